@@ -1,0 +1,545 @@
+"""The record: what is saved comes back equal, what contradicts itself is refused, and files cannot do harm."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import math
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from r3lab import trajectory as module
+from r3lab.errors import R3labError
+from r3lab.geometry import Frame
+from r3lab.images import content_hash
+from r3lab.ledger import contradictions
+from r3lab.trajectory import FINISHES, ImageRef, Kind, Look, Trajectory, TrajectoryError, load, save
+
+BOX = '{"bbox_2d": [100, 100, 500, 500]}'
+P, O, S, E, C, X = Kind  # noqa: E741
+
+
+def picture(seed: int, size: tuple[int, int]) -> Image.Image:
+    return Image.frombytes("RGB", size, random.Random(seed).randbytes(3 * size[0] * size[1]))
+
+
+def reference(image: Image.Image) -> ImageRef:
+    return ImageRef(content_hash(image), *image.size)
+
+
+def build(rows: list[tuple[Kind, str]], **more: Any) -> Trajectory:
+    photo = picture(0, (40, 30))
+    sampled = [kind == Kind.SAMPLED for kind, _ in rows]
+    fields: dict[str, Any] = dict(
+        sample_id="badges-test-1",
+        question="Which digit?",
+        image=reference(photo),
+        overview=(20, 15),
+        frame=Frame.RELATIVE,
+        ids=list(range(len(rows))),
+        kinds=[int(kind) for kind, _ in rows],
+        pieces=[piece for _, piece in rows],
+        logprobs=[-0.1 * i if yes else None for i, yes in enumerate(sampled)],
+        entropies=[0.3 if yes else None for yes in sampled],
+        images={content_hash(photo): photo},
+    )
+    return Trajectory(**{**fields, **more})
+
+
+def example() -> Trajectory:
+    """A good look, a bad one, an answer; padded at the end."""
+    rows = [
+        (P, "<user>"),
+        (O, ""),
+        (O, ""),
+        (P, "Which digit?"),
+        (S, "Too small. "),  # 4
+        (S, '{"bbox_2d": ['),
+        (S, "100, 100, 500, 500]}"),  # 6
+        (E, "<|vision_start|>"),
+        (C, ""),
+        (C, ""),  # 9
+        (E, "<|vision_end|>"),
+        (S, '{"bbox_2d": [5, 5, 1, 1]}'),  # 11
+        (E, "[invalid box: x2 <= x1]"),
+        (S, " It is <answer>"),
+        (S, "7"),
+        (S, "</answer>"),  # 15
+        (X, ""),
+    ]
+    crop = picture(1, (56, 28))
+    t = build(
+        rows,
+        looks=[
+            Look((5, 7), (100, 100, 500, 500), (4.0, 3.0, 20.0, 15.0), True, "", 1.9, reference(crop), (8, 10)),
+            Look((11, 12), (5.0, 5.0, 1.0, 1.0), (0.2, 0.15, 0.04, 0.03), False, "x2 <= x1"),
+        ],
+        answer="7",
+        finish="answered",
+        truth={"answer": "7", "region": (4, 3, 20.5, 15), "needs_look": True, "more": {"深": [None, 1e-9, ()]}},
+        rewards={"accuracy": 1.0, "region": 0.5},
+        advantage=-0.25,
+        model="tiny",
+        seed=3,
+        temperature=0.7,
+    )
+    t.images[content_hash(crop)] = crop
+    return t
+
+
+def arbitrary(rng: random.Random) -> Trajectory:
+    """Any consistent trajectory: random kinds, looks, unicode, floats."""
+    rows: list[tuple[Kind, str]] = [(rng.choice([P, O]), "") for _ in range(rng.randint(0, 5))]
+    looks, crops = [], []
+    for _ in range(rng.randint(0, 5)):
+        rows += [
+            (S, rng.choice(["a", "é", "\n", "\x1b[0m", "\u202e", "", "\U0001f600"])) for _ in range(rng.randint(0, 3))
+        ]
+        span = (len(rows), len(rows) + 1)
+        rows.append((S, BOX))
+        numbers = tuple(rng.uniform(-1e6, 1e6) for _ in range(4))
+        if rng.random() < 0.5:
+            looks.append(Look(span, rng.choice([None, numbers]), rng.choice([None, numbers]), False, "why"))
+            rows.append((E, "[invalid box: why]"))
+            continue
+        crops.append(picture(rng.randrange(10**6), (rng.randint(1, 9), rng.randint(1, 9))))
+        crop_span = (len(rows), len(rows) + rng.randint(1, 4))
+        rows += [(C, "")] * (crop_span[1] - crop_span[0])
+        looks.append(Look(span, numbers, numbers, True, "", rng.uniform(1, 2), reference(crops[-1]), crop_span))
+    answered = rng.random() < 0.5
+    if answered:
+        rows += [(S, "<answer>7</ans"), (S, "wer>")]
+    rows += [(X, "")] * rng.randint(0, 3)
+    t = build(
+        rows,
+        looks=looks,
+        answer="7" if answered else None,
+        finish="answered" if answered else rng.choice(FINISHES[1:]),
+        truth=rng.choice([{}, {"a": [1, "b", None, True, {"c": rng.random()}]}]),
+        rewards={f"r{i}": rng.gauss(0, 1) for i in range(rng.randint(0, 3))},
+        advantage=rng.choice([None, rng.gauss(0, 1), 0.0]),
+        seed=rng.choice([None, 2**63]),
+        frame=rng.choice(list(Frame)),
+    )
+    t.images.update({content_hash(crop): crop for crop in crops if rng.random() < 0.7})
+    return t
+
+
+def test_what_is_saved_comes_back_equal(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    for i in range(60):
+        t = example() if i == 0 else arbitrary(rng)
+        back = load(save(t, tmp_path / str(i)))
+        assert back == t and isinstance(back, Trajectory)
+        assert back.logprobs == t.logprobs and back.looks == t.looks and back.frame is t.frame
+        assert {k: v.tobytes() for k, v in back.images.items()} == {k: v.tobytes() for k, v in t.images.items()}
+        assert type(back.looks) is list and all(type(look.span) is tuple for look in back.looks)
+        assert load(tmp_path / str(i)) == t  # the folder will do
+
+
+def test_a_list_comes_back_equal_and_shares_its_images(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    many = [example()] + [arbitrary(rng) for _ in range(10)]
+    path = save(many, tmp_path)
+    assert path.name == "trajectories.jsonl" and load(path) == many == load(tmp_path)
+    files = sorted(p.stem for p in (tmp_path / "images").iterdir())
+    assert files == sorted({name for t in many for name in t.images})
+    assert load(save([], tmp_path / "none")) == []
+
+
+def test_saving_twice_writes_the_same_bytes_and_leaves_no_scraps(tmp_path: Path) -> None:
+    def content() -> dict[str, bytes]:
+        return {str(p.relative_to(tmp_path)): p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+
+    save(example(), tmp_path)
+    first = content()
+    save(load(tmp_path), tmp_path)
+    assert content() == first
+    hashes = {f"images/{name}.png" for name in example().images}
+    assert set(first) == {"trajectory.json"} | hashes
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"answer": "8"},
+        {"seed": 4},
+        {"frame": Frame.OVERVIEW},
+        {"ids": list(range(1, 18))},
+        {"truth": {}},
+        {"looks": []},
+        {"images": {}},
+        {"overview": (20, 16)},
+        {"rewards": {"accuracy": 1.0}},
+    ],
+)
+def test_any_difference_makes_unequal(change: dict[str, Any]) -> None:
+    assert dataclasses.replace(example(), **change) != example()
+    assert example() == example() and example() != "a trajectory"
+
+
+def test_texts_masks_and_segments() -> None:
+    t = example()
+    assert t.prompt_text == "<user>Which digit?"
+    assert t.response_text == f'Too small. {BOX}{{"bbox_2d": [5, 5, 1, 1]}} It is <answer>7</answer>'
+    assert "vision_start" in t.text and "vision_start" not in t.response_text
+    assert [i for i, yes in enumerate(t.sampled_mask) if yes] == [4, 5, 6, 11, 13, 14, 15]
+    assert t.segments() == [
+        ("text", f"Too small. {BOX}"),
+        ("look", t.looks[0]),
+        ("environment", "<|vision_start|><|vision_end|>"),
+        ("text", '{"bbox_2d": [5, 5, 1, 1]}'),
+        ("look", t.looks[1]),
+        ("environment", "[invalid box: x2 <= x1]"),
+        ("text", " It is <answer>7</answer>"),
+    ]
+
+
+def test_segments_lose_nothing() -> None:
+    rng = random.Random(2)
+    for _ in range(100):
+        t = arbitrary(rng)
+        parts = t.segments()
+        assert "".join(part for kind, part in parts if kind != "look") == t.text
+        assert "".join(part for kind, part in parts if kind == "text") == t.response_text
+        assert [part for kind, part in parts if kind == "look"] == t.looks
+        assert "".join(t.pieces) == t.prompt_text + t.text
+
+
+# ------------------------------------------------------------------ invariants
+
+
+def setting(name: str, at: int, value: Any) -> Callable[[Trajectory], None]:
+    return lambda t: getattr(t, name).__setitem__(at, value)
+
+
+def look(at: int, **change: Any) -> Callable[[Trajectory], None]:
+    return lambda t: t.looks.__setitem__(at, dataclasses.replace(t.looks[at], **change))
+
+
+def field(name: str, value: Any) -> Callable[[Trajectory], None]:
+    return lambda t: setattr(t, name, value)
+
+
+def both(*changes: Callable[[Trajectory], None]) -> Callable[[Trajectory], None]:
+    def change(t: Trajectory) -> None:
+        for one in changes:
+            one(t)
+
+    return change
+
+
+def sampled(at: int) -> Callable[[Trajectory], None]:
+    return both(setting("kinds", at, 2), setting("logprobs", at, -1.0), setting("pieces", at, "more"))
+
+
+VIOLATIONS: dict[str, tuple[Callable[[Trajectory], None], str]] = {
+    "a kind is missing": (lambda t: t.kinds.pop(), "kinds has 16 entries for 17 ids"),
+    "a piece too many": (lambda t: t.pieces.append(""), "pieces has 18"),
+    "a log-prob is missing": (lambda t: t.logprobs.pop(), "logprobs has 16"),
+    "an entropy is missing": (lambda t: t.entropies.pop(), "entropies has 16"),
+    "an id is missing": (lambda t: t.ids.pop(), "for 16 ids"),
+    "unknown kind": (setting("kinds", 3, 6), "token 3 has the unknown kind 6"),
+    "unknown finish": (field("finish", "done"), "finish is 'done'"),
+    "answered without an answer": (field("answer", None), "finish is 'answered' with the answer None"),
+    "an answer without answered": (field("finish", "length"), "finish is 'length' with the answer '7'"),
+    "prompt after the response": (setting("kinds", 12, 0), "token 12 is PROMPT after the prompt has ended"),
+    "overview after the response": (
+        both(setting("kinds", 12, 1), setting("pieces", 12, "")),
+        "token 12 is OVERVIEW after the prompt",
+    ),
+    "an image token with text": (setting("pieces", 1, "x"), "token 1 is OVERVIEW but has text"),
+    "a crop token with text": (setting("pieces", 8, "x"), "token 8 is CROP but has text"),
+    "padding with text": (setting("pieces", 16, "x"), "token 16 is PAD but has text"),
+    "sampled without a log-prob": (setting("logprobs", 5, None), "token 5 is SAMPLED but has no log-probability"),
+    "environment with a log-prob": (setting("logprobs", 12, -0.1), "token 12 is ENVIRONMENT but has a log-prob"),
+    "prompt with a log-prob": (setting("logprobs", 0, 0.0), "token 0 is PROMPT but has a log-prob"),
+    "crop with a log-prob": (setting("logprobs", 9, 0.0), "token 9 is CROP but has a log-prob"),
+    "environment with an entropy": (setting("entropies", 7, 0.0), "token 7 is ENVIRONMENT but has an entropy"),
+    "sampled after the answer": (sampled(16), "token 16 was sampled after the answer was closed"),
+    "look past the end": (look(1, span=(16, 18)), "look 1: span (16, 18) is not in 10..17"),
+    "look of nothing": (look(1, span=(11, 11)), "look 1: span"),
+    "look before the first": (look(1, span=(4, 5)), "look 1: span"),
+    "look before everything": (look(0, span=(-2, 7)), "look 0: span"),
+    "valid with a reason": (look(0, reason="small"), "look 0: valid is True with the reason 'small'"),
+    "invalid without one": (look(1, reason=""), "look 1: valid is False with the reason ''"),
+    "valid without a box": (look(0, box=None), "look 0 is valid but has no box"),
+    "crop without a span": (look(0, crop_span=None), "look 0: crop and crop_span come together"),
+    "span without a crop": (look(0, crop=None), "look 0: crop and crop_span come together"),
+    "invalid with a crop": (look(0, valid=False, reason="why"), "look 0 is not valid but has a crop"),
+    "crop span reaches text": (look(0, crop_span=(8, 11)), "look 0: crop_span holds tokens that are not CROP"),
+    "crop span too short": (look(0, crop_span=(8, 9)), "2 CROP tokens, but the crop_span of the looks hold 1"),
+    "crop before its box": (look(0, crop_span=(5, 7)), "look 0: crop_span (5, 7) is not in 7..17"),
+    "crop past the end": (look(0, crop_span=(8, 99)), "look 0: crop_span (8, 99) is not in"),
+    "a crop of no look": (field("looks", []), "2 CROP tokens, but the crop_span of the looks hold 0"),
+    "a stray crop token": (setting("kinds", 16, 4), "3 CROP tokens"),
+    "the photograph's size": (lambda t: setattr(t, "image", dataclasses.replace(t.image, width=41)), "not (41, 30)"),
+    "a crop's size": (lambda t: look(0, crop=dataclasses.replace(t.looks[0].crop, height=9))(t), "not (56, 9)"),
+}
+
+
+@pytest.mark.parametrize("name", VIOLATIONS)
+def test_each_invariant_is_checked_before_anything_is_written(name: str, tmp_path: Path) -> None:
+    change, words = VIOLATIONS[name]
+    t = example()
+    t.check()
+    change(t)
+    with pytest.raises(TrajectoryError, match="Trajectory 'badges-test-1': "):
+        t.check()
+    assert any(words in contradiction for contradiction in contradictions(t)), list(contradictions(t))
+    with pytest.raises(TrajectoryError):
+        save(t, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_crops_may_not_share_tokens() -> None:
+    t = example()
+    first = t.looks[0]
+    t.looks[1] = dataclasses.replace(first, span=(11, 12))
+    assert any("look 1: crop_span (8, 10) is not in 12..17" in words for words in contradictions(t))
+
+
+def test_an_answer_in_the_prompt_or_the_environment_ends_nothing() -> None:
+    build([(P, "<answer>7</answer>"), (S, "a"), (E, "<answer>7</answer>"), (S, "b")]).check()
+    with pytest.raises(TrajectoryError, match="token 2 was sampled after"):
+        build([(S, "<answer>7</ans"), (S, "wer>"), (S, "")], answer="7", finish="answered").check()
+
+
+def test_an_answer_that_ran_too_long_is_malformed_and_consistent() -> None:
+    build([(S, "<answer>"), (S, "a" * 5000), (S, "b")], finish="length").check()
+    build([(S, "<answer></answer>")], finish="malformed").check()
+
+
+def test_a_crop_may_be_withheld() -> None:
+    build([(S, BOX), (S, "hm")], looks=[Look((0, 1), (1.0, 2.0, 3.0, 4.0), (1.0, 2.0, 3.0, 4.0), True)]).check()
+
+
+# ------------------------------------------------------------------ what cannot be saved
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (field("advantage", math.nan), "advantage must be a finite number, got nan"),
+        (setting("logprobs", 5, -math.inf), "logprobs[5] must be a finite number, got -inf"),
+        (lambda t: t.rewards.update(region=math.inf), "rewards['region'] must be a finite number"),
+        (lambda t: t.rewards.update(region="1"), "rewards['region'] must be a finite number, got '1'"),
+        (lambda t: t.rewards.update(region=True), "rewards['region'] must be a finite number, got True"),
+        (lambda t: t.truth.update(region={1, 2}), "truth['region'] must be JSON"),
+        (lambda t: t.truth.update(deep=[{"a": math.nan}]), "truth['deep'][0]['a'] must be JSON with finite numbers"),
+        (lambda t: t.truth.update({1: 2}), "truth must be an object"),
+        (setting("ids", 0, 1.0), "ids[0] must be a whole number, got 1.0"),
+        (setting("ids", 0, True), "ids[0] must be a whole number, got True"),
+        (setting("pieces", 0, b"a"), "pieces[0] must be text"),
+        (field("sample_id", None), "sample_id must be text"),
+        (field("seed", 1.5), "seed must be a whole number"),
+        (field("frame", "inches"), "frame must be one of source, overview, relative-1000"),
+        (field("overview", (1, 2, 3)), "overview must be a list of 2"),
+        (lambda t: look(0, crop=ImageRef("../../etc/passwd", 1, 1))(t), "hash must be 64 digits"),
+        (lambda t: t.images.update({"../x": picture(9, (2, 2))}), "images[0] must be 64 digits of 0-9a-f"),
+        (lambda t: t.images.update({"a" * 64: picture(9, (2, 2))}), "has other pixels"),
+    ],
+)
+def test_what_would_not_come_back_is_not_saved(
+    change: Callable[[Trajectory], None], words: str, tmp_path: Path
+) -> None:
+    t = example()
+    change(t)
+    with pytest.raises(TrajectoryError) as caught:
+        save([example(), t], tmp_path / "out")
+    assert words in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(TrajectoryError, match="Cannot write to .*choose another folder"):
+        save(example(), tmp_path / "file")
+
+
+def test_a_failed_write_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(example(), tmp_path)
+    before = path.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module.os, "replace", full)
+    with pytest.raises(TrajectoryError, match="No space left"):
+        save(dataclasses.replace(example(), seed=99), tmp_path)
+    assert path.read_bytes() == before
+    assert not list(tmp_path.rglob("*.part"))
+
+
+# ------------------------------------------------------------------ what cannot be read
+
+DELETE = object()
+
+
+def edited(*path: Any, to: Any) -> Callable[[dict], Any]:
+    """The saved record with one place changed."""
+
+    def change(record: dict) -> dict:
+        record = copy.deepcopy(record)
+        place: Any = record
+        for step in path[:-1]:
+            place = place[step]
+        if to is DELETE:
+            del place[path[-1]]
+        else:
+            place[path[-1]] = to
+        return record
+
+    return change
+
+
+NO_HASH = "must be 64 digits of 0-9a-f"
+FILES: dict[str, tuple[Callable[[dict], Any], str]] = {
+    "no format": (edited("format", to=DELETE), "is not a trajectory"),
+    "another format": (edited("format", to="r3lab.vlir"), "is not a trajectory"),
+    "a list": (lambda record: [record], "is not a trajectory"),
+    "a number": (lambda record: 7, "is not a trajectory"),
+    "newer version": (edited("version", to=2), "has version 2; this r3lab reads 1"),
+    "no version": (edited("version", to=DELETE), "has version None"),
+    "version true": (edited("version", to=True), "has version True"),
+    "version text": (edited("version", to="1"), "has version '1'"),
+    "version 1.0": (edited("version", to=1.0), "has version 1.0"),
+    "unknown field": (edited("logprob", to=[]), "unknown field 'logprob'. Did you mean 'logprobs'?"),
+    "unknown hostile field": (edited("\x1b[2J\n" * 1000, to=1), "unknown field '\\x1b[2J"),
+    "unknown look field": (edited("looks", 0, "score", to=1), "looks[0] has the unknown field 'score'"),
+    "a field is missing": (edited("kinds", to=DELETE), "lacks the field 'kinds'"),
+    "a look field is missing": (edited("looks", 1, "reason", to=DELETE), "looks[1] lacks the field 'reason'"),
+    "ids is text": (edited("ids", to="0123"), "ids must be a list, got '0123'"),
+    "ids holds text": (edited("ids", 2, to="2"), "ids[2] must be a whole number, got '2'"),
+    "ids holds a float": (edited("ids", 2, to=2.0), "ids[2] must be a whole number"),
+    "kind out of range": (edited("kinds", 2, to=6), "kinds[2] must be a kind from 0 to 5, got 6"),
+    "kind true": (edited("kinds", 2, to=True), "kinds[2] must be a kind"),
+    "piece null": (edited("pieces", 2, to=None), "pieces[2] must be text, got None"),
+    "log-prob text": (edited("logprobs", 5, to="-1"), "logprobs[5] must be a finite number"),
+    "log-prob true": (edited("logprobs", 5, to=True), "logprobs[5] must be a finite number"),
+    "a huge integer": (edited("advantage", to=10**400), "advantage must be a finite number"),
+    "span of three": (edited("looks", 0, "span", to=[1, 2, 3]), "looks[0]: span must be a list of 2"),
+    "span negative": (edited("looks", 0, "span", to=[-1, 2]), "span[0] must be a whole number from 0, got -1"),
+    "box of three": (edited("looks", 0, "box", to=[1, 2, 3]), "looks[0]: box must be a list of 4"),
+    "valid is 1": (edited("looks", 0, "valid", to=1), "looks[0]: valid must be true or false, got 1"),
+    "look is null": (edited("looks", 0, to=None), "looks[0] must be an object, got None"),
+    "frame unknown": (edited("frame", to="inches"), "frame must be one of"),
+    "frame is a list": (edited("frame", to=[]), "frame must be one of"),
+    "truth is a list": (edited("truth", to=[]), "truth must be an object"),
+    "rewards hold text": (edited("rewards", "accuracy", to="1"), "rewards['accuracy'] must be a finite number"),
+    "finish unknown": (edited("finish", to="won"), "finish is 'won', not one of"),
+    "invariant broken": (edited("logprobs", 5, to=None), "token 5 is SAMPLED but has no log-probability"),
+    "path in images": (edited("images", 0, to="../../../etc/passwd"), f"images[0] {NO_HASH}, got '../../../etc"),
+    "absolute path": (edited("images", 0, to="/etc/passwd"), NO_HASH),
+    "windows path": (edited("images", 0, to="..\\" * 20 + "aaaa"), NO_HASH),
+    "hash too short": (edited("images", 0, to="a" * 63), NO_HASH),
+    "hash in capitals": (edited("images", 0, to="A" * 64), NO_HASH),
+    "hash and newline": (edited("images", 0, to="a" * 64 + "\n"), NO_HASH),
+    "unicode digits": (edited("images", 0, to="\u0661" * 64), NO_HASH),
+    "path in the image": (edited("image", "hash", to="../" * 20 + "aaaa"), "image: hash must be 64 digits"),
+    "path in a crop": (edited("looks", 0, "crop", "hash", to="../x"), "looks[0]: crop: hash must be 64 digits"),
+    "image not there": (edited("images", 0, to="a" * 64), "does not exist"),
+    "wrong size": (edited("image", "width", to=41), "not (41, 30)"),
+    "negative size": (edited("image", "width", to=-40), "image: width must be a whole number from 0"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_changed_file_is_refused_by_name_of_the_field(name: str, tmp_path: Path) -> None:
+    change, words = FILES[name]
+    path = save(example(), tmp_path)
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    with pytest.raises(TrajectoryError) as caught:
+        load(path)
+    message = str(caught.value)
+    assert words in message
+    assert message.isprintable() and len(message) < 400
+
+
+RAW: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "not valid JSON"),
+    "text": (b"hello", "not valid JSON"),
+    "cut off": (b'{"format": "r3lab.trajectory", "version"', "not valid JSON"),
+    "not utf-8": (b"\xff\xfe\x00", "Cannot read"),
+    "a pickle": (b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00\x8c\x02os\x94.", "Cannot read"),
+    "bottomless": (b"[" * 200_000, "not valid JSON"),
+    "a key twice": (b'{"format": "x", "format": "r3lab.trajectory"}', "a key is given twice"),
+    "an endless number": (b'{"format": ' + b"9" * 10_000 + b"}", "not valid JSON"),
+    "hostile": (b'{"format": "\x1b[2J' + b"x" * 100_000 + b'"}', "not valid JSON"),
+}
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_what_is_no_record_is_one_clear_line(name: str, tmp_path: Path) -> None:
+    data, words = RAW[name]
+    path = tmp_path / "trajectory.json"
+    path.write_bytes(data)
+    with pytest.raises(TrajectoryError) as caught:
+        load(path)
+    assert words in str(caught.value)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_numbers_that_are_none_are_refused(number: str, tmp_path: Path) -> None:
+    for old, words in (('"advantage": -0.25', "advantage"), ('"needs_look": true', "truth['needs_look']")):
+        path = save(example(), tmp_path)
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, old.split(":")[0] + ": " + number))
+        with pytest.raises(TrajectoryError) as caught:
+            load(path)
+        assert words in str(caught.value) and "finite" in str(caught.value)
+
+
+def test_the_line_of_a_list_is_named_and_blank_lines_are_not_missed(tmp_path: Path) -> None:
+    path = save([example(), example()], tmp_path)
+    first, second = path.read_text().splitlines()
+    path.write_text(f"{first}\n\n{second}\n")
+    assert load(path) == [example(), example()]
+    path.write_text(first + "\n" + second.replace('"seed": 3', '"seed": "3"') + "\n")
+    with pytest.raises(TrajectoryError, match="trajectories.jsonl line 2: seed must be a whole number, got '3'"):
+        load(path)
+
+
+def test_a_tampered_image_is_refused(tmp_path: Path) -> None:
+    t = example()
+    path = save(t, tmp_path)
+    name = t.looks[0].crop.hash  # type: ignore[union-attr]
+    file = tmp_path / "images" / f"{name}.png"
+    whole = file.read_bytes()
+    crop = t.images[name].copy()
+    crop.putpixel((0, 0), (1, 2, 3))
+    crop.save(file)
+    with pytest.raises(TrajectoryError, match="has other pixels than when it was saved"):
+        load(path)
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(TrajectoryError, match="damaged"):
+        load(path)
+    file.write_bytes(b"text")
+    with pytest.raises(TrajectoryError, match="not an image"):
+        load(path)
+    file.unlink()
+    with pytest.raises(TrajectoryError, match="does not exist"):
+        load(path)
+    file.write_bytes(whole)
+    assert load(path) == t
+
+
+def test_a_place_without_a_trajectory_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TrajectoryError, match="holds 0 of"):
+        load(tmp_path)
+    with pytest.raises(TrajectoryError, match="Cannot read .*nowhere"):
+        load(tmp_path / "nowhere.json")
+    save(example(), tmp_path)
+    save([example()], tmp_path)
+    with pytest.raises(TrajectoryError, match="holds 2 of .*name one file"):
+        load(tmp_path)
+    with pytest.raises(R3labError):
+        load("a\x00b")
