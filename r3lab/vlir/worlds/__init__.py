@@ -1,0 +1,38 @@
+"""Worlds: sources of questions on images in which looking again pays, with the truth known.
+
+    world = get_world("badges")
+    sample = world.sample("train", index=0, seed=0)
+
+A world is an object with `name`, `sample(split, index, seed) -> Sample` and `rationale(sample) -> Rationale`. The same
+(split, index, seed) gives the same sample in every process; the splits share no photograph and no handwriting.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ...errors import R3labError, nearest
+from ..sample import Rationale, Sample
+from .badges import Badges
+
+
+class World(Protocol):
+    """What a world offers."""
+
+    name: str
+
+    def sample(self, split: str, index: int, seed: int = 0) -> Sample:
+        """The sample number `index` of a split."""
+
+    def rationale(self, sample: Sample) -> Rationale:
+        """The teacher's answer to a sample of this world, with exact regions."""
+
+
+WORLDS: dict[str, World] = {"badges": Badges()}
+
+
+def get_world(name: str) -> World:
+    """The world of that name; an unknown one is an error that names the nearest."""
+    if name not in WORLDS:
+        raise R3labError(f"unknown world {name!r}; known: {', '.join(WORLDS)}.{nearest(name, WORLDS)}")
+    return WORLDS[name]

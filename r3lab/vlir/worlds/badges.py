@@ -1,0 +1,232 @@
+"""`badges`: handwritten digits on coloured shapes on photographs (a small world in the manner of GQA and VSR).
+
+A photograph of 512x512 pixels carries three to five badges. Each is a coloured shape with a real handwritten digit. On a
+small badge the digit is 12 to 17 pixels high: legible in a crop, three to four pixels in the tiny policy's overview
+(128x128). On a large one it is read at once. Questions name a badge by colour and shape, or by its place beside another:
+"Which digit is on the badge left of the blue square?" is asked only where exactly one badge stands in that quarter of the
+image, seen from the other, and it stands near.
+
+    sample = Badges().sample("train", 0)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from ...geometry import Box
+from ..rationale import look_again, one_look
+from ..sample import Rationale, Sample
+from .material import handwriting, photos, split_number
+
+SIDE = 512  # source pixels
+COLOURS: dict[str, tuple[int, int, int]] = {
+    "red": (214, 39, 40),
+    "blue": (31, 99, 214),
+    "green": (34, 150, 60),
+    "yellow": (240, 208, 40),
+    "purple": (140, 70, 190),
+    "orange": (245, 130, 30),
+}
+SHAPES = ("circle", "square", "triangle", "diamond")
+DIRECTIONS: dict[str, tuple[int, int]] = {
+    "left of": (-1, 0),
+    "right of": (1, 0),
+    "above": (0, -1),
+    "below": (0, 1),
+}
+SMALL, LARGE = (44, 64), (150, 186)  # outer diameter of a badge, source pixels, even numbers
+SMALL_INK, LARGE_INK = 0.27, 0.42  # height of the digit as a part of the diameter
+REACH = 200  # a neighbour stands at most so far away, centre to centre
+
+
+@dataclass(frozen=True)
+class Badge:
+    """One badge: attributes, centre and diameter in source pixels, and the box that its pixels fill."""
+
+    colour: str
+    shape: str
+    digit: int
+    x: float
+    y: float
+    diameter: int
+    box: Box
+
+    @property
+    def name(self) -> str:
+        """Colour and shape, unique in a scene."""
+        return f"{self.colour} {self.shape}"
+
+    @property
+    def ink_y(self) -> float:
+        """Height at which the digit's middle stands: a triangle holds it lower."""
+        return self.y + (0.14 if self.shape == "triangle" else 0.0) * self.diameter
+
+    @property
+    def large(self) -> bool:
+        """True if the digit can be read in the overview."""
+        return self.diameter >= LARGE[0]
+
+
+@lru_cache(maxsize=256)
+def _mask(shape: str, diameter: int) -> np.ndarray:
+    """Coverage (d, d) in 0..1 of a shape of that outer diameter; four samples a pixel and axis."""
+    d = diameter * 4
+    image = Image.new("L", (d, d), 0)
+    draw = ImageDraw.Draw(image)
+    if shape == "circle":
+        draw.ellipse((0, 0, d - 1, d - 1), fill=255)
+    elif shape == "square":
+        edge = round(0.06 * d)
+        draw.rectangle((edge, edge, d - 1 - edge, d - 1 - edge), fill=255)
+    elif shape == "triangle":
+        draw.polygon([(d / 2, 0), (d - 1, d - 1), (0, d - 1)], fill=255)
+    else:
+        draw.polygon([(d / 2, 0), (d - 1, d / 2), (d / 2, d - 1), (0, d / 2)], fill=255)
+    small = image.resize((diameter, diameter), Image.Resampling.BOX)
+    return np.asarray(small, dtype=np.float32) / 255.0
+
+
+def _place(rng: np.random.Generator, count: int) -> list[tuple[float, float, int]]:
+    """Centres and diameters of `count` badges that do not touch; some stand beside an earlier one."""
+    placed: list[tuple[float, float, int]] = []
+    tries = 0
+    while len(placed) < count:
+        tries += 1
+        if tries > 400:  # a crowded start; begin again
+            placed, tries = [], 0
+        large = sum(p[2] >= LARGE[0] for p in placed) < 2 and rng.random() < 0.3
+        low, high = LARGE if large else SMALL
+        d = 2 * int(rng.integers(low // 2, high // 2 + 1))
+        margin = d / 2 + 4
+        if placed and rng.random() < 0.5:
+            ax, ay, ad = placed[int(rng.integers(len(placed)))]
+            dx, dy = list(DIRECTIONS.values())[int(rng.integers(4))]
+            gap = (d + ad) / 2 * rng.uniform(1.25, 1.7) + 8
+            side = gap * rng.uniform(-0.3, 0.3)
+            x, y = ax + dx * gap + dy * side, ay + dy * gap + dx * side
+        else:
+            x, y = rng.uniform(margin, SIDE - margin), rng.uniform(margin, SIDE - margin)
+        x, y = float(round(x)), float(round(y))
+        inside = margin <= x <= SIDE - margin and margin <= y <= SIDE - margin
+        if inside and all(math.hypot(x - px, y - py) > 0.56 * (d + pd) + 14 for px, py, pd in placed):
+            placed.append((x, y, d))
+    return placed
+
+
+def neighbour(badges: tuple[Badge, ...], anchor: Badge, direction: str) -> Badge | None:
+    """The badge that stands alone in one quarter of the image seen from `anchor`, and within REACH; else None."""
+    dx, dy = DIRECTIONS[direction]
+    found = []
+    for badge in badges:
+        ox, oy = badge.x - anchor.x, badge.y - anchor.y
+        along, across = ox * dx + oy * dy, abs(ox * dy) + abs(oy * dx)
+        if badge is not anchor and along > across:
+            found.append((math.hypot(ox, oy), badge))
+    return found[0][1] if len(found) == 1 and found[0][0] <= REACH else None
+
+
+def _paint(canvas: np.ndarray, badge: Badge, ink: np.ndarray, rng: np.random.Generator) -> None:
+    """Draw a badge with its digit into `canvas` (SIDE, SIDE, 3) uint8, in place."""
+    d = badge.diameter
+    x1, y1 = round(badge.x - d / 2), round(badge.y - d / 2)
+    colour = np.array(COLOURS[badge.colour], dtype=np.float32) + rng.uniform(-14, 14, 3).astype(np.float32)
+    light = colour @ np.array([0.299, 0.587, 0.114], dtype=np.float32) < 140
+    target = canvas[y1 : y1 + d, x1 : x1 + d]
+    mask = _mask(badge.shape, d)[..., None]
+    patch = target * (1 - mask) + np.clip(colour, 0, 255) * mask
+
+    s = round(d * (LARGE_INK if badge.large else SMALL_INK) * rng.uniform(0.93, 1.1))
+    angle, shear, k = rng.uniform(-0.18, 0.18), rng.uniform(-0.15, 0.15), 8 / s
+    cos, sin = math.cos(angle) * k, math.sin(angle) * k
+    a, b, c, e = cos, sin + shear * k, -sin, cos
+    middle = s / 2
+    affine = (a, b, 4 - a * middle - b * middle, c, e, 4 - c * middle - e * middle)
+    bitmap = Image.fromarray((ink * 255).astype(np.uint8))
+    turned = bitmap.transform((s, s), Image.Transform.AFFINE, affine, Image.Resampling.BICUBIC)
+    alpha = np.clip(np.asarray(turned, dtype=np.float32) / 200.0 - 0.2, 0, 1)[..., None]  # keeps loops open
+    top = round(badge.ink_y - badge.y + d / 2 - s / 2)
+    left = round(d / 2 - s / 2)
+    spot = patch[top : top + s, left : left + s]
+    spot[:] = spot * (1 - alpha) + (250.0 if light else 12.0) * alpha
+    target[:] = patch + 0.5
+
+
+def scene(rng: np.random.Generator, split: str, count: int) -> tuple[Image.Image, tuple[Badge, ...]]:
+    """A photograph with `count` badges, no two of the same colour and shape."""
+    name_array = photos(split)[int(rng.integers(len(photos(split))))]
+    photo = name_array[1]
+    top = int(rng.integers(photo.shape[0] - SIDE + 1))
+    left = int(rng.integers(photo.shape[1] - SIDE + 1))
+    canvas = photo[top : top + SIDE, left : left + SIDE]
+    canvas = np.array(canvas[:, ::-1] if rng.random() < 0.5 else canvas, order="C")
+    bitmaps, labels = handwriting(split)
+
+    pairs: list[tuple[str, str]] = []
+    names = list(COLOURS)
+    while len(pairs) < count:  # every second badge shares its colour or its shape with an earlier one
+        colour, shape = names[int(rng.integers(len(names)))], SHAPES[int(rng.integers(len(SHAPES)))]
+        if pairs and rng.random() < 0.5:
+            other = pairs[int(rng.integers(len(pairs)))]
+            colour, shape = (other[0], shape) if rng.random() < 0.5 else (colour, other[1])
+        if (colour, shape) not in pairs:
+            pairs.append((colour, shape))
+
+    badges = []
+    for (colour, shape), (x, y, d) in zip(pairs, _place(rng, count), strict=True):
+        row = int(rng.integers(len(labels)))
+        edge = 0.06 * d if shape == "square" else 0.0
+        x1, y1 = round(x - d / 2), round(y - d / 2)
+        box = (x1 + edge, y1 + edge, x1 + d - edge, y1 + d - edge)
+        badge = Badge(colour, shape, int(labels[row]), x, y, d, box)
+        _paint(canvas, badge, bitmaps[row], rng)
+        badges.append(badge)
+    return Image.fromarray(canvas), tuple(badges)
+
+
+class Badges:
+    """The world; see the module's docstring."""
+
+    name = "badges"
+
+    def sample(self, split: str, index: int, seed: int = 0) -> Sample:
+        """Sample number `index`: about 30 % are readable without a look, about 30 % ask by relation."""
+        rng = np.random.default_rng([seed, split_number(split), index])
+        wants_large, wants_relation = rng.random() < 0.3, rng.random() < 0.3
+        while True:
+            image, badges = scene(rng, split, int(rng.integers(3, 6)))
+            asked: list[tuple[Badge, str]] = []
+            if wants_relation:
+                for anchor in badges:
+                    for direction in DIRECTIONS:
+                        found = neighbour(badges, anchor, direction)
+                        if found is not None and found.large == wants_large:
+                            asked.append((found, f"badge {direction} the {anchor.name}"))
+            else:
+                asked = [(b, b.name) for b in badges if b.large == wants_large]
+            if asked:
+                break
+        target, words = asked[int(rng.integers(len(asked)))]
+        return Sample(
+            id=f"badges-{split}-{seed}-{index}",
+            image=image,
+            question=f"Which digit is on the {words}?",
+            answer=str(target.digit),
+            regions=(target.box,),
+            needs_look=not target.large,
+            world=self.name,
+            split=split,
+            meta={"badges": [asdict(b) for b in badges], "target": target.name, "asked": words},
+        )
+
+    def rationale(self, sample: Sample) -> Rationale:
+        """The exact lesson: name the badge (resolve the relation), look if its digit is small, read, answer."""
+        target, words = sample.meta["target"], sample.meta["asked"]
+        subject = f"The {target}" if words == target else f"The {words} is the {target}. It"
+        if sample.needs_look:
+            return look_again(f"{subject} is too small to read.", sample.regions[0], f"It shows {sample.answer}.", sample)
+        return one_look(f"{subject} is large. It shows {sample.answer}.", sample)

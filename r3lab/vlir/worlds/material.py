@@ -1,0 +1,65 @@
+"""Raw material of the worlds: real photographs and real handwriting, split so that nothing is shared between splits.
+
+    photos("train")        # list of (name, array (H, W, 3) uint8), shorter side at least 640 pixels
+    handwriting("test")    # images (N, 8, 8) float32 in 0..1, labels (N,)
+
+Photographs are divided by name (assets/photos.json), handwriting by bitmap: of the bitmaps of each digit, in the order of
+the UCI file, of every six one goes to validation, one to test, four to train.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image
+
+from ...assets_path import assets_dir
+from ...errors import R3labError
+
+SPLITS = ("train", "validation", "test")
+MIN_SIDE = 640
+
+
+def split_number(split: str) -> int:
+    """0, 1 or 2 for train, validation, test; an error that names the value for anything else."""
+    if split not in SPLITS:
+        raise R3labError(f"unknown split {split!r}; use one of {', '.join(SPLITS)}")
+    return SPLITS.index(split)
+
+
+@lru_cache(maxsize=3)
+def photos(split: str) -> tuple[tuple[str, np.ndarray], ...]:
+    """The photographs of a split, scaled so that the shorter side has at least `MIN_SIDE` pixels."""
+    split_number(split)
+    index = json.loads((assets_dir() / "photos.json").read_text())
+    found = []
+    for name, entry in index.items():
+        if entry["split"] != split:
+            continue
+        image = Image.open(assets_dir() / "photos" / f"{name}.jpg").convert("RGB")
+        scale = MIN_SIDE / min(image.size)
+        if scale > 1:
+            size = (round(image.width * scale), round(image.height * scale))
+            image = image.resize(size, Image.Resampling.BICUBIC)
+        array = np.asarray(image)
+        array.setflags(write=False)
+        found.append((name, array))
+    return tuple(found)
+
+
+@lru_cache(maxsize=3)
+def handwriting(split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Bitmaps (N, 8, 8) float32 in 0..1 (1 is ink) and labels (N,) of a split."""
+    number = split_number(split)
+    with np.load(assets_dir() / "digits.npz", allow_pickle=False) as data:
+        images, labels = data["images"], data["labels"]
+    chosen = []
+    for digit in range(10):
+        of_digit = np.flatnonzero(labels == digit)
+        place = np.arange(len(of_digit)) % 6
+        member = np.where(place == 5, 1, np.where(place == 2, 2, 0))
+        chosen.append(of_digit[member == number])
+    rows = np.concatenate(chosen)
+    return images[rows].astype(np.float32) / 16.0, labels[rows].astype(np.int64)
