@@ -1,0 +1,147 @@
+"""One row of the loop in progress: what a sampled token completes, and what the model must read next.
+
+A `Branch` holds the record (`Trajectory`), reads the sampled text as it comes (`protocol.Scanner`), and queues what the
+model has yet to read: the sampled token itself, and behind it the crop of a box that was just closed or a short message
+that says why there is none. It knows nothing of batches, caches or sampling; `rollout` drives many of them.
+
+    branch.take(token, logprob, entropy)     # -> branch.pending, branch.crop, branch.trajectory.finish
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from PIL import Image
+
+from .geometry import Box, Size, clip, crop_size, problem, to_source
+from .images import content_hash, cut
+from .models.families import image_positions, text_positions
+from .models.policy import Features, Policy
+from .protocol import Event, Scanner, environment_message
+from .trajectory import ImageRef, Kind, Look, Trajectory
+
+NO_LOOK_LEFT = "no look left"  # what a policy is told that asks for more looks than it may have
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Looks that a trajectory may take, and tokens that may be sampled for it."""
+
+    looks: int = 8
+    new_tokens: int = 512
+
+
+@dataclass
+class Branch:
+    """A row in progress.
+
+    Attributes
+    ----------
+    position : M-RoPE position of the next token
+    pending : ids that the model has not read yet, with their positions [(3, n)]; empty when the row has ended
+    images : features that the pending image tokens stand for
+    crop : image of a pending crop that is still to be encoded
+    """
+
+    policy: Policy
+    trajectory: Trajectory
+    source: Image.Image
+    limits: Limits
+    noise: np.random.Generator
+    position: int
+    pending: list[int] = field(default_factory=list)
+    pending_positions: list[torch.Tensor] = field(default_factory=list)
+    images: list[Features] = field(default_factory=list)
+    crop: Image.Image | None = None
+    scanner: Scanner = field(default_factory=Scanner)
+    sampled: int = 0
+    refused: bool = False  # has been told that no look is left
+    fed: int = 0  # characters given to the scanner
+    marks: list[tuple[int, int]] = field(default_factory=list)  # of sampled tokens: (first character, index)
+    undecoded: list[int] = field(default_factory=list)  # tokens of a character that is not complete
+
+    def _append(self, token: int, kind: Kind, piece: str, logprob=None, entropy=None) -> None:
+        t = self.trajectory
+        t.ids.append(token)
+        t.kinds.append(int(kind))
+        t.pieces.append(piece)
+        t.logprobs.append(logprob)
+        t.entropies.append(entropy)
+
+    def _queue_text(self, ids: list[int], kind: Kind) -> None:
+        """Environment text: recorded, and waiting to be read."""
+        for token in ids:
+            self._append(token, kind, self.policy.piece(token))
+        self.pending += ids
+        self.pending_positions.append(text_positions(self.position, len(ids)))
+        self.position += len(ids)
+
+    def take(self, token: int, logprob: float, entropy: float) -> None:
+        """Record a sampled token; end the row, or queue what the model reads next."""
+        t, policy = self.trajectory, self.policy
+        self.sampled += 1
+        self.undecoded.append(token)
+        piece = policy.piece(token) if len(self.undecoded) == 1 else policy.tokenizer.decode(self.undecoded)
+        if piece.endswith("\ufffd") and len(self.undecoded) < 8:
+            piece = ""  # part of a character that the next tokens complete
+        else:
+            self.undecoded = []
+        self.marks.append((self.fed, len(t.ids)))
+        self._append(token, Kind.SAMPLED, piece, logprob, entropy)
+        event = next(iter(self.scanner.feed(piece)), None)
+        self.fed += len(piece)
+        self.pending, self.pending_positions = [token], [text_positions(self.position, 1)]
+        self.position += 1
+        if event is not None and event.kind == "answer":
+            t.answer = None if event.reason else event.text
+            self._end("malformed" if event.reason else "answered")
+        elif token == policy.tokenizer.eos_token_id:
+            self._end("malformed")
+        elif self.sampled >= self.limits.new_tokens:
+            self._end("length")
+        elif event is not None:
+            self._look(event)
+
+    def _end(self, finish: str) -> None:
+        self.trajectory.finish = finish
+        self.pending, self.pending_positions = [], []
+
+    def _look(self, event: Event) -> None:
+        """Queue the crop of a box that was just closed, or the reason why there is none."""
+        t, policy = self.trajectory, self.policy
+        span = (max(at for fed, at in self.marks if fed <= event.start), len(t.ids))
+        source: Size = (t.image.width, t.image.height)
+        box: Box | None = None
+        reason = event.reason
+        if event.values is not None:
+            box = to_source(event.values, t.frame, source, t.overview)
+            reason = reason or problem(box, source)
+        if not reason and len(t.looks) >= self.limits.looks:
+            reason = NO_LOOK_LEFT
+            if self.refused:
+                t.looks.append(Look(span, event.values, box, False, reason))
+                return self._end("looks")
+            self.refused = True
+        if reason or box is None:
+            t.looks.append(Look(span, event.values, box, False, reason))
+            return self._queue_text(policy.ids(environment_message(reason)), Kind.ENVIRONMENT)
+        box = clip(box, source)
+        zoom, size = crop_size(box, source, policy.layout.factor, *policy.layout.crop_tokens)
+        crop = cut(self.source, box, size)
+        reference = ImageRef(content_hash(crop), *size)
+        t.images[reference.hash] = crop
+        columns, rows = size[0] // policy.layout.factor, size[1] // policy.layout.factor
+        self._queue_text(policy.vision_start, Kind.ENVIRONMENT)
+        start = len(t.ids)
+        for _ in range(columns * rows):
+            self._append(policy.image_id, Kind.CROP, "")
+        positions, after = image_positions(self.position, columns, rows)
+        self.pending += [policy.image_id] * (columns * rows)
+        self.pending_positions.append(positions)
+        self.position = after
+        t.looks.append(Look(span, event.values, box, True, "", zoom, reference, (start, len(t.ids))))
+        self._queue_text(policy.vision_end, Kind.ENVIRONMENT)
+        self.crop = crop
+        return None

@@ -1,0 +1,153 @@
+"""The tiny policy: a Qwen3-VL of about 1.7 million parameters that runs on a laptop CPU.
+
+The architecture is transformers' own `Qwen3VLForConditionalGeneration`, made small; Qwen3-VL because its vision tower adds
+a learned absolute position to every patch, which a small model needs to write coordinates. What is simplified against a
+real checkpoint: a vocabulary of some 900 tokens in which every coordinate 0, 10, ... 1000 and the fixed parts of the
+protocol are one token each; images of one frame (temporal patch 1); an overview of at most 64 tokens.
+
+    policy = create(corpus, seed=0)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast, Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+from .policy import Policy
+
+SPECIAL = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+PROTOCOL = ("<think>", "</think>", "<answer>", "</answer>", '{"bbox_2d": [', "]}")
+COORDINATE_STEP = 10  # of the frame's 1000
+PATCH, MERGE = 8, 2
+OVERVIEW_TOKENS = (16, 64)  # least and most tokens of an overview; 64 tokens are 128x128 pixels
+CROP_TOKENS = (4, 16)  # of a crop; 16 tokens are 64x64 pixels
+
+# The question alone is the prompt: the tiny policy knows only one way to answer.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
+    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def tokenizer(corpus: Iterable[str]) -> PreTrainedTokenizerFast:
+    """A byte-level BPE in which every word of the corpus and every coordinate is one token, and any text can be written.
+
+    Parameters
+    ----------
+    corpus : texts whose words become single tokens
+    """
+    bpe = Tokenizer(models.BPE())
+    split = Regex(r"<\|[a-z_]+\|>|, |\d+| ?\p{L}+| ?[^\s\p{L}\d]|\s+")
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(split, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=4096,
+        min_frequency=1,
+        show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        special_tokens=list(SPECIAL),
+    )
+    numbers = [str(n) for n in range(0, 1001, COORDINATE_STEP)]
+    texts = sorted(set(corpus)) + [f"user\nassistant\n{n}, " for n in numbers]
+    bpe.train_from_iterator(texts, trainer)
+    bpe.add_tokens([AddedToken(t, normalized=False, special=False) for t in PROTOCOL])
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        pad_token="<|endoftext|>",
+        eos_token="<|im_end|>",
+        additional_special_tokens=[t for t in SPECIAL if t not in ("<|endoftext|>", "<|im_end|>")],
+        chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+        model_max_length=2048,
+    )
+    long = [n for n in numbers if len(fast(n)["input_ids"]) != 1]
+    if long:
+        raise RuntimeError(f"coordinates that are not one token: {long[:5]}")
+    return fast
+
+
+def config(vocabulary: PreTrainedTokenizerFast) -> Qwen3VLConfig:
+    """The architecture for a vocabulary; every size that was chosen stands here."""
+    ids = {t: vocabulary.convert_tokens_to_ids(t) for t in SPECIAL}
+    text = {
+        "vocab_size": len(vocabulary),
+        "hidden_size": 128,
+        "intermediate_size": 384,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "head_dim": 32,
+        "max_position_embeddings": 2048,
+        "initializer_range": 0.08,  # 0.02 stalls at this width
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [6, 5, 5]},
+        "pad_token_id": ids["<|endoftext|>"],
+        "eos_token_id": ids["<|im_end|>"],
+        "tie_word_embeddings": True,
+    }
+    vision = {
+        "depth": 4,
+        "hidden_size": 96,
+        "intermediate_size": 288,
+        "num_heads": 4,
+        "patch_size": PATCH,
+        "spatial_merge_size": MERGE,
+        "temporal_patch_size": 1,
+        "out_hidden_size": 128,
+        "num_position_embeddings": 256,
+        "deepstack_visual_indexes": [1],
+        "initializer_range": 0.08,
+    }
+    return Qwen3VLConfig(
+        text_config=text,
+        vision_config=vision,
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+        tie_word_embeddings=True,
+    )
+
+
+def processor() -> dict[str, Any]:
+    """What preprocessor_config.json holds: the ordinary image processor, and r3lab's own section."""
+    least, most = OVERVIEW_TOKENS
+    unit = (PATCH * MERGE) ** 2
+    return {
+        "image_processor_type": "Qwen2VLImageProcessor",
+        "processor_class": "Qwen3VLProcessor",
+        "patch_size": PATCH,
+        "merge_size": MERGE,
+        "temporal_patch_size": 1,
+        "size": {"shortest_edge": least * unit, "longest_edge": most * unit},
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+        "r3lab": {"crop_tokens": list(CROP_TOKENS), "coordinate_step": COORDINATE_STEP, "prompt": "bare"},
+    }
+
+
+def create(corpus: Iterable[str], seed: int) -> Policy:
+    """A tiny policy with random weights, float32; `train.checkpoint.save_policy` saves it."""
+    words = tokenizer(corpus)
+    torch.manual_seed(seed)
+    model = Qwen3VLForConditionalGeneration(config(words)).float().eval()
+    model.generation_config.pad_token_id = words.pad_token_id
+    model.generation_config.eos_token_id = words.eos_token_id
+    return Policy(model, words, processor(), name="tiny")

@@ -1,0 +1,111 @@
+"""Small policies for the tests: one of each supported family, taught for seconds to write boxes and answers.
+
+A random model writes no box in a lifetime, and a test of the loop needs boxes, good and bad. So each family's tiny random
+checkpoint gets a short cold start, is saved to disk, and is loaded by its path as a user would.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+)
+
+from r3lab.models import tiny
+from r3lab.models.policy import Policy
+from r3lab.train.checkpoint import save_policy
+from r3lab.train.lessons import vocabulary
+from r3lab.train.sft import SftSettings, cold_start
+from r3lab.vlir.rationale import imperfect
+from r3lab.vlir.worlds import get_world
+
+torch.set_num_threads(2)
+
+
+def _qwen2(kind: str, words) -> torch.nn.Module:
+    """A tiny random Qwen2-VL or Qwen2.5-VL with the tiny tokenizer's vocabulary."""
+    ids = {t: words.convert_tokens_to_ids(t) for t in tiny.SPECIAL}
+    text = {
+        "vocab_size": len(words),
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "initializer_range": 0.08,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]},
+        "pad_token_id": ids["<|endoftext|>"],
+        "eos_token_id": ids["<|im_end|>"],
+        "tie_word_embeddings": True,
+    }
+    special = {
+        "image_token_id": ids["<|image_pad|>"],
+        "video_token_id": ids["<|video_pad|>"],
+        "vision_start_token_id": ids["<|vision_start|>"],
+        "vision_end_token_id": ids["<|vision_end|>"],
+        "tie_word_embeddings": True,
+    }
+    patches = {"patch_size": tiny.PATCH, "spatial_merge_size": tiny.MERGE, "temporal_patch_size": 2}
+    torch.manual_seed(0)
+    if kind == "qwen2_vl":
+        vision = {"depth": 2, "embed_dim": 64, "hidden_size": 64, "num_heads": 4, "mlp_ratio": 2, **patches}
+        return Qwen2VLForConditionalGeneration(Qwen2VLConfig(text_config=text, vision_config=vision, **special))
+    vision = {
+        "depth": 2,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_heads": 4,
+        "out_hidden_size": 64,
+        "window_size": 32,
+        "fullatt_block_indexes": [1],
+        **patches,
+    }
+    return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=vision, **special))
+
+
+def taught(kind: str, folder: Path, steps: int = 45) -> Path:
+    """A checkpoint of a family that has seen enough VLIR samples to write boxes and answers."""
+    policy = tiny.create(vocabulary(), seed=0)
+    if kind != "qwen3_vl":
+        processor = {**tiny.processor(), "temporal_patch_size": 2}
+        policy = Policy(_qwen2(kind, policy.tokenizer).float().eval(), policy.tokenizer, processor)
+    world, rng = get_world("badges"), np.random.default_rng(0)
+    samples = [world.sample("train", i) for i in range(48)]
+    pairs = [(s, imperfect(s, world.rationale(s), 0.3, 0.5, rng)) for s in samples]
+    batches = (pairs[i % 6 * 8 :][:8] for i in range(10_000))
+    torch.manual_seed(0)
+    cold_start(
+        policy, iter(batches), SftSettings(steps=steps, batch=8, learning_rate=4e-3), lambda row: None, progress=False
+    )
+    return save_policy(policy, folder)
+
+
+@pytest.fixture(scope="session", params=["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+def family_policy(request, tmp_path_factory) -> Policy:
+    """A briefly taught policy of each family, loaded from disk."""
+    return Policy.load(taught(request.param, tmp_path_factory.mktemp("policies") / request.param))
+
+
+@pytest.fixture(scope="session")
+def taught_folder(tmp_path_factory) -> Path:
+    """Folder of a briefly taught Qwen3-VL."""
+    return taught("qwen3_vl", tmp_path_factory.mktemp("taught") / "policy")
+
+
+@pytest.fixture()
+def policy(taught_folder) -> Policy:
+    """A fresh copy of the briefly taught Qwen3-VL; a test may train it."""
+    return Policy.load(taught_folder)
+
+
+@pytest.fixture(scope="session")
+def samples() -> list:
+    """Six train samples of badges."""
+    return [get_world("badges").sample("train", i) for i in range(6)]

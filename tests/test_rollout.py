@@ -1,0 +1,169 @@
+"""The loop's invariants, on every family: what is trained is what was sampled, and the cache changes nothing."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from PIL import Image
+
+from r3lab.geometry import coverage
+from r3lab.images import content_hash
+from r3lab.models.families import patchify
+from r3lab.models.policy import Policy
+from r3lab.rollout import rollout, row_of
+from r3lab.trajectory import Kind, load, save
+from r3lab.vlir.sample import Sample
+
+
+@torch.no_grad()
+def fresh_logprobs(policy: Policy, trajectory, temperature: float = 1.0) -> list[float]:
+    """Log-probabilities of the sampled tokens from one plain forward over the whole row, no cache, no batch."""
+    logits = policy.logits(policy.hidden(policy.rows([row_of(policy, trajectory, {})])))[0]
+    logp = torch.log_softmax(logits / temperature, dim=-1)
+    return [float(logp[i - 1, trajectory.ids[i]]) for i, k in enumerate(trajectory.kinds) if k == Kind.SAMPLED]
+
+
+@pytest.fixture(scope="module")
+def ragged(family_policy, samples):
+    """Rollouts with every kind of end and look; images of several sizes."""
+    odd = [
+        Sample(f"odd-{i}", s.image.resize(size), s.question, s.answer, (), True)
+        for i, (s, size) in enumerate(zip(samples, [(300, 517), (640, 200), (97, 101)], strict=False))
+    ]
+    return rollout(family_policy, [*samples, *odd], group=6, temperature=1.0, seed=3, max_looks=2, max_new_tokens=44)
+
+
+def test_rollouts_are_ragged_enough_to_test_anything(ragged):
+    """Every case that the tests below are for occurs."""
+    valid = {sum(look.valid for look in t.looks) for t in ragged}
+    assert {0, 1} <= valid, valid
+    assert any(not look.valid for t in ragged for look in t.looks)
+    assert {"answered", "length"} <= {t.finish for t in ragged}
+
+
+def test_logprobs_equal_a_fresh_forward(family_policy, ragged):
+    """Sampling log-probabilities, through cache, batch and crops, are those of a plain forward (fp32, 1e-5)."""
+    worst = 0.0
+    for t in ragged:
+        recorded = [p for p in t.logprobs if p is not None]
+        fresh = fresh_logprobs(family_policy, t)
+        assert len(recorded) == len(fresh) > 0
+        worst = max([worst, *(abs(a - b) for a, b in zip(recorded, fresh, strict=True))])
+    assert worst < 1e-5
+
+
+def test_records_hold_their_own_invariants(family_policy, ragged):
+    """`check`, image tokens as many as features, no vision id sampled, log-probabilities and entropies in range."""
+    vocabulary = family_policy.model.config.get_text_config().vocab_size
+    for t in ragged:
+        t.check()
+        row = row_of(family_policy, t, {})
+        assert t.ids.count(family_policy.image_id) == sum(len(f.tokens) for f in row.images)
+        sampled = {i for i, k in zip(t.ids, t.kinds, strict=True) if k == Kind.SAMPLED}
+        assert not sampled & set(family_policy.forbidden)
+        for p, e in zip(t.logprobs, t.entropies, strict=True):
+            assert p is None or (p <= 0 and 0 <= e <= math.log(vocabulary) + 1e-4)
+
+
+def test_the_end_is_where_it_is_said_to_be(ragged):
+    """Nothing after the answer; a length end has all its tokens; an invalid box brings a message and no image."""
+    for t in ragged:
+        count = t.kinds.count(Kind.SAMPLED)
+        assert count <= 44
+        if t.finish == "answered":
+            assert t.answer is not None and t.text.endswith("</answer>") and t.kinds[-1] == Kind.SAMPLED
+        if t.finish == "length":
+            assert count == 44 and t.answer is None
+        for look in t.looks:
+            assert look.valid == (look.crop_span is not None) == (not look.reason)
+            if not look.valid and t.finish != "looks":
+                assert t.kinds[look.span[1]] == Kind.ENVIRONMENT
+
+
+def test_crops_are_cut_from_the_source(family_policy, ragged):
+    """A crop's pixels are those of its own box in the source at the size that the crop rule gives, never an older one's."""
+    looked = [(t, look) for t in ragged for look in t.looks if look.valid]
+    assert looked
+    for t, look in looked:
+        source = t.images[t.image.hash]
+        expected = source.resize((look.crop.width, look.crop.height), Image.Resampling.BICUBIC, box=look.box)
+        assert content_hash(expected) == look.crop.hash == content_hash(t.images[look.crop.hash])
+        assert coverage(look.box, (0, 0, *source.size)) <= 1
+        span = look.crop_span
+        assert {t.kinds[i] for i in range(*span)} == {Kind.CROP}
+        factor = family_policy.layout.factor
+        assert span[1] - span[0] == (look.crop.width // factor) * (look.crop.height // factor)
+
+
+def test_greedy_tokens_do_not_depend_on_the_batch(family_policy, samples):
+    """Alone, in a batch, and with other neighbours: the same greedy tokens."""
+    together = rollout(family_policy, samples, temperature=0, max_new_tokens=44)
+    for sample, t in zip(samples, together, strict=True):
+        assert rollout(family_policy, [sample], temperature=0, max_new_tokens=44)[0].ids == t.ids
+
+
+def test_seeds(policy, samples):
+    """The same seed gives the same trajectories, another seed others, and group members differ."""
+    first = rollout(policy, samples[:3], group=3, seed=5, max_new_tokens=30)
+    again = rollout(policy, samples[:3], group=3, seed=5, max_new_tokens=30)
+    other = rollout(policy, samples[:3], group=3, seed=6, max_new_tokens=30)
+    assert first == again
+    assert [t.ids for t in first] != [t.ids for t in other]
+    assert len({tuple(t.ids) for t in first[:3]}) > 1
+
+
+def test_a_look_past_the_limit_is_refused_once_then_ends_the_row(policy, samples):
+    """With no look allowed every box is answered with a message, and a second one ends the trajectory."""
+    for t in rollout(policy, samples, group=6, seed=1, max_looks=0, max_new_tokens=80):
+        assert not any(look.valid for look in t.looks)
+        assert Kind.CROP not in t.kinds
+        refused = [look for look in t.looks if look.reason == "no look left"]
+        assert len(refused) <= 2
+        assert (t.finish == "looks") == (len(refused) == 2)
+
+
+def test_trajectories_survive_the_disk(ragged, tmp_path):
+    """load(save(t)) == t, with images."""
+    assert load(save(ragged[:8], tmp_path / "many")) == ragged[:8]
+
+
+def test_temperature_is_in_the_log_probabilities(policy, samples):
+    """At temperature 0.5 the recorded log-probabilities are those of the sharpened distribution."""
+    t = rollout(policy, samples[:1], temperature=0.5, max_new_tokens=20)[0]
+    recorded = [p for p in t.logprobs if p is not None]
+    assert recorded == pytest.approx(fresh_logprobs(policy, t, 0.5), abs=1e-5)
+
+
+def test_patches_equal_those_of_transformers(family_policy, samples):
+    """Our patch layout is the one of transformers' own image processor."""
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    layout = family_policy.layout
+    theirs = Qwen2VLImageProcessorPil(
+        patch_size=layout.patch,
+        merge_size=layout.merge,
+        temporal_patch_size=layout.temporal,
+        image_mean=layout.mean,
+        image_std=layout.std,
+        do_resize=False,
+    )
+    images = [samples[0].image.resize((64, 96)), samples[1].image.resize((128, 16))]
+    pixels, grids = patchify(images, layout)
+    for image, part, grid in zip(images, pixels.split((grids[:, 1] * grids[:, 2]).tolist()), grids, strict=True):
+        wanted = theirs([image], return_tensors="np")
+        assert torch.allclose(part, torch.tensor(wanted["pixel_values"]), atol=1e-6)
+        assert wanted["image_grid_thw"].tolist() == [grid.tolist()]
+
+
+def test_positions_equal_those_of_transformers(family_policy, ragged):
+    """M-RoPE positions of rows with crops are those of the model's own get_rope_index."""
+    policy = family_policy
+    for t in [t for t in ragged if any(look.valid for look in t.looks)][:6]:
+        row = row_of(policy, t, {})
+        grids = torch.tensor([(1, f.grid[1] * policy.layout.merge, f.grid[0] * policy.layout.merge) for f in row.images])
+        ids = torch.tensor([row.ids])
+        kinds = (ids == policy.image_id).int()
+        wanted, _ = policy.model.model.get_rope_index(ids, mm_token_type_ids=kinds, image_grid_thw=grids)
+        assert torch.equal(policy.positions(row), wanted[:, 0])
