@@ -1,11 +1,13 @@
 """The interleaved look-again loop, batched: reason, write a box, get the crop as image tokens, reason on, answer.
 
-Token in, token out: what is recorded is what was sampled, id for id. Each image is encoded once; each prompt is read once
-and its keys and values are copied to the rows of its group; rows advance at their own pace (`models.cache`). A row that
-closes a box waits until enough rows have one, then their crops are encoded and read together. The order in which rows are
-served changes no result: every row draws its random numbers from its own stream, (seed, sample, member of the group).
+Token in, token out: what is recorded is what was sampled, id for id. Each image is encoded once; each prompt is read
+once and its keys and values are copied to the rows of its group; rows advance at their own pace (`models.cache`). A
+row that closes a box waits until enough rows have one, then their crops are encoded and read together. The order in
+which rows are served changes no result: every row draws its random numbers from its own stream, (seed, sample, member
+of the group).
 
-    trajectories = rollout(policy, samples, group=8, temperature=1.0, seed=0)   # sample by sample, group members together
+    trajectories = rollout(policy, samples, group=8, temperature=1.0, seed=0)   # sample by sample, group members
+    together
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from .models.cache import SlotCache
 from .models.policy import Features, Policy, Row
 from .protocol import bare, question_text
 from .trajectory import ImageRef, Kind, Trajectory
+
 
 class Question(Protocol):
     """What the loop needs to know of a sample (`vlir.sample.Sample` is one)."""
@@ -86,7 +89,8 @@ def rollout(
     seed : of all sampling; the same seed gives the same trajectories on the same machine
     max_looks : looks a trajectory may take; one that asks for more is told so once, then ended (finish "looks")
     max_new_tokens : sampled tokens a trajectory may have (finish "length" beyond)
-    features : store that is read and filled: features of every overview and crop by key, for training without encoding twice
+    features : store that is read and filled: features of every overview and crop by key, for training without
+        encoding twice
     watch : called with a trajectory whenever it has grown (for live display)
 
     Returns

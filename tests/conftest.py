@@ -1,7 +1,7 @@
 """Small policies for the tests: one of each supported family, taught for seconds to write boxes and answers.
 
-A random model writes no box in a lifetime, and a test of the loop needs boxes, good and bad. So each family's tiny random
-checkpoint gets a short cold start, is saved to disk, and is loaded by its path as a user would.
+A random model writes no box in a lifetime, and a test of the loop needs boxes, good and bad. So each family's tiny
+random checkpoint gets a short cold start, is saved to disk, and is loaded by its path as a user would.
 """
 
 from __future__ import annotations

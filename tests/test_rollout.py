@@ -83,7 +83,7 @@ def test_the_end_is_where_it_is_said_to_be(ragged):
 
 
 def test_crops_are_cut_from_the_source(family_policy, ragged):
-    """A crop's pixels are those of its own box in the source at the size that the crop rule gives, never an older one's."""
+    """A crop's pixels are those of its own box in the source, at the size that the crop rule gives."""
     looked = [(t, look) for t in ragged for look in t.looks if look.valid]
     assert looked
     for t, look in looked:
@@ -162,7 +162,9 @@ def test_positions_equal_those_of_transformers(family_policy, ragged):
     policy = family_policy
     for t in [t for t in ragged if any(look.valid for look in t.looks)][:6]:
         row = row_of(policy, t, {})
-        grids = torch.tensor([(1, f.grid[1] * policy.layout.merge, f.grid[0] * policy.layout.merge) for f in row.images])
+        grids = torch.tensor(
+            [(1, f.grid[1] * policy.layout.merge, f.grid[0] * policy.layout.merge) for f in row.images]
+        )
         ids = torch.tensor([row.ids])
         kinds = (ids == policy.image_id).int()
         wanted, _ = policy.model.model.get_rope_index(ids, mm_token_type_ids=kinds, image_grid_thw=grids)

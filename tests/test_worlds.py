@@ -1,4 +1,4 @@
-"""The world and its VLIR samples: deterministic, disjoint, true; what is written is read back; bad records are refused."""
+"""The world and its VLIR samples: deterministic, disjoint, true; read back as written; bad records are refused."""
 
 from __future__ import annotations
 

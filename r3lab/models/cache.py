@@ -1,8 +1,8 @@
 """A key-value cache for rows that advance at different speeds: preallocated slots, one cursor a row.
 
-Each row writes at its own cursor; a block that is shorter than the longest one of its forward is padded on the right, and
-what stands to the right of a cursor is never visible and is overwritten later. Always used with an explicit 4-D mask and
-explicit positions (`SlotCache.mask`). Simplified: memory grows by copying when a row outgrows it.
+Each row writes at its own cursor; a block that is shorter than the longest one of its forward is padded on the right,
+and what stands to the right of a cursor is never visible and is overwritten later. Always used with an explicit 4-D
+mask and explicit positions (`SlotCache.mask`). Simplified: memory grows by copying when a row outgrows it.
 
     cache = SlotCache(layers=4)
     cache.place(rows, lengths, query)   # which rows the next forward is for

@@ -3,9 +3,10 @@
     family = family_of(model.config.model_type)
     pixels, grids = patchify(images, layout)
 
-Rows: Qwen2-VL, Qwen2.5-VL, Qwen3-VL. They share the patch layout of their image processor, M-RoPE positions and the three
-vision tokens, and differ in the frame in which boxes are written and in DeepStack features. Images are laid out here in
-NumPy, so that neither torchvision nor a processor object is needed; a test holds the result against transformers' own.
+Rows: Qwen2-VL, Qwen2.5-VL, Qwen3-VL. They share the patch layout of their image processor, M-RoPE positions and the
+three vision tokens, and differ in the frame in which boxes are written and in DeepStack features. Images are laid out
+here in NumPy, so that neither torchvision nor a processor object is needed; a test holds the result against
+transformers' own.
 """
 
 from __future__ import annotations

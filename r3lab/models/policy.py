@@ -123,7 +123,9 @@ class Policy:
         except R3labError:
             raise
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"cannot read the checkpoint in {folder}: {str(error).splitlines()[0][:200]}") from None
+            raise CheckpointError(
+                f"cannot read the checkpoint in {folder}: {str(error).splitlines()[0][:200]}"
+            ) from None
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         kind = getattr(torch, dtype) if dtype else (torch.bfloat16 if device.type == "cuda" else torch.float32)
         model = AutoModelForImageTextToText.from_pretrained(folder, dtype=kind, attn_implementation="sdpa").to(device)
@@ -154,15 +156,13 @@ class Policy:
         return fit_tokens(image, self.layout.factor, *self.layout.overview_tokens)
 
     def encode(self, images: Sequence[Image.Image | np.ndarray]) -> list[Features]:
-        """Run the vision tower over images whose sides are multiples of the token size; keeps the graph if one is on."""
+        """Run the vision tower over images whose sides are multiples of the token size; gradients as the caller set."""
         if not images:
             return []
         pixels, grids = patchify(images, self.layout)
         body = self.model.model
         weight = next(body.visual.parameters())
-        out = body.get_image_features(
-            pixels.to(weight.device, weight.dtype), grids.to(weight.device), return_dict=True
-        )
+        out = body.get_image_features(pixels.to(weight.device, weight.dtype), grids.to(weight.device), return_dict=True)
         deep = list(getattr(out, "deepstack_features", None) or [])
         m = self.layout.merge
         return [
@@ -226,7 +226,7 @@ class Policy:
 
 
 def read_layout(processor: Any, config: Any) -> Layout:
-    """The patch layout from the content of preprocessor_config.json; what it leaves out comes from the model's config."""
+    """The patch layout from preprocessor_config.json; what that leaves out comes from the model's config."""
     if not isinstance(processor, dict):
         raise CheckpointError("preprocessor_config.json does not hold a JSON object")
     size = processor.get("size") or {}

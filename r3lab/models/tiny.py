@@ -1,9 +1,9 @@
 """The tiny policy: a Qwen3-VL of about 1.7 million parameters that runs on a laptop CPU.
 
-The architecture is transformers' own `Qwen3VLForConditionalGeneration`, made small; Qwen3-VL because its vision tower adds
-a learned absolute position to every patch, which a small model needs to write coordinates. What is simplified against a
-real checkpoint: a vocabulary of some 900 tokens in which every coordinate 0, 10, ... 1000 and the fixed parts of the
-protocol are one token each; images of one frame (temporal patch 1); an overview of at most 64 tokens.
+The architecture is transformers' own `Qwen3VLForConditionalGeneration`, made small; Qwen3-VL because its vision tower
+adds a learned absolute position to every patch, which a small model needs to write coordinates. What is simplified
+against a real checkpoint: a vocabulary of some 900 tokens in which every coordinate 0, 10, ... 1000 and the fixed
+parts of the protocol are one token each; images of one frame (temporal patch 1); an overview of at most 64 tokens.
 
     policy = create(corpus, seed=0)
 """
@@ -46,7 +46,8 @@ CHAT_TEMPLATE = (
 
 
 def tokenizer(corpus: Iterable[str]) -> PreTrainedTokenizerFast:
-    """A byte-level BPE in which every word of the corpus and every coordinate is one token, and any text can be written.
+    """A byte-level BPE in which every word of the corpus and every coordinate is one token, and any text can be
+    written.
 
     Parameters
     ----------

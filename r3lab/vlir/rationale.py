@@ -1,8 +1,8 @@
 """Rationales from a programmatic teacher, and the ways in which a modest teacher errs.
 
-The two shapes of an answer are here, in the protocol's own tags, so that every world writes them alike. A cold start that
-leaves something to reinforcement learning needs an imperfect teacher; `imperfect` makes one of the exact rationale, and
-says how: boxes moved and scaled at random, and looks where none was needed.
+The two shapes of an answer are here, in the protocol's own tags, so that every world writes them alike. A cold start
+that leaves something to reinforcement learning needs an imperfect teacher; `imperfect` makes one of the exact
+rationale, and says how: boxes moved and scaled at random, and looks where none was needed.
 """
 
 from __future__ import annotations

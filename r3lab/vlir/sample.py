@@ -75,8 +75,8 @@ class Sample:
 class Rationale:
     """Text and regions in order: a `str` is text, a 4-tuple is a region to look at (source pixels).
 
-    The text holds the protocol's own tags (`<think>`, `<answer>`); a region stands where the box is written, and its crop
-    follows it.
+    The text holds the protocol's own tags (`<think>`, `<answer>`); a region stands where the box is written, and its
+    crop follows it.
     """
 
     parts: tuple[str | Box, ...]

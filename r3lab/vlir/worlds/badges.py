@@ -1,10 +1,10 @@
 """`badges`: handwritten digits on coloured shapes on photographs (a small world in the manner of GQA and VSR).
 
-A photograph of 512x512 pixels carries three to five badges. Each is a coloured shape with a real handwritten digit. On a
-small badge the digit is 12 to 17 pixels high: legible in a crop, three to four pixels in the tiny policy's overview
-(128x128). On a large one it is read at once. Questions name a badge by colour and shape, or by its place beside another:
-"Which digit is on the badge left of the blue square?" is asked only where exactly one badge stands in that quarter of the
-image, seen from the other, and it stands near.
+A photograph of 512x512 pixels carries three to five badges. Each is a coloured shape with a real handwritten digit.
+On a small badge the digit is 12 to 17 pixels high: legible in a crop, three to four pixels in the tiny policy's
+overview (128x128). On a large one it is read at once. Questions name a badge by colour and shape, or by its place
+beside another: "Which digit is on the badge left of the blue square?" is asked only where exactly one badge stands in
+that quarter of the image, seen from the other, and it stands near.
 
     sample = Badges().sample("train", 0)
 """
@@ -130,7 +130,7 @@ def neighbour(badges: tuple[Badge, ...], anchor: Badge, direction: str) -> Badge
     return found[0][1] if len(found) == 1 and found[0][0] <= REACH else None
 
 
-def _paint(canvas: np.ndarray, badge: Badge, ink: np.ndarray, rng: np.random.Generator) -> None:
+def _stamp(canvas: np.ndarray, badge: Badge, ink: np.ndarray, rng: np.random.Generator) -> None:
     """Draw a badge with its digit into `canvas` (SIDE, SIDE, 3) uint8, in place."""
     d = badge.diameter
     x1, y1 = round(badge.x - d / 2), round(badge.y - d / 2)
@@ -156,18 +156,10 @@ def _paint(canvas: np.ndarray, badge: Badge, ink: np.ndarray, rng: np.random.Gen
     target[:] = patch + 0.5
 
 
-def scene(rng: np.random.Generator, split: str, count: int) -> tuple[Image.Image, tuple[Badge, ...]]:
-    """A photograph with `count` badges, no two of the same colour and shape."""
-    name_array = photos(split)[int(rng.integers(len(photos(split))))]
-    photo = name_array[1]
-    top = int(rng.integers(photo.shape[0] - SIDE + 1))
-    left = int(rng.integers(photo.shape[1] - SIDE + 1))
-    canvas = photo[top : top + SIDE, left : left + SIDE]
-    canvas = np.array(canvas[:, ::-1] if rng.random() < 0.5 else canvas, order="C")
-    bitmaps, labels = handwriting(split)
-
-    pairs: list[tuple[str, str]] = []
+def arrange(rng: np.random.Generator, split: str, count: int) -> tuple[tuple[Badge, ...], np.ndarray]:
+    """`count` badges, each colour and shape once, and the number (count,) of each one's bitmap; no pixels yet."""
     names = list(COLOURS)
+    pairs: list[tuple[str, str]] = []
     while len(pairs) < count:  # every second badge shares its colour or its shape with an earlier one
         colour, shape = names[int(rng.integers(len(names)))], SHAPES[int(rng.integers(len(SHAPES)))]
         if pairs and rng.random() < 0.5:
@@ -175,17 +167,34 @@ def scene(rng: np.random.Generator, split: str, count: int) -> tuple[Image.Image
             colour, shape = (other[0], shape) if rng.random() < 0.5 else (colour, other[1])
         if (colour, shape) not in pairs:
             pairs.append((colour, shape))
-
+    labels = handwriting(split)[1]
+    rows = rng.integers(len(labels), size=count)
     badges = []
-    for (colour, shape), (x, y, d) in zip(pairs, _place(rng, count), strict=True):
-        row = int(rng.integers(len(labels)))
+    for (colour, shape), (x, y, d), row in zip(pairs, _place(rng, count), rows, strict=True):
         edge = 0.06 * d if shape == "square" else 0.0
         x1, y1 = round(x - d / 2), round(y - d / 2)
         box = (x1 + edge, y1 + edge, x1 + d - edge, y1 + d - edge)
-        badge = Badge(colour, shape, int(labels[row]), x, y, d, box)
-        _paint(canvas, badge, bitmaps[row], rng)
-        badges.append(badge)
-    return Image.fromarray(canvas), tuple(badges)
+        badges.append(Badge(colour, shape, int(labels[row]), x, y, d, box))
+    return tuple(badges), rows
+
+
+def paint(rng: np.random.Generator, split: str, badges: tuple[Badge, ...], rows: np.ndarray) -> Image.Image:
+    """A stretch of one of the split's photographs with these badges on it."""
+    _, photo = photos(split)[int(rng.integers(len(photos(split))))]
+    top = int(rng.integers(photo.shape[0] - SIDE + 1))
+    left = int(rng.integers(photo.shape[1] - SIDE + 1))
+    canvas = photo[top : top + SIDE, left : left + SIDE]
+    canvas = np.array(canvas[:, ::-1] if rng.random() < 0.5 else canvas, order="C")
+    bitmaps = handwriting(split)[0]
+    for badge, row in zip(badges, rows, strict=True):
+        _stamp(canvas, badge, bitmaps[row], rng)
+    return Image.fromarray(canvas)
+
+
+def scene(rng: np.random.Generator, split: str, count: int) -> tuple[Image.Image, tuple[Badge, ...]]:
+    """A photograph with `count` badges."""
+    badges, rows = arrange(rng, split, count)
+    return paint(rng, split, badges, rows), badges
 
 
 class Badges:
@@ -198,7 +207,7 @@ class Badges:
         rng = np.random.default_rng([seed, split_number(split), index])
         wants_large, wants_relation = rng.random() < 0.3, rng.random() < 0.3
         while True:
-            image, badges = scene(rng, split, int(rng.integers(3, 6)))
+            badges, rows = arrange(rng, split, int(rng.integers(3, 6)))
             asked: list[tuple[Badge, str]] = []
             if wants_relation:
                 for anchor in badges:
@@ -213,7 +222,7 @@ class Badges:
         target, words = asked[int(rng.integers(len(asked)))]
         return Sample(
             id=f"badges-{split}-{seed}-{index}",
-            image=image,
+            image=paint(rng, split, badges, rows),
             question=f"Which digit is on the {words}?",
             answer=str(target.digit),
             regions=(target.box,),
@@ -228,5 +237,7 @@ class Badges:
         target, words = sample.meta["target"], sample.meta["asked"]
         subject = f"The {target}" if words == target else f"The {words} is the {target}. It"
         if sample.needs_look:
-            return look_again(f"{subject} is too small to read.", sample.regions[0], f"It shows {sample.answer}.", sample)
+            return look_again(
+                f"{subject} is too small to read.", sample.regions[0], f"It shows {sample.answer}.", sample
+            )
         return one_look(f"{subject} is large. It shows {sample.answer}.", sample)

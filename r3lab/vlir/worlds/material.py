@@ -3,8 +3,8 @@
     photos("train")        # list of (name, array (H, W, 3) uint8), shorter side at least 640 pixels
     handwriting("test")    # images (N, 8, 8) float32 in 0..1, labels (N,)
 
-Photographs are divided by name (assets/photos.json), handwriting by bitmap: of the bitmaps of each digit, in the order of
-the UCI file, of every six one goes to validation, one to test, four to train.
+Photographs are divided by name (assets/photos.json), handwriting by bitmap: of the bitmaps of each digit, in the
+order of the UCI file, of every six one goes to validation, one to test, four to train.
 """
 
 from __future__ import annotations

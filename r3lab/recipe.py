@@ -1,0 +1,210 @@
+"""The recipe of the shipped tiny policy: `r3lab train tiny` makes everything in assets/tiny and
+assets/results/tiny.json.
+
+Stages, in order: vision warm-up, grounding (`train.base`: what a real checkpoint has from pretraining); a modest cold
+start on VLIR samples of an imperfect teacher (`train.sft`); R-GRPO (`train.rgrpo`). Cold start and R-GRPO are repeated
+over seeds from the same base, each is measured on the held-out test split; the first seed's policies ship. Finished
+stages are kept under --work and skipped when the command is given again.
+
+    python -m r3lab train tiny            # hours on two cores; --help lists every setting
+    python -m r3lab train tiny --stage measure
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import __version__
+from .assets_path import assets_dir
+from .models import tiny
+from .models.policy import Policy
+from .rollout import rollout
+from .train.base import Heads, Stage, train_base
+from .train.checkpoint import JsonlLog, read_log, save_policy
+from .train.lessons import vocabulary
+from .train.measure import summary
+from .train.rgrpo import RgrpoSettings, train_rgrpo, world_batches
+from .train.settings import from_command_line, setting
+from .train.sft import Pair, SftSettings, cold_start
+from .vlir.rationale import imperfect
+from .vlir.worlds import get_world
+
+COMMAND = "python -m r3lab train tiny"
+NOTEBOOK_MINUTES = 5
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every number that the shipped policy depends on."""
+
+    work: str = setting("runs/tiny", "folder for stages in progress; finished ones are not repeated")
+    out: str = setting("", "where the result goes (default: the assets folder)")
+    seeds: int = setting(3, "repetitions of cold start and R-GRPO")
+    base_seed: int = setting(0, "seed of the weights, the lessons and the base")
+    warm_up_steps: int = setting(800, "vision warm-up: steps of 40 scenes")
+    warm_up_rate: float = setting(1.5e-3, "its peak learning rate")
+    first_steps: int = setting(300, "grounding: steps on scenes of one or two badges")
+    grounding_steps: int = setting(2400, "grounding: steps on scenes of up to five badges")
+    grounding_batch: int = setting(32, "grounding: scenes a step")
+    grounding_rate: float = setting(1.2e-3, "its peak learning rate")
+    cold_start_steps: int = setting(100, "cold start: steps of 32 VLIR samples")
+    cold_start_rate: float = setting(5e-4, "its peak learning rate")
+    cold_start_spread: float = setting(0.3, "how far the teacher's boxes miss, as a part of their sides")
+    needless: float = setting(0.5, "share of samples in which the teacher looks although nothing needs it")
+    rgrpo_steps: int = setting(200, "R-GRPO: steps of the shipped policy")
+    rgrpo_prompts: int = setting(16, "samples a step")
+    rgrpo_group: int = setting(8, "rollouts a sample")
+    rgrpo_rate: float = setting(2e-4, "learning rate, constant")
+    reward: str = setting("grounded", "reward preset")
+    test_samples: int = setting(500, "held-out samples an arm and seed is measured on")
+
+
+def lessons_of_imperfect_teacher(recipe: Recipe, seed: int, batch: int = 32) -> Iterator[list[Pair]]:
+    """Batches for the cold start: fresh train samples with rationales whose boxes miss and that look needlessly."""
+    world, rng, index = get_world("badges"), np.random.default_rng([seed, 4]), 0
+    while True:
+        samples = [world.sample("train", index + i, 1000 + seed) for i in range(batch)]
+        index += batch
+        yield [(s, imperfect(s, world.rationale(s), recipe.cold_start_spread, recipe.needless, rng)) for s in samples]
+
+
+def measured(policy: Policy, recipe: Recipe, **setting: Any) -> dict[str, Any]:
+    """Held-out summary of a policy, in batches of 100."""
+    world, found = get_world("badges"), []
+    for start in range(0, recipe.test_samples, 100):
+        samples = [world.sample("test", i) for i in range(start, min(start + 100, recipe.test_samples))]
+        found += rollout(policy, samples, **{"temperature": 0.0, "max_new_tokens": 96, **setting})
+    return summary(found)
+
+
+def make_base(recipe: Recipe, work: Path) -> Path:
+    """Warm-up and grounding; returns the folder of the base."""
+    policy = tiny.create(vocabulary(), recipe.base_seed)
+    torch.manual_seed(recipe.base_seed)
+    heads = Heads(policy.model.config.text_config.hidden_size)
+    grounding = Stage(
+        "grounding-2", recipe.grounding_steps, recipe.grounding_batch, (1, 5), True, recipe.grounding_rate, 0.1, 0.03, 3
+    )
+    stages = [
+        Stage("warm-up", recipe.warm_up_steps, 40, (1, 5), False, recipe.warm_up_rate, 1.0, 0.3, recipe.base_seed + 1),
+        replace(grounding, name="grounding-1", steps=recipe.first_steps, badges=(1, 2), final_fraction=1.0, seed=2),
+        grounding,
+    ]
+    for stage in stages:
+        folder = work / stage.name
+        if (folder / "config.json").is_file():
+            policy = Policy.load(folder)
+            heads.load_state_dict(torch.load(folder / "heads.pt", weights_only=True))
+            continue
+        log = JsonlLog(work / f"{stage.name}.jsonl")
+
+        def keep(step: int, of: Policy = policy, to: Path = work / f"{stage.name}.partial") -> None:
+            save_policy(of, to)
+            torch.save(heads.state_dict(), to / "heads.pt")
+
+        train_base(policy, heads, stage, log, save=keep)
+        save_policy(policy, folder)
+        torch.save(heads.state_dict(), folder / "heads.pt")
+    return work / grounding.name
+
+
+def make_seed(recipe: Recipe, base: Path, work: Path, seed: int) -> list[dict[str, Any]]:
+    """Cold start and R-GRPO of one seed, measured; returns the result rows."""
+    rows = work / f"rows-{seed}.json"
+    if rows.is_file():
+        return json.loads(rows.read_text())
+    found: list[dict[str, Any]] = []
+
+    def measure(arm: str, policy: Policy, **setting: Any) -> None:
+        row = {"world": "badges", "arm": arm, "seed": seed, **measured(policy, recipe, **setting)}
+        found.append(row)
+        print(json.dumps(row), flush=True)
+
+    cold = work / f"cold-start-{seed}"
+    if not (cold / "config.json").is_file():
+        policy = Policy.load(base)
+        log = JsonlLog(work / f"cold-start-{seed}.jsonl")
+        settings = SftSettings(steps=recipe.cold_start_steps, learning_rate=recipe.cold_start_rate, seed=seed)
+        torch.manual_seed(seed)
+        cold_start(policy, lessons_of_imperfect_teacher(recipe, seed), settings, log)
+        save_policy(policy, cold, half=True)
+    policy = Policy.load(cold)
+    measure("cold start", policy)
+    measure("cold start, sampled", policy, temperature=1.0, seed=seed)
+    measure("cold start, no look allowed", policy, max_looks=0)
+
+    short = RgrpoSettings(seed=seed)  # the notebook's own run: every setting at its default
+    for arm, name, settings in (
+        ("notebook's R-GRPO", "short", short),
+        (
+            "R-GRPO",
+            "rgrpo",
+            replace(
+                short,
+                steps=recipe.rgrpo_steps,
+                prompts=recipe.rgrpo_prompts,
+                group=recipe.rgrpo_group,
+                learning_rate=recipe.rgrpo_rate,
+                reward=recipe.reward,
+            ),
+        ),
+    ):
+        folder = work / f"{name}-{seed}"
+        if not (folder / "config.json").is_file():
+            policy = Policy.load(cold)
+            begin = time.time()
+            log = JsonlLog(work / f"{name}-{seed}.jsonl")
+            train_rgrpo(policy, world_batches("badges", settings.prompts, settings.seed), settings, log)
+            (work / f"{name}-{seed}.seconds").write_text(str(round(time.time() - begin, 1)))
+            save_policy(policy, folder, half=True)
+        policy = Policy.load(folder)
+        measure(arm, policy)
+        found[-1]["train_seconds"] = float((work / f"{name}-{seed}.seconds").read_text())
+    measure("R-GRPO, sampled", policy, temperature=1.0, seed=seed)
+    measure("R-GRPO, no look allowed", policy, max_looks=0)
+    rows.write_text(json.dumps(found, indent=1))
+    return found
+
+
+def ship(recipe: Recipe, base: Path, work: Path, rows: list[dict[str, Any]], out: Path) -> None:
+    """Copy the first seed's policies, logs and settings into the assets, and write the results."""
+    target = out / "tiny"
+    for name, folder in (("cold-start", "cold-start-0"), ("rgrpo", "rgrpo-0")):
+        save_policy(Policy.load(work / folder), target / name, half=True)
+    logs = target / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    for stage in ("warm-up", "grounding-1", "grounding-2", "cold-start-0", "short-0", "rgrpo-0"):
+        shutil.copy(work / f"{stage}.jsonl", logs / f"{stage}.jsonl")
+    (target / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n")
+    seconds = {s: read_log(work / f"{s}.jsonl")[-1]["seconds"] for s in ("warm-up", "grounding-1", "grounding-2")}
+    result = {
+        "command": COMMAND,
+        "version": __version__,
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        "date": time.strftime("%Y-%m-%d"),
+        "training_seconds": seconds,
+        "rows": rows,
+    }
+    (out / "results").mkdir(exist_ok=True)
+    (out / "results" / "tiny.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`r3lab train tiny`."""
+    recipe = from_command_line(Recipe, arguments, COMMAND, "Make the shipped tiny policy and its results.")
+    work = Path(recipe.work)
+    work.mkdir(parents=True, exist_ok=True)
+    base = make_base(recipe, work)
+    rows = [row for seed in range(recipe.seeds) for row in make_seed(recipe, base, work, seed)]
+    ship(recipe, base, work, rows, Path(recipe.out) if recipe.out else assets_dir())
+    return 0

@@ -1,0 +1,88 @@
+"""Tables of measured numbers, from assets/results into the README: no number there is typed by hand.
+
+python -m r3lab.show.tables README.md      # rewrites what stands between the markers
+print(learning_table(json.loads(path.read_text())))
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from ..assets_path import assets_dir
+from ..errors import R3labError
+
+COLUMNS = {
+    "exact": "exact answer",
+    "exact_needed": "exact, look needed",
+    "iou": "IoU of the deciding look",
+    "look_rate_needed": "looks, needed",
+    "look_rate_unneeded": "looks, not needed",
+}
+SHARES = {"exact", "exact_needed", "look_rate_needed", "look_rate_unneeded"}  # shown in per cent
+
+
+def spread(values: Sequence[float], percent: bool) -> str:
+    """Mean with the least and the most over seeds: `96.1 % (95.4 to 96.8)`."""
+    scale, unit, digits = (100, " %", 1) if percent else (1, "", 2)
+    low, high = min(values) * scale, max(values) * scale
+    return f"{fmean(values) * scale:.{digits}f}{unit} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def learning_table(result: dict[str, Any]) -> str:
+    """Markdown table of the rows of `tiny.json`: one line an arm, mean and range over seeds."""
+    arms: dict[str, list[dict[str, Any]]] = {}
+    for row in result["rows"]:
+        arms.setdefault(row["arm"], []).append(row)
+    lines = ["| arm | " + " | ".join(COLUMNS.values()) + " |", "| --- |" + " --- |" * len(COLUMNS)]
+    for arm, rows in arms.items():
+        cells = []
+        for key in COLUMNS:
+            values = [r[key] for r in rows if r.get(key) is not None]
+            cells.append(spread(values, key in SHARES) if values else "none")
+        lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+    seeds, n = len({r["seed"] for r in result["rows"]}), result["rows"][0]["n"]
+    lines.append("")
+    lines.append(
+        f"Mean and range over {seeds} seeds, {n} held-out samples each; made by `{result['command']}` "
+        f"on {result['date']} ({result['machine']})."
+    )
+    return "\n".join(lines)
+
+
+def fill(text: str, tables: dict[str, str]) -> str:
+    """Put each table between `<!-- results: NAME -->` and `<!-- end -->`.
+
+    Raises
+    ------
+    R3labError
+        If the text has no such markers.
+    """
+    for name, table in tables.items():
+        pattern = re.compile(rf"(<!-- results: {re.escape(name)} -->\n).*?(<!-- end -->)", re.S)
+        if not pattern.search(text):
+            raise R3labError(f"the text has no '<!-- results: {name} -->' ... '<!-- end -->' to fill")
+        text = pattern.sub(lambda m, table=table: m[1] + table + "\n" + m[2], text)
+    return text
+
+
+def shipped_tables() -> dict[str, str]:
+    """The tables of all results that ship."""
+    return {"tiny": learning_table(json.loads((assets_dir() / "results" / "tiny.json").read_text()))}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Rewrite the tables of the given files."""
+    for name in arguments:
+        path = Path(name)
+        path.write_text(fill(path.read_text(encoding="utf-8"), shipped_tables()), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

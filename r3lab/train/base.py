@@ -1,0 +1,160 @@
+"""Vision warm-up and grounding: from random weights to a base that perceives, locates and reads.
+
+Two stages over `lessons`. *Warm-up*: linear heads on the visual tokens, thrown away afterwards (they stand in for the
+CLIP-style pretraining of a real VLM); only the vision tower learns. *Grounding*: the text model learns to state where a
+badge is, what stands beside it and what a crop shows, with the heads kept at a small weight; one badge a scene first,
+then up to five. Nothing here belongs to VLM-R3: a real checkpoint arrives with these skills.
+
+    heads = Heads(128)
+    train_base(policy, heads, Stage("warm-up", steps=2000, text=False, ...), log)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from ..models.policy import Policy, Row
+from ..vlir.worlds.badges import DIRECTIONS
+from .lessons import BINS, IGNORE, NAMES, Lesson, Lessons
+from .schedule import schedule
+from .sft import next_token_loss
+
+Log = Callable[[dict], None]
+WEIGHTS = {"digit": 3.0, "name": 2.0, **{d.replace(" ", "_"): 0.3 for d in DIRECTIONS}}  # reading is slow to come
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of `train_base`: learning rates peak after a short warm-up and fall as a cosine to a tenth."""
+
+    name: str
+    steps: int
+    batch: int
+    badges: tuple[int, int]
+    text: bool
+    learning_rate: float
+    head_weight: float = 1.0
+    final_fraction: float = 0.1
+    seed: int = 0
+
+
+class Heads(nn.Module):
+    """Linear heads on visual tokens (N, D): what is at a badge's centre, in overview and crop."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        sizes = {"name": len(NAMES), "large": 2, "digit": 10, **{f"edge{i}": BINS for i in range(4)}}
+        sizes.update({d: len(NAMES) + 1 for d in DIRECTIONS})
+        self.overview = nn.ModuleDict({k.replace(" ", "_"): nn.Linear(width, n) for k, n in sizes.items()})
+        self.crop = nn.ModuleDict({"name": nn.Linear(width, len(NAMES)), "digit": nn.Linear(width, 10)})
+        self.presence = nn.Linear(width, 1)
+
+    def forward(self, features: list, lessons: list[Lesson]) -> tuple[torch.Tensor, dict[str, float]]:
+        """Summed cross-entropies and accuracies; `features` are those of all images of all lessons, in order."""
+        centres, whole, inked, present, at = [], [], [], [], 0
+        for lesson in lessons:
+            tokens = features[at].tokens
+            whole.append(tokens)
+            mark = torch.zeros(len(tokens))
+            mark[lesson.cells] = 1.0
+            present.append(mark)
+            centres.append(tokens[torch.as_tensor(lesson.cells)])
+            crops = features[at + 1 : at + len(lesson.images)]
+            inked += [f.tokens[c] for f, c in zip(crops, lesson.crop_cells.tolist(), strict=True)]
+            at += len(lesson.images)
+        losses, seen = [], {}
+        device = whole[0].device
+        logit, mark = self.presence(torch.cat(whole))[:, 0], torch.cat(present).to(device)
+        losses.append(4.0 * F.binary_cross_entropy_with_logits(logit, mark))
+        x = torch.cat(centres)
+        for key, head in self.overview.items():
+            target = torch.cat([torch.as_tensor(v.targets[key.replace("_", " ")]) for v in lessons]).to(device)
+            self._add(head(x), target, key, losses, seen)
+        if inked:
+            y = torch.stack(inked)
+            for key, head in self.crop.items():
+                target = torch.cat([torch.as_tensor(v.crop_targets[key]) for v in lessons]).to(device)
+                self._add(head(y), target, f"crop {key}", losses, seen)
+        return torch.stack(losses).sum(), seen
+
+    @staticmethod
+    def _add(logits: torch.Tensor, target: torch.Tensor, key: str, losses: list, seen: dict[str, float]) -> None:
+        known = target != IGNORE
+        if known.any():
+            losses.append(WEIGHTS.get(key.removeprefix("crop "), 1.0) * F.cross_entropy(logits[known], target[known]))
+            right = logits[known].argmax(-1)
+            near = (right - target[known]).abs() <= (1 if key.startswith("edge") else 0)
+            seen[key] = float(near.float().mean())
+
+
+def lesson_rows(lessons: list[Lesson], features: list, image_id: int) -> tuple[list[Row], list[list[bool]]]:
+    """Expand each image to its tokens; returns rows and, for each token, whether it must be predicted."""
+    rows, masks, at = [], [], 0
+    for lesson in lessons:
+        own = features[at : at + len(lesson.images)]
+        at += len(lesson.images)
+        ids: list[int] = []
+        mask: list[bool] = []
+        images = iter(own)
+        for token, loss in zip(lesson.text, lesson.loss, strict=True):
+            count = len(next(images).tokens) if token is None else 1
+            ids += [image_id if token is None else token] * count
+            mask += [loss] * count
+        rows.append(Row(ids, own))
+        masks.append(mask)
+    return rows, masks
+
+
+def train_base(
+    policy: Policy,
+    heads: Heads,
+    stage: Stage,
+    log: Log,
+    workers: int = 1,
+    save: Callable[[int], None] = lambda step: None,
+) -> None:
+    """Run one stage; logs means over every 50 steps and calls `save` every 250."""
+    stream = Lessons(
+        policy.ids, (*policy.vision_start, *policy.vision_end), stage.seed, stage.badges, stage.batch, stage.text
+    )
+    loader = torch.utils.data.DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=4)
+    model = policy.model
+    trained = list((model if stage.text else model.model.visual).parameters()) + list(heads.parameters())
+    optimiser = torch.optim.AdamW(trained, lr=stage.learning_rate, betas=(0.9, 0.98), weight_decay=0.02)
+    model.train()
+    sums: dict[str, list[float]] = {}
+    start = time.time()
+    lessons = iter(loader)
+    for step in tqdm(range(stage.steps), desc=stage.name, mininterval=10):
+        for group in optimiser.param_groups:
+            group["lr"] = stage.learning_rate * schedule(step, stage.steps, stage.final_fraction)
+        batch = next(lessons)
+        features = policy.encode([image for lesson in batch for image in lesson.images])
+        loss, seen = heads(features, batch)
+        seen["heads"] = float(loss.detach())
+        loss = stage.head_weight * loss
+        if stage.text:
+            rows, masks = lesson_rows(batch, features, policy.image_id)
+            each, right = next_token_loss(policy, rows, masks)
+            loss = loss + each.mean()
+            seen["text"], seen["token accuracy"] = float(each.detach().mean()), float(right.float().mean())
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimiser.step()
+        for key, value in seen.items():
+            sums.setdefault(key, []).append(value)
+        if (step + 1) % 50 == 0 or step + 1 == stage.steps:
+            means = {k: round(sum(v) / len(v), 4) for k, v in sums.items()}
+            log({"stage": stage.name, "step": step + 1, "seconds": round(time.time() - start, 1), **means})
+            sums = {}
+        if (step + 1) % 250 == 0:
+            save(step + 1)
+    model.eval()

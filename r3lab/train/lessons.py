@@ -1,0 +1,189 @@
+"""Lessons that give the tiny policy what a real checkpoint has from pretraining: perception and grounding.
+
+Each lesson is a scene of the badges world (train split) with (a) dense targets for linear heads on the visual tokens,
+a stand-in for the CLIP-style pretraining of a real vision tower, and (b) one packed sequence of short statements
+about the scene: where a badge is, what a crop of it shows, which badge stands beside which, which is large enough to
+read. Packing several statements into one sequence uses each encoded image many times. No statement is a rationale
+with a question: the protocol (when to look, the order of reasoning, box, crop and answer) is left to the cold start.
+
+    lesson = Lessons(tokens, seed=0, badges=(1, 5)).lesson(index=7)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..geometry import Box, Frame, Size, crop_size, from_source, source_to_crop, write_ints
+from ..images import cut
+from ..models.tiny import COORDINATE_STEP, CROP_TOKENS, MERGE, OVERVIEW_TOKENS, PATCH
+from ..protocol import box_text
+from ..vlir.rationale import jitter
+from ..vlir.worlds.badges import COLOURS, DIRECTIONS, SHAPES, SIDE, Badge, neighbour, scene
+
+FACTOR = PATCH * MERGE
+CELLS = int(OVERVIEW_TOKENS[1] ** 0.5)  # the overview is CELLS x CELLS tokens
+OVERVIEW: Size = (CELLS * FACTOR, CELLS * FACTOR)
+BINS = 1000 // COORDINATE_STEP + 1
+NAMES = tuple(f"{c} {s}" for c in COLOURS for s in SHAPES)  # a badge's name as a class
+IGNORE = -100
+
+
+@dataclass
+class Lesson:
+    """One scene with its targets.
+
+    Attributes
+    ----------
+    images : overview and crops, uint8 arrays (H, W, 3), in the order of their tokens
+    text : token ids; image tokens not yet expanded: each image is one `None`
+    loss : for each entry of `text`, whether the model must predict it
+    cells : (objects,) overview token that holds each badge's centre
+    targets : name -> (objects,) int64 class of each badge, IGNORE where there is none
+    crop_targets : name -> (crops,) int64
+    crop_cells : (crops,) token of each crop that holds the middle of the digit
+    """
+
+    images: list[np.ndarray]
+    text: list[int | None]
+    loss: list[bool]
+    cells: np.ndarray
+    targets: dict[str, np.ndarray]
+    crop_targets: dict[str, np.ndarray] = field(default_factory=dict)
+    crop_cells: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+
+def vocabulary() -> list[str]:
+    """Texts whose words the tiny tokenizer must know as single tokens."""
+    texts = [f"The badge {d} the {n} is the {n}. It is too small to read." for d in DIRECTIONS for n in NAMES]
+    texts += [
+        f"The {n} is large. It shows 7. Which digit is on the badge {d} the {n}?" for d in DIRECTIONS for n in NAMES
+    ]
+    return [*texts, "[invalid box: outside the image]", "no look left"]
+
+
+def written(box: Box, size: Size = (SIDE, SIDE)) -> list[int]:
+    """A source box as the tiny policy writes it: 0-1000, multiples of the coordinate step."""
+    return list(write_ints(from_source(box, Frame.RELATIVE, size, OVERVIEW), COORDINATE_STEP))
+
+
+def read_crop(image: Image.Image, box: Box) -> np.ndarray:
+    """The crop of a source box, by the loop's own rule, as an array."""
+    _, size = crop_size(box, image.size, FACTOR, *CROP_TOKENS)
+    return np.asarray(cut(image, box, size))
+
+
+class Lessons(torch.utils.data.IterableDataset):
+    """An endless, deterministic stream of lessons; `batch` of them at a time.
+
+    Parameters
+    ----------
+    ids : text -> token ids
+    markers : ids of (vision start, vision end)
+    seed : of the stream
+    badges : least and most badges of a scene
+    batch : lessons in an item
+    text : False for dense targets alone (vision warm-up), with a crop of every badge
+    """
+
+    def __init__(self, ids, markers, seed: int, badges: tuple[int, int], batch: int, text: bool = True) -> None:
+        self.ids, self.markers, self.seed, self.badges, self.batch, self.text = ids, markers, seed, badges, batch, text
+        self._cache: dict[str, list[int]] = {}
+
+    def __iter__(self) -> Iterator[list[Lesson]]:
+        index = 0
+        while True:
+            yield [self.lesson(index + i) for i in range(self.batch)]
+            index += self.batch
+
+    def _encode(self, text: str) -> list[int]:
+        if text not in self._cache:
+            self._cache[text] = self.ids(text)
+        return self._cache[text]
+
+    def lesson(self, index: int) -> Lesson:
+        """Lesson number `index`."""
+        rng = np.random.default_rng([self.seed, 77, index])
+        low, high = self.badges
+        image, badges = scene(rng, "train", int(rng.integers(low, high + 1)))
+        overview = np.asarray(image.resize(OVERVIEW, Image.Resampling.BICUBIC))
+        lesson = Lesson([overview], [], [], *dense(badges))
+        shown: list[tuple[Badge, int]] = []
+        if self.text:
+            self._write(lesson, image, badges, rng, shown)
+        else:
+            for badge in badges:
+                shown.append((badge, self._crop(lesson, image, badge, 0.15, rng)))
+        lesson.crop_targets = {
+            "name": np.array([NAMES.index(b.name) for b, _ in shown], dtype=np.int64),
+            "digit": np.array([b.digit for b, _ in shown], dtype=np.int64),
+        }
+        lesson.crop_cells = np.array([c for _, c in shown], dtype=np.int64)
+        return lesson
+
+    @staticmethod
+    def _crop(lesson: Lesson, image: Image.Image, badge: Badge, spread: float, rng: np.random.Generator) -> int:
+        """Add a crop near a badge's box to the lesson; returns the crop token that holds the middle of its digit."""
+        box = jitter(badge.box, image.size, spread, rng)
+        lesson.images.append(read_crop(image, box))
+        high, wide = lesson.images[-1].shape[:2]
+        x, y, _, _ = source_to_crop((badge.x, badge.ink_y, badge.x + 1, badge.ink_y + 1), box, (wide, high))
+        columns, rows = wide // FACTOR, high // FACTOR
+        return min(max(int(y) // FACTOR, 0), rows - 1) * columns + min(max(int(x) // FACTOR, 0), columns - 1)
+
+    def _write(self, lesson: Lesson, image: Image.Image, badges, rng: np.random.Generator, shown: list) -> None:
+        """The packed statements of a scene, in random order; what is given carries no loss, what must be found does."""
+
+        def say(text: str, loss: bool) -> None:
+            ids = self._encode(text)
+            lesson.text += ids
+            lesson.loss += [loss] * len(ids)
+
+        def show() -> None:
+            lesson.text += [self.markers[0], None, self.markers[1]]
+            lesson.loss += [False] * 3
+
+        say("<|im_start|>user\n", False)
+        show()
+        say("<|im_end|>\n<|im_start|>assistant\n", False)
+        statements = [("where", b, None) for b in badges] + [("size", b, None) for b in badges]
+        beside = [(f"{d} the {a.name}", n) for a in badges for d in DIRECTIONS if (n := neighbour(badges, a, d))]
+        statements += [("beside", n, words) for words, n in beside for _ in range(2)]
+        for k in rng.permutation(len(statements))[:8]:
+            kind, badge, words = statements[k]
+            if kind == "where":
+                say(f"The {badge.name}", False)
+                say(box_text(written(badge.box)), True)
+                if rng.random() < 0.6:
+                    shown.append((badge, self._crop(lesson, image, badge, 0.12, rng)))
+                    show()
+                    say(f"It shows {badge.digit}.", True)
+            elif kind == "size":
+                say(f"The {badge.name} is", False)
+                say(f" large. It shows {badge.digit}." if badge.large else " too small to read.", True)
+            else:
+                say(f"The badge {words} is", False)
+                say(f" the {badge.name}.", True)
+
+
+def dense(badges) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Cells (objects,) and targets of the heads on overview tokens: name, size, digit if legible, box, neighbours."""
+    cell = SIDE / CELLS
+    cells = np.array([int(b.y // cell) * CELLS + int(b.x // cell) for b in badges], dtype=np.int64)
+    targets: dict[str, list[int]] = {"name": [], "large": [], "digit": []}
+    targets.update({f"edge{i}": [] for i in range(4)})
+    targets.update({d: [] for d in DIRECTIONS})
+    for badge in badges:
+        targets["name"].append(NAMES.index(badge.name))
+        targets["large"].append(int(badge.large))
+        targets["digit"].append(badge.digit if badge.large else IGNORE)
+        for i, value in enumerate(written(badge.box)):
+            targets[f"edge{i}"].append(value // COORDINATE_STEP)
+        for d in DIRECTIONS:
+            beside = neighbour(badges, badge, d)
+            targets[d].append(NAMES.index(beside.name) if beside else len(NAMES))
+    return cells, {k: np.array(v, dtype=np.int64) for k, v in targets.items()}

@@ -1,0 +1,128 @@
+"""Rewards of R-GRPO: the two published presets, and one that also pays for where and whether to look.
+
+A preset maps names to functions of a trajectory; the reward is their sum. Simplified against the paper: an answer is
+right when it equals the truth after folding case and white space (the worlds' answers are short); there is no model
+as judge.
+
+    parts = score(trajectory, "paper")        # {"accuracy": 1.0, "format": 1.0, "region": 0.5, "length": 0.04}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from ..errors import R3labError, nearest
+from ..geometry import Box, iou
+from ..protocol import format_ok
+from ..trajectory import Look, Trajectory
+
+Reward = Callable[[Trajectory], float]
+
+
+def same_answer(answer: str | None, truth: str) -> bool:
+    """Equal after folding case and white space; None is never right."""
+    return answer is not None and " ".join(answer.casefold().split()) == " ".join(truth.casefold().split())
+
+
+def right(t: Trajectory) -> bool:
+    """The trajectory's answer is the true one."""
+    return same_answer(t.answer, str(t.truth["answer"]))
+
+
+def deciding_look(t: Trajectory) -> Look | None:
+    """The last valid look: what the answer was read from."""
+    return next((look for look in reversed(t.looks) if look.valid), None)
+
+
+def true_region(t: Trajectory) -> Box | None:
+    """The region that holds the answer (the last of the true regions), source pixels."""
+    regions = t.truth.get("regions") or []
+    return tuple(regions[-1]) if regions else None
+
+
+def deciding_iou(t: Trajectory) -> float | None:
+    """IoU of the deciding look with the true region; None where either is missing."""
+    look, truth = deciding_look(t), true_region(t)
+    return iou(look.box, truth) if look is not None and look.box is not None and truth is not None else None
+
+
+def accuracy(t: Trajectory) -> float:
+    """1 for the right answer (both presets)."""
+    return float(right(t))
+
+
+def well_formed(t: Trajectory) -> float:
+    """1 if the sampled text is anything followed by one `<answer>...</answer>` (official code: full match)."""
+    return float(format_ok(t.response_text))
+
+
+def region_paper(t: Trajectory) -> float:
+    """0.5 for each valid box, at most 0.5, only if the answer is right (paper, from a third-party summary)."""
+    return min(0.5, 0.5 * sum(look.valid for look in t.looks)) * accuracy(t)
+
+
+def region_official(t: Trajectory) -> float:
+    """0.5 if at least one parseable box was written and the answer is right (official code).
+
+    The code counts unique boxes without looking at whether they are usable; the count is capped at one box, so
+    uniqueness changes nothing and validity is not asked here either.
+    """
+    return 0.5 * any(look.written is not None for look in t.looks) * accuracy(t)
+
+
+def length_paper(t: Trajectory) -> float:
+    """0.001 a character of sampled text, at most 0.25 (paper)."""
+    return min(0.25, 0.001 * len(t.response_text))
+
+
+def length_official(t: Trajectory) -> float:
+    """0.01 a character of the shortest stretch of sampled text between crops, at most 0.10 (official code)."""
+    stretches, open_ = [], ""
+    for kind, part in t.segments():
+        if kind == "text":
+            open_ += str(part)
+        elif kind == "look" and isinstance(part, Look) and part.valid:
+            stretches.append(open_)
+            open_ = ""
+    return min(0.10, 0.01 * min(len(s) for s in [*stretches, open_]))
+
+
+def region_grounded(t: Trajectory) -> float:
+    """0.5 x IoU of the deciding look with the true region where a look is needed; 0 where none is."""
+    return 0.5 * (deciding_iou(t) or 0.0) if t.truth.get("needs_look") else 0.0
+
+
+def look_cost(t: Trajectory) -> float:
+    """-0.2 for every look where the overview alone holds the answer, and for every look after the first elsewhere."""
+    free = 1 if t.truth.get("needs_look") else 0
+    return -0.2 * max(0, len(t.looks) - free)
+
+
+PRESETS: dict[str, Mapping[str, Reward]] = {
+    "paper": {"accuracy": accuracy, "format": well_formed, "region": region_paper, "length": length_paper},
+    "official-code": {
+        "accuracy": accuracy,
+        "format": lambda t: 0.5 * well_formed(t),
+        "region": region_official,
+        "length": length_official,
+    },
+    # r3lab's own: needs worlds whose truth is known; pays for where to look and charges for looks that nothing needs
+    "grounded": {
+        "accuracy": accuracy,
+        "format": lambda t: 0.5 * well_formed(t),
+        "region": region_grounded,
+        "look cost": look_cost,
+    },
+}
+
+
+def preset(name: str) -> Mapping[str, Reward]:
+    """A preset by name; an unknown one is an error that names the nearest."""
+    if name not in PRESETS:
+        raise R3labError(f"unknown reward preset {name!r}; known: {', '.join(PRESETS)}.{nearest(name, PRESETS)}")
+    return PRESETS[name]
+
+
+def score(t: Trajectory, name: str) -> dict[str, float]:
+    """Each part of a preset's reward for a trajectory; their sum is the reward."""
+    return {key: reward(t) for key, reward in preset(name).items()}

@@ -1,0 +1,224 @@
+"""Region-Conditioned GRPO: roll out groups, reward, compare within the group, push sampled tokens.
+
+One step: G rollouts of each of several samples at temperature 1, rewards by preset, advantages within each group,
+then the clipped objective on sampled tokens only, conditioned on the crops that each rollout's own boxes brought in.
+The trained sequence is the sampled sequence, id for id; the importance ratio is taken against the log-probabilities
+that were recorded at sampling; the vision tower is frozen (as published), so features of the rollout serve the
+update. Simplified against the paper: no KL term (its published weight is 0), one process, plain padded batches.
+
+    python -m r3lab train rgrpo --model assets/tiny/cold-start --out runs/rgrpo
+    final = train_rgrpo(policy, samples, RgrpoSettings(steps=50), log)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ..errors import R3labError
+from ..models.policy import Features, Policy, Row
+from ..rollout import rollout, row_of
+from ..trajectory import Kind, Trajectory
+from ..vlir.sample import Sample, read_vlir
+from ..vlir.worlds import get_world
+from .checkpoint import JsonlLog, save_policy
+from .measure import summary
+from .objective import clipped_loss, group_advantages
+from .rewards import preset, score
+from .settings import check_positive, from_command_line, setting
+
+Log = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class RgrpoSettings:
+    """Settings of R-GRPO; where the paper gives a value it is named."""
+
+    model: str = setting("", "checkpoint folder to start from (default: the shipped cold start)")
+    data: str = setting("", "VLIR folder with samples; if empty, samples come from --world")
+    world: str = setting("badges", "world to draw samples from")
+    out: str = setting("runs/rgrpo", "folder for checkpoint and log")
+    steps: int = setting(100, "rollout-and-update steps")
+    prompts: int = setting(12, "samples a step")
+    group: int = setting(8, "rollouts a sample, G (paper: 5)")
+    reward: str = setting("grounded", "reward preset: paper, official-code or grounded")
+    learning_rate: float = setting(1.5e-4, "constant (paper: 1e-6 for 7B)")
+    clip_low: float = setting(0.2, "lower clip of the ratio (paper)")
+    clip_high: float = setting(0.28, "upper clip of the ratio (paper)")
+    minibatches: int = setting(2, "updates a step, each on a part of the groups")
+    temperature: float = setting(1.0, "sampling temperature (paper)")
+    max_looks: int = setting(8, "looks a rollout may take")
+    max_new_tokens: int = setting(96, "sampled tokens a rollout may have")
+    max_grad_norm: float = setting(1.0, "gradient norm above which the gradient is scaled down")
+    seed: int = setting(0, "of samples and sampling")
+
+
+def world_batches(world: str, prompts: int, seed: int, start: int = 0) -> Iterator[list[Sample]]:
+    """Endless batches of fresh training samples of a world."""
+    source, index = get_world(world), start
+    while True:
+        yield [source.sample("train", index + i, seed) for i in range(prompts)]
+        index += prompts
+
+
+def token_logprobs(policy: Policy, rows: list[Row], trajectories: Sequence[Trajectory], temperature: float):
+    """Log-probabilities of the sampled tokens under the policy now, and those recorded at sampling.
+
+    Returns
+    -------
+    new, old : (R, T) float32, T the most sampled tokens of a row
+    mask : (R, T) bool
+    """
+    batch = policy.rows(rows)
+    places = [[i for i, k in enumerate(t.kinds) if k == Kind.SAMPLED] for t in trajectories]
+    row = torch.tensor([r for r, at in enumerate(places) for _ in at])
+    at = torch.tensor([i for positions in places for i in positions])
+    column = torch.tensor([c for positions in places for c in range(len(positions))])
+    hidden = policy.hidden(batch)[row, at - 1]  # (N, D): the state from which each token was sampled
+    logp = torch.log_softmax(policy.logits(hidden) / (temperature or 1.0), dim=-1)
+    target = batch.ids[row, at]
+    shape = (len(rows), max(map(len, places)))
+    new = logp.new_zeros(shape).index_put((row, column), logp.gather(1, target[:, None])[:, 0])
+    recorded = torch.tensor(
+        [t.logprobs[i] for t, positions in zip(trajectories, places, strict=True) for i in positions]
+    )
+    old = logp.new_zeros(shape).index_put((row, column), recorded.to(logp))
+    mask = torch.zeros(shape, dtype=torch.bool, device=logp.device).index_put(
+        (row, column), torch.ones_like(row, dtype=torch.bool)
+    )
+    return new, old, mask
+
+
+def reward_groups(trajectories: Sequence[Trajectory], group: int, name: str) -> torch.Tensor:
+    """Score trajectories in place (`rewards`, `advantage`); returns the rewards (N, G)."""
+    for t in trajectories:
+        t.rewards = score(t, name)
+    rewards = torch.tensor([sum(t.rewards.values()) for t in trajectories], dtype=torch.float64).view(-1, group)
+    for t, value in zip(trajectories, group_advantages(rewards).flatten().tolist(), strict=True):
+        t.advantage = value
+    return rewards
+
+
+def update(
+    policy: Policy,
+    trajectories: Sequence[Trajectory],
+    store: dict[str, Features],
+    optimiser: torch.optim.Optimizer,
+    settings: RgrpoSettings,
+    rows: int,
+) -> dict[str, float]:
+    """One optimiser step; trajectories of zero advantage cost nothing but count in the mean over `rows`."""
+    used = [t for t in trajectories if t.advantage]
+    if not used:
+        return {}
+    new, old, mask = token_logprobs(policy, [row_of(policy, t, store) for t in used], used, settings.temperature)
+    advantages = torch.tensor([t.advantage for t in used], dtype=new.dtype, device=new.device)
+    loss, metrics = clipped_loss(new, old, advantages, mask, settings.clip_low, settings.clip_high, rows)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    parameters = [p for g in optimiser.param_groups for p in g["params"]]
+    norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
+    if not np.isfinite(norm):
+        raise R3labError(f"the gradient norm is {norm}; lower learning_rate (now {settings.learning_rate})")
+    optimiser.step()
+    return {**metrics, "grad_norm": norm}
+
+
+def train_rgrpo(
+    policy: Policy,
+    batches: Iterator[Sequence[Sample]],
+    settings: RgrpoSettings,
+    log: Log,
+    progress: bool = True,
+    watch: Callable[[int, list[Trajectory]], None] = lambda step, trajectories: None,
+) -> None:
+    """Run R-GRPO in place.
+
+    Parameters
+    ----------
+    batches : samples of each step
+    log : called with the metrics of each step
+    watch : called with each step's trajectories, scored
+
+    Ctrl-C takes effect between steps at the latest when the step in progress ends; the policy is then as the last
+    finished update left it.
+    """
+    check_positive(settings, "steps", "prompts", "learning_rate", "minibatches", "temperature")
+    if settings.group < 2:
+        raise R3labError(f"group must be at least 2 (advantages compare within a group), got {settings.group}")
+    preset(settings.reward)
+    visual = {id(p) for p in policy.model.model.visual.parameters()}
+    trained = [p for p in policy.model.parameters() if id(p) not in visual]
+    optimiser = torch.optim.AdamW(trained, lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
+    for step in tqdm(range(settings.steps), desc="R-GRPO", disable=not progress, mininterval=1):
+        begin = time.time()
+        store: dict[str, Features] = {}
+        trajectories = rollout(
+            policy,
+            next(batches),
+            settings.group,
+            temperature=settings.temperature,
+            seed=settings.seed * 1_000_003 + step,
+            max_looks=settings.max_looks,
+            max_new_tokens=settings.max_new_tokens,
+            features=store,
+        )
+        rolled = time.time()
+        rewards = reward_groups(trajectories, settings.group, settings.reward)
+        size = -(-len(rewards) // settings.minibatches) * settings.group
+        parts = [trajectories[i : i + size] for i in range(0, len(trajectories), size)]
+        updates = [m for p in parts if (m := update(policy, p, store, optimiser, settings, len(p)))]
+        log({"step": step + 1, **step_metrics(trajectories, rewards, updates, rolled - begin, time.time() - rolled)})
+        watch(step, trajectories)
+
+
+def step_metrics(
+    trajectories, rewards: torch.Tensor, updates: list[dict], rolling: float, updating: float
+) -> dict[str, Any]:
+    """What one step is logged with: reward and its parts, groups without a signal, looks, ratios, time."""
+    count = len(trajectories)
+    row: dict[str, Any] = {"reward": float(rewards.mean()), "reward_std": float(rewards.std(dim=1).mean())}
+    for name in trajectories[0].rewards:
+        row[f"reward/{name}"] = sum(t.rewards[name] for t in trajectories) / count
+    row["zero_variance"] = float((rewards.amax(1) == rewards.amin(1)).double().mean())
+    entropies = [e for t in trajectories for e in t.entropies if e is not None]
+    row["entropy"] = sum(entropies) / len(entropies)
+    row["length"] = len(entropies) / count
+    row.update({k: v for k, v in summary(trajectories).items() if k != "n"})
+    for name in updates[0] if updates else ():
+        pick = max if name == "ratio_max" else np.mean
+        row[name] = float(pick([u[name] for u in updates]))
+    row.update({"seconds_rollout": rolling, "seconds_update": updating})
+    return {k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`r3lab train rgrpo`."""
+    s = from_command_line(RgrpoSettings, arguments, "r3lab train rgrpo", "R-GRPO from a checkpoint.")
+    from ..assets_path import assets_dir
+
+    policy = Policy.load(s.model or assets_dir() / "tiny" / "cold-start")
+    if s.data:
+        samples = [sample for sample, _ in read_vlir(s.data)]
+        if len(samples) < s.prompts:
+            raise R3labError(f"{s.data} holds {len(samples)} samples, fewer than --prompts {s.prompts}")
+        rng = np.random.default_rng(s.seed)
+        batches = iter(lambda: [samples[k] for k in rng.choice(len(samples), s.prompts, replace=False)], None)
+    else:
+        batches = world_batches(s.world, s.prompts, s.seed)
+    log = JsonlLog(Path(s.out) / "log.jsonl")
+    log({"settings": asdict(s)})
+    stopped = False
+    try:
+        train_rgrpo(policy, batches, s, log)
+    except KeyboardInterrupt:
+        stopped = True
+    print(f"{'stopped; ' if stopped else ''}checkpoint in {save_policy(policy, Path(s.out) / 'policy')}")
+    return 130 if stopped else 0

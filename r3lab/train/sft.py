@@ -1,0 +1,172 @@
+"""Supervised cold start: a policy learns the protocol from VLIR samples.
+
+Each rationale becomes one sequence: prompt with the overview, text, box, the crop that the loop would have cut, text,
+..., answer. Loss is carried by what the policy will have to write itself: prompt, image and environment tokens are
+masked (as published). The vision tower is frozen unless asked otherwise. Simplified: one process, no packing of
+sequences.
+
+    python -m r3lab train sft --model BASE --data VLIR_FOLDER --out runs/cold-start
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from ..errors import R3labError
+from ..geometry import clip, crop_size, from_source, to_source, write_ints
+from ..images import cut, resize
+from ..models.policy import Features, Policy, Row
+from ..protocol import box_text
+from ..rollout import prompt_ids
+from ..vlir.sample import Rationale, Sample, read_vlir
+from .checkpoint import JsonlLog, save_policy
+from .schedule import schedule
+from .settings import check_positive, from_command_line, setting
+
+Pair = tuple[Sample, Rationale]
+
+
+@dataclass(frozen=True)
+class SftSettings:
+    """Settings of the cold start."""
+
+    model: str = setting("", "checkpoint folder to start from")
+    data: str = setting("", "VLIR folder (vlir.jsonl and images/)")
+    out: str = setting("runs/cold-start", "folder for the checkpoint and the log")
+    steps: int = setting(100, "optimiser steps")
+    batch: int = setting(32, "samples a step")
+    learning_rate: float = setting(3e-4, "peak learning rate (AdamW)")
+    freeze_vision: bool = setting(True, "leave the vision tower as it is")
+    seed: int = setting(0, "of the order of samples")
+
+
+def encode_pair(
+    policy: Policy, sample: Sample, rationale: Rationale, overview: Features
+) -> tuple[Row, list[bool], list]:
+    """Turn a VLIR sample into a sequence.
+
+    Returns
+    -------
+    row : ids, and the overview's features; those of the crops are still to be appended
+    loss : (L,) True where the policy must predict the token
+    crops : images to encode, in order
+    """
+    source, size = sample.image.size, policy.overview_size(sample.image.size)
+    ids = prompt_ids(policy, sample.question, size, len(overview.tokens))
+    loss = [False] * len(ids)
+    crops = []
+
+    def add(new: list[int], trained: bool) -> None:
+        ids.extend(new)
+        loss.extend([trained] * len(new))
+
+    for part in rationale.parts:
+        if isinstance(part, str):
+            add(policy.ids(part), True)
+            continue
+        values = write_ints(from_source(part, policy.family.frame, source, size), policy.step)
+        add(policy.ids(box_text(values)), True)
+        region = clip(to_source(tuple(map(float, values)), policy.family.frame, source, size), source)
+        _, pixels = crop_size(region, source, policy.layout.factor, *policy.layout.crop_tokens)
+        crops.append(cut(sample.image, region, pixels))
+        count = (pixels[0] // policy.layout.factor) * (pixels[1] // policy.layout.factor)
+        add([*policy.vision_start, *[policy.image_id] * count, *policy.vision_end], False)
+    return Row(ids, [overview]), loss, crops
+
+
+def encode_batch(policy: Policy, pairs: Sequence[Pair]) -> tuple[list[Row], list[list[bool]]]:
+    """Sequences of several VLIR samples, all images encoded in two calls of the vision tower."""
+    overviews = policy.encode([resize(s.image, policy.overview_size(s.image.size)) for s, _ in pairs])
+    encoded = [encode_pair(policy, s, r, o) for (s, r), o in zip(pairs, overviews, strict=True)]
+    found = iter(policy.encode([crop for _, _, crops in encoded for crop in crops]))
+    for row, _, crops in encoded:
+        row.images += [next(found) for _ in crops]
+    return [row for row, _, _ in encoded], [loss for _, loss, _ in encoded]
+
+
+def next_token_loss(policy: Policy, rows: list[Row], masks: list[list[bool]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cross-entropy (N,) at every token marked in `masks`, and whether the greedy token is right (N,)."""
+    batch = policy.rows(rows)
+    wanted = torch.zeros_like(batch.ids, dtype=torch.bool)
+    for i, mask in enumerate(masks):
+        wanted[i, : len(mask)] = torch.tensor(mask, device=wanted.device)
+    hidden = policy.hidden(batch)[:, :-1][wanted[:, 1:]]  # (N, D): the state before each marked token
+    logits, target = policy.logits(hidden), batch.ids[:, 1:][wanted[:, 1:]]
+    return F.cross_entropy(logits, target, reduction="none"), logits.argmax(-1) == target
+
+
+def cold_start(
+    policy: Policy,
+    batches: Iterator[Sequence[Pair]],
+    settings: SftSettings,
+    log: Callable[[dict], None],
+    progress: bool = True,
+) -> None:
+    """Train on `settings.steps` batches of VLIR samples. Ctrl-C ends after the step in progress."""
+    check_positive(settings, "steps", "batch", "learning_rate")
+    visual = policy.model.model.visual
+    trained = [
+        p
+        for p in policy.model.parameters()
+        if not settings.freeze_vision or all(p is not v for v in visual.parameters())
+    ]
+    optimiser = torch.optim.AdamW(trained, lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
+    start = time.time()
+    for step in tqdm(range(settings.steps), desc="cold start", disable=not progress, mininterval=1):
+        for group in optimiser.param_groups:
+            group["lr"] = settings.learning_rate * schedule(step, settings.steps, 0.1, warm=10)
+        with torch.set_grad_enabled(not settings.freeze_vision):
+            rows, masks = encode_batch(policy, next(batches))
+        with torch.enable_grad():
+            each, right = next_token_loss(policy, rows, masks)
+            optimiser.zero_grad(set_to_none=True)
+            each.mean().backward()
+        norm = torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimiser.step()
+        log(
+            {
+                "stage": "cold-start",
+                "step": step + 1,
+                "loss": round(float(each.detach().mean()), 5),
+                "token_accuracy": round(float(right.float().mean()), 4),
+                "grad_norm": round(float(norm), 4),
+                "seconds": round(time.time() - start, 1),
+            }
+        )
+
+
+def epochs(pairs: Sequence[Pair], batch: int, seed: int) -> Iterator[list[Pair]]:
+    """Endless shuffled batches."""
+    rng = np.random.default_rng(seed)
+    while True:
+        order = rng.permutation(len(pairs))
+        for i in range(0, max(1, len(pairs) - batch + 1), batch):
+            yield [pairs[k] for k in order[i : i + batch]]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`r3lab train sft`."""
+    s = from_command_line(SftSettings, arguments, "r3lab train sft", "Supervised cold start on VLIR samples.")
+    if not s.model or not s.data:
+        raise R3labError("give --model (a checkpoint folder) and --data (a VLIR folder)")
+    policy = Policy.load(s.model)
+    pairs = list(read_vlir(s.data))
+    if not pairs:
+        raise R3labError(f"{s.data} holds no samples")
+    log = JsonlLog(Path(s.out) / "log.jsonl")
+    log({"settings": asdict(s)})
+    stopped = False
+    try:
+        cold_start(policy, epochs(pairs, s.batch, s.seed), s, log)
+    except KeyboardInterrupt:
+        stopped = True
+    print(f"{'stopped; ' if stopped else ''}checkpoint in {save_policy(policy, Path(s.out) / 'policy')}")
+    return 130 if stopped else 0

@@ -1,0 +1,371 @@
+"""Rewards, advantages, objective, cold start and R-GRPO: equations against references, masks against perturbation."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from r3lab.errors import R3labError
+from r3lab.geometry import Frame
+from r3lab.models.policy import Policy
+from r3lab.rollout import rollout, row_of
+from r3lab.train import rewards as rewards_module
+from r3lab.train.checkpoint import JsonlLog, read_log, save_policy
+from r3lab.train.measure import summary
+from r3lab.train.objective import clipped_loss, group_advantages
+from r3lab.train.rewards import PRESETS, preset, score
+from r3lab.train.rgrpo import RgrpoSettings, reward_groups, token_logprobs, train_rgrpo, update, world_batches
+from r3lab.train.settings import from_command_line
+from r3lab.train.sft import encode_batch, next_token_loss
+from r3lab.trajectory import ImageRef, Kind, Look, Trajectory
+from r3lab.vlir.worlds import get_world
+
+REGION = [100.0, 100.0, 200.0, 200.0]
+
+
+def trajectory(text: str, answer: str | None, looks=(), needs_look=True) -> Trajectory:
+    """A record with that sampled text; `looks` are (box or None for an invalid one, character offset)."""
+    pieces, found = [text], []
+    for box in looks:
+        written = tuple(box) if box else None
+        found.append(Look((0, 1), written, written, box is not None, "" if box else "not four numbers"))
+    return Trajectory(
+        sample_id="s",
+        question="q",
+        image=ImageRef("0" * 64, 512, 512),
+        overview=(128, 128),
+        frame=Frame.RELATIVE,
+        ids=[1],
+        kinds=[int(Kind.SAMPLED)],
+        pieces=pieces,
+        logprobs=[-0.1],
+        entropies=[0.1],
+        looks=found,
+        answer=answer,
+        finish="answered" if answer else "length",
+        truth={"answer": "7", "regions": [REGION], "needs_look": needs_look},
+        rewards={},
+        advantage=None,
+        model="m",
+        seed=0,
+        temperature=1.0,
+        images={},
+    )
+
+
+GOOD = "<think>x" + "y" * 92 + "</think><answer>7</answer>"  # 126 characters
+CASES = [
+    # text, answer, looks, needs a look, preset, expected parts
+    (GOOD, "7", [REGION], True, "paper", {"accuracy": 1, "format": 1, "region": 0.5, "length": len(GOOD) / 1000}),
+    (GOOD, "7", [REGION, REGION], True, "paper", {"region": 0.5}),
+    (GOOD, "7", [None], True, "paper", {"region": 0}),
+    (GOOD, "3", [REGION], True, "paper", {"accuracy": 0, "region": 0, "format": 1}),
+    (GOOD * 4, "7", [], True, "paper", {"length": 0.25}),
+    ("7", None, [], True, "paper", {"accuracy": 0, "format": 0, "length": 0.001}),
+    (GOOD, "7", [REGION], True, "official-code", {"accuracy": 1, "format": 0.5, "region": 0.5}),
+    (GOOD, " 7 ", [REGION], True, "official-code", {"accuracy": 1}),
+    (GOOD, "7", [None], True, "official-code", {"region": 0}),
+    (GOOD + " and more", "7", [], True, "official-code", {"format": 0}),
+    ("ab", None, [], True, "official-code", {"length": 0.02}),
+    (GOOD, "7", [], True, "official-code", {"length": 0.1}),
+    (GOOD, "7", [REGION], True, "grounded", {"region": 0.5, "look cost": 0}),
+    (GOOD, "7", [[100, 100, 200, 150]], True, "grounded", {"region": 0.25}),
+    (GOOD, "7", [REGION, REGION], True, "grounded", {"look cost": -0.2}),
+    (GOOD, "7", [REGION], False, "grounded", {"region": 0, "look cost": -0.2}),
+    (GOOD, "7", [], False, "grounded", {"region": 0, "look cost": 0}),
+]
+
+
+@pytest.mark.parametrize("case", range(len(CASES)))
+def test_rewards_by_hand(case):
+    """Each preset's parts on hand-worked cases."""
+    text, answer, looks, needs, name, expected = CASES[case]
+    parts = score(trajectory(text, answer, looks, needs), name)
+    assert set(parts) == set(PRESETS[name])
+    for key, value in expected.items():
+        assert parts[key] == pytest.approx(value), key
+
+
+def test_official_length_is_of_the_shortest_stretch_between_crops(policy, samples):
+    """On real rollouts the stretches are those that the crops separate."""
+    seen = 0
+    for t in rollout(policy, samples, group=4, seed=2, max_new_tokens=60):
+        if not any(look.valid for look in t.looks):
+            continue
+        stretches, at = [], 0
+        for look in [look for look in t.looks if look.valid]:
+            stretches.append(slice(at, look.span[0]))
+            at = look.crop_span[1]
+        stretches.append(slice(at, len(t.ids)))
+        lengths = [
+            sum(len(p) for p, k in zip(t.pieces[s], t.kinds[s], strict=True) if k == Kind.SAMPLED) for s in stretches
+        ]
+        assert rewards_module.length_official(t) == pytest.approx(min(0.1, 0.01 * min(lengths)))
+        seen += 1
+    assert seen
+
+
+def test_unknown_preset():
+    """The error names the nearest preset."""
+    with pytest.raises(R3labError, match="official-code"):
+        preset("oficial-code")
+
+
+def test_advantages_against_float64_reference():
+    """(r - mean) / (std + 1e-4) by NumPy; zero for equal rewards, whatever rounding does."""
+    values = np.random.default_rng(0).normal(size=(7, 5))
+    expected = (values - values.mean(1, keepdims=True)) / (values.std(1, ddof=1, keepdims=True) + 1e-4)
+    assert group_advantages(torch.tensor(values)).numpy() == pytest.approx(expected, abs=1e-12)
+    assert group_advantages(torch.full((2, 5), 0.1)).abs().max() == 0
+    with pytest.raises(ValueError, match="at least 2"):
+        group_advantages(torch.zeros(3, 1))
+
+
+def test_objective_against_a_loop_on_ragged_data():
+    """The clipped loss and its gradient equal a token-by-token float64 computation; padding changes nothing."""
+    rng = np.random.default_rng(1)
+    old = torch.tensor(rng.normal(-1, 1, (6, 9)))
+    new = (old + torch.tensor(rng.normal(0, 0.4, (6, 9)))).requires_grad_()
+    lengths, a = [9, 1, 4, 7, 2, 5], torch.tensor(rng.normal(size=6))
+    mask = torch.tensor([[c < n for c in range(9)] for n in lengths])
+    loss, metrics = clipped_loss(new, old, a, mask)
+    loss.backward()
+    total, low, high = 0.0, 0, 0
+    for r, n in enumerate(lengths):
+        for c in range(n):
+            ratio = math.exp(float(new[r, c].detach() - old[r, c]))
+            total += min(ratio * float(a[r]), min(max(ratio, 0.8), 1.28) * float(a[r])) / n / 6
+            low += ratio < 0.8 and a[r] < 0
+            high += ratio > 1.28 and a[r] > 0
+            flat = (ratio > 1.28 and a[r] > 0) or (ratio < 0.8 and a[r] < 0)
+            slope = 0.0 if flat else -ratio * float(a[r]) / n / 6
+            assert float(new.grad[r, c]) == pytest.approx(slope, abs=1e-12)
+    assert float(loss) == pytest.approx(-total, abs=1e-12)
+    assert metrics["clip_fraction_low"] == pytest.approx(low / sum(lengths))
+    assert metrics["clip_fraction_high"] == pytest.approx(high / sum(lengths))
+    assert new.grad[~mask].abs().max() == 0
+
+
+def test_empty_rows_give_zero_and_not_nan():
+    """A row without a sampled token contributes nothing."""
+    new = torch.zeros(2, 3, requires_grad=True)
+    loss, _ = clipped_loss(new, torch.zeros(2, 3), torch.ones(2), torch.zeros(2, 3, dtype=torch.bool))
+    loss.backward()
+    assert float(loss) == 0 and float(new.grad.abs().max()) == 0
+
+
+def test_update_sees_the_sampling_log_probabilities(family_policy, samples):
+    """The update's log-probabilities equal the recorded ones to 1e-5 before anything has moved, in every family."""
+    store = {}
+    found = rollout(family_policy, samples[:4], group=4, seed=9, max_new_tokens=50, features=store)
+    with torch.no_grad():
+        rows = [row_of(family_policy, t, store) for t in found]
+        new, old, mask = token_logprobs(family_policy, rows, found, 1.0)
+    assert (new - old)[mask].abs().max() < 1e-5
+    assert mask.sum() == sum(k == Kind.SAMPLED for t in found for k in t.kinds)
+
+
+def test_only_sampled_tokens_carry_loss(policy, samples):
+    """Perturbing the recorded log-probability of any sampled token changes the loss; kinds decide what is sampled."""
+    store = {}
+    t = rollout(policy, samples[:1], group=1, seed=4, max_new_tokens=40, features=store)[0]
+    rows = [row_of(policy, t, store)]
+    with torch.no_grad():
+        new, old, mask = token_logprobs(policy, rows, [t], 1.0)
+    base, _ = clipped_loss(new, old, torch.ones(1), mask)
+    for column in range(int(mask.sum())):
+        moved = old.clone()
+        moved[0, column] += 0.05
+        assert clipped_loss(new, moved, torch.ones(1), mask)[0] != base
+    assert new.shape[1] == t.kinds.count(Kind.SAMPLED) < len(t.ids)
+
+
+def test_gradient_follows_the_advantage(policy, samples):
+    """After an update, tokens of a rewarded trajectory are likelier and those of a punished one less likely."""
+    store = {}
+    found = rollout(policy, samples[:1], group=2, seed=11, max_new_tokens=30, features=store)
+    found[0].advantage, found[1].advantage = 1.0, -1.0
+    assert found[0].ids != found[1].ids
+    visual = {id(p) for p in policy.model.model.visual.parameters()}
+    trained = [p for p in policy.model.parameters() if id(p) not in visual]
+    optimiser = torch.optim.SGD(trained, lr=1e-2)
+    metrics = update(policy, found, store, optimiser, RgrpoSettings(), 2)
+    assert metrics["ratio_mean"] == pytest.approx(1.0, abs=1e-4) and metrics["clip_fraction_high"] == 0
+    with torch.no_grad():
+        new, old, mask = token_logprobs(policy, [row_of(policy, t, store) for t in found], found, 1.0)
+    gain = ((new - old) * mask).sum(1)
+    assert gain[0] > 0 > gain[1]
+
+
+def test_zero_variance_groups_change_nothing(policy, samples):
+    """A group whose rewards are equal yields no update at all."""
+    store = {}
+    found = rollout(policy, samples[:1], group=3, seed=1, max_new_tokens=10, features=store)
+    for t in found:
+        t.advantage = 0.0
+    before = copy.deepcopy(policy.model.state_dict())
+    optimiser = torch.optim.AdamW(policy.model.parameters(), lr=1.0)
+    assert update(policy, found, store, optimiser, RgrpoSettings(), 3) == {}
+    assert all(torch.equal(v, before[k]) for k, v in policy.model.state_dict().items())
+
+
+def test_rgrpo_is_reproducible_and_leaves_the_vision_tower_alone(taught_folder):
+    """The same seed gives the same weights and log; another seed does not; vision weights do not move."""
+    results = []
+    for seed in (0, 0, 1):
+        policy, rows = Policy.load(taught_folder), []
+        vision = copy.deepcopy(policy.model.model.visual.state_dict())
+        settings = RgrpoSettings(steps=2, prompts=3, group=4, max_new_tokens=40, reward="official-code", seed=seed)
+        train_rgrpo(policy, world_batches("badges", 3, seed), settings, rows.append, progress=False)
+        assert all(torch.equal(v, vision[k]) for k, v in policy.model.model.visual.state_dict().items())
+        timed = [{k: v for k, v in r.items() if not k.startswith("seconds")} for r in rows]
+        results.append((timed, policy.model.lm_head.weight.detach().clone()))
+    assert results[0][0] == results[1][0] and torch.equal(results[0][1], results[1][1])
+    assert results[0][0] != results[2][0]
+
+
+def test_reward_groups_writes_what_the_figures_read(policy, samples):
+    """Rewards by name and advantages stand in the trajectories; each group's advantages sum to zero."""
+    found = rollout(policy, samples[:3], group=4, seed=1, max_new_tokens=60)
+    rewards = reward_groups(found, 4, "official-code")
+    assert rewards.shape == (3, 4)
+    for i in range(3):
+        group = found[4 * i : 4 * i + 4]
+        assert sum(t.advantage for t in group) == pytest.approx(0, abs=1e-9)
+        assert [sum(t.rewards.values()) for t in group] == pytest.approx(rewards[i].tolist())
+
+
+def test_cold_start_masks_prompt_and_images(policy):
+    """Loss stands exactly on what the policy writes: text, boxes and answer, never prompt, crop or vision markers."""
+    world = get_world("badges")
+    pairs = [(s, world.rationale(s)) for s in (world.sample("train", i) for i in range(12))]
+    rows, masks = encode_batch(policy, pairs)
+    for (sample, rationale), row, mask in zip(pairs, rows, masks, strict=True):
+        text = "".join(policy.piece(i) for i, m in zip(row.ids, mask, strict=True) if m)
+        boxes = [p for p in rationale.parts if not isinstance(p, str)]
+        assert text.startswith("<think>The") and text.endswith(f"<answer>{sample.answer}</answer>")
+        assert text.count("bbox_2d") == len(boxes) == len(row.images) - 1
+        assert not {i for i, m in zip(row.ids, mask, strict=True) if m} & set(policy.forbidden)
+        assert not any(mask[: row.ids.index(policy.image_id) + len(row.images[0].tokens)])
+    with torch.no_grad():
+        each, _ = next_token_loss(policy, rows, masks)
+    assert len(each) == sum(map(sum, masks)) and torch.isfinite(each).all()
+
+
+def test_the_cold_start_sequence_is_what_the_loop_would_build(policy):
+    """Crops of a VLIR sample take the same tokens, in the same places, as the loop gives for the same box."""
+    world = get_world("badges")
+    sample = next(s for s in (world.sample("train", i) for i in range(20)) if s.needs_look)
+    (row,), (mask,) = encode_batch(policy, [(sample, world.rationale(sample))])
+    script = iter([i for i, m in zip(row.ids, mask, strict=True) if m])
+
+    class Scripted(Policy):
+        """Writes the rationale, whatever the model thinks."""
+
+        def logits(self, hidden):
+            logits = super().logits(hidden) * 0
+            logits[:, next(script)] = 1e4
+            return logits
+
+    scripted = Scripted(policy.model, policy.tokenizer, policy.processor)
+    (t,) = rollout(scripted, [sample], temperature=0)
+    assert t.ids == row.ids and t.finish == "answered" and t.looks[0].valid
+
+
+def test_summary_by_hand():
+    """Shares over three trajectories, worked by hand."""
+    found = [
+        trajectory(GOOD, "7", [REGION]),
+        trajectory(GOOD, "3", [None, [100, 100, 200, 150]]),
+        trajectory(GOOD, "7", [], needs_look=False),
+    ]
+    s = summary(found)
+    assert (s["n"], s["exact"], s["exact_needed"], s["exact_unneeded"]) == (3, pytest.approx(2 / 3, abs=1e-4), 0.5, 1)
+    assert s["iou"] == pytest.approx(0.75) and s["look_rate_needed"] == 1 and s["look_rate_unneeded"] == 0
+    assert s["invalid"] == pytest.approx(1 / 3, abs=1e-4)
+
+
+def test_checkpoints_round_trip_and_replace_whole(policy, samples, tmp_path):
+    """Saved and loaded, a policy gives the same tokens; float16 storage is what is measured; nothing is left over."""
+    save_policy(policy, tmp_path / "p")
+    kept = rollout(policy, samples[:2], temperature=0, max_new_tokens=30)
+    assert [t.ids for t in rollout(Policy.load(tmp_path / "p"), samples[:2], temperature=0, max_new_tokens=30)] == [
+        t.ids for t in kept
+    ]
+    save_policy(policy, tmp_path / "p", half=True)
+    again = Policy.load(tmp_path / "p")
+    assert again.model.dtype == torch.float32 == policy.model.dtype
+    assert all(torch.equal(v, again.model.state_dict()[k]) for k, v in policy.model.state_dict().items())
+    assert (tmp_path / "p" / "model.safetensors").stat().st_size < 4_000_000
+    assert [p.name for p in tmp_path.iterdir()] == ["p"]
+
+
+def test_ordinary_from_pretrained_loads_a_checkpoint(taught_folder):
+    """No code of ours is needed to load model, tokenizer and image processor."""
+    from transformers import AutoModelForImageTextToText, AutoTokenizer
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    model = AutoModelForImageTextToText.from_pretrained(taught_folder)
+    assert model.dtype == torch.float32 and type(model).__name__ == "Qwen3VLForConditionalGeneration"
+    assert AutoTokenizer.from_pretrained(taught_folder).chat_template
+    assert Qwen2VLImageProcessorPil.from_pretrained(taught_folder).patch_size == 8
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("tokenizer_config.json", "tokenizer"),
+        ("preprocessor_config.json", "image processor"),
+        ("model.safetensors", "safetensors"),
+        ("config.json", "configuration"),
+    ],
+)
+def test_incomplete_checkpoints_are_refused_by_name(missing, message, policy, tmp_path):
+    """The error says which part is missing and how to mend it, in one line."""
+    folder = save_policy(policy, tmp_path / "p")
+    (folder / missing).unlink()
+    with pytest.raises(R3labError, match=message) as error:
+        Policy.load(folder)
+    assert "\n" not in str(error.value)
+
+
+def test_foreign_model_types_are_refused(policy, tmp_path):
+    """A checkpoint of another architecture is named, with what is supported."""
+    folder = save_policy(policy, tmp_path / "p")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "llava"}))
+    with pytest.raises(R3labError, match="qwen3_vl"):
+        Policy.load(folder)
+
+
+def test_settings_name_the_nearest_option(capsys):
+    """An unknown option is an error with a suggestion; types are checked."""
+    assert from_command_line(RgrpoSettings, ["--steps", "7"], "x", "y").steps == 7
+    with pytest.raises(SystemExit) as stop:
+        from_command_line(RgrpoSettings, ["--step", "7"], "x", "y")
+    assert stop.value.code == 2 and "--steps" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("bad", [{"group": 1}, {"steps": 0}, {"learning_rate": -1.0}, {"reward": "papr"}])
+def test_bad_settings_stop_before_anything_runs(bad, policy):
+    """The error names the setting and the value, or the nearest preset."""
+    with pytest.raises(R3labError, match=next(iter(bad)) if "reward" not in bad else "paper"):
+        train_rgrpo(policy, iter([]), RgrpoSettings(**bad), lambda row: None, progress=False)
+
+
+def test_a_log_cut_off_by_a_kill_is_readable(tmp_path):
+    """The last, broken line is left out; one in the middle is an error with its number."""
+    log = JsonlLog(tmp_path / "log.jsonl")
+    log({"step": 1})
+    log({"step": 2})
+    text = (tmp_path / "log.jsonl").read_text()
+    (tmp_path / "log.jsonl").write_text(text[:-4])
+    assert read_log(tmp_path / "log.jsonl") == [{"step": 1}]
+    (tmp_path / "log.jsonl").write_text('{"st\n{"step": 2}\n')
+    with pytest.raises(R3labError, match="line 1"):
+        read_log(tmp_path / "log.jsonl")
