@@ -1,0 +1,8 @@
+"""`python -m r3lab` is the command `r3lab`, for a checkout that is not installed."""
+
+import sys
+
+from r3lab.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,270 @@
+"""The command line passes on what it was given, and turns what a user can mend into one line and code 2."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import nbformat
+import pytest
+
+import r3lab
+from r3lab import __version__
+from r3lab.cli import TRAIN, main
+from r3lab.doctor import Check
+from r3lab.errors import R3labError
+from r3lab.notebooks import Result
+
+
+def fake(monkeypatch: pytest.MonkeyPatch, name: str, function: str, call: object) -> None:
+    """Put a module in the place of the one that a command imports when it is wanted."""
+    module = ModuleType(name)
+    setattr(module, function, call)
+    monkeypatch.setitem(sys.modules, name, module)
+
+
+def exit_code(argv: list[str]) -> int:
+    """The code, also where argparse leaves by itself."""
+    try:
+        return main(argv)
+    except SystemExit as leave:
+        return int(leave.code or 0)
+
+
+def test_help_is_there_without_what_is_slow_to_import() -> None:
+    code = "import sys, r3lab.cli; r3lab.cli.build_parser().format_help(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "r3lab.cli" in loaded
+    assert not {"torch", "transformers", "numpy", "PIL", "matplotlib", "nbformat", "papermill"} & set(loaded)
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(["--help"]) == 0
+    page = capsys.readouterr().out
+    assert all(f"\n    {name} " in page for name in ("ask", "run", "course", "train", "worlds", "doctor"))
+    assert exit_code(["--version"]) == 0
+    assert capsys.readouterr().out == f"r3lab {__version__}\n"
+
+
+def test_the_package_runs_as_a_module() -> None:
+    run = subprocess.run([sys.executable, "-m", "r3lab", "--version"], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (0, f"r3lab {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], ("i.png", "why?", None, None, 0.0, 0, 8)),
+        (["--greedy"], ("i.png", "why?", None, None, 0.0, 0, 8)),
+        (["--temperature", "0.7", "--seed", "3"], ("i.png", "why?", None, None, 0.7, 3, 8)),
+        (["--model", "m", "--out", "o", "--max-looks", "0"], ("i.png", "why?", "m", "o", 0.0, 0, 0)),
+    ],
+)
+def test_ask_passes_on_its_arguments(monkeypatch: pytest.MonkeyPatch, options: list[str], expected: tuple) -> None:
+    seen: list[tuple] = []
+    fake(monkeypatch, "r3lab.ask", "ask", lambda *args: seen.append(args) or 0)
+    assert main(["ask", "i.png", "why?", *options]) == 0
+    assert seen == [expected]
+
+
+@pytest.mark.parametrize(
+    ("argv", "module", "passed"),
+    [
+        (["train", "tiny", "--steps", "3"], "r3lab.recipe", ["--steps", "3"]),
+        (["train", "sft", "--help"], "r3lab.train.sft", ["--help"]),
+        (
+            ["train", "rgrpo", "run", "--seed=1", "-v", "x"],
+            "r3lab.train.rgrpo",
+            ["run", "--seed=1", "-v", "x"],
+        ),
+        (
+            ["worlds", "--sheet", "out.png", "--seed", "2"],
+            "r3lab.show.sheet",
+            ["--sheet", "out.png", "--seed", "2"],
+        ),
+        (["worlds"], "r3lab.show.sheet", []),
+        (["worlds", "--help"], "r3lab.show.sheet", ["--help"]),
+    ],
+)
+def test_what_a_stage_takes_reaches_it_in_order(
+    monkeypatch: pytest.MonkeyPatch, argv: list[str], module: str, passed: list[str]
+) -> None:
+    seen: list[list[str]] = []
+    fake(monkeypatch, module, "main", lambda rest: seen.append(rest) or 7)
+    assert main(argv) == 7
+    assert seen == [passed]
+
+
+@pytest.mark.parametrize(
+    ("module", "function"),
+    [("r3lab.ask", "ask"), ("r3lab.show.sheet", "main"), *((name, "main") for name in TRAIN.values())],
+)
+def test_what_the_commands_import_when_wanted_is_there(module: str, function: str) -> None:
+    source = (Path(r3lab.__file__).parent.parent / module.replace(".", "/")).with_suffix(".py").read_text("utf-8")
+    assert function in {node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        ["look"],
+        ["ask", "i.png"],
+        ["ask", "i.png", "why?", "--temperature", "warm"],
+        ["ask", "i.png", "why?", "--temperature", "nan"],
+        ["ask", "i.png", "why?", "--temperature", "-1"],
+        ["ask", "i.png", "why?", "--max-looks", "-1"],
+        ["ask", "i.png", "why?", "--max-looks", "1.5"],
+        ["ask", "i.png", "why?", "--greedy", "--temperature", "1"],
+        ["ask", "i.png", "why?", "--loud"],
+        ["train", "huge"],
+        ["run", "a.ipynb", "--quick", "--full"],
+        ["run", "a.ipynb", "--timeout", "0"],
+        ["run", "a.ipynb", "-p", "steps"],
+        ["doctor", "who"],
+    ],
+)
+def test_wrong_arguments_end_with_code_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(argv) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and "r3lab" in captured.err and "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (R3labError("The image\nis empty."), 2, "r3lab: error: The image is empty.\n"),
+        (FileNotFoundError(2, "No such file", "a.png"), 2, "r3lab: error: [Errno 2] No such file: 'a.png'\n"),
+        (KeyboardInterrupt(), 130, "r3lab: interrupted\n"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+    line: str,
+) -> None:
+    def ask(*args: object) -> int:
+        raise error
+
+    fake(monkeypatch, "r3lab.ask", "ask", ask)
+    assert main(["ask", "i.png", "why?"]) == code
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", line)
+
+
+def test_a_missing_package_is_named_and_a_bug_keeps_its_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "r3lab.ask", None)  # the import system's mark for "cannot be imported"
+    assert main(["ask", "i.png", "why?"]) == 2
+    assert "'r3lab.ask' is missing" in capsys.readouterr().err
+
+    def ask(*args: object) -> int:
+        raise ValueError("our own mistake")
+
+    fake(monkeypatch, "r3lab.ask", "ask", ask)
+    with pytest.raises(ValueError, match="our own mistake"):
+        main(["ask", "i.png", "why?"])
+
+
+def write_notebook(path: Path) -> Path:
+    cell = nbformat.v4.new_code_cell("steps = 3\nquick = False\nname = 'x'", metadata={"tags": ["parameters"]})
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "given", "quick"),
+    [
+        ([], {}, None),
+        (["--quick"], {}, True),
+        (["--full", "-p", "steps", "9", "-p", "name", "1"], {"steps": 9, "name": "1"}, False),
+        (["-p", "steps", "-4"], {"steps": -4}, None),
+    ],
+)
+def test_run_reads_parameters_by_the_notebook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], given: dict, quick: bool | None
+) -> None:
+    seen: list[tuple] = []
+
+    def run(path: str, parameters: dict, *args: object, quick: bool | None, resume: bool) -> Result:
+        seen.append((parameters, quick))
+        return Result("a.ipynb", "ok", {}, "0", "", 0.0, [], None)
+
+    monkeypatch.setattr("r3lab.notebooks.run_notebook", run)
+    assert main(["run", str(write_notebook(tmp_path / "a.ipynb")), *options]) == 0
+    assert seen == [(given, quick)]
+
+
+def test_run_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, runs = str(write_notebook(tmp_path / "a.ipynb")), ["--out", str(tmp_path / "runs")]
+    bad: dict[str, list[str]] = {
+        "Did you mean 'steps'": [path, "-p", "step", "9"],
+        "wanted int": [path, "-p", "steps", "many"],
+        "Cannot read": [str(tmp_path / "none.ipynb")],
+        "is not a notebook": [__file__],
+    }
+    for words, argv in bad.items():
+        assert main(["run", *argv, *runs]) == 2
+        err = capsys.readouterr().err
+        assert words in err and err.startswith("r3lab: error: ") and err.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("statuses", "code"),
+    [
+        (["ok", "ok"], 0),
+        (["failed", "ok"], 1),
+        (["ok", "died"], 1),
+        (["ok", "timeout"], 1),
+        (["ok", "interrupted"], 130),
+    ],
+)
+def test_the_code_says_how_the_course_went(monkeypatch: pytest.MonkeyPatch, statuses: list[str], code: int) -> None:
+    results = [Result("a.ipynb", status, {}, "0", "", 0.0, [], None) for status in statuses]
+    monkeypatch.setattr("r3lab.notebooks.course", lambda *args: results)
+    assert main(["course"]) == code
+
+
+OK, NOTE = Check("numpy", "2.0"), Check("threads", "1 of 2", "note", "unset it")
+MISSING, WISHED = (
+    Check("torch", "none", "missing", "install it"),
+    Check("tiny", "none", "missing", "", essential=False),
+)
+
+
+@pytest.mark.parametrize(
+    ("checks", "code", "words"),
+    [
+        ([OK, NOTE, WISHED], 0, ["-> unset it", "Everything essential is there."]),
+        ([OK, MISSING, NOTE], 1, ["-> install it", "Missing: torch."]),
+    ],
+)
+def test_doctor_fails_only_for_essentials(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    checks: list[Check],
+    code: int,
+    words: list[str],
+) -> None:
+    monkeypatch.setattr("r3lab.doctor.doctor", lambda: checks)
+    assert main(["doctor"]) == code
+    out = capsys.readouterr().out
+    assert all(word in out for word in words)
+
+
+def test_doctor_finds_what_is_missing_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from r3lab.doctor import doctor
+
+    monkeypatch.setenv("R3LAB_ASSETS", str(tmp_path / "nowhere"))
+    monkeypatch.setattr("r3lab.doctor.PACKAGES", ("pillow", "no-such-package"))
+    found = {check.name: check for check in doctor()}
+    assert found["pillow"].state == "ok" and found["device"].found.split(":")[0] in ("cpu", "cuda", "mps")
+    assert found["no-such-package"].state == "missing" and found["no-such-package"].mend
+    assert found["assets"].state == "missing" and "R3LAB_ASSETS" in found["assets"].mend

@@ -1,0 +1,345 @@
+"""A run counts as done only when every cell really ran, and only result.json says so."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from r3lab.errors import R3labError
+from r3lab.notebook_kernel import ThisPython
+from r3lab.notebook_parameters import check_parameters, inject, parameters_of, parse_parameters, read_notebook
+from r3lab.notebooks import Result, course, run_key, run_notebook
+
+DEFAULTS = "steps = 3  # updates\nrate = 0.5\nname = 'badges'\nquick = False\nseeds = (0, 1)\nout = None"
+
+
+def write(path: Path, *sources: str, parameters: str = "") -> Path:
+    """A notebook of the given code cells, behind a parameters cell where one is wanted."""
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    if parameters:
+        cells.insert(0, nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}))
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    return path
+
+
+def text_of(folder: Path, name: str) -> str:
+    """All that the executed notebook printed."""
+    nb = nbformat.read(folder / name, as_version=4)
+    return "".join(o.get("text", "") for c in nb.cells if c.cell_type == "code" for o in c.outputs)
+
+
+# Parameters, keys and files: no kernel.
+
+
+def test_parameters_are_the_literals_of_the_tagged_cell(tmp_path: Path) -> None:
+    nb = read_notebook(write(tmp_path / "a.ipynb", "later = 1", parameters=DEFAULTS + "\ntyped: int = 7"))
+    expected = {
+        "steps": 3,
+        "rate": 0.5,
+        "name": "badges",
+        "quick": False,
+        "seeds": (0, 1),
+        "out": None,
+        "typed": 7,
+    }
+    assert parameters_of(nb) == expected
+    assert parameters_of(read_notebook(write(tmp_path / "b.ipynb", "later = 1"))) == {}
+
+
+@pytest.mark.parametrize(
+    "line", ["a = range(3)", "a = b = 1", "a, b = 1, 2", "a.b = 1", "a += 1", "for a in x: 1", "a ="]
+)
+def test_a_parameters_cell_that_is_not_literals_is_refused_with_its_line(tmp_path: Path, line: str) -> None:
+    nb = read_notebook(write(tmp_path / "a.ipynb", parameters=f"ok = 1\n{line}"))
+    with pytest.raises(R3labError, match="Line 2 of the parameters cell"):
+        parameters_of(nb)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"steps": 9}, {"steps": 9}),
+        ({"rate": 1}, {"rate": 1.0}),
+        ({"seeds": [4]}, {"seeds": (4,)}),
+        ({"out": "x"}, {"out": "x"}),
+        ({"quick": True}, {"quick": True}),
+    ],
+)
+def test_a_fitting_value_is_taken_in_the_type_of_the_default(given: dict, expected: dict) -> None:
+    defaults = {"steps": 3, "rate": 0.5, "quick": False, "seeds": (0, 1), "out": None}
+    checked = check_parameters(given, defaults)
+    assert checked == expected
+    assert [type(value) for value in checked.values()] == [type(value) for value in expected.values()]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"step": 9}, ["'step'", "Did you mean 'steps'?", "rate"]),
+        ({"steps": 2.0}, ["steps", "2.0", "float", "wanted int", "default 3"]),
+        ({"steps": True}, ["bool", "wanted int"]),
+        ({"quick": 1}, ["int", "wanted bool"]),
+        ({"rate": "high"}, ["'high'", "str", "wanted float"]),
+        ({"rate": float("nan")}, ["rate", "nan", "JSON"]),
+        ({"out": {1, 2}}, ["out", "JSON"]),
+        ({"name": None}, ["NoneType", "wanted str"]),
+    ],
+)
+def test_an_unfitting_value_is_refused_by_name(given: dict, words: list[str]) -> None:
+    defaults = {"steps": 3, "rate": 0.5, "quick": False, "name": "badges", "out": None}
+    with pytest.raises(R3labError) as error:
+        check_parameters(given, defaults)
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_command_line_text_is_read_by_the_default(tmp_path: Path) -> None:
+    defaults = {"steps": 3, "name": "badges", "quick": False, "seeds": (0,)}
+    pairs = [["steps", "7"], ["name", "7"], ["quick", "true"], ["seeds", "[1, 2]"], ["other", "plain text"]]
+    expected = {"steps": 7, "name": "7", "quick": True, "seeds": [1, 2], "other": "plain text"}
+    assert parse_parameters(pairs, defaults) == expected
+
+
+def test_injected_values_are_the_values(tmp_path: Path) -> None:
+    nb = read_notebook(write(tmp_path / "a.ipynb", "late = 1", parameters=DEFAULTS))
+    given = {
+        "seeds": (1, 2),
+        "name": 'quo"te\\\n',
+        "out": {"a": [1.5, None]},
+    }  # papermill: the tuple becomes text
+    inject(nb, given)
+    scope: dict = {}
+    for cell in nb.cells:
+        exec(cell.source, scope)
+    assert {name: scope[name] for name in given} == given
+    assert "injected-parameters" in nb.cells[1].metadata.tags
+
+
+def test_the_key_follows_cells_and_parameters_only(tmp_path: Path) -> None:
+    nb = read_notebook(write(tmp_path / "a.ipynb", "print(1)"))
+    same = read_notebook(write(tmp_path / "b.ipynb", "print(1)"))
+    same.cells[0].outputs = [nbformat.v4.new_output("stream", text="1")]
+    same.metadata["kernelspec"] = {"name": "other", "display_name": "other"}
+    other = read_notebook(write(tmp_path / "c.ipynb", "print(2)"))
+    assert run_key(nb, {"a": 1}) == run_key(same, {"a": 1})
+    assert len({run_key(nb, {"a": 1}), run_key(nb, {"a": 2}), run_key(other, {"a": 1})}) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "Cannot read"),
+        (b"plain text", "not a notebook"),
+        (b"\xff\xfe\x00", "not a notebook"),
+        (b"{}", "not a notebook"),
+        (
+            b'{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [{"cell_type": "cod"}]}',
+            "not a notebook",
+        ),
+        (
+            b'{"nbformat": 4, "nbformat_minor": 5, "cells": [], "metadata": {"kernelspec": '
+            b'{"name": "ir", "display_name": "R", "language": "R"}}}',
+            "Python notebooks only",
+        ),
+    ],
+)
+def test_what_is_no_python_notebook_is_refused_and_nothing_written(
+    tmp_path: Path, content: bytes | None, words: str
+) -> None:
+    path = tmp_path / "a.ipynb"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(R3labError, match=words):
+        run_notebook(path, out_root=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_bad_parameters_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.ipynb", "print(steps)", parameters=DEFAULTS)
+    for given in ({"stepz": 1}, {"steps": "many"}):
+        with pytest.raises(R3labError):
+            run_notebook(path, given, out_root=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_kernel_is_this_interpreter_whatever_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign = tmp_path / "kernels" / "python3"
+    foreign.mkdir(parents=True)
+    (foreign / "kernel.json").write_text(json.dumps({"argv": ["/elsewhere/python"], "display_name": "", "env": {}}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    spec = ThisPython().get_kernel_spec("python3")
+    assert spec.argv[0] == sys.executable
+    assert spec.env["PLOTLY_RENDERER"] == "plotly_mimetype+notebook"
+
+
+def test_a_result_that_is_not_one_is_no_result(tmp_path: Path) -> None:
+    assert Result.load(tmp_path) is None
+    for text in ("", "[]", "null", '{"status": "ok"}'):
+        (tmp_path / "result.json").write_text(text)
+        assert Result.load(tmp_path) is None
+
+
+# With kernels.
+
+
+@pytest.mark.notebook
+def test_a_run_leaves_notebook_page_and_result_and_can_be_resumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(
+        tmp_path / "a {b} c.ipynb",  # braces: papermill formats paths
+        "# where am I\nimport os, sys\nprint(steps, rate, quick, os.getcwd())\nprint(sys.executable)",
+        "import r3lab\nprint(r3lab.__file__, os.environ['PLOTLY_RENDERER'])\nopen('made.txt', 'w').close()",
+        parameters=DEFAULTS,
+    )
+    before, here = path.read_bytes(), os.getcwd()
+    result = run_notebook(path, {"steps": 5, "rate": 2}, tmp_path / "runs", quick=True)
+    assert (result.status, result.error) == ("ok", None)
+    assert result.parameters["quick"] is True and result.parameters["rate"] == 2.0
+    assert result == Result.load(result.folder)
+    assert (path.read_bytes(), os.getcwd()) == (before, here)
+
+    printed = text_of(result.folder, path.name)
+    assert f"5 2.0 True {result.folder.resolve()}" in printed  # the kernel works in the folder of the run
+    assert sys.executable in printed and "plotly_mimetype" in printed
+    import r3lab
+
+    assert r3lab.__file__ in printed  # and imports this r3lab
+    assert (result.folder / "made.txt").exists()
+    assert result.page is not None and "where am I" in result.page.read_text("utf-8")
+    assert [cell["cell"] for cell in result.cells] == [1, 2, 3]
+    assert all(cell["seconds"] >= 0 for cell in result.cells)
+    assert "cell  2/3  where am I" in capsys.readouterr().out
+
+    stamp = (result.folder / "result.json").stat().st_mtime_ns
+    again = run_notebook(path, {"steps": 5, "rate": 2}, tmp_path / "runs", quick=True, resume=True)
+    assert again == result
+    assert (result.folder / "result.json").stat().st_mtime_ns == stamp
+
+
+FAILING = {
+    "exception": (
+        ("x = 1", "# the fault\nx / 0", "print('after')"),
+        "failed",
+        2,
+        "ZeroDivisionError: division by zero",
+    ),
+    "clean exit": (("import sys", "sys.exit(0)", "print('after')"), "failed", 2, "SystemExit: 0"),
+    "killed": (
+        ("import os, signal", "print(1, flush=True)\nos.kill(os.getpid(), 9)", "print('after')"),
+        "died",
+        2,
+        "the kernel died",
+    ),
+    "cell too slow": (("import time", "time.sleep(60)", "print('after')"), "timeout", 2, "1 s for a cell"),
+}
+
+
+@pytest.mark.notebook
+@pytest.mark.parametrize("case", FAILING)
+def test_a_run_that_did_not_finish_says_so_and_keeps_what_there_is(
+    tmp_path: Path, case: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sources, status, cell, words = FAILING[case]
+    path = write(tmp_path / "a.ipynb", *sources)
+    result = run_notebook(path, out_root=tmp_path / "runs", timeout_cell=1 if "slow" in case else 60)
+    assert result.status == status == json.loads((result.folder / "result.json").read_text())["status"]
+    assert result.error is not None and result.error["cell"] == cell
+    assert words in result.error["message"]
+    assert result.error["source"] == sources[1]
+    assert sources[1].splitlines()[-1] in result.describe()
+    assert "after\n" not in text_of(result.folder, "a.ipynb")
+
+    saved = nbformat.read(result.folder / "a.ipynb", as_version=4)
+    assert "did not finish" in saved.cells[0].source
+    last = [c for c in saved.cells if c.cell_type == "code"][-1]
+    assert last.metadata.papermill.status != "completed"  # what papermill wrote of a cell that never ran
+    assert result.page is not None and "did not finish" in result.page.read_text("utf-8")
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.notebook
+def test_the_limit_for_the_notebook_holds_over_cells_and_an_old_result_is_gone(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.ipynb", *["import time; time.sleep(0.7)"] * 40)
+    nb = read_notebook(path)
+    folder = tmp_path / "runs" / "a" / run_key(nb, {})
+    folder.mkdir(parents=True)
+    Result("a.ipynb", "ok", {}, "0", "", 0.0, [], None, folder).save()  # of an earlier run, and not resumed
+    start = time.monotonic()
+    result = run_notebook(path, out_root=tmp_path / "runs", timeout=4, progress=False)
+    assert (result.folder, result.status) == (folder, "timeout")
+    assert time.monotonic() - start < 20  # the cells alone would take 28 s
+    assert result.error is not None and "4 s for the whole notebook" in result.error["message"]
+    assert Result.load(folder) == result
+
+
+@pytest.mark.notebook
+def test_expected_errors_and_skipped_cells_do_not_fail_a_run(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.ipynb", "1 / 0", "raise SystemExit", "", "print('end')")
+    nb = nbformat.read(path, as_version=4)
+    nb.cells[0].metadata["tags"] = ["raises-exception"]
+    nb.cells[1].metadata["tags"] = ["skip-execution"]
+    nbformat.write(nb, path)
+    result = run_notebook(path, out_root=tmp_path / "runs", progress=False)
+    assert (result.status, result.error) == ("ok", None)
+    assert "end" in text_of(result.folder, "a.ipynb")
+
+
+@pytest.mark.notebook
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process")
+def test_ctrl_c_stops_the_kernel_and_keeps_the_part(tmp_path: Path) -> None:
+    sources = (
+        "import os, pathlib\npathlib.Path('pid').write_text(str(os.getpid()))",
+        "import time; time.sleep(60)",
+    )
+    path = write(tmp_path / "a.ipynb", *sources)
+    command = [sys.executable, "-m", "r3lab", "run", str(path), "--out", str(tmp_path / "runs")]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert run.stdout is not None
+    seen = ""
+    while "cell  2/2" not in seen and run.poll() is None:
+        seen += run.stdout.read(1)
+    time.sleep(0.5)
+    run.send_signal(signal.SIGINT)
+    out, err = run.communicate(timeout=30)
+    assert run.returncode == 130, (out, err)
+    assert "Traceback" not in err and "destroyed" not in err, err
+    (folder,) = (tmp_path / "runs" / "a").iterdir()
+    result = Result.load(folder)
+    assert result is not None and result.status == "interrupted"
+    assert result.error is not None and result.error["cell"] == 2
+    assert result.page is not None
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((folder / "pid").read_text()), 0)
+
+
+@pytest.mark.notebook
+def test_the_course_goes_on_after_a_failure_and_links_every_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lessons = tmp_path / "notebooks"
+    lessons.mkdir()
+    write(lessons / "02_second.ipynb", "assert quick is True", parameters="quick = False")
+    write(lessons / "01_first one.ipynb", "raise ValueError('<b>no</b>')")
+    write(lessons / "draft.ipynb", "1 / 0")
+    results = course(lessons, out_root=tmp_path / "runs")
+    assert [(r.notebook, r.status) for r in results] == [
+        ("01_first one.ipynb", "failed"),
+        ("02_second.ipynb", "ok"),
+    ]
+    out = capsys.readouterr().out
+    assert "ValueError" in out and str(results[1].page) in out
+    index = (tmp_path / "runs" / "index.html").read_text()
+    assert "<b>no" not in index and "01_first%20one.html" in index and "02_second.html" in index
+
+
+def test_a_course_without_notebooks_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(R3labError, match="NN_name.ipynb"):
+        course(tmp_path)
