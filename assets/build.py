@@ -1,8 +1,9 @@
 """Gather the raw material of the worlds: photographs and handwriting, with their licences.
 
-Run once by whoever changes the material (`pip install -e .[assets] && python assets/build.py`); the result is committed, so
-that users need neither scikit-image nor scikit-learn and every version of those gives the same worlds. Photographs are
-stored as JPEG with a longer side of at most 1024 pixels; handwriting as the 8x8 bitmaps of the UCI set.
+Run once by whoever changes the material (`pip install -e .[assets] && python assets/build.py`); the result is
+committed, so that users need neither scikit-image nor scikit-learn and every version of those gives the same worlds.
+Photographs are stored as JPEG with a longer side of at most 1024 pixels; handwriting as the 8x8 bitmaps of the UCI
+set.
 """
 
 from __future__ import annotations

@@ -43,6 +43,7 @@ class Stage:
     head_weight: float = 1.0
     final_fraction: float = 0.1
     seed: int = 0
+    windows: int = 0  # close views of each badge's digit
 
 
 class Heads(nn.Module):
@@ -84,6 +85,12 @@ class Heads(nn.Module):
                 self._add(head(y), target, f"crop {key}", losses, seen)
         return torch.stack(losses).sum(), seen
 
+    def read(self, views: list, lessons: list[Lesson]) -> tuple[torch.Tensor, float]:
+        """Cross-entropy and accuracy of the digits in close views; `views` are their features, in order."""
+        logits = self.crop["digit"](torch.stack([v.tokens.mean(0) for v in views]))
+        target = torch.tensor([d for lesson in lessons for d in lesson.window_digits], device=logits.device)
+        return F.cross_entropy(logits, target), float((logits.argmax(-1) == target).float().mean())
+
     @staticmethod
     def _add(logits: torch.Tensor, target: torch.Tensor, key: str, losses: list, seen: dict[str, float]) -> None:
         known = target != IGNORE
@@ -122,7 +129,13 @@ def train_base(
 ) -> None:
     """Run one stage; logs means over every 50 steps and calls `save` every 250."""
     stream = Lessons(
-        policy.ids, (*policy.vision_start, *policy.vision_end), stage.seed, stage.badges, stage.batch, stage.text
+        policy.ids,
+        (*policy.vision_start, *policy.vision_end),
+        stage.seed,
+        stage.badges,
+        stage.batch,
+        stage.text,
+        stage.windows,
     )
     loader = torch.utils.data.DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=4)
     model = policy.model
@@ -139,6 +152,9 @@ def train_base(
         features = policy.encode([image for lesson in batch for image in lesson.images])
         loss, seen = heads(features, batch)
         seen["heads"] = float(loss.detach())
+        if stage.windows:
+            reading, seen["close digit"] = heads.read(policy.encode([w for v in batch for w in v.windows]), batch)
+            loss = loss + WEIGHTS["digit"] * reading
         loss = stage.head_weight * loss
         if stage.text:
             rows, masks = lesson_rows(batch, features, policy.image_id)

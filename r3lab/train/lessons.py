@@ -11,14 +11,14 @@ with a question: the protocol (when to look, the order of reasoning, box, crop a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from PIL import Image
 
-from ..geometry import Box, Frame, Size, crop_size, from_source, source_to_crop, write_ints
+from ..geometry import Box, Frame, Size, clip, crop_size, from_source, source_to_crop, write_ints
 from ..images import cut
 from ..models.tiny import COORDINATE_STEP, CROP_TOKENS, MERGE, OVERVIEW_TOKENS, PATCH
 from ..protocol import box_text
@@ -30,6 +30,7 @@ CELLS = int(OVERVIEW_TOKENS[1] ** 0.5)  # the overview is CELLS x CELLS tokens
 OVERVIEW: Size = (CELLS * FACTOR, CELLS * FACTOR)
 BINS = 1000 // COORDINATE_STEP + 1
 NAMES = tuple(f"{c} {s}" for c in COLOURS for s in SHAPES)  # a badge's name as a class
+WINDOW = 2 * FACTOR  # pixels a side of a close view of a digit
 IGNORE = -100
 
 
@@ -46,6 +47,8 @@ class Lesson:
     targets : name -> (objects,) int64 class of each badge, IGNORE where there is none
     crop_targets : name -> (crops,) int64
     crop_cells : (crops,) token of each crop that holds the middle of the digit
+    windows, window_digits : close views of single digits, WINDOW pixels a side: reading takes the most examples of all
+        skills to learn, and these cost a quarter of a crop
     """
 
     images: list[np.ndarray]
@@ -55,6 +58,8 @@ class Lesson:
     targets: dict[str, np.ndarray]
     crop_targets: dict[str, np.ndarray] = field(default_factory=dict)
     crop_cells: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    windows: list[np.ndarray] = field(default_factory=list)
+    window_digits: list[int] = field(default_factory=list)
 
 
 def vocabulary() -> list[str]:
@@ -77,6 +82,14 @@ def read_crop(image: Image.Image, box: Box) -> np.ndarray:
     return np.asarray(cut(image, box, size))
 
 
+def close_view(image: Image.Image, badge: Badge, rng: np.random.Generator) -> np.ndarray:
+    """A square view around a badge's digit, 1.2 to 2.4 times as wide as the digit is high, somewhat off its middle."""
+    side = badge.ink * rng.uniform(1.2, 2.4)
+    x, y = np.array([badge.x, badge.ink_y]) + rng.uniform(-0.2, 0.2, 2) * badge.ink
+    box = clip((x - side / 2, y - side / 2, x + side / 2, y + side / 2), image.size)
+    return np.asarray(cut(image, box, (WINDOW, WINDOW)))
+
+
 class Lessons(torch.utils.data.IterableDataset):
     """An endless, deterministic stream of lessons; `batch` of them at a time.
 
@@ -88,10 +101,21 @@ class Lessons(torch.utils.data.IterableDataset):
     badges : least and most badges of a scene
     batch : lessons in an item
     text : False for dense targets alone (vision warm-up), with a crop of every badge
+    windows : close views of each badge's digit
     """
 
-    def __init__(self, ids, markers, seed: int, badges: tuple[int, int], batch: int, text: bool = True) -> None:
+    def __init__(
+        self,
+        ids: Callable[[str], list[int]],
+        markers: Sequence[int],
+        seed: int,
+        badges: tuple[int, int],
+        batch: int,
+        text: bool = True,
+        windows: int = 0,
+    ) -> None:
         self.ids, self.markers, self.seed, self.badges, self.batch, self.text = ids, markers, seed, badges, batch, text
+        self.windows = windows
         self._cache: dict[str, list[int]] = {}
 
     def __iter__(self) -> Iterator[list[Lesson]]:
@@ -123,6 +147,10 @@ class Lessons(torch.utils.data.IterableDataset):
             "digit": np.array([b.digit for b, _ in shown], dtype=np.int64),
         }
         lesson.crop_cells = np.array([c for _, c in shown], dtype=np.int64)
+        for badge in badges:
+            for _ in range(self.windows):
+                lesson.windows.append(close_view(image, badge, rng))
+                lesson.window_digits.append(badge.digit)
         return lesson
 
     @staticmethod

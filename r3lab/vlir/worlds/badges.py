@@ -67,6 +67,11 @@ class Badge:
         return self.y + (0.14 if self.shape == "triangle" else 0.0) * self.diameter
 
     @property
+    def ink(self) -> float:
+        """About how high the digit is, source pixels."""
+        return self.diameter * (LARGE_INK if self.large else SMALL_INK)
+
+    @property
     def large(self) -> bool:
         """True if the digit can be read in the overview."""
         return self.diameter >= LARGE[0]
@@ -140,7 +145,7 @@ def _stamp(canvas: np.ndarray, badge: Badge, ink: np.ndarray, rng: np.random.Gen
     mask = _mask(badge.shape, d)[..., None]
     patch = target * (1 - mask) + np.clip(colour, 0, 255) * mask
 
-    s = round(d * (LARGE_INK if badge.large else SMALL_INK) * rng.uniform(0.93, 1.1))
+    s = round(badge.ink * rng.uniform(0.93, 1.1))
     angle, shear, k = rng.uniform(-0.18, 0.18), rng.uniform(-0.15, 0.15), 8 / s
     cos, sin = math.cos(angle) * k, math.sin(angle) * k
     a, b, c, e = cos, sin + shear * k, -sin, cos
