@@ -7,7 +7,6 @@ over seeds from the same base, each is measured on the held-out test split; the 
 stages are kept under --work and skipped when the command is given again.
 
     python -m r3lab train tiny            # hours on two cores; --help lists every setting
-    python -m r3lab train tiny --stage measure
 """
 
 from __future__ import annotations
@@ -36,11 +35,11 @@ from .train.measure import summary
 from .train.rgrpo import RgrpoSettings, train_rgrpo, world_batches
 from .train.settings import from_command_line, setting
 from .train.sft import Pair, SftSettings, cold_start
+from .trajectory import Trajectory
 from .vlir.rationale import imperfect
 from .vlir.worlds import get_world
 
 COMMAND = "python -m r3lab train tiny"
-NOTEBOOK_MINUTES = 5
 
 
 @dataclass(frozen=True)
@@ -51,21 +50,17 @@ class Recipe:
     out: str = setting("", "where the result goes (default: the assets folder)")
     seeds: int = setting(3, "repetitions of cold start and R-GRPO")
     base_seed: int = setting(0, "seed of the weights, the lessons and the base")
-    warm_up_steps: int = setting(800, "vision warm-up: steps of 40 scenes")
-    warm_up_rate: float = setting(1.5e-3, "its peak learning rate")
-    first_steps: int = setting(300, "grounding: steps on scenes of one or two badges")
-    grounding_steps: int = setting(2400, "grounding: steps on scenes of up to five badges")
-    grounding_batch: int = setting(32, "grounding: scenes a step")
-    grounding_rate: float = setting(1.2e-3, "its peak learning rate")
+    warm_up_steps: int = setting(1000, "vision warm-up: steps of 24 scenes")
+    reading_steps: int = setting(800, "vision warm-up with close views of digits: steps of 16 scenes")
+    first_steps: int = setting(300, "grounding: steps of 24 scenes of one or two badges")
+    grounding_steps: int = setting(2200, "grounding: steps of 20 scenes of up to five badges")
     cold_start_steps: int = setting(100, "cold start: steps of 32 VLIR samples")
     cold_start_rate: float = setting(5e-4, "its peak learning rate")
     cold_start_spread: float = setting(0.3, "how far the teacher's boxes miss, as a part of their sides")
     needless: float = setting(0.5, "share of samples in which the teacher looks although nothing needs it")
-    rgrpo_steps: int = setting(200, "R-GRPO: steps of the shipped policy")
-    rgrpo_prompts: int = setting(16, "samples a step")
-    rgrpo_group: int = setting(8, "rollouts a sample")
-    rgrpo_rate: float = setting(2e-4, "learning rate, constant")
-    reward: str = setting("grounded", "reward preset")
+    rgrpo_steps: int = setting(
+        200, "R-GRPO: steps of the shipped policy; its other settings are the defaults of train rgrpo"
+    )
     test_samples: int = setting(500, "held-out samples an arm and seed is measured on")
 
 
@@ -87,19 +82,40 @@ def measured(policy: Policy, recipe: Recipe, **setting: Any) -> dict[str, Any]:
     return summary(found)
 
 
+def base_stages(recipe: Recipe) -> tuple[Stage, ...]:
+    """The stages of the base, in order."""
+    seed = recipe.base_seed
+    look = Stage("warm-up", recipe.warm_up_steps, 24, (1, 5), False, 2e-3, 1.0, 0.5, seed + 1)
+    read = replace(
+        look,
+        name="reading",
+        steps=recipe.reading_steps,
+        batch=16,
+        badges=(2, 5),
+        windows=5,
+        final_fraction=0.3,
+        seed=seed + 11,
+    )
+    first = Stage("grounding-1", recipe.first_steps, 24, (1, 2), True, 1.2e-3, 0.3, 1.0, seed + 21, windows=4)
+    ground = replace(
+        first,
+        name="grounding-2",
+        steps=recipe.grounding_steps,
+        batch=20,
+        badges=(1, 5),
+        final_fraction=0.03,
+        seed=seed + 22,
+        windows=3,
+    )
+    return look, read, first, ground
+
+
 def make_base(recipe: Recipe, work: Path) -> Path:
     """Warm-up and grounding; returns the folder of the base."""
     policy = tiny.create(vocabulary(), recipe.base_seed)
     torch.manual_seed(recipe.base_seed)
     heads = Heads(policy.model.config.text_config.hidden_size)
-    grounding = Stage(
-        "grounding-2", recipe.grounding_steps, recipe.grounding_batch, (1, 5), True, recipe.grounding_rate, 0.1, 0.03, 3
-    )
-    stages = [
-        Stage("warm-up", recipe.warm_up_steps, 40, (1, 5), False, recipe.warm_up_rate, 1.0, 0.3, recipe.base_seed + 1),
-        replace(grounding, name="grounding-1", steps=recipe.first_steps, badges=(1, 2), final_fraction=1.0, seed=2),
-        grounding,
-    ]
+    stages = base_stages(recipe)
     for stage in stages:
         folder = work / stage.name
         if (folder / "config.json").is_file():
@@ -115,7 +131,7 @@ def make_base(recipe: Recipe, work: Path) -> Path:
         train_base(policy, heads, stage, log, save=keep)
         save_policy(policy, folder)
         torch.save(heads.state_dict(), folder / "heads.pt")
-    return work / grounding.name
+    return work / stages[-1].name
 
 
 def make_seed(recipe: Recipe, base: Path, work: Path, seed: int) -> list[dict[str, Any]]:
@@ -143,33 +159,26 @@ def make_seed(recipe: Recipe, base: Path, work: Path, seed: int) -> list[dict[st
     measure("cold start, sampled", policy, temperature=1.0, seed=seed)
     measure("cold start, no look allowed", policy, max_looks=0)
 
-    short = RgrpoSettings(seed=seed)  # the notebook's own run: every setting at its default
-    for arm, name, settings in (
-        ("notebook's R-GRPO", "short", short),
-        (
-            "R-GRPO",
-            "rgrpo",
-            replace(
-                short,
-                steps=recipe.rgrpo_steps,
-                prompts=recipe.rgrpo_prompts,
-                group=recipe.rgrpo_group,
-                learning_rate=recipe.rgrpo_rate,
-                reward=recipe.reward,
-            ),
-        ),
+    whole, short = work / f"rgrpo-{seed}", work / f"short-{seed}"
+    if not (whole / "config.json").is_file():
+        policy = Policy.load(cold)
+        settings = replace(RgrpoSettings(), steps=recipe.rgrpo_steps, seed=seed)
+        log = JsonlLog(work / f"rgrpo-{seed}.jsonl")
+
+        def keep(step: int, _: list[Trajectory], policy: Policy = policy) -> None:
+            if step + 1 == RgrpoSettings().steps:  # the notebook's run is the beginning of this one
+                save_policy(policy, short)
+
+        train_rgrpo(policy, world_batches("badges", settings.prompts, seed), settings, log, watch=keep)
+        save_policy(policy, whole, half=True)
+    for arm, folder, steps in (
+        ("notebook's R-GRPO", short, RgrpoSettings().steps),
+        ("R-GRPO", whole, recipe.rgrpo_steps),
     ):
-        folder = work / f"{name}-{seed}"
-        if not (folder / "config.json").is_file():
-            policy = Policy.load(cold)
-            begin = time.time()
-            log = JsonlLog(work / f"{name}-{seed}.jsonl")
-            train_rgrpo(policy, world_batches("badges", settings.prompts, settings.seed), settings, log)
-            (work / f"{name}-{seed}.seconds").write_text(str(round(time.time() - begin, 1)))
-            save_policy(policy, folder, half=True)
         policy = Policy.load(folder)
         measure(arm, policy)
-        found[-1]["train_seconds"] = float((work / f"{name}-{seed}.seconds").read_text())
+        done = read_log(work / f"rgrpo-{seed}.jsonl")[:steps]
+        found[-1]["train_seconds"] = round(sum(r["seconds_rollout"] + r["seconds_update"] for r in done), 1)
     measure("R-GRPO, sampled", policy, temperature=1.0, seed=seed)
     measure("R-GRPO, no look allowed", policy, max_looks=0)
     rows.write_text(json.dumps(found, indent=1))
@@ -183,10 +192,10 @@ def ship(recipe: Recipe, base: Path, work: Path, rows: list[dict[str, Any]], out
         save_policy(Policy.load(work / folder), target / name, half=True)
     logs = target / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    for stage in ("warm-up", "grounding-1", "grounding-2", "cold-start-0", "short-0", "rgrpo-0"):
+    for stage in (*(s.name for s in base_stages(recipe)), "cold-start-0", "rgrpo-0"):
         shutil.copy(work / f"{stage}.jsonl", logs / f"{stage}.jsonl")
     (target / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n")
-    seconds = {s: read_log(work / f"{s}.jsonl")[-1]["seconds"] for s in ("warm-up", "grounding-1", "grounding-2")}
+    seconds = {s: read_log(work / f"{s}.jsonl")[-1]["seconds"] for s in (s.name for s in base_stages(recipe))}
     result = {
         "command": COMMAND,
         "version": __version__,

@@ -1,0 +1,288 @@
+"""Training curves: one small chart a measure, the raw values thin, their running mean bold.
+
+Several runs lie over each other, each with its own colour and dash; a run that was repeated over seeds is drawn
+as the mean of its seeds with a band. `LiveCurves` is called with each row of a log while training runs: it
+replaces one picture in place, so that a notebook executed without a screen holds exactly one, the last.
+Simplified: one horizontal axis, "step".
+
+    curves({"paper": [log_0, log_1, log_2], "grounded": [log_3, log_4, log_5]}, keys=("reward", "exact"))
+    train_rgrpo(policy, batches, settings, log=LiveCurves(("reward", "exact"), every=5))
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from .alt import Picture, picture
+from .lettering import height, measure, one_line, wrap, write
+from .palette import BODY, DPI, HEADING, RUNS, SMALL, Theme, style, theme
+from .series import KEYS, MEASURES, Band, Curve, Rows, Runs, curve, measures, named
+
+COLUMNS, WIDE, HIGH, BETWEEN = 3, 2.55, 1.5, 0.62  # charts in a row; inches of a chart, and between rows
+
+
+def curves(
+    runs: Runs,
+    keys: Sequence[str] | None = None,
+    smooth: int | None = None,
+    band: Band = "range",
+    dark: bool = False,
+) -> Figure:
+    """Draw small charts over the steps of training.
+
+    Parameters
+    ----------
+    runs
+        The rows of one log (`train.checkpoint.read_log`); or a mapping from a name to a log, or to the logs of
+        several seeds, which are drawn as mean and band.
+    keys
+        Measures, one chart each; by default the usual ones that the log has.
+    smooth
+        Steps of the running mean; by default a twelfth of all, 1 for none.
+    band
+        "range" from lowest to highest seed, or "std".
+    dark
+        For a dark page.
+
+    Raises
+    ------
+    R3labError
+        If a key is in no log, naming the nearest; or `runs` is none of the above.
+    """
+    logs = named(runs)
+    return draw(logs, measures(logs, keys), smooth, band, theme(dark))
+
+
+def draw(logs: Mapping[str, list[Rows]], keys: Sequence[str], smooth: int | None, band: Band, chosen: Theme) -> Figure:
+    """`curves` with everything decided; a key without values gets an empty chart."""
+    columns = min(COLUMNS, max(1, len(keys)))
+    rows = max(1, -(-len(keys) // columns))
+    named_runs = len(logs) > 1 or any(logs)
+    top, bottom = (0.34 if named_runs else 0.08), 0.3
+    width, high = max(columns * WIDE + 0.3, 3.6), rows * (HIGH + BETWEEN) + top + bottom
+    with style(chosen):
+        figure = Figure(figsize=(width, high), dpi=DPI, facecolor=chosen.paper)
+        FigureCanvasAgg(figure)
+        for i, key in enumerate(keys):
+            row, column = divmod(i, columns)
+            left, down = 0.45 + column * (width - 0.3) / columns, top + 0.3 + row * (HIGH + BETWEEN)
+            place = (
+                left / width,
+                1 - (down + HIGH) / high,
+                ((width - 0.3) / columns - 0.62) / width,
+                HIGH / high,
+            )
+            lowest = i + columns >= len(keys)
+            _chart(figure.add_axes(place), logs, key, smooth, band, chosen, lowest)
+        if named_runs:
+            _legend(figure, list(logs), chosen)
+        several = any(len(group) > 1 for group in logs.values())
+        write(figure, 0.45 / width, 0.2 / high, _note(smooth, band, several), SMALL, chosen.muted)
+    return figure
+
+
+def _note(smooth: int | None, band: Band, several: bool) -> str:
+    window = f"the last {smooth} steps" if smooth else "the last twelfth of the steps"
+    thin = f"band: {'lowest to highest' if band == 'range' else 'one standard deviation'} over seeds"
+    bold = "each step" if smooth == 1 else f"mean of {window}"
+    return f"{thin if several else 'thin: each step'}   ·   bold: {bold}"
+
+
+def _chart(
+    axes: Axes,
+    logs: Mapping[str, list[Rows]],
+    key: str,
+    smooth: int | None,
+    band: Band,
+    chosen: Theme,
+    lowest: bool,
+) -> None:
+    words, share = MEASURES.get(key, (key, False))
+    axes.grid(axis="y")
+    axes.set_gid(f"chart-{one_line(key, 60)}")
+    title = wrap(words, WIDE - 0.1, HEADING, 1, bold=True)
+    write(axes, 0, 1.06, "".join(title), HEADING, chosen.ink, True, transform=axes.transAxes, va="bottom")
+    found = [curve(group, key, smooth, band) for group in logs.values()]
+    for i, one in enumerate(found):
+        colour, dashes = RUNS[i % len(RUNS)]
+        if not len(one.steps):
+            continue
+        if one.seeds > 1:
+            axes.fill_between(one.steps, one.low, one.high, color=colour, alpha=0.2, linewidth=0)
+        else:
+            axes.plot(one.steps, one.raw, color=colour, alpha=0.4, linewidth=0.7, linestyle="solid")
+        axes.plot(
+            one.steps,
+            one.mean,
+            color=colour,
+            linewidth=1.9,
+            linestyle=(0, dashes) if dashes else "solid",
+            marker="o" if len(one.steps) == 1 else "none",
+            markersize=3,
+            gid=f"mean-{one_line(key, 60)}-{i}",
+        )
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    if not any(len(one.steps) for one in found):
+        axes.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(0, 1))
+        write(axes, 0.5, 0.5, "no value yet", BODY, chosen.muted, ha="center", va="center")
+        return
+    if share:
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.set_ylim(-0.03, 1.03)
+        axes.set_yticks([0, 0.25, 0.5, 0.75, 1.0])
+    axes.margins(x=0.02)
+    _ends(axes, found, share, chosen)
+    if lowest:
+        write(axes, 1, -0.16, "step", SMALL, chosen.muted, transform=axes.transAxes, ha="right", va="top")
+
+
+def _ends(axes: Axes, found: Sequence[Curve], share: bool, chosen: Theme) -> None:
+    """The last running mean of each run at its end, pushed apart where they would touch."""
+    low, top = axes.get_ylim()
+    least = height(1, SMALL) / HIGH * (top - low)
+    ends = sorted((one.last, i) for i, one in enumerate(found) if math.isfinite(one.last))
+    if len(ends) > 4:  # more would not be read
+        return
+    at = -math.inf
+    for value, i in ends:
+        at = max(value, at + least)
+        label = f"{value:.0%}" if share else f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
+        write(
+            axes, 1.02, (at - low) / (top - low), label, SMALL, chosen.ink, True, transform=axes.transAxes,
+            va="center", gid=f"end-{i}",
+        )  # fmt: skip
+
+
+def _legend(figure: Figure, names: Sequence[str], chosen: Theme) -> None:
+    """Names of the runs with their lines, along the top."""
+    width, high = figure.get_size_inches()
+    x, y = 0.45, 0.2
+    for i, name in enumerate(names[:12]):
+        label = one_line(name, 32) or "run"
+        colour, dashes = RUNS[i % len(RUNS)]
+        line = Line2D(
+            [x / width, (x + 0.3) / width],
+            [1 - y / high] * 2,
+            color=colour,
+            linewidth=1.9,
+            linestyle=(0, dashes) if dashes else "solid",
+        )
+        figure.add_artist(line)
+        write(figure, (x + 0.37) / width, 1 - y / high, label, BODY, chosen.ink, va="center_baseline")
+        x += 0.37 + measure(label, BODY) + 0.3
+
+
+def curves_alt(runs: Runs, keys: Sequence[str] | None = None, smooth: int | None = None, band: Band = "range") -> str:
+    """What `curves` with the same arguments shows, in words: where each running mean starts and ends."""
+    logs = named(runs)
+    return describe(logs, measures(logs, keys), smooth, band)
+
+
+def describe(logs: Mapping[str, list[Rows]], keys: Sequence[str], smooth: int | None, band: Band) -> str:
+    """`curves_alt` with everything decided."""
+    said, last = [], 0.0
+    for key in keys:
+        words, share = MEASURES.get(key, (one_line(key, 60), False))
+        parts = []
+        for name, group in logs.items():
+            one = curve(group, key, smooth, band)
+            known = one.mean[np.isfinite(one.mean)]
+            if not len(known):
+                continue
+            last = max(last, float(one.steps[-1]))
+            a, b = (f"{v:.0%}" if share else f"{v:.3g}" for v in (known[0], known[-1]))
+            seeds = f", mean of {one.seeds} seeds" if one.seeds > 1 else ""
+            parts.append(f"{one_line(name, 60) + ' ' if name else ''}from {a} to {b}{seeds}")
+        said.append(f"{words}: {'; '.join(parts) or 'no value yet'}.")
+    return f"Training curves over {last:g} steps, running means. " + " ".join(said)
+
+
+class LiveCurves:
+    """Small charts of a training run in progress; outside Jupyter it only keeps the rows.
+
+    What was not drawn yet when a notebook's cell ends is drawn then.
+
+    Parameters
+    ----------
+    keys
+        Measures, one chart each.
+    every
+        Rows between two drawings.
+    smooth
+        Steps of the running mean; by default a twelfth of all.
+    dark
+        For a dark page.
+
+    Attributes
+    ----------
+    rows : all rows so far, ready for `curves`
+    """
+
+    def __init__(
+        self, keys: Sequence[str] = KEYS, every: int = 5, smooth: int | None = None, dark: bool = False
+    ) -> None:
+        self.keys, self.every, self.smooth, self.dark = tuple(keys), max(1, every), smooth, dark
+        self.rows: list[dict[str, Any]] = []
+        self._shown = 0  # rows in the picture on the page
+        self._id = ""
+        self._waiting: Any = None  # the events of a shell that will call `flush`
+
+    def __call__(self, row: Mapping[str, Any]) -> None:
+        """Take the next row; draw if it is time."""
+        self.rows.append(dict(row))
+        shell = _kernel()
+        if shell is None:
+            return
+        if self._waiting is None:
+            self._waiting = shell.events
+            self._waiting.register("post_run_cell", self._at_end_of_cell)
+        if not self._id or len(self.rows) - self._shown >= self.every:
+            self._draw()
+
+    def picture(self) -> Picture:
+        """The curves of all rows so far."""
+        logs: dict[str, list[Rows]] = {"": [self.rows]}
+        figure = draw(logs, self.keys, self.smooth, "range", theme(self.dark))
+        return picture(figure, describe(logs, self.keys, self.smooth, "range"))
+
+    def flush(self) -> None:
+        """Draw what was not drawn yet; the end of the cell does it as well."""
+        if self._id and self._shown < len(self.rows):
+            self._draw()
+
+    def _draw(self) -> None:
+        from IPython.display import display, update_display
+
+        self._shown = len(self.rows)
+        if self._id:
+            update_display(self.picture(), display_id=self._id)
+        else:
+            self._id = f"r3lab-curves-{uuid.uuid4().hex}"
+            display(self.picture(), display_id=self._id)
+
+    def _at_end_of_cell(self, *_: object) -> None:
+        if self._waiting is not None:
+            self._waiting.unregister("post_run_cell", self._at_end_of_cell)
+            self._waiting = None
+        self.flush()
+
+
+def _kernel() -> Any:
+    """The shell of a Jupyter kernel; None outside one (a terminal's IPython cannot replace a picture)."""
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return None
+    shell = get_ipython()  # type: ignore[no-untyped-call]
+    return shell if shell is not None and getattr(shell, "kernel", None) is not None else None

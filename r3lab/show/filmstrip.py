@@ -1,0 +1,287 @@
+"""The filmstrip of a trajectory: what the model saw, what it wrote, what it looked at again, what it answered.
+
+It reads from left to right: the photograph with numbered boxes; the overview, pixel for pixel as the model got
+it, with the text that it wrote on seeing it; each crop as the model got it, beside what the overview had held
+of that region; the answer. Simplified: long text is cut (the record has all of it), and of more than 16 looks
+the first 16 are shown.
+
+    save_filmstrip(trajectory, "runs/first/filmstrip.png")
+    picture(filmstrip(trajectory, dark=True), filmstrip_alt(trajectory))
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+from ..geometry import Box, Frame, from_source, intersection, iou
+from ..trajectory import Look, Trajectory
+from .alt import save
+from .boxes import draw_look, draw_truth
+from .canvas import KEY_ROW, Canvas, fitted
+from .lettering import height, measure, one_line, wrap
+from .palette import ANSWER, BODY, DPI, HEADING, SMALL, TITLE, VERDICTS, look_colour, style, theme
+from .story import Step, overview, photograph, reason, source_size, steps, told, true_regions, verdict
+
+SHOWN_LOOKS = 16
+LINES = 22  # of text under a picture
+MARGIN, GAP, LEAST, MOST, NARROW = 0.28, 0.34, 1.62, 2.4, 1.5  # inches; widths of a picture, of the answer
+HEAD = 2 * height(1, HEADING)  # above a picture: heading and a line of detail
+STRIP = 0.58  # below a crop: the same region in the overview
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the cards of a strip stand; inches."""
+
+    columns: int
+    card: float  # width of one
+    width: float  # of the figure
+    answer: float  # width of the answer's card
+
+    @classmethod
+    def of(cls, cards: int, width: float) -> Layout:
+        """As many cards in a row as fit, in rows of about equal length; the answer is the last card."""
+        inner = max(LEAST, width - 2 * MARGIN)
+        if (cards - 1) * (LEAST + GAP) + NARROW <= inner:  # one row: the answer needs less than a picture
+            card = min(MOST, (inner - NARROW) / (cards - 1) - GAP)
+            return cls(cards, card, (cards - 1) * (card + GAP) + NARROW + 2 * MARGIN, NARROW)
+        fit = max(1, int((inner + GAP) // (LEAST + GAP)))
+        columns = -(-cards // -(-cards // fit))
+        card = min(MOST, (inner + GAP) / columns - GAP)
+        return cls(columns, card, columns * (card + GAP) - GAP + 2 * MARGIN, card)
+
+
+@dataclass(frozen=True)
+class Card:
+    """One picture of the strip with what stands over and under it."""
+
+    kind: str  # photo, overview, look, answer
+    size: tuple[float, float]  # of the picture, inches
+    lines: list[str]  # the text under it
+    step: Step | None = None
+
+
+def filmstrip(trajectory: Trajectory, width: float = 11.0, dark: bool = False) -> Figure:
+    """Draw a trajectory.
+
+    Parameters
+    ----------
+    trajectory
+        With its images; where they are missing a frame says so.
+    width
+        Of the figure at most, in inches; rows are added as they are needed.
+    dark
+        For a dark page.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Without a window; nothing of matplotlib's global state has changed.
+    """
+    t, chosen = trajectory, theme(dark)
+    story, seen = steps(t), overview(t)
+    cards = 3 + min(len(story) - 1, SHOWN_LOOKS)
+    layout = Layout.of(cards, width)
+    row = _cards(t, story, layout)
+    rows = [row[i : i + layout.columns] for i in range(0, len(row), layout.columns)]
+    question = wrap(t.question, layout.width - 2 * MARGIN, TITLE, 3, bold=True)
+    details = wrap(_details(t), layout.width - 2 * MARGIN, SMALL, 1)
+    top = MARGIN * 0.8 + height(len(question), TITLE) + height(len(details), SMALL) + 0.16
+    heights = [max(map(_height, cards_of_row)) for cards_of_row in rows]
+    with style(chosen):
+        canvas = Canvas(layout.width, top + sum(heights) + GAP * (len(rows) - 1) + MARGIN, chosen)
+        y = canvas.block(MARGIN, MARGIN * 0.8, question, TITLE, chosen.ink, bold=True)
+        canvas.block(MARGIN, y, details, SMALL, chosen.muted)
+        y = top
+        for cards_of_row, high in zip(rows, heights, strict=True):
+            pictures = [card.size[1] for card in cards_of_row if card.kind != "answer"]
+            middle = y + HEAD + min(pictures, default=0.8) / 2
+            for column, card in enumerate(cards_of_row):
+                x = MARGIN + column * (layout.card + GAP)
+                _draw(canvas, t, seen, card, x, y)
+                if card is not row[-1]:
+                    canvas.arrow(x + layout.card + 0.09, middle, 0.15)
+            y += high + GAP
+    return canvas.figure
+
+
+def _details(t: Trajectory) -> str:
+    parts = [one_line(t.sample_id, 60), f"policy {one_line(t.model, 60)}" if t.model else ""]
+    parts.append("greedy" if t.temperature == 0 else f"temperature {t.temperature:g}")
+    return "   ·   ".join(part for part in parts if part)
+
+
+def _cards(t: Trajectory, story: list[Step], layout: Layout) -> list[Card]:
+    wide, high = layout.card, layout.card * 1.25
+    photo, first = fitted(source_size(t), wide, high), fitted(t.overview, wide, high)
+    cards = [Card("photo", photo, []), Card("overview", first, _told(story[0], wide), story[0])]
+    for step in story[1 : SHOWN_LOOKS + 1]:
+        crop = step.look.crop if step.look else None
+        size = fitted((crop.width, crop.height), wide, high) if crop else (wide, 0.6 * wide)
+        cards.append(Card("look", size, _told(step, wide), step))
+    points, lines = _given(t, layout.answer)
+    answer = (layout.answer, height(len(lines), points) + 0.44)
+    return [*cards, Card("answer", answer, _notes(t, layout.answer))]
+
+
+def _told(step: Step, wide: float) -> list[str]:
+    return wrap(step.text, wide, BODY, LINES)
+
+
+def _height(card: Card) -> float:
+    key = 3 * KEY_ROW if card.kind == "photo" else 0.0
+    return HEAD + card.size[1] + _strip(card) + 0.1 + height(len(card.lines), BODY) + key
+
+
+def _strip(card: Card) -> float:
+    return STRIP if card.step and card.step.look and card.step.look.crop else 0.0
+
+
+def _draw(canvas: Canvas, t: Trajectory, seen: Image.Image | None, card: Card, x: float, y: float) -> None:
+    """One card, its upper left corner at x, y."""
+    top = y + HEAD
+    if card.kind == "answer":
+        return _draw_answer(canvas, t, card, x, y)
+    if card.kind == "photo":
+        _draw_photo(canvas, t, card, x, top)
+    elif card.kind == "overview":
+        w, h = t.overview
+        _heading(canvas, x, top, "What the model sees first", f"overview, {w} \N{MULTIPLICATION SIGN} {h} pixels")
+        canvas.picture(seen, x, top, *card.size, (0, 0, *source_size(t)), "overview")
+    elif card.step is not None and card.step.look is not None:
+        _draw_look(canvas, t, card.step.look, card.step.number, card.size, x, top)
+        if _strip(card) and card.step.look.box is not None:
+            _draw_before(canvas, t, seen, card.step.look.box, card.step.number, x, top + card.size[1] + 0.1)
+    canvas.block(x, top + card.size[1] + 0.1 + _strip(card), card.lines, BODY, canvas.theme.ink)
+
+
+def _heading(canvas: Canvas, x: float, top: float, text: str, detail: str, indent: float = 0.0) -> None:
+    canvas.line(x + indent, top - HEAD, text, HEADING, canvas.theme.ink, bold=True)
+    canvas.line(x, top - HEAD / 2 - 0.01, detail, SMALL, canvas.theme.muted)
+
+
+def _draw_photo(canvas: Canvas, t: Trajectory, card: Card, x: float, top: float) -> None:
+    w, h = size = source_size(t)
+    _heading(canvas, x, top, "Photograph", f"{w} \N{MULTIPLICATION SIGN} {h} pixels")
+    axes = canvas.picture(photograph(t), x, top, *card.size, (0, 0, *size), "photo")
+    regions = true_regions(t)
+    for region in regions:
+        draw_truth(axes, region)
+    looks = list(enumerate(t.looks[:SHOWN_LOOKS], start=1))
+    for number, look in looks:
+        if look.box is not None:
+            draw_look(axes, look.box, number, look.valid)
+    granted = {look.valid for _, look in looks if look.box is not None}
+    kinds = ["look"] * (True in granted) + ["refused"] * (False in granted) + ["truth"] * bool(regions)
+    canvas.key(x, top + card.size[1] + 0.1, kinds)
+
+
+def _draw_look(
+    canvas: Canvas, t: Trajectory, look: Look, number: int, size: tuple[float, float], x: float, top: float
+) -> None:
+    colour, (w, h) = look_colour(number), size
+    canvas.tag(x, top - HEAD, number)
+    name, indent = f"Look {number}", 0.22
+    if look.crop is None or look.box is None:
+        _heading(canvas, x, top, f"{name}: refused", _place(look), indent)
+        canvas.placeholder(canvas.axes(x, top, w, h, (0, 0, 1, 1), f"refused-{number}"), reason(look), colour)
+        return
+    zoom = f"zoom \N{MULTIPLICATION SIGN}{look.zoom:.3g}, " if look.zoom is not None else ""
+    detail = f"{zoom}{look.crop.width} \N{MULTIPLICATION SIGN} {look.crop.height} pixels"
+    _heading(canvas, x, top, name, detail, indent)
+    crop = t.images.get(look.crop.hash)
+    axes = canvas.picture(crop, x, top, w, h, look.box, f"crop-{number}", "crop not kept")
+    canvas.border(axes, colour, 2.2)
+    for region in true_regions(t):
+        if intersection(region, look.box) > 0:
+            draw_truth(axes, region)
+
+
+def _draw_before(
+    canvas: Canvas, t: Trajectory, seen: Image.Image | None, box: Box, number: int, x: float, y: float
+) -> None:
+    """What the overview held of a region: the reason for looking again, at a glance."""
+    left, up, right, down = region = from_source(box, Frame.OVERVIEW, source_size(t), t.overview)
+    across, along = max(1, round(right - left)), max(1, round(down - up))
+    w, h = fitted((across, along), 0.62, STRIP - 0.16)
+    before = None
+    if seen is not None:
+        k = min(16.0, 600 / max(right - left, down - up))  # enough for hard edges, and never a large image
+        size = (max(1, round((right - left) * k)), max(1, round((down - up) * k)))
+        before = seen.resize(size, Image.Resampling.NEAREST, box=region)
+    canvas.picture(before, x, y, w, h, box, f"before-{number}", "")
+    lines = ["the same region", f"in the overview: {across} \N{MULTIPLICATION SIGN} {along}"]
+    canvas.block(x + w + 0.08, y + h / 2 - height(1, SMALL), lines, SMALL, canvas.theme.muted)
+
+
+def _place(look: Look) -> str:
+    return "[" + ", ".join(f"{v:.4g}" for v in look.box) + "] px" if look.box is not None else "no box could be read"
+
+
+def _draw_answer(canvas: Canvas, t: Trajectory, card: Card, x: float, y: float) -> None:
+    colour, mark, word = VERDICTS[verdict(t).state]
+    canvas.line(x, y, "Answer", HEADING, canvas.theme.ink, bold=True)
+    size, lines = _given(t, card.size[0])
+    y = canvas.block(x, y + HEAD, lines, size, canvas.theme.ink, bold=True) + 0.1
+    canvas.verdict(x, y, colour, mark, word)
+    canvas.block(x, y + 0.34, card.lines, BODY, canvas.theme.ink)
+
+
+def _given(t: Trajectory, wide: float) -> tuple[float, list[str]]:
+    """The answer as large as it fits: points, and lines."""
+    if t.answer is None:
+        return 13.0, ["no answer"]
+    text = one_line(t.answer, 300)
+    size = next((size for size in (ANSWER, 18.0, 13.0) if measure(text, size, True) <= wide), 10.0)
+    return size, wrap(text, wide, size, 6, bold=True)
+
+
+def _notes(t: Trajectory, wide: float) -> list[str]:
+    """What is to be said of the answer, in lines."""
+    ending = verdict(t)
+    notes = [ending.ending] if ending.ending else []
+    if ending.state == "unknown":
+        notes.append("the true answer is not recorded")
+    if ending.state == "wrong":
+        notes.append(f"true answer: {one_line(ending.truth, 120)}")
+    notes += _overlap(t)
+    if len(t.looks) > SHOWN_LOOKS:
+        notes.append(f"{len(t.looks) - SHOWN_LOOKS} more looks are not shown")
+    return [line for note in notes for line in wrap(note, wide, BODY, 3)]
+
+
+def _overlap(t: Trajectory) -> list[str]:
+    """How well the last look that was granted met the true region that holds the answer."""
+    regions, looks = true_regions(t), [look.box for look in t.looks if look.valid and look.box]
+    if not regions or not looks:
+        return []
+    return [f"last look on true region: IoU {iou(looks[-1], regions[-1]):.2f}"]
+
+
+def filmstrip_alt(trajectory: Trajectory) -> str:
+    """What the filmstrip shows, in words (`story.told`)."""
+    return f"Filmstrip of a rollout. {told(trajectory, SHOWN_LOOKS)}"
+
+
+def save_filmstrip(
+    trajectory: Trajectory, path: str | Path, width: float = 11.0, dark: bool = False, dpi: int = DPI
+) -> Path:
+    """Write the filmstrip as a picture, with its alt text as the file's description.
+
+    Parameters
+    ----------
+    path
+        Ends in .png, .svg or .pdf; appears whole or not at all.
+    dpi
+        Dots an inch of a PNG, and of the photographs inside an SVG.
+
+    Raises
+    ------
+    R3labError
+        If the ending is another one, or the file cannot be written.
+    """
+    return save(filmstrip(trajectory, width, dark), path, filmstrip_alt(trajectory), dpi)

@@ -1,0 +1,160 @@
+"""`r3lab ask` shows every step, keeps a whole record, and refuses what it cannot use before it writes anything."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from test_show import PHOTO, SPOT, trajectory
+
+from r3lab import ask as ask_module
+from r3lab.ask import Steps, ask, keep, look_line
+from r3lab.errors import R3labError
+from r3lab.show.filmstrip import filmstrip_alt
+from r3lab.show.lettering import clean
+from r3lab.trajectory import Kind, Look, Trajectory, load
+
+
+def grown(t: Trajectory) -> list[Trajectory]:
+    """The trajectory as a watcher sees it: token by token, each look with its crop."""
+    states = []
+    for end in (*(i for i in range(2, len(t.ids)) if t.kinds[i] == Kind.SAMPLED), len(t.ids)):
+        part = Trajectory(t.sample_id, t.question, t.image, t.overview, t.frame, truth=t.truth)
+        for name in ("ids", "kinds", "pieces", "logprobs", "entropies"):
+            setattr(part, name, getattr(t, name)[:end])
+        part.looks = [look for look in t.looks if (look.crop_span or look.span)[1] <= end]
+        states.append(part)
+    return states
+
+
+def printed(t: Trajectory) -> str:
+    out: list[str] = []
+    steps = Steps(out.append)
+    for state in grown(t):
+        steps(state)
+    steps.end()
+    return "".join(out)
+
+
+def test_steps_are_printed_once_and_in_order() -> None:
+    t = trajectory("<think>It is", " small.", SPOT, "Then", (9.0, 9.0, 5.0, 9.5), "It shows 7.")
+    assert t.looks[0].written is not None
+    lines = printed(t).split("\n")
+    assert lines[0] == '    <think>It is small.{"bbox_2d": [188, 521, 312, 646]}'
+    assert lines[1] == "  look 1: [96, 200, 160, 248] px, zoom x2 -> 64x48 crop"
+    assert lines[2].startswith("    Then{") and lines[3] == "  look 2: [9, 9, 5, 10] px, refused: x2 <= x1"
+    assert lines[4:] == ["    It shows 7.</think><answer>7</answer>", ""]
+
+
+def test_a_finished_trajectory_prints_as_a_growing_one() -> None:
+    t = trajectory("x", SPOT, "y", (9.0, 9.0, 5.0, 9.5), "z")
+    out: list[str] = []
+    Steps(out.append)(t)
+    assert "".join(out) + "\n" == printed(t)
+
+
+def test_a_model_cannot_print_a_look_or_command_the_terminal() -> None:
+    fake = "\n  look 1: [0, 0, 9, 9] px\r  look 2\x1b[2J\x1b]0;x\x07\u202e"
+    shown = printed(trajectory("x", fake, SPOT, fake))
+    assert [line[:9] for line in shown.split("\n") if line.startswith("  look")] == ["  look 1:"]
+    assert not [c for c in shown if unicodedata.category(c)[0] == "C" and c != "\n"]
+
+
+def test_a_box_at_infinity_is_printed_in_a_line() -> None:
+    line = look_line(Look((0, 1), (1e300,) * 4, (1e300, 1.0, -1e300, 2.0), False, "a\nb\x1b[0m"), 1)
+    assert line == "look 1: [huge, 1, huge, 2] px, refused: a b"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny policy with random weights."""
+    from r3lab.models import tiny
+    from r3lab.train.checkpoint import save_policy
+    from r3lab.train.lessons import vocabulary
+
+    return save_policy(tiny.create(vocabulary(), 0), tmp_path_factory.mktemp("policy") / "random")
+
+
+def test_ask_prints_the_steps_and_keeps_the_record(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    PHOTO.save(tmp_path / "photo.png")
+    out = tmp_path / "deep" / "out"
+    assert ask(tmp_path / "photo.png", " Which digit? ", checkpoint, out, temperature=1.0, seed=0) == 0
+    t = load(out)
+    assert isinstance(t, Trajectory) and t.question == "Which digit?" and t.truth == {} and t.temperature == 1.0
+    with Image.open(out / "filmstrip.png") as image:
+        assert image.info["Description"] == filmstrip_alt(t)
+    shown = capsys.readouterr().out
+    assert "answer: " in shown and str(out) in shown and " s, " in shown
+    assert clean(t.pieces[-1]).split("\n")[0] in shown
+    assert sorted(p.name for p in out.iterdir()) == ["filmstrip.png", "images", "trajectory.json"]
+    assert [p.name for p in out.parent.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"image": "none.png"}, "does not exist"),
+        ({"image": "text.png"}, "not an image"),
+        ({"question": "  "}, "question is empty"),
+        ({"question": "x" * 5000}, "shorten"),
+        ({"temperature": math.nan}, "temperature"),
+        ({"seed": -1}, "seed"),
+        ({"max_looks": -1}, "looks"),
+        ({"out": "full"}, "not empty"),
+        ({"out": "text.png"}, "is a file"),
+        ({"out": "text.png/deeper"}, "Cannot write"),
+        ({"model": "none"}, "no checkpoint folder"),
+        ({"model": "full"}, "config.json"),
+    ],
+)
+def test_ask_refuses_before_anything_is_written(
+    wrong: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    PHOTO.save("photo.png")
+    Path("text.png").write_text("no image")
+    Path("full").mkdir()
+    Path("full", "mine").write_text("keep me")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(R3labError, match=message):
+        ask(**{"image": "photo.png", "question": "Which?", "model": "none", "out": "out", **wrong})
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_ask_refuses_control_tokens_and_damaged_weights(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    PHOTO.save("photo.png")
+    for token in ("<|image_pad|>", "<|im_end|>"):
+        with pytest.raises(R3labError, match="control token"):
+            ask("photo.png", f"Which {token}?", checkpoint)
+    for file in checkpoint.iterdir():
+        data = file.read_bytes()
+        Path("model", file.name).parent.mkdir(exist_ok=True)
+        Path("model", file.name).write_bytes(data[: len(data) // 2] if file.suffix == ".safetensors" else data)
+    with pytest.raises(R3labError, match="cannot load"):
+        ask("photo.png", "Which?", "model")
+    assert not Path("runs").exists()
+
+
+def test_a_record_that_cannot_be_drawn_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ask_module, "save_filmstrip", fails)
+    with pytest.raises(R3labError, match="No space left"):
+        keep(trajectory("x"), tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+    monkeypatch.undo()
+    (tmp_path / "out").mkdir()
+    keep(trajectory("x"), tmp_path / "out")
+    with pytest.raises(R3labError, match="Cannot write"):
+        keep(trajectory("x"), tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]

@@ -1,0 +1,426 @@
+"""The notebooks as lessons: what each must have, and that every check of an exercise diagnoses. No policy is needed."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+import torch
+
+from r3lab.exercises import look_again, region, rgrpo
+from r3lab.exercises.judge import NOT_YET, RIGHT, Exercise, judge
+from r3lab.geometry import coverage, iou
+from r3lab.notebook_parameters import parameters_of, tags
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+BOOKS = {path.stem: nbformat.read(path, as_version=4) for path in NOTEBOOKS}
+every_notebook = pytest.mark.parametrize("name", BOOKS)
+
+
+def code_cells(name: str) -> list[nbformat.NotebookNode]:
+    return [cell for cell in BOOKS[name].cells if cell.cell_type == "code"]
+
+
+# -- what every lesson has -----------------------------------------------------------------------------------------
+
+
+def test_the_first_two_lessons_are_there() -> None:
+    assert {"01_look_again", "02_rgrpo"} <= set(BOOKS)
+
+
+@every_notebook
+def test_a_lesson_opens_with_what_it_teaches_and_ends_with_a_summary(name: str) -> None:
+    cells = BOOKS[name].cells
+    head, end = cells[0], cells[-1]
+    assert head.cell_type == end.cell_type == "markdown"
+    assert re.match(rf"# {name[:2]} · \S", head.source)
+    lines = head.source.splitlines()
+    learn = lines.index("**What you will learn**")
+    assert sum(line.startswith("- ") for line in lines[learn:]) >= 3
+    assert re.search(r"^\*\*Time\*\*: \d+ minutes", head.source, re.M)
+    assert re.search(r"^\*\*Prerequisites\*\*: ", head.source, re.M)
+    assert "## Summary" in end.source and "## References" in end.source
+    assert "section" in end.source.split("## References")[1]
+
+
+@every_notebook
+def test_parameters_are_one_literal_a_line_with_a_comment(name: str) -> None:
+    tagged = [cell for cell in BOOKS[name].cells if "parameters" in tags(cell)]
+    assert len(tagged) == 1
+    for line in tagged[0].source.splitlines():
+        assert re.fullmatch(r"[a-z_]+ = \S.*?  # \S.*", line), line
+        assert len(ast.parse(line).body) == 1
+    declared = parameters_of(BOOKS[name])
+    assert list(declared)[0] == "quick" and declared["quick"] is False
+    assert len(declared) == len(tagged[0].source.splitlines())
+    first_code = code_cells(name)[0]
+    assert first_code is tagged[0], "what can be set stands before everything that uses it"
+
+
+@every_notebook
+def test_nothing_is_stored_that_a_run_makes(name: str) -> None:
+    for cell in code_cells(name):
+        assert cell.outputs == [] and cell.execution_count is None, cell.id
+    text = json.dumps(BOOKS[name])
+    assert not re.search(r"/(tmp|home|work|root|Users)/", text), "a path of somebody's machine"
+
+
+@every_notebook
+def test_cell_ids_are_stable_and_say_where_they_belong(name: str) -> None:
+    nbformat.validate(BOOKS[name])
+    ids = [cell.id for cell in BOOKS[name].cells]
+    assert len(set(ids)) == len(ids)
+    for one in ids:
+        assert re.fullmatch(rf"{name[:2]}-[a-z]+-\d\d", one), one
+
+
+@every_notebook
+def test_the_kernel_is_python3_everywhere(name: str) -> None:
+    assert BOOKS[name].metadata.kernelspec == {
+        "display_name": "Python 3",
+        "language": "python",
+        "name": "python3",
+    }
+
+
+def test_notebooks_are_linted_and_formatted() -> None:
+    for command in (["check"], ["format", "--check"]):
+        ran = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, *map(str, NOTEBOOKS)], cwd=ROOT, capture_output=True, text=True
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_no_function_is_defined_in_two_notebooks() -> None:
+    home: dict[str, str] = {}
+    for name in BOOKS:
+        for cell in code_cells(name):
+            if "exercise" in tags(cell):
+                continue
+            for node in ast.walk(ast.parse(cell.source)):
+                if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                    assert home.setdefault(node.name, name) == name, f"move {node.name} into r3lab"
+
+
+@every_notebook
+def test_files_that_a_lesson_names_exist(name: str) -> None:
+    named = re.findall(r"`(r3lab/[\w/]+\.py|[\w]+\.ipynb)`", "\n".join(c.source for c in BOOKS[name].cells))
+    for file in named:
+        assert (ROOT / file).is_file() or (ROOT / "notebooks" / file).is_file(), file
+
+
+# -- pictures say what they show -----------------------------------------------------------------------------------
+
+DRAWS = {"Figure", "filmstrip", "curves", "before_after", "sheet"}  # calls that make a figure
+
+
+def called(node: ast.AST) -> str:
+    if not isinstance(node, ast.Call):
+        return ""
+    return node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+
+
+def without_words(source: str) -> Iterator[str]:
+    """Everything in a cell that shows a picture otherwise than through `picture(figure, alt)`."""
+    tree = ast.parse(source)
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    wrapped = [node.args[0] for node in calls if called(node) == "picture" and len(node.args) == 2]
+    given = {node.id for node in wrapped if isinstance(node, ast.Name)}
+    held = {}  # figure-making call -> name that it is assigned to
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and called(node.value) in DRAWS and isinstance(node.targets[0], ast.Name):
+            held[node.value] = node.targets[0].id
+    for node in calls:
+        if called(node) in DRAWS and node not in wrapped and held.get(node) not in given:
+            yield f"{called(node)} without picture"
+        if called(node) == "picture" and len(node.args) != 2:
+            yield "picture without alt text"
+        if called(node) == "display" and not all(called(a) in ("picture", "Markdown") for a in node.args):
+            yield "display of something else"
+        if called(node) in ("show", "Image"):
+            yield called(node)
+    if re.search(r"pyplot|%matplotlib", source):
+        yield "pyplot"
+    last = tree.body[-1] if tree.body else None
+    if isinstance(last, ast.Expr) and isinstance(last.value, ast.Name):
+        yield f"bare {last.value.id}"
+
+
+@every_notebook
+def test_every_picture_has_alt_text(name: str) -> None:
+    for cell in code_cells(name):
+        assert not list(without_words(cell.source)), cell.id
+    assert sum("picture(" in cell.source for cell in code_cells(name)) >= 5
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "filmstrip(t)",
+        "figure = Figure()\nfigure",
+        "figure = Figure()\npicture(other, 'words')",
+        "picture(filmstrip(t))",
+        "display(figure)",
+        "import matplotlib.pyplot as plt",
+        "from IPython.display import Image\nImage('a.png')",
+        "photo.show()",
+        "display(filmstrip(t))",
+    ],
+)
+def test_a_picture_without_words_is_found(source: str) -> None:
+    assert list(without_words(source))
+
+
+def test_a_picture_with_words_is_not() -> None:
+    for source in ("picture(sheet(s), sheet_alt(s))", "f = Figure()\ndisplay(picture(f, 'a ' + b))", "x = 1\nprint(x)"):
+        assert not list(without_words(source)), source
+
+
+# -- exercises: stub, hint, solution -------------------------------------------------------------------------------
+
+EXERCISES = {
+    f"{name}:{cells[i].id}": (cells[i].source, cells[i + 1], cells[i + 2])
+    for name, book in BOOKS.items()
+    for cells in [book.cells]
+    for i, cell in enumerate(cells)
+    if "exercise" in tags(cell)
+}
+every_exercise = pytest.mark.parametrize("at", EXERCISES)
+
+
+def run_check(source: str, check: nbformat.NotebookNode, capsys: pytest.CaptureFixture[str]) -> tuple[Any, list[str]]:
+    """Run an answer and the check cell; returns what the check returned, and the lines that it printed."""
+    space: dict[str, Any] = {}
+    exec(source, space)
+    *before, last = ast.parse(check.source).body
+    exec(compile(ast.Module(before, []), "check", "exec"), space)
+    assert isinstance(last, ast.Expr)
+    capsys.readouterr()
+    passed = eval(compile(ast.Expression(last.value), "check", "eval"), space)
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    return passed, printed.out.splitlines()
+
+
+def solution_of(fold: nbformat.NotebookNode) -> str:
+    (code,) = re.findall(r"<summary>Solution</summary>\n\n```python\n(.*?)```", fold.source, re.S)
+    return str(code)
+
+
+@pytest.mark.parametrize("name", ["01_look_again", "02_rgrpo"])
+def test_a_lesson_has_three_exercises(name: str) -> None:
+    assert sum(at.startswith(name) for at in EXERCISES) == 3
+
+
+@every_exercise
+def test_an_exercise_has_a_task_a_stub_a_check_and_folds(at: str) -> None:
+    stub, check, fold = EXERCISES[at]
+    assert "raise NotImplementedError" in stub and '"""' in stub
+    assert tags(check) == ["check"] and "from r3lab.exercises import check_" in check.source
+    assert fold.cell_type == "markdown"
+    assert fold.source.count("<details>") == fold.source.count("</details>") == 2
+    assert fold.source.index("<summary>Hint</summary>") < fold.source.index("<summary>Solution</summary>")
+    hint = fold.source.split("<summary>Solution</summary>")[0]
+    assert "```" not in hint and "return" not in hint, "a hint is not the solution"
+
+
+@every_exercise
+def test_an_unsolved_exercise_gets_a_friendly_line(at: str, capsys: pytest.CaptureFixture[str]) -> None:
+    stub, check, _ = EXERCISES[at]
+    for source in (
+        stub,
+        stub.replace("raise NotImplementedError", "..."),
+        stub.replace("raise NotImplementedError", "pass"),
+    ):
+        assert run_check(source, check, capsys) == (False, [NOT_YET])
+
+
+@every_exercise
+def test_the_folded_solution_passes(at: str, capsys: pytest.CaptureFixture[str]) -> None:
+    stub, check, fold = EXERCISES[at]
+    solution = solution_of(fold)
+    assert run_check(solution, check, capsys) == (True, [RIGHT])
+    signature = re.search(r"^def .*:$", stub, re.M)
+    assert signature and signature[0] in solution, "stub and solution must have the same signature"
+
+
+# -- what is diagnosed ---------------------------------------------------------------------------------------------
+
+TASKS: dict[str, Exercise] = {
+    "height": look_again.OVERVIEW_HEIGHT,
+    "zoom": look_again.ZOOM,
+    "pixels": look_again.SOURCE_PIXELS,
+    "advantages": rgrpo.ADVANTAGES,
+    "objective": rgrpo.CLIPPED_OBJECTIVE,
+    "region": region.REGION_REWARD,
+}
+
+
+def share(b: Any, s: Any) -> float:
+    return (b[2] - b[0]) * (b[3] - b[1]) / s[0] / s[1]
+
+
+def ramp(x: float) -> float:
+    return float(torch.tensor(2 - (x - 0.125) / 0.375).clamp(1, 2))
+
+
+def zoom_only_above(b: Any, s: Any) -> float:
+    x = share(b, s)
+    return 2 if x < 0.125 else 2 - (x - 0.125) / 0.375
+
+
+def corners(b: Any, s: Any, scale: float = 1000) -> list[float]:
+    return [b[0] * s[0] / scale, b[1] * s[1] / scale, b[2] * s[0] / scale, b[3] * s[1] / scale]
+
+
+def per_row(terms: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    return torch.stack([row[keep].mean() for row, keep in zip(terms, mask, strict=True)]).mean()
+
+
+def terms(new: Any, old: Any, a: Any, low: float, high: float) -> tuple[torch.Tensor, torch.Tensor]:
+    ratio = torch.exp(new - old)
+    return ratio * a.unsqueeze(1), torch.clamp(ratio, 1 - low, 1 + high) * a.unsqueeze(1)
+
+
+def smaller(new: Any, old: Any, a: Any, low: float, high: float) -> torch.Tensor:
+    return torch.min(*terms(new, old, a, low, high))
+
+
+# The task, an answer as a student might write it, and words of the hint that it must get.
+WRONG: list[tuple[str, Callable[..., Any], str]] = [
+    ("height", lambda h, s, o: h / (o / s), "Your digit grows"),
+    ("height", lambda h, s, o: int(h * o / s), "round to whole pixels"),
+    ("height", lambda h, s, o: round(h / s * o), "round to whole pixels"),
+    ("height", lambda h, s, o: h * o * o / s / s, "how the area shrinks"),
+    ("height", lambda h, s, o: h / s * o / 16, "in image tokens"),
+    ("height", lambda h, s, o: h / s, "a part of the photograph"),
+    ("zoom", lambda b, s: 2 if share(b, s) <= 0.125 else 1, "a step"),
+    ("zoom", lambda b, s: ramp((b[2] - b[0]) / s[0]), "one side's length"),
+    ("zoom", lambda b, s: ramp(share(b, s) ** 0.5), "one side's length"),
+    ("zoom", lambda b, s: 2 - (share(b, s) - 0.125) / 0.375, "runs on at both ends"),
+    ("zoom", lambda b, s: max(1, 2 - (share(b, s) - 0.125) / 0.375), "more than twofold"),
+    ("zoom", zoom_only_above, "below 1"),
+    ("zoom", lambda b, s: max(1, 2 - 2 * share(b, s)), "at an area of 0"),
+    ("zoom", lambda b, s: max(1, min(2, 2 - (share(b, s) - 0.125) * 2)), "does not meet 1 at 50 %"),
+    ("zoom", lambda b, s: 3 - ramp(share(b, s)), "small boxes get less"),
+    ("zoom", lambda b, s: 2 if share(b, s) <= 12.5 else 1, "every box gets the same zoom"),
+    ("pixels", lambda b, s: [round(v) for v in corners(b, s)], "you round"),
+    ("pixels", lambda b, s: [int(v) for v in corners(b, s)], "you round"),
+    ("pixels", lambda b, s: corners(b, (s[0] - 1, s[1] - 1)), "must end at"),
+    ("pixels", lambda b, s: [v + (k > 1) for k, v in enumerate(corners(b, s))], "nothing must be added"),
+    ("pixels", lambda b, s: corners(b, s, 999), "not 999"),
+    ("pixels", lambda b, s: [v * s[0] / 1000 for v in b], "x goes with the width"),
+    ("pixels", lambda b, s: corners(b, s[::-1]), "x goes with the width"),
+    ("pixels", lambda b, s: torch.tensor(b, dtype=torch.float64) / 1000, "still fractions"),
+    ("pixels", lambda b, s: [v / s[k % 2] * 1000 for k, v in enumerate(b)], "the way back"),
+    (
+        "pixels",
+        lambda b, s: (*corners(b, s)[:2], (b[2] - b[0]) * s[0] / 1000, (b[3] - b[1]) * s[1] / 1000),
+        "two corners",
+    ),
+    ("advantages", lambda r: (r - r.mean()) / (r.std() + 1e-4), "mean and the spread are taken over the whole batch"),
+    ("advantages", lambda r: (r - r.mean(1, keepdim=True)) / (r.std() + 1e-4), "Both belong to the group"),
+    ("advantages", lambda r: (r - r.mean()) / (r.std(1, keepdim=True) + 1e-4), "so does the mean"),
+    ("advantages", lambda r: (r - r.mean(0)) / (r.std(0) + 1e-4), "which dimension"),
+    ("advantages", lambda r: (r - r.mean(1)[:, None]) / torch.sqrt(r.var(1)[:, None] + 1e-4), "inside the square root"),
+    ("advantages", lambda r: (r - r.mean(1)[:, None]) / r.std(1)[:, None], "an epsilon at all"),
+    ("advantages", lambda r: (r - r.mean(1)[:, None]) / (r.std(1, unbiased=False)[:, None] + 1e-4), "G - 1"),
+    ("advantages", lambda r: (r - r.mean(1)[:, None]) / (r.var(1)[:, None] + 1e-4), "by the variance"),
+    ("advantages", lambda r: r - r.mean(1)[:, None], "what is it divided by"),
+    ("advantages", lambda r: r / (r.std(1)[:, None] + 1e-4), "not compared"),
+    ("objective", lambda n, o, a, m, lo, hi: -per_row(smaller(n, o, a, lo, lo), m), "symmetric"),
+    ("objective", lambda n, o, a, m, lo, hi: -per_row(smaller(n, o, a, hi, lo), m), "exchanged"),
+    ("objective", lambda n, o, a, m, lo, hi: -per_row(terms(n, o, a, lo, hi)[1], m), "where is the minimum"),
+    (
+        "objective",
+        lambda n, o, a, m, lo, hi: -per_row((n - o).exp().minimum((n - o).exp().clamp(1 - lo, 1 + hi)) * a[:, None], m),
+        "products with the advantage",
+    ),
+    ("objective", lambda n, o, a, m, lo, hi: -per_row(terms(n, o, a, lo, hi)[0], m), "nothing is clipped"),
+    ("objective", lambda n, o, a, m, lo, hi: -per_row(torch.max(*terms(n, o, a, lo, hi)), m), "optimist"),
+    ("objective", lambda n, o, a, m, lo, hi: -smaller(n, o, a, lo, hi)[m].mean(), "over all tokens of the batch"),
+    ("objective", lambda n, o, a, m, lo, hi: -smaller(n, o, a, lo, hi).mean(), "where does the mask come in"),
+    ("objective", lambda n, o, a, m, lo, hi: -(m * smaller(n, o, a, lo, hi)).mean(), "counted in the mean"),
+    ("objective", lambda n, o, a, m, lo, hi: -(m * smaller(n, o, a, lo, hi)).sum(), "summed and not averaged"),
+    ("objective", lambda n, o, a, m, lo, hi: per_row(smaller(n, o, a, lo, hi), m), "The sign"),
+    ("objective", lambda n, o, a, m, lo, hi: -per_row(smaller(o, n, a, lo, hi), m), "upside down"),
+    (
+        "objective",
+        lambda n, o, a, m, lo, hi: (
+            -per_row(torch.min((n - o) * a[:, None], (n - o).clamp(1 - lo, 1 + hi) * a[:, None]), m)
+        ),
+        "difference of the log-probabilities",
+    ),
+    ("objective", lambda n, o, a, m, lo, hi: -per_row(smaller(n, o, a, lo, hi), m).item(), "no gradient flows"),
+    ("objective", lambda n, o, a, m, lo, hi: -smaller(n, o, a, lo, hi).mean(1), "must be one number"),
+    ("region", lambda k, t, n: coverage(k[-1], t) / 2 if k and n else 0, "whole image"),
+    ("region", lambda k, t, n: iou(k[0], t) / 2 if k and n else 0, "You pay for the first"),
+    ("region", lambda k, t, n: max([iou(b, t) / 2 for b in k] or [0]) if n else 0, "look everywhere"),
+    ("region", lambda k, t, n: sum(iou(b, t) / 2 for b in k) if n else 0, "two half-good ones"),
+    ("region", lambda k, t, n: iou(k[-1], t) / 2 if k else 0, "where none was needed"),
+    ("region", lambda k, t, n: iou(k[-1], t) if k and n else 0, "may pay is 0.5"),
+    ("region", lambda k, t, n: 0.5 * bool(k) * n, "any box at all"),
+    ("region", lambda k, t, n: iou(k[-1], t) / 2 * n, "`looks` can be empty"),
+    ("region", lambda k, t, n: iou(k[-1], t) / 2 if n else 0, "`looks` can be empty"),
+]
+
+
+@pytest.mark.parametrize("case", range(len(WRONG)))
+def test_a_known_wrong_answer_is_named(case: int) -> None:
+    task, answer, words = WRONG[case]
+    passed, said = judge(answer, TASKS[task])
+    assert not passed and words in said, said
+    assert said.startswith("not right: ") and len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_mistake_in_the_tables_has_a_hint_of_its_own_and_a_case_above(task: str) -> None:
+    exercise = TASKS[task]
+    assert judge(exercise.reference, exercise) == (True, RIGHT)
+    told = [judge(answer, exercise)[1] for name, answer, _ in WRONG if name == task]
+    for mistake in exercise.mistakes:
+        for made in mistake.made:
+            assert judge(made, exercise) == (False, f"not right: {mistake.hint}")
+        assert f"not right: {mistake.hint}" in told, "no case above gets this hint"
+    assert len({mistake.hint for mistake in exercise.mistakes}) == len(exercise.mistakes)
+
+
+UNKNOWN: list[tuple[str, Any, str]] = [
+    ("zoom", None, "not yet"),
+    ("zoom", 2.0, "not yet"),
+    ("zoom", lambda b, s: 1.5, "too small"),
+    ("zoom", lambda b, s: b[7], "raises IndexError"),
+    ("zoom", lambda b: 2, "raises TypeError"),
+    ("zoom", lambda b, s: 2.0 if share(b, s) <= 0.125 else None, "returns nothing"),
+    ("zoom", lambda b, s: (ramp(share(b, s)),), "returns shape (1,), wanted ()"),
+    ("zoom", lambda b, s: {"zoom": 2}, "does not return numbers"),
+    ("zoom", lambda b, s: float("nan"), "gives nan"),
+    ("pixels", lambda b, s: b, "too small"),
+    ("advantages", lambda r: r.mean(1), "returns shape (3,), wanted (3, 5)"),
+    ("advantages", lambda r: r * 0 + 9, "in entry (0, 0) is too large"),
+    ("objective", lambda *a: 1 / 0, "ZeroDivisionError"),
+]
+
+
+@pytest.mark.parametrize("case", range(len(UNKNOWN)))
+def test_an_answer_that_is_wrong_in_its_own_way_is_told_where(case: int) -> None:
+    task, answer, words = UNKNOWN[case]
+    passed, said = judge(answer, TASKS[task])
+    assert not passed and words in said and len(said.splitlines()) == 1, said
+
+
+def test_a_check_is_not_fooled_by_an_answer_that_changes_its_arguments() -> None:
+    def spoils(r: torch.Tensor) -> torch.Tensor:
+        r -= r.mean(1, keepdim=True)
+        return r.div_(r.std(1, keepdim=True) + 1e-4)
+
+    assert judge(spoils, TASKS["advantages"]) == judge(spoils, TASKS["advantages"]) == (True, RIGHT)

@@ -1,0 +1,644 @@
+"""A picture shows what the record holds, where the record says it is, and nothing that foreign text asks for."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import subprocess
+import sys
+import unicodedata
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib._pylab_helpers import Gcf
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
+from PIL import Image
+
+from r3lab.errors import R3labError
+from r3lab.geometry import Box, Frame, crop_size, from_source, problem
+from r3lab.images import content_hash, cut
+from r3lab.protocol import box_text, environment_message
+from r3lab.show import curves as curves_module
+from r3lab.show import palette
+from r3lab.show.alt import picture, save
+from r3lab.show.curves import LiveCurves, curves, curves_alt
+from r3lab.show.filmstrip import filmstrip, filmstrip_alt, save_filmstrip
+from r3lab.show.lettering import clean, measure, wrap
+from r3lab.show.panels import before_after, before_after_alt
+from r3lab.show.series import curve, running_mean
+from r3lab.show.sheet import main as worlds
+from r3lab.show.story import steps, true_regions, verdict
+from r3lab.trajectory import ImageRef, Kind, Look, Trajectory
+
+SIZE = (512, 384)
+SPOT: Box = (96.0, 200.0, 160.0, 248.0)  # where PHOTO is red
+HOSTILE = {
+    "mathtext": r"costs $5 and $\frac{1}{0}$ and $",
+    "ansi": "\x1b[31mred\x1b[0m \x1b]0;title\x07 \x9b1m",
+    "bidi": "\u202eevil\u202c \u2066x\u2069 \u200f\ufeff",
+    "markup": "<script>alert(1)</script><img src=x onerror=alert(1)> --> ]]>",
+    "controls": "".join(map(chr, range(32))) + "\x7f\x85\u2028\ud800",
+    "scripts": "\u4e2d\u6587 \u0e44\u0e17\u0e22 \U0001f600 \ue000" + "e" + "\u0301" * 400,
+    "megabyte": "A" * 1_000_000,
+    "lines": "\n" * 5000 + "end",
+}
+
+
+def photo() -> Image.Image:
+    """Grey noise with one red block at SPOT."""
+    noise = np.random.default_rng(0).integers(40, 90, (SIZE[1], SIZE[0], 1), dtype=np.uint8)
+    pixels = np.repeat(noise, 3, axis=2)
+    x1, y1, x2, y2 = map(int, SPOT)
+    pixels[y1:y2, x1:x2] = (255, 0, 0)
+    return Image.fromarray(pixels)
+
+
+PHOTO = photo()
+
+
+def trajectory(*parts: str | Box, answer: str | None = "7", **fields: Any) -> Trajectory:
+    """A rollout by hand: text and boxes (source pixels) in order, then the answer."""
+    source = content_hash(PHOTO)
+    known: dict[str, Any] = {
+        "sample_id": "s",
+        "question": "Which digit?",
+        "truth": {"answer": "7", "regions": [list(SPOT)]},
+        "images": {source: PHOTO},
+        **fields,
+    }
+    t = Trajectory(image=ImageRef(source, *SIZE), overview=(128, 96), frame=Frame.RELATIVE, **known)
+
+    def add(kind: Kind, piece: str = "") -> None:
+        sampled = kind is Kind.SAMPLED
+        t.ids.append(0)
+        t.kinds.append(int(kind))
+        t.pieces.append(piece)
+        t.logprobs.append(-0.5 if sampled else None)
+        t.entropies.append(0.1 if sampled else None)
+
+    add(Kind.PROMPT, "user ")
+    add(Kind.OVERVIEW)
+    for part in parts:
+        if isinstance(part, str):
+            add(Kind.SAMPLED, part)
+            continue
+        written = from_source(part, t.frame, SIZE, t.overview)
+        start, why = len(t.ids), problem(part, SIZE)
+        add(Kind.SAMPLED, box_text([round(v) for v in written]))
+        span = (start, start + 1)
+        if why:
+            t.looks.append(Look(span, written, part, False, why))
+            add(Kind.ENVIRONMENT, environment_message(why))
+            continue
+        zoom, size = crop_size(part, SIZE, 16, 4, 16)
+        crop = cut(PHOTO, part, size)
+        t.images[content_hash(crop)] = crop
+        add(Kind.CROP)
+        t.looks.append(
+            Look(
+                span,
+                written,
+                part,
+                True,
+                "",
+                zoom,
+                ImageRef(content_hash(crop), *size),
+                (start + 1, start + 2),
+            )
+        )
+    if answer is not None:
+        add(Kind.SAMPLED, f"</think><answer>{answer}</answer>")
+        t.answer, t.finish = answer.strip(), "answered"
+    t.check()
+    return t
+
+
+def look(i: int) -> Box:
+    """Eight different usable regions."""
+    return (10.0 + 40 * i, 20.0 + 30 * i, 60.0 + 42 * i, 70.0 + 31 * i)
+
+
+def by_gid(figure: Figure, gid: str) -> Any:
+    """The one artist of that name."""
+    [found] = figure.findobj(lambda artist: artist.get_gid() == gid)
+    return found
+
+
+def corners(patch: Rectangle) -> Box:
+    x, y = patch.get_xy()
+    return (x, y, x + patch.get_width(), y + patch.get_height())
+
+
+def words(figure: Figure) -> str:
+    return "\n".join(text.get_text() for text in figure.findobj(Text))
+
+
+# Colours.
+
+
+def luminance(colour: str) -> float:
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
+def test_neighbours_differ_in_grey_and_in_more_than_colour() -> None:
+    for row in (palette.LOOKS, [colour for colour, _ in palette.RUNS]):
+        lightness = [palette.lightness(colour) for colour in row]
+        assert min(abs(a - b) for a, b in zip(lightness, lightness[1:], strict=False)) > 6
+    assert len({dashes for _, dashes in palette.RUNS}) == len(palette.RUNS)
+    assert len({mark for _, mark, _ in palette.VERDICTS.values()}) == 3
+
+
+@pytest.mark.parametrize("colour", palette.LOOKS)
+def test_a_number_can_be_read_on_its_colour(colour: str) -> None:
+    low, high = sorted((luminance(colour), luminance(palette.ink_on(colour))))
+    assert (high + 0.05) / (low + 0.05) >= 4.5
+
+
+# Text.
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("a\x1b[1;31mb\x1b[0mc", "abc"),
+        ("a\x1b]8;;http://x\x07b", "ab"),
+        ("a\x1b]unfinished", "aunfinished"),
+        ("\x9b31ma", "a"),
+        ("a\u202eb\u2066c\u200bd\ufeff", "abcd"),
+        ("a\r\nb\rc\u2028d\te", "a\nb\nc\nd e"),
+        ("a\x00\x07b", "ab"),
+        ("\ud800", "\ufffd"),
+        ("e" + "\u0301" * 9, "e" + "\u0301" * 3),
+        ("caf\u00e9 \u4e2d $x$ <b>", "caf\u00e9 \u4e2d $x$ <b>"),
+        (7, "7"),
+    ],
+)
+def test_clean_keeps_what_can_be_read_and_nothing_that_acts(text: object, wanted: str) -> None:
+    assert clean(text) == wanted
+
+
+def test_clean_is_bounded() -> None:
+    assert len(clean("x" * 1_000_000, 100)) == 100
+    assert len(clean("\x1b]" * 500_000, 100)) <= 100
+
+
+@pytest.mark.parametrize("text", ["the quick brown fox " * 9, "W" * 300, "a" + " b" * 200, "\u4e2d" * 99])
+@pytest.mark.parametrize("bold", [False, True])
+def test_wrapped_lines_fit_and_lose_nothing(text: str, bold: bool) -> None:
+    lines = wrap(text, 1.5, 8, most=99, bold=bold)
+    assert all(measure(line, 8, bold) <= 1.5 for line in lines)
+    assert len("".join(lines).replace(" ", "")) == len(text.replace(" ", ""))
+    assert len(wrap(text, 1.5, 8, most=2, bold=bold)) == 2
+
+
+# What a trajectory tells.
+
+
+def test_each_text_stands_with_the_picture_that_it_was_written_on() -> None:
+    t = trajectory(
+        '<think>Too small {"a": 1}.',
+        look(0),
+        "Beside it.",
+        (60.0, 9.0, 50.0, 20.0),
+        "Wrong.",
+        look(1),
+        "A 7.",
+    )
+    told = [(step.number, step.text, step.look) for step in steps(t)]
+    assert told == [
+        (0, 'Too small {"a": 1}.', None),
+        (1, "Beside it.", t.looks[0]),
+        (2, "Wrong.", t.looks[1]),
+        (3, "A 7.", t.looks[2]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "truth", "state"),
+    [
+        ("7", {"answer": "7"}, "right"),
+        (" Seven ", {"answer": "seven"}, "right"),
+        ("7", {"answer": 7}, "right"),
+        ("1", {"answer": "7"}, "wrong"),
+        (None, {"answer": "7"}, "wrong"),
+        ("7", {}, "unknown"),
+        ("7", {"answer": ""}, "unknown"),
+        ("7", {"answer": None}, "unknown"),
+        ("7", {"answer": ["7"]}, "unknown"),
+        (None, {}, "unknown"),
+    ],
+)
+def test_verdict(answer: str | None, truth: dict[str, Any], state: str) -> None:
+    t = trajectory("text", answer=answer, truth=truth)
+    assert verdict(t).state == state
+    assert {"right": "That is right", "wrong": "true answer is", "unknown": "not known"}[state] in filmstrip_alt(t)
+    assert set(palette.VERDICTS[state][1:]) <= set(words(filmstrip(t)).split("\n"))
+
+
+@pytest.mark.parametrize(
+    ("truth", "wanted"),
+    [
+        ({}, []),
+        ({"regions": [[1, 2, 3, 4]]}, [(1, 2, 3, 4)]),
+        ({"region": [1, 2, 3, 4]}, [(1, 2, 3, 4)]),
+        ({"regions": "none"}, []),
+        (
+            {"regions": [[1, 2, 3], [3, 2, 1, 4], ["a", 2, 3, 4], [1, 2, math.nan, 4], None, [0, 0, 1, 1]]},
+            [(0, 0, 1, 1)],
+        ),
+    ],
+)
+def test_true_regions_are_read_from_free_json(truth: dict[str, Any], wanted: list[Box]) -> None:
+    t = trajectory("text", truth=truth)
+    assert true_regions(t) == wanted
+    filmstrip(t)
+
+
+# The filmstrip.
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 8])
+def test_every_look_has_its_box_its_crop_and_its_number(count: int) -> None:
+    parts: list[str | Box] = ["I look."]
+    for i in range(count):
+        parts += [look(i), f"text {i}"]
+    t = trajectory(*parts)
+    figure = filmstrip(t)
+    assert [corners(by_gid(figure, f"photo-look-{i + 1}")) for i in range(count)] == [look(i) for i in range(count)]
+    assert sum(str(axes.get_gid()).startswith("crop-") for axes in figure.axes) == count
+    shown = words(figure)
+    assert all(f"Look {i + 1}" in shown and f"text {i}" in shown for i in range(count))
+    assert "Which digit?" in shown and "right" in shown
+    assert figure.get_figwidth() <= 11
+
+
+def test_source_pixels_are_drawn_under_their_box() -> None:
+    """The red block of the photograph is, on the drawn page, exactly inside the look at it."""
+    figure = filmstrip(trajectory("x", SPOT, "y"))
+    figure.canvas.draw()
+    page = np.asarray(figure.canvas.buffer_rgba())[..., :3].astype(int)  # type: ignore[attr-defined]
+    for gid in ("photo", "overview"):
+        axes: Axes = by_gid(figure, gid)
+        (x1, y2), (x2, y1) = axes.transData.transform([SPOT[:2], SPOT[2:]])  # display y goes up
+        middle = page[len(page) - round((y1 + y2) / 2), :]
+        frame = axes.get_window_extent()
+        columns = np.arange(page.shape[1])
+        red = (middle[:, 0] > 200) & (middle[:, 1] < 60) & (columns > frame.x0) & (columns < frame.x1)
+        assert red[round(x1) + 5 : round(x2) - 5].all() and red.any()
+        assert not red[: round(x1) - 3].any() and not red[round(x2) + 3 :].any()
+
+
+def test_the_pictures_are_the_models_own_pixels() -> None:
+    t = trajectory("x", look(2), "y")
+    figure = filmstrip(t)
+    overview = np.asarray(PHOTO.resize(t.overview, Image.Resampling.BICUBIC))
+    assert t.looks[0].crop is not None
+    crop = np.asarray(t.images[t.looks[0].crop.hash])
+    for gid, wanted in (("overview", overview), ("crop-1", crop)):
+        drawn = np.asarray(by_gid(figure, gid).images[0].get_array())
+        k = drawn.shape[0] // wanted.shape[0]
+        assert k > 1 and np.array_equal(drawn, wanted.repeat(k, axis=0).repeat(k, axis=1))
+
+
+def test_a_true_region_is_outlined_where_it_lies_also_in_the_crop() -> None:
+    figure = filmstrip(trajectory("x", (80.0, 190.0, 180.0, 260.0), "y"))
+    for gid in ("photo", "crop-1"):
+        assert corners(by_gid(figure, f"{gid}-truth")) == SPOT
+    assert by_gid(figure, "crop-1").get_xlim() == (80, 180) and by_gid(figure, "crop-1").get_ylim() == (
+        260,
+        190,
+    )
+    blind = filmstrip(trajectory("x", truth={}))
+    assert not blind.findobj(lambda artist: "truth" in str(artist.get_gid()))
+
+
+@pytest.mark.parametrize(
+    ("box", "corner"),
+    [
+        ((300.0, 90.0, 200.0, 120.0), (200.0, 90.0, 300.0, 120.0)),
+        ((400.0, 300.0, 700.0, 350.0), (400.0, 300.0, 700.0, 350.0)),
+        ((900.0, 900.0, 950.0, 950.0), None),
+        ((-1e300, 10.0, 1e300, 20.0), (-512.0, 10.0, 1024.0, 20.0)),
+    ],
+)
+def test_a_refused_look_is_dashed_and_says_why(box: Box, corner: Box | None) -> None:
+    t = trajectory("x", box, "y")
+    figure = filmstrip(t)
+    assert t.looks[0].reason in words(figure) and t.looks[0].reason in filmstrip_alt(t)
+    assert not [axes for axes in figure.axes if str(axes.get_gid()).startswith("crop")]
+    patches = figure.findobj(lambda artist: artist.get_gid() == "photo-look-1")
+    assert [corners(p) for p in patches] == ([corner] if corner else [])  # type: ignore[arg-type]
+    assert all(p.get_linestyle() != "solid" and p.get_linestyle() != "-" for p in patches)  # type: ignore[attr-defined]
+
+
+def test_what_is_not_kept_is_said() -> None:
+    t = trajectory("x", look(0), "y")
+    t.images = {}
+    assert "picture not kept" in words(filmstrip(t)) and "crop not kept" in words(filmstrip(t))
+
+
+def test_more_looks_than_fit_are_counted() -> None:
+    t = trajectory(*[(50.0, 9.0, 40.0, 20.0)] * 40, answer=None)
+    assert "24 more looks are not shown" in words(filmstrip(t))
+    assert "24 more looks are not shown" in filmstrip_alt(t)
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_text_is_drawn_as_text(kind: str, tmp_path: Path) -> None:
+    text = HOSTILE[kind]
+    t = trajectory(text, look(0), text, (9.0, 9.0, 5.0, 9.5), text, answer="1" + text[:300].replace("<", ""))
+    t.question, t.sample_id, t.model, t.truth = f"q {text}", text, text, {"answer": f"{text}x"}
+    figure = filmstrip(t)
+    assert figure.get_figheight() < 12 and len(filmstrip_alt(t)) < 4000
+    for one in figure.findobj(Text):
+        if not (isinstance(one, Text) and one.get_text()):
+            continue
+        bad = [c for c in one.get_text() if unicodedata.category(c)[0] == "C" and c != "\n"]
+        assert not bad and not one.get_parse_math() and not one.get_usetex() and len(one.get_text()) < 400
+    if kind not in ("markup", "controls", "bidi"):  # text becomes outlines, which takes long
+        figure.savefig(tmp_path / "a.png", dpi=40)
+        return
+    root = ElementTree.parse(save(figure, tmp_path / "a.svg", filmstrip_alt(t))).getroot()
+    assert not [e for e in root.iter() if e.tag.endswith("script") or any(k.startswith("on") for k in e.attrib)]
+
+
+def test_dollars_reach_the_page_as_they_are() -> None:
+    assert "costs $5 and $\\frac{1}{0}$ and $" in words(filmstrip(trajectory(HOSTILE["mathtext"]))).replace("\n", " ")
+
+
+def test_drawing_leaves_no_figure_open_and_no_setting_changed() -> None:
+    before, figures = dict(matplotlib.rcParams), list(Gcf.figs)
+    t = trajectory("x", answer="7")
+    for _ in range(300):
+        filmstrip(t)
+    picture(filmstrip(t), "x")
+    curves([{"step": 1, "reward": 1.0}])
+    assert dict(matplotlib.rcParams) == before and list(Gcf.figs) == figures
+
+
+def test_the_readers_settings_do_not_change_the_picture() -> None:
+    t = trajectory("x", look(0), "$y$")
+    plain = picture(filmstrip(t), "x").png
+    theirs: Any = {
+        "text.usetex": True,
+        "font.size": 30,
+        "axes.facecolor": "red",
+        "image.interpolation": "bicubic",
+    }
+    with matplotlib.rc_context({**theirs, "savefig.bbox": "tight", "image.origin": "lower"}):
+        assert picture(filmstrip(t), "x").png == plain
+
+
+def test_views_need_neither_torch_nor_pyplot() -> None:
+    code = (
+        "import sys, r3lab.show.filmstrip, r3lab.show.panels, r3lab.show.curves, r3lab.show.sheet; "
+        "print([m for m in ('torch', 'transformers', 'matplotlib.pyplot') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_alt_text_tells_looks_answer_and_truth() -> None:
+    t = trajectory("It is small.", look(0), "I see.", SPOT, "A nine.", answer="9")
+    alt = filmstrip_alt(t)
+    for part in (
+        "Which digit?",
+        "512 by 384",
+        "128 by 96",
+        "Look 1: region [10, 20, 60, 70], upper left",
+        "beside the true",
+    ):
+        assert part in alt
+    assert "Look 2: region [96, 200, 160, 248]" in alt and "1.00 (IoU)" in alt
+    assert "“9”" in alt and "wrong" in alt and "“7”" in alt
+    assert "no answer: it ran out of tokens" in filmstrip_alt(trajectory("x", answer=None))
+
+
+# Files and notebooks.
+
+
+@pytest.mark.parametrize(("name", "magic"), [("a.png", b"\x89PNG"), ("deep/er/a.SVG", b"<?xml"), ("a.pdf", b"%PDF")])
+def test_a_saved_filmstrip_carries_its_alt_text_and_is_reproducible(name: str, magic: bytes, tmp_path: Path) -> None:
+    t = trajectory("x", look(0), "y")
+    path = save_filmstrip(t, tmp_path / name)
+    first = path.read_bytes()
+    assert first.startswith(magic) and save_filmstrip(t, path).read_bytes() == first
+    if name.endswith("png"):
+        with Image.open(path) as image:
+            assert image.info["Description"] == filmstrip_alt(t)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a", "a.png/b.png"])
+def test_what_cannot_be_written_is_one_clear_error(name: str, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(R3labError, match="Cannot"):
+        save_filmstrip(trajectory("x"), tmp_path / name)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+
+
+class Tags(HTMLParser):
+    """Collects what a browser would see."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.data = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.data += data
+
+
+@pytest.mark.parametrize("alt", ['"><script>alert(1)</script>', "' onload='x", "a & b\nc", "\x1b[31m\u202ered"])
+def test_a_picture_shows_its_alt_text_and_runs_none_of_it(alt: str) -> None:
+    bundle = picture(PHOTO, alt)._repr_mimebundle_()
+    tags = Tags()
+    tags.feed(bundle["text/html"])
+    [(tag, attributes)] = tags.found
+    assert tag == "img" and tags.data == ""
+    assert set(attributes) == {"alt", "src", "width", "style"}
+    assert attributes["alt"] == bundle["text/plain"] == clean(alt)
+    assert str(attributes["src"]).removeprefix("data:image/png;base64,") == bundle["image/png"]
+    assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
+    json.dumps(bundle)
+
+
+# Curves.
+
+
+def log(seed: int = 0, steps: int = 60) -> list[dict[str, Any]]:
+    noise = np.random.default_rng(seed).normal(0, 0.05, (steps, 2))
+    rows: list[dict[str, Any]] = [{"settings": {"steps": steps}}]
+    for i, (a, b) in enumerate(noise, start=1):
+        rows.append(
+            {
+                "step": i,
+                "reward": i / steps + float(a),
+                "exact": 0.5 + float(b),
+                "iou": None if i % 3 else 0.5,
+            }
+        )
+    return rows
+
+
+def test_running_mean_is_that_of_the_last_known_values() -> None:
+    values = np.array([np.nan, 1, 3, np.nan, 5, 9])
+    assert np.array_equal(running_mean(values, 2), [np.nan, 1, 2, 3, 5, 7], equal_nan=True)
+    assert np.array_equal(running_mean(values[1:3], 50), [1, 2])
+
+
+def test_a_band_spans_the_seeds_and_gaps_are_no_zeros() -> None:
+    one = [{"step": i, "k": 1.0} for i in range(4)]
+    two = [{"step": i, "k": v} for i, v in enumerate([3.0, None, math.nan, True])]
+    found = curve([one, two], "k", smooth=1)
+    assert list(found.mean) == [2, 1, 1, 1] and list(found.low) == [1] * 4 and list(found.high) == [3, 1, 1, 1]
+    assert list(curve([one, two], "k", 1, "std").high) == [3, 1, 1, 1]
+    assert curve([one, []], "k").seeds == 1
+
+
+def test_curves_draw_a_chart_a_measure_and_a_line_a_run() -> None:
+    runs: dict[str, Any] = {"a": [log(0), log(1)], "b": log(2, 40)}
+    figure = curves(runs, keys=("reward", "exact", "iou"), smooth=5)
+    assert [axes.get_gid() for axes in figure.axes] == ["chart-reward", "chart-exact", "chart-iou"]
+    line = by_gid(figure, "mean-reward-1")
+    assert np.allclose(line.get_ydata()[-1], np.mean([row["reward"] for row in log(2, 40)[-5:]]))
+    assert "Right answers" in words(figure) and "a" in words(figure).split("\n")
+    alt = curves_alt(runs, keys=("reward", "iou"), smooth=5)
+    assert "over 60 steps" in alt and "mean of 2 seeds" in alt and "b from" in alt and "to 0.5" in alt
+
+
+def test_curves_draw_what_the_log_has_unless_told() -> None:
+    assert [axes.get_gid() for axes in curves(log()).axes] == ["chart-reward", "chart-exact", "chart-iou"]
+    assert "no value yet" in words(curves([], keys=("reward",)))
+    with pytest.raises(R3labError, match="'rewrad'.*Did you mean 'reward'"):
+        curves(log(), keys=("rewrad",))
+    with pytest.raises(R3labError, match="give rows"):
+        curves({"a": [1, 2]})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_names_in_a_log_are_foreign_text(kind: str) -> None:
+    text = HOSTILE[kind]
+    runs = {text: [{"step": 1, text: 1.0}, {"step": 2, text: 1e300}], "b": [{"step": 1, text: -1e300}]}
+    figure = curves(runs, keys=(text,))
+    shown = picture(figure, curves_alt(runs, keys=(text,)))
+    assert not [c for c in words(figure) + shown.alt if unicodedata.category(c)[0] == "C" and c != "\n"]
+    assert len(shown.alt) < 1000
+
+
+class Kernel:
+    """The shell of a notebook, as far as `LiveCurves` sees it."""
+
+    def __init__(self) -> None:
+        self.events = self
+        self.waiting: list[Callable[..., None]] = []
+        self.page: dict[str, Any] = {}
+        self.drawn = 0
+
+    def register(self, event: str, call: Callable[..., None]) -> None:
+        assert event == "post_run_cell"
+        self.waiting.append(call)
+
+    def unregister(self, event: str, call: Callable[..., None]) -> None:
+        self.waiting.remove(call)
+
+    def display(self, shown: Any, display_id: str) -> None:
+        assert display_id not in self.page
+        self.update_display(shown, display_id)
+
+    def update_display(self, shown: Any, display_id: str) -> None:
+        self.page[display_id] = shown
+        self.drawn += 1
+
+    def end_of_cell(self) -> None:
+        for call in list(self.waiting):
+            call(None)
+
+
+def test_live_curves_leave_one_picture_with_the_last_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = Kernel()
+    monkeypatch.setattr(curves_module, "_kernel", lambda: kernel)
+    monkeypatch.setattr("IPython.display.display", kernel.display)
+    monkeypatch.setattr("IPython.display.update_display", kernel.update_display)
+    live = LiveCurves(("reward", "exact"), every=5)
+    rows = log(steps=12)
+    for row in rows[:9]:
+        live(row)
+    kernel.end_of_cell()
+    assert not kernel.waiting and len(kernel.page) == 1
+    for row in rows[9:]:
+        live(row)
+    kernel.end_of_cell()
+    [shown] = kernel.page.values()
+    assert "over 12 steps" in shown.alt and kernel.drawn <= 6
+    assert live.rows == rows
+
+
+def test_live_curves_outside_jupyter_only_keep_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    live = LiveCurves(every=1)
+    for row in log(steps=3):
+        live(row)
+    live.flush()
+    assert len(live.rows) == 4 and capsys.readouterr().out == ""
+    assert "over 3 steps" in live.picture().alt
+
+
+# Before and after, and the contact sheet.
+
+
+def test_before_and_after_pair_the_same_samples_in_order() -> None:
+    before = [trajectory("x", look(i), "y", answer="1", sample_id=f"s{i}") for i in range(4)]
+    after = [trajectory("x", SPOT, "y", sample_id=f"s{i}") for i in (3, 1, 1, 0)]
+    figure = before_after(before, after, count=2)
+    for row, boxes in (("before", (look(0), look(1))), ("after", (SPOT, SPOT))):
+        for column, box in enumerate(boxes, start=1):
+            assert corners(by_gid(figure, f"{row}-{column}-look-1")) == box
+            assert by_gid(figure, f"{row}-{column}-crop").get_xlim() == (box[0], box[2])
+    alt = before_after_alt(before, after, count=2)
+    assert "before: 0 of 2 right" in alt and "after: 2 of 2 right" in alt
+    with pytest.raises(R3labError, match="share no sample"):
+        before_after(before, [trajectory("x", sample_id="else")])
+
+
+def test_a_sheet_shows_each_sample_with_its_region(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from r3lab.show.sheet import sheet, sheet_alt
+    from r3lab.vlir.sample import Sample
+
+    samples = [Sample(f"s{i}", PHOTO, f"Which {i}?", str(i), (look(i % 8),), i % 2 == 0) for i in range(24)]
+    figure = sheet(samples)
+    for i in (0, 7, 23):
+        assert corners(by_gid(figure, f"sample-{i + 1}-truth")) == look(i % 8)
+        assert by_gid(figure, f"sample-{i + 1}-region").get_xlim() == (look(i % 8)[0], look(i % 8)[2])
+        assert f"Which {i}?" in words(figure)
+    assert "24 samples, 12 need a look" in sheet_alt(samples)
+    path = tmp_path / "sheet.png"
+    assert worlds(["--sheet", str(path), "--count", "2", "--split", "test", "--seed", "3"]) == 0
+    with Image.open(path) as image:
+        assert "test split" in image.info["Description"]
+    assert worlds([]) == 0 and "badges" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--world", "badgse"], ["--split", "tset"], ["--count", "0"], ["--count", "9999"], ["--seed", "-1"], []],
+)
+def test_a_sheet_that_cannot_be_drawn_leaves_no_file(arguments: list[str], tmp_path: Path) -> None:
+    path = tmp_path / ("sheet.png" if arguments else "sheet.jpg")
+    with pytest.raises(R3labError):
+        worlds(["--sheet", str(path), *arguments])
+    assert not list(tmp_path.iterdir())
