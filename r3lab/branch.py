@@ -62,7 +62,9 @@ class Branch:
     marks: list[tuple[int, int]] = field(default_factory=list)  # of sampled tokens: (first character, index)
     undecoded: list[int] = field(default_factory=list)  # tokens of a character that is not complete
 
-    def _append(self, token: int, kind: Kind, piece: str, logprob=None, entropy=None) -> None:
+    def _append(
+        self, token: int, kind: Kind, piece: str, logprob: float | None = None, entropy: float | None = None
+    ) -> None:
         t = self.trajectory
         t.ids.append(token)
         t.kinds.append(int(kind))

@@ -162,14 +162,14 @@ def make_seed(recipe: Recipe, base: Path, work: Path, seed: int) -> list[dict[st
     whole, short = work / f"rgrpo-{seed}", work / f"short-{seed}"
     if not (whole / "config.json").is_file():
         policy = Policy.load(cold)
-        settings = replace(RgrpoSettings(), steps=recipe.rgrpo_steps, seed=seed)
+        push = replace(RgrpoSettings(), steps=recipe.rgrpo_steps, seed=seed)
         log = JsonlLog(work / f"rgrpo-{seed}.jsonl")
 
         def keep(step: int, _: list[Trajectory], policy: Policy = policy) -> None:
             if step + 1 == RgrpoSettings().steps:  # the notebook's run is the beginning of this one
                 save_policy(policy, short)
 
-        train_rgrpo(policy, world_batches("badges", settings.prompts, seed), settings, log, watch=keep)
+        train_rgrpo(policy, world_batches("badges", push.prompts, seed), push, log, watch=keep)
         save_policy(policy, whole, half=True)
     for arm, folder, steps in (
         ("notebook's R-GRPO", short, RgrpoSettings().steps),

@@ -187,7 +187,8 @@ class _Loop:
         ready = list(range(len(live)))  # slots whose next token can be sampled
         while True:
             self._sample([live[s] for s in ready], ready)
-            single, blocks = [], []
+            single: list[int] = []
+            blocks: list[int] = []
             for slot, index in enumerate(live):
                 branch = self.branches[index]
                 if branch.pending:
@@ -195,24 +196,29 @@ class _Loop:
                 elif not done[index]:
                     done[index] = True
                     bar.update()
-            serve = single if single and len(blocks) * 3 < len(live) else blocks
-            if not serve:
-                serve = single
+            serve = single if single and len(blocks) * 3 < len(live) else blocks or single
             if not serve:
                 break
             if len(single) + len(blocks) <= len(live) // 2:  # drop finished rows from the cache
                 kept = sorted(single + blocks)
                 place = {slot: i for i, slot in enumerate(kept)}
-                index = torch.tensor(kept, device=self.policy.device)
-                self.cache.select(index)
-                self.last = self.last[index]
+                rows = torch.tensor(kept, device=self.policy.device)
+                self.cache.select(rows)
+                self.last = self.last[rows]
                 live, serve = [live[s] for s in kept], [place[s] for s in serve]
             self._read([self.branches[live[s]] for s in serve], serve)
             ready = serve
         bar.close()
         return [b.trajectory for b in self.branches]
 
-    def _forward(self, slots, ids, positions, lengths, images) -> torch.Tensor:
+    def _forward(
+        self,
+        slots: torch.Tensor,
+        ids: torch.Tensor,
+        positions: torch.Tensor,
+        lengths: torch.Tensor,
+        images: list[Features],
+    ) -> torch.Tensor:
         """Read blocks (R, q) into cache slots; returns the hidden state (R, D) at each block's last real token."""
         policy, cache, device = self.policy, self.cache, self.policy.device
         cache.place(slots.to(device), lengths.to(device), ids.shape[1])

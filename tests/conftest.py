@@ -24,6 +24,7 @@ from r3lab.train.checkpoint import save_policy
 from r3lab.train.lessons import vocabulary
 from r3lab.train.sft import SftSettings, cold_start
 from r3lab.vlir.rationale import imperfect
+from r3lab.vlir.sample import Rationale
 from r3lab.vlir.worlds import get_world
 
 torch.set_num_threads(2)
@@ -70,20 +71,25 @@ def _qwen2(kind: str, words) -> torch.nn.Module:
     return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=vision, **special))
 
 
-def taught(kind: str, folder: Path, steps: int = 45) -> Path:
-    """A checkpoint of a family that has seen enough VLIR samples to write boxes and answers."""
+def taught(kind: str, folder: Path, steps: int = 90) -> Path:
+    """A checkpoint of a family that has seen enough VLIR samples to write boxes and answers.
+
+    The boxes are wide ones at random, so that a policy that has learned nothing but their form writes valid ones too.
+    """
     policy = tiny.create(vocabulary(), seed=0)
     if kind != "qwen3_vl":
         processor = {**tiny.processor(), "temporal_patch_size": 2}
         policy = Policy(_qwen2(kind, policy.tokenizer).float().eval(), policy.tokenizer, processor)
     world, rng = get_world("badges"), np.random.default_rng(0)
-    samples = [world.sample("train", i) for i in range(48)]
-    pairs = [(s, imperfect(s, world.rationale(s), 0.3, 0.5, rng)) for s in samples]
+    pairs = []
+    for sample in (world.sample("train", i) for i in range(48)):
+        parts = imperfect(sample, world.rationale(sample), 0.3, 0.5, rng).parts
+        x1, y1, x2, y2 = rng.uniform((0, 0, 300, 300), (200, 200, 500, 500))
+        pairs.append((sample, Rationale(tuple(p if isinstance(p, str) else (x1, y1, x2, y2) for p in parts))))
     batches = (pairs[i % 6 * 8 :][:8] for i in range(10_000))
     torch.manual_seed(0)
-    cold_start(
-        policy, iter(batches), SftSettings(steps=steps, batch=8, learning_rate=4e-3), lambda row: None, progress=False
-    )
+    settings = SftSettings(steps=steps, batch=8, learning_rate=4e-3)
+    cold_start(policy, iter(batches), settings, lambda row: None, progress=False)
     return save_policy(policy, folder)
 
 

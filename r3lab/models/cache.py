@@ -51,7 +51,10 @@ class SlotCache(Cache):
         """Move the cursors past the real tokens of the forward that was placed."""
         self.cursor[self._rows] += self._lengths
 
-    def update(self, key_states, value_states, layer_idx, *args, **kwargs):  # noqa: D102 (transformers' interface)
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: object, **kwargs: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write new keys and values (R, H, q, D); returns those that the placed rows may see (R, H, view, D)."""
         stored = []
         for store, new in ((self.keys, key_states), (self.values, value_states)):
             held = store[layer_idx]

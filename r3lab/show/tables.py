@@ -65,9 +65,10 @@ def fill(text: str, tables: dict[str, str]) -> str:
     """
     for name, table in tables.items():
         pattern = re.compile(rf"(<!-- results: {re.escape(name)} -->\n).*?(<!-- end -->)", re.S)
-        if not pattern.search(text):
+        found = pattern.search(text)
+        if not found:
             raise R3labError(f"the text has no '<!-- results: {name} -->' ... '<!-- end -->' to fill")
-        text = pattern.sub(lambda m, table=table: m[1] + table + "\n" + m[2], text)
+        text = f"{text[: found.start()]}{found[1]}{table}\n{found[2]}{text[found.end() :]}"
     return text
 
 

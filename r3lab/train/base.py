@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from ..models.policy import Policy, Row
 from ..vlir.worlds.badges import DIRECTIONS
-from .lessons import BINS, IGNORE, NAMES, Lesson, Lessons
+from .lessons import BINS, IGNORE, NAMES, STATEMENTS, Lesson, Lessons
 from .schedule import schedule
 from .sft import next_token_loss
 
@@ -44,6 +44,8 @@ class Stage:
     final_fraction: float = 0.1
     seed: int = 0
     windows: int = 0  # close views of each badge's digit
+    statements: tuple[str, ...] = STATEMENTS
+    freeze_vision: bool = False  # the text model alone learns; heads only measure
 
 
 class Heads(nn.Module):
@@ -70,7 +72,8 @@ class Heads(nn.Module):
             crops = features[at + 1 : at + len(lesson.images)]
             inked += [f.tokens[c] for f, c in zip(crops, lesson.crop_cells.tolist(), strict=True)]
             at += len(lesson.images)
-        losses, seen = [], {}
+        losses: list[torch.Tensor] = []
+        seen: dict[str, float] = {}
         device = whole[0].device
         logit, mark = self.presence(torch.cat(whole))[:, 0], torch.cat(present).to(device)
         losses.append(4.0 * F.binary_cross_entropy_with_logits(logit, mark))
@@ -136,10 +139,14 @@ def train_base(
         stage.batch,
         stage.text,
         stage.windows,
+        stage.statements,
     )
     loader = torch.utils.data.DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=4)
     model = policy.model
-    trained = list((model if stage.text else model.model.visual).parameters()) + list(heads.parameters())
+    if stage.freeze_vision:
+        trained = [*model.model.language_model.parameters()]
+    else:
+        trained = [*(model if stage.text else model.model.visual).parameters(), *heads.parameters()]
     optimiser = torch.optim.AdamW(trained, lr=stage.learning_rate, betas=(0.9, 0.98), weight_decay=0.02)
     model.train()
     sums: dict[str, list[float]] = {}
@@ -149,8 +156,9 @@ def train_base(
         for group in optimiser.param_groups:
             group["lr"] = stage.learning_rate * schedule(step, stage.steps, stage.final_fraction)
         batch = next(lessons)
-        features = policy.encode([image for lesson in batch for image in lesson.images])
-        loss, seen = heads(features, batch)
+        with torch.set_grad_enabled(not stage.freeze_vision):
+            features = policy.encode([image for lesson in batch for image in lesson.images])
+            loss, seen = heads(features, batch)
         seen["heads"] = float(loss.detach())
         if stage.windows:
             reading, seen["close digit"] = heads.read(policy.encode([w for v in batch for w in v.windows]), batch)

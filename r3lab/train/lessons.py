@@ -30,6 +30,7 @@ CELLS = int(OVERVIEW_TOKENS[1] ** 0.5)  # the overview is CELLS x CELLS tokens
 OVERVIEW: Size = (CELLS * FACTOR, CELLS * FACTOR)
 BINS = 1000 // COORDINATE_STEP + 1
 NAMES = tuple(f"{c} {s}" for c in COLOURS for s in SHAPES)  # a badge's name as a class
+STATEMENTS = ("list", "where", "name", "crop", "size", "beside")
 WINDOW = 2 * FACTOR  # pixels a side of a close view of a digit
 IGNORE = -100
 
@@ -102,6 +103,9 @@ class Lessons(torch.utils.data.IterableDataset):
     batch : lessons in an item
     text : False for dense targets alone (vision warm-up), with a crop of every badge
     windows : close views of each badge's digit
+    statements : kinds of statements: "list" (every badge and its box, from the left), "where" (the box of a badge),
+        "name" (the badge in a box), "crop" (some boxes are followed by their crop and what it shows),
+        "size" (readable or too small), "beside" (which badge stands where)
     """
 
     def __init__(
@@ -113,9 +117,10 @@ class Lessons(torch.utils.data.IterableDataset):
         batch: int,
         text: bool = True,
         windows: int = 0,
+        statements: Sequence[str] = STATEMENTS,
     ) -> None:
         self.ids, self.markers, self.seed, self.badges, self.batch, self.text = ids, markers, seed, badges, batch, text
-        self.windows = windows
+        self.windows, self.statements = windows, tuple(statements)
         self._cache: dict[str, list[int]] = {}
 
     def __iter__(self) -> Iterator[list[Lesson]]:
@@ -163,7 +168,14 @@ class Lessons(torch.utils.data.IterableDataset):
         columns, rows = wide // FACTOR, high // FACTOR
         return min(max(int(y) // FACTOR, 0), rows - 1) * columns + min(max(int(x) // FACTOR, 0), columns - 1)
 
-    def _write(self, lesson: Lesson, image: Image.Image, badges, rng: np.random.Generator, shown: list) -> None:
+    def _write(
+        self,
+        lesson: Lesson,
+        image: Image.Image,
+        badges: tuple[Badge, ...],
+        rng: np.random.Generator,
+        shown: list[tuple[Badge, int]],
+    ) -> None:
         """The packed statements of a scene, in random order; what is given carries no loss, what must be found does."""
 
         def say(text: str, loss: bool) -> None:
@@ -178,18 +190,30 @@ class Lessons(torch.utils.data.IterableDataset):
         say("<|im_start|>user\n", False)
         show()
         say("<|im_end|>\n<|im_start|>assistant\n", False)
-        statements = [("where", b, None) for b in badges] + [("size", b, None) for b in badges]
-        beside = [(f"{d} the {a.name}", n) for a in badges for d in DIRECTIONS if (n := neighbour(badges, a, d))]
-        statements += [("beside", n, words) for words, n in beside for _ in range(2)]
+        if "list" in self.statements and rng.random() < 0.5:  # what ties words to what is seen: names carry loss
+            for badge in sorted(badges, key=lambda b: b.x):
+                say(f"The {badge.name}", True)
+                say(box_text(written(badge.box)), True)
+        statements: list[tuple[str, Badge, str]] = [("where", b, "") for b in badges]
+        if "name" in self.statements:
+            statements += [("name", b, "") for b in badges]
+        if "size" in self.statements:
+            statements += [("size", b, "") for b in badges]
+        if "beside" in self.statements:
+            found = [(f"{d} the {a.name}", n) for a in badges for d in DIRECTIONS if (n := neighbour(badges, a, d))]
+            statements += [("beside", n, words) for words, n in found for _ in range(2)]
         for k in rng.permutation(len(statements))[:8]:
             kind, badge, words = statements[k]
             if kind == "where":
                 say(f"The {badge.name}", False)
                 say(box_text(written(badge.box)), True)
-                if rng.random() < 0.6:
+                if "crop" in self.statements and rng.random() < 0.6:
                     shown.append((badge, self._crop(lesson, image, badge, 0.12, rng)))
                     show()
                     say(f"It shows {badge.digit}.", True)
+            elif kind == "name":
+                say(box_text(written(badge.box)), False)
+                say(f"The {badge.name}", True)
             elif kind == "size":
                 say(f"The {badge.name} is", False)
                 say(f" large. It shows {badge.digit}." if badge.large else " too small to read.", True)
@@ -198,7 +222,7 @@ class Lessons(torch.utils.data.IterableDataset):
                 say(f" the {badge.name}.", True)
 
 
-def dense(badges) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def dense(badges: tuple[Badge, ...]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Cells (objects,) and targets of the heads on overview tokens: name, size, digit if legible, box, neighbours."""
     cell = SIDE / CELLS
     cells = np.array([int(b.y // cell) * CELLS + int(b.x // cell) for b in badges], dtype=np.int64)

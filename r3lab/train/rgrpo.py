@@ -68,7 +68,9 @@ def world_batches(world: str, prompts: int, seed: int, start: int = 0) -> Iterat
         index += prompts
 
 
-def token_logprobs(policy: Policy, rows: list[Row], trajectories: Sequence[Trajectory], temperature: float):
+def token_logprobs(
+    policy: Policy, rows: list[Row], trajectories: Sequence[Trajectory], temperature: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Log-probabilities of the sampled tokens under the policy now, and those recorded at sampling.
 
     Returns
@@ -180,7 +182,7 @@ def train_rgrpo(
 
 
 def step_metrics(
-    trajectories, rewards: torch.Tensor, updates: list[dict], rolling: float, updating: float
+    trajectories: Sequence[Trajectory], rewards: torch.Tensor, updates: list[dict], rolling: float, updating: float
 ) -> dict[str, Any]:
     """What one step is logged with: reward and its parts, groups without a signal, looks, ratios, time."""
     count = len(trajectories)

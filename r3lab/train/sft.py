@@ -74,7 +74,7 @@ def encode_pair(
             continue
         values = write_ints(from_source(part, policy.family.frame, source, size), policy.step)
         add(policy.ids(box_text(values)), True)
-        region = clip(to_source(tuple(map(float, values)), policy.family.frame, source, size), source)
+        region = clip(to_source(values, policy.family.frame, source, size), source)
         _, pixels = crop_size(region, source, policy.layout.factor, *policy.layout.crop_tokens)
         crops.append(cut(sample.image, region, pixels))
         count = (pixels[0] // policy.layout.factor) * (pixels[1] // policy.layout.factor)
