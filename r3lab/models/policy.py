@@ -229,9 +229,9 @@ def read_layout(processor: Any, config: Any) -> Layout:
     """The patch layout from preprocessor_config.json; what that leaves out comes from the model's config."""
     if not isinstance(processor, dict):
         raise CheckpointError("preprocessor_config.json does not hold a JSON object")
-    size: dict[str, Any] = processor.get("size") or {}
-    least: int = size.get("shortest_edge", processor.get("min_pixels", 56 * 56))
-    most: int = size.get("longest_edge", processor.get("max_pixels", 28 * 28 * 1280))
+    size = processor.get("size") or {}
+    least: Any = size.get("shortest_edge", processor.get("min_pixels", 56 * 56))
+    most: Any = size.get("longest_edge", processor.get("max_pixels", 28 * 28 * 1280))
     vision, own = config.vision_config, processor.get("r3lab") or {}
     patch = int(processor.get("patch_size", vision.patch_size))
     merge = int(processor.get("merge_size", vision.spatial_merge_size))
