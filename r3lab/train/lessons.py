@@ -44,6 +44,7 @@ class Lesson:
     images : overview and crops, uint8 arrays (H, W, 3), in the order of their tokens
     text : token ids; image tokens not yet expanded: each image is one `None`
     loss : for each entry of `text`, whether the model must predict it
+    points : for each entry of `text`, (image, token) that holds what the next token depends on, where it is known
     cells : (objects,) overview token that holds each badge's centre
     targets : name -> (objects,) int64 class of each badge, IGNORE where there is none
     crop_targets : name -> (crops,) int64
@@ -55,6 +56,7 @@ class Lesson:
     images: list[np.ndarray]
     text: list[int | None]
     loss: list[bool]
+    points: list[tuple[int, int] | None]
     cells: np.ndarray
     targets: dict[str, np.ndarray]
     crop_targets: dict[str, np.ndarray] = field(default_factory=dict)
@@ -140,7 +142,7 @@ class Lessons(torch.utils.data.IterableDataset):
         low, high = self.badges
         image, badges = scene(rng, "train", int(rng.integers(low, high + 1)))
         overview = np.asarray(image.resize(OVERVIEW, Image.Resampling.BICUBIC))
-        lesson = Lesson([overview], [], [], *dense(badges))
+        lesson = Lesson([overview], [], [], [], *dense(badges))
         shown: list[tuple[Badge, int]] = []
         if self.text:
             self._write(lesson, image, badges, rng, shown)
@@ -178,48 +180,53 @@ class Lessons(torch.utils.data.IterableDataset):
     ) -> None:
         """The packed statements of a scene, in random order; what is given carries no loss, what must be found does."""
 
-        def say(text: str, loss: bool) -> None:
+        def say(text: str, loss: bool, point: tuple[int, int] | None = None) -> None:
             ids = self._encode(text)
             lesson.text += ids
             lesson.loss += [loss] * len(ids)
+            lesson.points += [point] * len(ids)
 
         def show() -> None:
             lesson.text += [self.markers[0], None, self.markers[1]]
             lesson.loss += [False] * 3
+            lesson.points += [None] * 3
 
+        cell = {b.name: (0, int(c)) for b, c in zip(badges, lesson.cells, strict=True)}  # of the overview
         say("<|im_start|>user\n", False)
         show()
         say("<|im_end|>\n<|im_start|>assistant\n", False)
-        if "list" in self.statements and rng.random() < 0.5:  # what ties words to what is seen: names carry loss
+        if "list" in self.statements and rng.random() < 0.3:  # what ties words to what is seen: names carry loss
             for badge in sorted(badges, key=lambda b: b.x):
-                say(f"The {badge.name}", True)
-                say(box_text(written(badge.box)), True)
-        statements: list[tuple[str, Badge, str]] = [("where", b, "") for b in badges]
-        if "name" in self.statements:
-            statements += [("name", b, "") for b in badges]
-        if "size" in self.statements:
-            statements += [("size", b, "") for b in badges]
-        if "beside" in self.statements:
-            found = [(f"{d} the {a.name}", n) for a in badges for d in DIRECTIONS if (n := neighbour(badges, a, d))]
-            statements += [("beside", n, words) for words, n in found for _ in range(2)]
-        for k in rng.permutation(len(statements))[:8]:
-            kind, badge, words = statements[k]
+                say(f"The {badge.name}", True, cell[badge.name])
+                say(box_text(written(badge.box)), True, cell[badge.name])
+        for kind, badge, words in self._statements(badges, rng):
+            at = cell[badge.name]
             if kind == "where":
                 say(f"The {badge.name}", False)
-                say(box_text(written(badge.box)), True)
+                say(box_text(written(badge.box)), True, at)
                 if "crop" in self.statements and rng.random() < 0.6:
-                    shown.append((badge, self._crop(lesson, image, badge, 0.12, rng)))
+                    shown.append((badge, self._crop(lesson, image, badge, 0.15, rng)))
                     show()
-                    say(f"It shows {badge.digit}.", True)
+                    say(f"It shows {badge.digit}.", True, (len(shown), shown[-1][1]))
             elif kind == "name":
                 say(box_text(written(badge.box)), False)
-                say(f"The {badge.name}", True)
+                say(f"The {badge.name}", True, at)
             elif kind == "size":
-                say(f"The {badge.name} is", False)
-                say(f" large. It shows {badge.digit}." if badge.large else " too small to read.", True)
+                say(f"The {badge.name}", False)
+                say(" is", False, at)
+                say(f" large. It shows {badge.digit}." if badge.large else " too small to read.", True, at)
             else:
                 say(f"The badge {words} is", False)
-                say(f" the {badge.name}.", True)
+                say(f" the {badge.name}.", True, at)
+
+    def _statements(self, badges: tuple[Badge, ...], rng: np.random.Generator) -> list[tuple[str, Badge, str]]:
+        """At most eight statements of a scene (kind, badge, words), drawn from the kinds that are asked for."""
+        every: list[tuple[str, Badge, str]] = [("where", b, "") for b in badges]
+        every += [(kind, b, "") for kind in ("name", "size") if kind in self.statements for b in badges]
+        if "beside" in self.statements:
+            found = [(f"{d} the {a.name}", n) for a in badges for d in DIRECTIONS if (n := neighbour(badges, a, d))]
+            every += [("beside", n, words) for words, n in found for _ in range(2)]
+        return [every[k] for k in rng.permutation(len(every))[:8]]
 
 
 def dense(badges: tuple[Badge, ...]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
