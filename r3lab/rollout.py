@@ -103,6 +103,8 @@ def rollout(
     -------
     list of len(samples) * group trajectories, the members of a group next to each other
     """
+    if not samples:
+        return []
     store: dict[str, Features] = {} if features is None else features
     was_training = policy.model.training
     policy.model.eval()

@@ -35,6 +35,14 @@ from r3lab.vlir.worlds import get_world
 torch.set_num_threads(2)
 TILE = {"smolvlm": (SmolVLMConfig, SmolVLMForConditionalGeneration)}
 TILE["idefics3"] = (Idefics3Config, Idefics3ForConditionalGeneration)
+TEXT = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "initializer_range": 0.08,
+}
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", *TILE)
 
 
@@ -43,12 +51,7 @@ def _qwen2(kind: str, words) -> torch.nn.Module:
     ids = {t: words.convert_tokens_to_ids(t) for t in tiny.SPECIAL}
     text = {
         "vocab_size": len(words),
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "initializer_range": 0.08,
+        **TEXT,
         "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]},
         "pad_token_id": ids["<|endoftext|>"],
         "eos_token_id": ids["<|im_end|>"],
@@ -87,12 +90,7 @@ def _tiled(kind: str, words) -> Policy:
     text = {
         "model_type": "llama",
         "vocab_size": len(words),
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "initializer_range": 0.08,
+        **TEXT,
         "pad_token_id": words.pad_token_id,
         "eos_token_id": words.eos_token_id,
     }
