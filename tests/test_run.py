@@ -20,6 +20,8 @@ from r3lab.train.command import main
 from r3lab.train.interrupt import finish_step
 from r3lab.train.rgrpo import RgrpoSettings, train_rgrpo
 from r3lab.train.run import Progress, Run, how_to_resume
+from r3lab.train.trackers import trackers
+from r3lab.trajectory import load
 from r3lab.vlir.worlds import world_batches
 
 SMALL = ["--prompts", "2", "--group", "2", "--max-new-tokens", "24", "--save-every", "2", "--steps", "8"]
@@ -205,3 +207,32 @@ def test_the_command_that_goes_on():
     """The same words, `--resume` once."""
     assert how_to_resume(["x", "train", "rgrpo", "--steps", "9"]) == "r3lab train rgrpo --steps 9 --resume"
     assert how_to_resume(["x", "train", "rgrpo", "--resume"]) == "r3lab train rgrpo --resume"
+
+
+def test_rollouts_are_kept_to_look_at(taught_folder, tmp_path):
+    """Every second step a group, scored, with its images; and tensorboard has the metrics of the log."""
+    out = tmp_path / "run"
+    more = ["--show-every", "2", "--trackers", "tensorboard"]
+    assert main(["--model", str(taught_folder), "--out", str(out), *SMALL[:-1], "4", *more]) == 0
+    assert sorted(p.name for p in (out / "rollouts").iterdir()) == ["step-000002", "step-000004"]
+    group = load(out / "rollouts" / "step-000004")
+    assert len({t.sample_id for t in group}) == 1
+    assert len(group) == 2
+    assert all(t.rewards and t.images for t in group)
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(next((out / "trackers").rglob("events*")).parent)).Reload()
+    rows = read_log(out / "log.jsonl")[1:]
+    assert [e.value for e in events.Scalars("reward")] == pytest.approx([row["reward"] for row in rows])
+    assert [e.step for e in events.Scalars("reward")] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("tensorbord", "Did you mean 'tensorboard'"), ("comet_ml", "not installed: pip install comet_ml")],
+)
+def test_a_tracker_that_is_not_there(name, said, tmp_path):
+    """Unknown or not installed: said before anything is trained."""
+    with pytest.raises(R3labError, match=said), trackers(name, tmp_path, RgrpoSettings()):
+        raise AssertionError("opened")
+    assert not list(tmp_path.iterdir())

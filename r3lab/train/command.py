@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,14 +19,18 @@ from ..assets_path import assets_dir
 from ..errors import R3labError
 from ..models.adapters import add_lora
 from ..models.policy import Policy
+from ..rollout import prompt_ids
 from ..trajectory import Trajectory, save
 from ..vlir.sample import Sample, read_vlir
 from ..vlir.worlds import world_batches
 from .checkpoint import JsonlLog, save_policy
+from .memory import footprint_of
 from .processes import Processes
-from .rgrpo import RgrpoSettings, train_rgrpo
+from .rgrpo import train_rgrpo
+from .rgrpo_settings import RgrpoSettings
 from .run import Progress, Run, how_to_resume
 from .settings import from_command_line
+from .trackers import trackers
 
 
 def batches_of(settings: RgrpoSettings, start: int = 0) -> Iterator[Sequence[Sample]]:
@@ -40,6 +45,17 @@ def batches_of(settings: RgrpoSettings, start: int = 0) -> Iterator[Sequence[Sam
         chosen = rng.choice(len(samples), settings.prompts, replace=False)
         if number >= start:
             yield [samples[k] for k in chosen]
+
+
+def forecast(policy: Policy, settings: RgrpoSettings) -> str:
+    """What the run will need of memory, from its first samples, with one look and as many tokens as it may take."""
+    prompt = 0
+    for sample in next(iter(batches_of(settings))):
+        size = policy.overview_size(sample.image.size)
+        overview = size[0] * size[1] // policy.layout.factor**2
+        prompt = max(prompt, len(prompt_ids(policy, sample.question, size, overview)))
+    completion = settings.max_new_tokens + policy.layout.crop_tokens[1]
+    return footprint_of(policy, settings).told(settings, prompt, completion)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -66,8 +82,21 @@ def main(arguments: Sequence[str]) -> int:
         save(trajectories, folder)
         print(f"step {step + 1}: an update that is not finite was left out; its rollouts are in {folder}")
 
+    def show(step: int, trajectories: list[Trajectory]) -> None:
+        if processes.main and s.show_every and (step + 1) % s.show_every == 0:
+            save(trajectories[: s.group], Path(s.out) / "rollouts" / f"step-{step + 1:06d}")
+
+    if processes.main:
+        print(forecast(policy, s), file=sys.stderr)
     try:
-        train_rgrpo(policy, batches_of(s, begin.draws), s, log, skipped=keep, run=run, processes=processes)
+        with trackers(s.trackers if processes.main else "", s.out, s, policy.device.type == "cpu") as report:
+
+            def both(row: dict[str, Any]) -> None:
+                log(row)
+                report(row)
+
+            batches = batches_of(s, begin.draws)
+            train_rgrpo(policy, batches, s, both, watch=show, skipped=keep, run=run, processes=processes)
     except KeyboardInterrupt:
         if processes.main:
             print(f"stopped; to go on: {how_to_resume()}")

@@ -98,6 +98,15 @@ def visible(segments: torch.Tensor) -> torch.Tensor:
     return (((query == key) | (key == 0)) & earlier)[:, None]
 
 
+def drawn(
+    policy: Policy, states: torch.Tensor, chosen: torch.Tensor, temperature: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities (N,) of chosen ids (N,) at states (N, D), and entropies (N,) of what they were drawn from."""
+    every = torch.log_softmax(policy.logits(states) / (temperature or 1.0), dim=-1)  # (N, V)
+    likely = every.masked_fill(every == float("-inf"), 0.0)  # 0 x -inf is not 0, in the gradient neither
+    return every.gather(1, chosen[:, None])[:, 0], -(every.exp() * likely).sum(-1)
+
+
 def packed_logprobs(
     policy: Policy, trajectories: Sequence[Trajectory], store: dict[str, Features], temperature: float
 ) -> TokenLogprobs:
@@ -131,11 +140,8 @@ def packed_logprobs(
             recorded += [t.logprobs[i] for i, kind in enumerate(t.kinds) if kind == Kind.SAMPLED]
     images = [f for p in packs for f in p.images]
     hidden = policy.read(ids.to(device), positions.to(device), images, attention_mask=visible(segments.to(device)))
-    logits = policy.logits(hidden.flatten(0, 1)[torch.tensor(state, device=device)])  # (N, V)
-    every = torch.log_softmax(logits / (temperature or 1.0), dim=-1)
-    found = every.gather(1, torch.tensor(chosen, device=device)[:, None])[:, 0]
-    likely = every.masked_fill(every == float("-inf"), 0.0)  # 0 x -inf is not 0, in the gradient neither
-    spread = -(every.exp() * likely).sum(-1)
+    states = hidden.flatten(0, 1)[torch.tensor(state, device=device)]
+    found, spread = drawn(policy, states, torch.tensor(chosen, device=device), temperature)
     at = (torch.tensor(row, device=device), torch.tensor(column, device=device))
     empty = found.new_zeros((len(trajectories), max(column) + 1))
     return TokenLogprobs(

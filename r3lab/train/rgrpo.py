@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -27,42 +27,17 @@ from ..trajectory import Trajectory
 from ..vlir.sample import Sample
 from .interrupt import finish_step
 from .measure import facts, step_metrics
+from .memory import footprint_of, room
 from .objective import advantages
 from .processes import ALONE, Processes
 from .rewards import preset, score
+from .rgrpo_settings import RgrpoSettings
 from .run import Progress, Run
-from .settings import check_positive, setting
+from .settings import check_positive
 from .update import Guard, update
-from .update_settings import UpdateSettings, objective_of
+from .update_settings import objective_of
 
 Log = Callable[[dict[str, Any]], None]
-
-
-@dataclass(frozen=True)
-class RgrpoSettings(UpdateSettings):
-    """Settings of R-GRPO; where the paper gives a value it is named."""
-
-    model: str = setting("", "checkpoint folder to start from (default: the shipped cold start)")
-    data: str = setting("", "VLIR folder with samples; if empty, samples come from --world")
-    world: str = setting("badges", "world to draw samples from")
-    out: str = setting("runs/rgrpo", "folder for checkpoint and log")
-    steps: int = setting(100, "rollout-and-update steps")
-    prompts: int = setting(12, "samples a step")
-    group: int = setting(8, "rollouts a sample, G (paper: 5)")
-    reward: str = setting("grounded", "reward preset: paper, official-code or grounded")
-    learning_rate: float = setting(1.5e-4, "constant (paper: 1e-6 for 7B)")
-    lora_rank: int = setting(0, "rank of LoRA matrices; 0: all weights of the text model are trained")
-    lora_alpha: float = setting(0.0, "their product is multiplied by alpha / rank; 0: twice the rank")
-    minibatches: int = setting(2, "updates a pass over the rollouts, each on a part of the groups")
-    epochs: int = setting(1, "passes over the rollouts of a step")
-    redraws: int = setting(0, "times that groups of equal rewards are replaced by those of other samples (DAPO)")
-    overlong: str = setting("keep", "rollouts cut off at the token limit: keep, or mask (no loss; DAPO)")
-    max_looks: int = setting(8, "looks a rollout may take")
-    save_every: int = setting(25, "steps between checkpoints")
-    keep: int = setting(2, "checkpoints that stay, beside the best")
-    resume: bool = setting(False, "go on with the run in --out")
-    max_skipped: int = setting(3, "updates in a row that may be left out because they are not finite")
-    seed: int = setting(0, "of samples and sampling")
 
 
 def reward_groups(trajectories: Sequence[Trajectory], group: int, name: str, kind: str = "grpo") -> torch.Tensor:
@@ -184,6 +159,7 @@ def train_rgrpo(
     if settings.kl_weight:
         reference = policy.frozen() if policy.adapter is None else policy
     guard, scores = Guard(settings.max_skipped, skipped), []
+    footprint = footprint_of(policy, settings)
     begin_at = run.restore(policy, optimiser) if run else Progress()
     taken = Counted(batches, begin_at.draws)
     with finish_step() as stop:
@@ -200,14 +176,16 @@ def train_rgrpo(
             groups, anew = draw(policy, taken, settings, step, store, processes)
             rolled = time.time()
             rewards = compare(groups, settings, objective.advantage, processes)
+            fit = footprint.groups_that_fit([t for group in groups.values() for t in group], room(policy.device))
+            bounded = replace(settings, pass_groups=fit) if 0 < fit < (settings.pass_groups or fit + 1) else settings
             shares = processes.share(len(rewards), settings.minibatches) * settings.epochs
             updates = []
             for numbers in shares:
                 part = [t for n in numbers for t in groups[n]]
-                made = update(policy, part, store, optimiser, settings, reference, processes)
+                made = update(policy, part, store, optimiser, bounded, reference, processes)
                 updates.append(guard(step, part, made))
                 if "pass_groups" in made:
-                    settings = replace(settings, pass_groups=int(made["pass_groups"]))
+                    settings = bounded = replace(settings, pass_groups=int(made["pass_groups"]))
                     tqdm.write(f"step {step + 1}: out of memory; from here on {settings.pass_groups} groups in a pass")
             own = [(n, [facts(t) for t in group]) for n, group in groups.items()]
             every = [f for _, found in sorted(g for part in processes.gather(own) for g in part) for f in found]

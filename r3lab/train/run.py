@@ -37,7 +37,7 @@ from .checkpoint import save_policy
 
 STATE, OPTIMISER = "state.json", "optimiser.safetensors"
 FREE = frozenset(
-    {"out", "steps", "save_every", "keep", "resume", "pass_groups"}
+    {"out", "steps", "save_every", "keep", "resume", "pass_groups", "show_every", "trackers"}
 )  # settings that may change between parts of a run
 
 

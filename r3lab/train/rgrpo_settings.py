@@ -1,0 +1,40 @@
+"""The settings of a run of R-GRPO.
+
+RgrpoSettings(steps=50, prompts=12, group=8)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .settings import setting
+from .update_settings import UpdateSettings
+
+
+@dataclass(frozen=True)
+class RgrpoSettings(UpdateSettings):
+    """Settings of R-GRPO; where the paper gives a value it is named."""
+
+    model: str = setting("", "checkpoint folder to start from (default: the shipped cold start)")
+    data: str = setting("", "VLIR folder with samples; if empty, samples come from --world")
+    world: str = setting("badges", "world to draw samples from")
+    out: str = setting("runs/rgrpo", "folder for checkpoint and log")
+    steps: int = setting(100, "rollout-and-update steps")
+    prompts: int = setting(12, "samples a step")
+    group: int = setting(8, "rollouts a sample, G (paper: 5)")
+    reward: str = setting("grounded", "reward preset: paper, official-code or grounded")
+    learning_rate: float = setting(1.5e-4, "constant (paper: 1e-6 for 7B)")
+    lora_rank: int = setting(0, "rank of LoRA matrices; 0: all weights of the text model are trained")
+    lora_alpha: float = setting(0.0, "their product is multiplied by alpha / rank; 0: twice the rank")
+    minibatches: int = setting(2, "updates a pass over the rollouts, each on a part of the groups")
+    epochs: int = setting(1, "passes over the rollouts of a step")
+    redraws: int = setting(0, "times that groups of equal rewards are replaced by those of other samples (DAPO)")
+    overlong: str = setting("keep", "rollouts cut off at the token limit: keep, or mask (no loss; DAPO)")
+    max_looks: int = setting(8, "looks a rollout may take")
+    save_every: int = setting(25, "steps between checkpoints")
+    keep: int = setting(2, "checkpoints that stay, beside the best")
+    show_every: int = setting(0, "steps between groups of rollouts that are kept with their images; 0: none")
+    trackers: str = setting("", "beside log.jsonl: tensorboard, wandb or others of accelerate, with commas between")
+    resume: bool = setting(False, "go on with the run in --out")
+    max_skipped: int = setting(3, "updates in a row that may be left out because they are not finite")
+    seed: int = setting(0, "of samples and sampling")
