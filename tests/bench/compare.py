@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-
 
 @dataclass(frozen=True)
 class Comparison:
@@ -38,19 +36,3 @@ def interleaved(ours: Callable[[], object], reference: Callable[[], object], tur
     ratios = [b / a for a, b in times]
     medians = [statistics.median(t) for t in zip(*times, strict=True)]
     return Comparison(medians[0], medians[1], min(ratios), max(ratios), turns)
-
-
-def saved_bytes(forward: Callable[[], object]) -> int:
-    """Bytes that autograd keeps for the backward pass of `forward`, each storage counted once; weights are left out."""
-    held: dict[int, int] = {}
-
-    def note(tensor: torch.Tensor) -> torch.Tensor:
-        if not isinstance(tensor, torch.nn.Parameter):
-            storage = tensor.untyped_storage()
-            held[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
-        kept = forward()
-    del kept
-    return sum(held.values())

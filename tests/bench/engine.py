@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from compare import Comparison, interleaved, saved_bytes
+from compare import Comparison, interleaved
 from official import replay
 
 from r3lab import __version__
 from r3lab.assets_path import assets_dir
 from r3lab.models.policy import Features, Policy
 from r3lab.rollout import rollout, row_of
+from r3lab.train.memory import saved
 from r3lab.train.packed import packed_logprobs, token_logprobs
 from r3lab.trajectory import Trajectory
 from r3lab.vlir.worlds import get_world
@@ -88,7 +89,13 @@ def measure_update(turns: int) -> list[dict[str, Any]]:
         return step
 
     time_row = row("update, shared prompt", interleaved(both(packed), both(plain), turns), 4.0, "s", f"G = {GROUP}")
-    ours, reference = saved_bytes(packed) / 2**20, saved_bytes(plain) / 2**20
+
+    def kept_mib(way: Callable[[], torch.Tensor]) -> float:
+        with saved(policy) as found:
+            way()
+        return sum(found.values()) / 2**20
+
+    ours, reference = kept_mib(packed), kept_mib(plain)
     kept = Comparison(ours, reference, reference / ours, reference / ours, 1)
     start = sum(1 for k in group[0].kinds if k < 2)
     time_row["n"] = f"G = {GROUP}, prompt {start} tokens"
