@@ -1,21 +1,23 @@
 """Attention of chosen layers, seen while the model runs as it always does.
 
 One function is registered with transformers' attention and mask interfaces. Its output is that of plain sdpa; beside
-that it keeps queries and keys, after rotary embedding and cache update, of the layers that are being watched. From
-these the weight of a query on a key is computed for those pairs alone that are wanted: no (L, L) matrix is kept.
+that it shows queries, keys and values, after rotary embedding and cache update, to whoever watches. From these the
+weights of a query are computed for those queries alone that are wanted: no (L, L) matrix is kept.
 
     select(model)                                  # the text model alone
     with watching((1, 2)) as seen:
         model(...)
     log_weights(seen[2], row, reads, looked_at, heads=(0, 1))
+
+`shown_to(watch)` is the seam below it: `watch` sees every layer and may give an output of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -28,14 +30,25 @@ NAME = "r3lab_seen"
 
 @dataclass(frozen=True)
 class Seen:
-    """Queries (B, heads, L, D) and keys (B, key heads, K, D) of a layer, and the factor on their product."""
+    """What goes into the attention of a layer.
+
+    Attributes
+    ----------
+    query : (B, heads, L, D)
+    key, value : (B, key heads, K, D)
+    mask : (B, 1, L, K) bool, or None where attention is causal
+    scaling : factor on the product of query and key
+    """
 
     query: torch.Tensor
     key: torch.Tensor
     scaling: float
+    value: torch.Tensor | None = None
+    mask: torch.Tensor | None = None
 
 
-_watched: ContextVar[tuple[frozenset[int], dict[int, Seen]] | None] = ContextVar("watched", default=None)
+Watch = Callable[[int, Seen], "torch.Tensor | None"]  # layer, what it attends with -> output (B, L, heads, D) or None
+_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
 
 
 def _attend(
@@ -46,11 +59,14 @@ def _attend(
     attention_mask: torch.Tensor | None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    watched = _watched.get()
+    watch = _watch.get()
     layer: Any = getattr(module, "layer_idx", None)
-    if watched is not None and layer in watched[0]:
+    if watch is not None and layer is not None:
         scaling = kwargs.get("scaling")
-        watched[1][layer] = Seen(query, key, query.shape[-1] ** -0.5 if scaling is None else scaling)
+        factor = query.shape[-1] ** -0.5 if scaling is None else scaling
+        own = watch(layer, Seen(query, key, factor, value, attention_mask))
+        if own is not None:
+            return own, None
     return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
 
 
@@ -64,14 +80,65 @@ def select(model: Any, on: bool = True) -> None:
 
 
 @contextmanager
+def shown_to(watch: Watch) -> Iterator[None]:
+    """Show every layer of every forward pass inside to `watch`; what it returns, unless None, is the layer's output."""
+    token = _watch.set(watch)
+    try:
+        yield
+    finally:
+        _watch.reset(token)
+
+
+@contextmanager
 def watching(layers: Iterable[int]) -> Iterator[dict[int, Seen]]:
     """Keep queries and keys of these layers; of a forward pass inside, the last one counts."""
     seen: dict[int, Seen] = {}
-    token = _watched.set((frozenset(layers), seen))
-    try:
+    wanted = frozenset(layers)
+
+    def keep(layer: int, found: Seen) -> None:
+        if layer in wanted:
+            seen[layer] = replace(found, value=None, mask=None)
+
+    with shown_to(keep):
         yield seen
-    finally:
-        _watched.reset(token)
+
+
+def output(seen: Seen) -> torch.Tensor:
+    """The layer's attention output (B, L, heads, D) through torch's sdpa, for a watcher that changes a part of it."""
+    query, key, value = seen.query, seen.key, seen.value
+    if value is None:
+        raise ValueError("values were not kept")
+    repeat = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(repeat, 1), value.repeat_interleave(repeat, 1)
+    causal = seen.mask is None and query.shape[2] > 1
+    found = torch.nn.functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=seen.mask, is_causal=causal, scale=seen.scaling
+    )
+    return found.transpose(1, 2)
+
+
+def weights(seen: Seen, queries: torch.Tensor) -> torch.Tensor:
+    """Attention weights of chosen queries on all keys, as the layer has them.
+
+    Parameters
+    ----------
+    queries : (B, Q) int64, places among the layer's L queries
+
+    Returns
+    -------
+    (B, heads, Q, K) float32
+    """
+    repeat = seen.query.shape[1] // seen.key.shape[1]
+    wanted = seen.query.gather(2, queries[:, None, :, None].expand(-1, seen.query.shape[1], -1, seen.query.shape[-1]))
+    grouped = wanted.unflatten(1, (-1, repeat))  # (B, key heads, heads of each, Q, D)
+    scores = (grouped @ seen.key[:, :, None].transpose(-1, -2)).flatten(1, 2).float() * seen.scaling
+    length = seen.key.shape[2]
+    if seen.mask is None:
+        before = length - seen.query.shape[2]  # keys that a cache held already
+        visible = torch.arange(length, device=queries.device) <= (queries + before)[..., None]
+    else:
+        visible = seen.mask[:, 0].gather(1, queries[..., None].expand(-1, -1, length))
+    return scores.masked_fill(~visible[:, None], float("-inf")).softmax(-1)
 
 
 def log_weights(

@@ -1,0 +1,1 @@
+"""Why a policy looked where it looked, and whether the look mattered."""
