@@ -9,7 +9,7 @@ that says why there is none. It knows nothing of batches, caches or sampling; `r
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -80,6 +80,15 @@ class Branch:
         self.pending_positions.append(text_positions(self.position, len(ids)))
         self.position += len(ids)
 
+    def recall(self) -> None:
+        """Take up a record that has begun: count what was sampled, and read it, so that a box in progress goes on."""
+        for at, (kind, piece) in enumerate(zip(self.trajectory.kinds, self.trajectory.pieces, strict=True)):
+            if kind == Kind.SAMPLED:
+                self.marks.append((self.fed, at))
+                self.scanner.feed(piece)
+                self.fed += len(piece)
+                self.sampled += 1
+
     def take(self, token: int, logprob: float, entropy: float) -> None:
         """Record a sampled token; end the row, or queue what the model reads next."""
         t, policy = self.trajectory, self.policy
@@ -129,12 +138,21 @@ class Branch:
         if reason or box is None:
             t.looks.append(Look(span, event.values, box, False, reason))
             return self._queue_text(policy.ids(environment_message(reason)), Kind.ENVIRONMENT)
-        box = clip(box, source)
-        zoom, size = policy.crop_size(box, source)
-        crop = cut(self.source, box, size)
-        reference = ImageRef(content_hash(crop), *size)
+        self.show(span, event.values, clip(box, source))
+        return None
+
+    def show(self, span: tuple[int, int], written: tuple[float, ...] | None, box: Box) -> None:
+        """Queue the crop of a box (source pixels, inside the image)."""
+        source: Size = (self.trajectory.image.width, self.trajectory.image.height)
+        zoom, size = self.policy.crop_size(box, source)
+        self.insert(Look(span, written, box, True, "", zoom), cut(self.source, box, size))
+
+    def insert(self, look: Look, crop: Image.Image) -> None:
+        """Queue a crop, whatever it shows, with sides that are multiples of the token size, and record the look."""
+        t, policy = self.trajectory, self.policy
+        reference = ImageRef(content_hash(crop), *crop.size)
         t.images[reference.hash] = crop
-        columns, rows = size[0] // policy.layout.factor, size[1] // policy.layout.factor
+        columns, rows = crop.width // policy.layout.factor, crop.height // policy.layout.factor
         self._queue_text(policy.vision_start, Kind.ENVIRONMENT)
         start = len(t.ids)
         for _ in range(columns * rows):
@@ -143,7 +161,6 @@ class Branch:
         self.pending += [policy.image_id] * (columns * rows)
         self.pending_positions.append(positions)
         self.position = after
-        t.looks.append(Look(span, event.values, box, True, "", zoom, reference, (start, len(t.ids))))
+        t.looks.append(replace(look, crop=reference, crop_span=(start, len(t.ids))))
         self._queue_text(policy.vision_end, Kind.ENVIRONMENT)
         self.crop = crop
-        return None

@@ -10,7 +10,7 @@ Simplified: two trajectories are equal when their records are and the hashes of 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum, IntEnum
 from typing import Any, Literal
 
@@ -59,6 +59,11 @@ class Look:
     zoom: float | None = None
     crop: ImageRef | None = None
     crop_span: tuple[int, int] | None = None  # the crop's image tokens, half-open
+
+    def moved(self, tokens: int) -> Look:
+        """The same look, so many tokens later."""
+        crop = self.crop_span and (self.crop_span[0] + tokens, self.crop_span[1] + tokens)
+        return replace(self, span=(self.span[0] + tokens, self.span[1] + tokens), crop_span=crop)
 
 
 @dataclass(eq=False)
@@ -133,6 +138,21 @@ class Trajectory:
             while due and due[-1].span[1] <= at:
                 parts.append(("look", due.pop()))
         return parts
+
+    def until(self, token: int) -> Trajectory:
+        """A copy that ends before this token, without an answer and unscored; looks that were complete by then stay."""
+        part = replace(
+            self,
+            looks=[look for look in self.looks if (look.crop_span or look.span)[1] <= token],
+            answer=None,
+            finish="length",
+            rewards={},
+            advantage=None,
+            images=dict(self.images),
+        )
+        for name in ("ids", "kinds", "pieces", "logprobs", "entropies"):
+            setattr(part, name, list(getattr(self, name)[:token]))
+        return part
 
     def check(self) -> None:
         """Raise `TrajectoryError`, naming the field, token or look, if an invariant of the design fails."""

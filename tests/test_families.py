@@ -13,7 +13,7 @@ from r3lab.geometry import Frame
 from r3lab.models.families import FAMILIES, family_of
 from r3lab.models.layout import TILE_MARKS
 from r3lab.models.policy import CheckpointError, Policy
-from r3lab.rollout import prompt_ids
+from r3lab.sequence import prompt_ids
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from r3lab.rollout import rollout, row_of
+from r3lab.rollout import rollout
+from r3lab.sequence import row_of
 from r3lab.train.packed import pack, packed_logprobs, prompt_length, token_logprobs, visible
 from r3lab.trajectory import Kind
 

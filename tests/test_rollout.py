@@ -8,11 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
+from r3lab.errors import R3labError
 from r3lab.geometry import coverage
 from r3lab.images import content_hash
+from r3lab.loop import common
 from r3lab.models.layout import patchify, tiles
-from r3lab.models.policy import Policy
-from r3lab.rollout import rollout, row_of
+from r3lab.models.policy import Features, Policy, Row
+from r3lab.rollout import resume, rollout
+from r3lab.sequence import row_of
 from r3lab.trajectory import Kind, load, save
 from r3lab.vlir.sample import Sample
 
@@ -188,3 +191,39 @@ def test_positions_equal_those_of_transformers(family_policy, ragged):
         kinds = (ids == policy.image_id).int()
         wanted, _ = policy.model.model.get_rope_index(ids, mm_token_type_ids=kinds, image_grid_thw=grids)
         assert torch.equal(policy.positions(row), wanted[:, 0])
+
+
+def test_records_go_on_from_where_they_stand(family_policy, samples):
+    """Cut off behind a crop, after a word, or in the middle of a box: greedily the same end, all in one batch."""
+    whole = rollout(family_policy, samples[:2], temperature=0.0, max_new_tokens=44)
+    begun, want = [], []
+    for t in whole:
+        places = [i for i, kind in enumerate(t.kinds) if kind == Kind.SAMPLED][1:-1]
+        ends = [look.crop_span[1] + len(family_policy.vision_end) for look in t.looks if look.crop_span]
+        for at in sorted({places[0], places[len(places) // 2], places[-1], *ends}):
+            begun.append(t.until(at))
+            want.append(t)
+    kept = [list(t.ids) for t in begun]
+    for t, end in zip(resume(family_policy, begun, max_new_tokens=44), want, strict=True):
+        assert (t.ids, t.answer, t.finish) == (end.ids, end.answer, end.finish)
+        assert [look.span for look in t.looks] == [look.span for look in end.looks]
+        t.check()
+    assert [t.ids for t in begun] == kept
+    with pytest.raises(R3labError, match="does not carry its image"):
+        begun[0].images.clear()
+        resume(family_policy, begun[:1])
+
+
+def test_what_records_begin_with_alike_is_read_once(policy, samples):
+    """Up to the first token or image that differs, never into an image, never all of a row."""
+    t = next(t for t in rollout(policy, samples, 4, max_new_tokens=44) if any(look.crop for look in t.looks))
+    store = {}
+    row = row_of(policy, t, store)
+    crop = next(look.crop_span for look in t.looks if look.crop_span)
+    assert common([row, row], policy.image_id) == (len(row.ids) - 1, len(row.images))
+    other = Row(row.ids, [row.images[0], *(Features(f.tokens + 1, f.deep, f.grid) for f in row.images[1:])])
+    assert common([row, other], policy.image_id) == (crop[0], 1)
+    short = Row(row.ids[: crop[1] - 1], row.images[:2])
+    assert common([row, short], policy.image_id) == (crop[0], 1)
+    changed = Row([*row.ids[:3], -1, *row.ids[4:]], row.images)
+    assert common([row, changed], policy.image_id)[0] == 3

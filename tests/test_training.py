@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from r3lab.errors import R3labError
 from r3lab.geometry import Frame
 from r3lab.models.policy import Policy
-from r3lab.rollout import rollout, row_of
+from r3lab.rollout import rollout
+from r3lab.sequence import row_of
 from r3lab.train import rewards as rewards_module
 from r3lab.train.checkpoint import JsonlLog, read_log, save_policy
 from r3lab.train.measure import summary

@@ -19,7 +19,7 @@ from ..assets_path import assets_dir
 from ..errors import R3labError
 from ..models.adapters import add_lora
 from ..models.policy import Policy
-from ..rollout import prompt_ids
+from ..sequence import prompt_ids
 from ..trajectory import Trajectory, save
 from ..vlir.sample import Sample, read_vlir
 from ..vlir.worlds import world_batches

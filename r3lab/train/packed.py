@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from ..models.policy import Features, Policy, Row
-from ..rollout import row_of
+from ..sequence import row_of
 from ..trajectory import Kind, Trajectory
 
 

@@ -25,7 +25,7 @@ from ..geometry import clip, from_source, to_source, write_ints
 from ..images import cut, resize
 from ..models.policy import Features, Policy, Row
 from ..protocol import box_text
-from ..rollout import prompt_ids
+from ..sequence import prompt_ids
 from ..vlir.sample import Rationale, Sample, read_vlir
 from .checkpoint import JsonlLog, save_policy
 from .schedule import schedule

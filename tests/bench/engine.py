@@ -26,7 +26,8 @@ from official import replay
 from r3lab import __version__
 from r3lab.assets_path import assets_dir
 from r3lab.models.policy import Features, Policy
-from r3lab.rollout import rollout, row_of
+from r3lab.rollout import rollout
+from r3lab.sequence import row_of
 from r3lab.train.memory import saved
 from r3lab.train.packed import packed_logprobs, token_logprobs
 from r3lab.trajectory import Trajectory

@@ -1,0 +1,71 @@
+"""What the model reads: a question's prompt as ids, a whole trajectory as a row with its features.
+
+ids = prompt_ids(policy, "which digit is on the red circle?", overview=(128, 128), tokens=64)
+row = row_of(policy, trajectory, store)
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+
+from .geometry import Size
+from .images import resize
+from .models.policy import Features, Policy, Row
+from .protocol import bare, question_text
+from .trajectory import ImageRef, Trajectory
+
+
+class Question(Protocol):
+    """What the loop needs to know of a sample (`vlir.sample.Sample` is one)."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def image(self) -> Image.Image: ...
+    @property
+    def question(self) -> str: ...
+    @property
+    def truth(self) -> dict[str, Any]: ...
+
+
+def prompt_ids(policy: Policy, question: str, overview: Size, tokens: int) -> list[int]:
+    """Ids of the prompt with `tokens` image tokens for the overview, through the checkpoint's own chat template."""
+    text = bare(question) if policy.bare else question_text(question, policy.family.frame, overview)
+    content = [{"type": "image"}, {"type": "text", "text": text}]
+    whole = policy.tokenizer.apply_chat_template(
+        [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+    )
+    ids: list[int] = []
+    image = [policy.image_id] * tokens
+    if policy.family.tiles:  # its template writes a bare image token
+        image = [*policy.vision_start, *image, *policy.vision_end]
+    for token in policy.ids(whole):
+        ids += image if token == policy.image_id else [token]
+    if ids.count(policy.image_id) != tokens:
+        raise ValueError("the chat template must place exactly one image; a question cannot hold image tokens")
+    return ids
+
+
+def overview_key(image: ImageRef, size: Size) -> str:
+    """Name of an overview's features in a feature store."""
+    return f"{image.hash}@{size[0]}x{size[1]}"
+
+
+def row_of(policy: Policy, trajectory: Trajectory, store: dict[str, Features]) -> Row:
+    """The sequence of a trajectory with its features, taken from `store` (and encoded into it where missing)."""
+    wanted = [overview_key(trajectory.image, trajectory.overview)]
+    wanted += [look.crop.hash for look in trajectory.looks if look.crop is not None]
+    missing = [k for k in dict.fromkeys(wanted) if k not in store]
+    if missing:
+        images = [
+            resize(trajectory.images[trajectory.image.hash], trajectory.overview)
+            if "@" in key
+            else trajectory.images[key]
+            for key in missing
+        ]
+        with torch.no_grad():
+            store.update(zip(missing, policy.encode(images), strict=True))
+    return Row(list(trajectory.ids), [store[k] for k in wanted])
