@@ -102,8 +102,12 @@ class Loop:
             noise = np.random.default_rng([self.seed, numbers[i], member])
             self.branches.append(Branch(policy, record, sample.image, self.limits, noise, position))
 
-    def enter(self, rows: Sequence[Row]) -> tuple[int, torch.Tensor]:
+    def enter(self, rows: Sequence[Row], most: int | None = None) -> tuple[int, torch.Tensor]:
         """Read rows, the beginning that they share once.
+
+        Parameters
+        ----------
+        most : tokens that the shared beginning may have; states are given of what follows it alone
 
         Returns
         -------
@@ -111,7 +115,7 @@ class Loop:
         states : (R, q, D) hidden states of what follows it in each row, padded on the right
         """
         policy = self.policy
-        shared, images = common(rows, policy.image_id)
+        shared, images = common(rows, policy.image_id, most)
         positions = [policy.positions(row) for row in rows]
         self.cache.start(1, policy.device)
         if shared:
@@ -245,10 +249,10 @@ class Loop:
                 self.watch(branch.trajectory)
 
 
-def common(rows: Sequence[Row], image_id: int) -> tuple[int, int]:
-    """Tokens and images that all rows begin with; every row has at least one token more, and no image is cut."""
+def common(rows: Sequence[Row], image_id: int, most: int | None = None) -> tuple[int, int]:
+    """Tokens, `most` at most, and images that all rows begin with; each has a token more, and no image is cut."""
     first = rows[0]
-    shared = min(len(row.ids) for row in rows) - 1
+    shared = min([len(row.ids) - 1 for row in rows] + ([] if most is None else [most]))
     for row in rows[1:]:
         shared = next((i for i in range(shared) if row.ids[i] != first.ids[i]), shared)
     at, whole = 0, 0

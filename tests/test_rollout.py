@@ -221,6 +221,8 @@ def test_what_records_begin_with_alike_is_read_once(policy, samples):
     row = row_of(policy, t, store)
     crop = next(look.crop_span for look in t.looks if look.crop_span)
     assert common([row, row], policy.image_id) == (len(row.ids) - 1, len(row.images))
+    assert common([row, row], policy.image_id, most=crop[1] + 1) == (crop[1] + 1, 2)
+    assert common([row, row], policy.image_id, most=crop[1] - 1) == (crop[0], 1)
     other = Row(row.ids, [row.images[0], *(Features(f.tokens + 1, f.deep, f.grid) for f in row.images[1:])])
     assert common([row, other], policy.image_id) == (crop[0], 1)
     short = Row(row.ids[: crop[1] - 1], row.images[:2])
