@@ -52,7 +52,7 @@ class Recipe:
     cold_start_rate: float = setting(6e-4, "its peak learning rate")
     cold_start_spread: float = setting(0.2, "how far the teacher's boxes miss, as a part of their sides")
     needless: float = setting(0.3, "share of samples in which the teacher looks although nothing needs it")
-    hasty: float = setting(0.4, "share of samples in which the teacher takes no look although one is needed")
+    hasty: float = setting(0.5, "share of samples in which the teacher takes no look although one is needed")
     rgrpo_steps: int = setting(
         300, "R-GRPO: steps of the shipped policy; its other settings are the defaults of train rgrpo"
     )

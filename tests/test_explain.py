@@ -11,6 +11,7 @@ import torch
 from r3lab.errors import R3labError
 from r3lab.explain.events import ANSWER, BEFORE, COORDINATES, chosen, events
 from r3lab.explain.gradient import gradient_rows
+from r3lab.explain.knock_out import knock_out
 from r3lab.explain.maps import HeatMap, box_score, find_sinks, heat_map, looking_heads, relative
 from r3lab.explain.neutral import NEUTRAL, reasked
 from r3lab.explain.rows import AttentionRows, Shown, rows, rows_of_batch, spans_of
@@ -224,3 +225,28 @@ def test_sinks_are_found_and_left_out():
     assert find_sinks(found, "overview") == [13]
     assert heat_map(found, "overview", sinks=[13]).values[1, 5] == 0.0
     assert heat_map(found, "overview").values[1, 5] > 0.8
+
+
+def test_cut_attention_is_attention_with_a_mask(recorded):
+    """As a forward pass whose mask hides the span from these states; later layers alone change less or other."""
+    policy, (t, _) = recorded
+    found = knock_out(policy, t, [ANSWER], ["crop 1"])
+    mask = torch.ones(1, 1, len(t.ids), len(t.ids), dtype=torch.bool).tril()
+    a, b = spans_of(t)["crop 1"]
+    for event in found.events:
+        mask[0, 0, event.reads, a:b] = False
+    with torch.no_grad():
+        batch = policy.rows([row_of(policy, t, {})])
+        states = policy.read(batch.ids, batch.positions, batch.images, attention_mask=mask)
+        plain = policy.hidden(batch)
+    for state, want in ((states, found.after), (plain, found.before)):
+        logp = policy.logits(state[0]).log_softmax(-1)
+        got = [float(logp[e.reads, t.ids[e.token]]) for e in found.events]
+        torch.testing.assert_close(torch.tensor(got), want.float(), atol=1e-4, rtol=1e-4)
+    assert found.change.abs().max() > 1e-4
+    last = knock_out(policy, t, [ANSWER], ["crop 1"], layers=[-1])
+    assert not torch.equal(last.after, found.after)
+    with pytest.raises(R3labError, match="attention to 'crop 9' cannot be cut"):
+        knock_out(policy, t, [ANSWER], ["crop 9"])
+    with pytest.raises(R3labError, match="'first token' cannot be cut"):
+        knock_out(policy, t, [ANSWER], ["first token"])

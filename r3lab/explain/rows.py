@@ -158,8 +158,7 @@ def rows_of_batch(
     R3labError
         If an event or layer does not exist, or the trajectory is of another model.
     """
-    count = policy.model.config.get_text_config().num_hidden_layers
-    wanted = sorted({_layer(number, count) for number in (range(count) if layers is None else layers)})
+    wanted = layers_of(policy, layers)
     for t in trajectories:
         check_model(policy, t)
     every = [chosen(t, at) for t in trajectories]
@@ -204,7 +203,10 @@ def check_model(policy: Policy, trajectory: Trajectory) -> None:
         )
 
 
-def _layer(number: int, count: int) -> int:
-    if not -count <= number < count:
-        raise R3labError(f"there is no layer {number}; the text model has layers 0 to {count - 1}")
-    return number % count
+def layers_of(policy: Policy, layers: Sequence[int] | None) -> list[int]:
+    """Numbers of text layers in order; negative ones count from the end, None means all."""
+    count = policy.model.config.get_text_config().num_hidden_layers
+    for number in layers or ():
+        if not -count <= number < count:
+            raise R3labError(f"there is no layer {number}; the text model has layers 0 to {count - 1}")
+    return sorted({number % count for number in (range(count) if layers is None else layers)})
