@@ -40,7 +40,9 @@ class Branch:
     Attributes
     ----------
     position : M-RoPE position of the next token
-    pending : ids that the model has not read yet, with their positions [(3, n)]; empty when the row has ended
+    pending : ids that the model has not read yet; empty when the row has ended
+    pending_at : position of the first of them, the sampled token
+    pending_positions : positions [(3, n)] of what follows it: most tokens have nothing, and cost no tensor
     images : features that the pending image tokens stand for
     crop : image of a pending crop that is still to be encoded
     """
@@ -52,6 +54,7 @@ class Branch:
     noise: np.random.Generator
     position: int
     pending: list[int] = field(default_factory=list)
+    pending_at: int = 0
     pending_positions: list[torch.Tensor] = field(default_factory=list)
     images: list[Features] = field(default_factory=list)
     crop: Image.Image | None = None
@@ -89,6 +92,11 @@ class Branch:
                 self.fed += len(piece)
                 self.sampled += 1
 
+    @property
+    def positions(self) -> torch.Tensor:
+        """Positions (3, n) of all that is pending."""
+        return torch.cat([text_positions(self.pending_at, 1), *self.pending_positions], dim=1)
+
     def take(self, token: int, logprob: float, entropy: float) -> None:
         """Record a sampled token; end the row, or queue what the model reads next."""
         t, policy = self.trajectory, self.policy
@@ -103,7 +111,7 @@ class Branch:
         self._append(token, Kind.SAMPLED, piece, logprob, entropy)
         event = next(iter(self.scanner.feed(piece)), None)
         self.fed += len(piece)
-        self.pending, self.pending_positions = [token], [text_positions(self.position, 1)]
+        self.pending, self.pending_at, self.pending_positions = [token], self.position, []
         self.position += 1
         if event is not None and event.kind == "answer":
             t.answer = None if event.reason else event.text

@@ -209,9 +209,12 @@ class Loop:
         waiting = [b for b in branches if b.crop is not None]
         for branch, found in zip(waiting, self._encode([b.crop for b in waiting if b.crop]), strict=True):
             branch.images, branch.crop = [found], None
-        ids, positions, lengths = self._padded(
-            [b.pending for b in branches], [torch.cat(b.pending_positions, dim=1) for b in branches]
-        )
+        if all(len(b.pending) == 1 for b in branches):  # the common step: no padding, no tensor a row
+            ids = torch.tensor([b.pending for b in branches], device=self.policy.device)
+            at = torch.tensor([b.pending_at for b in branches], device=self.policy.device)
+            positions, lengths = at.expand(3, -1)[..., None], torch.ones(len(branches), dtype=torch.int64)
+        else:
+            ids, positions, lengths = self._padded([b.pending for b in branches], [b.positions for b in branches])
         images = [f for b in branches for f in b.images]
         states = self._forward(torch.tensor(slots), ids, positions, lengths, images)
         ends = states[torch.arange(len(slots)), lengths - 1]

@@ -55,6 +55,20 @@ def learning_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def engine_table(result: dict[str, Any]) -> str:
+    """Markdown table of the rows of `engine.json`: medians of two ways timed in turn, the ratio with its range."""
+    lines = ["| measure | ours | reference | ratio | wanted | of |", "| --- | ---: | ---: | ---: | ---: | --- |"]
+    for r in result["rows"]:
+        span = f" ({r['low']:.1f} to {r['high']:.1f})" if r["turns"] > 1 else ""
+        lines.append(
+            f"| {r['measure']} | {r['ours']:.3g} {r['unit']} | {r['reference']:.3g} {r['unit']} | "
+            f"{r['ratio']:.1f}{span} | {r['target']:g} | {r['n']} |"
+        )
+    lines.append("")
+    lines.append(f"Made by `{result['command']}` on {result['date']} ({result['machine']}).")
+    return "\n".join(lines)
+
+
 def ask_lines(result: dict[str, Any]) -> str:
     """The commands that put the example's question to the shipped policy, as a Markdown code block."""
     lines = (
@@ -85,8 +99,9 @@ def fill(text: str, tables: dict[str, str]) -> str:
 
 def shipped_tables() -> dict[str, str]:
     """The tables of all results that ship."""
-    tiny = json.loads((assets_dir() / "results" / "tiny.json").read_text())
-    return {"ask": ask_lines(tiny), "tiny": learning_table(tiny)}
+    results = assets_dir() / "results"
+    tiny, engine = (json.loads((results / f"{name}.json").read_text()) for name in ("tiny", "engine"))
+    return {"ask": ask_lines(tiny), "tiny": learning_table(tiny), "engine": engine_table(engine)}
 
 
 def main(arguments: Sequence[str]) -> int:

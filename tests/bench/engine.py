@@ -6,6 +6,7 @@ Measures
 --------
 rollout : rollouts a second against the published way (`official`): 4 prompts x 8 rollouts of the shipped cold start
 update : one update of a group of 8 behind a prompt of 800 tokens against a padded row for each rollout, time and memory
+step : a step of R-GRPO against one of TRL's trainer (python -m pip install "trl>=1.16")
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from official import replay
 
 from r3lab import __version__
 from r3lab.assets_path import assets_dir
+from r3lab.errors import R3labError
 from r3lab.models.policy import Features, Policy
 from r3lab.rollout import rollout
 from r3lab.sequence import row_of
@@ -103,7 +105,18 @@ def measure_update(turns: int) -> list[dict[str, Any]]:
     return [time_row, row("update, memory kept for the backward pass", kept, 4.0, "MiB", time_row["n"])]
 
 
-MEASURES: dict[str, Callable[[int], list[dict[str, Any]]]] = {"rollout": measure_rollout, "update": measure_update}
+def measure_step(turns: int) -> list[dict[str, Any]]:
+    """A step of R-GRPO against one of TRL's trainer; wants trl (`against_trl`)."""
+    from against_trl import measure_trl
+
+    return measure_trl(turns)
+
+
+MEASURES: dict[str, Callable[[int], list[dict[str, Any]]]] = {
+    "rollout": measure_rollout,
+    "update": measure_update,
+    "step": measure_step,
+}
 
 
 def main() -> int:
@@ -116,7 +129,12 @@ def main() -> int:
     path = Path(given.out)
     rows = json.loads(path.read_text())["rows"] if path.is_file() else []
     for name in [given.only] if given.only else MEASURES:
-        for new in MEASURES[name](given.turns):
+        try:
+            found = MEASURES[name](given.turns)
+        except R3labError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            return 2
+        for new in found:
             print(json.dumps(new), flush=True)
             rows = [r for r in rows if r["measure"] != new["measure"]] + [new]
     result = {
