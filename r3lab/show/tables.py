@@ -57,12 +57,12 @@ def learning_table(result: dict[str, Any]) -> str:
 
 def engine_table(result: dict[str, Any]) -> str:
     """Markdown table of the rows of `engine.json`: medians of two ways timed in turn, the ratio with its range."""
-    lines = ["| measure | ours | reference | ratio | wanted | of |", "| --- | ---: | ---: | ---: | ---: | --- |"]
+    lines = ["| measure | ours | reference | ratio | of |", "| --- | ---: | ---: | ---: | --- |"]
     for r in result["rows"]:
         span = f" ({r['low']:.1f} to {r['high']:.1f})" if r["turns"] > 1 else ""
         lines.append(
             f"| {r['measure']} | {r['ours']:.3g} {r['unit']} | {r['reference']:.3g} {r['unit']} | "
-            f"{r['ratio']:.1f}{span} | {r['target']:g} | {r['n']} |"
+            f"{r['ratio']:.1f}{span} | {r['n']} |"
         )
     lines.append("")
     lines.append(f"Made by `{result['command']}` on {result['date']} ({result['machine']}).")

@@ -4,7 +4,7 @@
 
 Measures
 --------
-rollout : rollouts a second against the published way (`official`): 4 prompts x 8 rollouts of the shipped cold start
+rollout : rollouts a second against the published way (`official`): 4 prompts x 8 rollouts of the shipped policy
 update : one update of a group of 8 behind a prompt of 800 tokens against a padded row for each rollout, time and memory
 step : a step of R-GRPO against one of TRL's trainer (python -m pip install "trl>=1.16")
 """
@@ -59,7 +59,7 @@ def rolled(policy: Policy, prompts: int, store: dict[str, Features]) -> list[Tra
 
 def measure_rollout(turns: int) -> list[dict[str, Any]]:
     """Our batched loop against serial rollouts whose conversation is encoded again at every look."""
-    policy = Policy.load(assets_dir() / "tiny" / "cold-start")
+    policy = Policy.load(assets_dir() / "tiny" / "rgrpo")
     recorded = rolled(policy, PROMPTS, {})
     looks = sum(len(t.looks) for t in recorded) / len(recorded)
     found = interleaved(lambda: rolled(policy, PROMPTS, {}), lambda: replay(policy, recorded), turns)
