@@ -21,6 +21,7 @@ from r3lab.errors import R3labError
 
 Call = Callable[[argparse.Namespace], int]
 TRAIN = {"tiny": "r3lab.recipe", "sft": "r3lab.train.sft", "rgrpo": "r3lab.train.command"}
+VLIR = ("build", "rationale", "filter", "card", "convert")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -100,6 +101,10 @@ def build_parser() -> argparse.ArgumentParser:
     worlds = command("worlds", _worlds, "Draw samples of the worlds with their true regions.", add_help=False)
     worlds.set_defaults(passes_on=True)
 
+    vlir = command("vlir", _vlir, "Samples to learn from: build, have written, filter, describe (card), convert.")
+    vlir.add_argument("step", choices=VLIR, help="`r3lab vlir STEP --help` shows its options")
+    vlir.add_argument("options", nargs=argparse.REMAINDER, help="passed on to the step")
+
     command("doctor", _doctor, "Say what this machine has for r3lab, and what is missing.")
     return parser
 
@@ -141,6 +146,12 @@ def _train(args: argparse.Namespace) -> int:
 
 def _worlds(args: argparse.Namespace) -> int:
     return int(import_module("r3lab.show.sheet").main(args.rest))
+
+
+def _vlir(args: argparse.Namespace) -> int:
+    if args.step == "rationale":
+        return int(import_module("r3lab.vlir.teach_command").main(args.rest))
+    return int(import_module("r3lab.vlir_command").main([args.step, *args.rest]))
 
 
 def _doctor(args: argparse.Namespace) -> int:

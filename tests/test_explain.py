@@ -239,8 +239,8 @@ def test_cut_attention_is_attention_with_a_mask(recorded):
         batch = policy.rows([row_of(policy, t, {})])
         states = policy.read(batch.ids, batch.positions, batch.images, attention_mask=mask)
         plain = policy.hidden(batch)
-    for state, want in ((states, found.after), (plain, found.before)):
-        logp = policy.logits(state[0]).log_softmax(-1)
+        logps = [policy.logits(state[0]).log_softmax(-1) for state in (states, plain)]
+    for logp, want in zip(logps, (found.after, found.before), strict=True):
         got = [float(logp[e.reads, t.ids[e.token]]) for e in found.events]
         torch.testing.assert_close(torch.tensor(got), want.float(), atol=1e-4, rtol=1e-4)
     assert found.change.abs().max() > 1e-4

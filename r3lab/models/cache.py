@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from transformers.cache_utils import Cache
 
-CHUNK = 64  # the visible part of the cache is trimmed to a multiple of this
+CHUNK = 32  # the visible part of the cache is trimmed to a multiple of this
 
 
 class SlotCache(Cache):

@@ -21,13 +21,20 @@ from typing import Any
 
 from PIL import Image
 
-from ..errors import R3labError
+from ..errors import R3labError, shown
+from ..foreign.lines import lines
+from ..foreign.row import MAX_RECORD
 from ..geometry import Box, problem
 from ..images import content_hash, open_image
+from ..protocol import MAX_ANSWER, MAX_QUESTION
 
 FORMAT = "r3lab.vlir"
 VERSION = 1
+LINES = "vlir.jsonl"  # the file of records in a VLIR folder
+MAX_NAME, MAX_TEXT, MAX_PARTS = 1000, 1_000_000, 1000  # characters of a name, and of a rationale; parts or regions
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
+_TEXTS = {"id": MAX_NAME, "image": MAX_NAME, "question": MAX_QUESTION, "answer": MAX_ANSWER}
+_TEXTS |= {"world": MAX_NAME, "split": MAX_NAME}  # characters that each may have
 
 
 class SampleError(R3labError):
@@ -105,14 +112,29 @@ def to_record(sample: Sample, rationale: Rationale) -> dict[str, Any]:
     }
 
 
+def _finite(value: Any) -> bool:
+    try:
+        return type(value) in (int, float) and math.isfinite(value)
+    except OverflowError:  # an integer past the largest float
+        return False
+
+
 def _box(value: Any, size: tuple[int, int], where: str) -> Box:
-    numbers = isinstance(value, list) and len(value) == 4
-    if not numbers or not all(type(v) in (int, float) and math.isfinite(v) for v in value):
+    if not (isinstance(value, list) and len(value) == 4 and all(map(_finite, value))):
         raise SampleError(f"{where}: wanted a box of four finite numbers, got {repr(value)[:60]}")
     box = (float(value[0]), float(value[1]), float(value[2]), float(value[3]))
     if why := problem(box, size):
         raise SampleError(f"{where}: box {list(box)} in an image of {size[0]}x{size[1]}: {why}")
     return box
+
+
+def _check_text(text: str, most: int, where: str) -> None:
+    if len(text) > most:
+        raise SampleError(f"{where} has {len(text):,} characters, at most {most:,}")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # half a surrogate pair
+        raise SampleError(f"{where} is not valid Unicode; write it again as UTF-8") from None
 
 
 def from_record(record: Any, folder: Path, where: str = "record") -> tuple[Sample, Rationale]:
@@ -128,24 +150,29 @@ def from_record(record: Any, folder: Path, where: str = "record") -> tuple[Sampl
     if record.get("format") != FORMAT or record.get("version") != VERSION:
         got = f"{record.get('format')!r} version {record.get('version')!r}"[:80]
         raise SampleError(f"{where}: wanted format {FORMAT!r} version {VERSION}, got {got}")
-    for key in ("id", "image", "question", "answer", "world", "split"):
+    for key, most in _TEXTS.items():
         if not isinstance(record.get(key), str):
             raise SampleError(f"{where}: field {key!r} must be text, got {repr(record.get(key))[:60]}")
+        _check_text(record[key], most, f"{where}: field {key!r}")
     for key in ("question", "id"):
         if not record[key].strip():
             raise SampleError(f"{where}: field {key!r} is empty")
-    if record.get("needs_look") not in (True, False, None):
+    if not any(record.get("needs_look") is known for known in (True, False, None)):  # 1 is no truth value
         raise SampleError(f"{where}: field 'needs_look' must be true, false or null")
     if not _HASH.match(record["image"]):
         raise SampleError(f"{where}: field 'image' must be a sha-256 in hex, got {record['image'][:70]!r}")
-    image = open_image(folder / "images" / f"{record['image']}.png")
-    if content_hash(image) != record["image"]:
-        raise SampleError(f"{where}: image {record['image'][:12]}... was changed since it was written; write it again")
     raw, regions = record.get("rationale"), record.get("regions")
     if not isinstance(raw, list) or not raw:
         raise SampleError(f"{where}: field 'rationale' must be a list with at least one part")
     if not isinstance(regions, list):
         raise SampleError(f"{where}: field 'regions' must be a list of boxes")
+    if max(len(raw), len(regions)) > MAX_PARTS:
+        raise SampleError(f"{where}: {len(raw):,} parts and {len(regions):,} regions, at most {MAX_PARTS:,} of each")
+    texts = [p["text"] for p in raw if isinstance(p, dict) and isinstance(p.get("text"), str)]
+    _check_text("".join(texts), MAX_TEXT, f"{where}: field 'rationale'")
+    image = open_image(folder / "images" / f"{record['image']}.png")
+    if content_hash(image) != record["image"]:
+        raise SampleError(f"{where}: image {record['image'][:12]}... was changed since it was written; write it again")
     parts: list[str | Box] = []
     for i, part in enumerate(raw):
         if isinstance(part, dict) and set(part) == {"text"} and isinstance(part["text"], str):
@@ -162,7 +189,7 @@ def from_record(record: Any, folder: Path, where: str = "record") -> tuple[Sampl
         question=record["question"],
         answer=record["answer"],
         regions=tuple(_box(r, image.size, f"{where}: region {i}") for i, r in enumerate(regions)),
-        needs_look=record["needs_look"],
+        needs_look=record.get("needs_look"),
         world=record["world"],
         split=record["split"],
     )
@@ -178,7 +205,7 @@ def write_vlir(folder: str | Path, pairs: Iterable[tuple[Sample, Rationale]]) ->
     """
     folder = Path(folder)
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    target, partial = folder / "vlir.jsonl", folder / "vlir.jsonl.partial"
+    target, partial = folder / LINES, folder / f"{LINES}.partial"
     try:
         with partial.open("w", encoding="utf-8") as out:
             for sample, rationale in pairs:
@@ -196,14 +223,15 @@ def write_vlir(folder: str | Path, pairs: Iterable[tuple[Sample, Rationale]]) ->
 def read_vlir(folder: str | Path) -> Iterator[tuple[Sample, Rationale]]:
     """Read what `write_vlir` wrote, one record at a time; see `from_record` for errors (they name the line)."""
     folder = Path(folder)
-    path = folder / "vlir.jsonl"
+    path = folder / LINES
     if not path.is_file():
         raise SampleError(f"no vlir.jsonl in {folder}; write one with r3lab.vlir.sample.write_vlir")
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            where = f"{path.name} line {number}"
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                raise SampleError(f"{where}: not JSON ({error})") from None
-            yield from_record(record, folder, where)
+    for number, line in lines(path, MAX_RECORD):
+        where = f"{path.name} line {number}"
+        if line is None:
+            raise SampleError(f"{where}: over {MAX_RECORD:,} bytes; shorten it")
+        try:
+            record = json.loads(line.decode("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise SampleError(f"{where}: not JSON ({shown(str(error))})") from None
+        yield from_record(record, folder, where)

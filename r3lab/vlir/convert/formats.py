@@ -14,6 +14,7 @@ from typing import Any
 from ...errors import nearest, shown
 from ...foreign.files import DELIMITERS, data_files, is_saved, rows
 from ...foreign.row import Row
+from ..sample import LINES
 from . import calls, gqa, ocr, official, own, tables, viscot
 from .frames import FrameName
 from .reader import Source
@@ -138,7 +139,7 @@ def named(name: str, writing: bool = False) -> Format:
 
 
 def data_file(path: str | Path) -> Path:
-    """The file that a path means: itself, the `datasets` folder, or the only data file in a folder.
+    """The file that a path means: itself, the `datasets` folder, the samples of a VLIR folder, or the only data file.
 
     Raises
     ------
@@ -152,6 +153,8 @@ def data_file(path: str | Path) -> Path:
         return path
     if is_saved(path):
         return path
+    if (path / LINES).is_file():  # other files may lie beside it: what was rejected, a card
+        return path / LINES
     found = [p for p in data_files(path) if p.suffix.lower() not in DELIMITERS]  # boxes want more than a cell
     if len(found) != 1:
         names = ", ".join(p.name for p in found[:5]) or "none"

@@ -1,0 +1,183 @@
+"""The card of a VLIR data set, drawn: samples a source, looks, crop sizes, where regions lie, words, the facts.
+
+    card = measure(read_vlir("vlir/kept"))                          # vlir.card
+    picture(draw_card(card, "my set"), card_alt(card, "my set"))     # the last line of a notebook cell
+
+The numbers come from `vlir.card`; the same stand in the tables of `card_page`. Simplified: at most eleven sources by
+name; crop sizes on a logarithmic axis, down to a ten-thousandth of the image.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from ..vlir.card import Card, quantiles
+from .canvas import Canvas
+from .card_page import facts, largest_sources, looks_counted, percent
+from .lettering import height, measure, wrap, write
+from .palette import BODY, HEADING, LIGHT, LOOKS, SMALL, TITLE, Theme, style, theme
+
+MARGIN, WIDE, HIGH, GAP_X, GAP_Y = 0.3, 2.5, 1.75, 0.55, 0.9  # inches: of the sheet, of a chart, between charts
+SIZES = np.logspace(-4, 0, 25)  # edges of the bins of crop sizes, shares of the image
+BARS = 24  # of rationale lengths
+
+
+def draw_card(card: Card, title: str = "", dark: bool = False) -> Figure:
+    """Draw a card.
+
+    Parameters
+    ----------
+    card
+        From `vlir.card.measure`.
+    title
+        Name of the data set; foreign text.
+    dark
+        For a dark page.
+    """
+    chosen = theme(dark)
+    width = 2 * MARGIN + 3 * WIDE + 2 * GAP_X + 0.35
+    head = wrap(title or "VLIR samples", width - 2 * MARGIN, TITLE, 2, bold=True)
+    top = MARGIN + height(len(head), TITLE) + 0.42
+    with style(chosen):
+        canvas = Canvas(width, top + 2 * HIGH + GAP_Y + 0.62, chosen)
+        canvas.block(MARGIN, MARGIN * 0.8, head, TITLE, chosen.ink, bold=True)
+
+        def chart(column: int, row: int, words: str, gid: str, left: float = 0.0, wide: float = WIDE) -> Axes:
+            x, y = MARGIN + 0.35 + column * (WIDE + GAP_X), top + row * (HIGH + GAP_Y)
+            place = ((x + left) / width, 1 - (y + HIGH) / canvas.height, (wide - left) / width, HIGH / canvas.height)
+            axes = canvas.figure.add_axes(place)
+            axes.set_gid(gid)
+            canvas.line(x - 0.35, y - 0.34, words, HEADING, chosen.ink, bold=True)
+            return axes
+
+        sources = largest_sources(card)
+        label = max((measure(_short(name), SMALL) for name, _ in sources), default=0.0) - 0.25
+        _sources(chart(0, 0, "Samples by source", "sources", max(0.0, label)), sources, chosen)
+        _bars(chart(1, 0, "Samples by number of looks", "looks"), looks_counted(card), chosen)
+        _histogram(chart(2, 0, "Looks by share of the image", "sizes"), card, chosen)
+        _heat(chart(0, 1, "Where the looks lie", "heat", wide=HIGH), card, chosen)
+        _lengths(chart(1, 1, "Samples by words of the rationale", "words"), card, chosen)
+        x, y = MARGIN + 2 * (WIDE + GAP_X), top + HIGH + GAP_Y
+        canvas.line(x, y - 0.34, "In figures", HEADING, chosen.ink, bold=True)
+        for name, value in facts(card):
+            canvas.line(x, y + 0.02, name, BODY, chosen.muted)
+            canvas.line(x + 1.5, y + 0.02, value, BODY, chosen.ink)
+            y += height(1, BODY) + 0.07
+    return canvas.figure
+
+
+def _short(name: str) -> str:
+    return "".join(wrap(name, 1.5, SMALL, 1))
+
+
+def _nothing(axes: Axes, chosen: Theme) -> None:
+    axes.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(0, 1))
+    write(axes, 0.5, 0.5, "nothing to count", BODY, chosen.muted, ha="center", va="center")
+
+
+def _sources(axes: Axes, rows: list[tuple[str, int]], chosen: Theme) -> None:
+    """Bars to the right, the count at each end."""
+    if not rows:
+        return _nothing(axes, chosen)
+    most = max(count for _, count in rows)
+    for i, (name, count) in enumerate(rows):
+        axes.barh(i, count, height=min(0.72, 0.36 + 0.09 * len(rows)), color=LOOKS[0], gid=f"source-{i + 1}")
+        write(axes, -0.02 * most, i, _short(name), SMALL, chosen.ink, ha="right", va="center")
+        write(axes, count + 0.02 * most, i, f"{count:,}", SMALL, chosen.muted, va="center")
+    axes.set(ylim=(max(len(rows), 4) - 0.5, -0.5), xlim=(0, 1.22 * most), xticks=[], yticks=[])
+    axes.spines["bottom"].set_visible(False)
+
+
+def _bars(axes: Axes, rows: list[tuple[str, int]], chosen: Theme) -> None:
+    """Upright bars with their counts."""
+    total = sum(count for _, count in rows)
+    if not total:
+        return _nothing(axes, chosen)
+    most = max(count for _, count in rows)
+    for i, (_, count) in enumerate(rows):
+        axes.bar(i, count, width=min(0.72, 0.2 * len(rows)), color=LOOKS[0], gid=f"looks-{i}")
+        write(axes, i, count + 0.02 * most, f"{count:,}", SMALL, chosen.muted, ha="center", va="bottom")
+    axes.set(xlim=(-0.6, max(len(rows), 3) - 0.4), ylim=(0, 1.12 * most), yticks=[])
+    axes.set_xticks(range(len(rows)), [name for name, _ in rows])
+    return None
+
+
+def _histogram(axes: Axes, card: Card, chosen: Theme) -> None:
+    """Sizes of crops in logarithmic bins, the median marked."""
+    if not card.looks:
+        return _nothing(axes, chosen)
+    sizes = np.clip(np.frombuffer(card.whole.sizes), SIZES[0], SIZES[-1])
+    counts, edges = np.histogram(sizes, SIZES)
+    axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=LOOKS[0], edgecolor=chosen.paper, linewidth=0.5)
+    axes.set_xscale("log")
+    axes.set(xlim=(SIZES[0], SIZES[-1]))
+    axes.set_xticks([1e-4, 1e-3, 1e-2, 0.1, 1])
+    axes.set_xticks([], minor=True)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g} %"))
+    _counts(axes, counts)
+    _median(axes, float(np.median(sizes)), percent(float(np.median(np.frombuffer(card.whole.sizes)))), chosen)
+
+
+def _lengths(axes: Axes, card: Card, chosen: Theme) -> None:
+    """Words of rationales in bins of whole numbers, the median marked; a long tail is gathered in the last bin."""
+    if not card.samples:
+        return _nothing(axes, chosen)
+    middle, usual = quantiles(card.whole.words, (0.5, 0.95))
+    most = max(card.whole.words)
+    top = min(most, 2 * max(usual, 1))
+    step = max(1, math.ceil((top + 1) / BARS))
+    counts = [0] * (int(top) // step + 1)
+    for words, count in card.whole.words.items():
+        counts[min(int(words) // step, len(counts) - 1)] += count
+    left = np.arange(len(counts)) * step
+    axes.bar(left, counts, step, align="edge", color=LOOKS[0], edgecolor=chosen.paper, linewidth=0.5)
+    axes.set(xlim=(0, max(len(counts) * step, 4)))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    if top < most:
+        write(axes, len(counts) * step, counts[-1], "and more", SMALL, chosen.muted, ha="right", va="bottom")
+    _counts(axes, np.array(counts))
+    _median(axes, middle + 0.5 * (step == 1), f"{middle:.0f}", chosen)
+
+
+def _counts(axes: Axes, counts: np.ndarray) -> None:
+    axes.grid(axis="y")
+    axes.set_ylim(0, 1.16 * max(1, int(counts.max())))
+    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+
+
+def _median(axes: Axes, at: float, words: str, chosen: Theme) -> None:
+    axes.axvline(at, color=LOOKS[2], linewidth=1.4, linestyle=(0, (4, 2)), gid="median")
+    right = axes.transAxes.inverted().transform(axes.transData.transform((at, 0)))[0] < 0.6
+    write(
+        axes, at, 1.0, f" median {words} ", SMALL, chosen.ink, True, transform=axes.get_xaxis_transform(),
+        ha="left" if right else "right", va="center",
+    )  # fmt: skip
+
+
+def _heat(axes: Axes, card: Card, chosen: Theme) -> None:
+    """For each place of the image, laid on one square, the share of the looks that show it."""
+    if not card.looks:
+        return _nothing(axes, chosen)
+    shares = card.heat_shares()
+    most = float(shares.max())
+    low, high = (chosen.panel, LOOKS[0]) if chosen is LIGHT else (chosen.panel, LOOKS[3])
+    colours = LinearSegmentedColormap.from_list("looks", [low, high])
+    axes.imshow(shares, cmap=colours, vmin=0, vmax=most or 1, extent=(0, 1, 1, 0), interpolation="nearest")
+    axes.set(
+        xticks=[0, 0.5, 1], yticks=[0, 0.5, 1], xticklabels=["left", "", "right"], yticklabels=["top", "", "bottom"]
+    )
+    scale = axes.inset_axes((1.08, 0, 0.07, 1))
+    scale.imshow(np.linspace(1, 0, 64)[:, None], cmap=colours, aspect="auto")
+    scale.set_axis_off()
+    for y, share in ((0.0, 0.0), (1.0, most)):
+        write(
+            axes, 1.18, y, percent(share), SMALL, chosen.muted, transform=axes.transAxes,
+            va="bottom" if y == 0 else "top",
+        )  # fmt: skip
+    write(axes, 1.18, 0.5, "of the looks\nshow it", SMALL, chosen.muted, transform=axes.transAxes, va="center")

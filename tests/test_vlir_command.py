@@ -1,0 +1,429 @@
+"""`r3lab vlir` from build to convert: whole or not at all, clear errors, and nothing done that data ask for."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from r3lab import vlir_command
+from r3lab.cli import VLIR, main
+from r3lab.errors import R3labError
+from r3lab.geometry import iou
+from r3lab.images import content_hash, open_image
+from r3lab.show.card_page import MARK
+from r3lab.vlir import sift as sift_module
+from r3lab.vlir.convert import FORMATS, read
+from r3lab.vlir.sample import Rationale, Sample, read_vlir, write_vlir
+from r3lab.vlir.worlds import WORLDS
+
+SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>|`$(touch pwned)`{{7*7}}'; DROP TABLE t; --\x1b[2J"
+BUILD = ["--world", "badges", "trails", "--count", "8", "--spread", "0.1", "--needless", "1", "--seed", "3"]
+
+
+def code(*argv: str) -> int:
+    """The exit code of `r3lab vlir ...`, also where argparse leaves by itself."""
+    try:
+        return main(["vlir", *argv])
+    except SystemExit as leave:
+        return int(leave.code or 0)
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that `build` made."""
+    folder = tmp_path_factory.mktemp("vlir") / "raw"
+    assert code("build", *BUILD, "--out", str(folder)) == 0
+    return folder
+
+
+def test_build_writes_the_worlds_in_turn_with_the_teachers_faults(raw: Path, tmp_path: Path) -> None:
+    """The same call gives the same bytes; a longer one begins alike; each option of the teacher is heard."""
+    pairs = list(read_vlir(raw))
+    assert [s.id for s, _ in pairs] == [f"{w}-train-3-{i}" for i in range(4) for w in ("badges", "trails")]
+    for sample, rationale in pairs:
+        assert sample == WORLDS[sample.world].sample("train", int(sample.id.rpartition("-")[2]), 3)
+        assert rationale.boxes  # needless 1: also where nothing needs a look
+        exact = WORLDS[sample.world].rationale(WORLDS[sample.world].sample("train", int(sample.id[-1]), 3))
+        if sample.needs_look:
+            assert len(rationale.boxes) == len(exact.boxes) and rationale.boxes != exact.boxes
+            assert all(iou(a, b) > 0.2 for a, b in zip(rationale.boxes, exact.boxes, strict=True))
+    longer = [*BUILD, "--count", "10", "--out", str(tmp_path / "longer")]
+    assert code("build", *longer) == 0
+    first, second = ((folder / "vlir.jsonl").read_bytes() for folder in (raw, tmp_path / "longer"))
+    assert second.startswith(first) and len(second) > len(first)
+    assert code("build", "--world", "badges", "--count", "5", "--hasty", "1", "--out", str(tmp_path / "hasty")) == 0
+    assert not any(r.boxes for _, r in read_vlir(tmp_path / "hasty"))
+
+
+def test_filter_and_card_go_on_from_there(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The report is printed, the needless looks are gone, the card stands in the folder and may be drawn again."""
+    kept = tmp_path / "kept"
+    assert code("filter", str(raw), "--out", str(kept), "--min-coverage", "0.2") == 0
+    out = capsys.readouterr().out
+    needless = sum(s.needs_look is False for s, _ in read_vlir(raw))
+    assert needless and f"{8 - needless} of 8 samples kept" in out and "looks where none is needed" in out
+    assert all(s.needs_look for s, _ in read_vlir(kept))
+    for _ in range(2):
+        assert code("card", str(kept), "--title", f"A {SCRIPT}") == 0
+    assert capsys.readouterr().out.endswith(f"{kept / 'README.md'}\n{kept / 'card.png'}\n")
+    page = (kept / "README.md").read_text("utf-8")
+    assert page.startswith(MARK) and f"| samples | {8 - needless} |" in page and "<script" not in page
+    with Image.open(kept / "card.png") as image:
+        assert image.format == "PNG" and "samples: " in image.info["Description"]
+    assert sorted(p.name for p in kept.iterdir()) == [
+        "README.md", "card.png", "filter.txt", "images", "rejected.jsonl", "vlir.jsonl",
+    ]  # fmt: skip
+    assert (
+        code("convert", str(kept), str(tmp_path / "rl"), "--to", "vlm-r3-rl") == 0
+    )  # whatever lies beside the samples
+    (raw / "README.md").write_text("# mine")
+    try:
+        assert code("card", str(raw)) == 2 and (raw / "README.md").read_text() == "# mine"
+        assert "is not one of our cards" in capsys.readouterr().err
+        assert code("card", str(raw), "--out", str(tmp_path / "card")) == 0
+    finally:
+        (raw / "README.md").unlink()
+
+
+def test_a_policy_is_bound_as_judge_where_one_is_named(raw: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    """Path, seed and the filters it judges reach it; thresholds reach the filters."""
+    from r3lab import judges
+    from r3lab.models.policy import Policy
+
+    seen: list[Any] = []
+
+    def bound(policy: Any, seed: int) -> dict[str, Any]:
+        seen.append((policy, seed))
+        return {name: lambda question, images, name=name: f"{name}?" for name in ("support", "necessity")}
+
+    monkeypatch.setattr(Policy, "load", lambda path: f"policy of {path}")
+    monkeypatch.setattr(judges, "policy_judges", bound)
+    options = ["--judge-model", "some/path", "--seed", "9", "--min-coverage", "0"]
+    assert code("filter", str(raw), "--out", str(tmp_path / "both"), *options) == 0
+    assert seen == [("policy of some/path", 9)]
+    rows = [json.loads(line) for line in (tmp_path / "both" / "rejected.jsonl").read_text().splitlines()]
+    assert len(rows) == 8 and {r["reasons"][0]["name"] for r in rows} == {"the crops do not give the answer"}
+    assert code("filter", str(raw), "--out", str(tmp_path / "one"), *options, "--judge", "necessity") == 0
+    assert len(list(read_vlir(tmp_path / "one"))) == 8  # it never answers right, so that every look was needed
+
+
+WRITTEN = [f.name for f in FORMATS.values() if f.write]
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_convert_writes_every_format_and_reads_it_back(name: str, tmp_path: Path) -> None:
+    """There and back: ids where the format has them, boxes to half a unit, rationales where it has those."""
+    rng, pairs = random.Random(0), []
+    for i in range(5):
+        image = Image.effect_noise((rng.randint(200, 400), rng.randint(200, 400)), 60).convert("RGB")
+        boxes = [(x, y, x + 90.5, y + 70.25) for x, y in ((rng.uniform(0, 100), rng.uniform(0, 120)) for _ in range(i))]
+        parts = [part for box in boxes for part in ("Here it is small.", box)]
+        rationale = Rationale(("<think>Look.", *parts, f"It says {i}.</think><answer>{i}</answer>"))
+        pairs.append((Sample(f"s-{i}", image, f"Which {i}?", str(i), tuple(boxes[:1]), None, "w", "train"), rationale))
+    write_vlir(tmp_path / "raw", pairs)
+    out = tmp_path / ("there.parquet" if name == "parquet" else "there")
+    assert code("convert", str(tmp_path / "raw"), str(out), "--from", "vlir", "--to", name) == 0
+    back = list(read(out))
+    assert [r.question for r in back] == [s.question for s, _ in pairs]
+    assert [r.answer for r in back] == [s.answer for s, _ in pairs]
+    if name == "vlm-r3-rl":
+        assert code("convert", str(out), str(tmp_path / "none"), "--to", "vlir") == 2
+        assert not (tmp_path / "none").exists()
+        return
+    assert code("convert", str(out), str(tmp_path / "back"), "--to", "vlir") == 0
+    for (sample, rationale), (first, exact) in zip(read_vlir(tmp_path / "back"), pairs, strict=True):
+        assert sample.answer == first.answer and len(rationale.boxes) == len(exact.boxes)
+        assert all(iou(a, b) > 0.9 for a, b in zip(rationale.boxes, exact.boxes, strict=True))
+        assert name == "vlm-r3-sft" or (sample, rationale) == (first, exact)
+
+
+WRONG: dict[str, tuple[list[str], str]] = {
+    "world": (["build", "--world", "badge", "--out", "o"], "Did you mean 'badges'"),
+    "split": (["build", "--split", "held-out", "--out", "o"], "train, validation, test"),
+    "count": (["build", "--count", "0", "--out", "o"], "--count must be at least 1"),
+    "spread": (["build", "--spread", "nan", "--out", "o"], "--spread must be a number from 0"),
+    "hasty": (["build", "--hasty", "1.5", "--out", "o"], "--hasty must be a number from 0 to 1"),
+    "no samples": (["filter", ".", "--out", "o"], "has no vlir.jsonl"),
+    "taken": (["filter", "RAW", "--out", "RAW"], "exists already"),
+    "limit": (["filter", "RAW", "--out", "o", "--max-iou", "2"], "max_iou must be a number from 0 to 1"),
+    "policy": (["filter", "RAW", "--out", "o", "--judge-model", "nowhere"], "no checkpoint folder at nowhere"),
+    "no judge": (
+        ["filter", "RAW", "--out", "o", "--filters", "unit", "--judge-model", "x"],
+        "which --filters leaves out",
+    ),
+    "seed": (["filter", "RAW", "--out", "o", "--seed", "-1"], "--seed must be at least 0"),
+    "no folder": (["card", "nowhere"], "has no vlir.jsonl"),
+    "from": (["convert", "RAW", "o", "--from", "vlr", "--to", "vlir"], "Did you mean 'vlir'"),
+    "to": (["convert", "RAW", "o", "--to", "viscot"], "written are vlm-r3-sft"),
+    "source": (["convert", "nowhere", "o", "--to", "vlir"], "does not exist"),
+    "boxes": (["convert", "RAW", "o", "--to", "vlir", "--boxes", "x"], "leave --boxes out"),
+    "frame": (["convert", "RAW", "o", "--to", "vlir", "--frame", "source"], "takes none"),
+    "budget": (["convert", "RAW", "o", "--to", "vlir", "--budget", "9", "4"], "9..4"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_can_be_mended_is_one_line_and_leaves_nothing(
+    case: str, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv, words = WRONG[case]
+    monkeypatch.chdir(tmp_path)
+    assert code(*(str(raw) if a == "RAW" else a for a in argv)) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and words in captured.err
+    assert captured.err.startswith("r3lab: error: ") and captured.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_steps_and_their_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command line knows the steps that there are; an unknown one is code 2."""
+    for name in VLIR:
+        assert code(name, "--help") == 0 and f"r3lab vlir {name}" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        vlir_command.main(["--help"])
+    assert f"{{{','.join(VLIR)}}}" in capsys.readouterr().out.replace("STEP", f"{{{','.join(VLIR)}}}")
+    assert code("bild") == 2 and code("build") == 2 and code() == 2
+
+
+class Stops:
+    """A world that is interrupted at its fifth sample."""
+
+    name = "badges"
+
+    def sample(self, split: str, index: int, seed: int = 0) -> Any:
+        if index == 4:
+            raise KeyboardInterrupt
+        return WORLDS["badges"].sample(split, index, seed)
+
+    def rationale(self, sample: Any) -> Any:
+        return WORLDS["badges"].rationale(sample)
+
+
+@pytest.mark.parametrize("step", [name for name in VLIR if name != "rationale"])  # that one keeps what it has
+def test_an_interruption_leaves_nothing_half_written(
+    step: str, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Code 130, and the folder as it was."""
+
+    def interrupted(*args: Any, **options: Any) -> Iterator[Any]:
+        yield from list(read_vlir(raw))[:0]
+        raise KeyboardInterrupt
+
+    def stop(*args: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(vlir_command, "get_world", lambda name: Stops())
+    monkeypatch.setattr(sift_module, "judged", stop)
+    monkeypatch.setattr(vlir_command, "_writable", interrupted)
+    monkeypatch.setattr("r3lab.show.card.draw_card", stop)
+    out = str(tmp_path / "out")
+    argv = {
+        "build": ["--world", "badges", "--out", out],
+        "filter": [str(raw), "--out", out],
+        "card": [str(raw), "--out", out],
+        "convert": [str(raw), out, "--to", "vlm-r3-sft"],
+    }
+    assert code(step, *argv[step]) == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_ctrl_c_from_a_terminal_leaves_nothing(tmp_path: Path) -> None:
+    """The signal itself, to a process that is writing."""
+    command = [sys.executable, "-m", "r3lab", "vlir", "build", "--count", "100000", "--out", str(tmp_path / "out")]
+    env = {**os.environ, "PYTHONPATH": str(Path(vlir_command.__file__).parent.parent)}
+    process = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        end = time.time() + 60
+        while not list(tmp_path.glob(".out*/images/*.png")) and time.time() < end:
+            time.sleep(0.05)
+        assert list(tmp_path.glob(".out*/images/*.png"))
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130 and err.endswith(b"r3lab: interrupted\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- hostile records, while the interpreter itself reports what is done
+
+WATCHED: list[tuple[str, str]] = []
+_WATCHING = [False]
+_ACTS = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "pickle.find_class", "socket.connect")
+
+
+def _audit(event: str, args: tuple) -> None:
+    if not _WATCHING[0]:
+        return
+    if event in _ACTS:
+        WATCHED.append((event, ""))
+    elif event == "open" and isinstance(args[0], str) and (args[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+        WATCHED.append((event, os.path.realpath(args[0])))
+    elif event in ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.symlink", "shutil.rmtree"):
+        WATCHED.append((event, os.path.realpath(os.fsdecode(args[0])) if isinstance(args[0], str | Path) else ""))
+
+
+sys.addaudithook(_audit)  # cannot be taken away again; it listens only inside `watched`
+
+
+@pytest.fixture
+def watched() -> Iterator[list[tuple[str, str]]]:
+    """What is started, sent, unpickled, written, renamed or removed meanwhile."""
+    WATCHED.clear()
+    _WATCHING[0] = True
+    yield WATCHED
+    _WATCHING[0] = False
+
+
+LEAVES: list[Any] = [
+    "../secret.png", "/etc/passwd", "x/../../secret.png", "link.png", "C:\\secret.png", "a.jpg\0.png", SCRIPT, "",
+    "\ud800", None, True, -1, 10**400, float("nan"), float("inf"), [], {}, [[]], [float("nan")] * 4, [9, 9, 1, 1],
+    [1, 2, 3, 10**400], "a" * 1_100_000, [1] * 3000, {"bytes": "x", "path": "../secret.png"},
+    {"py/object": "os.system", "py/reduce": ["touch pwned"]}, '{"bbox_2d": [1, 2, NaN, 4]}', "<answer>", "</answer>",
+]  # fmt: skip
+
+FOREIGN: dict[str, dict[str, Any]] = {
+    "vlm-r3-sft": {
+        "image_path": "a.jpg",
+        "question": "What does it say?",
+        "response_list": ['<think>Small. {"bbox_2d": [8, 8, 56, 56]}', "It says stop.</think><answer>stop</answer>"],
+        "img_crop_list": ["a.jpg"],
+    },
+    "viscot": {
+        "question": "What is it?",
+        "answer": "a cup",
+        "image": "a.jpg",
+        "width": 120,
+        "height": 90,
+        "bboxs": [[10, 10, 60, 60]],
+        "dataset": "gqa",
+        "split": "train",
+    },
+    "table": {
+        "id": "t",
+        "image": "a.jpg",
+        "question": "What is it?",
+        "answer": "stop",
+        "regions": [[10, 10, 60, 60]],
+        "rationale": [
+            {"text": "<think>Small.", "box": None},
+            {"text": None, "box": [10, 10, 60, 60]},
+            {"text": "It says stop.</think><answer>stop</answer>", "box": None},
+        ],
+        "needs_look": True,
+        "dataset": "w",
+        "split": "train",
+    },
+}
+
+
+def spoiled(value: Any, rng: random.Random, depth: int = 0) -> Any:
+    """A copy with one place, chosen on the way down, replaced by something hostile or left out."""
+    inner = list(value) if isinstance(value, dict) else list(range(len(value))) if isinstance(value, list) else []
+    if not inner or (depth and rng.random() < 0.3):
+        return rng.choice(LEAVES)
+    copy, key = json.loads(json.dumps(value)), rng.choice(inner)
+    if isinstance(value, dict) and rng.random() < 0.08:
+        del copy[key]
+    else:
+        copy[key] = spoiled(value[key], rng, depth + 1)
+    return copy
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_thousands_of_hostile_records_pass_every_step_and_do_nothing(
+    name: str, tmp_path: Path, watched: list, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Converted, filtered and drawn: good ones are all kept; files appear in the named folders only; nothing runs."""
+    data, rng, lines = tmp_path / "data", random.Random(f"hostile {name}"), []
+    data.mkdir()
+    Image.effect_noise((120, 90), 90).convert("RGB").save(data / "a.jpg")
+    Image.new("RGB", (50, 50)).save(tmp_path / "secret.png")
+    (data / "link.png").symlink_to(tmp_path / "secret.png")
+    good = FOREIGN[name]
+    for i in range(300):
+        lines += [json.dumps(spoiled(good, rng)), json.dumps({**good, "question": f"{SCRIPT} {i}?"})]
+    key = "image_path" if "image_path" in good else "image"
+    lines += [json.dumps({**good, key: leaf}) for leaf in LEAVES]  # above all the paths that lead out
+    (data / "bulk.jsonl").write_text("\n".join(lines) + "\n")
+    watched.clear()
+    to = "vlm-r3-rl" if name == "viscot" else "vlir"
+    assert code("convert", str(data / "bulk.jsonl"), str(tmp_path / "one"), "--from", name, "--to", to) == 0
+    captured = capsys.readouterr()
+    told = [line for line in captured.err.splitlines() if line.startswith("left out: ")]
+    assert 20 <= len(told) <= 42 and all(line.isprintable() and len(line) < 700 for line in told)
+    assert all("bulk.jsonl line " in line for line in told if "told one by one" not in line)
+    if name != "viscot":
+        assert code("filter", str(tmp_path / "one"), "--out", str(tmp_path / "two")) == 0
+        assert code("card", str(tmp_path / "two"), "--title", SCRIPT) == 0
+        assert "<script" not in (tmp_path / "two" / "README.md").read_text("utf-8")
+        questions = {sample.question for sample, _ in read_vlir(tmp_path / "two")}
+    else:
+        questions = {record.question for record in read(tmp_path / "one")}
+    assert {f"{SCRIPT} {i}?" for i in range(300)} <= questions
+    images = {p.name for p in (tmp_path / "one" / "images").iterdir()}
+    assert images == {f"{content_hash(open_image(data / 'a.jpg'))}.png"}  # the secret beside the folder is in none
+    printed = captured.out + captured.err + "".join(capsys.readouterr())
+    assert "\x1b" not in printed
+    root = os.path.realpath(tmp_path)
+    cache = tuple(os.path.realpath(p) for p in (Path.home() / ".cache", Path.home() / ".config"))
+    for event, path in watched:
+        assert event not in _ACTS, (event, path)
+        inside = path.startswith((f"{root}/one", f"{root}/two", f"{root}/.one", f"{root}/.two"))
+        assert inside or path.startswith(cache) or "__pycache__" in path or path in ("", root, os.devnull), (
+            event,
+            path,
+        )
+    names = {p.name for p in tmp_path.iterdir()}
+    assert names == {"data", "secret.png", "one"} | ({"two"} if name != "viscot" else set())
+    assert not list(tmp_path.rglob("*pwned*"))
+
+
+def test_strict_ends_at_the_first_and_says_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whether reading or decoding finds the fault; nothing is written."""
+    Image.new("RGB", (120, 90)).save(tmp_path / "a.jpg")
+    Image.effect_noise((120, 90), 90).convert("RGB").save(tmp_path / "cut.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:-2000])
+    good = FOREIGN["table"]
+    for bad, words in ({**good, "answer": 7.5e400}, "answer"), ({**good, "image": "cut.jpg"}, "damaged"):
+        (tmp_path / "t.jsonl").write_text(f"{json.dumps(good)}\n{json.dumps(bad)}\n")
+        argv = ["convert", str(tmp_path / "t.jsonl"), str(tmp_path / "out"), "--to", "vlir"]
+        assert code(*argv, "--strict") == 2
+        err = capsys.readouterr().err
+        assert "t.jsonl line 2" in err and words in err and not (tmp_path / "out").exists()
+        assert code(*argv) == 0 and len(list(read_vlir(tmp_path / "out"))) == 1
+        capsys.readouterr()
+        for path in sorted((tmp_path / "out").rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+        (tmp_path / "out").rmdir()
+    with pytest.raises(R3labError, match="--frame"):
+        vlir_command.main(["convert", str(_open_frame(tmp_path)), str(tmp_path / "out"), "--to", "vlm-r3-rl"])
+
+
+def _open_frame(folder: Path) -> Path:
+    """A file of DeepEyes whose boxes can be of two frames."""
+    Image.new("RGB", (1000, 750)).save(folder / "big.jpg")
+    look = '{"name": "image_zoom_in_tool", "arguments": {"bbox_2d": [504, 378, 756, 567], "label": "a"}}'
+    call = f"<tool_call>{look}</tool_call>"
+    record = {
+        "prompt": [
+            {"role": "user", "content": "<image>What?"},
+            {"role": "assistant", "content": f"{call}<answer>a</answer>"},
+        ],
+        "images": ["big.jpg"],
+        "reward_model": {"ground_truth": "a"},
+    }
+    (folder / "deepeyes.json").write_text(json.dumps([record]))
+    return folder / "deepeyes.json"
