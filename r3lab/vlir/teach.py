@@ -1,0 +1,263 @@
+"""A run of a teacher behind an endpoint: samples in, a VLIR folder out, every settled question in a journal.
+
+    tally = teach(samples, EndpointSettings(base_url, model), "runs/vlir")     # again after a kill: it goes on
+    pairs = list(read_vlir("runs/vlir"))
+
+In the folder: `teacher/journal.jsonl` as it goes, `images/`, and at the end `vlir.jsonl` (whole, in the samples' order)
+and `teacher/summary.json`. A question is accepted, rejected (with a reason; not asked again unless that is wanted) or
+failed (no reply after all tries; the next run asks again). Ctrl-C, an `EndpointError` and a broken source end alike:
+nothing new is asked, what is in flight is still read and put down. Simplified: replies are read in one thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sized
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from tqdm import tqdm
+
+from ..errors import R3labError
+from ..foreign.errors import Refused
+from ..images import content_hash, to_png_bytes
+from .asking import Asking, Reply
+from .convert.output import whole_file
+from .endpoint import TOO_LONG, EndpointError, EndpointSettings
+from .journal import Journal
+from .reply import MAX_REPLY, MIN_IOU, read_reply
+from .sample import Rationale, Sample, to_record
+from .tally import ACCEPTED, FAILED, REJECTED, Prices, Tally
+from .teacher import MAX_SIDE, question
+
+IN_A_ROW = 8  # failed questions, one after the other, that end the run
+KEPT_REPLY = 4000  # characters of a rejected reply that the journal keeps
+TICK = 0.2  # seconds in which Ctrl-C is noticed
+
+
+def teach(
+    samples: Iterable[Sample],
+    settings: EndpointSettings,
+    out: str | Path,
+    prices: Prices | None = None,
+    max_side: int = MAX_SIDE,
+    min_iou: float = MIN_IOU,
+    limit: int | None = None,
+    retry_rejected: bool = False,
+    progress: bool = True,
+) -> Tally:
+    """Have rationales written, and keep the good ones as a VLIR folder.
+
+    Parameters
+    ----------
+    samples
+        Read once, a few at a time; what a journal in `out` has settled is not asked again.
+    settings
+        Endpoint, model, and how to ask.
+    out
+        Folder, new or of an earlier run.
+    prices
+        Of a million tokens.
+    max_side, min_iou
+        See `teacher.question` (pixels) and `reply.read_reply`.
+    limit
+        Most questions to ask in this run; None asks all, 0 only writes what is there.
+    retry_rejected
+        Ask again about samples whose reply was rejected.
+
+    Returns
+    -------
+    Tally
+        Over all runs into this folder.
+
+    Raises
+    ------
+    EndpointError
+        If the endpoint cannot be used, or 8 questions failed in a row.
+    R3labError
+        If the folder is in use by another run, or holds another model's rationales or a data set that no teacher wrote.
+    KeyboardInterrupt
+        After Ctrl-C, when what was in flight is read; a second Ctrl-C drops that. `vlir.jsonl` is not written then.
+    """
+    out = Path(out)
+    path = out / "teacher" / "journal.jsonl"
+    if (out / "vlir.jsonl").exists() and not path.exists():
+        raise R3labError(f"{out} holds a data set that no teacher wrote; give another folder")
+    total = len(samples) if isinstance(samples, Sized) else None
+    with Asking(settings, MAX_REPLY) as asking, Journal(path, {"model": settings.model}) as journal:
+        tally = Tally(prices or Prices())
+        for line in journal:
+            tally.add(line)
+        with tqdm(total=total, desc="teacher", unit="sample", disable=not progress, mininterval=1) as bar:
+            run = _Run(out, journal, tally, asking, bar, max_side, min_iou)
+            try:
+                with _first_interrupt() as interrupted:
+                    run.through(
+                        iter(samples), interrupted, limit, {ACCEPTED} if retry_rejected else {ACCEPTED, REJECTED}
+                    )
+            finally:
+                with whole_file(path.with_name("summary.json")) as partial:
+                    partial.write_text(json.dumps({"model": settings.model, **tally.record()}, indent=2) + "\n")
+        with whole_file(out / "vlir.jsonl") as partial, partial.open("w", encoding="ascii") as file:
+            for key in run.order:
+                if tally.outcome(key) == ACCEPTED:
+                    file.write(json.dumps(journal[key]["record"]) + "\n")
+    return tally
+
+
+def key_of(sample: Sample) -> str:
+    """What a journal knows a sample by: its name and everything that is asked about it."""
+    regions = [list(map(float, region)) for region in sample.regions]
+    asked = [sample.id, content_hash(sample.image), sample.question, sample.answer, regions, sample.needs_look]
+    return hashlib.sha256(json.dumps(asked).encode("ascii")).hexdigest()[:32]
+
+
+@contextmanager
+def _first_interrupt() -> Iterator[threading.Event]:
+    """Note the first Ctrl-C instead of raising; outside the main thread nothing is caught."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@dataclass
+class _Run:
+    """The questions of one run: their order, what is in flight, and why nothing new is asked, if so."""
+
+    out: Path
+    journal: Journal
+    tally: Tally
+    asking: Asking
+    bar: tqdm
+    max_side: int
+    min_iou: float
+    order: dict[str, None] = field(default_factory=dict)  # keys, as the samples came
+    flying: dict[Future[Reply], tuple[str, Sample, float]] = field(default_factory=dict)
+    error: BaseException | None = None
+    in_a_row: int = 0  # failures
+
+    def through(
+        self, samples: Iterator[Sample], interrupted: threading.Event, limit: int | None, settled: set[str]
+    ) -> None:
+        """Ask about all samples that are not settled; after an error, read what is in flight before it is raised."""
+        more, asked, most = True, 0, self.asking.settings.concurrency
+        while more or self.flying:
+            if more and len(self.flying) < most:
+                try:
+                    sample = next(samples, None)
+                except Exception as error:  # whatever a source raises: replies that are paid for come first
+                    self._halt(error)
+                    sample = None
+                more = sample is not None
+                if sample is not None:
+                    key = key_of(sample)
+                    new = key not in self.order and self.tally.outcome(key) not in settled
+                    self.order[key] = None
+                    if new and (limit is None or asked < limit):
+                        self._ask(key, sample)
+                        asked += 1
+                    elif not new:
+                        self.bar.update()
+            busy = not more or len(self.flying) >= most
+            ready, _ = wait(self.flying, timeout=TICK if busy else 0, return_when=FIRST_COMPLETED)
+            for future in ready:
+                self._settle(future)
+            if interrupted.is_set():
+                self._halt(KeyboardInterrupt())
+            more = more and self.error is None
+        if self.error is not None:
+            raise self.error
+
+    def _halt(self, error: BaseException) -> None:
+        if self.error is not None:
+            return
+        self.error = error
+        self.asking.wind_up()
+        if self.flying:
+            why = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopping"
+            rest = f"the replies in flight ({len(self.flying)}) are still read; Ctrl-C drops them"
+            tqdm.write(f"{why}: {rest}", file=sys.stderr)
+
+    def _ask(self, key: str, sample: Sample) -> None:
+        try:
+            messages = question(sample, self.max_side)
+        except Refused as error:  # no reply could be used: nothing is sent
+            self._write(key, sample, REJECTED, error.reason, str(error), {"tokens": None, "tries": 0})
+        else:
+            self.flying[self.asking.ask(messages, key)] = key, sample, time.monotonic()
+
+    def _settle(self, future: Future[Reply]) -> None:
+        """Read a reply and put down what became of it."""
+        key, sample, since = self.flying.pop(future)
+        try:
+            reply = future.result()
+        except EndpointError as error:
+            self._halt(error)
+            return
+        if reply.dropped:
+            return
+        spent = {"tokens": reply.tokens, "tries": reply.tries, "seconds": round(time.monotonic() - since, 2)}
+        self.in_a_row = self.in_a_row + 1 if reply.failure else 0
+        if reply.failure:
+            self._write(key, sample, FAILED, reply.failure.partition(":")[0], reply.failure, spent)
+            if self.in_a_row >= max(IN_A_ROW, 2 * self.asking.settings.concurrency):
+                end = "run the same command again when the endpoint is well"
+                self._halt(
+                    EndpointError(f"{self.in_a_row} questions in a row failed, the last: {reply.failure}; {end}")
+                )
+            return
+        try:
+            rationale = self._read(reply, sample)
+        except Refused as error:
+            self._write(key, sample, REJECTED, error.reason, str(error), {**spent, "reply": reply.text[:KEPT_REPLY]})
+        else:
+            record = to_record(sample, rationale)
+            self._keep(sample, record["image"])
+            self._write(key, sample, ACCEPTED, "", "", {**spent, "record": record})
+
+    def _read(self, reply: Reply, sample: Sample) -> Rationale:
+        if reply.finish == TOO_LONG:
+            raise Refused("a reply that is too long", f"over {MAX_REPLY:,} characters")
+        if reply.finish == "length":
+            raise Refused("a reply that the endpoint cut off", "raise --max-tokens")
+        if not reply.text.strip():
+            raise Refused("a reply without text", f"it ended with {reply.finish!r}")
+        return read_reply(reply.text, sample, self.min_iou)
+
+    def _keep(self, sample: Sample, name: str) -> None:
+        """Save the image, whole or not at all: a kill must not leave half of one under its name."""
+        path = self.out / "images" / f"{name}.png"
+        if not path.exists():
+            with whole_file(path) as partial:
+                partial.write_bytes(to_png_bytes(sample.image))
+
+    def _write(self, key: str, sample: Sample, outcome: str, reason: str, detail: str, more: dict[str, Any]) -> None:
+        entry = {"id": sample.id, "outcome": outcome, "reason": reason, "detail": detail, **more}
+        if self.asking.holds_key(json.dumps(entry, ensure_ascii=False)):  # also where the reply had it escaped
+            leak = {"outcome": REJECTED, "reason": "a reply that holds the key", "detail": ""}
+            entry = {k: v for k, v in entry.items() if k not in ("record", "reply")} | leak
+        self.journal.append(key, entry)
+        self.tally.add({"key": key, **entry})
+        self.bar.update()
+        self.bar.set_postfix_str(str(self.tally), refresh=False)

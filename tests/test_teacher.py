@@ -1,0 +1,610 @@
+"""The teacher behind an endpoint, against a server on loopback that answers well, badly, late, half, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from r3lab.errors import R3labError
+from r3lab.vlir import asking, endpoint
+from r3lab.vlir.endpoint import EndpointError, EndpointSettings
+from r3lab.vlir.journal import Journal
+from r3lab.vlir.reply import read_reply
+from r3lab.vlir.sample import Sample, read_vlir, write_vlir
+from r3lab.vlir.tally import Prices
+from r3lab.vlir.teach import key_of, teach
+from r3lab.vlir.teach_command import main
+
+pytest.importorskip("openai", reason="pip install -e '.[test]' brings it")
+ROOT = Path(__file__).resolve().parent.parent
+KEY = "sk-loopback-0123456789abcdef"
+REGION = (20.0, 10.0, 60.0, 40.0)  # of images of 160 x 100 pixels: 125, 100, 375, 400 of 1000
+
+
+def make(number: int, **fields: Any) -> Sample:
+    """A sample whose question says its number."""
+    image = Image.new("RGB", (160, 100), (number % 256, 90, 40))
+    given = {
+        "question": f"Q{number:03d}: what is on it?",
+        "answer": str(number),
+        "regions": (REGION,),
+        "needs_look": True,
+    }
+    return Sample(f"sample-{number}", image, **{**given, "split": "train", **fields})
+
+
+def good(facts: dict[str, Any]) -> dict[str, Any]:
+    """What a good teacher writes."""
+    looks = [{"text": "The mark is too small to read.", "region": region} for region in facts["regions"]]
+    return {"steps": [*looks, {"text": "It can be read now.", "region": None}], "answer": facts["answer"]}
+
+
+class Loopback(ThreadingHTTPServer):
+    """Answers chat completions; `script` says what it does to each request about a question (the last one stays)."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.script: dict[str, list[Any]] = {}
+        self.asked: Counter[str] = Counter()  # requests by question
+        self.times: list[float] = []
+        self.bodies: list[dict[str, Any]] = []
+        self.keys: set[str] = set()
+        self.delay = 0.0
+        self.flying = self.most = 0
+        self.lock = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that was killed is no error here."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Loopback
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Silence."""
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        facts = json.loads(body["messages"][1]["content"][0]["text"])
+        name, server = facts["question"][:4], self.server
+        with server.lock:
+            todo = server.script.get(name, ["good"])
+            act = todo[min(server.asked[name], len(todo) - 1)]
+            server.asked[name] += 1
+            server.times.append(time.monotonic())
+            server.bodies.append(body)
+            server.keys.add(self.headers["authorization"])
+            server.flying += 1
+            server.most = max(server.most, server.flying)
+        try:
+            time.sleep(server.delay)
+            self.act(act, facts)
+        finally:
+            with server.lock:
+                server.flying -= 1
+
+    def act(self, act: Any, facts: dict[str, Any]) -> None:
+        if callable(act):
+            act = act(facts)
+        if isinstance(act, int):
+            self.status(act, {})
+        elif isinstance(act, tuple):
+            self.status(*act)
+        elif isinstance(act, dict):
+            self.stream(json.dumps(act))
+        elif act == "good":
+            self.stream(json.dumps(good(facts)))
+        elif act == "cut":
+            self.stream(json.dumps(good(facts)), cut=30)
+        elif act == "ends early":
+            self.stream(json.dumps(good(facts)), finish=None)
+        elif act == "good, then cut":
+            self.stream(json.dumps(good(facts)), usage=False)
+        elif act == "cut by length":
+            self.stream(json.dumps(good(facts))[:50], finish="length")
+        elif act == "broken event":
+            self.start()
+            self.send("data: {not json\n\n")
+            self.send("")
+        elif act == "a page":
+            self.status(200, {"content-type": "text/html"})
+        elif act == "odd chunks":
+            self.start()
+            self.send('data: {"choices": [7, null, {"delta": 3}]}\n\ndata: [1]\n\ndata: "x"\n\n')
+            self.send("")
+        elif act == "drips":
+            self.start()
+            while True:
+                self.send(": still here\n\n")
+                time.sleep(0.05)
+        elif act == "hangs up":
+            self.connection.shutdown(2)
+        elif act == "packed":  # a whole reply, compressed though it was not asked for
+            delta = {"delta": {"content": json.dumps(good(facts))}, "finish_reason": "stop"}
+            self.start(200, packed=True)
+            self.send(gzip.compress(f"data: {json.dumps({'choices': [delta]})}\n\n".encode()))
+            self.send("")
+        elif act == "floods":
+            self.start()
+            for _ in range(400):
+                self.send("x" * 10_000)
+        elif act == "floods an error":
+            self.start(500)
+            while True:  # until the client hangs up
+                self.send("x" * 10_000)
+        else:
+            self.stream(act)
+
+    def status(self, code: int, headers: dict[str, str]) -> None:
+        said = json.dumps({"error": {"message": f"no: your header was {self.headers['authorization']}"}}).encode()
+        self.send_response(code)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("content-length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+    def start(self, code: int = 200, packed: bool = False) -> None:
+        self.send_response(code)
+        if packed:
+            self.send_header("content-encoding", "gzip")
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+
+    def send(self, text: str | bytes) -> None:
+        data = text.encode() if isinstance(text, str) else text
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+
+    def stream(self, text: str, cut: int | None = None, finish: str | None = "stop", usage: bool = True) -> None:
+        self.start()
+        step = 40 if len(text) < 2000 else 4000
+        for at in range(0, len(text), step):
+            if cut is not None and at >= cut:
+                self.connection.shutdown(2)
+                return
+            delta = {"choices": [{"index": 0, "delta": {"content": text[at : at + step]}, "finish_reason": None}]}
+            self.send(f"data: {json.dumps(delta)}\n\n")
+        if finish:
+            last = {"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]}
+            self.send(f"data: {json.dumps(last)}\n\n")
+            if not usage:
+                self.connection.shutdown(2)
+                return
+            counts = {"choices": [], "usage": {"prompt_tokens": 1000, "completion_tokens": 100}}
+            self.send(f"data: {json.dumps(counts)}\n\n")
+            self.send("data: [DONE]\n\n")
+        self.send("")
+
+
+@contextmanager
+def loopback(patch: pytest.MonkeyPatch) -> Iterator[Loopback]:
+    """A server in a thread, and an environment that has its key and nothing else that the client would heed."""
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy") or name.startswith("OPENAI_"):
+            patch.delenv(name)
+    patch.setenv("OPENAI_API_KEY", KEY)
+    patch.setattr(asking, "FIRST_WAIT", 0.01)
+    server = Loopback()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
+    with loopback(monkeypatch) as running:
+        yield running
+
+
+def settings(server: Loopback, **more: Any) -> EndpointSettings:
+    return EndpointSettings(**{"base_url": server.url, "model": "loopback", "tries": 3, **more})
+
+
+def lines(out: Path) -> dict[str, dict[str, Any]]:
+    """The journal's lines by sample; the last one counts."""
+    text = (out / "teacher" / "journal.jsonl").read_text()
+    return {line["id"]: line for line in map(json.loads, text.splitlines()[1:])}
+
+
+def written(out: Path) -> bytes:
+    """Names and bytes of everything below a folder."""
+    return b"".join(str(p).encode() + (p.read_bytes() if p.is_file() else b"") for p in sorted(out.rglob("*")))
+
+
+def said(text: str = "It is 7.", region: Any = None, answer: Any = "7", last: str = "So it is.") -> str:
+    """A reply with one step of that text and region, and one after it."""
+    where = [125, 100, 375, 400] if region is None else region
+    steps = [{"text": text, "region": where}, {"text": last}]
+    return json.dumps({"steps": steps, "answer": answer})
+
+
+# asking
+
+
+def test_samples_become_a_vlir_folder_in_order_with_tokens_counted_and_priced(server: Loopback, tmp_path: Path) -> None:
+    samples = [make(i) for i in range(12)]
+    server.delay = 0.05
+    tally = teach(samples, settings(server, concurrency=3), tmp_path / "out", Prices(2.0, 10.0), progress=False)
+    pairs = list(read_vlir(tmp_path / "out"))
+    assert [sample for sample, _ in pairs] == samples
+    assert all(rationale.boxes == (REGION,) for _, rationale in pairs)
+    assert 1 < server.most <= 3 and set(server.asked.values()) == {1}
+    assert server.keys == {f"Bearer {KEY}"}
+    assert server.bodies[0]["stream"] and server.bodies[0]["model"] == "loopback"
+    assert tally.tokens == (12_000, 1200) and tally.cost == pytest.approx((12_000 * 2 + 1200 * 10) / 1e6)
+    summary = json.loads((tmp_path / "out" / "teacher" / "summary.json").read_text())
+    assert (summary["accepted"], summary["cost"]) == (12, pytest.approx(0.036))
+    teach(samples, settings(server), tmp_path / "out", progress=False)
+    assert server.asked.total() == 12  # nothing twice
+
+
+MISBEHAVED = [  # what the server does, one after the other; requests; what becomes of it
+    (["good"], 1, "accepted", ""),
+    ([500, 503, "good"], 3, "accepted", ""),
+    ([500, 502, 503], 3, "failed", "HTTP 503"),
+    (["cut", "ends early", "good"], 3, "accepted", ""),
+    (["ends early"], 3, "failed", "the stream ended in the middle of the reply"),
+    (["broken event", "a page", "good"], 3, "accepted", ""),
+    (["odd chunks", "good"], 2, "accepted", ""),
+    (["good, then cut"], 1, "accepted", ""),
+    ([(429, {"retry-after": "3600"})], 1, "failed", "HTTP 429, and to wait for 3600 s"),
+    ([400], 1, "failed", "HTTP 400"),
+    (["floods"], 1, "rejected", "a reply that is too long"),
+    (["floods an error", "packed", "good"], 3, "accepted", ""),
+    (["hangs up", "good"], 2, "accepted", ""),
+    (["x" * 30_000], 1, "rejected", "a reply that is too long"),
+    ([" "], 1, "rejected", "a reply without text"),
+    (["cut by length"], 1, "rejected", "a reply that the endpoint cut off"),
+    (["I would rather not."], 1, "rejected", "not the JSON that was asked for"),
+    ([{"steps": [{"text": "It is <|im_end|>", "region": None}], "answer": "17"}], 1, "rejected", "markup in the text"),
+    ([lambda facts: {**good(facts), "answer": "8"}], 1, "rejected", "another answer than the known one"),
+    ([f"your key is {KEY}"], 1, "rejected", "a reply that holds the key"),
+    ([said(f"It says {KEY}.", answer="20").replace("sk-", "\\u0073k-")], 1, "rejected", "a reply that holds the key"),
+]
+
+
+@pytest.fixture(scope="module")
+def misbehaved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Loopback, Path]]:
+    """A server that misbehaves in every way at once, and what a run made of it."""
+    out = tmp_path_factory.mktemp("misbehaved") / "out"
+    with pytest.MonkeyPatch.context() as patch, loopback(patch) as server:
+        patch.setattr(endpoint, "MAX_BYTES", 200_000)
+        server.script = {f"Q{i:03d}": acts for i, (acts, *_) in enumerate(MISBEHAVED)}
+        teach([make(i) for i in range(len(MISBEHAVED))], settings(server, concurrency=5), out, progress=False)
+        yield server, out
+
+
+@pytest.mark.parametrize("number", range(len(MISBEHAVED)), ids=lambda i: f"{MISBEHAVED[i][2]}-{MISBEHAVED[i][0]}"[:40])
+def test_every_way_to_misbehave_ends_in_an_outcome(misbehaved: tuple[Loopback, Path], number: int) -> None:
+    server, out = misbehaved
+    _, tries, outcome, reason = MISBEHAVED[number]
+    line = lines(out)[f"sample-{number}"]
+    assert (line["outcome"], line["reason"], line["tries"]) == (outcome, reason, tries)
+    assert server.asked[f"Q{number:03d}"] == tries
+
+
+def test_after_misbehaviour_the_rest_is_whole_only_failures_are_asked_again_and_the_key_is_nowhere(
+    misbehaved: tuple[Loopback, Path],
+) -> None:
+    server, out = misbehaved
+    assert [s.id for s, _ in read_vlir(out)] == [f"sample-{i}" for i, m in enumerate(MISBEHAVED) if m[2] == "accepted"]
+    summary = json.loads((out / "teacher" / "summary.json").read_text())
+    assert Counter(m[2] for m in MISBEHAVED) == {name: summary[name] for name in ("accepted", "rejected", "failed")}
+    assert summary["requests"] == sum(m[1] for m in MISBEHAVED) == server.asked.total()
+    assert KEY.encode() not in written(out)
+    asked = Counter(server.asked)
+    teach([make(i) for i in range(len(MISBEHAVED))], settings(server, tries=1), out, progress=False)
+    assert server.asked - asked == {f"Q{i:03d}": 1 for i, m in enumerate(MISBEHAVED) if m[2] == "failed"}
+
+
+def test_a_stream_that_never_ends_is_left_in_time(server: Loopback, tmp_path: Path) -> None:
+    server.script["Q000"] = ["drips"]
+    teach([make(0)], settings(server, tries=2, timeout=0.3), tmp_path / "out", progress=False)
+    line = lines(tmp_path / "out")["sample-0"]
+    assert (line["outcome"], line["reason"], line["tries"]) == ("failed", "no whole reply within 0.3 s", 2)
+
+
+@pytest.mark.parametrize("date", [False, True])
+def test_retry_after_is_waited_for_by_all_questions(server: Loopback, tmp_path: Path, date: bool) -> None:
+    def busy(facts: dict[str, Any]) -> tuple[int, dict[str, str]]:
+        return 429, {"retry-after": formatdate(time.time() + 2, usegmt=True) if date else "1"}
+
+    server.script["Q000"] = [busy, "good"]
+    teach([make(i) for i in range(4)], settings(server, concurrency=1), tmp_path / "out", progress=False)
+    gap = server.times[1] - server.times[0]
+    assert gap > 0.9
+    assert server.asked == {"Q000": 2, "Q001": 1, "Q002": 1, "Q003": 1}
+
+
+@pytest.mark.parametrize(
+    ("act", "words"),
+    [
+        (401, r"refused the key in \$OPENAI_API_KEY \(401\)"),
+        (403, "may use 'loopback'"),
+        (402, "no credit left"),
+        (404, "no model 'loopback'.*--model.*--base-url"),
+        ((302, {"location": "http://127.0.0.1:9/v1"}), "sends elsewhere"),
+    ],
+)
+def test_what_would_meet_every_question_ends_the_run_and_keeps_what_was_in_flight(
+    server: Loopback, tmp_path: Path, act: Any, words: str
+) -> None:
+    server.script["Q001"] = [act]
+    server.delay = 0.1
+    with pytest.raises(EndpointError, match=words) as caught:
+        teach([make(i) for i in range(40)], settings(server, concurrency=2), tmp_path / "out", progress=False)
+    assert server.asked["Q001"] == 1 and server.asked.total() < 10
+    assert lines(tmp_path / "out")["sample-0"]["outcome"] == "accepted"
+    assert KEY not in str(caught.value) and caught.value.__suppress_context__
+    assert not (tmp_path / "out" / "vlir.jsonl").exists()
+
+
+def test_a_dead_endpoint_ends_the_run_instead_of_being_asked_everything(server: Loopback, tmp_path: Path) -> None:
+    server.script = {f"Q{i:03d}": [500] for i in range(60)}
+    with pytest.raises(EndpointError, match="in a row failed, the last: HTTP 500"):
+        teach([make(i) for i in range(60)], settings(server, tries=1), tmp_path / "out", progress=False)
+    assert server.asked.total() < 20
+
+
+def test_a_key_that_is_missing_is_named_and_a_spoilt_one_is_not_repeated(
+    server: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    server.script["Q000"] = [401]
+    with pytest.raises(EndpointError, match=r"wants a key in \$OPENAI_API_KEY"):
+        teach([make(0)], settings(server), tmp_path / "out", progress=False)
+    for spoilt in (f"{KEY}\n{KEY}", f"{KEY} {KEY}", f'"{KEY}"', f"{KEY}\u00e9"):
+        monkeypatch.setenv("OTHER", spoilt)
+        with pytest.raises(EndpointError, match=r"\$OTHER holds") as caught:
+            teach([make(0)], settings(server, key_variable="OTHER"), tmp_path / "out", progress=False)
+        assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"base_url": ""}, "OPENAI_BASE_URL"),
+        ({"base_url": "localhost:8000"}, "http://HOST:PORT"),
+        ({"base_url": "http://[::1"}, "http://HOST:PORT"),
+        ({"base_url": f"https://me:{KEY}@host/v1"}, "may hold no"),
+        ({"base_url": f"https://host/v1?key={KEY}"}, "may hold no"),
+        ({"model": " "}, "--model"),
+        ({"tries": 0}, "tries"),
+        ({"timeout": float("nan")}, "timeout"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_without_repeating_a_key(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(EndpointError, match=words) as caught:
+        EndpointSettings(**{"base_url": "http://127.0.0.1:1/v1", "model": "m", **fields})
+    assert KEY not in str(caught.value)
+
+
+def test_a_missing_client_is_one_line_that_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(R3labError, match=r"pip install 'openai>=1\.50'"):
+        teach([], EndpointSettings("http://127.0.0.1:1/v1", "m"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_notebook_whose_event_loop_runs_can_ask(server: Loopback, tmp_path: Path) -> None:
+    async def cell() -> None:
+        teach([make(0)], settings(server), tmp_path / "out", progress=False)
+
+    asyncio.run(cell())
+    assert len(list(read_vlir(tmp_path / "out"))) == 1
+
+
+# going on
+
+
+def test_rejected_replies_are_asked_again_only_when_wanted_and_a_limit_holds(server: Loopback, tmp_path: Path) -> None:
+    out, samples = tmp_path / "out", [make(i) for i in range(6)]
+    server.script["Q001"] = ["nonsense", "good"]
+    first = teach(samples, settings(server), out, limit=3, progress=False)
+    assert (server.asked.total(), first.count("accepted"), first.count("rejected")) == (3, 2, 1)
+    teach(samples, settings(server), out, limit=0, progress=False)
+    assert server.asked.total() == 3
+    assert [s.id for s, _ in read_vlir(out)] == ["sample-0", "sample-2"]
+    last = teach(samples, settings(server), out, retry_rejected=True, progress=False)
+    assert server.asked == {"Q000": 1, "Q001": 2, "Q002": 1, "Q003": 1, "Q004": 1, "Q005": 1}
+    assert [s.id for s, _ in read_vlir(out)] == [s.id for s in samples]
+    assert (last.count("rejected"), last.tokens[0]) == (0, 7000)  # a reply that was rejected cost too
+
+
+def test_a_sample_that_changed_under_its_name_is_another_question(server: Loopback, tmp_path: Path) -> None:
+    teach([make(0)], settings(server), tmp_path / "out", progress=False)
+    changed = make(0, regions=((30.0, 10.0, 60.0, 40.0),))
+    teach([changed, changed], settings(server), tmp_path / "out", progress=False)
+    assert server.asked["Q000"] == 2
+    assert [s.regions for s, _ in read_vlir(tmp_path / "out")] == [changed.regions]
+
+
+def test_folders_of_others_are_left_alone(server: Loopback, tmp_path: Path) -> None:
+    write_vlir(tmp_path / "data", [(make(0), read_reply(said(answer="0"), make(0)))])
+    with pytest.raises(R3labError, match="no teacher wrote"):
+        teach([make(0)], settings(server), tmp_path / "data", progress=False)
+    teach([make(0)], settings(server), tmp_path / "out", progress=False)
+    with pytest.raises(R3labError, match="begun with model 'loopback', not 'other'"):
+        teach([make(1)], settings(server, model="other"), tmp_path / "out", progress=False)
+    with (
+        Journal(tmp_path / "out" / "teacher" / "journal.jsonl", {"model": "loopback"}),
+        pytest.raises(R3labError, match="another run"),
+    ):
+        teach([make(1)], settings(server), tmp_path / "out", progress=False)
+    assert server.asked.total() == 1
+
+
+def test_a_torn_last_line_is_dropped_and_a_damaged_one_before_it_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "teacher" / "journal.jsonl"
+    with Journal(path, {"model": "m"}) as journal:
+        journal.append("a", {"n": 1})
+        journal.append("b", {"n": 2})
+        journal.append("a", {"n": 3})
+    whole = path.read_bytes()
+    for torn in (b'{"key": "c", "n"', b'{"key": "c", "n": 1}', b"\0\0\0\n"):
+        path.write_bytes(whole + torn)
+        with Journal(path, {"model": "m"}) as journal:
+            assert "c" not in journal and journal["a"]["n"] == 3 and journal["b"]["n"] == 2
+            assert [line["n"] for line in journal] == [1, 2, 3]
+        assert path.read_bytes() == whole
+    path.write_bytes(whole.replace(b'"n": 2', b'"n": '))
+    with pytest.raises(R3labError, match="line 3 is damaged"):
+        Journal(path, {"model": "m"})
+
+
+def test_a_broken_source_ends_the_run_after_what_was_in_flight_is_kept(server: Loopback, tmp_path: Path) -> None:
+    def source() -> Iterator[Sample]:
+        yield make(0)
+        yield make(1)
+        raise R3labError("line 3 is broken")
+
+    server.delay = 0.2
+    with pytest.raises(R3labError, match="line 3"):
+        teach(source(), settings(server), tmp_path / "out", progress=False)
+    assert set(lines(tmp_path / "out")) == {"sample-0", "sample-1"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is sent otherwise there")
+def test_ctrl_c_reads_what_is_in_flight_and_a_second_one_drops_it(server: Loopback, tmp_path: Path) -> None:
+    def interrupt(facts: dict[str, Any]) -> str:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.4)
+        return "good"
+
+    out, samples = tmp_path / "out", [make(i) for i in range(20)]
+    server.script["Q003"] = [interrupt]
+    server.script["Q002"] = [(500, {"retry-after": "30"}), "good"]  # waits for its next try: dropped
+    with pytest.raises(KeyboardInterrupt):
+        teach(samples, settings(server, concurrency=4), out, progress=False)
+    assert {"sample-0", "sample-1", "sample-3"} <= set(lines(out)) and "sample-2" not in lines(out)
+    asked = server.asked.total()
+    assert asked < 15 and not (out / "vlir.jsonl").exists() and (out / "teacher" / "summary.json").exists()
+
+    def twice(facts: dict[str, Any]) -> str:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.5)
+        time.sleep(1)
+        return "good"
+
+    server.script["Q010"] = [twice, "good"]
+    with pytest.raises(KeyboardInterrupt):
+        teach(samples, settings(server, concurrency=1), out, progress=False)
+    assert "sample-10" not in lines(out) and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    teach(samples, settings(server), out, progress=False)
+    assert {name for name, n in server.asked.items() if n > 1} == {"Q002", "Q010"}  # failed, and dropped
+    assert len(list(read_vlir(out))) == 20
+
+
+# the command, killed in the middle
+
+
+def command(server: Loopback, data: Path, out: Path, *more: str) -> list[str]:
+    where = ["--data", str(data / "vlir.jsonl"), "--out", str(out), "--base-url", server.url, "--model", "loopback"]
+    return [*where, "--concurrency", "3", *more]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGKILL there")
+def test_killed_in_the_middle_and_run_again_asks_nothing_twice_and_the_key_is_nowhere(
+    server: Loopback, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples, out = [make(i) for i in range(30)], tmp_path / "out"
+    write_vlir(tmp_path / "data", [(s, read_reply(said(answer=s.answer), s)) for s in samples])
+    server.delay = 0.05
+    server.script = {"Q002": ["nonsense"], "Q004": [(429, {"retry-after": "0.2"}), "good"], "Q006": ["cut", "good"]}
+    code = "import sys; from r3lab.vlir.teach_command import main; sys.exit(main(sys.argv[1:]))"
+    run = subprocess.Popen(
+        [sys.executable, "-c", code, *command(server, tmp_path / "data", out)],
+        cwd=ROOT,
+        env={**os.environ, "OPENAI_LOG": "info"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    end = time.monotonic() + 300
+    while server.asked.total() < 15 and run.poll() is None and time.monotonic() < end:
+        time.sleep(0.01)
+    run.kill()
+    heard = b"".join(run.communicate())
+    assert run.returncode == -signal.SIGKILL, heard.decode()
+    time.sleep(0.1)
+    path = out / "teacher" / "journal.jsonl"
+    with path.open("ab") as file:
+        file.write(b'{"key": "torn')
+    settled = {json.loads(line)["id"] for line in path.read_text().splitlines()[1:-1]}
+    asked = Counter(server.asked)
+    assert 5 <= len(settled) < 30 and not (out / "vlir.jsonl").exists()
+    flying = {f"Q{s.id.removeprefix('sample-'):0>3}" for s in samples if s.id not in settled} & set(asked)
+    assert len(flying) <= 3
+
+    assert main(command(server, tmp_path / "data", out, "--price-prompt", "1", "--price-completion", "1")) == 0
+    shown = capsys.readouterr()
+    assert "29 accepted, 1 rejected, 0 failed" in shown.out and "cost 0.03" in shown.out
+    again = {name for name in asked if server.asked[name] > asked[name]}
+    assert again == flying  # only what had no reply yet; nothing that was settled
+    assert server.asked.total() <= 30 + len(flying) + 2
+    assert [s for s, _ in read_vlir(out)] == [s for s in samples if s.id != "sample-2"]
+    assert {line["id"] for line in lines(out).values()} == {s.id for s in samples}
+    everything = heard + shown.out.encode() + shown.err.encode() + written(out)
+    assert KEY.encode() not in everything and base64.b64encode(KEY.encode())[:-4] not in everything
+
+
+def test_the_command_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    with pytest.raises(R3labError, match="either --world NAME or --data FILE"):
+        main(["--out", str(tmp_path / "out")])
+    with pytest.raises(R3labError, match="OPENAI_BASE_URL"):
+        main(["--out", str(tmp_path / "out"), "--world", "badges", "--model", "m"])
+    with pytest.raises(R3labError, match="only a world"):
+        main(["--out", str(tmp_path / "out"), "--data", "x", "--teacher", "world"])
+    with pytest.raises(SystemExit):
+        main(["--out", str(tmp_path / "out"), "--modle", "m"])
+    assert "Did you mean '--model'?" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_world_teaches_its_own_samples(tmp_path: Path) -> None:
+    assert main(["--world", "badges", "--count", "2", "--teacher", "world", "--out", str(tmp_path / "out")]) == 0
+    assert len(list(read_vlir(tmp_path / "out"))) == 2
+
+
+def test_no_model_and_no_client_is_loaded_until_it_is_wanted() -> None:
+    code = "import sys, r3lab.vlir.teach_command; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not {"torch", "transformers", "openai", "matplotlib", "r3lab.models"} & set(loaded.stdout.split())
+
+
+def test_the_same_sample_has_the_same_key_in_every_process() -> None:
+    assert key_of(make(7)) == key_of(make(7)) != key_of(make(7, question="Q007: what else is on it?"))
