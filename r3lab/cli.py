@@ -150,7 +150,7 @@ def _worlds(args: argparse.Namespace) -> int:
 
 def _vlir(args: argparse.Namespace) -> int:
     if args.step == "rationale":
-        return int(import_module("r3lab.vlir.teach_command").main(args.rest))
+        return int(import_module("r3lab.vlir.teacher.command").main(args.rest))
     return int(import_module("r3lab.vlir_command").main([args.step, *args.rest]))
 
 

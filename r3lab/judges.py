@@ -19,7 +19,7 @@ from .errors import R3labError, shown
 from .models.policy import Policy
 from .protocol import bare
 from .rollout import rollout
-from .vlir.judges import Judge, JudgeError, Query, Reply
+from .vlir.filters.judges import Judge, JudgeError, Query, Reply
 from .vlir.sample import Sample
 
 GAP, GROUND = 8, (128, 128, 128)  # pixels between crops on a sheet, and its colour

@@ -27,11 +27,11 @@ from .vlir.card import measure
 from .vlir.convert import BUDGET, FORMATS, ConvertError, FrameName, Reading, Record, read, write
 from .vlir.convert.official import SFT, sft_record
 from .vlir.convert.output import whole_file
-from .vlir.filters import FILTERS
-from .vlir.judges import Judge
-from .vlir.limits import Limits
+from .vlir.filters.judges import Judge
+from .vlir.filters.limits import Limits
+from .vlir.filters.sift import open_folder, sift_folder
+from .vlir.filters.table import FILTERS
 from .vlir.rationale import imperfect
-from .vlir.sift import open_folder, sift_folder
 from .vlir.worlds import WORLDS, get_world
 from .vlir.worlds.material import SPLITS, split_number
 

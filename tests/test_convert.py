@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hostile import spoiled
 from PIL import Image
 
 from r3lab.errors import R3labError
@@ -677,30 +678,6 @@ JUNK = [
 ]
 
 
-def spoiled(record: object, rng: random.Random) -> object:
-    """The record with junk in one place, chosen at random among all of its places."""
-    places: list[tuple] = []
-
-    def walk(value: object, path: tuple) -> None:
-        if path:
-            places.append(path)
-        keys = value.keys() if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
-        for key in keys:
-            walk(value[key], (*path, key))
-
-    walk(record, ())
-    copy = json.loads(json.dumps(record))
-    *way, last = rng.choice(places)
-    target = copy
-    for key in way:
-        target = target[key]
-    if rng.random() < 0.1 and isinstance(target, dict):
-        del target[last]
-    else:
-        target[last] = rng.choice(JUNK)
-    return copy
-
-
 PLAIN = {
     "vlm-r3-sft": SFT,
     "vlm-r3-rl": RL,
@@ -726,7 +703,7 @@ def test_thousands_of_hostile_records_are_refused_with_their_line(name: str, tra
     rng = random.Random(f"hostile {name}")
     good, lines = PLAIN[name], []
     for _ in range(COUNT):
-        lines += [json.dumps(spoiled(good, rng)), json.dumps(good)]
+        lines += [json.dumps(spoiled(good, rng, JUNK)), json.dumps(good)]
     path = trap / "bulk.jsonl"
     path.write_text("\n".join(lines) + "\n")
     asked = {"deepeyes": "source", "pixel-reasoner": "relative-1", "viscot-llava": "square-padded"}

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hostile import spoiled
 from PIL import Image, ImageDraw
 
 from r3lab import judges as policy_judge
@@ -20,13 +21,13 @@ from r3lab.images import content_hash, cut
 from r3lab.judges import PolicyJudge, policy_judges, sheet
 from r3lab.models import tiny
 from r3lab.train.lessons import vocabulary
-from r3lab.vlir.filters import ASK_UNIT, FILTERS, UNDECIDED, crops, judged, reasons
-from r3lab.vlir.judges import JudgeError, Query, affirmed, agrees, put
-from r3lab.vlir.limits import Limits
-from r3lab.vlir.measures import detail, repeated, repeated_sentence, spelled
+from r3lab.vlir.filters.judges import JudgeError, Query, affirmed, agrees, put
+from r3lab.vlir.filters.limits import Limits
+from r3lab.vlir.filters.measures import detail, repeated, repeated_sentence, spelled
+from r3lab.vlir.filters.sift import REJECTED, FilterReport, sift, sift_folder
+from r3lab.vlir.filters.table import ASK_UNIT, FILTERS, UNDECIDED, crops, judged, reasons
 from r3lab.vlir.rationale import imperfect
 from r3lab.vlir.sample import Rationale, Sample, read_vlir, write_vlir
-from r3lab.vlir.sift import REJECTED, FilterReport, sift, sift_folder
 from r3lab.vlir.worlds import WORLDS
 
 SIZE = (400, 300)
@@ -496,30 +497,6 @@ JUNK: list[Any] = [
 ]  # fmt: skip
 
 
-def spoiled(record: Any, rng: random.Random) -> Any:
-    """The record with junk in one place, chosen at random among all of its places, or without that place."""
-    places: list[tuple] = []
-
-    def walk(value: Any, path: tuple) -> None:
-        if path:
-            places.append(path)
-        keys = value.keys() if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
-        for key in keys:
-            walk(value[key], (*path, key))
-
-    walk(record, ())
-    copy = json.loads(json.dumps(record))
-    *way, last = rng.choice(places)
-    target = copy
-    for key in way:
-        target = target[key]
-    if rng.random() < 0.1 and isinstance(target, dict):
-        del target[last]
-    else:
-        target[last] = rng.choice(JUNK)
-    return copy
-
-
 def test_thousands_of_hostile_lines_are_refused_with_their_number_and_cost_no_good_one(tmp_path: Path) -> None:
     """Every second of 2400 lines is spoiled at random: it is refused by line, rejected with a reason, or harmless."""
     small = PICTURE.crop((30, 40, 130, 100))
@@ -532,7 +509,7 @@ def test_thousands_of_hostile_lines_are_refused_with_their_number_and_cost_no_go
     path = write_vlir(tmp_path / "raw", [pair])
     good, rng, lines = json.loads(path.read_text()), random.Random("hostile vlir"), []
     for _ in range(1200):
-        lines += [json.dumps(spoiled(good, rng)), json.dumps(good)]
+        lines += [json.dumps(spoiled(good, rng, JUNK)), json.dumps(good)]
     broken = ["{", "[]", "null", "\x00", "[" * 100_000, '{"a":' * 50_000, "1" * 5000, '"\\ud800"', "\udcff", ""]
     for i, line in enumerate(broken):
         lines[240 * i] = line

@@ -8,34 +8,15 @@ import json
 from typing import Any
 
 import pytest
+from asked import REGION, good, make
 from PIL import Image
 
 from r3lab.foreign.errors import Refused
 from r3lab.geometry import iou
 from r3lab.protocol import answer_of
-from r3lab.vlir.reply import MAX_REPLY, read_reply
 from r3lab.vlir.sample import Sample
-from r3lab.vlir.teacher import picture_url, question
-
-REGION = (20.0, 10.0, 60.0, 40.0)  # of images of 160 x 100 pixels: 125, 100, 375, 400 of 1000
-
-
-def make(number: int, **fields: Any) -> Sample:
-    """A sample whose question says its number."""
-    image = Image.new("RGB", (160, 100), (number % 256, 90, 40))
-    given = {
-        "question": f"Q{number:03d}: what is on it?",
-        "answer": str(number),
-        "regions": (REGION,),
-        "needs_look": True,
-    }
-    return Sample(f"sample-{number}", image, **{**given, "split": "train", **fields})
-
-
-def good(facts: dict[str, Any]) -> dict[str, Any]:
-    """What a good teacher writes."""
-    looks = [{"text": "The mark is too small to read.", "region": region} for region in facts["regions"]]
-    return {"steps": [*looks, {"text": "It can be read now.", "region": None}], "answer": facts["answer"]}
+from r3lab.vlir.teacher.question import picture_url, question
+from r3lab.vlir.teacher.reply import MAX_REPLY, read_reply
 
 
 def test_a_good_reply_becomes_a_rationale_in_source_pixels_that_the_protocol_reads() -> None:

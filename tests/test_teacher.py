@@ -21,40 +21,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from asked import REGION, good, make
 
 from r3lab.errors import R3labError
-from r3lab.vlir import asking, endpoint
-from r3lab.vlir.endpoint import EndpointError, EndpointSettings
-from r3lab.vlir.journal import Journal
-from r3lab.vlir.reply import read_reply
 from r3lab.vlir.sample import Sample, read_vlir, write_vlir
-from r3lab.vlir.tally import Prices
-from r3lab.vlir.teach import key_of, teach
-from r3lab.vlir.teach_command import main
+from r3lab.vlir.teacher import asking, endpoint
+from r3lab.vlir.teacher.command import main
+from r3lab.vlir.teacher.endpoint import EndpointError, EndpointSettings
+from r3lab.vlir.teacher.journal import Journal
+from r3lab.vlir.teacher.reply import read_reply
+from r3lab.vlir.teacher.run import key_of, teach
+from r3lab.vlir.teacher.tally import Prices
 
 pytest.importorskip("openai", reason="pip install -e '.[test]' brings it")
 ROOT = Path(__file__).resolve().parent.parent
 KEY = "sk-loopback-0123456789abcdef"
-REGION = (20.0, 10.0, 60.0, 40.0)  # of images of 160 x 100 pixels: 125, 100, 375, 400 of 1000
-
-
-def make(number: int, **fields: Any) -> Sample:
-    """A sample whose question says its number."""
-    image = Image.new("RGB", (160, 100), (number % 256, 90, 40))
-    given = {
-        "question": f"Q{number:03d}: what is on it?",
-        "answer": str(number),
-        "regions": (REGION,),
-        "needs_look": True,
-    }
-    return Sample(f"sample-{number}", image, **{**given, "split": "train", **fields})
-
-
-def good(facts: dict[str, Any]) -> dict[str, Any]:
-    """What a good teacher writes."""
-    looks = [{"text": "The mark is too small to read.", "region": region} for region in facts["regions"]]
-    return {"steps": [*looks, {"text": "It can be read now.", "region": None}], "answer": facts["answer"]}
 
 
 class Loopback(ThreadingHTTPServer):
@@ -545,7 +526,7 @@ def test_killed_in_the_middle_and_run_again_asks_nothing_twice_and_the_key_is_no
     write_vlir(tmp_path / "data", [(s, read_reply(said(answer=s.answer), s)) for s in samples])
     server.delay = 0.05
     server.script = {"Q002": ["nonsense"], "Q004": [(429, {"retry-after": "0.2"}), "good"], "Q006": ["cut", "good"]}
-    code = "import sys; from r3lab.vlir.teach_command import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from r3lab.vlir.teacher.command import main; sys.exit(main(sys.argv[1:]))"
     run = subprocess.Popen(
         [sys.executable, "-c", code, *command(server, tmp_path / "data", out)],
         cwd=ROOT,
@@ -601,7 +582,7 @@ def test_a_world_teaches_its_own_samples(tmp_path: Path) -> None:
 
 
 def test_no_model_and_no_client_is_loaded_until_it_is_wanted() -> None:
-    code = "import sys, r3lab.vlir.teach_command; print(*sys.modules)"
+    code = "import sys, r3lab.vlir.teacher.command; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not {"torch", "transformers", "openai", "matplotlib", "r3lab.models"} & set(loaded.stdout.split())
 

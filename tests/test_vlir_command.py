@@ -22,8 +22,8 @@ from r3lab.errors import R3labError
 from r3lab.geometry import iou
 from r3lab.images import content_hash, open_image
 from r3lab.show.card_page import MARK
-from r3lab.vlir import sift as sift_module
 from r3lab.vlir.convert import FORMATS, read
+from r3lab.vlir.filters import sift as sift_module
 from r3lab.vlir.sample import Rationale, Sample, read_vlir, write_vlir
 from r3lab.vlir.worlds import WORLDS
 

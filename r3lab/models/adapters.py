@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -22,12 +22,18 @@ from safetensors.torch import load_file, save_file
 from ..errors import R3labError
 from .weights import CheckpointError
 
-if TYPE_CHECKING:
-    from .policy import Policy
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 LAYERS = r".*(language_model|text_model)\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
 PREFIX = "base_model.model."  # of names in peft's files
+
+
+class Adaptable(Protocol):
+    """What of a policy LoRA matrices are injected into."""
+
+    model: Any
+    adapter: Any
+    folder: Path | None
 
 
 def _peft() -> Any:
@@ -38,7 +44,7 @@ def _peft() -> Any:
     return peft
 
 
-def add_lora(policy: Policy, rank: int, alpha: float = 0.0, seed: int = 0) -> None:
+def add_lora(policy: Adaptable, rank: int, alpha: float = 0.0, seed: int = 0) -> None:
     """Freeze the policy and inject LoRA matrices into its text model, in place.
 
     Parameters
@@ -64,7 +70,7 @@ def add_lora(policy: Policy, rank: int, alpha: float = 0.0, seed: int = 0) -> No
     _inject(policy, config)
 
 
-def _inject(policy: Policy, config: Any) -> None:
+def _inject(policy: Adaptable, config: Any) -> None:
     policy.model.requires_grad_(False)
     _peft().inject_adapter_in_model(config, policy.model)
     for parameter in adapter_parameters(policy).values():
@@ -73,20 +79,20 @@ def _inject(policy: Policy, config: Any) -> None:
     policy.adapter = config
 
 
-def adapter_parameters(policy: Policy) -> dict[str, torch.nn.Parameter]:
+def adapter_parameters(policy: Adaptable) -> dict[str, torch.nn.Parameter]:
     """The matrices by their names in peft's files."""
     named = policy.model.named_parameters()
     return {PREFIX + name.replace(".default.", "."): p for name, p in named if ".lora_" in name}
 
 
-def save_adapter(policy: Policy, folder: Path) -> None:
+def save_adapter(policy: Adaptable, folder: Path) -> None:
     """Write adapter_config.json and adapter_model.safetensors."""
     policy.adapter.save_pretrained(folder)
     tensors = {name: p.detach().cpu().contiguous() for name, p in adapter_parameters(policy).items()}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
 
 
-def restore_adapter(policy: Policy, folder: Path) -> None:
+def restore_adapter(policy: Adaptable, folder: Path) -> None:
     """Put saved matrices into a policy that has an adapter of the same shape."""
     try:
         found = load_file(folder / WEIGHTS)
@@ -118,14 +124,14 @@ def base_folder(folder: Path) -> tuple[Path, Any]:
     return base, config
 
 
-def load_adapter(policy: Policy, folder: Path, config: Any) -> None:
+def load_adapter(policy: Adaptable, folder: Path, config: Any) -> None:
     """Inject a saved adapter into the policy that it belongs to."""
     _inject(policy, config)
     restore_adapter(policy, folder)
 
 
 @contextmanager
-def without_adapter(policy: Policy) -> Iterator[None]:
+def without_adapter(policy: Adaptable) -> Iterator[None]:
     """The policy without its LoRA matrices; nothing happens if it has none."""
     if policy.adapter is None:
         yield

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..geometry import area, clip
 from ..images import content_hash
-from .measures import words
+from .filters.measures import words
 from .sample import Rationale, Sample
 
 CELLS = 32  # of the heat map, across and down

@@ -17,17 +17,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from ..errors import R3labError, nearest
-from .convert import Reading, read
+from ...errors import R3labError, nearest
+from ..convert import Reading, read
+from ..sample import Sample, write_vlir
 from .endpoint import EndpointSettings
+from .question import MAX_SIDE
 from .reply import MIN_IOU
-from .sample import Sample, write_vlir
+from .run import teach
 from .tally import ACCEPTED, FAILED, Prices, Tally
-from .teach import teach
-from .teacher import MAX_SIDE
 
 if TYPE_CHECKING:
-    from .worlds import World
+    from ..worlds import World
 
 PROGRAM = "r3lab vlir rationale"
 
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str]) -> int:
         raise R3labError("give either --world NAME or --data FILE")
     world: World | None = None
     if args.world is not None:
-        from .worlds import get_world  # brings matplotlib
+        from ..worlds import get_world  # brings matplotlib
 
         world = get_world(args.world)
     if args.teacher == "world":

@@ -27,17 +27,17 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..errors import R3labError
-from ..foreign.errors import Refused
-from ..images import content_hash, to_png_bytes
+from ...errors import R3labError
+from ...foreign.errors import Refused
+from ...images import content_hash, to_png_bytes
+from ..convert.output import whole_file
+from ..sample import Rationale, Sample, to_record
 from .asking import Asking, Reply
-from .convert.output import whole_file
 from .endpoint import TOO_LONG, EndpointError, EndpointSettings
 from .journal import Journal
+from .question import MAX_SIDE, question
 from .reply import MAX_REPLY, MIN_IOU, read_reply
-from .sample import Rationale, Sample, to_record
 from .tally import ACCEPTED, FAILED, REJECTED, Prices, Tally
-from .teacher import MAX_SIDE, question
 
 IN_A_ROW = 8  # failed questions, one after the other, that end the run
 KEPT_REPLY = 4000  # characters of a rejected reply that the journal keeps

@@ -16,14 +16,14 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from ..errors import R3labError, shown
-from ..foreign.errors import Refused
-from ..geometry import Box, Frame, Size, clip, from_source, iou, problem, to_source, write_ints
-from ..protocol import box_text, format_ok, scan
-from ..schema import fixed, made, maybe, number, of, parse, row
-from ..schema import text as plain_text
-from .rationale import in_turn
-from .sample import Rationale, Sample
+from ...errors import R3labError, shown
+from ...foreign.errors import Refused
+from ...geometry import Box, Frame, Size, clip, from_source, iou, problem, to_source, write_ints
+from ...protocol import box_text, format_ok, scan
+from ...schema import fixed, made, maybe, number, of, parse, row
+from ...schema import text as plain_text
+from ..rationale import in_turn
+from ..sample import Rationale, Sample
 
 MAX_REPLY, MAX_STEP = 20_000, 1000  # characters
 MAX_STEPS, MAX_LOOKS = 32, 8

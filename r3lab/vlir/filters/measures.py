@@ -14,7 +14,7 @@ import re
 import numpy as np
 from PIL import Image
 
-from ..geometry import Box, clip, write_ints
+from ...geometry import Box, clip, write_ints
 
 STEP, PLAIN = 16.0, 48.0  # grey levels, of 255, between neighbours: fewer make no edge; more always make one
 NOISE = 5.0  # times the median difference: what evenly noisy pixels seldom reach

@@ -24,7 +24,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..errors import R3labError, shown
+from ...errors import R3labError, shown
 
 MAX_BYTES = 32 << 20  # of a reply with all that a stream wraps around its text
 TICK = 0.1  # seconds between looks at a stream's time and size

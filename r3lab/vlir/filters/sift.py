@@ -19,13 +19,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..errors import shown
-from .convert import Reading, read
-from .convert.output import whole_folder
-from .filters import Pair, check_names, judged
+from ...errors import shown
+from ..convert import Reading, read
+from ..convert.output import whole_folder
+from ..sample import LINES, Rationale, Sample, SampleError, write_vlir
 from .judges import Judge
 from .limits import Limits, Reason
-from .sample import LINES, Rationale, Sample, SampleError, write_vlir
+from .table import Pair, check_names, judged
 
 BATCH = 32  # samples whose pictures are held at once
 EXAMPLES = 3  # of each reason

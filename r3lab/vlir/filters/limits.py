@@ -10,7 +10,7 @@ import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from ..errors import R3labError, shown
+from ...errors import R3labError, shown
 
 
 def _limit(default: float, about: str, share: bool = False) -> Any:

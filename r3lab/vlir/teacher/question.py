@@ -17,14 +17,14 @@ from typing import Any
 
 from PIL import Image
 
-from ..errors import R3labError, shown
-from ..foreign.errors import Refused
-from ..geometry import RELATIVE_SIDE, crop_size, problem
-from ..images import cut, data_uri, resize
-from ..protocol import bare
-from .rationale import in_turn
+from ...errors import R3labError, shown
+from ...foreign.errors import Refused
+from ...geometry import RELATIVE_SIDE, crop_size, problem
+from ...images import cut, data_uri, resize
+from ...protocol import bare
+from ..rationale import in_turn
+from ..sample import MAX_NAME, Sample
 from .reply import MAX_LOOKS, check_written, relative
-from .sample import MAX_NAME, Sample
 
 MAX_SIDE = 1024  # pixels of an image as it is sent
 MAX_IMAGE = 1 << 20  # bytes of it, before base64 adds a third

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from ..errors import R3labError, shown
-from ..protocol import MAX_ANSWER, answer_of
+from ...errors import R3labError, shown
+from ...protocol import MAX_ANSWER, answer_of
 
 Judge = Callable[[str, Sequence[Image.Image]], "str | float"]  # question, images
 

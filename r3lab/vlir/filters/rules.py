@@ -9,13 +9,13 @@ knows (true regions, whether a look is needed), so that they pass a sample of wh
 
 from __future__ import annotations
 
-from ..errors import shown
-from ..geometry import area, clip, coverage, iou, problem, write_ints
-from ..protocol import box_text, scan
+from ...errors import shown
+from ...geometry import area, clip, coverage, iou, problem, write_ints
+from ...protocol import box_text, scan
+from ..sample import Rationale, Sample
 from .judges import agrees
 from .limits import Limits, Reason
 from .measures import detail, repeated, repeated_sentence, spelled, words
-from .sample import Rationale, Sample
 
 
 def form(sample: Sample, rationale: Rationale, limits: Limits) -> list[Reason]:

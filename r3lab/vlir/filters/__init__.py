@@ -1,0 +1,1 @@
+"""Which samples are worth learning from, and why the others are not."""
