@@ -22,7 +22,6 @@ from safetensors.torch import load_file, save_file
 from ..errors import R3labError
 from .weights import CheckpointError
 
-
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 LAYERS = r".*(language_model|text_model)\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
 PREFIX = "base_model.model."  # of names in peft's files
