@@ -61,7 +61,7 @@ def sift(
     names: Collection[str] | None = None,
     batch: int = BATCH,
 ) -> Iterator[Outcome]:
-    """The outcome of each sample, in order; parameters as in `filters.judged`, `batch` samples at a time."""
+    """The outcome of each sample, in order; parameters as in `table.judged`, `batch` samples at a time."""
     check_names([*(judges or ()), *(names or ())])
     source = iter(pairs)
     while some := list(islice(source, batch)):
@@ -178,7 +178,7 @@ def sift_folder(
         To make: `vlir.jsonl` and `images/` of what is kept; `rejected.jsonl`, a line for each rejected sample with its
         name, its place and each reason's name, value and threshold; `filter.txt`, the report.
     limits, judges, names
-        As in `filters.judged`.
+        As in `table.judged`.
     strict
         A line that cannot be read ends it; else it is rejected for that.
     progress

@@ -68,7 +68,7 @@ def teach(
     prices
         Of a million tokens.
     max_side, min_iou
-        See `teacher.question` (pixels) and `reply.read_reply`.
+        See `question.question` (pixels) and `reply.read_reply`.
     limit
         Most questions to ask in this run; None asks all, 0 only writes what is there.
     retry_rejected
