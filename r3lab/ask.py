@@ -163,10 +163,10 @@ def _check_question(policy: Policy, question: str) -> None:
     """A question that holds one of the model's control tokens would change who says what."""
     if not policy.tokenizer.chat_template:
         raise R3labError(f"The checkpoint {shown(policy.name)} has no chat template; copy chat_template.jinja into it.")
-    control = {*policy.forbidden, *policy.tokenizer.all_special_ids}
-    found = [token for token in policy.ids(question) if token in control]
-    if found:
-        raise R3labError(f"The question holds {shown(policy.piece(found[0]))}, a control token; leave it out.")
+    from .sequence import control_token
+
+    if found := control_token(policy, question):
+        raise R3labError(f"The question holds {shown(found)}, a control token; leave it out.")
 
 
 class Steps:

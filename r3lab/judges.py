@@ -19,6 +19,7 @@ from .errors import R3labError, shown
 from .models.policy import Policy
 from .protocol import bare
 from .rollout import rollout
+from .sequence import control_token
 from .vlir.filters.judges import Judge, JudgeError, Query, Reply
 from .vlir.sample import Sample
 
@@ -93,11 +94,9 @@ class PolicyJudge:
             self.policy.overview_size(image.size)  # a strip is too thin for it
         except R3labError as error:
             return JudgeError(str(error))
-        control = {*self.policy.forbidden, *self.policy.tokenizer.all_special_ids}
-        found = next((token for token in self.policy.ids(text) if token in control), None)
-        if found is None:
-            return None
-        return JudgeError(f"the question holds {shown(self.policy.piece(found))}, a control token of the policy")
+        if found := control_token(self.policy, text):
+            return JudgeError(f"the question holds {shown(found)}, a control token of the policy")
+        return None
 
 
 def sheet(images: Sequence[Image.Image]) -> Image.Image:

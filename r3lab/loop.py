@@ -11,7 +11,6 @@ trajectory for the alternatives that branch off it.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -27,7 +26,6 @@ from .sequence import Question, overview_key, prompt_ids, row_of
 from .trajectory import ImageRef, Kind, Trajectory
 
 Watch = Callable[[Trajectory], None]
-LISTS = ("ids", "kinds", "pieces", "logprobs", "entropies", "looks")  # of a trajectory, which grow
 
 
 class Loop:
@@ -134,10 +132,7 @@ class Loop:
         ends = torch.tensor([len(row.ids) - shared - 1 for row in rows])
         self.last = states[torch.arange(len(rows)), ends]
         for number, (t, row) in enumerate(zip(begun, rows, strict=True)):
-            record = copy.copy(t)
-            for name in LISTS:
-                setattr(record, name, list(getattr(t, name)))
-            record.images = dict(t.images)
+            record = t.until(len(t.ids))
             record.seed, record.temperature = self.seed, self.temperature
             noise = np.random.default_rng([self.seed, number, 0])
             position = int(policy.positions(row).max()) + 1

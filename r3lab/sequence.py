@@ -49,6 +49,12 @@ def prompt_ids(policy: Policy, question: str, overview: Size, tokens: int) -> li
     return ids
 
 
+def control_token(policy: Policy, text: str) -> str | None:
+    """The first of the model's control tokens that a text holds, which would change who says what; None if none."""
+    control = {*policy.forbidden, *policy.tokenizer.all_special_ids}
+    return next((policy.piece(token) for token in policy.ids(text) if token in control), None)
+
+
 def overview_key(image: ImageRef, size: Size) -> str:
     """Name of an overview's features in a feature store."""
     return f"{image.hash}@{size[0]}x{size[1]}"

@@ -51,9 +51,12 @@ def test_two_processes_make_the_update_of_one(taught_folder, tmp_path, more):
 
 def test_a_process_without_a_group_waits_for_the_others(taught_folder, tmp_path):
     """One group and two processes: the second has nothing to roll out, and both end with the policy of one."""
-    alone, two = (run(n, tmp_path / str(n), taught_folder, "--prompts", "1") for n in (1, 2))
+    more = ("--prompts", "1", "--trackers", "tensorboard", "--show-every", "3")
+    alone, two = (run(n, tmp_path / str(n), taught_folder, *more) for n in (1, 2))
     a, b = (Policy.load(folder / "policy").model.state_dict() for folder in (alone, two))
     assert all(torch.allclose(a[k], b[k], atol=1e-6) for k in a)
+    assert len(list((two / "trackers").rglob("events*"))) == len(list((alone / "trackers").rglob("events*"))) > 0
+    assert [p.name for p in (two / "rollouts").iterdir()] == ["step-000003"]
 
 
 @pytest.mark.parametrize(("groups", "minibatches", "count"), [(12, 2, 2), (5, 2, 2), (3, 1, 4), (7, 3, 3)])

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from ..errors import R3labError, shown
-from ..geometry import Box, Size, intersection
+from ..geometry import Box, Size, box_of_cell, crop_to_source, intersection
 from .rows import AttentionRows
 
 EPSILON = 1e-4  # attention of a token below this is noise; keeps a ratio finite
@@ -42,8 +42,7 @@ class HeatMap:
     def cell(self, column: int, row: int) -> Box:
         """Source pixels of a cell."""
         rows, columns = self.values.shape
-        x, y, w, h = self.box[0], self.box[1], self.box[2] - self.box[0], self.box[3] - self.box[1]
-        return (x + column * w / columns, y + row * h / rows, x + (column + 1) * w / columns, y + (row + 1) * h / rows)
+        return crop_to_source(box_of_cell((column, row), (columns, rows), (columns, rows)), self.box, (columns, rows))
 
     def inside(self, box: Box) -> float:
         """What the map holds inside a box, cells that are cut counted by the part inside."""

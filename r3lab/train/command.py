@@ -24,7 +24,7 @@ from ..trajectory import Trajectory, save
 from ..vlir.sample import Sample, read_vlir
 from ..vlir.worlds import world_batches
 from .checkpoint import JsonlLog, save_policy
-from .memory import footprint_of
+from .memory import Footprint, footprint_of
 from .processes import Processes
 from .rgrpo import train_rgrpo
 from .rgrpo_settings import RgrpoSettings
@@ -47,7 +47,7 @@ def batches_of(settings: RgrpoSettings, start: int = 0) -> Iterator[Sequence[Sam
             yield [samples[k] for k in chosen]
 
 
-def forecast(policy: Policy, settings: RgrpoSettings) -> str:
+def forecast(policy: Policy, settings: RgrpoSettings, footprint: Footprint) -> str:
     """What the run will need of memory, from its first samples, with one look and as many tokens as it may take."""
     prompt = 0
     for sample in next(iter(batches_of(settings))):
@@ -55,7 +55,7 @@ def forecast(policy: Policy, settings: RgrpoSettings) -> str:
         overview = size[0] * size[1] // policy.layout.factor**2
         prompt = max(prompt, len(prompt_ids(policy, sample.question, size, overview)))
     completion = settings.max_new_tokens + policy.layout.crop_tokens[1]
-    return footprint_of(policy, settings).told(settings, prompt, completion)
+    return footprint.told(settings, prompt, completion)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -86,8 +86,9 @@ def main(arguments: Sequence[str]) -> int:
         if processes.main and s.show_every and (step + 1) % s.show_every == 0:
             save(trajectories[: s.group], Path(s.out) / "rollouts" / f"step-{step + 1:06d}")
 
+    footprint = footprint_of(policy, s)
     if processes.main:
-        print(forecast(policy, s), file=sys.stderr)
+        print(forecast(policy, s, footprint), file=sys.stderr)
     try:
         with trackers(s.trackers if processes.main else "", s.out, s, policy.device.type == "cpu") as report:
 
@@ -96,7 +97,7 @@ def main(arguments: Sequence[str]) -> int:
                 report(row)
 
             batches = batches_of(s, begin.draws)
-            train_rgrpo(policy, batches, s, both, watch=show, skipped=keep, run=run, processes=processes)
+            train_rgrpo(policy, batches, s, both, True, show, keep, run, processes, footprint)
     except KeyboardInterrupt:
         if processes.main:
             print(f"stopped; to go on: {how_to_resume()}")

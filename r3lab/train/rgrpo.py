@@ -27,7 +27,7 @@ from ..trajectory import Trajectory
 from ..vlir.sample import Sample
 from .interrupt import finish_step
 from .measure import facts, step_metrics
-from .memory import footprint_of, room
+from .memory import Footprint, footprint_of, room
 from .objective import advantages
 from .processes import ALONE, Processes
 from .rewards import preset, score
@@ -131,6 +131,7 @@ def train_rgrpo(
     skipped: Callable[[int, list[Trajectory]], None] = lambda step, trajectories: None,
     run: Run | None = None,
     processes: Processes = ALONE,
+    footprint: Footprint | None = None,
 ) -> None:
     """Run R-GRPO in place.
 
@@ -142,6 +143,7 @@ def train_rgrpo(
     skipped : called with the trajectories of an update that was left out because it was not finite
     run : goes on with what is there, and gets a checkpoint every `save_every` steps, at the end and on Ctrl-C
     processes : that train together; all are called with the same `batches` and settings
+    footprint : of this policy and these settings, if it was measured already
 
     Ctrl-C takes effect when the step in progress is done (KeyboardInterrupt); a second one at once.
     """
@@ -159,7 +161,7 @@ def train_rgrpo(
     if settings.kl_weight:
         reference = policy.frozen() if policy.adapter is None else policy
     guard, scores = Guard(settings.max_skipped, skipped), []
-    footprint = footprint_of(policy, settings)
+    footprint = footprint or footprint_of(policy, settings)
     begin_at = run.restore(policy, optimiser) if run else Progress()
     taken = Counted(batches, begin_at.draws)
     with finish_step() as stop:

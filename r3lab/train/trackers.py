@@ -59,4 +59,5 @@ def trackers(names: str, folder: str | Path, settings: Any, cpu: bool = False) -
     try:
         yield report
     finally:
-        accelerator.end_training()
+        for tracker in accelerator.trackers:  # not end_training: it would end the processes' group as well
+            tracker.finish()
