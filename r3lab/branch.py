@@ -2,7 +2,8 @@
 
 A `Branch` holds the record (`Trajectory`), reads the sampled text as it comes (`protocol.Scanner`), and queues what the
 model has yet to read: the sampled token itself, and behind it the crop of a box that was just closed or a short message
-that says why there is none. It knows nothing of batches, caches or sampling; `rollout` drives many of them.
+that says why there is none; the record's arm may want the whole image instead, or nothing. It knows nothing of batches,
+caches or sampling; `rollout` drives many of them.
 
     branch.take(token, logprob, entropy)     # -> branch.pending, branch.crop, branch.trajectory.finish
 """
@@ -15,8 +16,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from .arms import Arm, get_arm
 from .geometry import Box, Size, clip, problem, to_source
-from .images import content_hash, cut
+from .images import content_hash, cut, resize
 from .models.families import text_positions
 from .models.policy import Features, Policy
 from .protocol import Event, Scanner, environment_message
@@ -58,12 +60,17 @@ class Branch:
     pending_positions: list[torch.Tensor] = field(default_factory=list)
     images: list[Features] = field(default_factory=list)
     crop: Image.Image | None = None
-    scanner: Scanner = field(default_factory=Scanner)
+    arm: Arm = field(init=False)
+    scanner: Scanner = field(init=False)
     sampled: int = 0
     refused: bool = False  # has been told that no look is left
     fed: int = 0  # characters given to the scanner
     marks: list[tuple[int, int]] = field(default_factory=list)  # of sampled tokens: (first character, index)
     undecoded: list[int] = field(default_factory=list)  # tokens of a character that is not complete
+
+    def __post_init__(self) -> None:
+        self.arm = get_arm(self.trajectory.arm)
+        self.scanner = Scanner(self.arm.marks)
 
     def _append(
         self, token: int, kind: Kind, piece: str, logprob: float | None = None, entropy: float | None = None
@@ -109,14 +116,16 @@ class Branch:
             self.undecoded = []
         self.marks.append((self.fed, len(t.ids)))
         self._append(token, Kind.SAMPLED, piece, logprob, entropy)
-        event = next(iter(self.scanner.feed(piece)), None)
+        ended = token == policy.tokenizer.eos_token_id
+        event = self.scanner.end() if ended else None  # before its own text: that is no part of an answer
+        event = event or next(iter(self.scanner.feed(piece)), None)
         self.fed += len(piece)
         self.pending, self.pending_at, self.pending_positions = [token], self.position, []
         self.position += 1
         if event is not None and event.kind == "answer":
             t.answer = None if event.reason else event.text
             self._end("malformed" if event.reason else "answered")
-        elif token == policy.tokenizer.eos_token_id:
+        elif ended:
             self._end("malformed")
         elif self.sampled >= self.limits.new_tokens:
             self._end("length")
@@ -137,7 +146,7 @@ class Branch:
         if event.values is not None:
             box = to_source(event.values, t.frame, source, t.overview)
             reason = reason or problem(box, source)
-        if not reason and len(t.looks) >= self.limits.looks:
+        if not reason and len(t.looks) >= self.arm.most(self.limits.looks):
             reason = NO_LOOK_LEFT
             if self.refused:
                 t.looks.append(Look(span, event.values, box, False, reason))
@@ -145,8 +154,15 @@ class Branch:
             self.refused = True
         if reason or box is None:
             t.looks.append(Look(span, event.values, box, False, reason))
-            return self._queue_text(policy.ids(environment_message(reason)), Kind.ENVIRONMENT)
-        self.show(span, event.values, clip(box, source))
+            if self.arm.back != "nothing":
+                self._queue_text(policy.ids(environment_message(reason)), Kind.ENVIRONMENT)
+        elif self.arm.back == "crop":
+            self.show(span, event.values, clip(box, source))
+        elif self.arm.back == "overview":
+            look = Look(span, event.values, clip(box, source), True)
+            self.insert(look, resize(self.source, t.overview))
+        else:
+            t.looks.append(Look(span, event.values, clip(box, source), True))
         return None
 
     def show(self, span: tuple[int, int], written: tuple[float, ...] | None, box: Box) -> None:

@@ -15,11 +15,9 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from .errors import R3labError, shown
 from .models.policy import Policy
-from .protocol import bare
 from .rollout import rollout
-from .sequence import control_token
+from .sequence import refusal
 from .vlir.filters.judges import Judge, JudgeError, Query, Reply
 from .vlir.sample import Sample
 
@@ -89,14 +87,8 @@ class PolicyJudge:
         """Why the policy cannot be asked this."""
         if image is None:
             return JudgeError("a policy judges pictures; the question has none")
-        try:
-            text = bare(question)
-            self.policy.overview_size(image.size)  # a strip is too thin for it
-        except R3labError as error:
-            return JudgeError(str(error))
-        if found := control_token(self.policy, text):
-            return JudgeError(f"the question holds {shown(found)}, a control token of the policy")
-        return None
+        why = refusal(self.policy, question, image.size)
+        return JudgeError(why) if why else None
 
 
 def sheet(images: Sequence[Image.Image]) -> Image.Image:

@@ -16,9 +16,10 @@ from typing import Any, Literal
 
 from PIL import Image
 
+from .arms import ARMS, INTERLEAVED
 from .errors import R3labError, shown
 from .geometry import Box, Frame, Size
-from .protocol import CLOSE, Scanner
+from .protocol import Scanner
 
 FINISHES = ("answered", "length", "looks", "malformed")
 
@@ -89,6 +90,7 @@ class Trajectory:
     model: str = ""  # name or hash of the policy
     seed: int | None = None
     temperature: float = 1.0
+    arm: str = INTERLEAVED.name  # one of arms.ARMS: what was asked, what a box brought, how an answer is marked
     images: dict[str, Image.Image] = field(default_factory=dict, repr=False)  # by content hash
 
     def __eq__(self, other: object) -> bool:
@@ -170,6 +172,8 @@ def contradictions(t: Trajectory) -> Iterator[str]:
             yield f"{name} has {len(getattr(t, name))} entries for {n} ids"
     if t.finish not in FINISHES:
         yield f"finish is {shown(t.finish)}, not one of {', '.join(FINISHES)}"
+    if t.arm not in ARMS:
+        yield f"arm is {shown(t.arm)}, not one of {', '.join(ARMS)}"
     if (t.finish == "answered") != (t.answer is not None):
         yield f"finish is {shown(t.finish)} with the answer {shown(t.answer)}"
     known = frozenset(Kind)
@@ -186,7 +190,8 @@ def contradictions(t: Trajectory) -> Iterator[str]:
 
 
 def _of_tokens(t: Trajectory) -> Iterator[str]:
-    scanner, written, begun, closed = Scanner(), "", False, False
+    marks = ARMS.get(t.arm, INTERLEAVED).marks
+    scanner, written, begun, closed = Scanner(marks), "", False, False
     for i, kind in enumerate(map(Kind, t.kinds)):
         sampled, prompt = kind is Kind.SAMPLED, kind in (Kind.PROMPT, Kind.OVERVIEW)
         if prompt and begun:
@@ -205,7 +210,8 @@ def _of_tokens(t: Trajectory) -> Iterator[str]:
         if sampled and not closed:
             written += t.pieces[i]
             events = scanner.feed(t.pieces[i])
-            closed = any(e.kind == "answer" and written[e.start : e.end].endswith(CLOSE) for e in events)
+            ends = [written[e.start : e.end] for e in events if e.kind == "answer"]
+            closed = bool(marks.close) and any(text.endswith(marks.close) for text in ends)
 
 
 def _of_looks(t: Trajectory) -> Iterator[str]:

@@ -18,9 +18,11 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from .arms import INTERLEAVED, Arm
 from .branch import Branch, Limits
 from .images import content_hash, resize
 from .models.cache import SlotCache
+from .models.decoder import Decoder, fits
 from .models.policy import Features, Policy, Row
 from .sequence import Question, overview_key, prompt_ids, row_of
 from .trajectory import ImageRef, Kind, Trajectory
@@ -43,10 +45,11 @@ class Loop:
         self.policy, self.temperature, self.seed = policy, temperature, seed
         self.limits, self.store, self.watch = limits, store, watch
         self.cache = SlotCache(policy.model.config.get_text_config().num_hidden_layers)
+        self.decoder = Decoder(policy) if fits(policy) else None
         self.branches: list[Branch] = []
         self.last = torch.zeros(0)  # (rows, D): hidden state from which each row's next token comes
 
-    def open(self, samples: Sequence[Question], group: int, numbers: Sequence[int]) -> None:
+    def open(self, samples: Sequence[Question], group: int, numbers: Sequence[int], arm: Arm = INTERLEAVED) -> None:
         """Encode the overviews, read every prompt once, and make the rows."""
         policy = self.policy
         references, sizes, missing = [], [], {}
@@ -62,13 +65,14 @@ class Loop:
         rows = []
         for sample, reference, size in zip(samples, references, sizes, strict=True):
             image = self.store[overview_key(reference, size)]
-            rows.append(Row(prompt_ids(policy, sample.question, size, len(image.tokens)), [image]))
+            rows.append(Row(prompt_ids(policy, sample.question, size, len(image.tokens), arm), [image]))
         batch = policy.rows(rows)
         self.cache.start(len(rows), policy.device)
         states = self._forward(torch.arange(len(rows)), batch.ids, batch.positions, batch.lengths, batch.images)
         last = states[torch.arange(len(rows)), batch.lengths - 1]
         repeat = torch.arange(len(rows)).repeat_interleave(group)
-        self.cache.select(repeat.to(policy.device))
+        if group > 1:
+            self.cache.share(repeat)
         self.last = last[repeat.to(policy.device)]
         for i in repeat.tolist():
             member = len(self.branches) % group
@@ -94,6 +98,7 @@ class Loop:
                 model=policy.name,
                 seed=self.seed,
                 temperature=self.temperature,
+                arm=arm.name,
                 images={references[i].hash: sample.image},
             )
             position = int(batch.positions[:, i, : len(ids)].max()) + 1
@@ -119,7 +124,7 @@ class Loop:
         if shared:
             ids, at, lengths = self._padded([rows[0].ids[:shared]], [positions[0][:, :shared]])
             self._forward(torch.arange(1), ids, at, lengths, rows[0].images[:images])
-        self.cache.select(torch.zeros(len(rows), dtype=torch.int64, device=policy.device))
+        self.cache.share(torch.zeros(len(rows), dtype=torch.int64))
         rest = self._padded([row.ids[shared:] for row in rows], [p[:, shared:] for p in positions])
         own = [f for row in rows for f in row.images[images:]]
         return shared, self._forward(torch.arange(len(rows)), *rest, own)
@@ -163,9 +168,9 @@ class Loop:
             if len(single) + len(blocks) <= len(live) // 2:  # drop finished rows from the cache
                 kept = sorted(single + blocks)
                 place = {slot: i for i, slot in enumerate(kept)}
-                rows = torch.tensor(kept, device=self.policy.device)
+                rows = torch.tensor(kept)
                 self.cache.select(rows)
-                self.last = self.last[rows]
+                self.last = self.last[rows.to(self.policy.device)]
                 live, serve = [live[s] for s in kept], [place[s] for s in serve]
             self._read([self.branches[live[s]] for s in serve], serve)
             ready = serve
@@ -181,8 +186,8 @@ class Loop:
         images: list[Features],
     ) -> torch.Tensor:
         """Read blocks (R, q) into cache slots; returns the hidden states (R, q, D)."""
-        policy, cache, device = self.policy, self.cache, self.policy.device
-        cache.place(slots.to(device), lengths.to(device), ids.shape[1])
+        policy, cache = self.policy, self.cache
+        cache.place(slots, lengths, ids.shape[1])
         states = policy.read(ids, positions, images, attention_mask=cache.mask(), past_key_values=cache, use_cache=True)
         cache.advance()
         return states
@@ -204,18 +209,25 @@ class Loop:
         waiting = [b for b in branches if b.crop is not None]
         for branch, found in zip(waiting, self._encode([b.crop for b in waiting if b.crop]), strict=True):
             branch.images, branch.crop = [found], None
-        if all(len(b.pending) == 1 for b in branches):  # the common step: no padding, no tensor a row
-            ids = torch.tensor([b.pending for b in branches], device=self.policy.device)
-            at = torch.tensor([b.pending_at for b in branches], device=self.policy.device)
-            positions, lengths = at.expand(3, -1)[..., None], torch.ones(len(branches), dtype=torch.int64)
+        if self.decoder is not None and all(len(b.pending) == 1 for b in branches):
+            ends = self._step(self.decoder, branches, slots)
         else:
             ids, positions, lengths = self._padded([b.pending for b in branches], [b.positions for b in branches])
-        images = [f for b in branches for f in b.images]
-        states = self._forward(torch.tensor(slots), ids, positions, lengths, images)
-        ends = states[torch.arange(len(slots)), lengths - 1]
+            images = [f for b in branches for f in b.images]
+            states = self._forward(torch.tensor(slots), ids, positions, lengths, images)
+            ends = states[torch.arange(len(slots)), lengths - 1]
         self.last[torch.tensor(slots, device=self.policy.device)] = ends
         for branch in branches:
             branch.pending, branch.pending_positions, branch.images = [], [], []
+
+    def _step(self, decoder: Decoder, branches: list[Branch], slots: list[int]) -> torch.Tensor:
+        """Read the one token that is pending in each of these rows: the common step; states (R, D)."""
+        ids = torch.tensor([b.pending[0] for b in branches], device=self.policy.device)
+        at = torch.tensor([b.pending_at for b in branches])
+        self.cache.place(torch.tensor(slots), torch.ones(len(slots), dtype=torch.int64), 1)
+        states = decoder.step(ids, at, self.cache)
+        self.cache.advance()
+        return states
 
     def _encode(self, crops: list[Image.Image]) -> list[Features]:
         """Features of crops, each distinct one encoded once."""

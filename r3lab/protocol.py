@@ -1,9 +1,9 @@
 """The text protocol: what a model is asked, and how its looks and its answer are read from what it writes.
 
-A look is ``{"bbox_2d": [x1, y1, x2, y2]}``, the answer is ``<answer>...</answer>``. The text is untrusted and
-comes in pieces while it is sampled, so `Scanner` is a small state machine: one pass, a bounded buffer, no
-backtracking. Simplified: an object ends at its first ``}`` (a label cannot hold a brace), and ``<think>`` is
-not parsed at all, because models in the wild never close it.
+A look is ``{"bbox_2d": [x1, y1, x2, y2]}``, the answer is ``<answer>...</answer>``, or stands between other `Marks`
+where an arm asks for that. The text is untrusted and comes in pieces while it is sampled, so `Scanner` is a small state
+machine: one pass, a bounded buffer, no backtracking. Simplified: an object ends at its first ``}`` (a label cannot hold
+a brace), and ``<think>`` is not parsed at all, because models in the wild never close it.
 
     [look, answer] = scan('The sign. {"bbox_2d": [10, 20, 50, 60]} It says <answer>stop</answer>')
     look.values, answer.text                                      # (10.0, 20.0, 50.0, 60.0), 'stop'
@@ -24,6 +24,7 @@ from .geometry import RELATIVE_SIDE, Frame, Size
 KEY = "bbox_2d"
 OPEN, CLOSE = "<answer>", "</answer>"
 MAX_BOX, MAX_ANSWER, MAX_QUESTION, MAX_MESSAGE = 256, 2000, 4000, 120  # characters
+_EMPTY = "the answer is empty"
 
 SYSTEM = (
     "You answer questions about an image. Think step by step inside <think> and </think>. "
@@ -32,20 +33,42 @@ SYSTEM = (
     "Write the final answer inside <answer> and </answer>."
 )
 
+OPENING = "To look at a region closely, write"
+CLOSING = f"When you are sure, write {OPEN}your answer{CLOSE}."
+
 Values = tuple[float, float, float, float]
-_OPENERS = re.compile(r"[{<]")
 
 
-def instruction(frame: Frame, width: int, height: int) -> str:
-    """How to write a box, for an image that the model sees at `width` x `height` pixels."""
+@dataclass(frozen=True)
+class Marks:
+    """What stands before an answer and behind it; without the latter it goes on to the end of the text."""
+
+    open: str = OPEN
+    close: str = CLOSE
+
+
+ANSWER = Marks()
+
+
+def instruction(frame: Frame, width: int, height: int, opening: str = OPENING, closing: str = CLOSING) -> str:
+    """How to write a box, for an image that the model sees at `width` x `height` pixels.
+
+    Parameters
+    ----------
+    opening
+        Stands before the form of a box; where it is empty, no box is spoken of.
+    closing
+        How to answer.
+    """
+    if not opening:
+        return closing
     if Frame(frame) is Frame.RELATIVE:
         scale = f"Coordinates run from 0 to {RELATIVE_SIDE}, relative to the image's width and height"
     else:
         scale = f"Coordinates are pixels of the image, which is {width} wide and {height} high"
     return (
-        f'To look at a region closely, write {{"{KEY}": [x1, y1, x2, y2]}}. {scale}; '
-        "(x1, y1) is the top left corner and (x2, y2) the bottom right. "
-        "When you are sure, write <answer>your answer</answer>."
+        f'{opening} {{"{KEY}": [x1, y1, x2, y2]}}. {scale}; '
+        f"(x1, y1) is the top left corner and (x2, y2) the bottom right. {closing}"
     )
 
 
@@ -68,9 +91,9 @@ def bare(question: str) -> str:
     return question.strip()
 
 
-def question_text(question: str, frame: Frame, overview: Size) -> str:
+def question_text(question: str, frame: Frame, overview: Size, opening: str = OPENING, closing: str = CLOSING) -> str:
     """What a large model is asked: the question, then how to write a box for an overview of that size."""
-    return f"{bare(question)}\n{instruction(frame, *overview)}"
+    return f"{bare(question)}\n{instruction(frame, *overview, opening, closing)}"
 
 
 def box_text(values: Sequence[int]) -> str:
@@ -94,6 +117,11 @@ class Event:
 class Scanner:
     """Reads looks and the answer from text that comes in pieces.
 
+    Parameters
+    ----------
+    marks
+        Of the answer.
+
     Attributes
     ----------
     state
@@ -104,20 +132,22 @@ class Scanner:
         An answer was read; whatever follows is ignored.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, marks: Marks = ANSWER) -> None:
+        self.marks = marks
         self.state: Literal["text", "box", "answer"] = "text"
         self.start: int | None = None
         self.finished = False
         self._fed = 0
-        self._tag = 0  # characters of OPEN matched so far
+        self._tag = 0  # characters of the opening mark matched so far
         self._buffer: list[str] = []
+        self._openers = re.compile(f"[{{{re.escape(marks.open[0])}]")
 
     def feed(self, piece: str) -> list[Event]:
         """Take the next piece of text (of any length); return what it completes, in order."""
         events, at = [], 0
         while at < len(piece) and not self.finished:
             if self.state == "text" and self._tag == 0:  # jump over plain text
-                match = _OPENERS.search(piece, at)
+                match = self._openers.search(piece, at)
                 if match is None:
                     break
                 at = match.start()
@@ -129,14 +159,25 @@ class Scanner:
         self._fed += len(piece)
         return events
 
+    def end(self) -> Event | None:
+        """Take note that the text is over: the answer that only this closes, if one is open."""
+        if self.state != "answer" or self.marks.close:
+            return None
+        content, start = "".join(self._buffer).strip(), self.start or 0
+        self.finished = True
+        self._enter("text", None)
+        return Event("answer", content, start, self._fed, reason="" if content else _EMPTY)
+
     def _enter(self, state: Literal["text", "box", "answer"], start: int | None) -> None:
         self.state, self.start, self._buffer = state, start, []
 
     def _text(self, char: str, at: int) -> Event | None:
-        self._tag = self._tag + 1 if char == OPEN[self._tag] else int(char == OPEN[0])
-        if self._tag == len(OPEN):  # an answer begins, even inside an object that was never closed
+        mark = self.marks.open
+        if self._tag or char == mark[0]:
+            self._tag = _matched(mark, mark[: self._tag] + char)
+        if self._tag == len(mark):  # an answer begins, even inside an object that was never closed
             self._tag = 0
-            self._enter("answer", at + 1 - len(OPEN))
+            self._enter("answer", at + 1 - len(mark))
             return None
         if char == "{":
             self._enter("box", at)
@@ -155,17 +196,23 @@ class Scanner:
 
     def _answer(self, char: str, at: int) -> Event | None:
         self._buffer.append(char)
-        closed = char == CLOSE[-1] and "".join(self._buffer[-len(CLOSE) :]) == CLOSE
-        if not closed and len(self._buffer) < MAX_ANSWER + len(CLOSE):
+        mark = self.marks.close
+        closed = char == mark[-1:] and "".join(self._buffer[-len(mark) :]) == mark
+        if not closed and len(self._buffer) < MAX_ANSWER + max(1, len(mark)):
             return None
         content, start = "".join(self._buffer), self.start or 0
-        content = content[: -len(CLOSE)].strip() if closed else content[:MAX_ANSWER].strip()
-        reason = "" if content else "the answer is empty"
+        content = content[: -len(mark)].strip() if closed else content[:MAX_ANSWER].strip()
+        reason = "" if content else _EMPTY
         if not closed:
             reason = f"the answer is longer than {MAX_ANSWER} characters"
         self.finished = True
         self._enter("text", None)
         return Event("answer", content, start, at + 1, reason=reason)
+
+
+def _matched(mark: str, text: str) -> int:
+    """Characters at the beginning of a mark with which a text, at most as long, ends."""
+    return next(n for n in range(len(text), -1, -1) if mark.startswith(text[len(text) - n :]))
 
 
 def read_box(text: str) -> tuple[Values | None, str] | None:
@@ -205,14 +252,17 @@ def read_box(text: str) -> tuple[Values | None, str] | None:
     return (x1, y1, x2, y2), ""
 
 
-def scan(text: str) -> list[Event]:
+def scan(text: str, marks: Marks = ANSWER) -> list[Event]:
     """Every look, and the answer, in a whole text."""
-    return Scanner().feed(text)
+    scanner = Scanner(marks)
+    events = scanner.feed(text)
+    last = scanner.end()
+    return events if last is None else [*events, last]
 
 
-def answer_of(text: str) -> str | None:
+def answer_of(text: str, marks: Marks = ANSWER) -> str | None:
     """The content of the first answer, stripped; None when there is none that can be used."""
-    return next((e.text for e in scan(text) if e.kind == "answer" and not e.reason), None)
+    return next((e.text for e in scan(text, marks) if e.kind == "answer" and not e.reason), None)
 
 
 def environment_message(reason: str) -> str:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 
 import torch
 
+from .arms import INTERLEAVED, Arm
 from .branch import Limits
 from .errors import R3labError, shown
 from .loop import Loop, Watch
@@ -39,6 +40,7 @@ def rollout(
     watch: Watch | None = None,
     progress: bool = False,
     numbers: Sequence[int] | None = None,
+    arm: Arm = INTERLEAVED,
 ) -> list[Trajectory]:
     """Let the policy answer each sample `group` times.
 
@@ -55,6 +57,7 @@ def rollout(
     watch : called with a trajectory whenever it has grown (for live display)
     numbers : of the samples, on which their random streams depend; by default 0, 1, ...; a process that rolls out a
         part of a batch gives the numbers that its samples have in the whole
+    arm : what is asked, what a box brings, how an answer is marked (`arms.get_arm`); `resume` reads it in the record
 
     Returns
     -------
@@ -65,7 +68,7 @@ def rollout(
     with reading(policy):
         limits, store = Limits(max_looks, max_new_tokens), {} if features is None else features
         loop = Loop(policy, limits, store, temperature, seed, watch)
-        loop.open(samples, group, list(range(len(samples))) if numbers is None else numbers)
+        loop.open(samples, group, list(range(len(samples))) if numbers is None else numbers, arm)
         return loop.run(progress)
 
 

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 import torch
 from PIL import Image
 
+from .arms import INTERLEAVED, Arm
+from .errors import R3labError, shown
 from .geometry import Size
 from .images import resize
 from .models.policy import Features, Policy, Row
@@ -31,9 +33,10 @@ class Question(Protocol):
     def truth(self) -> dict[str, Any]: ...
 
 
-def prompt_ids(policy: Policy, question: str, overview: Size, tokens: int) -> list[int]:
+def prompt_ids(policy: Policy, question: str, overview: Size, tokens: int, arm: Arm = INTERLEAVED) -> list[int]:
     """Ids of the prompt with `tokens` image tokens for the overview, through the checkpoint's own chat template."""
-    text = bare(question) if policy.bare else question_text(question, policy.family.frame, overview)
+    frame = policy.family.frame
+    text = bare(question) if policy.bare else question_text(question, frame, overview, arm.opening, arm.closing)
     content = [{"type": "image"}, {"type": "text", "text": text}]
     whole = policy.tokenizer.apply_chat_template(
         [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
@@ -53,6 +56,23 @@ def control_token(policy: Policy, text: str) -> str | None:
     """The first of the model's control tokens that a text holds, which would change who says what; None if none."""
     control = {*policy.forbidden, *policy.tokenizer.all_special_ids}
     return next((policy.piece(token) for token in policy.ids(text) if token in control), None)
+
+
+def check_template(policy: Policy) -> None:
+    """Raise `R3labError` if the checkpoint does not say how a question is put to it."""
+    if not policy.tokenizer.chat_template:
+        raise R3labError(f"The checkpoint {shown(policy.name)} has no chat template; copy chat_template.jinja into it.")
+
+
+def refusal(policy: Policy, question: str, size: Size) -> str:
+    """Why a policy cannot be asked a question on an image of that size; "" if it can."""
+    try:
+        text = bare(question)
+        policy.overview_size(size)  # a strip is too thin for it
+    except R3labError as error:
+        return str(error)
+    found = control_token(policy, text)
+    return f"the question holds {shown(found)}, a control token of the policy" if found else ""
 
 
 def overview_key(image: ImageRef, size: Size) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 from PIL import Image
 
 from . import schema
+from .arms import ARMS, INTERLEAVED
 from .errors import shown
 from .geometry import Frame
 from .images import ImageError, content_hash, open_image, to_png_bytes
@@ -140,7 +141,8 @@ def _build(record: Any, where: str) -> tuple[Trajectory, list[str]]:
             raise TrajectoryError(f'{where} is not a trajectory: it lacks "format": "{FORMAT}".')
         if type(version) is not int or version != VERSION:
             raise TrajectoryError(f"{where} has version {shown(version)}; this r3lab reads {VERSION}: update it.")
-        built = _TRAJECTORY({k: v for k, v in record.items() if k not in ("format", "version")}, where)
+        own = {k: v for k, v in record.items() if k not in ("format", "version")}
+        built = _TRAJECTORY({"arm": INTERLEAVED.name, **own}, where)  # once the only arm, and not named
     except schema.SchemaError as error:
         raise TrajectoryError(str(error)) from error
     names, built.images = built.images, {}
@@ -182,5 +184,6 @@ _TRAJECTORY = schema.made(
     model=schema.text,
     seed=schema.maybe(schema.whole),
     temperature=schema.number,
+    arm=schema.of(f"one of {', '.join(ARMS)}", lambda v: isinstance(v, str) and v in ARMS),
     images=schema.row(schema.sha256),
 )

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
+from r3lab.models.packed_attention import Spans, packed_attention
 from r3lab.rollout import rollout
 from r3lab.sequence import row_of
 from r3lab.train.packed import pack, packed_logprobs, prompt_length, token_logprobs, visible
 from r3lab.trajectory import Kind
 
 
-def test_packed_rows_give_the_numbers_and_gradients_of_plain_ones(family_policy, samples):
+@pytest.mark.parametrize("how", ["kernel", "mask"])
+def test_packed_rows_give_the_numbers_and_gradients_of_plain_ones(family_policy, samples, how, monkeypatch):
     """Ragged groups, one of them incomplete: log-probabilities to 1e-5, gradients to 1e-5 of the largest."""
+    asked = []
+    monkeypatch.setattr("r3lab.train.packed.able", lambda device: asked.append(device) or how == "kernel")
     policy, store = family_policy, {}
     found = rollout(policy, samples[:3], group=6, seed=9, max_new_tokens=60, features=store)
     found = [t for i, t in enumerate(found) if i not in (1, 2)]
@@ -32,6 +37,7 @@ def test_packed_rows_give_the_numbers_and_gradients_of_plain_ones(family_policy,
         results.append((new.detach(), old, mask, gradients))
     policy.model.zero_grad(set_to_none=True)
     packed, plain = results
+    assert len(asked) == 1
     assert torch.equal(packed[2], plain[2]) and torch.equal(packed[1], plain[1])
     assert (packed[0] - plain[0])[plain[2]].abs().max() < 1e-5
     assert (packed[0] - packed[1])[packed[2]].abs().max() < 1e-5
@@ -70,3 +76,28 @@ def test_what_a_token_sees():
         [1, 1, 0, 0, 1, 0],
         [1, 1, 0, 0, 0, 1],
     ]
+
+
+@pytest.mark.parametrize(("heads", "kind", "worst"), [((4, 4), torch.float64, 1e-12), ((6, 2), torch.float32, 1e-5)])
+def test_packed_attention_is_masked_attention(heads, kind, worst):
+    """Prompts and rollouts of any lengths: output and gradients of what is not padding."""
+    noise = torch.Generator().manual_seed(0)
+    starts, lengths = (5, 9, 1), ([4, 1, 7], [6], [3, 3, 8, 2])
+    spans = Spans.of(starts, lengths)
+    width = max(spans.ends)
+    segments = torch.full((3, width), -1)
+    for n, (start, own) in enumerate(zip(starts, lengths, strict=True)):
+        marks = [0] * start + [g + 1 for g, size in enumerate(own) for _ in range(size)]
+        segments[n, : len(marks)] = torch.tensor(marks)
+    real = (segments >= 0)[:, None, :, None]
+    query, key, value = (
+        torch.randn(3, h, width, 8, dtype=kind, generator=noise, requires_grad=True) for h in (heads[0], *heads[1:] * 2)
+    )
+    above = torch.randn(query.shape, dtype=kind, generator=noise) * real
+    repeated = (t.repeat_interleave(heads[0] // heads[1], 1) for t in (key, value))
+    masked = torch.nn.functional.scaled_dot_product_attention(query, *repeated, attn_mask=visible(segments), scale=0.4)
+    found = packed_attention(query, key, value, spans, 0.4)
+    assert ((found - masked) * real).abs().max() < worst
+    pairs = zip(*(torch.autograd.grad(out, (query, key, value), above) for out in (found, masked)), strict=True)
+    for ours, theirs in pairs:
+        assert (ours - theirs).abs().max() < worst * theirs.abs().max()

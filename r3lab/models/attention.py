@@ -9,7 +9,8 @@ weights of a query are computed for those queries alone that are wanted: no (L, 
         model(...)
     log_weights(seen[2], row, reads, looked_at, heads=(0, 1))
 
-`shown_to(watch)` is the seam below it: `watch` sees every layer and may give an output of its own.
+`shown_to(watch)` is the seam below it: `watch` sees every layer and may give an output of its own. A forward that is
+given `packed_spans` attends as `models.packed_attention` does. A `Policy` selects all this for its text model.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+from .packed_attention import Spans, packed_attention
 
 NAME = "r3lab_seen"
 
@@ -57,13 +60,16 @@ def _attend(
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
+    packed_spans: Spans | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     watch = _watch.get()
     layer: Any = getattr(module, "layer_idx", None)
+    scaling = kwargs.get("scaling")
+    factor = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if packed_spans is not None:
+        return packed_attention(query, key, value, packed_spans, factor).transpose(1, 2), None
     if watch is not None and layer is not None:
-        scaling = kwargs.get("scaling")
-        factor = query.shape[-1] ** -0.5 if scaling is None else scaling
         own = watch(layer, Seen(query, key, factor, value, attention_mask))
         if own is not None:
             return own, None
@@ -77,6 +83,16 @@ AttentionMaskInterface.register(NAME, sdpa_mask)  # without it, appending to a c
 def select(model: Any, on: bool = True) -> None:
     """Let the text model's attention be seen, or not any more; the vision tower stays as it is."""
     model.set_attn_implementation({"text_config": NAME if on else "sdpa"})
+
+
+def selected(model: Any) -> bool:
+    """True if the text model's attention goes through here."""
+    return bool(model.config.get_text_config()._attn_implementation == NAME)
+
+
+def watched() -> bool:
+    """True inside `shown_to` or `watching`."""
+    return _watch.get() is not None
 
 
 @contextmanager

@@ -29,6 +29,7 @@ class Family:
     tiles : True if every image is one square tile, positions are those of text, and the chat template writes a bare
         image token, to which the processor adds `layout.TILE_MARKS`
     vision : names of the modules that make image tokens
+    text : name of the text model
     crop_tokens : least and most tokens of a crop (official VLM-R3: 4 to 1024)
     """
 
@@ -37,6 +38,7 @@ class Family:
     deepstack: bool = False
     tiles: bool = False
     vision: tuple[str, ...] = ("visual",)
+    text: str = "language_model"
     crop_tokens: tuple[int, int] = (4, 1024)
 
 
@@ -46,8 +48,8 @@ FAMILIES: dict[str, Family] = {
         Family("qwen2_vl", Frame.OVERVIEW),
         Family("qwen2_5_vl", Frame.OVERVIEW),
         Family("qwen3_vl", Frame.RELATIVE, deepstack=True),
-        Family("smolvlm", Frame.RELATIVE, tiles=True, vision=("vision_model", "connector")),
-        Family("idefics3", Frame.RELATIVE, tiles=True, vision=("vision_model", "connector")),
+        Family("smolvlm", Frame.RELATIVE, tiles=True, vision=("vision_model", "connector"), text="text_model"),
+        Family("idefics3", Frame.RELATIVE, tiles=True, vision=("vision_model", "connector"), text="text_model"),
     )
 }
 

@@ -29,7 +29,7 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDe
 
 from ..errors import R3labError
 from ..geometry import Box, Size, crop_size, fit_tokens
-from . import adapters
+from . import adapters, attention
 from .families import Family, family_of, image_positions, text_positions
 from .layout import Layout, patchify, read_layout, tiles, vision_marks
 from .weights import CheckpointError, read_weights
@@ -87,6 +87,7 @@ class Policy:
         self.vision_start, self.vision_end, other = vision_marks(model.config, tokenizer, self.family)
         self.forbidden = sorted({self.image_id, *self.vision_start, *self.vision_end, *other})  # never sampled
         self._pieces: dict[int, str] = {}
+        attention.select(model)
 
     # -- loading -------------------------------------------------------------------------------------------------
 
@@ -182,6 +183,11 @@ class Policy:
     def vision(self) -> list[torch.nn.Module]:
         """The modules that make image tokens: the vision tower and what stands between it and the text model."""
         return [getattr(self.model.model, name) for name in self.family.vision]
+
+    @property
+    def text(self) -> Any:
+        """The text model: embedding, layers, last norm."""
+        return getattr(self.model.model, self.family.text)
 
     def text_parameters(self) -> list[torch.nn.Parameter]:
         """All but those of `vision`, or the adapter's: what is trained where the vision tower is frozen."""

@@ -1,9 +1,9 @@
 """The shared-prefix update: a group's rollouts in one row, their prompt read once.
 
-A packed row is [prompt, rollout 1, ..., rollout G]. Positions are those that each rollout had alone, and the mask lets
-a token see the prompt and its own rollout's earlier tokens: every hidden state is the one that it would be in a row of
-its own, gradients included (tests hold both), for the cost of one prompt a group instead of G. The output layer runs
-only where a token was sampled.
+A packed row is [prompt, rollout 1, ..., rollout G]. Positions are those that each rollout had alone, and a token sees
+the prompt and its own rollout's earlier tokens, by `models.packed_attention` or, where that is not to be had, by a
+mask: every hidden state is the one that it would be in a row of its own, gradients included (tests hold both), for the
+cost of one prompt a group instead of G. The output layer runs only where a token was sampled.
 
     now = packed_logprobs(policy, trajectories, store, temperature=1.0)      # now.new, now.old, now.mask, now.entropy
 """
@@ -12,9 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
+from ..models import attention
+from ..models.packed_attention import Spans, able
 from ..models.policy import Features, Policy, Row
 from ..sequence import row_of
 from ..trajectory import Kind, Trajectory
@@ -32,6 +35,7 @@ class Pack:
     images : features in placeholder order: the overview once, then the crops of each rollout
     sampled : (place of the state from which it was sampled, place of the token) of each sampled token, by trajectory
     members : number of each trajectory in the batch
+    lengths : tokens of each behind the prompt
     """
 
     ids: list[int]
@@ -40,6 +44,7 @@ class Pack:
     images: list[Features]
     sampled: list[list[tuple[int, int]]]
     members: list[int]
+    lengths: list[int]
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ def pack(policy: Policy, rows: Sequence[Row], trajectories: Sequence[Trajectory]
         key = (t.image.hash, t.overview, tuple(row.ids[:start]))
         positions = policy.positions(row)
         if key not in packs:
-            packs[key] = Pack(list(row.ids[:start]), positions[:, :start], [0] * start, [row.images[0]], [], [])
+            packs[key] = Pack(list(row.ids[:start]), positions[:, :start], [0] * start, [row.images[0]], [], [], [])
         own = packs[key]
         shift = len(own.ids) - start
         own.ids += row.ids[start:]
@@ -83,6 +88,7 @@ def pack(policy: Policy, rows: Sequence[Row], trajectories: Sequence[Trajectory]
         places = [i for i, kind in enumerate(t.kinds) if kind == Kind.SAMPLED]
         own.sampled.append([(i - 1 if i == start else i - 1 + shift, i + shift) for i in places])
         own.members.append(number)
+        own.lengths.append(len(row.ids) - start)
     return list(packs.values())
 
 
@@ -139,7 +145,11 @@ def packed_logprobs(
             column += range(len(places))
             recorded += [t.logprobs[i] for i, kind in enumerate(t.kinds) if kind == Kind.SAMPLED]
     images = [f for p in packs for f in p.images]
-    hidden = policy.read(ids.to(device), positions.to(device), images, attention_mask=visible(segments.to(device)))
+    more: dict[str, Any] = {"attention_mask": visible(segments.to(device))}
+    if attention.selected(policy.model) and able(device):
+        starts, lengths = [p.segment.count(0) for p in packs], [p.lengths for p in packs]
+        more = {"packed_spans": Spans.of(starts, lengths, length)}
+    hidden = policy.read(ids.to(device), positions.to(device), images, **more)
     states = hidden.flatten(0, 1)[torch.tensor(state, device=device)]
     found, spread = drawn(policy, states, torch.tensor(chosen, device=device), temperature)
     at = (torch.tensor(row, device=device), torch.tensor(column, device=device))

@@ -1,0 +1,113 @@
+"""One token a row through the text model: the step that a rollout takes most often, without what it does not need.
+
+The forward of transformers spends most of a small step on bookkeeping. Here the same weights are applied in the same
+order, module by module (so LoRA matrices and quantised layers work), with attention by `SlotCache.attend`. All
+families of r3lab share this shape: RMS norms, rotary positions, grouped keys, a gated perceptron. Only text comes this
+way: images and blocks of tokens go through the model's own forward, and so does everything while attention is watched
+(`models.attention`), while hooks are set, or if a model differs in what is checked here; `fits` says so. Equal to the
+model's forward to rounding (tested on every family).
+
+    decoder = Decoder(policy) if fits(policy) else None
+    states = decoder.step(ids, positions, cache)   # (R,), (R,) -> (R, D)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from . import attention
+from .cache import SlotCache
+from .policy import Policy
+
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj", "scaling", "head_dim")
+STATIC = ("default", "linear", "llama3", "yarn")  # rotary frequencies that do not change with the length
+
+
+def fits(policy: Policy) -> bool:
+    """True if the text model is what `Decoder` computes, and nobody watches it."""
+    text = policy.text
+    config = policy.model.config.get_text_config()
+    if config._attn_implementation not in ("sdpa", attention.NAME) or attention.watched():
+        return False
+    if getattr(text.rotary_emb, "rope_type", "default") not in STATIC:
+        return False
+    for layer in text.layers:
+        own = layer.self_attn
+        if not all(hasattr(own, name) for name in ATTENTION) or not hasattr(layer.mlp, "gate_proj"):
+            return False
+        if getattr(own, "sliding_window", None) or any(map(_hooked, (layer, own, layer.mlp))):
+            return False
+    return not _hooked(text)
+
+
+class Decoder:
+    """The text model of a policy, for one token a row."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.text = policy.text
+        self.flat = policy.family.tiles  # positions are those of text: (rows, L) and not (3, rows, L)
+        self.table = self._rotations(1024)
+
+    @torch.no_grad()
+    def step(self, ids: torch.Tensor, positions: torch.Tensor, cache: SlotCache) -> torch.Tensor:
+        """Read a text token in each of the rows that were placed in the cache.
+
+        Parameters
+        ----------
+        ids : (R,) int64
+        positions : (R,) int64, on the CPU
+
+        Returns
+        -------
+        (R, D) last hidden states
+        """
+        text = self.text
+        states = text.embed_tokens(ids)
+        while positions.max() >= len(self.table[0]):
+            self.table = self._rotations(2 * len(self.table[0]))
+        at = positions.to(ids.device)
+        cos, sin = (part[at][:, None] for part in self.table)  # (R, 1, head size)
+        for number, layer in enumerate(text.layers):
+            own = layer.self_attn
+            read = _norm(layer.input_layernorm, states)
+            query, key, value = (
+                project(read).view(len(ids), -1, own.head_dim) for project in (own.q_proj, own.k_proj, own.v_proj)
+            )
+            if hasattr(own, "q_norm"):
+                query, key = _norm(own.q_norm, query), _norm(own.k_norm, key)
+            query, key = _rotate(query, cos, sin), _rotate(key, cos, sin)
+            found = cache.attend(query * own.scaling, key, value, number)
+            states = states + own.o_proj(found.flatten(1))
+            states = states + layer.mlp(_norm(layer.post_attention_layernorm, states))
+        return _norm(text.norm, states)
+
+    def _rotations(self, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosines and sines (length, head size) of text positions; of the sines the first half is negated."""
+        weight = self.text.embed_tokens.weight
+        places = torch.arange(length, device=weight.device)[None]
+        cos, sin = self.text.rotary_emb(weight[:1], places if self.flat else places.expand(3, 1, -1))
+        if cos.dim() == 4:  # one for each of the three axes, which are equal in text
+            cos, sin = cos[0], sin[0]
+        half = sin.shape[-1] // 2
+        return cos[0], torch.cat([-sin[0, :, :half], sin[0, :, half:]], dim=-1)
+
+
+def _rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotary positions of (R, heads, D)."""
+    return torch.addcmul(states * cos, states.roll(states.shape[-1] // 2, -1), sin)
+
+
+def _norm(module: Any, states: torch.Tensor) -> torch.Tensor:
+    """A root-mean-square norm; the module's own forward where it is not the plain one in float32."""
+    if states.dtype != torch.float32 or _hooked(module):
+        normed: torch.Tensor = module(states)
+        return normed
+    return functional.rms_norm(states, module.weight.shape, module.weight, module.variance_epsilon)
+
+
+def _hooked(module: torch.nn.Module) -> bool:
+    """True if somebody's hook, or another's forward, stands around a module."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in module.__dict__)

@@ -1,0 +1,334 @@
+"""The arms: what is asked, what a box brings, how an answer is read, on every family and in the record."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_rollout import fresh_logprobs
+
+from r3lab.arms import ARMS, INTERLEAVED, get_arm
+from r3lab.errors import R3labError
+from r3lab.explain.neutral import reasked
+from r3lab.geometry import Frame
+from r3lab.images import content_hash, resize
+from r3lab.models import tiny
+from r3lab.models.policy import Policy
+from r3lab.protocol import MAX_ANSWER, Marks, Scanner, answer_of, question_text, scan
+from r3lab.rollout import resume, rollout
+from r3lab.sequence import prompt_ids
+from r3lab.show.filmstrip import filmstrip
+from r3lab.train.lessons import vocabulary
+from r3lab.train.rewards import deciding_iou
+from r3lab.trajectory import Kind, Trajectory, TrajectoryError, load, save
+
+NAMES = (
+    "direct",
+    "staged-llava-cot",
+    "staged-mulberry",
+    "boxes-as-text",
+    "full-image-again",
+    "one-look",
+    "interleaved",
+)
+CONCLUSION, FINAL = ARMS["staged-llava-cot"].marks, ARMS["staged-mulberry"].marks
+BOX = '{"bbox_2d": [100, 100, 500, 500]}'
+
+
+# ------------------------------------------------------------------ the table
+
+
+def test_the_arms_of_the_table() -> None:
+    assert tuple(ARMS) == NAMES and all(get_arm(name).name == name for name in NAMES)
+    with pytest.raises(R3labError, match="Unknown arm 'interleave'; known: direct, .* Did you mean 'interleaved'?"):
+        get_arm("interleave")
+    with pytest.raises(R3labError) as caught:
+        get_arm("\x1b[2J" + "x" * 10_000)
+    assert len(str(caught.value)) < 400 and str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_prompt_says_what_its_arm_gives_and_how_to_answer(name: str) -> None:
+    """No box is spoken of where none is looked at; the marks of the answer are those that are read."""
+    arm = get_arm(name)
+    text = question_text("Why?", Frame.RELATIVE, (64, 64), arm.opening, arm.closing)
+    assert text.startswith("Why?\n") and arm.marks.open in text and arm.marks.close in text
+    assert ("bbox_2d" in text) == (arm.looks != 0)
+    assert all(event.values is None for event in scan(text, arm.marks))
+
+
+def test_the_prompt_reaches_a_large_model_and_the_tiny_one_is_asked_the_bare_question() -> None:
+    policy = tiny.create(vocabulary(), seed=0)
+    assert len({tuple(prompt_ids(policy, "Which digit?", (64, 64), 16, arm)) for arm in ARMS.values()}) == 1
+    policy.bare = False
+    asked = {name: prompt_ids(policy, "Which digit?", (64, 64), 16, arm) for name, arm in ARMS.items()}
+    assert len({tuple(ids) for ids in asked.values()}) == len(NAMES)
+    assert asked["interleaved"] == prompt_ids(policy, "Which digit?", (64, 64), 16)
+    assert question_text("Q", Frame.RELATIVE, (64, 64)) in f"{policy.tokenizer.decode(asked['interleaved'])}".replace(
+        "Which digit?", "Q"
+    )
+
+
+# ------------------------------------------------------------------ how an answer is read
+
+ANSWERS: list[tuple[Marks, str, str | None]] = [
+    (CONCLUSION, "<SUMMARY>a</SUMMARY> <CONCLUSION> B </CONCLUSION>", "B"),
+    (CONCLUSION, "<answer>A</answer> <CONCLUSION>B</CONCLUSION>", "B"),
+    (CONCLUSION, "<CONCLUSION>a</answer></CONCLUSION>", "a</answer>"),
+    (CONCLUSION, "<CONCLUSION>B", None),
+    (CONCLUSION, "<CONCLUSION></CONCLUSION>", None),
+    (CONCLUSION, "<conclusion>B</conclusion>", None),
+    (CONCLUSION, "<CONC<CONCLUSION>B</CONCLUSION><CONCLUSION>C</CONCLUSION>", "B"),
+    (CONCLUSION, "<answer>B</answer>", None),
+    (FINAL, "### Step 1: x\n### The final answer is: B\n", "B"),
+    (FINAL, "#### The final answer is: B", "B"),
+    (FINAL, "### ### The final answer is: B", "B"),
+    (FINAL, "### The final ### The final answer is: \n 4 \n 5 ", "4 \n 5"),
+    (FINAL, "### The final answer is: A ### The final answer is: B", "A ### The final answer is: B"),
+    (FINAL, "### The final answer is:", None),
+    (FINAL, "### The final answer: B", None),
+    (FINAL, "## The final answer is: B", None),
+    (FINAL, "<answer>B</answer>", None),
+    (FINAL, "### The final answer is: " + "x" * (MAX_ANSWER - 1), "x" * (MAX_ANSWER - 1)),
+    (FINAL, "### The final answer is: " + "x" * (MAX_ANSWER + 1), None),
+    (CONCLUSION, "<CONCLUSION>" + "x" * 10 * MAX_ANSWER + "</CONCLUSION>", None),
+    (FINAL, f'{{"a": ### The final answer is: {BOX}', BOX),
+]
+
+
+@pytest.mark.parametrize(("marks", "text", "answer"), ANSWERS)
+def test_answers_between_other_marks(marks: Marks, text: str, answer: str | None) -> None:
+    """Read whole, and read in pieces of every kind: the same."""
+    assert answer_of(text, marks) == answer
+    rng = random.Random(len(text))
+    for _ in range(20):
+        scanner, events, at = Scanner(marks), [], 0
+        while at < len(text):
+            step = rng.choice([1, 2, 7, 400])
+            events += scanner.feed(text[at : at + step])
+            at += step
+        last = scanner.end()
+        assert [*events, *([last] if last else [])] == scan(text, marks)
+
+
+def test_marks_that_begin_again_are_found_wherever_they_stand() -> None:
+    """Random soup of a mark's own characters: an answer opens where the mark first stands, and nowhere else."""
+    rng = random.Random(0)
+    for marks in (CONCLUSION, FINAL, Marks("aab", "")):
+        for _ in range(400):
+            parts = [marks.open, marks.open[: rng.randint(1, len(marks.open))], "#", "x"]
+            text = "".join(rng.choices(parts, (1, 4, 3, 1), k=rng.randint(0, 6)))
+            scanner = Scanner(marks)
+            scanner.feed(text)
+            at = text.find(marks.open)
+            assert (scanner.state == "answer", scanner.start) == (at >= 0, at if at >= 0 else None), text
+
+
+@pytest.mark.parametrize("unit", ["#", "### The final ", "<", "<CONCLUSION", "### The final answer is:", "{#<"])
+@pytest.mark.parametrize("marks", [CONCLUSION, FINAL])
+def test_hostile_text_takes_linear_time_and_bounded_memory(unit: str, marks: Marks) -> None:
+    def fastest(text: str) -> float:
+        times = []
+        for _ in range(3):
+            scanner, start = Scanner(marks), time.process_time()
+            scanner.feed(text)
+            times.append(time.process_time() - start)
+            assert len(scanner._buffer) <= MAX_ANSWER + len(marks.close) + 1
+        return min(times)
+
+    small = unit * (20_000 // len(unit))
+    assert fastest(small * 10) < 40 * fastest(small) + 0.02  # quadratic would be 100 times
+
+
+# ------------------------------------------------------------------ what the loop does
+
+
+@pytest.fixture(scope="module")
+def by_arm(family_policy, samples) -> dict[str, list[Trajectory]]:
+    """Rollouts of each arm with the same seed."""
+    return {
+        name: rollout(family_policy, samples, 5, seed=3, max_looks=2, max_new_tokens=44, arm=arm)
+        for name, arm in ARMS.items()
+    }
+
+
+def test_every_arm_keeps_the_invariants_on_every_family(family_policy, by_arm, tmp_path) -> None:
+    """Log-probabilities of a fresh forward, a record that holds, and that comes back from the disk with its arm."""
+    for name, found in by_arm.items():
+        assert {t.arm for t in found} == {name}
+        for t in found:
+            t.check()
+        for t in found[::4]:
+            recorded = [p for p in t.logprobs if p is not None]
+            assert recorded == pytest.approx(fresh_logprobs(family_policy, t), abs=1e-5)
+        assert load(save(found[:6], tmp_path / name)) == found[:6]
+
+
+def test_what_a_box_brings(family_policy, by_arm) -> None:
+    """A crop, the whole overview, or nothing at all, not even a message; no arm gives more looks than it has."""
+    valid = {name: [(t, look) for t in found for look in t.looks if look.valid] for name, found in by_arm.items()}
+    for name in ("boxes-as-text", "full-image-again", "one-look", "interleaved"):
+        assert valid[name], name
+    for name in ("direct", "staged-llava-cot", "staged-mulberry"):
+        assert not valid[name] and all(Kind.CROP not in t.kinds for t in by_arm[name])
+    assert any(t.looks for t in by_arm["direct"])  # boxes were written, and refused
+    for t in by_arm["boxes-as-text"]:
+        begun = t.kinds.index(Kind.SAMPLED)
+        assert set(t.kinds[begun:]) == {Kind.SAMPLED}
+        assert all(look.crop is None and look.valid == (not look.reason) for look in t.looks)
+    assert any(not look.valid for t in by_arm["boxes-as-text"] for look in t.looks)
+    for t, look in valid["boxes-as-text"]:
+        where = (0 <= look.box[0] < look.box[2] <= t.image.width) and (0 <= look.box[1] < look.box[3] <= t.image.height)
+        assert where and deciding_iou(t) is not None
+    for t, look in valid["full-image-again"]:
+        again = resize(t.images[t.image.hash], t.overview)
+        assert look.crop.hash == content_hash(again) and (look.crop.width, look.crop.height) == t.overview
+        assert look.crop_span[1] - look.crop_span[0] == t.kinds.count(Kind.OVERVIEW)
+    assert {sum(look.valid for look in t.looks) for t in by_arm["one-look"]} == {0, 1}
+
+
+def test_interleaved_is_what_the_loop_did_without_arms(family_policy, samples, by_arm) -> None:
+    plain = rollout(family_policy, samples, 5, seed=3, max_looks=2, max_new_tokens=44)
+    assert plain == by_arm["interleaved"] and get_arm("interleaved") is INTERLEAVED
+
+
+def test_records_of_every_arm_go_on_as_their_arm(family_policy, samples) -> None:
+    """`resume` needs not be told: cut off behind a box or in its middle, greedily the same end."""
+    for name in ("boxes-as-text", "full-image-again", "one-look", "staged-mulberry"):
+        whole = rollout(family_policy, samples[:2], temperature=0.0, max_new_tokens=40, arm=get_arm(name))
+        begun, want = [], []
+        for t in whole:
+            places = [i for i, kind in enumerate(t.kinds) if kind == Kind.SAMPLED][1:-1]
+            ends = [look.crop_span[1] + len(family_policy.vision_end) for look in t.looks if look.crop_span]
+            for at in sorted({places[0], places[len(places) // 2], *ends}):
+                begun.append(t.until(at))
+                want.append(t)
+        for t, end in zip(resume(family_policy, begun, max_new_tokens=40), want, strict=True):
+            assert (t.ids, t.kinds, t.answer, t.finish, t.arm) == (end.ids, end.kinds, end.answer, end.finish, name)
+
+
+def written(text: str, arm: str, sample, tokens: int = 200) -> Trajectory:
+    """A rollout in which the policy writes this text and then ends its turn."""
+    policy = tiny.create(vocabulary(), seed=0)
+    script = iter([*policy.ids(text), policy.tokenizer.eos_token_id])
+
+    class Scripted(Policy):
+        """Writes the script, whatever the model thinks."""
+
+        def logits(self, hidden):
+            logits = torch.zeros_like(super().logits(hidden))
+            logits[:, next(script)] = 1e4
+            return logits
+
+    scripted = Scripted(policy.model, policy.tokenizer, policy.processor)
+    (t,) = rollout(scripted, [sample], temperature=0, max_new_tokens=tokens, arm=get_arm(arm))
+    t.check()
+    return t
+
+
+@pytest.mark.parametrize(
+    ("arm", "text", "answer", "finish"),
+    [
+        ("staged-llava-cot", "<CONCLUSION>7</CONCLUSION> more", "7", "answered"),
+        ("staged-llava-cot", "<answer>7</answer> more", None, "malformed"),
+        ("staged-llava-cot", "<CONCLUSION>7", None, "malformed"),
+        ("staged-llava-cot", "<CONCLUSION> </CONCLUSION>", None, "malformed"),
+        ("staged-mulberry", "### Step 1: <answer>3</answer>\n### The final answer is: 7", "7", "answered"),
+        ("staged-mulberry", "### The final answer is:", None, "malformed"),
+        ("staged-mulberry", "It is 7", None, "malformed"),
+        ("direct", "<answer>7</answer> more", "7", "answered"),
+        ("direct", "### The final answer is: 7", None, "malformed"),
+    ],
+)
+def test_the_answer_is_what_stands_in_the_arms_own_marks(samples, arm, text, answer, finish) -> None:
+    """Nothing follows a closing mark; the end of the turn closes an answer that has none, and is no part of it."""
+    t = written(text, arm, samples[0])
+    assert (t.answer, t.finish) == (answer, finish)
+    if ARMS[arm].marks.close and answer:
+        assert t.response_text.endswith(ARMS[arm].marks.close)
+
+
+def test_an_answer_that_is_cut_off_is_none(samples) -> None:
+    long = "### The final answer is: 7 and on and on and on and on"
+    tokens = len(tiny.create(vocabulary(), seed=0).ids(long)) - 2
+    t = written(long, "staged-mulberry", samples[0], tokens)
+    assert (t.answer, t.finish) == (None, "length") and "### The final answer is: 7 and on" in t.response_text
+
+
+def test_a_second_look_is_refused_to_the_arm_that_has_one(samples) -> None:
+    t = written(BOX * 2 + "<answer>7</answer>", "one-look", samples[0])
+    assert [look.reason for look in t.looks] == ["", "no look left"] and t.answer == "7"
+    assert t.looks[0].crop is not None and "[invalid box: no look left]" in t.text
+
+
+def test_boxes_as_text_ends_like_every_arm_when_it_asks_too_often(samples) -> None:
+    t = written(BOX * 12 + "<answer>7</answer>", "boxes-as-text", samples[0])
+    assert [look.valid for look in t.looks] == [True] * 8 + [False] * 2 and t.finish == "looks"
+    assert {look.reason for look in t.looks[8:]} == {"no look left"} and Kind.ENVIRONMENT not in t.kinds
+
+
+# ------------------------------------------------------------------ the record
+
+
+def test_the_arm_is_in_the_record(samples, tmp_path: Path) -> None:
+    """A record that was written before there were arms is of the one there was; another name is refused."""
+    t = written("<CONCLUSION>7</CONCLUSION>", "staged-llava-cot", samples[0])
+    path = save(t, tmp_path)
+    assert load(path) == t and load(path).arm == "staged-llava-cot"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({k: v for k, v in record.items() if k != "arm"}))
+    old = load(path)
+    assert old.arm == "interleaved" and old != t
+    for wrong in ("staged", ["direct"], 3, None):
+        path.write_text(json.dumps(record | {"arm": wrong}))
+        with pytest.raises(TrajectoryError, match="arm must be one of direct, "):
+            load(path)
+    t.arm = "staged"
+    with pytest.raises(TrajectoryError, match="arm is 'staged', not one of"):
+        t.check()
+    with pytest.raises(TrajectoryError, match="arm must be one of direct, "):
+        save(t, tmp_path)
+
+
+def test_tokens_after_an_answer_contradict_a_record_of_that_arm_alone(samples) -> None:
+    """What closes an answer is the arm's to say."""
+    for text, own, other in (
+        ("<answer>7</answer> more", "direct", "staged-llava-cot"),
+        ("<CONCLUSION>7</CONCLUSION> more", "staged-llava-cot", "direct"),
+    ):
+        t = written(text, other, samples[0])
+        t.check()
+        t.arm = own
+        with pytest.raises(TrajectoryError, match="was sampled after the answer was closed"):
+            t.check()
+
+
+def test_a_reasked_record_keeps_the_prompt_of_its_arm(samples) -> None:
+    policy = tiny.create(vocabulary(), seed=0)
+    policy.bare = False
+    (t,) = rollout(policy, samples[:1], seed=1, max_new_tokens=6, arm=get_arm("direct"))
+    again = reasked(policy, t, t.question)
+    assert again.ids == t.ids
+
+
+def test_a_filmstrip_shows_what_the_arm_gave(samples) -> None:
+    """A box alone is no refusal, and the whole image is drawn as the whole image."""
+    sample = samples[0]
+    words = {}
+    for arm in ("boxes-as-text", "full-image-again", "direct"):
+        t = written(f"{BOX}<answer>7</answer>", arm, sample)
+        figure = filmstrip(t)
+        words[arm] = " ".join(text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text")))
+        crops = [a for a in figure.axes if a.get_gid() == "crop-1"]
+        if arm == "full-image-again":
+            (left, right), (low, high) = crops[0].get_xlim(), sorted(crops[0].get_ylim())
+            assert np.allclose((left, right, low, high), (0, sample.image.width, 0, sample.image.height))
+    assert "a box alone" in words["boxes-as-text"] and "refused" not in words["boxes-as-text"].replace(
+        "refused box", ""
+    )
+    assert "refused" in words["direct"] and "arm full-image-again" in words["full-image-again"]
