@@ -10,9 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from r3lab import train
+from r3lab.errors import R3labError
+from r3lab.models.adapters import add_lora
 from r3lab.models.policy import Policy
 from r3lab.train.checkpoint import read_log
 from r3lab.train.processes import ALONE, Processes
+from r3lab.train.rgrpo_settings import RgrpoSettings
+from r3lab.train.settings import from_command_line
+from r3lab.train.sharding import shard
 
 pytest.importorskip("accelerate")
 SMALL = ["--prompts", "5", "--group", "3", "--max-new-tokens", "70", "--steps", "3", "--save-every", "2"]
@@ -21,12 +27,14 @@ SMALL = ["--prompts", "5", "--group", "3", "--max-new-tokens", "70", "--steps", 
 def run(count: int, folder: Path, model: Path, *more: str) -> Path:
     """`r3lab train rgrpo` on so many processes, one thread each; returns the run's folder."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(count), "--num_machines", "1"]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    # not `accelerate launch`, which starts a single process where there is no GPU
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count)]
     command = [sys.executable, *(launch if count > 1 else []), "-m", "r3lab", "train", "rgrpo"]
     command += ["--model", str(model), "--out", str(folder), *SMALL, *more]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+    if "--resume" not in more:
+        assert read_log(folder / "log.jsonl")[0]["processes"] == count
     return folder
 
 
@@ -47,6 +55,33 @@ def test_two_processes_make_the_update_of_one(taught_folder, tmp_path, more):
     assert len(list((two / "checkpoints").iterdir())) == 2
     run(1, two, taught_folder, *more, "--resume", "--steps", "4")
     assert read_log(two / "log.jsonl")[-1]["step"] == 4
+
+
+def test_sharded_layers_make_the_same_update(taught_folder, tmp_path):
+    """FSDP over two processes: the weights of one process; a checkpoint is whole, and any number goes on with it."""
+    one = run(1, tmp_path / "one", taught_folder)
+    two = run(2, tmp_path / "two", taught_folder, "--shard")
+    a, b = (Policy.load(folder / "policy").model.state_dict() for folder in (one, two))
+    start = Policy.load(taught_folder).model.state_dict()
+    moved = max(float((a[k] - start[k]).abs().max()) for k in a)
+    assert max(float((a[k] - b[k]).abs().max()) for k in a) < 0.1 * moved
+    for first, second in zip(read_log(one / "log.jsonl")[1:], read_log(two / "log.jsonl")[1:], strict=True):
+        assert second["grad_norm"] == pytest.approx(first["grad_norm"], rel=1e-2)
+    run(2, two, taught_folder, "--shard", "--resume", "--steps", "4", "--pass-groups", "1")
+    run(1, one, taught_folder, "--resume", "--steps", "4")
+    last = [read_log(folder / "log.jsonl")[-1] for folder in (one, two)]
+    assert last[0]["step"] == 4 and last[1]["grad_norm"] == pytest.approx(last[0]["grad_norm"], rel=1e-2)
+    run(1, two, taught_folder, "--resume", "--steps", "5")
+
+
+def test_what_cannot_be_sharded_is_said(taught_folder):
+    """One process, LoRA matrices, fewer groups than processes: one line that says what to do."""
+    policy = Policy.load(taught_folder)
+    with pytest.raises(R3labError, match="accelerate launch"):
+        shard(policy, ALONE)
+    add_lora(policy, 2)
+    with pytest.raises(R3labError, match="--lora-rank"):
+        shard(policy, Processes(0, 2))
 
 
 def test_a_process_without_a_group_waits_for_the_others(taught_folder, tmp_path):
@@ -74,3 +109,27 @@ def test_alone_nothing_is_sent():
     weight = torch.nn.Parameter(torch.ones(2))
     ALONE.sum_gradients([weight])
     assert weight.grad is None and ALONE.total(3) == 3 and ALONE.gather({"a": [1]}) == [{"a": [1]}] and ALONE.main
+
+
+def test_the_page_on_several_devices_is_what_the_launchers_read():
+    """Its lines are options that accelerate, torch and our command know; the settings file is one of accelerate's."""
+    from accelerate.commands.config.config_args import load_config_from_file
+    from accelerate.commands.launch import launch_command_parser
+    from torch.distributed.run import get_args_parser
+
+    page = Path(train.__file__).with_name("README.md").read_text(encoding="utf-8")
+    lines = [line for line in page.splitlines() if " -m r3lab train rgrpo" in line and not line.startswith("-")]
+    assert len(lines) == 3
+    for line in lines:
+        words = line.split()
+        at = words.index("-m", 3)
+        own = from_command_line(RgrpoSettings, words[at + 4 :], "r3lab train rgrpo", "")
+        assert own.out == "runs/rgrpo"
+        if words[0] == "accelerate":
+            given = launch_command_parser().parse_args(words[2:])
+            assert given.module and given.training_script == "r3lab"
+            if given.config_file:
+                settings = load_config_from_file(str(Path(train.__file__).parents[2] / given.config_file))
+                assert settings.num_processes == 8 and settings.distributed_type.value == "MULTI_GPU"
+        else:
+            assert get_args_parser().parse_args(words[3:]).nproc_per_node == "2"

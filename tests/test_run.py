@@ -19,6 +19,7 @@ from r3lab.train.checkpoint import read_log
 from r3lab.train.command import main
 from r3lab.train.interrupt import finish_step
 from r3lab.train.rgrpo import RgrpoSettings, train_rgrpo
+from r3lab.train.river_files import load_river
 from r3lab.train.run import Progress, Run, how_to_resume
 from r3lab.train.trackers import trackers
 from r3lab.trajectory import load
@@ -219,6 +220,8 @@ def test_rollouts_are_kept_to_look_at(taught_folder, tmp_path):
     assert len({t.sample_id for t in group}) == 1
     assert len(group) == 2
     assert all(t.rewards and t.images for t in group)
+    river = load_river(out / "river")  # the same held-out samples, before training and at each of these steps
+    assert river.steps == (0, 2, 4) and len(river.subjects) == 6 == len(river.images)
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(next((out / "trackers").rglob("events*")).parent)).Reload()

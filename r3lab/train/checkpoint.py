@@ -32,7 +32,9 @@ def round_to_half(model: torch.nn.Module) -> None:
             parameter.copy_(parameter.half().to(parameter.dtype))
 
 
-def save_policy(policy: Policy, folder: str | Path, half: bool = False) -> Path:
+def save_policy(
+    policy: Policy, folder: str | Path, half: bool = False, weights: dict[str, torch.Tensor] | None = None
+) -> Path:
     """Write a checkpoint in the ordinary Hugging Face format, replacing an older one only when all of it is written.
 
     Of a policy with LoRA matrices these alone are written, in peft's format.
@@ -40,6 +42,7 @@ def save_policy(policy: Policy, folder: str | Path, half: bool = False) -> Path:
     Parameters
     ----------
     half : store float16 (and round the weights in memory); config.json keeps the dtype in which they are computed
+    weights : all of them, by name, of a policy that holds parts of them (`sharding.whole_weights`)
 
     Raises
     ------
@@ -56,7 +59,7 @@ def save_policy(policy: Policy, folder: str | Path, half: bool = False) -> Path:
         if policy.adapter is not None:
             save_adapter(policy, partial)
         else:
-            _save_whole(policy, partial, half)
+            _save_whole(policy, partial, half, weights)
         for file in partial.iterdir():
             file.chmod(0o644)
         partial.chmod(0o755)
@@ -74,7 +77,7 @@ def save_policy(policy: Policy, folder: str | Path, half: bool = False) -> Path:
     return folder
 
 
-def _save_whole(policy: Policy, folder: Path, half: bool) -> None:
+def _save_whole(policy: Policy, folder: Path, half: bool, weights: dict[str, torch.Tensor] | None) -> None:
     """Weights, configuration, tokenizer and processor."""
     computed = next(policy.model.parameters()).dtype
     if half:
@@ -82,7 +85,7 @@ def _save_whole(policy: Policy, folder: Path, half: bool) -> None:
         policy.model.half()
     try:
         with quiet(sum(p.nbytes for p in policy.model.parameters())):
-            policy.model.save_pretrained(folder)
+            policy.model.save_pretrained(folder, state_dict=weights)
     finally:
         policy.model.to(computed)
     config = json.loads((folder / "config.json").read_text())

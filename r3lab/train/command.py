@@ -6,9 +6,10 @@ accelerate launch --num_processes 2 -m r3lab train rgrpo --out runs/rgrpo
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,14 @@ from ..trajectory import Trajectory, save
 from ..vlir.sample import Sample, read_vlir
 from ..vlir.worlds import world_batches
 from .checkpoint import JsonlLog, save_policy
+from .held_out import follower
 from .memory import Footprint, footprint_of
 from .processes import Processes
 from .rgrpo import train_rgrpo
 from .rgrpo_settings import RgrpoSettings
 from .run import Progress, Run, how_to_resume
 from .settings import from_command_line
+from .sharding import whole_weights
 from .trackers import trackers
 
 
@@ -62,6 +65,8 @@ def main(arguments: Sequence[str]) -> int:
     """`r3lab train rgrpo`."""
     s = from_command_line(RgrpoSettings, arguments, "r3lab train rgrpo", "R-GRPO from a checkpoint.")
     processes = Processes.start()
+    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true"):  # accelerate launch --use_fsdp
+        s = replace(s, shard=True)
     policy = Policy.load(s.model or assets_dir() / "tiny" / "cold-start", device=processes.device)
     if s.lora_rank:
         add_lora(policy, s.lora_rank, s.lora_alpha, s.seed)
@@ -75,7 +80,9 @@ def main(arguments: Sequence[str]) -> int:
         print(line, file=sys.stderr)
     log = JsonlLog(Path(s.out) / "log.jsonl" if processes.main else None, begin.step)
     if not log.rows:
-        log({"settings": asdict(s)})
+        log({"settings": asdict(s), "processes": processes.count})
+
+    follow = follower(policy, s, processes, begin.step)
 
     def keep(step: int, trajectories: list[Trajectory]) -> None:
         folder = Path(s.out) / f"not-finite-{step + 1}-{processes.rank}"
@@ -85,6 +92,7 @@ def main(arguments: Sequence[str]) -> int:
     def show(step: int, trajectories: list[Trajectory]) -> None:
         if processes.main and s.show_every and (step + 1) % s.show_every == 0:
             save(trajectories[: s.group], Path(s.out) / "rollouts" / f"step-{step + 1:06d}")
+        follow(step + 1)
 
     footprint = footprint_of(policy, s)
     if processes.main:
@@ -97,11 +105,14 @@ def main(arguments: Sequence[str]) -> int:
                 report(row)
 
             batches = batches_of(s, begin.draws)
+            if begin.step == 0:
+                follow(0)
             train_rgrpo(policy, batches, s, both, True, show, keep, run, processes, footprint)
     except KeyboardInterrupt:
         if processes.main:
             print(f"stopped; to go on: {how_to_resume()}")
         return 130
+    weights = whole_weights(policy)
     if processes.main:
-        print(f"checkpoint in {save_policy(policy, Path(s.out) / 'policy')}")
+        print(f"checkpoint in {save_policy(policy, Path(s.out) / 'policy', weights=weights)}")
     return 0

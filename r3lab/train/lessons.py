@@ -115,7 +115,7 @@ class Lessons(torch.utils.data.IterableDataset):
         "name" (the badge in a box), "crop" (some boxes are followed by their crop and what it shows),
         "size" (readable or too small), "beside" (which badge stands where), "refer" (a question about a badge, by
         name or by its neighbour, answered with its name and box: words are taken over from the question)
-    vary : photographs in other colours too
+    vary : what there is more of than the material: "colours" of photographs, "hands" that write digits
     start : items to leave out at the beginning
     """
 
@@ -129,11 +129,11 @@ class Lessons(torch.utils.data.IterableDataset):
         text: bool = True,
         windows: int = 0,
         statements: Sequence[str] = STATEMENTS,
-        vary: bool = True,
+        vary: Sequence[str] = ("colours",),
         start: int = 0,
     ) -> None:
         self.ids, self.markers, self.seed, self.badges, self.batch, self.text = ids, markers, seed, badges, batch, text
-        self.windows, self.statements, self.vary, self.start = windows, tuple(statements), vary, start
+        self.windows, self.statements, self.vary, self.start = windows, tuple(statements), tuple(vary), start
         self._cache: dict[str, list[int]] = {}
 
     def __iter__(self) -> Iterator[list[Lesson]]:

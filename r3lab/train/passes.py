@@ -21,6 +21,7 @@ from ..trajectory import Trajectory
 from .credit import SPANS, span_weights
 from .objective import Objective, policy_loss
 from .packed import packed_logprobs
+from .processes import ALONE, Processes
 from .update_settings import UpdateSettings
 
 
@@ -48,6 +49,8 @@ def gradients(
     reference: Policy | None,
     rows: int,
     tokens: int,
+    spare: Sequence[Trajectory] = (),
+    processes: Processes = ALONE,
 ) -> tuple[list[tuple[int, dict[str, float]]], bool, int | None]:
     """Leave the gradient of the update's loss in the parameters of `optimiser`.
 
@@ -55,6 +58,7 @@ def gradients(
     ----------
     trajectories : those that have a gradient
     rows, tokens : of the whole update, with those that have none and those of other processes
+    spare : of a sharded policy: a trajectory for passes that count for nothing, until all processes have made as many
 
     Returns
     -------
@@ -73,15 +77,22 @@ def gradients(
         optimiser.zero_grad(set_to_none=True)
         found: list[tuple[int, dict[str, float]]] = []
         finite = True
+        parts = list(passes(trajectories, size))
+        wanted = max(processes.gather(len(parts))) if spare else len(parts)
         try:
-            for part in passes(trajectories, size):
+            for number in range(wanted):
+                real = number < len(parts)
+                part = parts[number] if real else spare
                 with checkpointed(policy, settings.checkpointing):
                     loss, count, metrics = _loss(policy, part, store, settings, objective, reference, rows, tokens)
                     finite = finite and math.isfinite(float(loss.detach()))
-                    loss.backward()
-                found.append((count, metrics))
+                    (loss if real else 0.0 * loss).backward()
+                if real:
+                    found.append((count, metrics))
             return found, finite, reduced
         except torch.OutOfMemoryError:
+            if spare:  # the others are in the middle of a pass that this process cannot repeat
+                raise R3labError(f"{size} groups do not fit into memory; take a smaller --pass-groups") from None
             if size == 1:
                 raise R3labError(
                     "one group does not fit into memory; take a smaller --group, fewer --max-new-tokens or fewer "

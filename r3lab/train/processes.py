@@ -3,7 +3,7 @@
 Every process holds the whole policy and takes whole groups of each update, so a group's statistics are never split.
 Losses are divided by the rows and tokens of all processes and gradients are then added up: the update is that of one
 process with all the groups. What is compared or decided goes through here, so that all decide alike.
-Simplified: data parallel; the policy must fit into each process.
+Simplified: the policy must fit into each process; `train.sharding` keeps its gradients and optimiser state apart.
 
     processes = Processes.start()                 # of `accelerate launch -m r3lab train rgrpo ...`, or alone
     mine = processes.share(groups=12, minibatches=2)
@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.tensor import DTensor
 
 from ..errors import R3labError
 
@@ -90,7 +91,10 @@ class Processes:
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-            dist.all_reduce(parameter.grad)
+            if isinstance(parameter.grad, DTensor):  # FSDP has sent it already, and taken the mean
+                parameter.grad.mul_(self.count)
+            else:
+                dist.all_reduce(parameter.grad)
 
     def wait(self) -> None:
         """Until all processes are here."""

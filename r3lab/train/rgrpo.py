@@ -34,6 +34,7 @@ from .rewards import preset, score
 from .rgrpo_settings import RgrpoSettings
 from .run import Progress, Run
 from .settings import check_positive
+from .sharding import gathered, shard
 from .update import Guard, update
 from .update_settings import objective_of
 
@@ -154,14 +155,21 @@ def train_rgrpo(
         raise R3labError(f"overlong must be keep or mask, got {settings.overlong!r}")
     preset(settings.reward)
     objective = objective_of(settings)
-    optimiser = torch.optim.AdamW(
-        policy.text_parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
-    )
     reference = None
     if settings.kl_weight:
         reference = policy.frozen() if policy.adapter is None else policy
     guard, scores = Guard(settings.max_skipped, skipped), []
     footprint = footprint or footprint_of(policy, settings)
+    if settings.shard:
+        if settings.prompts // settings.minibatches < processes.count:
+            raise R3labError(
+                f"--shard needs a group of each minibatch in every process: {settings.prompts} prompts in "
+                f"{settings.minibatches} minibatches are too few for {processes.count} processes"
+            )
+        shard(policy, processes)
+    optimiser = torch.optim.AdamW(
+        policy.text_parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
+    )
     begin_at = run.restore(policy, optimiser) if run else Progress()
     taken = Counted(batches, begin_at.draws)
     with finish_step() as stop:
@@ -175,7 +183,8 @@ def train_rgrpo(
         ):
             begin = time.time()
             store: dict[str, Features] = {}
-            groups, anew = draw(policy, taken, settings, step, store, processes)
+            with gathered(policy):
+                groups, anew = draw(policy, taken, settings, step, store, processes)
             rolled = time.time()
             rewards = compare(groups, settings, objective.advantage, processes)
             fit = footprint.groups_that_fit([t for group in groups.values() for t in group], room(policy.device))
@@ -198,8 +207,7 @@ def train_rgrpo(
             stopped = any(processes.gather(stop.asked))
             last = step + 1 == settings.steps
             if run and ((step + 1) % settings.save_every == 0 or last or stopped):
-                if processes.main:
-                    run.save(Progress(step + 1, taken.count, sum(scores) / len(scores)), policy, optimiser)
+                run.save(Progress(step + 1, taken.count, sum(scores) / len(scores)), policy, optimiser, processes.main)
                 processes.wait()
                 scores = []
             if stopped and not last:

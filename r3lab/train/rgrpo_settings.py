@@ -28,6 +28,7 @@ class RgrpoSettings(UpdateSettings):
     lora_alpha: float = setting(0.0, "their product is multiplied by alpha / rank; 0: twice the rank")
     minibatches: int = setting(2, "updates a pass over the rollouts, each on a part of the groups")
     epochs: int = setting(1, "passes over the rollouts of a step")
+    shard: bool = setting(False, "shard the text model's layers over the processes (FSDP)")
     redraws: int = setting(0, "times that groups of equal rewards are replaced by those of other samples (DAPO)")
     overlong: str = setting("keep", "rollouts cut off at the token limit: keep, or mask (no loss; DAPO)")
     max_looks: int = setting(8, "looks a rollout may take")

@@ -34,10 +34,11 @@ from ..models.adapters import restore_adapter
 from ..models.policy import Policy
 from ..models.weights import read_weights
 from .checkpoint import save_policy
+from .sharding import like, load_whole, whole, whole_weights
 
 STATE, OPTIMISER = "state.json", "optimiser.safetensors"
 FREE = frozenset(
-    {"out", "steps", "save_every", "keep", "resume", "pass_groups", "show_every", "trackers"}
+    {"out", "steps", "save_every", "keep", "resume", "pass_groups", "show_every", "trackers", "shard"}
 )  # settings that may change between parts of a run
 
 
@@ -117,13 +118,16 @@ class Run:
         if policy.adapter is not None:
             restore_adapter(policy, folder)
         else:
-            weights = read_weights(folder, next(policy.model.parameters()).dtype).state_dict()
-            policy.model.load_state_dict(weights)
+            load_whole(policy, read_weights(folder, next(policy.model.parameters()).dtype).state_dict())
         _restore(optimiser, load_file(folder / OPTIMISER))
         return progress
 
-    def save(self, progress: Progress, policy: Policy, optimiser: torch.optim.Optimizer) -> Path:
+    def save(self, progress: Progress, policy: Policy, optimiser: torch.optim.Optimizer, writes: bool = True) -> Path:
         """Write a checkpoint and remove those that need not stay.
+
+        Parameters
+        ----------
+        writes : one process does; the others only give it their parts of a sharded policy
 
         Raises
         ------
@@ -132,10 +136,13 @@ class Run:
         """
         target = self.folder / "checkpoints" / f"step-{progress.step:06d}"
         part = target.with_name(f".{target.name}")
+        weights, moments = whole_weights(policy), _tensors(optimiser)
+        if not writes:
+            return target
         shutil.rmtree(part, ignore_errors=True)
         try:
-            save_policy(policy, part)
-            save_file(_tensors(optimiser), part / OPTIMISER)
+            save_policy(policy, part, weights=weights)
+            save_file(moments, part / OPTIMISER)
             state = {
                 "progress": asdict(progress),
                 "settings": self.settings,
@@ -205,16 +212,18 @@ def _tensors(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     found = {}
     for number, own in optimiser.state_dict()["state"].items():
         for key, value in own.items():
-            found[f"{number}.{key}"] = torch.as_tensor(value).detach().contiguous().cpu()
+            found[f"{number}.{key}"] = whole(torch.as_tensor(value).detach()).contiguous().cpu()
     return found
 
 
 def _restore(optimiser: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
     """Put what `_tensors` gave back."""
     state: dict[int, dict[str, torch.Tensor]] = {}
+    held = [p for g in optimiser.param_groups for p in g["params"]]
     for name, value in tensors.items():
         number, key = name.split(".", 1)
-        state.setdefault(int(number), {})[key] = value
+        moment = value.shape == held[int(number)].shape
+        state.setdefault(int(number), {})[key] = like(value, held[int(number)]) if moment else value
     optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
 
 

@@ -18,6 +18,7 @@ from ..models.policy import Features, Policy
 from ..trajectory import Kind, Trajectory
 from .passes import gradients
 from .processes import ALONE, Processes
+from .sharding import clip_gradients, is_sharded
 from .update_settings import UpdateSettings, objective_of
 
 
@@ -54,11 +55,14 @@ def update(
         raise ValueError("kl_weight is not 0 but no reference was given")
     rows = int(processes.total(len(trajectories)))
     tokens = int(processes.total(sum(t.kinds.count(Kind.SAMPLED) for t in trajectories)))
-    found, finite, groups = gradients(policy, used, store, optimiser, settings, objective, reference, rows, tokens)
+    spare = trajectories[:1] if is_sharded(policy) else ()  # FSDP wants as many passes of every process
+    found, finite, groups = gradients(
+        policy, used, store, optimiser, settings, objective, reference, rows, tokens, spare, processes
+    )
     parameters = [p for g in optimiser.param_groups for p in g["params"]]
     processes.sum_gradients(parameters)
     finite = all(processes.gather(finite))
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
+    norm = clip_gradients(parameters, settings.max_grad_norm)
     if not (finite and math.isfinite(norm)):
         optimiser.zero_grad(set_to_none=True)
         return {"skipped": 1.0}
