@@ -27,12 +27,28 @@ PLACE = 1.0  # amplitude of the position table at the start; what a patch adds h
 PROGRESS = "progress.pt"  # in a stage's folder: steps done, state of the optimiser, heads
 
 # Perceive: heads alone, then with close views, since digits take the most examples of all. Ground: the text model
-# joins, on scenes of one or two badges, then of up to five, while the vision tower learns on.
+# joins, on scenes of one or two badges, then of up to five, while the vision tower learns on. Last without the list of
+# all badges, which is learned by then and is most of the tokens, and with digits as other hands might write them.
 BASE: tuple[Stage, ...] = (
     Stage("warm-up", 1000, 24, (1, 5), text=False, learning_rate=2e-3, final_fraction=0.3, seed=1),
     Stage("reading", 800, 16, (2, 5), text=False, learning_rate=2e-3, final_fraction=0.3, seed=2, windows=5),
     Stage("grounding-1", 400, 24, (1, 2), True, 1.2e-3, 0.3, final_fraction=1.0, seed=3, windows=2, pointing=0.5),
     Stage("grounding-2", 3000, 24, (1, 5), True, 1e-3, 0.1, final_fraction=0.02, seed=4, windows=2, pointing=0.3),
+    Stage(
+        "grounding-3",
+        3000,
+        24,
+        (1, 5),
+        True,
+        8e-4,
+        0.1,
+        final_fraction=0.02,
+        seed=5,
+        windows=2,
+        statements=("name", "crop", "size", "beside", "refer"),
+        vary=("colours", "hands"),
+        pointing=0.3,
+    ),
 )
 
 

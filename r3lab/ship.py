@@ -6,18 +6,14 @@ ship("r3lab train tiny", work, ["warm-up", ...], rows, assets_dir())
 from __future__ import annotations
 
 import json
-import platform
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from . import __version__
 from .errors import R3labError
 from .models.policy import Policy
+from .results import circumstances
 from .rollout import rollout
 from .show.filmstrip import save_filmstrip
 from .train.checkpoint import read_log, save_policy
@@ -63,10 +59,7 @@ def ship(command: str, work: Path, base: Sequence[str], rows: list[dict[str, Any
     trajectory = rollout(policy, [sample], temperature=0.0, max_new_tokens=96)[0]
     save_filmstrip(trajectory, pictures / "filmstrip.png")
     result = {
-        "command": command,
-        "version": __version__,
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
-        "date": time.strftime("%Y-%m-%d"),
+        **circumstances(command),
         "training_seconds": {stage: read_log(work / f"{stage}.jsonl")[-1]["seconds"] for stage in base},
         "example": {"sample": sample.id, "question": sample.question, "answer": sample.answer},
         "rows": rows,

@@ -16,7 +16,7 @@ from r3lab.vlir.rationale import imperfect, jitter
 from r3lab.vlir.sample import SampleError, read_vlir, write_vlir
 from r3lab.vlir.worlds import get_world
 from r3lab.vlir.worlds.badges import COLOURS, DIRECTIONS, LARGE, SIDE, Badge, neighbour
-from r3lab.vlir.worlds.material import SPLITS, handwriting, photos
+from r3lab.vlir.worlds.material import SPLITS, handwriting, other_hand, photos
 
 WORLD = get_world("badges")
 SAMPLES = [WORLD.sample("test", i) for i in range(60)]
@@ -201,3 +201,21 @@ def test_a_changed_image_is_noticed(tmp_path):
     SAMPLES[1].image.save(image)
     with pytest.raises(SampleError, match="was changed"):
         list(read_vlir(tmp_path))
+
+
+def test_another_hand_writes_the_same_digit():
+    """Mixed of two hands, turned and slanted: another picture, the same digit, the same for the same random state."""
+    bitmaps, labels = handwriting("train")
+    means = np.stack([bitmaps[labels == digit].mean(0).ravel() for digit in range(10)])
+    means = means - means.mean(1, keepdims=True)
+    rng, own, nearest = np.random.default_rng(0), [], []
+    for row in range(0, 600, 3):
+        written = other_hand(bitmaps, labels, row, rng)
+        assert written.shape == (8, 8) and written.min() >= 0 and written.max() <= 1
+        assert np.abs(written - bitmaps[row]).max() > 0.05
+        for picture, found in ((bitmaps[row], own), (written, nearest)):
+            flat = picture.ravel() - picture.mean()
+            found.append(int((means @ flat / np.linalg.norm(means, axis=1)).argmax()) == labels[row])
+    assert np.mean(own) > 0.85 and np.mean(nearest) > np.mean(own) - 0.03
+    again = [other_hand(bitmaps, labels, 5, np.random.default_rng(7)) for _ in range(2)]
+    assert np.array_equal(*again)

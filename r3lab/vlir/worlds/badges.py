@@ -12,6 +12,7 @@ in that direction from the other, beyond doubt and near.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
@@ -23,7 +24,7 @@ from ..rationale import LARGE as IS_LARGE
 from ..rationale import SMALL as IS_SMALL
 from ..rationale import look_again, one_look, shows
 from ..sample import Rationale, Sample
-from .material import handwriting, photos, split_number, varied
+from .material import handwriting, other_hand, photos, split_number, varied
 
 SIDE = 512  # source pixels
 COLOURS: dict[str, tuple[int, int, int]] = {
@@ -193,26 +194,31 @@ def arrange(rng: np.random.Generator, split: str, count: int) -> tuple[tuple[Bad
 
 
 def paint(
-    rng: np.random.Generator, split: str, badges: tuple[Badge, ...], rows: np.ndarray, vary: bool = False
+    rng: np.random.Generator, split: str, badges: tuple[Badge, ...], rows: np.ndarray, vary: Sequence[str] = ()
 ) -> Image.Image:
-    """A stretch of one of the split's photographs, `vary`: in other colours, with these badges on it."""
+    """A stretch of one of the split's photographs, with these badges on it.
+
+    Parameters
+    ----------
+    vary : "colours": most photographs in other colours; "hands": digits as other hands might write them
+    """
     _, photo = photos(split)[int(rng.integers(len(photos(split))))]
     top = int(rng.integers(photo.shape[0] - SIDE + 1))
     left = int(rng.integers(photo.shape[1] - SIDE + 1))
     canvas = photo[top : top + SIDE, left : left + SIDE]
     canvas = np.array(canvas[:, ::-1] if rng.random() < 0.5 else canvas, order="C")
-    if vary and rng.random() < 0.8:
+    if "colours" in vary and rng.random() < 0.8:
         canvas = varied(canvas, rng)
-    bitmaps = handwriting(split)[0]
+    bitmaps, labels = handwriting(split)
     for badge, row in zip(badges, rows, strict=True):
-        _stamp(canvas, badge, bitmaps[row], rng)
+        _stamp(canvas, badge, other_hand(bitmaps, labels, row, rng) if "hands" in vary else bitmaps[row], rng)
     return Image.fromarray(canvas)
 
 
 def scene(
-    rng: np.random.Generator, split: str, count: int, vary: bool = False
+    rng: np.random.Generator, split: str, count: int, vary: Sequence[str] = ()
 ) -> tuple[Image.Image, tuple[Badge, ...]]:
-    """A photograph, `vary`: in other colours, with `count` badges."""
+    """A photograph with `count` badges; `vary` as in `paint`."""
     badges, rows = arrange(rng, split, count)
     return paint(rng, split, badges, rows, vary), badges
 

@@ -75,3 +75,21 @@ def varied(stretch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     curve = levels ** np.exp(rng.uniform(-0.6, 0.6, 3)) * rng.uniform(0.5, 1.4, 3) + rng.uniform(-0.25, 0.25, 3)
     table = np.clip(curve * 255, 0, 255).astype(np.uint8)
     return np.stack([table[:, c][stretch[..., c]] for c in range(3)], axis=-1)
+
+
+def other_hand(bitmaps: np.ndarray, labels: np.ndarray, row: int, rng: np.random.Generator) -> np.ndarray:
+    """A bitmap (8, 8) between that of `row` and another of the same digit, turned, slanted and stretched a little.
+
+    A thousand digits are few: a tower that has seen no others reads those of another hand worse.
+    """
+    same = np.flatnonzero(labels == labels[row])
+    share = rng.uniform(0.0, 0.35)
+    mixed = (1 - share) * bitmaps[row] + share * bitmaps[int(rng.choice(same))]
+    angle, slant = rng.uniform(-0.12, 0.12), rng.uniform(-0.15, 0.15)
+    wide, high = np.exp(rng.uniform(-0.1, 0.1, 2))
+    cos, sin = np.cos(angle), np.sin(angle)
+    a, b, c, e = cos / wide, sin / wide + slant, -sin / high, cos / high
+    affine = (a, b, 4 - 4 * (a + b), c, e, 4 - 4 * (c + e))
+    image = Image.fromarray(mixed.astype(np.float32))
+    turned = image.transform((8, 8), Image.Transform.AFFINE, affine, Image.Resampling.BICUBIC)
+    return np.clip(np.asarray(turned) * rng.uniform(0.85, 1.2), 0.0, 1.0)
