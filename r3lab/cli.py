@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads beside a busy process cost 10x
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # some ten microseconds: waking for each small product costs 2x
     parser = build_parser()
     args, rest = parser.parse_known_args(argv)
     if rest and not args.passes_on:
@@ -80,6 +81,10 @@ def build_parser() -> argparse.ArgumentParser:
     how.add_argument("--temperature", type=_temperature, default=0.0, metavar="T", help="sample at temperature T")
     ask.add_argument("--seed", type=_count, default=0, help="of the sampling (default 0)")
     ask.add_argument("--max-looks", type=_count, default=8, metavar="N", help="at most N looks (default 8)")
+    ask.add_argument("--report", action="store_true", help="save report.html beside it: step through it in a browser")
+
+    explained = command("explain", _explain, "Say why each look was taken, and whether it mattered.", add_help=False)
+    explained.set_defaults(passes_on=True)
 
     run = command("run", _run, "Execute a notebook without a screen, into runs/.")
     run.add_argument("notebook")
@@ -105,6 +110,15 @@ def build_parser() -> argparse.ArgumentParser:
     vlir.add_argument("step", choices=VLIR, help="`r3lab vlir STEP --help` shows its options")
     vlir.add_argument("options", nargs=argparse.REMAINDER, help="passed on to the step")
 
+    scores = command("eval", _eval, "Measure a policy in several arms, on a benchmark or on worlds.", add_help=False)
+    scores.set_defaults(passes_on=True)
+
+    report = command("report", _report, "Write trajectories as one HTML file that opens from disk.", add_help=False)
+    report.set_defaults(passes_on=True)
+
+    gallery = command("gallery", _gallery, "Draw every view from recorded trajectories into a folder.", add_help=False)
+    gallery.set_defaults(passes_on=True)
+
     command("doctor", _doctor, "Say what this machine has for r3lab, and what is missing.")
     return parser
 
@@ -118,7 +132,12 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
 
 def _ask(args: argparse.Namespace) -> int:
     ask: Callable[..., int] = import_module("r3lab.ask").ask
-    return int(ask(args.image, args.question, args.model, args.out, args.temperature, args.seed, args.max_looks))
+    given = (args.image, args.question, args.model, args.out, args.temperature, args.seed, args.max_looks)
+    return int(ask(*given, report=True) if args.report else ask(*given))
+
+
+def _explain(args: argparse.Namespace) -> int:
+    return int(import_module("r3lab.explain_command").main(args.rest))
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -152,6 +171,18 @@ def _vlir(args: argparse.Namespace) -> int:
     if args.step == "rationale":
         return int(import_module("r3lab.vlir.teacher.command").main(args.rest))
     return int(import_module("r3lab.vlir_command").main([args.step, *args.rest]))
+
+
+def _eval(args: argparse.Namespace) -> int:
+    return int(import_module("r3lab.eval_command").main(args.rest))
+
+
+def _report(args: argparse.Namespace) -> int:
+    return int(import_module("r3lab.report_command").main(args.rest))
+
+
+def _gallery(args: argparse.Namespace) -> int:
+    return int(import_module("r3lab.show.gallery").main(args.rest))
 
 
 def _doctor(args: argparse.Namespace) -> int:
