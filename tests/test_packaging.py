@@ -25,7 +25,8 @@ else:
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-NAMES = {"PIL": "pillow", "IPython": "ipython", "jupyter_client": "jupyter-client"}  # import: package
+NAMES = {"PIL": "pillow", "IPython": "ipython"}  # import: package
+NAMES |= {"jupyter_client": "jupyter-client", "lmms_eval": "lmms-eval"}
 
 
 def names(requirements: list[str]) -> set[str]:

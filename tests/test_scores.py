@@ -12,7 +12,7 @@ import pytest
 from r3lab.evaluate import arithmetic, mathvision, mathvista
 from r3lab.evaluate.anls import anls
 from r3lab.evaluate.benchmarks import BENCHMARKS, get_benchmark
-from r3lab.evaluate.bootstrap import difference, interval, resampled_means
+from r3lab.evaluate.bootstrap import difference, interval
 from r3lab.evaluate.choices import letter, prefix_match, yes_or_no
 from r3lab.evaluate.grades import Grade, Measure, accuracy, cv_bench, hallusion, hr_bench, pair_accuracy
 from r3lab.evaluate.published import published
@@ -376,10 +376,10 @@ def test_strata_are_drawn_apart_and_weighted() -> None:
 
 
 def test_the_draws_in_parts_are_of_all_units(monkeypatch: pytest.MonkeyPatch) -> None:
-    import r3lab.evaluate.bootstrap as module
+    import r3lab.resampling as module
 
     monkeypatch.setattr(module, "_HELD", 70)  # seven resamples at once
-    means = resampled_means(np.arange(10.0), 1000, np.random.default_rng(0))
+    means = module.resampled_means(np.arange(10.0), 1000, np.random.default_rng(0))
     assert means.shape == (1000,)
     assert means.mean() == pytest.approx(4.5, abs=0.15)  # of 0..9
     assert means.std() == pytest.approx((99 / 12 / 10) ** 0.5, rel=0.1)  # variance 8.25 over 10 draws

@@ -145,7 +145,10 @@ class Benchmark:
 
     def grade(self, record: Record, text: str) -> Grade:
         """The grade of what a model wrote: only the content of its first <answer> counts; without one it is 0."""
-        answer = answer_of(text)
+        return self.grade_answer(record, answer_of(text))
+
+    def grade_answer(self, record: Record, answer: str | None) -> Grade:
+        """The grade of an answer that the loop has read; none is 0."""
         return Grade(record.id, float(self.score(record, answer)) if answer else 0.0, dict(record.groups))
 
     def measures(self, given: Sequence[Grade]) -> list[Measure]:

@@ -9,52 +9,11 @@ as independent, although HR-Bench asks each question in four cycles; no correcti
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from ..resampling import LEVEL, RESAMPLES, Interval, resampled_means
 from .grades import Measure
 from .record import BenchmarkError
-
-RESAMPLES, LEVEL = 2000, 0.95
-_HELD = 4_000_000  # draws held at once: 32 MB
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A value (0 to 1, or a difference, -1 to 1) with its bootstrap interval, over `n` units."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-    level: float = LEVEL
-
-
-def resampled_means(values: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """Means of samples with replacement.
-
-    Parameters
-    ----------
-    values
-        Scores of the units, (n,).
-    resamples
-        How many samples of n.
-    rng
-        Source of the draws.
-
-    Returns
-    -------
-    ndarray
-        (resamples,)
-    """
-    n = len(values)
-    part = max(1, _HELD // n)
-    means = [
-        values[rng.integers(0, n, (min(part, resamples - start), n))].mean(axis=1)  # (part, n) to (part,)
-        for start in range(0, resamples, part)
-    ]
-    return np.concatenate(means)
 
 
 def interval(measure: Measure, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0) -> Interval | None:

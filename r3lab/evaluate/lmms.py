@@ -1,0 +1,271 @@
+"""r3lab as a model of lmms-eval: a task's questions go through the interleaved loop, and the answer alone comes back.
+
+    lmms-eval --model r3lab --model_args pretrained=checkpoints/policy --tasks vstar_bench --batch_size 8
+    simple_evaluate(model=R3Lab("checkpoints/policy"), tasks=["mine"], task_manager=...)       # or from Python
+
+What a task gets to score is the content of <answer>, "" where there is none: never the reasoning, whose first letter
+some scorers would take for a choice. Many tasks allow 16 or 32 new tokens, for models that answer at once; here
+`max_new_tokens` is the least that a rollout may have, and a task can only allow more. A task's `until` ends the answer,
+not the reasoning. Simplified: one process and one device; several images are laid on one sheet, side by side; sampling
+is from the whole distribution. The extra `eval` brings lmms-eval; the class itself needs only requests of that shape.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from tqdm import tqdm
+
+from ..arms import INTERLEAVED, get_arm
+from ..errors import R3labError, nearest, shown
+from ..images import MAX_PIXELS, open_image
+from ..judges import GAP, sheet
+from ..models.policy import Policy
+from ..rollout import rollout
+from ..sequence import refusal
+from ..vlir.sample import Sample
+from .manner import Manner
+
+
+def _base() -> Any:
+    """The class that lmms-eval wants a model to be; any, where it is not installed."""
+    try:
+        from lmms_eval.api.model import lmms
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] != "lmms_eval":  # it is there, something that it needs is not
+            raise
+        return object
+    return lmms
+
+
+Base: Any = _base()
+NAME = "r3lab"  # for --model
+IMAGE_MARK = "<image>"  # where a task's text says that an image comes; lmms-eval's models take it out
+MAX_ROUNDS = 32  # of a task that goes on asking
+TOLD = 20  # questions that could not be asked that are told one by one
+SETTINGS = ("pretrained", "device", "dtype", "batch_size", "max_new_tokens", "max_looks", "seed", "arm", "strict")
+
+
+def manifest() -> Any:
+    """What lmms-eval's entry-point group `lmms_eval.models` wants: the name, and where the class is."""
+    from lmms_eval.models.registry_v2 import ModelManifest
+
+    return ModelManifest(model_id=NAME, simple_class_path=f"{__name__}.R3Lab")
+
+
+class R3Lab(Base):
+    """A policy and the loop as a model of lmms-eval.
+
+    Parameters
+    ----------
+    pretrained
+        Folder of a checkpoint, or a policy.
+    device, dtype
+        As `Policy.load` takes them.
+    batch_size
+        Questions that are answered together.
+    max_new_tokens
+        Sampled tokens that a rollout may have at least; a task's own limit counts where it is larger.
+    max_looks
+        Looks that a rollout may take.
+    seed
+        Of tasks that sample; every request has a random stream of its own.
+    arm
+        Which of the ways to answer that looking again is compared with (`arms`).
+    strict
+        A question that the policy cannot be asked (no image or a video, too long, with the policy's control tokens)
+        ends the run; if False it is told, counted in `refused`, and answered with "".
+
+    Raises
+    ------
+    R3labError
+        If an argument is unknown or cannot be one, or the checkpoint cannot be used.
+    """
+
+    is_simple = True
+
+    def __init__(
+        self,
+        pretrained: str | Path | Policy = "",
+        device: str | None = None,
+        dtype: str | None = None,
+        batch_size: int = 8,
+        max_new_tokens: int = 512,
+        max_looks: int = 8,
+        seed: int = 0,
+        arm: str = INTERLEAVED.name,
+        strict: bool = True,
+        **unknown: Any,
+    ) -> None:
+        super().__init__()
+        for name in unknown:
+            known = ", ".join(SETTINGS)
+            raise R3labError(f"r3lab has no argument {shown(name)}; known: {known}.{nearest(name, SETTINGS)}")
+        whole = {"batch_size": batch_size, "max_new_tokens": max_new_tokens, "max_looks": max_looks, "seed": seed}
+        for name, value in whole.items():
+            least = int(name in ("batch_size", "max_new_tokens"))
+            if type(value) is not int or value < least:
+                raise R3labError(f"{name} must be a whole number from {least}, got {shown(value)}.")
+        if not pretrained:
+            raise R3labError("r3lab needs a policy: give --model_args pretrained=FOLDER, the folder of a checkpoint.")
+        self.seed, self.arm, self.strict = seed, get_arm(arm), strict
+        self.batch_size, self.max_new_tokens, self.max_looks = batch_size, max_new_tokens, max_looks
+        self.policy = pretrained if isinstance(pretrained, Policy) else Policy.load(pretrained, device, dtype)
+        self.task_dict: dict[str, Any] = {}  # the evaluator puts each task's data set here
+        self.refused = 0
+        self._asked = 0  # so that no two requests share a random stream, in however many calls they come
+
+    @property
+    def device(self) -> Any:
+        """Where the weights are."""
+        return self.policy.device
+
+    def generate_until(self, requests: Sequence[Any]) -> list[str]:
+        """The answers to a task's questions, in order.
+
+        Parameters
+        ----------
+        requests
+            Each with `args`: text, generation_kwargs, a function from document to images, and number, task and split
+            of the document.
+
+        Raises
+        ------
+        R3labError
+            Naming task and document, before anything is answered if a task's settings cannot be had; see `strict`.
+        """
+        asked = [request.args for request in requests]
+        manners = [self._manner(wanted, task) for _, wanted, _, _, task, _ in asked]
+        replies, bar = [""] * len(asked), tqdm(total=len(asked), desc="r3lab", disable=getattr(self, "_rank", 0) != 0)
+        for manner in dict.fromkeys(manners):  # what is answered in one manner is answered together
+            alike = [i for i, own in enumerate(manners) if own == manner]
+            for start in range(0, len(alike), self.batch_size):
+                some = alike[start : start + self.batch_size]
+                questions = []
+                for i in some:
+                    text, _, to_images, number, task, split = asked[i]
+                    images = to_images(self.task_dict[task][split][number])
+                    questions.append((self._asked + i, text, images, f"task {task}, document {number}"))
+                for i, reply in zip(some, self._answers(questions, manner), strict=True):
+                    replies[i] = reply
+                bar.update(len(some))
+        bar.close()
+        self._asked += len(asked)
+        return replies
+
+    def generate_until_multi_round(self, requests: Sequence[Any]) -> list[list[str]]:
+        """The answers of every round of a task that goes on asking, one question at a time.
+
+        Each round is a question of its own: what earlier ones brought is in it as far as the task puts it there.
+
+        Parameters
+        ----------
+        requests
+            As of `generate_until`, with the task's `doc_to_text` in the fourth place. After each round it gives the
+            next one's images and text, whether there is none, the replies so far, and what it wants to know next time.
+
+        Raises
+        ------
+        R3labError
+            As `generate_until`; and if a task does not end after 32 rounds.
+        """
+        manners = [self._manner(request.args[1], request.args[5]) for request in requests]
+        found = []
+        for request, manner in zip(requests, manners, strict=True):
+            text, _, to_images, to_text, number, task, split = request.args
+            document, where = self.task_dict[task][split][number], f"task {task}, document {number}"
+            images, replies, state = to_images(document), [], None
+            for round_number in range(1, MAX_ROUNDS + 1):
+                replies += self._answers([(self._asked, text, images, f"{where}, round {round_number}")], manner)
+                self._asked += 1
+                images, text, ended, replies, state = to_text(
+                    document, previous_output=list(replies), round_idx=round_number, previous_round_info=state
+                )
+                replies = list(replies)
+                if ended:
+                    break
+            else:
+                raise R3labError(f"{where} goes on asking after {MAX_ROUNDS} rounds; its doc_to_text must end it.")
+            found.append(replies)
+        return found
+
+    def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
+        """Refused: what a policy thinks of an answer follows from its reasoning and its looks.
+
+        Raises
+        ------
+        R3labError
+            Always.
+        """
+        task = requests[0].args[-2] if requests and len(requests[0].args) > 2 else "one"
+        raise R3labError(
+            f"r3lab gives no likelihoods, which the task {shown(task)} scores: the policy answers after reasoning and "
+            "looks of its own, and how likely an answer is right behind the question is not what it would say. Take a "
+            "variant of the task with output_type generate_until."
+        )
+
+    def _manner(self, wanted: Mapping[str, Any], task: str) -> Manner:
+        try:
+            return Manner.of(wanted, self.max_new_tokens)
+        except R3labError as error:
+            raise R3labError(f"task {task}: {error}") from None
+
+    def _answers(self, questions: Sequence[tuple[int, str, Any, str]], manner: Manner) -> list[str]:
+        """Answers to (number of the random stream, text, images, where); "" for one that cannot be asked."""
+        replies, able, samples = [""] * len(questions), [], []
+        for i, (number, text, images, where) in enumerate(questions):
+            try:
+                samples.append(self._sample(f"{NAME}-{number}", text, images))
+                able.append(i)
+            except R3labError as error:
+                if self.strict:
+                    way = "leave it out with process_docs, or give strict=False to count it as unanswered"
+                    raise R3labError(f"{where}: {error} ({way})") from None
+                self._tell(f"{where}: {error}")
+        found = rollout(
+            self.policy,
+            samples,
+            temperature=manner.temperature,
+            seed=self.seed,
+            max_looks=self.max_looks,
+            max_new_tokens=manner.max_new_tokens,
+            numbers=[questions[i][0] for i in able],
+            arm=self.arm,
+        )
+        for i, trajectory in zip(able, found, strict=True):
+            replies[i] = manner.ended(trajectory.answer)
+        return replies
+
+    def _sample(self, name: str, text: str, images: Any) -> Sample:
+        """A question that the policy can be asked, its images on one sheet.
+
+        Raises
+        ------
+        R3labError
+            If it cannot be.
+        """
+        given = list(images or ())
+        if not given:
+            raise R3labError("the policy answers questions on images; this one has none.")
+        for image in given:
+            if not isinstance(image, Image.Image):
+                raise R3labError(f"the policy sees images, not {shown(image)}.")
+        sides = [max(image.size) for image in given]  # of a sheet, whichever way a camera held them
+        if len(given) > 1 and (pixels := (sum(sides) + GAP * len(sides)) * max(sides)) > MAX_PIXELS:
+            raise R3labError(f"a sheet of its {len(given)} images could have {pixels:,} pixels, over {MAX_PIXELS:,}.")
+        pictures = [open_image(image) for image in given]
+        whole, question = sheet(pictures), text.replace(IMAGE_MARK, " ")
+        if why := refusal(self.policy, question, whole.size):
+            raise R3labError(why)
+        return Sample(name, whole, question, "")
+
+    def _tell(self, message: str) -> None:
+        self.refused += 1
+        if self.refused <= TOLD:
+            tqdm.write(f"not asked, counted as unanswered: {message}", file=sys.stderr)
+        elif self.refused == TOLD + 1:
+            tqdm.write("not asked: more, not told one by one", file=sys.stderr)

@@ -1,0 +1,231 @@
+"""An evaluation: every arm answers the questions of every source, and each answer is in a journal once it is graded.
+
+    with Journal("runs/eval/records/journal.jsonl", {"model": "tiny"}) as journal:
+        places = evaluate(policy, sources, arms, journal, Settings(batch=32))     # again after a kill: it goes on
+    found = collected(journal, places)                                            # {("badges", "direct"): [entry, ...]}
+
+An entry of the journal is known by everything that the answer depends on: the arm's setting, the question, its image.
+One that is there is never asked for again. The arms answer a batch one after the other, so that an interrupted run has
+got equally far in all of them, and an overview is encoded once for all. Simplified: a kill loses the batch in progress.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from ..arms import Arm
+from ..errors import R3labError
+from ..images import content_hash
+from ..models.policy import Features, Policy
+from ..rollout import rollout
+from ..sequence import refusal
+from ..train.interrupt import finish_step
+from ..train.measure import facts
+from ..trajectory import Trajectory, save
+from ..vlir.teacher.journal import Journal
+from .sources import Entry, Item, Source
+
+GRADED, SKIPPED = "graded", "skipped"
+NO_IMAGE, NOT_ASKED = "no image", "cannot be asked of this policy"  # why a question is skipped
+KEPT_TEXT = 4000  # characters of what was written that an entry keeps
+KEPT_FACTS = ("needs_look", "iou", "looks", "valid", "tokens")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the questions are asked.
+
+    Attributes
+    ----------
+    batch : questions that are answered together
+    temperature : 0 is greedy
+    seed : of the sampling
+    max_looks, max_new_tokens : of a trajectory; an arm may allow fewer looks
+    keep : of so many questions, the first of each source, the trajectories are saved
+    """
+
+    batch: int = 32
+    temperature: float = 0.0
+    seed: int = 0
+    max_looks: int = 8
+    max_new_tokens: int = 512
+    keep: int = 0
+
+
+class Place(NamedTuple):
+    """Where an answer's entry is."""
+
+    source: str
+    arm: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A question of a batch: its number in the source, and the key of its entry."""
+
+    number: int
+    item: Item
+    key: str
+
+
+def evaluate(
+    policy: Policy,
+    sources: Sequence[Source],
+    arms: Sequence[Arm],
+    journal: Journal,
+    settings: Settings,
+    progress: bool | None = False,
+) -> list[Place]:
+    """Have every question answered by every arm that the journal has no entry of.
+
+    Parameters
+    ----------
+    sources, arms
+        Each name once.
+    journal
+        Its folder's parent gets the trajectories that are kept: `trajectories/ARM/SOURCE-NUMBER`.
+    progress
+        Draw a bar; None where the output is a terminal.
+
+    Returns
+    -------
+    list of Place
+        Of all questions, those that were settled before as well.
+
+    Raises
+    ------
+    R3labError
+        If a source is broken or a trajectory cannot be saved; what was answered before is in the journal.
+    KeyboardInterrupt
+        After Ctrl-C, when the batch in progress is in the journal; a second one drops that batch.
+    """
+    places: list[Place] = []
+    counts = [source.count for source in sources]
+    total = None if None in counts else sum(n for n in counts if n is not None) * len(arms)
+    off = None if progress is None else not progress
+    folder = journal.path.parent.parent / "trajectories"
+    with finish_step() as stop, tqdm(total=total, desc="eval", unit=" answers", disable=off, mininterval=1) as bar:
+        for source in sources:
+            for batch in _batches(source, settings.batch):
+                features: dict[str, Features] = {}
+                for arm in arms:
+                    asked = [Asking(number, item, _key(base, arm)) for number, item, base in batch]
+                    places += [Place(source.name, arm.name, one.key) for one in asked]
+                    new = [one for one in asked if one.key not in journal]
+                    head = {"source": source.name, "arm": arm.name}
+                    able = list(_able(policy, new, journal, head))
+                    for one, t in zip(able, _answered(policy, able, arm, settings, features), strict=True):
+                        if one.number < settings.keep:
+                            save(t, folder / arm.name / f"{source.name}-{one.number:05d}")
+                        journal.append(one.key, {**head, **_entry(one, t)})
+                    bar.update(len(asked))
+                    if stop.asked:
+                        raise KeyboardInterrupt
+    return places
+
+
+def _batches(source: Source, size: int) -> Iterator[list[tuple[int, Item, str]]]:
+    """Questions with their numbers and what they are known by, `size` at a time."""
+    batch: list[tuple[int, Item, str]] = []
+    for number, item in enumerate(source):
+        hashes = [content_hash(image) for image in item.images]
+        batch.append((number, item, json.dumps([source.name, item.id, hashes, item.question, item.truth])))
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _key(base: str, arm: Arm) -> str:
+    """What a journal knows an answer by; an arm that has come to mean something else is another."""
+    return hashlib.sha256(json.dumps([asdict(replace(arm, about="")), base]).encode("ascii")).hexdigest()[:32]
+
+
+def _able(policy: Policy, asked: Iterable[Asking], journal: Journal, head: dict[str, Any]) -> Iterator[Asking]:
+    """The questions that the policy can be asked; of the others the journal says why not."""
+    for one in asked:
+        item, why = one.item, (NO_IMAGE, "")
+        if item.images:
+            detail = refusal(policy, item.question, item.image.size)
+            if not detail:
+                yield one
+                continue
+            why = (NOT_ASKED, detail)
+        journal.append(
+            one.key,
+            {**head, "id": item.id, "number": one.number, "outcome": SKIPPED, "reason": why[0], "detail": why[1]},
+        )
+
+
+def _answered(
+    policy: Policy, asked: Sequence[Asking], arm: Arm, settings: Settings, features: dict[str, Features]
+) -> list[Trajectory]:
+    return rollout(
+        policy,
+        [one.item for one in asked],
+        temperature=settings.temperature,
+        seed=settings.seed,
+        max_looks=settings.max_looks,
+        max_new_tokens=settings.max_new_tokens,
+        features=features,
+        numbers=[one.number for one in asked],
+        arm=arm,
+    )
+
+
+def _entry(one: Asking, t: Trajectory) -> dict[str, Any]:
+    """What is kept of a graded answer, as JSON."""
+    grade, found = one.item.grade(t.answer), facts(t)
+    return {
+        "id": one.item.id,
+        "number": one.number,
+        "outcome": GRADED,
+        "score": grade.score,
+        "groups": grade.groups,
+        "answer": t.answer,
+        "truth": one.item.truth["answer"],
+        "finish": t.finish,
+        **{name: found[name] for name in KEPT_FACTS},
+        "text": t.response_text[:KEPT_TEXT],
+    }
+
+
+def collected(journal: Journal, places: Sequence[Place]) -> dict[tuple[str, str], list[Entry]]:
+    """The entries by source and arm, in the order of the questions, without what was written."""
+    wanted = {place.key for place in places}
+    lines = {line["key"]: {k: v for k, v in line.items() if k != "text"} for line in journal if line["key"] in wanted}
+    found: dict[tuple[str, str], list[Entry]] = {(place.source, place.arm): [] for place in places}
+    for place in places:
+        found[place.source, place.arm].append(lines[place.key])
+    return found
+
+
+def fingerprint(folder: Path) -> str:
+    """A checkpoint by name and content: its files' names and sizes, and the first and last megabyte of each.
+
+    Raises
+    ------
+    R3labError
+        If there is no such folder, or it holds no weights.
+    """
+    files = sorted(path for path in folder.glob("*") if path.suffix in (".json", ".safetensors") and path.is_file())
+    if not any(path.suffix == ".safetensors" for path in files):
+        raise R3labError(f"There are no *.safetensors weights in {folder}; give the folder of a checkpoint.")
+    found = hashlib.sha256()
+    for path in files:
+        size = path.stat().st_size
+        found.update(f"{path.name} {size}\n".encode())
+        with path.open("rb") as file:
+            found.update(file.read(1 << 20))
+            file.seek(max(0, size - (1 << 20)))
+            found.update(file.read())
+    return f"{folder.resolve().name} {found.hexdigest()[:16]}"
