@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..arms import get_arm
 from ..models.policy import Policy
 from ..sequence import prompt_ids
 from ..trajectory import Kind, Trajectory
@@ -22,7 +23,7 @@ def reasked(policy: Policy, trajectory: Trajectory, question: str = NEUTRAL) -> 
     """
     kinds = trajectory.kinds
     start = next((i for i, kind in enumerate(kinds) if kind not in (Kind.PROMPT, Kind.OVERVIEW)), len(kinds))
-    ids = prompt_ids(policy, question, trajectory.overview, kinds.count(Kind.OVERVIEW))
+    ids = prompt_ids(policy, question, trajectory.overview, kinds.count(Kind.OVERVIEW), get_arm(trajectory.arm))
     head = [int(Kind.OVERVIEW if i == policy.image_id else Kind.PROMPT) for i in ids]
     shift = len(ids) - start
     nothing: list[float | None] = [None] * len(ids)

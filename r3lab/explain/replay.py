@@ -46,7 +46,8 @@ class Outcome:
     ----------
     given : log-probability in nats of all that was written after the look in the record
     right : of the same with the right answer in place of the one given; None where no right answer is known
-    answer : what it answers by itself, greedily; None if it does not, or was not asked
+    answer : what it answers by itself, greedily, with no more looks than in the record; None if it does not, or was
+        not asked
     """
 
     alternative: Alternative
@@ -93,11 +94,12 @@ def replay(
     corrected = right_text(policy, trajectory)
     texts = whole if corrected is None else whole + [joined(t, corrected, tail) for t in begun]
     with reading(policy):
-        found = _logprobs(policy, texts, [len(t.ids) for t in begun] * (len(texts) // len(begun)), store)
+        found = tail_logprobs(policy, texts, [len(t.ids) for t in begun] * (len(texts) // len(begun)), store)
         own: list[str | None] = [None] * len(begun)
         if answers:
             longest = 2 * trajectory.kinds.count(Kind.SAMPLED) + 32
-            own = [t.answer for t in resume(policy, begun, max_new_tokens=longest, features=store)]
+            most = len(trajectory.looks)  # with more, a policy that lost its crop just asks for it again
+            own = [t.answer for t in resume(policy, begun, max_looks=most, max_new_tokens=longest, features=store)]
     right: list[float | None] = [*found[len(begun) :]] or [None] * len(begun)
     return [Outcome(*parts) for parts in zip(alternatives, found, right, own, strict=False)]
 
@@ -168,10 +170,13 @@ def right_text(policy: Policy, trajectory: Trajectory) -> Trajectory | None:
     return t
 
 
-def _logprobs(
+def tail_logprobs(
     policy: Policy, texts: Sequence[Trajectory], starts: Sequence[int], store: dict[str, Features]
 ) -> list[float]:
-    """Sum of the log-probabilities of the sampled tokens from `starts` on, of each trajectory."""
+    """Sum of the log-probabilities (nats) of the sampled tokens from `starts` on, of each trajectory.
+
+    What all of them begin with is read once.
+    """
     rows = [row_of(policy, t, store) for t in texts]
     shared, states = Loop(policy, Limits(), store).enter(rows, most=min(starts) - 1)
     wanted = [

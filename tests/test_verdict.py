@@ -1,0 +1,564 @@
+"""A verdict follows from counts; explanations rest on interventions, come back from disk, say what cannot be told."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import random
+import zipfile
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from conftest import taught
+from hostile import spoiled
+from PIL import Image
+from recorded_looks import looked
+
+from r3lab.cli import main
+from r3lab.errors import R3labError
+from r3lab.explain import judge as kinds
+from r3lab.explain.crop_value import NOTHING
+from r3lab.explain.evidence import gather
+from r3lab.explain.explanation import Cut, Drawn, Explanation, LookEntry, Reading, Region, Word, Worth
+from r3lab.explain.explanation_files import load_explanation
+from r3lab.explain.judge import KINDS, Evidence, Limits, Trials, judge
+from r3lab.explain.maps import HeatMap
+from r3lab.explain.scenes import angles, filled, pasted, recoloured, shifted, shifts, smoothed, surrounded
+from r3lab.explain.trials import Donor, donors_of, donors_within, off_centre, region_of, try_crops, try_overviews
+from r3lab.explain.verdict import QUICK, Settings, explain
+from r3lab.explain.words import look_sentence, verdict_sentence
+from r3lab.geometry import iou
+from r3lab.images import content_hash
+from r3lab.models.policy import Features, Policy
+from r3lab.rollout import rollout
+from r3lab.show.explanation import explanation_alt, explanation_figure, show_explanation
+from r3lab.trajectory import save
+
+FEW = Settings(3, 3, 2, 2, 2, 2, 2, value_map=False)
+NASTY = "\x1b[31m<script>\u202e$\\frac{1}{0}$\n" + "A" * 9000
+
+# ------------------------------------------------------------------ the judge
+
+ALL, NONE, SOME = Trials(12, 12), Trials(12, 0), Trials(12, 6)
+FOLLOWED, IGNORED = Trials(12, 12, 12, 11), Trials(12, 0, 12, 0)
+BASE = Evidence(
+    off_centre=0.5, moved=ALL, asked=ALL, crops=(IGNORED,), region=NONE, rest=NONE, colour=NONE, detail=NONE
+)
+CASES = {
+    "reads the crop": (replace(BASE, crops=(FOLLOWED,)), kinds.HONEST),
+    "reads the crop, unknown donors": (replace(BASE, crops=(ALL,)), kinds.HONEST),
+    "reads the crop and minds the overview": (replace(BASE, crops=(FOLLOWED,), region=ALL, colour=ALL), kinds.HONEST),
+    "reads the second crop": (replace(BASE, crops=(IGNORED, FOLLOWED)), kinds.HONEST),
+    "reads the first crop alone": (replace(BASE, crops=(FOLLOWED, IGNORED, NONE)), kinds.FIRST),
+    "minds nothing": (BASE, kinds.PRIOR),
+    "minds nothing, region unknown": (replace(BASE, region=None), kinds.PRIOR),
+    "reads the asked region in the overview": (replace(BASE, region=ALL, detail=ALL), kinds.SHOW),
+    "reads detail of the overview, region unknown": (replace(BASE, region=None, detail=ALL), kinds.SHOW),
+    "follows the colours": (replace(BASE, colour=ALL), kinds.SHORTCUT),
+    "follows the surroundings": (replace(BASE, rest=ALL, detail=ALL), kinds.SHORTCUT),
+    "follows the colours, region unknown": (replace(BASE, region=None, colour=ALL, rest=SOME), kinds.SHORTCUT),
+    "never moves, middle": (replace(BASE, moved=NONE, asked=NONE, off_centre=0.0), kinds.CENTRE),
+    "never moves, middle, reads": (
+        replace(BASE, moved=NONE, asked=NONE, off_centre=0.1, crops=(FOLLOWED,)),
+        kinds.CENTRE,
+    ),
+    "never moves, corner": (replace(BASE, moved=NONE, asked=NONE, off_centre=0.8), kinds.FIXED),
+    "moves with the picture alone": (replace(BASE, asked=NONE, crops=(FOLLOWED,)), kinds.HONEST),
+    "changes, but does not follow": (replace(BASE, crops=(Trials(12, 12, 12, 0),)), kinds.UNSURE),
+    "changes half of the time": (replace(BASE, crops=(SOME,)), kinds.UNSURE),
+    "nothing tried": (Evidence(crops=(Trials(),)), kinds.UNSURE),
+    "no answer": (replace(BASE, answered=False), kinds.UNSURE),
+    "no crop": (replace(BASE, crops=()), kinds.NO_LOOK),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_reason_has_its_name(name):
+    evidence, kind = CASES[name]
+    verdict = judge(evidence)
+    assert (verdict.kind, verdict.kind in KINDS) == (kind, True)
+    if kind not in (kinds.UNSURE, kinds.NO_LOOK):
+        assert verdict.confidence >= Limits().sure and verdict.nearest == kind
+        assert dict(verdict.scores)[kind] == max(dict(verdict.scores).values())
+    assert verdict.reasons
+
+
+def test_a_rate_is_as_sure_as_its_counts():
+    """Against the Beta distribution, by drawing from it; more trials are surer; nothing tried decides nothing."""
+    rng = np.random.default_rng(0)
+    for changed, tried, share in ((3, 5, 0.5), (0, 4, 0.3), (7, 8, 0.5), (2, 9, 0.1)):
+        drawn = rng.beta(changed + 1, tried - changed + 1, 200_000)
+        assert Trials(tried, changed).above(share) == pytest.approx((drawn > share).mean(), abs=0.005)
+    assert Trials().above(0.5) == 0.5
+    assert Trials(12, 12).above(0.5) > Trials(3, 3).above(0.5) > Trials(3, 2).above(0.5)
+    assert Trials(4, 4).follows(0.3) == 1.0
+    for counts in ((3, 4), (-1, 0), (3, 1, 4, 0), (3, 1, 2, 3)):
+        with pytest.raises(R3labError, match="trials cannot be counted so"):
+            Trials(*counts)
+
+
+def test_confidence_is_never_above_what_the_counts_allow():
+    """Over all of a grid of counts: a probability, and no kind is named below the limit."""
+    rates = (Trials(6, 0), Trials(6, 3), Trials(6, 6))
+    for crop, region, colour, moved in product(rates, (None, *rates), rates, rates):
+        verdict = judge(replace(BASE, crops=(crop,), region=region, colour=colour, moved=moved, asked=moved))
+        assert 0 <= verdict.confidence <= 1 - 2**-7
+        assert (verdict.kind == kinds.UNSURE) == (verdict.confidence < Limits().sure)
+    lenient = judge(replace(BASE, crops=(Trials(6, 4),)), Limits(sure=0.5))
+    assert lenient.kind == kinds.HONEST
+    with pytest.raises(R3labError, match="the limit sure must be between 0 and 1, got 2"):
+        Limits(sure=2)
+
+
+# ------------------------------------------------------------------ pictures that differ in one respect
+
+
+def noise(w: int = 60, h: int = 44, seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (h, w, 3), dtype=np.uint8))
+
+
+def test_scenes_change_what_they_say_and_nothing_else():
+    image, other, box = noise(), noise(seed=1), (10.0, 8.0, 30.0, 20.0)
+    before, inside = np.asarray(image), (slice(8, 20), slice(10, 30))
+    for changed in (surrounded(image, other, [box]), recoloured(image, 120, [box])):
+        assert changed.size == image.size
+        assert (np.asarray(changed)[inside] == before[inside]).all()
+        assert (np.asarray(changed)[20:] != before[20:]).any()
+    for changed in (filled(image, [box]), pasted(image, other, box)):
+        after = np.asarray(changed).copy()
+        assert (after[inside] != before[inside]).any()
+        after[inside] = before[inside]
+        assert (after == before).all()
+    assert (np.asarray(filled(image, [box], (1, 2, 3)))[inside] == (1, 2, 3)).all()
+    moved = np.asarray(shifted(image, 7, 5))
+    assert (moved[5:, 7:] == before[:-5, :-7]).all() and (moved[:5, :7] == before[-5:, -7:]).all()
+    assert all(max(x / 60, y / 44) >= 0.25 for x, y in shifts((60, 44), 8))
+    assert all(90 <= angle <= 270 for n in (1, 3, 8) for angle in angles(n))
+    assert np.asarray(smoothed(image, 3)).std() < 0.3 * before.std()
+
+
+def test_a_turn_of_colours_leaves_the_lightness():
+    """Grey gets a colour, red becomes green or blue; what is light stays light."""
+    grey = Image.new("RGB", (8, 8), (128, 128, 128))
+    coloured = np.asarray(recoloured(grey, 180, [])).reshape(-1, 3).mean(0)
+    assert np.ptp(coloured) > 60
+    soft = Image.fromarray((np.asarray(noise()) // 4 + 90).astype(np.uint8))
+    turned = recoloured(soft, 140, [])
+    light = [np.asarray(one.convert("L"), dtype=float) for one in (soft, turned)]
+    assert np.abs(light[0] - light[1]).mean() < 4
+    red = np.asarray(recoloured(Image.new("RGB", (4, 4), (200, 60, 60)), 180, [])).reshape(-1, 3).mean(0)
+    assert red[0] < red[1] and red[0] < red[2]
+
+
+# ------------------------------------------------------------------ explanations of briefly taught policies
+
+
+@pytest.fixture(scope="module")
+def recorded(taught_folder, samples):
+    """A policy and three answered trajectories with a look each, on different photographs."""
+    policy = Policy.load(taught_folder)
+    return policy, looked(policy, samples, 3)
+
+
+@pytest.fixture(scope="module")
+def explained(recorded) -> Explanation:
+    policy, (t, *others) = recorded
+    return explain(policy, t, others, settings=replace(FEW, value_map=True))
+
+
+def test_an_explanation_has_an_entry_a_look_with_its_numbers(recorded, explained):
+    policy, (t, *others) = recorded
+    assert [entry.number for entry in explained.looks] == list(range(len(t.looks)))
+    entry = explained.entry(0)
+    assert entry.drawn is not None and entry.reading is not None and entry.regret is not None
+    assert {w.name for w in entry.worth} >= {"nothing", "blank", "noise", "random place", "full image", "true region"}
+    assert [cut.what for cut in entry.cuts] == ["the crop", "the overview", "the question"]
+    assert 0 <= entry.coverage <= 1 and entry.box == t.looks[0].box
+    assert explained.entry(1) is None
+    assert explained.verdict == judge(explained.evidence)
+    assert explained.verdict.kind in explained.table()[0][2]
+    assert set(explained.maps) == {f"look 1 {name}" for name in ("raw", "neutral", "relative", "value")}
+    assert explained.gap < 1e-4
+    assert explain(policy, t, others, settings=replace(FEW, value_map=True)) == explained
+
+
+def test_a_second_family_is_explained_likewise(samples, tmp_path):
+    """Tiles instead of patches, positions of text, another chat template; without others to lend anything."""
+    policy = Policy.load(taught("smolvlm", tmp_path / "policy", steps=120))
+    [t] = looked(policy, samples, 1, seeds=80)
+    found = explain(policy, t, settings=FEW)
+    assert found == explain(policy, t, settings=FEW)
+    assert found.evidence.crops[0].tried == FEW.crops and found.evidence.crops[0].known == 0
+    assert found.verdict == judge(found.evidence)
+    assert load_explanation(found.save(tmp_path / "explanation")) == found
+
+
+def content(image: Image.Image) -> str:
+    """A text that changes whenever a pixel does."""
+    return content_hash(image)[:6]
+
+
+READERS = {  # by construction: what an answer is made of, from a record that goes on behind its crop
+    kinds.HONEST: lambda t, shown: shown[t.looks[-1].crop.hash],
+    kinds.FIRST: lambda t, shown: shown[t.looks[0].crop.hash],
+    kinds.PRIOR: lambda t, shown: "7",
+    kinds.SHOW: lambda t, shown: content(t.images[t.image.hash].crop(tuple(map(int, region_of(t))))),
+    kinds.SHORTCUT: lambda t, shown: str(t.images[t.image.hash].crop((500, 500, 512, 512)).getpixel((6, 6))[0] // 40),
+    kinds.CENTRE: lambda t, shown: "7",
+    kinds.FIXED: lambda t, shown: shown[t.looks[-1].crop.hash],
+}
+PLACES = {kinds.CENTRE: (0.4, 0.4), kinds.FIXED: (0.0, 0.8)}  # of boxes that never move, parts of the sides
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_a_policy_by_construction_gets_its_name(recorded, monkeypatch, kind):
+    """Answers and boxes are computed from the pixels that an intervention shows, so the true reason is known."""
+    policy, (t, *_) = recorded
+    rng = np.random.default_rng(3)
+    records = []
+    for number in range(10):  # photographs with a light spot, crops that are all different, a known answer each
+        pixels = rng.integers(0, 90, (512, 512, 3), dtype=np.uint8)
+        x, y = (int(v) for v in rng.integers(40, 400, 2))
+        pixels[y : y + 64, x : x + 64] = rng.integers(200, 256, (64, 64, 3))
+        image = Image.fromarray(recoloured_noise(pixels, number))
+        box = (float(x), float(y), x + 64.0, y + 64.0)
+        crop = noise(t.looks[0].crop.width, t.looks[0].crop.height, seed=number)
+        look = replace(t.looks[0], box=box, crop=replace(t.looks[0].crop, hash=content_hash(crop)))
+        records.append(
+            replace(
+                t,
+                image=replace(t.image, hash=content_hash(image)),
+                images={content_hash(image): image, content_hash(crop): crop},
+                truth={"answer": str(number), "regions": [list(box)]},
+                question=f"question {number}",
+                answer=str(number),
+                looks=[look],
+            )
+        )
+    shown = {r.looks[0].crop.hash: r.truth["answer"] for r in records}
+    first, *others = records
+    if kind == kinds.FIRST:
+        span = first.looks[0].crop_span
+        later = replace(first.looks[0], span=(span[1], span[1] + 1), crop_span=None)
+        two = first.until(len(first.ids))
+        two.looks = [first.looks[0], replace(later, crop=others[-1].looks[0].crop, crop_span=span)]
+        two.images.update(others.pop().images)
+        first = replace(two, answer=first.answer)
+
+    def resume(policy, begun, **settings):
+        assert settings["max_looks"] == len(first.looks)
+        return [replace(b, answer=READERS[kind](b, shown)) for b in begun]
+
+    def rollout(policy, scenes, **settings):
+        found = []
+        for scene in scenes:
+            pixels = np.asarray(scene.image).astype(int).min(2)
+            y, x = np.argwhere(pixels >= 200).min(0) if (pixels >= 200).any() else (0, 0)
+            if kind in PLACES:
+                x, y = (512 * part for part in PLACES[kind])
+            look = replace(first.looks[0], box=(float(x), float(y), x + 64.0, y + 64.0))
+            found.append(replace(first, looks=[look]))
+        return found
+
+    for name, fake in (("resume", resume), ("rollout", rollout), ("begin", swapped)):
+        monkeypatch.setattr(f"r3lab.explain.trials.{name}", fake)
+    evidence = gather(policy, first, others, Settings(), {})
+    verdict = judge(evidence)
+    assert verdict.kind == kind, str(evidence)
+
+
+def recoloured_noise(pixels: np.ndarray, number: int) -> np.ndarray:
+    """The corner carries one of several colours, as a tint would."""
+    pixels[440:, 440:] = ((number * 70) % 256, 40, 90)
+    return pixels
+
+
+def swapped(policy, t, look, alternative):
+    """`replay.begin` for records without tokens of their own."""
+    reference = replace(t.looks[look].crop, hash=content_hash(alternative.crop))
+    images = {**t.images, reference.hash: alternative.crop}
+    return replace(t, looks=[*t.looks[:look], replace(t.looks[look], crop=reference)], images=images)
+
+
+class Blind(Policy):
+    """By construction: a policy that cannot see what a crop shows, or what the overview shows; sizes alone."""
+
+    hides = "crop"
+
+    def encode(self, images) -> list[Features]:
+        size = self.overview_size((512, 512))
+        hidden = [((image.width, image.height) == size) == (self.hides == "overview") for image in images]
+        grey = [Image.new("RGB", image.size, (120, 120, 120)) for image in images]
+        return super().encode([g if hide else image for g, image, hide in zip(grey, images, hidden, strict=True)])
+
+
+@pytest.mark.parametrize("hides", ["crop", "overview"])
+def test_what_a_policy_cannot_see_it_does_not_use(taught_folder, samples, hides):
+    """Crops of one size change nothing for one blind to crops, overviews nothing for one blind to the overview."""
+    policy = Blind.load(taught_folder)
+    policy.hides = hides
+    [t] = looked(policy, samples, 1)
+    found = explain(policy, t, settings=replace(FEW, crops=8, value=False))
+    if hides == "crop":
+        assert found.evidence.crops[0] == Trials(8, 0)
+        assert found.looks[0].used is False
+        assert found.verdict.kind not in (kinds.HONEST, kinds.FIRST)
+        claims = found.looks[0].reading.crop > found.looks[0].reading.overview
+        assert found.looks[0].disagree == claims == ("disagree" in found.sentence)
+        return
+    overview = [found.evidence.region, found.evidence.rest, found.evidence.colour, found.evidence.detail]
+    assert [trials.changed for trials in overview] == [0, 0, 0, 0]
+    assert found.evidence.moved.changed == 0
+    assert found.verdict.kind not in (kinds.SHOW, kinds.SHORTCUT)
+
+
+def test_trials_count_what_happens(recorded):
+    """The own crop among the donors changes nothing; donors that show the own answer are left out."""
+    policy, (t, *_) = recorded
+    own = Donor(t.images[t.looks[0].crop.hash], None)
+    answer, trials = try_crops(policy, t, 0, [own] * 3, {})
+    assert trials == Trials(3, 0)
+    if answer is not None:
+        assert try_crops(policy, t, 0, [replace(own, shows=answer.upper())], {})[1] == Trials()
+        known = try_crops(policy, t, 0, [replace(own, shows="something else")], {})[1]
+        assert known == Trials(1, 0, 1, 0)
+    image = t.images[t.image.hash]
+    again, found = try_overviews(policy, t, {"rest": [image, image], "detail": []}, {})
+    assert (again, found) == (answer, {"rest": Trials(2, 0), "detail": Trials()})
+
+
+def test_donors_are_those_that_can_be_told_apart(recorded):
+    _, (t, other, third) = recorded
+    assert donors_of(t, [t], 5) == []
+    mute = replace(other, images={})
+    assert donors_of(t, [mute], 5) == []
+    alike = replace(other, truth={**other.truth, "answer": t.answer.upper()})
+    assert donors_of(t, [alike], 5) == []
+    differ = replace(other, truth={**other.truth, "answer": "none such", "regions": [list(other.looks[0].box)]})
+    blind = replace(third, truth={})
+    found = donors_of(t, [blind, differ], 5)
+    assert [donor.shows for donor in found] == ["none such", None]
+    assert len(donors_of(t, [blind, differ], 1)) == 1
+    places = donors_within(t, 0, 4)
+    assert len({d.crop.tobytes() for d in places}) == 4
+    assert {d.crop.size for d in places} == {(t.looks[0].crop.width, t.looks[0].crop.height)}
+    junk = [[], "x", [[1, 2]], [[5, 5, 1, 1]], [[1e300] * 4], [[9e5, 9e5, 9e6, 9e6]], [None], {"a": 1}, 7]
+    for wrong in junk:
+        assert region_of(replace(t, truth={"regions": wrong})) is None
+    assert region_of(replace(t, truth={"regions": [[0, 0, 9, 9], [1, 1, 20, 30], None]})) == (1.0, 1.0, 20.0, 30.0)
+    assert off_centre((0, 0, 10, 10), (10, 10)) == 0.0
+    assert off_centre((0, 0, 0, 0), (10, 10)) == 1.0
+    assert iou(region_of(t), tuple(t.truth["regions"][-1])) == 1.0
+
+
+def test_truth_that_is_no_truth_spoils_nothing(recorded):
+    """It is free JSON: regions and answers of any kind."""
+    policy, (t, *_) = recorded
+    for truth in ({"regions": [[1, 2], "x", [9e9] * 4], "answer": [1]}, {"regions": 5, "answer": None}):
+        found = explain(policy, replace(t, truth=truth), settings=FEW)
+        assert found.evidence.region is None and found.looks[0].coverage is None
+        assert all(worth.right is None for worth in found.looks[0].worth)
+
+
+def test_a_trajectory_without_looks_is_said_to_have_none(recorded, samples, tmp_path):
+    policy, _ = recorded
+    for seed in range(30):
+        for t in rollout(policy, samples, seed=seed, max_new_tokens=60, max_looks=0):
+            refused = bool(t.looks)
+            found = explain(policy, t, settings=FEW)
+            assert (found.verdict.kind, found.maps) == (kinds.NO_LOOK, {})
+            assert "no look to explain" in found.sentence
+            assert [bool(entry.refused) for entry in found.looks] == [True] * len(t.looks)
+            assert load_explanation(found.save(tmp_path / "none")) == found
+            if refused:
+                assert "got no crop" in found.sentence
+                return
+    raise AssertionError("no look was refused")
+
+
+def test_what_cannot_be_explained_is_said(recorded):
+    policy, (t, *_) = recorded
+    with pytest.raises(R3labError, match=r"there is no look 7; the trajectory has 1"):
+        explain(policy, t, look=7)
+    with pytest.raises(R3labError, match="does not carry the photograph"):
+        explain(policy, replace(t, images={}))
+    with pytest.raises(R3labError, match="does not carry the crop of look 0"):
+        explain(policy, replace(t, images={t.image.hash: t.images[t.image.hash]}))
+    other = copy.deepcopy(t)
+    other.pieces[5] = "x"
+    with pytest.raises(R3labError, match="written by another model"):
+        explain(policy, other)
+    changed = Policy(copy.deepcopy(policy.model), policy.tokenizer, policy.processor, "changed")
+    with torch.no_grad():
+        changed.model.lm_head.weight.mul_(1.5)
+    with pytest.raises(R3labError, match="written by other weights .* or with another version of transformers"):
+        explain(changed, t)
+    with pytest.raises(R3labError, match="the setting crops must be a whole number from 1 to 64, got 0"):
+        Settings(crops=0)
+    assert QUICK.value_map is False
+
+
+# ------------------------------------------------------------------ words
+
+
+def entry(**fields) -> LookEntry:
+    return replace(LookEntry(0, (1.0, 2.0, 3.0, 4.0)), **fields)
+
+
+def test_disagreement_is_said_in_both_directions():
+    """Attention on the crop that changes nothing; a crop that decides, hardly attended to; agreement is silent."""
+    high, low = Reading(3.0, 0.5, 1.0), Reading(0.4, 2.0, 1.0)
+    told = look_sentence(entry(reading=high, used=False, disagree=True), Trials(12, 1))
+    assert "disagree" in told and "only 1 of 12" in told
+    told = look_sentence(entry(reading=low, used=True, disagree=True), Trials(12, 11))
+    assert "disagree" in told and "11 of 12" in told
+    assert "disagree" not in look_sentence(entry(reading=high, used=True), Trials(12, 12))
+    verdict = judge(BASE)
+    assert "disagree at look 1" in verdict_sentence(verdict, [entry(disagree=True)], "7")
+    assert "disagree" not in verdict_sentence(verdict, [entry()], "7")
+    missed = verdict_sentence(judge(CASES["reads the crop"][0]), [entry(coverage=0.1)], "7")
+    assert "no region that was asked about" in missed
+    unsure = verdict_sentence(judge(CASES["changes half of the time"][0]), [entry()], "7")
+    assert unsure.startswith("Not enough evidence for a verdict. Nearest is:")
+
+
+def nasty() -> LookEntry:
+    """An entry in which every text is hostile."""
+    drawn = Drawn(0.5, 0.5, 0.5, (Region((0.0, 0.0, 1.0, 1.0), 0.1, 1.0),), (Word(NASTY, 0.1, 0.9),))
+    worth = (Worth(NOTHING, -1.0, None, NASTY, True), Worth("blank", -2.0, -1.0, None, False))
+    return entry(asked=NASTY, drawn=drawn, worth=worth, cuts=(Cut("the crop", -1.0),), reading=Reading(1.0, 2.0, 3.0))
+
+
+def test_hostile_text_stays_text(explained):
+    """In the sentences, the table, the picture and its words; and it is bounded."""
+    one = explained.trajectory
+    t = replace(one, question=NASTY, sample_id=NASTY, looks=[one.looks[0], one.looks[0]])
+    told = look_sentence(nasty(), ALL)
+    looks = (replace(nasty(), sentence=told), entry(number=1, refused=NASTY))
+    e = Explanation(t, looks, BASE, judge(BASE), told, maps=explained.maps)
+    for line in [told, look_sentence(entry(refused=NASTY), ALL), *(value for _, _, value in e.table())]:
+        assert len(line) < 2000 and line.isprintable()
+    figure, alt = explanation_figure(e), explanation_alt(e)
+    assert all(c.isprintable() for c in alt) and "\u202e" not in alt
+    texts = [text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text"))]
+    assert texts and not any("\x1b" in text or "\u202e" in text for text in texts)
+    figure.canvas.draw()
+    assert "<script>" not in show_explanation(e).to_html()
+
+
+# ------------------------------------------------------------------ on disk
+
+
+def test_what_is_saved_comes_back(explained, tmp_path):
+    folder = explained.save(tmp_path / "one")
+    again = Explanation.load(folder)
+    assert again == explained and again is not explained
+    assert sorted(p.name for p in folder.iterdir()) == ["explanation.json", "images", "maps.npz", "trajectory.json"]
+    assert explained.save(folder) == folder  # over an older one
+    assert list(tmp_path.iterdir()) == [folder]  # nothing half is left
+    other = replace(again, maps={**again.maps, "look 1 raw": replace(again.maps["look 1 raw"], box=(0, 0, 1, 1))})
+    assert other != explained
+    assert replace(again, gap=0.5) != explained
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").touch()
+    with pytest.raises(R3labError, match="holds something else"):
+        explained.save(tmp_path / "full")
+    with pytest.raises(R3labError, match="Cannot write"):
+        explained.save(folder / "explanation.json" / "under")
+
+
+def test_a_spoiled_record_is_an_error_and_nothing_else(explained, tmp_path):
+    folder = explained.save(tmp_path / "one")
+    record = json.loads((folder / "explanation.json").read_text())
+    rng = random.Random(0)
+    junk = [None, -1, 2.5, "x", [], {}, True, 10**400, [1, 2, 3], {"a": 1}]
+    seen = 0
+    for _ in range(300):
+        bad = spoiled(record, rng, junk)
+        try:
+            text = json.dumps(bad)
+        except (ValueError, OverflowError):
+            continue
+        (folder / "explanation.json").write_text(text)
+        try:
+            load_explanation(folder)
+        except R3labError as error:
+            seen += 1
+            assert len(str(error)) < 1000
+    assert seen > 150
+    (folder / "explanation.json").write_text("[1]")
+    with pytest.raises(R3labError, match="is not an explanation"):
+        load_explanation(folder)
+    (folder / "explanation.json").write_text(json.dumps({**record, "version": 9}))
+    with pytest.raises(R3labError, match="has version 9"):
+        load_explanation(folder)
+    with pytest.raises(R3labError, match="Cannot read"):
+        load_explanation(tmp_path / "nowhere")
+
+
+def test_arrays_are_plain_numbers_or_an_error(explained, tmp_path):
+    folder = explained.save(tmp_path / "one")
+    path, good = folder / "maps.npz", (folder / "maps.npz").read_bytes()
+    held = dict(np.load(path))
+    bad = {
+        "objects": {**held, "0": np.array([[{}]], dtype=object)},
+        "not finite": {**held, "0": np.full((2, 2), np.nan, np.float32)},
+        "no grid": {**held, "0": np.zeros(3, np.float32)},
+        "missing": {k: v for k, v in held.items() if k != "0"},
+    }
+    for name, arrays in bad.items():
+        np.savez(path, **arrays)
+        with pytest.raises(R3labError, match=r"maps\.npz"):
+            load_explanation(folder)
+            raise AssertionError(name)
+    for data in (b"", b"PK\x03\x04", good[: len(good) // 2]):
+        path.write_bytes(data)
+        with pytest.raises(R3labError, match=r"maps\.npz"):
+            load_explanation(folder)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("0.npy", b"\0" * 80_000_000)
+    path.write_bytes(buffer.getvalue())
+    with pytest.raises(R3labError, match="at most 64,000,000"):
+        load_explanation(folder)
+
+
+# ------------------------------------------------------------------ the command
+
+
+def test_the_command_explains_a_file(recorded, taught_folder, tmp_path, capsys):
+    _, trajectories = recorded
+    path, out = save(trajectories, tmp_path / "rolled"), tmp_path / "out"
+    call = ["explain", str(path), "--model", str(taught_folder), "--quick"]
+    assert main([*call, "--number", "2", "--look", "1", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    found = load_explanation(out)
+    assert found.trajectory == trajectories[1]
+    assert found.sentence in printed and found.looks[0].sentence in printed and "explanation.png" in printed
+    assert (out / "explanation.png").stat().st_size > 10_000
+    wrong = {
+        "there is no trajectory 9; the file has 3": ["--number", "9"],
+        "there is no look 4": ["--look", "4"],
+        "there is no look 0": ["--look", "0"],
+        "holds something else": ["--out", str(tmp_path / "rolled")],
+    }
+    for words, options in wrong.items():
+        assert main([*call, *options]) == 2
+        assert words in capsys.readouterr().err
+    assert main(["explain", str(tmp_path / "none.json")]) == 2
+    assert main(["explain", str(path), "--model", str(tmp_path)]) == 2
+
+
+def test_a_picture_shows_every_map(explained):
+    figure = explanation_figure(explained)
+    found = {axes.get_gid() for axes in figure.axes}
+    assert {"look-1-raw", "look-1-relative", "look-1-value", "crop-1"} <= found
+    assert explained.verdict.kind in explanation_alt(explained)
+    bare = replace(explained, maps={}, looks=(replace(explained.looks[0], worth=(), drawn=None),))
+    explanation_figure(bare).canvas.draw()
+    heat = HeatMap(np.zeros((2, 2), np.float32), (0.0, 0.0, 9.0, 9.0), (9, 9))
+    explanation_figure(replace(explained, maps={"look 1 raw": heat})).canvas.draw()
