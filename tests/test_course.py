@@ -14,8 +14,9 @@ from typing import Any
 import nbformat
 import pytest
 import torch
+import wrong_vlir
 
-from r3lab.exercises import look_again, region, rgrpo
+from r3lab.exercises import look_again, region, rgrpo, vlir, vlir_files
 from r3lab.exercises.judge import NOT_YET, RIGHT, Exercise, judge
 from r3lab.geometry import coverage, iou
 from r3lab.notebook_parameters import parameters_of, tags
@@ -33,8 +34,8 @@ def code_cells(name: str) -> list[nbformat.NotebookNode]:
 # -- what every lesson has -----------------------------------------------------------------------------------------
 
 
-def test_the_first_two_lessons_are_there() -> None:
-    assert {"01_look_again", "02_rgrpo"} <= set(BOOKS)
+def test_the_first_lessons_are_there() -> None:
+    assert {"01_look_again", "02_rgrpo", "03_building_vlir"} <= set(BOOKS)
 
 
 @every_notebook
@@ -120,7 +121,7 @@ def test_files_that_a_lesson_names_exist(name: str) -> None:
 
 # -- pictures say what they show -----------------------------------------------------------------------------------
 
-DRAWS = {"Figure", "filmstrip", "curves", "before_after", "sheet"}  # calls that make a figure
+DRAWS = {"Figure", "filmstrip", "curves", "before_after", "sheet", "draw_card"}  # calls that make a figure
 
 
 def called(node: ast.AST) -> str:
@@ -216,9 +217,9 @@ def solution_of(fold: nbformat.NotebookNode) -> str:
     return str(code)
 
 
-@pytest.mark.parametrize("name", ["01_look_again", "02_rgrpo"])
-def test_a_lesson_has_three_exercises(name: str) -> None:
-    assert sum(at.startswith(name) for at in EXERCISES) == 3
+@pytest.mark.parametrize(("name", "count"), [("01_look_again", 3), ("02_rgrpo", 3), ("03_building_vlir", 4)])
+def test_a_lesson_has_its_exercises(name: str, count: int) -> None:
+    assert sum(at.startswith(name) for at in EXERCISES) == count
 
 
 @every_exercise
@@ -262,6 +263,10 @@ TASKS: dict[str, Exercise] = {
     "advantages": rgrpo.ADVANTAGES,
     "objective": rgrpo.CLIPPED_OBJECTIVE,
     "region": region.REGION_REWARD,
+    "overlap": vlir.OVERLAPPING,
+    "blind": vlir.ANSWERED_BLIND,
+    "resized": vlir_files.TO_PHOTOGRAPH,
+    "rarest": vlir_files.RAREST,
 }
 
 
@@ -371,6 +376,7 @@ WRONG: list[tuple[str, Callable[..., Any], str]] = [
     ("region", lambda k, t, n: 0.5 * bool(k) * n, "any box at all"),
     ("region", lambda k, t, n: iou(k[-1], t) / 2 * n, "`looks` can be empty"),
     ("region", lambda k, t, n: iou(k[-1], t) / 2 if n else 0, "`looks` can be empty"),
+    *wrong_vlir.WRONG,
 ]
 
 
@@ -408,6 +414,9 @@ UNKNOWN: list[tuple[str, Any, str]] = [
     ("advantages", lambda r: r.mean(1), "returns shape (3,), wanted (3, 5)"),
     ("advantages", lambda r: r * 0 + 9, "in entry (0, 0) is too large"),
     ("objective", lambda *a: 1 / 0, "ZeroDivisionError"),
+    ("overlap", lambda boxes, most: len(boxes) > 1, "too large"),
+    ("resized", lambda written, source: (0, 0, *source), "too small"),
+    ("rarest", lambda rejected: rejected[0]["id"], "does not return numbers"),
 ]
 
 

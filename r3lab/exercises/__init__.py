@@ -9,12 +9,18 @@ from __future__ import annotations
 from .look_again import check_overview_height, check_source_pixels, check_zoom
 from .region import check_region_reward
 from .rgrpo import check_advantages, check_clipped_objective
+from .vlir import check_answered_blind, check_overlapping
+from .vlir_files import check_rarest, check_to_photograph
 
 __all__ = [
     "check_advantages",
+    "check_answered_blind",
     "check_clipped_objective",
+    "check_overlapping",
     "check_overview_height",
+    "check_rarest",
     "check_region_reward",
     "check_source_pixels",
+    "check_to_photograph",
     "check_zoom",
 ]
