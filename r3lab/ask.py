@@ -29,6 +29,7 @@ from .images import content_hash, open_image
 from .protocol import bare
 from .show.filmstrip import save_filmstrip
 from .show.lettering import clean, one_line
+from .show.report import Entry, save_report
 from .trajectory import Kind, Look, Trajectory, save
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def ask(
     temperature: float = 0.0,
     seed: int = 0,
     max_looks: int = 8,
+    report: bool = False,
 ) -> int:
     """Let a policy answer, print its steps as they come, save the trajectory and the filmstrip.
 
@@ -75,6 +77,8 @@ def ask(
         Of the sampling, from 0.
     max_looks
         Looks that the policy may take, from 0.
+    report
+        Save ``report.html`` as well, to step through it in a browser.
 
     Returns
     -------
@@ -100,13 +104,13 @@ def ask(
     [trajectory] = rollout(policy, [asked], temperature=temperature, seed=seed, max_looks=max_looks, watch=steps)
     seconds = time.perf_counter() - start
     steps.end()
-    keep(trajectory, folder)
+    keep(trajectory, folder, report)
     tokens, looks = sum(trajectory.sampled_mask), len(trajectory.looks)
     answer = "none" if trajectory.answer is None else one_line(trajectory.answer, 2000)
     ending = "" if trajectory.answer is not None else f" ({trajectory.finish})"
     _write(f"answer: {answer}{ending}\n")
     _write(f"{seconds:.1f} s, {tokens} tokens, {looks} look{'' if looks == 1 else 's'}\n")
-    _write(f"saved: {clean(str(folder))} (trajectory.json, filmstrip.png)\n")
+    _write(f"saved: {clean(str(folder))} (trajectory.json, filmstrip.png{', report.html' * report})\n")
     return 0
 
 
@@ -151,20 +155,31 @@ def _free_folder(out: str | Path | None) -> Path:
 
 def _load(model: str | Path | None) -> Policy:
     """The policy of a folder; whatever is wrong with its files is the user's to mend."""
-    folder = Path(model) if model is not None else assets_dir().joinpath(*SHIPPED)
-    if model is None and not folder.is_dir():
-        raise R3labError("The shipped policy is not there (assets/tiny/rgrpo); give --model a checkpoint folder.")
+    folder = Path(model) if model is not None else shipped_folder()
     from .models.policy import Policy
 
     return Policy.load(folder)
 
 
+def shipped_folder() -> Path:
+    """Where the shipped policy is.
+
+    Raises
+    ------
+    R3labError
+        If it is not there.
+    """
+    folder = assets_dir().joinpath(*SHIPPED)
+    if not folder.is_dir():
+        raise R3labError("The shipped policy is not there (assets/tiny/rgrpo); give --model a checkpoint folder.")
+    return folder
+
+
 def _check_question(policy: Policy, question: str) -> None:
     """A question that holds one of the model's control tokens would change who says what."""
-    if not policy.tokenizer.chat_template:
-        raise R3labError(f"The checkpoint {shown(policy.name)} has no chat template; copy chat_template.jinja into it.")
-    from .sequence import control_token
+    from .sequence import check_template, control_token
 
+    check_template(policy)
     if found := control_token(policy, question):
         raise R3labError(f"The question holds {shown(found)}, a control token; leave it out.")
 
@@ -215,8 +230,8 @@ def look_line(look: Look, number: int) -> str:
     return f"look {number}: {place}, {zoom}-> {look.crop.width}x{look.crop.height} crop"
 
 
-def keep(trajectory: Trajectory, folder: Path) -> None:
-    """Write the trajectory and its filmstrip: the folder appears with both in it, or not at all.
+def keep(trajectory: Trajectory, folder: Path, report: bool = False) -> None:
+    """Write the trajectory, its filmstrip, on demand its report: the folder appears with all in it, or not at all.
 
     Raises
     ------
@@ -228,6 +243,8 @@ def keep(trajectory: Trajectory, folder: Path) -> None:
         part.mkdir(parents=True)
         save(trajectory, part)
         save_filmstrip(trajectory, part / "filmstrip.png")
+        if report:
+            save_report([Entry(trajectory)], part / "report.html")
         if folder.is_dir():
             folder.rmdir()  # only an empty one
         os.replace(part, folder)

@@ -92,6 +92,11 @@ def test_ask_passes_on_its_arguments(monkeypatch: pytest.MonkeyPatch, options: l
         ),
         (["worlds"], "r3lab.show.sheet", []),
         (["worlds", "--help"], "r3lab.show.sheet", ["--help"]),
+        (
+            ["eval", "--world", "badges", "--arm", "a", "b", "--seed", "-1"],
+            "r3lab.eval_command",
+            ["--world", "badges", "--arm", "a", "b", "--seed", "-1"],
+        ),
     ],
 )
 def test_what_a_stage_takes_reaches_it_in_order(

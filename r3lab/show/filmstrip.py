@@ -3,7 +3,7 @@
 It reads from left to right: the photograph with numbered boxes; the overview, pixel for pixel as the model got
 it, with the text that it wrote on seeing it; each crop as the model got it, beside what the overview had held
 of that region; the answer. Simplified: long text is cut (the record has all of it), and of more than 16 looks
-the first 16 are shown.
+the first 16 are shown unless more are asked for.
 
     save_filmstrip(trajectory, "runs/first/filmstrip.png")
     picture(filmstrip(trajectory, dark=True), filmstrip_alt(trajectory))
@@ -17,6 +17,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from PIL import Image
 
+from ..arms import INTERLEAVED, get_arm
 from ..geometry import Box, Frame, from_source, intersection, iou
 from ..trajectory import Look, Trajectory
 from .alt import save
@@ -24,7 +25,7 @@ from .boxes import draw_look, draw_truth
 from .canvas import KEY_ROW, Canvas, fitted
 from .lettering import height, measure, one_line, wrap
 from .palette import ANSWER, BODY, DPI, HEADING, SMALL, TITLE, VERDICTS, look_colour, style, theme
-from .story import Step, overview, photograph, reason, source_size, steps, told, true_regions, verdict
+from .story import Step, overview, photograph, reason, region_shown, source_size, steps, told, true_regions, verdict
 
 SHOWN_LOOKS = 16
 LINES = 22  # of text under a picture
@@ -65,7 +66,9 @@ class Card:
     step: Step | None = None
 
 
-def filmstrip(trajectory: Trajectory, width: float = 11.0, dark: bool = False) -> Figure:
+def filmstrip(
+    trajectory: Trajectory, width: float = 11.0, dark: bool = False, looks: int | None = SHOWN_LOOKS
+) -> Figure:
     """Draw a trajectory.
 
     Parameters
@@ -76,6 +79,8 @@ def filmstrip(trajectory: Trajectory, width: float = 11.0, dark: bool = False) -
         Of the figure at most, in inches; rows are added as they are needed.
     dark
         For a dark page.
+    looks
+        How many are shown, the first ones; None: all.
 
     Returns
     -------
@@ -83,9 +88,9 @@ def filmstrip(trajectory: Trajectory, width: float = 11.0, dark: bool = False) -
         Without a window; nothing of matplotlib's global state has changed.
     """
     t, chosen = trajectory, theme(dark)
-    story, seen = steps(t), overview(t)
-    cards = 3 + min(len(story) - 1, SHOWN_LOOKS)
-    layout = Layout.of(cards, width)
+    seen, most = overview(t), len(t.looks) if looks is None else max(0, looks)
+    story = steps(t)[: most + 1]
+    layout = Layout.of(len(story) + 2, width)
     row = _cards(t, story, layout)
     rows = [row[i : i + layout.columns] for i in range(0, len(row), layout.columns)]
     question = wrap(t.question, layout.width - 2 * MARGIN, TITLE, 3, bold=True)
@@ -102,7 +107,7 @@ def filmstrip(trajectory: Trajectory, width: float = 11.0, dark: bool = False) -
             middle = y + HEAD + min(pictures, default=0.8) / 2
             for column, card in enumerate(cards_of_row):
                 x = MARGIN + column * (layout.card + GAP)
-                _draw(canvas, t, seen, card, x, y)
+                _draw(canvas, t, seen, card, x, y, len(story) - 1)
                 if card is not row[-1]:
                     canvas.arrow(x + layout.card + 0.09, middle, 0.15)
             y += high + GAP
@@ -111,6 +116,7 @@ def filmstrip(trajectory: Trajectory, width: float = 11.0, dark: bool = False) -
 
 def _details(t: Trajectory) -> str:
     parts = [one_line(t.sample_id, 60), f"policy {one_line(t.model, 60)}" if t.model else ""]
+    parts.append("" if t.arm == INTERLEAVED.name else f"arm {t.arm}")
     parts.append("greedy" if t.temperature == 0 else f"temperature {t.temperature:g}")
     return "   ·   ".join(part for part in parts if part)
 
@@ -119,13 +125,13 @@ def _cards(t: Trajectory, story: list[Step], layout: Layout) -> list[Card]:
     wide, high = layout.card, layout.card * 1.25
     photo, first = fitted(source_size(t), wide, high), fitted(t.overview, wide, high)
     cards = [Card("photo", photo, []), Card("overview", first, _told(story[0], wide), story[0])]
-    for step in story[1 : SHOWN_LOOKS + 1]:
+    for step in story[1:]:
         crop = step.look.crop if step.look else None
         size = fitted((crop.width, crop.height), wide, high) if crop else (wide, 0.6 * wide)
         cards.append(Card("look", size, _told(step, wide), step))
     points, lines = _given(t, layout.answer)
     answer = (layout.answer, height(len(lines), points) + 0.44)
-    return [*cards, Card("answer", answer, _notes(t, layout.answer))]
+    return [*cards, Card("answer", answer, _notes(t, layout.answer, len(story) - 1))]
 
 
 def _told(step: Step, wide: float) -> list[str]:
@@ -141,13 +147,13 @@ def _strip(card: Card) -> float:
     return STRIP if card.step and card.step.look and card.step.look.crop else 0.0
 
 
-def _draw(canvas: Canvas, t: Trajectory, seen: Image.Image | None, card: Card, x: float, y: float) -> None:
-    """One card, its upper left corner at x, y."""
+def _draw(canvas: Canvas, t: Trajectory, seen: Image.Image | None, card: Card, x: float, y: float, looks: int) -> None:
+    """One card, its upper left corner at x, y, of a strip that shows so many looks."""
     top = y + HEAD
     if card.kind == "answer":
         return _draw_answer(canvas, t, card, x, y)
     if card.kind == "photo":
-        _draw_photo(canvas, t, card, x, top)
+        _draw_photo(canvas, t, card, x, top, looks)
     elif card.kind == "overview":
         w, h = t.overview
         _heading(canvas, x, top, "What the model sees first", f"overview, {w} \N{MULTIPLICATION SIGN} {h} pixels")
@@ -164,14 +170,14 @@ def _heading(canvas: Canvas, x: float, top: float, text: str, detail: str, inden
     canvas.line(x, top - HEAD / 2 - 0.01, detail, SMALL, canvas.theme.muted)
 
 
-def _draw_photo(canvas: Canvas, t: Trajectory, card: Card, x: float, top: float) -> None:
+def _draw_photo(canvas: Canvas, t: Trajectory, card: Card, x: float, top: float, shown: int) -> None:
     w, h = size = source_size(t)
     _heading(canvas, x, top, "Photograph", f"{w} \N{MULTIPLICATION SIGN} {h} pixels")
     axes = canvas.picture(photograph(t), x, top, *card.size, (0, 0, *size), "photo")
     regions = true_regions(t)
     for region in regions:
         draw_truth(axes, region)
-    looks = list(enumerate(t.looks[:SHOWN_LOOKS], start=1))
+    looks = list(enumerate(t.looks[:shown], start=1))
     for number, look in looks:
         if look.box is not None:
             draw_look(axes, look.box, number, look.valid)
@@ -185,20 +191,22 @@ def _draw_look(
 ) -> None:
     colour, (w, h) = look_colour(number), size
     canvas.tag(x, top - HEAD, number)
-    name, indent = f"Look {number}", 0.22
+    name, indent = f"Look {number}", max(0.22, measure(str(number), SMALL, True) + 0.14)
     if look.crop is None or look.box is None:
-        _heading(canvas, x, top, f"{name}: refused", _place(look), indent)
-        canvas.placeholder(canvas.axes(x, top, w, h, (0, 0, 1, 1), f"refused-{number}"), reason(look), colour)
+        alone = look.valid and get_arm(t.arm).back == "nothing"
+        _heading(canvas, x, top, f"{name}: {'a box alone' if alone else 'refused'}", _place(look), indent)
+        why = "this arm shows no crop" if alone else reason(look)
+        canvas.placeholder(canvas.axes(x, top, w, h, (0, 0, 1, 1), f"refused-{number}"), why, colour)
         return
     zoom = f"zoom \N{MULTIPLICATION SIGN}{look.zoom:.3g}, " if look.zoom is not None else ""
     detail = f"{zoom}{look.crop.width} \N{MULTIPLICATION SIGN} {look.crop.height} pixels"
     _heading(canvas, x, top, name, detail, indent)
     crop = t.images.get(look.crop.hash)
-    axes = canvas.picture(crop, x, top, w, h, look.box, f"crop-{number}", "crop not kept")
+    region = region_shown(t, look) or look.box
+    axes = canvas.picture(crop, x, top, w, h, region, f"crop-{number}", "crop not kept")
     canvas.border(axes, colour, 2.2)
-    for region in true_regions(t):
-        if intersection(region, look.box) > 0:
-            draw_truth(axes, region)
+    for truth in (one for one in true_regions(t) if intersection(one, region) > 0):
+        draw_truth(axes, truth)
 
 
 def _draw_before(
@@ -240,7 +248,7 @@ def _given(t: Trajectory, wide: float) -> tuple[float, list[str]]:
     return size, wrap(text, wide, size, 6, bold=True)
 
 
-def _notes(t: Trajectory, wide: float) -> list[str]:
+def _notes(t: Trajectory, wide: float, looks: int) -> list[str]:
     """What is to be said of the answer, in lines."""
     ending = verdict(t)
     notes = [ending.ending] if ending.ending else []
@@ -249,26 +257,29 @@ def _notes(t: Trajectory, wide: float) -> list[str]:
     if ending.state == "wrong":
         notes.append(f"true answer: {one_line(ending.truth, 120)}")
     notes += _overlap(t)
-    if len(t.looks) > SHOWN_LOOKS:
-        notes.append(f"{len(t.looks) - SHOWN_LOOKS} more looks are not shown")
+    if len(t.looks) > looks:
+        notes.append(f"{len(t.looks) - looks} more looks are not shown")
     return [line for note in notes for line in wrap(note, wide, BODY, 3)]
 
 
 def _overlap(t: Trajectory) -> list[str]:
     """How well the last look that was granted met the true region that holds the answer."""
     regions, looks = true_regions(t), [look.box for look in t.looks if look.valid and look.box]
-    if not regions or not looks:
-        return []
-    return [f"last look on true region: IoU {iou(looks[-1], regions[-1]):.2f}"]
+    return [f"last look on true region: IoU {iou(looks[-1], regions[-1]):.2f}"] if regions and looks else []
 
 
-def filmstrip_alt(trajectory: Trajectory) -> str:
+def filmstrip_alt(trajectory: Trajectory, looks: int | None = SHOWN_LOOKS) -> str:
     """What the filmstrip shows, in words (`story.told`)."""
-    return f"Filmstrip of a rollout. {told(trajectory, SHOWN_LOOKS)}"
+    return f"Filmstrip of a rollout. {told(trajectory, len(trajectory.looks) if looks is None else max(0, looks))}"
 
 
 def save_filmstrip(
-    trajectory: Trajectory, path: str | Path, width: float = 11.0, dark: bool = False, dpi: int = DPI
+    trajectory: Trajectory,
+    path: str | Path,
+    width: float = 11.0,
+    dark: bool = False,
+    dpi: int = DPI,
+    looks: int | None = SHOWN_LOOKS,
 ) -> Path:
     """Write the filmstrip as a picture, with its alt text as the file's description.
 
@@ -276,6 +287,8 @@ def save_filmstrip(
     ----------
     path
         Ends in .png, .svg or .pdf; appears whole or not at all.
+    width, dark, looks
+        As of `filmstrip`.
     dpi
         Dots an inch of a PNG, and of the photographs inside an SVG.
 
@@ -284,4 +297,4 @@ def save_filmstrip(
     R3labError
         If the ending is another one, or the file cannot be written.
     """
-    return save(filmstrip(trajectory, width, dark), path, filmstrip_alt(trajectory), dpi)
+    return save(filmstrip(trajectory, width, dark, looks), path, filmstrip_alt(trajectory, looks), dpi)

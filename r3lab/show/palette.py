@@ -17,7 +17,7 @@ from functools import lru_cache
 
 import matplotlib.style
 from matplotlib import font_manager
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 
 OKABE_ITO = {
     "black": "#000000",
@@ -45,6 +45,20 @@ RUNS: tuple[tuple[str, tuple[float, ...] | None], ...] = (
     (OKABE_ITO["vermillion"], (3, 1, 1, 1, 1, 1)),
     (OKABE_ITO["reddish purple"], (8, 2)),
 )
+
+# Scales for numbers, from low to high; lightness falls or rises all the way, so that a grey print keeps the order.
+SEQUENTIAL = ("#F7F7F2", "#9CCBEA", OKABE_ITO["blue"], "#002F4D")
+DIVERGING = ("#00355C", "#2F7FB0", "#A9A9A4", "#E7CE72", "#FFF7B0")  # below, at and above the middle
+
+# What a token is, by the name of its `trajectory.Kind`.
+KINDS = {
+    "PROMPT": "#D5D5D2",
+    "OVERVIEW": OKABE_ITO["sky blue"],
+    "SAMPLED": OKABE_ITO["orange"],
+    "ENVIRONMENT": OKABE_ITO["reddish purple"],
+    "CROP": OKABE_ITO["bluish green"],
+    "PAD": "#8C8C8C",
+}
 
 # How an answer turned out: colour, mark, word.
 VERDICTS = {
@@ -115,6 +129,16 @@ def lightness(colour: str) -> float:
 def ink_on(colour: str) -> str:
     """Black or white, whichever reads better on `colour`."""
     return HALO[1] if lightness(colour) > 52 else HALO[0]
+
+
+def on_scale(stops: tuple[str, ...], place: float) -> str:
+    """The colour at `place`, 0 to 1, of a scale such as `SEQUENTIAL`, as ``#RRGGBB``; what lies outside is cut."""
+    at = min(max(place, 0.0), 1.0) * (len(stops) - 1)
+    low = min(int(at), len(stops) - 2)
+    red, green, blue = (
+        a + (b - a) * (at - low) for a, b in zip(to_rgb(stops[low]), to_rgb(stops[low + 1]), strict=True)
+    )
+    return to_hex((red, green, blue)).upper()
 
 
 @lru_cache(maxsize=1)

@@ -18,7 +18,8 @@ from typing import Literal
 
 from PIL import Image
 
-from ..geometry import Box, Size, iou
+from ..arms import get_arm
+from ..geometry import Box, Size, clip, iou
 from ..images import resize
 from ..protocol import CLOSE, OPEN, scan
 from ..train.rewards import same_answer
@@ -149,6 +150,22 @@ def where(box: Box, size: Size) -> str:
 def reason(look: Look) -> str:
     """Why there is no crop, in words."""
     return one_line(look.reason, 120) or "crop not kept"
+
+
+def region_shown(t: Trajectory, look: Look) -> Box | None:
+    """What the picture that a look brought shows of the source: its box; all of it in an arm that shows all again."""
+    if look.box is None or look.crop is None:
+        return None
+    if get_arm(t.arm).back == "overview":
+        return (0.0, 0.0, float(t.image.width), float(t.image.height))
+    return clip(look.box, source_size(t))
+
+
+def without_crop(t: Trajectory, look: Look) -> str:
+    """Why a look brought no picture, in words; foreign text in it is one line."""
+    if look.valid and get_arm(t.arm).back == "nothing":
+        return "a box alone: this arm shows no crop"
+    return f"refused: {reason(look)}"
 
 
 def told(t: Trajectory, looks: int = 16) -> str:

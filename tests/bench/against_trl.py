@@ -31,6 +31,7 @@ import numpy as np
 import torch
 from compare import interleaved
 from engine import GROUP, PROMPTS, row
+from forced import Forced, only, words
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
 
@@ -83,25 +84,20 @@ def require_trl() -> None:
 def script_of(policy: Policy, samples: list[Sample]) -> torch.Tensor:
     """What the rollouts write, (PROMPTS * GROUP, SAMPLED) ids, the members of a group next to each other."""
     rng, rows = np.random.default_rng(0), []
-    words = [i for i in range(len(policy.tokenizer)) if re.fullmatch(" [a-z]+", policy.piece(i))]
+    known = words(policy)
     for sample, member in [(s, m) for s in samples for m in range(GROUP)]:
         size, near = sample.image.size, jitter(sample.regions[-1], sample.image.size, 0.2, rng)
         framed = from_source(near, policy.family.frame, size, policy.overview_size(size))
         answer = sample.answer if member % 2 else str((int(sample.answer) + 1) % 10)
         think, box = policy.ids("<think>"), policy.ids(box_text(write_ints(framed, policy.step)))
         last = policy.ids(f"</think><answer>{answer}</answer>")
-        before = rng.choice(words, BOXED - len(think) - len(box)).tolist()
-        rows.append([*think, *before, *box, *rng.choice(words, SAMPLED - BOXED - len(last)).tolist(), *last])
+        before = rng.choice(known, BOXED - len(think) - len(box)).tolist()
+        rows.append([*think, *before, *box, *rng.choice(known, SAMPLED - BOXED - len(last)).tolist(), *last])
     script = torch.tensor(rows)
     ends = torch.isin(script, script[0, [BOXED - 1, SAMPLED - 1]])
     if policy.model.config.model_type != "qwen3_vl" or int(ends.sum()) != 2 * len(rows):
         raise R3labError("the comparison needs a Qwen3-VL whose tokenizer ends a box and an answer with a token each")
     return script
-
-
-def only(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Logits (R, V) that leave one token of each row possible, `wanted` (R,)."""
-    return torch.full_like(logits, float("-inf")).scatter(1, wanted[:, None], 0.0)
 
 
 class Side:
@@ -132,27 +128,17 @@ class Ours(Side):
 
     def __init__(self, policy: Policy, samples: list[Sample], script: torch.Tensor) -> None:
         super().__init__(policy)
-        self.policy, self.samples, self.script, self.logits = policy, samples, script, policy.logits
-        policy.logits = self.write
+        self.policy, self.samples, self.forced = policy, samples, Forced(policy, script)
         self.trajectories: list[Trajectory] = []
-
-    def write(self, hidden: torch.Tensor) -> torch.Tensor:
-        """The policy's `logits`; forced while a rollout samples, which it does with all rows abreast."""
-        logits = self.logits(hidden)
-        if torch.is_grad_enabled():
-            return logits
-        wanted = self.script[:, len(self.known)]
-        self.known.append(torch.log_softmax(logits, dim=-1).gather(1, wanted[:, None])[:, 0])
-        return only(logits, wanted)
 
     def step(self) -> None:
         """Roll out, compare, update."""
         self.restore()
-        self.known: list[torch.Tensor] = []  # log-probabilities of the script's tokens, a tensor (R,) a place
+        self.forced.begin()
         store: dict[str, Features] = {}
         groups, _ = draw(self.policy, iter([self.samples]), SETTINGS, 0, store)
         self.trajectories = [t for members in groups.values() for t in members]
-        for t, known in zip(self.trajectories, torch.stack(self.known, dim=1).tolist(), strict=True):
+        for t, known in zip(self.trajectories, torch.stack(self.forced.known, dim=1).tolist(), strict=True):
             values = iter(known)
             t.logprobs = [next(values) if kind == Kind.SAMPLED else None for kind in t.kinds]
         compare(groups, SETTINGS, objective_of(SETTINGS).advantage)

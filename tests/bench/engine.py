@@ -4,7 +4,8 @@
 
 Measures
 --------
-rollout : rollouts a second against the published way (`official`): 4 prompts x 8 rollouts of the shipped policy
+rollout : rollouts a second against the published way (`official`): groups of 8 of the shipped policy, as many prompts
+    at once as a step of R-GRPO has
 update : one update of a group of 8 behind a prompt of 800 tokens against a padded row for each rollout, time and memory
 step : a step of R-GRPO against one of TRL's trainer (python -m pip install "trl>=1.16")
 """
@@ -13,10 +14,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +23,17 @@ import torch
 from compare import Comparison, interleaved
 from official import replay
 
-from r3lab import __version__
 from r3lab.assets_path import assets_dir
 from r3lab.errors import R3labError
 from r3lab.models.policy import Features, Policy
+from r3lab.results import circumstances
 from r3lab.rollout import rollout
 from r3lab.sequence import row_of
 from r3lab.train.memory import saved
 from r3lab.train.packed import packed_logprobs, token_logprobs
+from r3lab.train.rgrpo_settings import RgrpoSettings
 from r3lab.trajectory import Trajectory
+from r3lab.vlir.sample import Sample
 from r3lab.vlir.worlds import get_world
 
 PROMPTS, GROUP = 4, 8
@@ -51,18 +52,23 @@ def row(measure: str, found: Comparison, target: float, unit: str, n: str) -> di
     return {"measure": measure, **rounded, "target": target, "unit": unit, "n": n, "turns": found.turns}
 
 
-def rolled(policy: Policy, prompts: int, store: dict[str, Features]) -> list[Trajectory]:
-    """Rollouts of badges samples."""
-    samples = [get_world("badges").sample("train", i) for i in range(prompts)]
+def asked(prompts: int) -> list[Sample]:
+    """Samples of badges."""
+    return [get_world("badges").sample("train", i) for i in range(prompts)]
+
+
+def rolled(policy: Policy, samples: Sequence[Sample], store: dict[str, Features]) -> list[Trajectory]:
+    """Rollouts of samples."""
     return rollout(policy, samples, GROUP, seed=0, max_new_tokens=96, features=store)
 
 
 def measure_rollout(turns: int) -> list[dict[str, Any]]:
     """Our batched loop against serial rollouts whose conversation is encoded again at every look."""
     policy = Policy.load(assets_dir() / "tiny" / "rgrpo")
-    recorded = rolled(policy, PROMPTS, {})
+    samples = asked(RgrpoSettings().prompts)
+    recorded = rolled(policy, samples, {})
     looks = sum(len(t.looks) for t in recorded) / len(recorded)
-    found = interleaved(lambda: rolled(policy, PROMPTS, {}), lambda: replay(policy, recorded), turns)
+    found = interleaved(lambda: rolled(policy, samples, {}), lambda: replay(policy, recorded), turns)
     n = f"{len(recorded)} rollouts, {looks:.1f} looks each"
     return [row("rollouts against the published way", found, 15.0, "s", n)]
 
@@ -74,7 +80,7 @@ def measure_update(turns: int) -> list[dict[str, Any]]:
     wide = {**policy.processor, "size": {"shortest_edge": 784 * unit, "longest_edge": 784 * unit}}
     policy = Policy(policy.model, policy.tokenizer, wide, "wide")
     store: dict[str, Features] = {}
-    group = rolled(policy, 1, store)
+    group = rolled(policy, asked(1), store)
 
     def packed() -> torch.Tensor:
         now = packed_logprobs(policy, group, store, 1.0)
@@ -137,15 +143,9 @@ def main() -> int:
         for new in found:
             print(json.dumps(new), flush=True)
             rows = [r for r in rows if r["measure"] != new["measure"]] + [new]
-    result = {
-        "command": "python tests/bench/engine.py",
-        "version": __version__,
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
-        "date": time.strftime("%Y-%m-%d"),
-        "rows": rows,
-    }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    result = {**circumstances("python tests/bench/engine.py"), "rows": rows}
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

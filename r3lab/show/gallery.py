@@ -1,0 +1,165 @@
+"""The gallery: every view, drawn from records that ship, into a folder with a page that shows them all.
+
+    r3lab gallery -o gallery                             # seconds, no model; open gallery/index.html
+    r3lab gallery --records DIR -o gallery               # from other records
+    r3lab gallery --record DIR                           # make records anew, with the tiny policy: minutes
+
+Simplified: the Plotly player, which holds all of Plotly, is written on demand (`--plotly`, 5 MB).
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from .. import schema
+from ..assets_path import assets_dir
+from ..errors import R3labError
+from .alt import Picture, picture
+from .curves import curves, curves_alt
+from .filmstrip import filmstrip, filmstrip_alt
+from .group import group_alt, group_view
+from .lettering import clean
+from .markup import attribute, words
+from .page import page
+from .panels import before_after, before_after_alt
+from .player import play, player
+from .records import Records, load_records
+from .report import Entry, save_report
+from .ribbon import ribbon
+from .river import river
+from .value_map import draw_value, value_alt
+from .view import View, write_whole
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One view of the gallery: the name of its files, what it is, and how it is made."""
+
+    name: str
+    about: str
+    make: Callable[[bool], Picture | View]  # takes whether the page is dark
+
+
+def pieces(found: Records) -> list[Piece]:
+    """The views, in the order of the page."""
+    value, one = found.value, found.explained
+    spot = (one, value.look, value.values, value.best, value.regret)
+    log = _rows(assets_dir() / "tiny" / "logs" / "rgrpo-0.jsonl")
+    keys = ("reward", "exact_needed", "look_rate_unneeded")
+    first, both = found.trajectories[0], (found.before, found.trajectories)
+    return [
+        Piece("player", "A trajectory, to step through", lambda dark: play(one, found.notes.attention, dark=dark)),
+        Piece("filmstrip", "A strip", lambda dark: picture(filmstrip(first, dark=dark), filmstrip_alt(first))),
+        Piece("group", "A group of R-GRPO: what each rollout was paid for, where the update pushes",
+              lambda dark: picture(group_view(found.group, dark), group_alt(found.group))),
+        Piece("river", "The same held-out samples over the steps of R-GRPO", lambda dark: river(found.river, dark)),
+        Piece("ribbon", "Every token, and what carries loss",
+              lambda dark: ribbon(one, found.ratio, None, found.attention, by="attention received", dark=dark)),
+        Piece("value-map", "Where a look would have been worth what",
+              lambda dark: picture(draw_value(*spot, dark=dark), value_alt(*spot))),
+        Piece("before-after", "The same questions before and after R-GRPO",
+              lambda dark: picture(before_after(*both, dark=dark), before_after_alt(*both))),
+        Piece("curves", "A run of R-GRPO", lambda dark: picture(curves(log, keys, dark=dark), curves_alt(log, keys))),
+    ]  # fmt: skip
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of the log that ships."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [schema.parse(line, f"{path.name} line {number}") for number, line in enumerate(lines, start=1)]
+
+
+def draw_gallery(folder: str | Path, records: str | Path | None = None, plotly: bool = False) -> list[Path]:
+    """Draw every view.
+
+    Parameters
+    ----------
+    folder
+        Made if it is not there; files of an earlier gallery are replaced.
+    records
+        Folder of records; by default the shipped ones.
+    plotly
+        Write the Plotly player too, with all of Plotly in it.
+
+    Returns
+    -------
+    list of Path
+        What was written; the last is the page with all of it.
+
+    Raises
+    ------
+    R3labError
+        If records are missing or the folder cannot be written.
+    """
+    found, root = load_records(records), Path(folder)
+    written: list[Path] = []
+    sections = []
+    for piece in pieces(found):
+        made = {dark: piece.make(dark) for dark in (False, True)}
+        stills = {dark: one.picture if isinstance(one, View) else one for dark, one in made.items()}
+        written += [write_whole(root / f"{piece.name}{'-dark' * dark}.png", one.png) for dark, one in stills.items()]
+        moving = made[False]
+        if isinstance(moving, View):
+            written.append(moving.save(root / f"{piece.name}.html"))
+        sections.append(_section(piece, stills[False], isinstance(moving, View)))
+    entries = [Entry(found.explained, found.notes), *map(Entry, [*found.trajectories, *found.group])]
+    written.append(save_report(entries, root / "report.html", "Report of recorded trajectories"))
+    sections.append('<section class="r3-one"><h2><a href="report.html">The report</a></h2></section>')
+    if plotly:
+        figure = player(found.explained, found.notes.attention)
+        whole = figure.to_html(include_plotlyjs=True, auto_play=False)
+        written.append(write_whole(root / "player-plotly.html", whole.encode("utf-8")))
+    body = "<h1>Gallery</h1>" + "".join(sections)
+    return [*written, write_whole(root / "index.html", page("r3lab: gallery", body).encode("utf-8"))]
+
+
+def _section(piece: Piece, still: Picture, moves: bool) -> str:
+    data = base64.b64encode(still.png).decode("ascii")
+    name = f'<a href="{piece.name}.html">{piece.about}</a>' if moves else piece.about
+    return (
+        f'<section class="r3-one"><h2>{name}</h2>'
+        f'<img class="r3-still" alt="{attribute(still.alt, 8000)}" src="data:image/png;base64,{data}" '
+        f'width="{still.width}"><details><summary>In words</summary><p>{words(still.alt, 8000)}</p></details></section>'
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`r3lab gallery`.
+
+    Parameters
+    ----------
+    argv
+        Arguments after the command's name.
+
+    Returns
+    -------
+    int
+        0.
+
+    Raises
+    ------
+    R3labError
+        If records are missing, or a folder cannot be written.
+    """
+    parser = argparse.ArgumentParser(prog="r3lab gallery", description="Draw every view from recorded trajectories.")
+    parser.add_argument("-o", "--out", default="gallery", metavar="DIR", help="where to (default: gallery)")
+    parser.add_argument("--records", metavar="DIR", help="records to draw (default: the shipped ones)")
+    parser.add_argument("--plotly", action="store_true", help="write the Plotly player too (5 MB)")
+    parser.add_argument("--record", metavar="DIR", help="make records anew with the tiny policy, and draw nothing")
+    parser.add_argument("--steps", type=int, default=24, metavar="N", help="of R-GRPO, with --record (default: 24)")
+    args = parser.parse_args(None if argv is None else list(argv))
+    if args.record:
+        if not 1 <= args.steps <= 10_000:
+            raise R3labError(f"--steps must be 1 to 10000, got {args.steps}.")
+        made = import_module("r3lab.gallery_record").record(args.record, steps=args.steps)
+        print(f"{clean(str(made))}: records")
+        return 0
+    written = draw_gallery(args.out, args.records, args.plotly)
+    print(f"{len(written)} files; open {clean(str(written[-1]))}")
+    return 0

@@ -1,0 +1,167 @@
+"""The region river, drawn: where a policy looks at the same held-out samples, step after step of R-GRPO.
+
+Each photograph holds the deciding look of every step, early ones light, late ones dark, with the way of its middle;
+below, look rate, IoU, entropy and right answers over the steps. `river` is the same with a slider. Simplified: of a
+step with several looks the last is drawn; at most twelve samples.
+
+    found = load_river("runs/rgrpo/river")
+    river(found)                                                 # last line of a cell: slider over the steps
+    save(river_figure(found), "river.pdf", alt=river_alt(found))
+"""
+
+from __future__ import annotations
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from ..geometry import Box
+from ..train.river import MEASURES, River
+from .alt import picture
+from .boxes import draw_truth, drawable_part
+from .canvas import KEY_ROW, Canvas, fitted
+from .lettering import height, quoted, wrap, write
+from .palette import BODY, DIVERGING, HALO, HEADING, RUNS, SMALL, TITLE, on_scale, style, theme
+from .river_page import SHARES, river_markup
+from .story import where
+from .view import View
+
+MOST, COLUMNS = 12, 4
+MARGIN, CARD, GAP = 0.28, 2.1, 0.26  # inches
+CHART = 1.25
+
+
+def river(found: River, dark: bool = False) -> View:
+    """The river with a slider over its steps, for a notebook or a page.
+
+    Parameters
+    ----------
+    found
+        From `train.river_files.load_river`, or `train.river.river_of`.
+    dark
+        For the picture that stands where no code runs.
+    """
+    title = f"Where it looks, from step {found.steps[0]} to step {found.steps[-1]}"
+    return View(title, river_markup(found, MOST), picture(river_figure(found, dark), river_alt(found)))
+
+
+def river_figure(found: River, dark: bool = False) -> Figure:
+    """Draw the river of all steps at once.
+
+    Parameters
+    ----------
+    found
+        A river; of more than twelve samples the first twelve are drawn.
+    dark
+        For a dark page.
+    """
+    chosen, shown = theme(dark), found.subjects[:MOST]
+    columns = min(COLUMNS, max(2, len(shown)))
+    rows = -(-len(shown) // columns)
+    width = 2 * MARGIN + COLUMNS * (CARD + GAP) - GAP
+    card = min((width - 2 * MARGIN + GAP) / columns - GAP, 2.6)
+    sizes = [fitted((subject.image.width, subject.image.height), card, card) for subject in shown]
+    high = max(h for _, h in sizes) + height(2, SMALL) + 0.24
+    head = f"Where it looks, from step {found.steps[0]} to step {found.steps[-1]}"
+    top = MARGIN * 0.8 + height(1, TITLE) + KEY_ROW + 0.25
+    below = top + rows * high
+    with style(chosen):
+        canvas = Canvas(width, below + CHART + 0.85, chosen)
+        y = canvas.block(MARGIN, MARGIN * 0.8, [head], TITLE, chosen.ink, bold=True)
+        _key(canvas, found, y + 0.06)
+        for number, subject in enumerate(shown):
+            row, column = divmod(number, columns)
+            x, y = MARGIN + column * (card + GAP), top + row * high
+            (w, h), size = sizes[number], (subject.image.width, subject.image.height)
+            axes = canvas.picture(
+                found.images.get(subject.image.hash), x, y, w, h, (0, 0, *size), f"sample-{number + 1}"
+            )
+            for region in subject.regions:
+                draw_truth(axes, region)
+            _stream(axes, found, number)
+            canvas.block(x, y + h + 0.06, wrap(subject.question, card, SMALL, 2), SMALL, chosen.ink)
+        wide = (width - 2 * MARGIN) / len(MEASURES)
+        for place, name in enumerate(MEASURES):
+            x = MARGIN + place * wide + 0.25
+            canvas.line(x - 0.25, below + 0.12, name[0].upper() + name[1:], HEADING, chosen.ink, bold=True)
+            box = (x / width, 1 - (below + 0.4 + CHART) / canvas.height, (wide - 0.6) / width, CHART / canvas.height)
+            _line(canvas.figure.add_axes(box), found, name, chosen.muted)
+    return canvas.figure
+
+
+def _stream(axes: Axes, found: River, number: int) -> None:
+    """The deciding look of every step, and the way of its middle."""
+    way: list[tuple[float, float]] = []
+    for order, row in enumerate(found.answers):
+        looks = row[number].looks
+        seen = drawable_part(looks[-1], axes) if looks else None
+        if seen is None:
+            continue
+        colour = on_scale(DIVERGING[::-1], order / max(1, len(found.steps) - 1))
+        _box(axes, seen, colour, f"{axes.get_gid()}-step-{found.steps[order]}", order == len(found.steps) - 1)
+        way.append(((seen[0] + seen[2]) / 2, (seen[1] + seen[3]) / 2))
+    if len(way) > 1:
+        xs, ys = zip(*way, strict=True)
+        axes.plot(xs, ys, color=HALO[1], linewidth=2.4, alpha=0.5, zorder=5)
+        axes.plot(xs, ys, color=HALO[0], linewidth=1.0, zorder=6, gid=f"{axes.get_gid()}-way")
+        axes.plot(xs[-1], ys[-1], marker="o", markersize=3.5, color=HALO[0], markeredgecolor=HALO[1], zorder=7)
+
+
+def _box(axes: Axes, box: Box, colour: str, gid: str, last: bool) -> None:
+    x1, y1, x2, y2 = box
+    for edge, wide, order in ((HALO[1], 2.6 if last else 1.8, 3), (colour, 1.8 if last else 1.1, 4)):
+        axes.add_patch(
+            Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=edge, linewidth=wide, zorder=order,
+                      alpha=1.0 if order == 4 else 0.55, gid=gid if order == 4 else None)
+        )  # fmt: skip
+
+
+def _key(canvas: Canvas, found: River, y: float) -> None:
+    axes = canvas.axes(MARGIN, y + 0.01, 1.1, 0.11, (0, 0, 48, 1), "scale")
+    for k in range(48):
+        axes.add_patch(Rectangle((k, 0), 1.05, 1, facecolor=on_scale(DIVERGING[::-1], k / 47), edgecolor="none"))
+    words = f"step {found.steps[0]} to {found.steps[-1]}, {len(found.steps)} of them"
+    canvas.line(MARGIN + 1.2, y, words, SMALL, canvas.theme.muted)
+    canvas.key(MARGIN + 4.2, y, ["truth"] * any(s.regions for s in found.subjects))
+
+
+def _line(axes: Axes, found: River, name: str, muted: str) -> None:
+    values = found.means(name)
+    known = [(step, value) for step, value in zip(found.steps, values, strict=True) if value is not None]
+    axes.grid(axis="y")
+    axes.set_gid(f"chart-{name}")
+    if not known:
+        axes.set(xticks=[], yticks=[])
+        write(axes, 0.5, 0.5, "no value", BODY, muted, transform=axes.transAxes, ha="center", va="center")
+        return
+    xs, ys = zip(*known, strict=True)
+    axes.plot(xs, ys, color=RUNS[0][0], linewidth=1.9, marker="o", markersize=2.6)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    if name in SHARES:
+        axes.set(ylim=(-0.03, 1.03), yticks=(0, 0.5, 1))
+        if name != "IoU":
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    else:
+        axes.set_ylim(0, 1.1 * max(*ys, 1e-3))
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+    write(axes, 1, -0.22, "step", SMALL, muted, transform=axes.transAxes, ha="right", va="top")
+
+
+def river_alt(found: River) -> str:
+    """What the river shows, in words: where each look went, and each measure at the ends."""
+    first, last = found.steps[0], found.steps[-1]
+    said = [f"Region river: {len(found.subjects)} held-out samples, answered at {len(found.steps)} steps, "]
+    said[0] += f"{first} to {last}."
+    for name in MEASURES:
+        known = [value for value in found.means(name) if value is not None]
+        if known:
+            said.append(f"{name[0].upper() + name[1:]}: from {known[0]:.2f} to {known[-1]:.2f}.")
+    for number, subject in enumerate(found.subjects[:MOST]):
+        size = (subject.image.width, subject.image.height)
+        ends = []
+        for row in (found.answers[0], found.answers[-1]):
+            looks = row[number].looks
+            ends.append(f"looks at the {where(looks[-1], size)}" if looks else "takes no look")
+        said.append(f"{quoted(subject.question, 120)} At step {first} it {ends[0]}, at step {last} it {ends[1]}.")
+    return " ".join(said)

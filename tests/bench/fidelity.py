@@ -1,0 +1,121 @@
+"""How faithful are attention maps? Four kinds of map of why it looked there, each against chance: writes explain.json.
+
+    python tests/bench/fidelity.py                          # 100 trajectories of the shipped policy
+    python tests/bench/fidelity.py --n 3 --out /tmp/explain.json
+
+Maps lie on the overview and are of the coordinates of the first look's box: raw attention (mean of all layers and
+heads), the same relative to a neutral question, gradient-weighted, and attention rollout. Measures: rank correlation
+with the worth of a look at each place, pointing game (peak in the true region), area under deletion and insertion. The
+reference of each number is a map of random cells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from results_file import EXPLAIN, keep, rounded
+from tqdm import tqdm
+
+from r3lab.assets_path import assets_dir
+from r3lab.explain.attention_rollout import rollout_rows
+from r3lab.explain.crop_value import value_map
+from r3lab.explain.events import COORDINATES
+from r3lab.explain.fidelity import Fidelity, fidelity, summary
+from r3lab.explain.gradient import gradient_rows
+from r3lab.explain.maps import HeatMap, find_sinks, heat_map, relative
+from r3lab.explain.neutral import reasked
+from r3lab.explain.rows import OVERVIEW, AttentionRows, rows
+from r3lab.explain.trials import first_crop, region_of
+from r3lab.models.policy import Features, Policy
+from r3lab.rollout import rollout
+from r3lab.trajectory import Trajectory
+from r3lab.vlir.worlds import get_world
+
+CHANCE = "chance"
+KINDS = ("raw", "relative", "gradient-weighted", "rollout", CHANCE)
+MEASURES = {
+    "agreement": "rank correlation with the worth of a look",
+    "hit": "pointing game",
+    "deletion": "deletion area, lower is better",
+    "insertion": "insertion area",
+}
+
+
+def recorded(policy: Policy, count: int) -> list[Trajectory]:
+    """Greedy held-out trajectories that look and answer rightly: of those the map should mark what was needed."""
+    world, found, index = get_world("badges"), list[Trajectory](), 0
+    while len(found) < count:
+        samples = [s for s in (world.sample("test", index + k) for k in range(64)) if s.needs_look]
+        index += 64
+        for t in rollout(policy, samples, temperature=0.0, max_new_tokens=96):
+            if t.answer is not None and t.answer == t.truth["answer"] and first_crop(t) is not None:
+                found.append(t)
+    return found[:count]
+
+
+def maps_of(policy: Policy, t: Trajectory, seed: int, features: dict[str, Features]) -> dict[str, HeatMap]:
+    """One map of each kind, of the first look's coordinates on the overview."""
+    names, look = list(COORDINATES), first_crop(t)
+
+    def drawn(found: AttentionRows, sinks: Sequence[int] = ()) -> HeatMap:
+        return heat_map(found, OVERVIEW, [i for i, e in enumerate(found.events) if e.look == look], sinks=sinks)
+
+    plain = reasked(policy, t)
+    raw, neutral = (rows(policy, one, at=names, features=features) for one in (t, plain))
+    found = {
+        "raw": drawn(raw, find_sinks(raw, OVERVIEW)),
+        "relative": relative(drawn(raw), drawn(neutral)),
+        "gradient-weighted": drawn(gradient_rows(policy, t, at=names, features=features)),
+        "rollout": drawn(rollout_rows(policy, t, at=names, features=features)),
+    }
+    values = np.random.default_rng(seed).random(found["raw"].values.shape).astype(np.float32)
+    return {**found, CHANCE: replace(found["raw"], values=values)}
+
+
+def measure(policy: Policy, count: int, steps: int) -> list[dict[str, Any]]:
+    """Rows for explain.json."""
+    found: dict[str, list[Fidelity]] = {kind: [] for kind in KINDS}
+    for number, t in enumerate(tqdm(recorded(policy, count), desc="fidelity", mininterval=1)):
+        features: dict[str, Features] = {}
+        look = first_crop(t)
+        assert look is not None
+        value = value_map(policy, t, look, features=features)
+        for kind, heat in maps_of(policy, t, number, features).items():
+            found[kind].append(fidelity(policy, t, heat, value, region_of(t), steps, features))
+    means = {kind: summary(one) for kind, one in found.items()}
+    made = []
+    for kind in KINDS[:-1]:
+        for key, words in MEASURES.items():
+            own, chance = means[kind][key], means[CHANCE][key]
+            values = {"ours": own.value, "reference": chance.value, "low": own.low, "high": own.high}
+            numbers = {name: rounded(v) for name, v in values.items()}
+            ratio = rounded(own.value / chance.value) if abs(chance.value) > 1e-3 else None
+            row = {"measure": f"{words}, {kind} attention", **numbers, "ratio": ratio, "target": None}
+            made.append({**row, "unit": "share" if key == "hit" else key, "n": f"{own.n} trajectories"})
+    return made
+
+
+def main() -> int:
+    """Measure, print, and write what was measured over what the file held."""
+    parser = argparse.ArgumentParser(description="Measure how faithful attention maps are.")
+    parser.add_argument("--n", type=int, default=100, help="trajectories (default: 100)")
+    parser.add_argument("--steps", type=int, default=8, help="steps of deletion and insertion (default: 8)")
+    parser.add_argument("--model", default=str(assets_dir() / "tiny" / "rgrpo"), help="checkpoint")
+    parser.add_argument("--out", default=str(assets_dir() / "results" / "explain.json"), help="file to write")
+    given = parser.parse_args()
+    rows_made = measure(Policy.load(given.model), given.n, given.steps)
+    for new in rows_made:
+        print(json.dumps(new))
+    keep(Path(given.out), EXPLAIN, rows_made)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

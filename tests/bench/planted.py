@@ -1,0 +1,151 @@
+"""Do explainers name the reason? Six policies whose reason was planted, 200 trajectories each: writes explain.json.
+
+    python tests/bench/planted.py                            # all of it; policies are kept in runs/planted
+    python tests/bench/planted.py --n 4 --fit 4 --steps 4 --rounds 1 --untaken --out /tmp/explain.json   # does it run
+
+Ours is `r3lab.explain.verdict.explain` as it ships, which is fitted on nothing; an explanation that says "not enough
+evidence" counts as wrong. The references have attention alone (`attention_only`), each with the best rule of thresholds
+fitted on planted policies of another seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from attention_only import Rule, fit, numbers
+from planting import others_of, plant, rolled, told
+from reasons import PLANTS, Plant
+from results_file import EXPLAIN, keep, rounded
+from tqdm import tqdm
+
+from r3lab.assets_path import assets_dir
+from r3lab.errors import R3labError
+from r3lab.explain.judge import KINDS
+from r3lab.explain.verdict import Settings, explain
+from r3lab.models.policy import Policy
+from r3lab.resampling import mean_interval
+from r3lab.trajectory import Trajectory
+
+TARGET = 0.95
+FIT_SEED = 100  # added to the seed of the policies that the references are fitted on
+EVIDENCE_ALONE = Settings(value=False, value_map=False)  # all that the verdict rests on, and the attention beside it
+REFERENCES = ("raw attention", "relative attention")
+
+
+def explained(policy: Policy, trajectories: Sequence[Trajectory]) -> list[str]:
+    """The kind that our explanation of each trajectory names."""
+    found = []
+    for number, t in enumerate(tqdm(trajectories, desc="explain", mininterval=1)):
+        found.append(explain(policy, t, others_of(trajectories, number), settings=EVIDENCE_ALONE).verdict.kind)
+    return found
+
+
+def looked_at(policy: Policy, trajectories: Sequence[Trajectory]) -> list[tuple[list[float], list[float]]]:
+    """What the references see of each trajectory."""
+    return [numbers(policy, t, {}) for t in tqdm(trajectories, desc="attention", mininterval=1)]
+
+
+def row(measure: str, ours: Sequence[bool], reference: Sequence[bool], n: str, **more: Any) -> dict[str, Any]:
+    """A row of explain.json: shares of trajectories that were named rightly, with our 95 % interval."""
+    own, other = mean_interval([float(v) for v in ours]), fmean(map(float, reference))
+    values = {"ours": own.value, "reference": other, "ratio": own.value / max(other, 1e-9)}
+    shares = {key: rounded(value) for key, value in {**values, "low": own.low, "high": own.high}.items()}
+    return {"measure": measure, **shares, "target": TARGET, "unit": "share", "n": n, **more}
+
+
+def table(rows: dict[str, Counter[str]]) -> str:
+    """Planted kinds by the kinds that were named."""
+    named = [kind for kind in KINDS if any(counts[kind] for counts in rows.values())]
+    wide = max(map(len, [*rows, "planted"]))
+    lines = [" ".join(["planted".ljust(wide), *(kind.rjust(len(kind)) for kind in named)])]
+    for kind, counts in rows.items():
+        lines.append(" ".join([kind.ljust(wide), *(str(counts[other]).rjust(len(other)) for other in named)]))
+    return "\n".join(lines)
+
+
+def measure(kinds: Sequence[Plant], given: argparse.Namespace, base: Path, work: Path) -> list[dict[str, Any]]:
+    """Plant, look, explain, score."""
+
+    def planted(p: Plant, seed: int) -> Policy:
+        policy, seen = plant(p, base, work, seed, given.steps, given.rounds, must_take=not given.untaken)
+        print(f"{p.kind}, seed {seed}: {told(seen)}", flush=True)
+        return policy
+
+    seen: list[list[list[float]]] = [[], []]
+    labels: list[str] = []
+    for p in kinds:
+        policy = planted(p, given.seed + FIT_SEED)
+        found = looked_at(policy, rolled(policy, p, "validation", given.fit, progress=True))
+        labels += [p.kind] * len(found)
+        for which in (0, 1):
+            seen[which] += [pair[which] for pair in found]
+    rules: list[Rule] = [fit(one, labels) for one in seen]
+    ours: dict[str, list[str]] = {}
+    theirs: list[dict[str, list[str]]] = [{}, {}]
+    for p in kinds:
+        policy = planted(p, given.seed)
+        trajectories = rolled(policy, p, "test", given.n, progress=True)
+        begin = time.perf_counter()
+        ours[p.kind] = explained(policy, trajectories)
+        print(f"{p.kind}: {(time.perf_counter() - begin) / len(trajectories):.2f} s an explanation", flush=True)
+        found = looked_at(policy, trajectories)
+        for which in (0, 1):
+            theirs[which][p.kind] = [rules[which].name(pair[which]) for pair in found]
+    return scored(ours, theirs)
+
+
+def scored(ours: dict[str, list[str]], theirs: Sequence[dict[str, list[str]]]) -> list[dict[str, Any]]:
+    """Rows for explain.json; the tables are printed."""
+    for name, found in zip(("ours", *REFERENCES), (ours, *theirs), strict=True):
+        print(f"\n{name}\n{table({kind: Counter(names) for kind, names in found.items()})}")
+    right = [{kind: [n == kind for n in names] for kind, names in found.items()} for found in (ours, *theirs)]
+    every = [[hit for hits in one.values() for hit in hits] for one in right]
+    count = f"{len(every[0])} trajectories of {len(ours)} policies"
+    rows = [
+        row(f"planted reason named, against {name}", every[0], other, count)
+        for name, other in zip(REFERENCES, every[1:], strict=True)
+    ]
+    for kind, names in ours.items():
+        n = f"{len(names)} trajectories"
+        rows.append(row(f"planted reason named: {kind}", right[0][kind], right[1][kind], n, named=dict(Counter(names))))
+    return rows
+
+
+def main() -> int:
+    """Measure, print, and write what was measured over what the file held."""
+    parser = argparse.ArgumentParser(description="Score explainers on policies whose reason is known.")
+    parser.add_argument("--n", type=int, default=200, help="trajectories of each policy (default: 200)")
+    parser.add_argument("--fit", type=int, default=120, help="of each policy that the references are fitted on (120)")
+    parser.add_argument("--steps", type=int, default=100, help="training steps of a round (default: 100)")
+    parser.add_argument("--rounds", type=int, default=8, help="rounds at most until a reason has taken (default: 8)")
+    parser.add_argument("--seed", type=int, default=0, help="of the planted policies")
+    parser.add_argument("--only", nargs="+", choices=list(PLANTS), metavar="KIND", help=f"of {', '.join(PLANTS)}")
+    parser.add_argument("--untaken", action="store_true", help="go on where a reason did not take, to try the bench")
+    parser.add_argument("--base", default=str(assets_dir() / "tiny" / "rgrpo"), help="checkpoint to plant in")
+    parser.add_argument("--work", default="runs/planted", help="where planted policies are kept")
+    parser.add_argument("--out", default=str(assets_dir() / "results" / "explain.json"), help="file to write")
+    given = parser.parse_args()
+    work = Path(given.work)
+    work.mkdir(parents=True, exist_ok=True)
+    try:
+        rows = measure([PLANTS[kind] for kind in given.only or PLANTS], given, Path(given.base), work)
+    except R3labError as error:
+        print(f"planted: {error}", file=sys.stderr)
+        return 2
+    print()
+    for new in rows:
+        print(json.dumps(new))
+    keep(Path(given.out), EXPLAIN, rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,791 @@
+"""Views say what the record holds, move through it, stay small, and run nothing of what foreign text asks for."""
+
+from __future__ import annotations
+
+import base64
+import gc
+import hashlib
+import io
+import json
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+import tracemalloc
+import unicodedata
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import plotly.io as pio
+import pytest
+from hostile import spoiled
+from matplotlib._pylab_helpers import Gcf
+from matplotlib.text import Text
+from PIL import Image
+from seen import ATTACK, KINDS, Seen, heavy, hostile, hostile_notes, noise
+from test_show import PHOTO, SIZE, SPOT, by_gid, corners, look, trajectory, words
+
+from r3lab.arms import ARMS
+from r3lab.ask import keep
+from r3lab.errors import R3labError
+from r3lab.images import content_hash
+from r3lab.report_command import main as report_command
+from r3lab.show import palette
+from r3lab.show.embed import embed
+from r3lab.show.filmstrip import filmstrip, filmstrip_alt
+from r3lab.show.gallery import main as gallery
+from r3lab.show.group import group_alt, group_view
+from r3lab.show.heat import DARKEST, Cells, spotlight
+from r3lab.show.lettering import clean
+from r3lab.show.measures import LEVELS, measures_of
+from r3lab.show.notes import notes_beside
+from r3lab.show.player import play, player
+from r3lab.show.records import load_records, records_dir
+from r3lab.show.report import Entry, read_entries, report, save_report
+from r3lab.show.ribbon import columns_of, ribbon, tokens
+from r3lab.show.ribbon_figure import ribbon_alt, ribbon_figure
+from r3lab.show.river import river, river_alt, river_figure
+from r3lab.show.value_map import draw_value, value_alt, value_words
+from r3lab.train.rewards import right
+from r3lab.train.river import River, RiverError, river_of
+from r3lab.train.river_files import RiverLog, load_river
+from r3lab.trajectory import Kind, Trajectory, save
+
+CELLS = Cells(np.arange(12, dtype=float).reshape(3, 4), (0.0, 0.0, 512.0, 384.0))
+
+
+def looks(count: int, **fields: Any) -> Trajectory:
+    """A rollout with so many granted looks."""
+    parts: list[Any] = ["I look."]
+    for i in range(count):
+        parts += [look(i), f"text {i}"]
+    return trajectory(*parts, **fields)
+
+
+def group(count: int = 4) -> list[Trajectory]:
+    """Scored rollouts of one sample: the second is right and looks well, the last has no advantage to speak of."""
+    found = [
+        looks(1, answer="1"),
+        trajectory("x", SPOT, "y"),
+        trajectory("x", answer="7"),
+        trajectory("x", answer=None),
+    ]
+    for t, accuracy, cost, advantage in zip(found, (0, 1, 1, 0), (-0.2, 0, 0, 0), (-1.0, 1.5, 0.4, 0.0), strict=True):
+        t.rewards, t.advantage = {"accuracy": float(accuracy), "look cost": float(cost)}, advantage
+    return found[:count]
+
+
+def stream(steps: int = 4, samples: int = 3, **fields: Any) -> dict[int, list[Trajectory]]:
+    """Rollouts by step, whose look comes nearer to the true region; the first sample begins to look at step 10."""
+    found: dict[int, list[Trajectory]] = {}
+    for order in range(steps):
+        row = []
+        for n in range(samples):
+            off = 40.0 * (steps - 1 - order)
+            box = tuple(v + off for v in SPOT)
+            parts: list[Any] = ["x"] if n == 0 and order == 0 else ["x", box, "y"]
+            row.append(trajectory(*parts, answer="7" if order else "1", sample_id=f"s{n}", **fields))
+        found[10 * order] = row
+    return found
+
+
+def attributes(text: str, name: str) -> list[str]:
+    return re.findall(rf'{name}="([^"]*)"', text)
+
+
+# What is imported, what is changed.
+
+
+def test_views_of_records_need_no_model() -> None:
+    code = (
+        "import sys, r3lab.show.player, r3lab.show.report, r3lab.show.group, r3lab.show.river, r3lab.show.ribbon, "
+        "r3lab.show.ribbon_figure, r3lab.show.value_map, r3lab.show.gallery, r3lab.report_command, r3lab.train.river; "
+        "print([m for m in ('torch', 'transformers', 'matplotlib.pyplot', 'IPython') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_drawing_changes_no_setting_and_leaves_memory_flat() -> None:
+    t, rows, found = looks(1), group(), river_of(stream(2, 2))
+    measures = measures_of(t)
+
+    def draw() -> None:
+        play(t).to_html()
+        player(t, [None, CELLS])
+        group_view(rows)
+        river_figure(found)
+        tokens(t, measures)
+        filmstrip(t)
+
+    settings, template, renderer = dict(matplotlib.rcParams), pio.templates.default, pio.renderers.default
+    for _ in range(2):
+        draw()
+    gc.collect()
+    tracemalloc.start()
+    try:
+        draw()
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(5):
+            draw()
+        gc.collect()
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert grown < 200_000, f"{grown} bytes more after five drawings of everything"
+    assert dict(matplotlib.rcParams) == settings and not Gcf.figs
+    assert (pio.templates.default, pio.renderers.default) == (template, renderer)
+
+
+def test_the_first_picture_comes_within_a_second_of_work() -> None:
+    t = looks(1)
+
+    def spent(call: Callable[[], object]) -> float:
+        start = time.process_time()
+        call()
+        return time.process_time() - start
+
+    for call in (lambda: play(t).to_html(), lambda: player(t), lambda: ribbon(t), lambda: report([Entry(t)])):
+        call()  # fonts
+        assert min(spent(call) for _ in range(2)) < 1.0
+
+
+def test_the_readers_plotly_template_does_not_change_the_player() -> None:
+    plain, default = player(looks(1)).to_json(), pio.templates.default
+    try:
+        pio.templates.default = "plotly_dark"
+        assert player(looks(1)).to_json() == plain
+    finally:
+        pio.templates.default = default
+
+
+# Colours.
+
+
+def test_scales_keep_their_order_in_grey_and_for_all_eyes() -> None:
+    for stops in (palette.SEQUENTIAL, palette.DIVERGING):
+        shades = [palette.lightness(palette.on_scale(stops, i / 32)) for i in range(33)]
+        steps = np.diff(shades)
+        assert (steps > 0).all() or (steps < 0).all()
+        assert abs(shades[-1] - shades[0]) > 60
+    assert palette.on_scale(palette.DIVERGING, -3) == palette.on_scale(palette.DIVERGING, 0)
+    assert set(palette.KINDS) == {kind.name for kind in Kind}
+
+
+# Pictures inside a page.
+
+
+def test_small_pictures_keep_their_pixels_and_large_ones_their_budget() -> None:
+    small = noise((64, 80))
+    held = embed(small, 100_000)
+    with Image.open(io.BytesIO(base64.b64decode(held.uri.split(",")[1]))) as image:
+        assert held.exact and np.array_equal(np.asarray(image.convert("RGB")), np.asarray(small))
+    for most in (300_000, 60_000, 9_000):
+        found = embed(noise((1600, 1200)), most)
+        assert (
+            len(found.uri) <= most and not found.exact and found.width / found.height == pytest.approx(4 / 3, rel=0.02)
+        )
+    assert embed(noise((2000, 30)), 1).width == 48  # never smaller, whatever the budget
+
+
+# Hostile text.
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hostile_text_is_text_in_every_page(kind: str) -> None:
+    text = KINDS[kind]
+    t = hostile(text)
+    asked = {step: [replace(one, question=text) for one in row] for step, row in stream(2, 2).items()}
+    for one in (one for row in asked.values() for one in row):
+        one.answer = text
+    pages = {
+        "player": play(t).to_page(),
+        "ribbon": ribbon(t, by="advantage").to_page(),
+        "river": river(river_of(asked)).to_page(),
+        "report": report([Entry(t, hostile_notes(text), text), Entry(t)], text),
+    }
+    for name, one in pages.items():
+        one.encode("utf-8")
+        seen = Seen(one)
+        seen.check()
+        assert len(seen.of("script")) == 1 and "window.fired" not in seen.code, name
+        assert len(one) < 1_500_000, (name, len(one))
+    shown = clean(text, 60).split("\n")[0].strip()[:20]
+    assert shown in Seen(pages["report"]).words and shown in Seen(pages["player"]).words
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hostile_text_cannot_leave_the_script_of_a_cell(kind: str) -> None:
+    bundle = play(hostile(KINDS[kind]))._repr_mimebundle_()
+    seen = Seen(bundle["text/html"])
+    [image] = seen.of("img")
+    assert image["alt"] == bundle["text/plain"] and image["src"].endswith(bundle["image/png"])
+    assert [tag for tag, _ in seen.elements] == ["div", "img", "script"] and not seen.words.strip()
+    inner = json.loads(seen.code[seen.code.index("innerHTML=") + 10 : seen.code.rindex(";r3lab(home")])
+    Seen(inner).check()
+    json.dumps(bundle)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hostile_text_is_drawn_as_text(kind: str) -> None:
+    text = KINDS[kind]
+    t = hostile(text)
+    asked = {0: [replace(one, question=text, sample_id=f"{text[:50]}{n}") for n, one in enumerate(stream(1, 2)[0])]}
+    figures = [group_view([t, t]), ribbon_figure(t, by="advantage"), river_figure(river_of(asked))]
+    figures.append(draw_value(t, 0, np.eye(4), SPOT, 1.0))
+    alts = [
+        group_alt([t, t]),
+        ribbon_alt(t, measures_of(t), "entropy"),
+        river_alt(river_of(asked)),
+        value_alt(t, 0, np.eye(4), SPOT, 1.0),
+    ]
+    for figure in figures:
+        figure.set_dpi(40)
+        figure.canvas.draw()
+        for one in figure.findobj(Text):
+            drawn = one.get_text() if isinstance(one, Text) else ""
+            assert not [c for c in drawn if unicodedata.category(c)[0] == "C" and c != "\n"] and len(drawn) < 400
+            if drawn and not re.fullmatch(r"[\u2212\d.%]+", drawn):  # but numbers of an axis
+                assert not one.get_parse_math() and not one.get_usetex()  # type: ignore[attr-defined]
+        assert figure.get_figheight() < 40
+    assert all(
+        len(alt) < 9000 and not [c for c in alt if unicodedata.category(c)[0] == "C" and c != "\n"] for alt in alts
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_plotly_gets_no_markup_tex_or_template_of_foreign_text(kind: str) -> None:
+    def strings(value: Any) -> list[str]:
+        if isinstance(value, dict):
+            return [s for v in value.values() for s in strings(v)]
+        return [s for v in value for s in strings(v)] if isinstance(value, list) else [value] * isinstance(value, str)
+
+    figure = player(hostile(KINDS[kind])).to_dict()
+    figure["layout"].pop("meta")  # alt text: not read by Plotly
+    for one in strings(json.loads(json.dumps(figure, default=lambda o: o.tolist()))):
+        if one.startswith("data:image/"):
+            continue
+        rest = re.sub(r"</?b>|<br>|<extra></extra>|%\{z:\.3g\}", "", one)
+        assert not set(rest) & set("<>$") and "%{" not in rest, rest[:100]
+        assert not [c for c in one if unicodedata.category(c)[0] == "C"]
+
+
+def test_a_page_lets_nothing_run_or_load_but_its_own_script_and_style() -> None:
+    page = report([Entry(looks(1))])
+    [policy] = [m["content"] for m in Seen(page).of("meta") if m.get("http-equiv") == "Content-Security-Policy"]
+    rules = dict(part.strip().split(" ", 1) for part in policy.split(";"))
+    assert rules["default-src"] == "'none'" and rules["img-src"] == "data:"
+    for tag in ("script", "style"):
+        [body] = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.S)
+        digest = base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
+        assert rules[f"{tag}-src"] == f"'sha256-{digest}'"
+    assert not re.search(r"https?://", re.sub(r"<script>.*?</script>", "", page, flags=re.S))
+
+
+# The player.
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 8])
+def test_every_moment_is_on_the_page(count: int) -> None:
+    seen = Seen(play(looks(count)).to_page())
+    [root] = seen.of("div", kind="r3-player")
+    assert root["data-labels"].split("|") == ["Overview", *(f"Look {i + 1}" for i in range(count)), "Answer"]
+    [slider] = seen.of("input", type="range")
+    assert (slider["max"], slider["value"]) == (str(count + 1), str(count + 1))
+    assert [g["data-from"] for g in seen.of("g", kind="look")] == [str(i + 1) for i in range(count)]
+    assert [g["data-from"] for g in seen.of("g", kind="path")] == [str(i + 2) for i in range(max(0, count - 1))]
+    figures = [(f["data-from"], f["data-to"]) for f in seen.of("figure") if "data-from" in f]
+    assert figures == [(str(i), str(i if i < count else count + 1)) for i in range(count + 1)]
+    stored = [image["id"].split("-", 1)[1] for image in seen.of("image")]
+    assert stored == ["photo", "overview", *(f"crop-{i + 1}" for i in range(count))]
+    assert all(f"text {i}" in seen.words for i in range(count)) and "right" in seen.words
+
+
+def test_a_region_is_drawn_where_it_lies() -> None:
+    seen = Seen(play(trajectory("x", SPOT, "y")).to_page())
+    x1, y1, x2, y2 = SPOT
+    wanted = {"x": f"{x1:g}", "y": f"{y1:g}", "width": f"{x2 - x1:g}", "height": f"{y2 - y1:g}"}
+    boxes = [r for r in seen.of("rect") if wanted.items() <= r.items()]
+    assert {palette.look_colour(1), palette.TRUTH} <= {r["stroke"] for r in boxes}
+    views = [s["viewbox"] for s in seen.of("svg") if "viewbox" in s and s.get("role") == "img"]
+    assert f"0 0 {SIZE[0]} {SIZE[1]}" in views and f"{x1:g} {y1:g} {x2 - x1:g} {y2 - y1:g}" in views
+
+
+def test_the_crop_on_the_page_is_the_models_own_pixels() -> None:
+    t = looks(1)
+    [uri] = [image["href"] for image in Seen(play(t).to_page()).of("image") if image["id"].endswith("crop-1")]
+    assert t.looks[0].crop is not None
+    with Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))) as image:
+        assert content_hash(image) == t.looks[0].crop.hash
+
+
+def test_what_is_missing_or_refused_is_said() -> None:
+    t = trajectory("x", (9.0, 9.0, 5.0, 9.5), "y", look(0), "z")
+    t.images = {}
+    shown = Seen(play(t).to_page()).words
+    assert "refused: x2 <= x1" in shown and "picture not kept" in shown and "crop not kept" in shown
+    assert player(t).data[0].visible is False
+    many = trajectory(*[(50.0, 9.0, 40.0, 20.0)] * 40, answer=None)
+    assert "24 more looks are not shown" in Seen(play(many).to_page()).words
+
+
+def test_an_arm_that_shows_no_crop_or_all_again_is_told_as_such() -> None:
+    t = looks(1)
+    alone = replace(t, arm="boxes-as-text", looks=[replace(t.looks[0], crop=None, crop_span=None)])
+    assert "a box alone: this arm shows no crop" in Seen(play(alone).to_page()).words
+    again = replace(t, arm="full-image-again")
+    label = "Crop 1 as the model got it."
+    [view] = [s["viewbox"] for s in Seen(play(again).to_page()).of("svg") if s.get("aria-label") == label]
+    assert view == f"0 0 {SIZE[0]} {SIZE[1]}" and {"boxes-as-text", "full-image-again"} <= set(ARMS)
+
+
+def test_a_spotlight_is_clear_where_most_is_and_dark_where_nothing_is() -> None:
+    alpha = np.asarray(spotlight(CELLS))[..., 3]
+    assert alpha[2, 3] == 0 and alpha[0, 0] == round(255 * DARKEST) and (np.diff(alpha.ravel().astype(int)) < 0).all()
+    body = play(looks(2), [None, CELLS]).body
+    [heat] = Seen(body).of("image", kind="heat")
+    assert (heat["data-from"], heat["data-to"]) == ("1", "1") and 'data-switch="attend"' in body
+    assert 'data-switch="attend"' not in play(looks(2)).body
+
+
+@pytest.mark.parametrize("values", [np.zeros(3), np.array([[np.nan]]), np.array([[-1.0]]), np.zeros((0, 2))])
+def test_a_map_that_is_none_is_refused(values: np.ndarray) -> None:
+    for view in (play, player):
+        with pytest.raises(R3labError, match="Attention map 0"):
+            view(looks(1), [Cells(values, (0, 0, 1, 1))])
+        with pytest.raises(R3labError, match="4 attention maps for 3 moments"):
+            view(looks(1), [None] * 4)
+
+
+def test_the_plotly_player_has_a_frame_a_moment_that_shows_the_path_so_far() -> None:
+    figure = player(looks(3), [None, CELLS])
+    names = ["Overview", "Look 1", "Look 2", "Look 3", "Answer"]
+    assert [f.name for f in figure.frames] == names
+    assert [s.args[0][0] for s in figure.layout.sliders[0].steps] == names and figure.layout.sliders[0].active == 4
+    moving = figure.frames[0].traces
+    assert all(f.traces == moving and len(f.data) == len(moving) for f in figure.frames)
+    for at, frame in enumerate(figure.frames):
+        drawn = [d for d in frame.data if d.type == "scatter" and d.mode == "lines+text"]
+        opacity = [d.opacity for d in drawn]
+        assert [o > 0 for o in opacity] == [i + 1 <= at for i in range(3)]
+        assert all(a <= b for a, b in zip(opacity[:at], opacity[1:at], strict=False))  # the older the fainter
+        assert [(min(d.x), min(d.y), max(d.x), max(d.y)) for d in drawn] == [look(i) for i in range(3)]
+    heat = [f.data[0] for f in figure.frames]
+    assert len(heat[1].z) == 3 and all(h.visible is None for h in heat) and figure.data[moving[0]].visible is False
+    assert "text 1" in str(figure.frames[2].data[-1].text) and "text 2" not in str(figure.frames[2].data[-1].text)
+    assert figure.layout.meta["alt"] == filmstrip_alt(looks(3))
+
+
+def test_eight_large_looks_stay_under_two_megabytes() -> None:
+    t = heavy(8)
+    assert len(play(t).to_page()) < 2_000_000
+    assert len(player(t).to_json()) < 2_000_000
+
+
+@pytest.mark.parametrize("name", ["a.svg", "a", "a.htm/x"])
+def test_a_view_saves_as_page_or_picture_and_nothing_else(name: str, tmp_path: Path) -> None:
+    view = play(looks(1))
+    assert view.save(tmp_path / "deep" / "a.html").read_text("utf-8") == view.to_page()
+    assert view.save(tmp_path / "a.png").read_bytes() == view.picture.png
+    with pytest.raises(R3labError, match="end its name in .html or .png"):
+        view.save(tmp_path / name)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(R3labError, match="Cannot write"):
+        view.save(tmp_path / "file" / "a.html")
+
+
+def test_a_strip_shows_as_many_looks_as_are_asked_for() -> None:
+    t = trajectory(*[part for i in range(20) for part in (f"w{i} ", (10.0 + i, 9.0, 60.0 + i, 70.0))])
+    assert "4 more looks are not shown" in words(filmstrip(t)) and "4 more looks" in filmstrip_alt(t)
+    whole = filmstrip(t, looks=None, dark=True)
+    assert corners(by_gid(whole, "photo-look-20")) == (29.0, 9.0, 79.0, 70.0)
+    assert "not shown" not in words(whole) + filmstrip_alt(t, None) and "Look 20" in words(whole)
+
+
+# The group.
+
+
+def test_a_group_shows_rewards_as_bars_and_pushes_by_advantage() -> None:
+    figure = group_view(group())
+    for number, (accuracy, cost) in enumerate(((0.0, -0.2), (1.0, 0.0), (1.0, 0.0), (0.0, 0.0)), start=1):
+        assert by_gid(figure, f"part-{number}-0-bar").get_width() == accuracy
+        bar = by_gid(figure, f"part-{number}-1-bar")
+        assert bar.get_width() == pytest.approx(abs(cost)) and bool(bar.get_hatch()) == (cost < 0)
+    left, right = by_gid(figure, "advantage-1-bar"), by_gid(figure, "advantage-2-bar")
+    assert (left.get_x(), left.get_width()) == (-1.0, 1.0) and (right.get_x(), right.get_width()) == (0.0, 1.5)
+    assert corners(by_gid(figure, "photo-look-of-2")) == SPOT
+    assert by_gid(figure, "photo-look-of-2").get_edgecolor()[:3] == matplotlib.colors.to_rgb(palette.DIVERGING[-1])
+    shown = words(figure)
+    assert "+1.50, made likelier" in shown and "-1.00, made less likely" in shown and "+0.00, left as it is" in shown
+    assert "4 rollouts, 2 right, 2 with a look" in shown
+    order = [m.start() for m in (re.search(f"Rollout {n}:", group_alt(group())) for n in (2, 3, 4, 1)) if m]
+    assert order == sorted(order) and len(order) == 4
+
+
+def test_a_group_without_a_signal_or_a_score_says_so() -> None:
+    same = group()[:2]
+    for t in same:
+        t.rewards, t.advantage = {"accuracy": 1.0}, 0.0
+    assert "this group teaches nothing" in words(group_view(same)) and "teaches nothing" in group_alt(same)
+    assert "not scored" in words(group_view([looks(1), trajectory("x")]))
+
+
+def test_looks_that_lie_close_are_drawn_once_more_enlarged() -> None:
+    near = group_view([trajectory("x", SPOT, "y"), trajectory("x", tuple(v + 4 for v in SPOT), "y")])
+    detail = by_gid(near, "detail")
+    assert corners(by_gid(near, "detail-look-of-1")) == SPOT and detail.get_xlim()[1] - detail.get_xlim()[0] < 200
+    far = group_view([trajectory("x", SPOT, "y"), trajectory("x", (400.0, 300.0, 500.0, 380.0), "y")])
+    assert not far.findobj(lambda artist: artist.get_gid() == "detail")
+
+
+def test_a_group_is_of_one_sample() -> None:
+    with pytest.raises(R3labError, match="'s'.*'other'"):
+        group_view([looks(1), looks(1, sample_id="other")])
+    for count in (0, 17):
+        with pytest.raises(R3labError, match=f"got {count}"):
+            group_view([looks(0)] * count)
+
+
+# Tokens.
+
+
+def test_only_sampled_tokens_are_underlined_and_all_have_their_numbers() -> None:
+    t = looks(1)
+    t.advantage = 0.7
+    found = [a for a in Seen(tokens(t, measures_of(t))).of("i")]
+    assert ["loss" in a["class"].split() for a in found] == t.sampled_mask
+    for i, attrs in enumerate(found):
+        assert attrs["title"].startswith(
+            f"token {i}, id {t.ids[i]}, {('prompt', 'overview', 'sampled', 'environment', 'crop')[t.kinds[i]]}"
+        )
+        assert ("log-probability -0.5; entropy 0.1; advantage 0.7" in attrs["title"]) == t.sampled_mask[i]
+
+
+def test_levels_follow_the_numbers_and_a_ratio_has_its_middle_at_one() -> None:
+    t = looks(3)
+    ratio = [None if not s else math for s, math in zip(t.sampled_mask, np.geomspace(0.5, 2, len(t.ids)), strict=True)]
+    found = measures_of(t, ratio=ratio, attention=[float(i) for i in range(len(t.ids))])
+    assert list(found) == ["log-probability", "entropy", "ratio", "attention received"]
+    levels = [found["ratio"].level(v) for v in ratio if v is not None]
+    assert (
+        levels == sorted(levels)
+        and found["ratio"].level(0.999) == LEVELS // 2 - 1
+        and found["ratio"].level(1.001) == LEVELS // 2
+    )
+    assert found["ratio"].low == pytest.approx(1 / found["ratio"].high)
+    assert found["attention received"].level(0) == 0 and found["attention received"].level(len(t.ids)) == LEVELS - 1
+    shades = [palette.lightness(found["entropy"].colour(level)) for level in range(LEVELS)]
+    assert shades == sorted(shades, reverse=True)
+
+
+def test_image_tokens_stand_as_they_lie() -> None:
+    assert columns_of(64, (128, 128)) == 8 and columns_of(20, (64, 80)) == 4 and columns_of(12, (64, 48)) == 4
+    assert columns_of(7, (100, 100)) == 16 and columns_of(3, (0, 0)) == 16
+
+
+def test_four_thousand_tokens_are_small_and_quick() -> None:
+    t = looks(1)
+    sampled = t.sampled_mask.index(True)
+    for name in ("ids", "kinds", "pieces", "logprobs", "entropies"):
+        own = getattr(t, name)
+        own += [own[sampled]] * (4000 - len(own))
+    start = time.process_time()
+    view = ribbon(t, by="entropy")
+    assert time.process_time() - start < 4.0
+    assert len(Seen(view.body).of("i")) == 4000 and len(view.body) < 1_000_000
+    assert "3678 more tokens with text" in words(ribbon_figure(t))  # 2 of 4,000 are images, 320 are drawn
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"ratio": [1.0]}, "ratio has 1 values"),
+        ({"attention": [float("nan")] * 9}, "nan"),
+        ({"by": "entropyy"}, "Did you mean 'entropy'"),
+    ],
+)
+def test_numbers_that_do_not_fit_the_tokens_are_refused(given: dict[str, Any], message: str) -> None:
+    t = looks(1)
+    if "attention" in given:
+        given = {"attention": [float("nan")] * len(t.ids)}
+    with pytest.raises(R3labError, match=message):
+        ribbon(t, **given)
+
+
+# The river.
+
+
+def test_a_river_is_what_the_rollouts_were_and_survives_the_disk(tmp_path: Path) -> None:
+    rollouts = stream()
+    found = river_of(rollouts)
+    assert found.steps == (0, 10, 20, 30) and [s.id for s in found.subjects] == ["s0", "s1", "s2"]
+    assert found.answers[3][1].looks == (SPOT,) and found.answers[3][1].iou == 1.0 and not found.answers[0][0].looks
+    assert found.means("look rate") == [pytest.approx(2 / 3), 1, 1, 1] and found.means("right answers") == [0, 1, 1, 1]
+    assert found.means("entropy") == [pytest.approx(0.1)] * 4
+    log = RiverLog(tmp_path)
+    for step, row in rollouts.items():
+        log(step, row)
+    again = load_river(tmp_path)
+    assert again == found and {content_hash(i) for i in again.images.values()} == {content_hash(PHOTO)}
+
+
+def test_a_river_goes_on_where_a_killed_run_was(tmp_path: Path) -> None:
+    rollouts = stream()
+    log = RiverLog(tmp_path)
+    for step in (0, 10, 20):
+        log(step, rollouts[step])
+    with (tmp_path / "river.jsonl").open("a") as file:
+        file.write('{"step": 25, "answ')  # cut off
+    assert load_river(tmp_path).steps == (0, 10, 20)
+    log = RiverLog(tmp_path, start=10)
+    log(20, rollouts[20])
+    log(30, rollouts[30])
+    assert load_river(tmp_path) == river_of(rollouts)
+    with pytest.raises(RiverError, match="other samples"):
+        log(40, rollouts[30][:2])
+
+
+def test_samples_that_are_not_always_asked_are_left_out() -> None:
+    rollouts = stream()
+    rollouts[10] = rollouts[10][1:]
+    assert [s.id for s in river_of(rollouts).subjects] == ["s1", "s2"]
+    rollouts[20] = []
+    with pytest.raises(RiverError, match="No sample"):
+        river_of(rollouts)
+    with pytest.raises(R3labError, match="look rate, IoU"):
+        river_of(stream()).means("looks")
+
+
+def test_a_spoiled_river_is_one_clear_error(tmp_path: Path) -> None:
+    log = RiverLog(tmp_path)
+    for step, row in stream(2, 2).items():
+        log(step, row)
+    path = tmp_path / "river.jsonl"
+    good = [json.loads(line) for line in path.read_text().splitlines()]
+    rng = random.Random(0)
+    junk = ["", None, -1, 2.5, [], {}, [[]], "x" * 99, True, 10**400, "\x1b[31m"]
+    refused = 0
+    for _ in range(150):
+        place = rng.randrange(len(good))
+        lines = [*good[:place], spoiled(good[place], rng, junk), *good[place + 1 :]]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        try:
+            river_figure(load_river(tmp_path))
+        except R3labError as error:
+            refused += 1
+            assert "\x1b" not in str(error)
+    assert refused > 60
+
+
+def test_a_river_draws_each_steps_look_where_it_lies() -> None:
+    figure = river_figure(river_of(stream()))
+    assert corners(by_gid(figure, "sample-2-step-30")) == SPOT
+    assert corners(by_gid(figure, "sample-2-step-20")) == tuple(v + 40 for v in SPOT)
+    assert not figure.findobj(lambda artist: artist.get_gid() == "sample-1-step-0")
+    x, y = by_gid(figure, "sample-2-way").get_data()
+    assert (x[-1], y[-1]) == ((SPOT[0] + SPOT[2]) / 2, (SPOT[1] + SPOT[3]) / 2) and len(x) == 4
+    seen = Seen(river(river_of(stream())).to_page())
+    [root] = seen.of("div", kind="r3-player")
+    assert root["data-labels"] == "Step 0|Step 10|Step 20|Step 30"
+    steps = {g["data-from"] for g in seen.of("g", kind="only")}
+    assert steps == {"0", "1", "2", "3"}
+    alt = river_alt(river_of(stream()))
+    assert (
+        "At step 0 it takes no look, at step 30 it looks at the left" in alt
+        and "Right answers: from 0.00 to 1.00" in alt
+    )
+
+
+def test_a_river_of_one_step_without_truth_or_pictures_is_drawn() -> None:
+    rollouts = {5: [replace(t, truth={}, images={}) for t in stream(1, 1)[0]]}
+    found = river_of(rollouts)
+    assert found.means("IoU") == [None] and found.means("right answers") == [None]
+    assert "no value" in words(river_figure(found)) and "picture not kept" in words(river_figure(found))
+    Seen(river(found).to_page()).check()
+    with pytest.raises(RiverError, match="at least one"):
+        River((), (), ())
+
+
+# The value map.
+
+
+def test_a_value_map_shows_both_places_and_says_the_regret() -> None:
+    t = trajectory("x", look(0), "y")
+    figure = draw_value(t, 0, np.arange(6.0).reshape(2, 3) - 2, SPOT, 1.5)
+    for gid in ("photo", "map"):
+        assert corners(by_gid(figure, f"{gid}-look-1")) == look(0) and corners(by_gid(figure, f"{gid}-best")) == SPOT
+    assert np.array_equal(np.asarray(by_gid(figure, "map").images[0].get_array()), np.arange(6.0).reshape(2, 3) - 2)
+    told = value_words(t, 0, SPOT, 1.5)
+    assert "worth 1.50 nats more" in told and "4.5 times as likely" in told and "does not touch it" in told
+    assert "worth 1.50 nats more" in words(figure).replace("\n", " ")
+    assert "No other place" in value_words(t, 0, SPOT, 0.01)
+    assert "its answer would have been" in value_words(trajectory("x", look(0), "y", truth={}), 0, SPOT, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("number", "values", "regret", "message"),
+    [
+        (1, np.eye(2), 0.0, "no look 1"),
+        (0, np.zeros(3), 0.0, "rows of finite numbers"),
+        (0, np.array([[np.inf]]), 0.0, "rows of finite numbers"),
+        (0, np.eye(2), -1.0, "from 0"),
+        (0, np.eye(2), float("nan"), "from 0"),
+    ],
+)
+def test_a_value_map_that_is_none_is_refused(number: int, values: np.ndarray, regret: float, message: str) -> None:
+    with pytest.raises(R3labError, match=message):
+        draw_value(looks(1), number, values, SPOT, regret)
+
+
+# Reports.
+
+
+def explained(folder: Path, t: Trajectory) -> Path:
+    """An explanation as the lab saves it."""
+    from r3lab.explain.explanation import Explanation, LookEntry
+    from r3lab.explain.judge import HONEST, Evidence, Verdict
+    from r3lab.explain.maps import HeatMap
+
+    heat = HeatMap(np.ones((2, 3), np.float32), (0.0, 0.0, 512.0, 384.0), SIZE)
+    maps = {"look 2 raw": heat, "look 1 raw": heat, "look 1 relative": HeatMap(heat.values * 2, heat.box, SIZE)}
+    verdict = Verdict(HONEST, 0.96, HONEST, ((HONEST, 0.96),), ("another crop, another answer: 9 of 10",))
+    entry = LookEntry(0, t.looks[0].box, sentence="Look 1 shows the true region.")
+    whole = Explanation(t, (entry,), Evidence(answered=True), verdict, "It reads the crop.", maps=maps)
+    return whole.save(folder)
+
+
+def test_a_report_carries_the_explanation_that_lies_beside(tmp_path: Path) -> None:
+    t = looks(2)
+    folder = explained(tmp_path / "e", t)
+    notes = notes_beside(folder / "trajectory.json")
+    assert (
+        notes is not None and notes.verdict == "honest (96%)" and notes.sentences == ["Look 1 shows the true region."]
+    )
+    assert notes.attention[0] is None and [h is not None and float(h.values.max()) for h in notes.attention[1:]] == [
+        2.0,
+        1.0,
+    ]
+    shown = Seen(report(read_entries([folder])))
+    assert "honest (96%)" in shown.words and "It reads the crop." in shown.words and "9 of 10" in shown.words
+    assert len(shown.of("image", kind="heat")) == 2
+    assert notes_beside(save(t, tmp_path / "alone")) is None
+
+
+@pytest.mark.parametrize("kind", ["cut", "format", "field", "arrays", "type"])
+def test_a_spoiled_explanation_is_one_clear_error(kind: str, tmp_path: Path) -> None:
+    folder = explained(tmp_path / "e", looks(1))
+    path = folder / "explanation.json"
+    record = json.loads(path.read_text())
+    if kind == "cut":
+        path.write_text(path.read_text()[:50])
+    elif kind == "arrays":
+        (folder / "maps.npz").write_bytes(b"PK\x03\x04junk")
+    else:
+        record.update({"format": {"format": "x"}, "field": {"looks": 3}, "type": {"sentence": 7}}[kind])
+        path.write_text(json.dumps(record))
+    with pytest.raises(R3labError):
+        report(read_entries([folder]))
+
+
+def test_a_report_finds_what_was_saved_and_says_what_was_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(looks(1, question="First?"), tmp_path / "runs" / "a")
+    save([looks(0, question="Second?"), looks(2, question="Third?", answer="1")], tmp_path / "runs" / "b")
+    entries = read_entries([tmp_path / "runs"])
+    assert [e.t.question for e in entries] == ["First?", "Second?", "Third?"]
+    seen = Seen(report(entries))
+    links = [a["href"] for a in seen.of("a")]
+    assert links == ["#t1", "#t2", "#t3"] and {s["id"] for s in seen.of("section")} == {"t1", "t2", "t3"}
+    assert "2 of 3 with a known answer are right" in seen.words
+    ids = [attrs["id"] for _, attrs in seen.elements if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    out = tmp_path / "deep" / "r.html"
+    assert report_command([str(tmp_path / "runs" / "a"), "-o", str(out), "--title", "A <b>"]) == 0
+    assert "1 trajectory" in capsys.readouterr().out and "A &lt;b&gt;" in out.read_text("utf-8")
+    for bad, message in (("none", "does not exist"), (".", "holds no"), ("runs/a/images", "holds no")):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        path = tmp_path / "empty" if bad == "." else tmp_path / bad
+        with pytest.raises(R3labError, match=message):
+            report_command([str(path), "-o", str(out)])
+    with pytest.raises(R3labError, match="end its name in .html"):
+        save_report(entries, tmp_path / "r.txt")
+    with pytest.raises(R3labError, match="1 to 500 trajectories, got 0"):
+        report([])
+
+
+def test_twenty_large_trajectories_stay_under_ten_megabytes() -> None:
+    one = heavy(4)
+    page = report([Entry(replace(one, rewards={"accuracy": 1.0}))] * 20)
+    assert 4_000_000 < len(page) < 10_000_000
+
+
+def test_asking_for_a_report_puts_it_beside_the_trajectory(tmp_path: Path) -> None:
+    keep(looks(1), tmp_path / "a", report=True)
+    keep(looks(1), tmp_path / "b")
+    assert "Which digit?" in (tmp_path / "a" / "report.html").read_text("utf-8")
+    assert not (tmp_path / "b" / "report.html").exists()
+
+
+def test_a_megabyte_of_attack_stays_text() -> None:
+    page = report([Entry(hostile(ATTACK * 2500), hostile_notes(ATTACK * 2500))])
+    Seen(page).check()
+    assert len(page) < 1_500_000
+
+
+# The gallery.
+
+
+def test_the_gallery_draws_every_view_from_records_that_ship(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = records_dir()
+    assert sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) < 1_000_000
+    assert gallery(["-o", str(tmp_path / "g")]) == 0
+    assert "index.html" in capsys.readouterr().out
+    found = {path.name for path in (tmp_path / "g").iterdir()}
+    views = {"player", "filmstrip", "group", "river", "ribbon", "value-map", "before-after", "curves"}
+    assert {f"{name}{dark}.png" for name in views for dark in ("", "-dark")} <= found
+    assert {f"{name}.html" for name in ("player", "river", "ribbon", "report", "index")} <= found
+    index = Seen((tmp_path / "g" / "index.html").read_text("utf-8"))
+    index.check()
+    pictures = index.of("img")
+    assert len(pictures) == len(views) and all(len(one["alt"]) > 80 for one in pictures)
+    for one in pictures:
+        with Image.open(io.BytesIO(base64.b64decode(one["src"].split(",")[1]))) as image:
+            assert image.info["Description"] == one["alt"] and np.asarray(image.convert("L")).std() > 5
+    for name in ("player", "river", "ribbon", "report"):
+        Seen((tmp_path / "g" / f"{name}.html").read_text("utf-8")).check()
+
+
+def test_records_show_what_they_are_for() -> None:
+    found = load_records()
+    assert any(right(t) and t.looks for t in found.trajectories) and any(not t.looks for t in found.trajectories)
+    assert [t.sample_id for t in found.before] == [t.sample_id for t in found.trajectories]
+    assert len({t.sample_id for t in found.group}) == 1 and len({sum(t.rewards.values()) for t in found.group}) > 1
+    rates = found.river.means("look rate")
+    assert rates[-1] is not None and rates[0] is not None and rates[-1] > rates[0]
+    assert found.notes.sentences and found.notes.attention and found.value.values.shape[1] == 32
+    assert len(found.ratio) == len(found.attention) == len(found.explained.ids)
+    for t in [*found.trajectories, *found.group, found.explained]:
+        t.check()
+        assert t.image.hash in t.images and all(look.crop is None or look.crop.hash in t.images for look in t.looks)
+
+
+@pytest.mark.parametrize("missing", ["", "photos", "river", "tokens.json", "explained/explanation.json"])
+def test_records_that_are_not_whole_are_one_clear_error(missing: str, tmp_path: Path) -> None:
+    folder = tmp_path / "records"
+    if missing:
+        shutil.copytree(records_dir(), folder)
+        path = folder / missing
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(R3labError):
+        gallery(["--records", str(folder), "-o", str(tmp_path / "g")])
+    assert not (tmp_path / "g").exists()
