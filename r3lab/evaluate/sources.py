@@ -77,8 +77,9 @@ class Source(Protocol):
 
     name: str
     title: str
-    count: int | None
 
+    @property
+    def count(self) -> int | None: ...
     @property
     def left_out(self) -> int: ...
     @property

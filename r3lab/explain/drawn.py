@@ -58,8 +58,8 @@ def drawn(
     later = plain.spans[OVERVIEW][0] - found.spans[OVERVIEW][0]
     neutral = heat_map(plain, OVERVIEW, numbers_of(plain, look), chosen, [place + later for place in sinks])
     ratio = relative(raw, neutral)
-    scores = [box_score(heat, box, seed).percentile for heat in (raw, neutral, ratio)]
-    what = Drawn(*scores, regions=_regions(raw, ratio), words=_words(trajectory, found, numbers, look))
+    held, before, beyond = (box_score(heat, box, seed).percentile for heat in (raw, neutral, ratio))
+    what = Drawn(held, before, beyond, _regions(raw, ratio), _words(trajectory, found, numbers, look))
     return what, {"raw": raw, "neutral": neutral, "relative": ratio}
 
 

@@ -56,7 +56,8 @@ def save(explanation: Explanation, folder: str | Path) -> Path:
         part.mkdir(parents=True)
         save_trajectory(explanation.trajectory, part)
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **{str(i): heat.values for i, heat in enumerate(explanation.maps.values())})
+        values: dict[str, Any] = {str(i): heat.values for i, heat in enumerate(explanation.maps.values())}
+        np.savez_compressed(buffer, **values)
         (part / ARRAYS).write_bytes(buffer.getvalue())
         (part / RECORD).write_text(json.dumps(head, allow_nan=False, indent=1) + "\n", encoding="ascii")
         if folder.exists():

@@ -96,8 +96,7 @@ class SlotCache(Cache):
         (R, heads, D)
         """
         count, heads, size = query.shape
-        if self._hidden is None:
-            self._aim()
+        hidden = self._aim() if self._hidden is None else self._hidden
         kept, at = [], self._slots[:, 0]
         for store, new in ((self.keys, key), (self.values, value)):
             held = self._room(store, new, layer)
@@ -106,7 +105,7 @@ class SlotCache(Cache):
         parts = key.shape[1]
         own = query.view(count, parts, -1, size) @ kept[0].transpose(2, 3)  # (R, key heads, heads of each, view)
         if not self.shared:
-            weights = _softmax(own.view(count, heads, -1).masked_fill(self._hidden, float("-inf")))
+            weights = _softmax(own.view(count, heads, -1).masked_fill(hidden, float("-inf")))
             return (weights.view(count, parts, -1, self._view) @ kept[1]).view(count, heads, size)
         beginnings, values = self.shared[layer]
         longest, members = beginnings.shape[2], self._members
@@ -116,7 +115,7 @@ class SlotCache(Cache):
         both = query.new_empty(count, heads, longest + self._view)
         both[..., :longest] = self._ungrouped(scores.reshape(-1, heads, longest))
         both[..., longest:] = own.view(count, heads, -1)
-        weights = _softmax(both.masked_fill_(self._hidden, float("-inf")))
+        weights = _softmax(both.masked_fill_(hidden, float("-inf")))
         near = weights[..., longest:].view(count, parts, -1, self._view) @ kept[1]
         far = self._grouped(weights[..., :longest]).view(-1, members, parts, heads // parts, longest).transpose(1, 2)
         found = far.reshape(len(beginnings), parts, -1, longest) @ values
@@ -150,11 +149,11 @@ class SlotCache(Cache):
         starts = self.starts[self.owner] if self.shared else 0
         return int((self.cursor + starts).max()) if len(self.cursor) else 0
 
-    def _aim(self) -> None:
+    def _aim(self) -> torch.Tensor:
         """Of a forward of one token a row: what each row must not see, and its place among those of its beginning."""
         self._hidden = ~self.mask()[:, :, 0]  # (R, 1, view)
         if not self.shared:
-            return
+            return self._hidden
         owner = self.owner[self._rows]
         counts = owner.bincount(minlength=len(self.starts))
         self._members = int(counts.max())
@@ -165,6 +164,7 @@ class SlotCache(Cache):
         place += owner * self._members
         full = len(owner) == len(self.starts) * self._members and bool((place[1:] > place[:-1]).all())
         self._place = None if full else place.to(self.device)
+        return self._hidden
 
     def _grouped(self, rows: torch.Tensor) -> torch.Tensor:
         """(R, ...) as (P * members, ...): the rows of each beginning next to each other, zeros where it has fewer."""

@@ -19,6 +19,8 @@ from typing import Any
 
 import torch
 
+FLASH: Any
+BACKWARD: Any
 FLASH, BACKWARD = (
     getattr(torch.ops.aten, f"_scaled_dot_product_flash_attention_for_cpu{end}", None) for end in ("", "_backward")
 )
@@ -129,20 +131,20 @@ class _Packed(torch.autograd.Function):
         for n, start in enumerate(spans.starts):
             of_prompts[n, :, start:] = 0  # tokens of rollouts, which are not of this product
         parts = [t[:, :, :longest] for t in (query, key, value, out, total)]
-        for held, new in zip(grads, _flash_backward(of_prompts, *parts, scaling, causal=True), strict=True):
+        for held, new in zip(grads, _flash_backward([of_prompts, *parts], scaling, causal=True), strict=True):
             held[:, :, :longest] += new
         sides = [_side_by_side(t, spans) for t in (query, key, value, out)]
         apart = _side_by_side(total[..., None], spans)[..., 0]
         above = _side_by_side(grad, spans) * spans.real[:, None, :, None]
-        for held, new in zip(grads, _flash_backward(above, *sides, apart, scaling, causal=True), strict=True):
+        for held, new in zip(grads, _flash_backward([above, *sides, apart], scaling, causal=True), strict=True):
             _back(held, new, spans, add=True)
         for n, (start, end) in enumerate(zip(spans.starts, spans.ends, strict=True)):
             own = [t[n : n + 1, :, start:end] for t in (grad, query, out, total)]
             prompt = [t[n : n + 1, :, :start] for t in (key, value)]
-            new = _flash_backward(own[0], own[1], *prompt, own[2], own[3], scaling)
-            grads[0][n, :, start:end] += new[0][0]
-            grads[1][n, :, :start] += new[1][0]
-            grads[2][n, :, :start] += new[2][0]
+            found = _flash_backward([*own[:2], *prompt, *own[2:]], scaling)
+            grads[0][n, :, start:end] += found[0][0]
+            grads[1][n, :, :start] += found[1][0]
+            grads[2][n, :, :start] += found[2][0]
         return (*grads, None, None)
 
 
@@ -177,17 +179,11 @@ def _flash(parts: Sequence[torch.Tensor], scaling: float, causal: bool = False) 
 
 
 def _flash_backward(
-    grad: torch.Tensor,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    out: torch.Tensor,
-    total: torch.Tensor,
-    scaling: float,
-    causal: bool = False,
+    parts: Sequence[torch.Tensor], scaling: float, causal: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gradients of query, key and value; `out` and `total` may be those of a softmax that goes beyond these keys."""
-    found: tuple[torch.Tensor, torch.Tensor, torch.Tensor] = BACKWARD(
-        grad, query, key, value, out, total, 0.0, causal, scale=scaling
-    )
+    """Gradients of query, key and value, from the output's gradient, query, key, value, output and log-sum-exp.
+
+    The last two may be those of a softmax that goes beyond these keys.
+    """
+    found: tuple[torch.Tensor, torch.Tensor, torch.Tensor] = BACKWARD(*parts, 0.0, causal, scale=scaling)
     return found

@@ -71,7 +71,7 @@ def fragment(name: str, body: str, fallback: str, extra_style: str = "") -> str:
         More rules, our own.
     """
     style = f"{_variables(notebook=True)}{_file('page.css')}{extra_style}"
-    whole = json.dumps(f"<style>{style}</style>{body}").replace("\u2028", "\\u2028")
+    whole = json.dumps(f"<style>{style}</style>{body}").replace("<", "\\u003c").replace("\u2028", "\\u2028")
     script = (
         f"(function(){{{_file('page.js')}const home=document.getElementById({json.dumps(name)});"
         f"if(home){{home.innerHTML={whole};r3lab(home,false);}}}})();"
