@@ -65,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = sys.argv[2:] if argv is None else list(argv)
     args = build_parser().parse_args(given)
     arms = [get_arm(name) for name in _names(args.arm, ARMS)]
-    from .evaluate.run import collected, evaluate, fingerprint
+    from .evaluate.run import collected, evaluate, fingerprint, kept_in
+    from .evaluate.sources import GRADED
     from .evaluate.table import table_of
     from .models.policy import Policy
     from .sequence import check_template
@@ -93,8 +94,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             print("\nr3lab eval: interrupted; the same command goes on where it stopped", file=sys.stderr)
             return 130
-        table = table_of(sources, [arm.name for arm in arms], collected(journal, places))
+        found = collected(journal, places)
+    table = table_of(sources, [arm.name for arm in arms], found)
     _tell(sources)
+    graded = [(*place, e["number"]) for place, of in found.items() for e in of if e["outcome"] == GRADED]
+    lacking = [one for one in graded if one[2] < settings.keep and not kept_in(out, *one).is_dir()]
+    if lacking:
+        print(
+            f"{len(lacking)} answers were given before --keep wanted their trajectories; a new folder has them all",
+            file=sys.stderr,
+        )
     _write(table, out, given, {"arms": [arm.name for arm in arms], **same})
     return 0
 

@@ -333,7 +333,9 @@ def test_differences_are_paired(folder: Path, tmp_path: Path, scripted: Any) -> 
 # ------------------------------------------------------------------ worlds
 
 
-def test_worlds_are_scored_where_the_truth_is_known(folder: Path, tmp_path: Path, scripted: Any) -> None:
+def test_worlds_are_scored_where_the_truth_is_known(
+    folder: Path, tmp_path: Path, scripted: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Exact answers, IoU and looks; the trajectories that are kept can be drawn, those of other questions are not."""
     held = {s.id: s for s in (get_world("badges").sample("test", i, 4) for i in range(12))}
     needed = [s for s in held.values() if s.needs_look]
@@ -370,6 +372,9 @@ def test_worlds_are_scored_where_the_truth_is_known(folder: Path, tmp_path: Path
         t = load(kept[0])
         assert t.arm == arm and t.sample_id in held and filmstrip(t).axes
     assert {e["number"] for e in entries(out)} == set(range(12)) and len(script.asked) == 24
+    assert not capsys.readouterr().err
+    assert code(*argv[:-1], "5") == 0 and len(script.asked) == 24  # two more were asked before they were to be kept
+    assert "2 answers were given before --keep" in capsys.readouterr().err
 
 
 def test_measures_of_worlds_are_those_of_training() -> None:

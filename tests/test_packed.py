@@ -56,8 +56,9 @@ def test_a_prompt_stands_once_in_its_row(policy, samples):
     assert [p.members for p in packs] == [[0, 1, 2], [3, 4, 5]]
     for own in packs:
         start = prompt_length(found[own.members[0]])
-        assert len(own.ids) == start + sum(len(found[m].ids) - start for m in own.members) == len(own.segment)
-        assert own.segment == sorted(own.segment)
+        assert (
+            len(own.ids) == start + sum(len(found[m].ids) - start for m in own.members) == own.start + sum(own.lengths)
+        )
         assert len(own.images) == 1 + sum(len(rows[m].images) - 1 for m in own.members)
         assert own.ids.count(policy.image_id) == sum(len(f.tokens) for f in own.images)
         for m, places in zip(own.members, own.sampled, strict=True):

@@ -33,6 +33,7 @@ from test_show import PHOTO, SIZE, SPOT, by_gid, corners, look, trajectory, word
 
 from r3lab.arms import ARMS
 from r3lab.ask import keep
+from r3lab.cli import main as cli
 from r3lab.errors import R3labError
 from r3lab.images import content_hash
 from r3lab.report_command import main as report_command
@@ -741,6 +742,21 @@ def test_asking_for_a_report_puts_it_beside_the_trajectory(tmp_path: Path) -> No
     keep(looks(1), tmp_path / "b")
     assert "Which digit?" in (tmp_path / "a" / "report.html").read_text("utf-8")
     assert not (tmp_path / "b" / "report.html").exists()
+
+
+def test_the_command_line_reaches_report_and_gallery(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(looks(1), tmp_path / "a")
+    assert cli(["report", str(tmp_path / "a"), "-o", str(tmp_path / "r.html"), "--title", "x"]) == 0
+    assert (tmp_path / "r.html").is_file()
+    assert cli(["report", str(tmp_path / "none"), "-o", str(tmp_path / "s.html")]) == 2
+    assert cli(["gallery", "--record", str(tmp_path / "rec"), "--steps", "0"]) == 2
+    assert "--steps must be 1 to 10000, got 0" in capsys.readouterr().err and not (tmp_path / "rec").exists()
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr("r3lab.ask.ask", lambda *_, **more: asked.append(more) or 0)
+    assert cli(["ask", "i.png", "why?", "--report"]) == 0 and cli(["ask", "i.png", "why?"]) == 0
+    assert asked == [{"report": True}, {}]
 
 
 def test_a_megabyte_of_attack_stays_text() -> None:

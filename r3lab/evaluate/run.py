@@ -30,9 +30,8 @@ from ..train.interrupt import finish_step
 from ..train.measure import facts
 from ..trajectory import Trajectory, save
 from ..vlir.teacher.journal import Journal
-from .sources import Entry, Item, Source
+from .sources import GRADED, SKIPPED, Entry, Item, Source
 
-GRADED, SKIPPED = "graded", "skipped"
 NO_IMAGE, NOT_ASKED = "no image", "cannot be asked of this policy"  # why a question is skipped
 KEPT_TEXT = 4000  # characters of what was written that an entry keeps
 KEPT_FACTS = ("needs_look", "iou", "looks", "valid", "tokens")
@@ -111,7 +110,7 @@ def evaluate(
     counts = [source.count for source in sources]
     total = None if None in counts else sum(n for n in counts if n is not None) * len(arms)
     off = None if progress is None else not progress
-    folder = journal.path.parent.parent / "trajectories"
+    out = journal.path.parent.parent
     with finish_step() as stop, tqdm(total=total, desc="eval", unit=" answers", disable=off, mininterval=1) as bar:
         for source in sources:
             for batch in _batches(source, settings.batch):
@@ -124,12 +123,17 @@ def evaluate(
                     able = list(_able(policy, new, journal, head))
                     for one, t in zip(able, _answered(policy, able, arm, settings, features), strict=True):
                         if one.number < settings.keep:
-                            save(t, folder / arm.name / f"{source.name}-{one.number:05d}")
+                            save(t, kept_in(out, source.name, arm.name, one.number))
                         journal.append(one.key, {**head, **_entry(one, t)})
                     bar.update(len(asked))
                     if stop.asked:
                         raise KeyboardInterrupt
     return places
+
+
+def kept_in(out: Path, source: str, arm: str, number: int) -> Path:
+    """The folder of a trajectory that is kept."""
+    return out / "trajectories" / arm / f"{source}-{number:05d}"
 
 
 def _batches(source: Source, size: int) -> Iterator[list[tuple[int, Item, str]]]:

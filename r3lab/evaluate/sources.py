@@ -26,7 +26,8 @@ from .record import BenchmarkError, Record
 if TYPE_CHECKING:
     from ..vlir.worlds import World
 
-Entry = Mapping[str, Any]  # what is written down of a graded answer; see `run`
+Entry = Mapping[str, Any]  # what is written down of an answer; see `run`
+GRADED, SKIPPED = "graded", "skipped"  # what became of a question
 
 # What a reader of the numbers must know of a benchmark's score here; the scorers' modules say more.
 REMARKS = {

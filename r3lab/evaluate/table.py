@@ -19,7 +19,7 @@ from ..resampling import LEVEL, Interval
 from .bootstrap import difference, interval
 from .grades import Measure
 from .published import Published, published
-from .sources import Entry, Source
+from .sources import GRADED, SKIPPED, Entry, Source
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def table_of(sources: Sequence[Source], arms: Sequence[str], found: Mapping[tupl
         measured = {}
         for arm in arms:
             entries = found.get((source.name, arm), [])
-            graded = [e for e in entries if e["outcome"] == "graded"]
+            graded = [e for e in entries if e["outcome"] == GRADED]
             left_out = source.left_out + len(entries) - len(graded)
             looks = sum(e["valid"] for e in graded) / len(graded) if graded else None
             measured[arm] = source.measures(graded)
@@ -127,7 +127,7 @@ def _pairs(first: Sequence[Measure], second: Sequence[Measure]) -> list[Measure]
 
 def _left_out(source: Source, entries: Sequence[Entry]) -> list[str]:
     """Why questions of a source do not count; the same for every arm."""
-    why = Counter(e["reason"] for e in entries if e["outcome"] == "skipped")
+    why = Counter(e["reason"] for e in entries if e["outcome"] == SKIPPED)
     said = [f"{count:,} {reason}" for reason, count in why.most_common()]
     said += [f"{source.left_out:,} cannot be read"] if source.left_out else []
     return [f"{source.title}: questions left out: {', '.join(said)}."] if said else []

@@ -1,8 +1,8 @@
 """The gallery: every view, drawn from records that ship, into a folder with a page that shows them all.
 
-    r3lab gallery -o gallery                             # seconds, no model; open gallery/index.html
-    r3lab gallery --records DIR -o gallery               # from other records
-    r3lab gallery --record DIR                           # make records anew, with the tiny policy: minutes
+    r3lab gallery -o runs/gallery                        # seconds, no model; open runs/gallery/index.html
+    r3lab gallery --records DIR -o runs/gallery          # from other records
+    r3lab gallery --record assets/records                # make records anew, with the tiny policy: minutes
 
 Simplified: the Plotly player, which holds all of Plotly, is written on demand (`--plotly`, 5 MB).
 """
@@ -148,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         If records are missing, or a folder cannot be written.
     """
     parser = argparse.ArgumentParser(prog="r3lab gallery", description="Draw every view from recorded trajectories.")
-    parser.add_argument("-o", "--out", default="gallery", metavar="DIR", help="where to (default: gallery)")
+    parser.add_argument("-o", "--out", default="runs/gallery", metavar="DIR", help="where to (default: runs/gallery)")
     parser.add_argument("--records", metavar="DIR", help="records to draw (default: the shipped ones)")
     parser.add_argument("--plotly", action="store_true", help="write the Plotly player too (5 MB)")
     parser.add_argument("--record", metavar="DIR", help="make records anew with the tiny policy, and draw nothing")

@@ -1,9 +1,9 @@
 """The memory of a run: measured on rows of a few tokens, said before it starts, kept to by its passes.
 
 What a backward pass needs is not guessed from the shapes of a model but seen: short packed rows are read with a hook on
-every tensor that autograd keeps. It grows with the tokens of a row, with pairs of them (the mask; sdpa keeps no
-attention map), and with the sampled tokens (a distribution over the vocabulary each), so four rows give the rule for
-every length, of every family, with and without LoRA or gradient checkpointing.
+every tensor that autograd keeps. It grows with the tokens of a row, with pairs of them (where there is a mask; no
+attention map is kept), and with the sampled tokens (a distribution over the vocabulary each), so four rows give the
+rule for every length, of every family, with and without LoRA or gradient checkpointing.
 
     footprint = footprint_of(policy, settings)
     print(footprint.told(settings, prompt=500, completion=300))
@@ -22,7 +22,7 @@ import torch
 
 from ..models.policy import Policy
 from ..trajectory import Kind, Trajectory
-from .packed import drawn, prompt_length, visible
+from .packed import drawn, prompt_length, sight
 from .passes import checkpointed, grouped
 from .rgrpo_settings import RgrpoSettings
 
@@ -138,11 +138,11 @@ def _kept(policy: Policy, settings: RgrpoSettings, length: int, sampled: int) ->
     device = policy.device
     ids = torch.full((1, length), policy.tokenizer.eos_token_id or 0, device=device)
     positions = torch.arange(length, device=device).expand(3, 1, length)
-    mask = visible(torch.zeros(1, length, dtype=torch.int64, device=device))
+    seen = sight(policy, [length // 2], [[length - length // 2]], length)
 
     def kept(checkpointing: bool) -> int:
         with checkpointed(policy, checkpointing), saved(policy) as found:
-            states = policy.read(ids, positions, [], attention_mask=mask)[0, :sampled]
+            states = policy.read(ids, positions, [], **seen)[0, :sampled]
             drawn(policy, states, ids[0, :sampled], settings.temperature)
         return sum(found.values())
 

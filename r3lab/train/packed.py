@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -31,7 +30,7 @@ class Pack:
     ----------
     ids : (L,) token ids
     positions : (3, L) M-RoPE positions
-    segment : (L,) 0 in the prompt, g in rollout g
+    start : tokens of the prompt
     images : features in placeholder order: the overview once, then the crops of each rollout
     sampled : (place of the state from which it was sampled, place of the token) of each sampled token, by trajectory
     members : number of each trajectory in the batch
@@ -40,7 +39,7 @@ class Pack:
 
     ids: list[int]
     positions: torch.Tensor
-    segment: list[int]
+    start: int
     images: list[Features]
     sampled: list[list[tuple[int, int]]]
     members: list[int]
@@ -78,12 +77,11 @@ def pack(policy: Policy, rows: Sequence[Row], trajectories: Sequence[Trajectory]
         key = (t.image.hash, t.overview, tuple(row.ids[:start]))
         positions = policy.positions(row)
         if key not in packs:
-            packs[key] = Pack(list(row.ids[:start]), positions[:, :start], [0] * start, [row.images[0]], [], [], [])
+            packs[key] = Pack(list(row.ids[:start]), positions[:, :start], start, [row.images[0]], [], [], [])
         own = packs[key]
         shift = len(own.ids) - start
         own.ids += row.ids[start:]
         own.positions = torch.cat([own.positions, positions[:, start:]], dim=1)
-        own.segment += [len(own.members) + 1] * (len(row.ids) - start)
         own.images += row.images[1:]
         places = [i for i, kind in enumerate(t.kinds) if kind == Kind.SAMPLED]
         own.sampled.append([(i - 1 if i == start else i - 1 + shift, i + shift) for i in places])
@@ -102,6 +100,25 @@ def visible(segments: torch.Tensor) -> torch.Tensor:
     query, key = segments[:, :, None], segments[:, None, :]
     earlier = torch.ones(segments.shape[1], segments.shape[1], dtype=torch.bool, device=segments.device).tril()
     return (((query == key) | (key == 0)) & earlier)[:, None]
+
+
+def sight(
+    policy: Policy, starts: Sequence[int], lengths: Sequence[Sequence[int]], width: int
+) -> dict[str, Spans | torch.Tensor]:
+    """What `Policy.read` is given so that tokens of packed rows see what they should.
+
+    Parameters
+    ----------
+    starts, lengths : tokens of each row's prompt, and of each of its rollouts
+    width : of the rows
+    """
+    if attention.selected(policy.model) and able(policy.device):
+        return {"packed_spans": Spans.of(starts, lengths, width)}
+    segments = torch.full((len(starts), width), -1, dtype=torch.int64)
+    for n, (start, own) in enumerate(zip(starts, lengths, strict=True)):
+        marks = [0] * start + [g for g, size in enumerate(own, 1) for _ in range(size)]
+        segments[n, : len(marks)] = torch.tensor(marks)
+    return {"attention_mask": visible(segments.to(policy.device))}
 
 
 def drawn(
@@ -127,7 +144,6 @@ def packed_logprobs(
     length = max(len(p.ids) for p in packs)
     ids = torch.full((len(packs), length), policy.tokenizer.pad_token_id or 0, dtype=torch.int64)
     positions = torch.zeros((3, len(packs), length), dtype=torch.int64)
-    segments = torch.full((len(packs), length), -1, dtype=torch.int64)
     state: list[int] = []  # of each sampled token: place of the state that it was drawn from, ...
     chosen: list[int] = []  # ... its id, ...
     row: list[int] = []  # ... its rollout and its number in it, ...
@@ -136,7 +152,6 @@ def packed_logprobs(
     for n, own in enumerate(packs):
         ids[n, : len(own.ids)] = torch.tensor(own.ids)
         positions[:, n, : len(own.ids)] = own.positions
-        segments[n, : len(own.ids)] = torch.tensor(own.segment)
         for number, places in zip(own.members, own.sampled, strict=True):
             t = trajectories[number]
             state += [n * length + before for before, _ in places]
@@ -145,11 +160,8 @@ def packed_logprobs(
             column += range(len(places))
             recorded += [t.logprobs[i] for i, kind in enumerate(t.kinds) if kind == Kind.SAMPLED]
     images = [f for p in packs for f in p.images]
-    more: dict[str, Any] = {"attention_mask": visible(segments.to(device))}
-    if attention.selected(policy.model) and able(device):
-        starts, lengths = [p.segment.count(0) for p in packs], [p.lengths for p in packs]
-        more = {"packed_spans": Spans.of(starts, lengths, length)}
-    hidden = policy.read(ids.to(device), positions.to(device), images, **more)
+    seen = sight(policy, [p.start for p in packs], [p.lengths for p in packs], length)
+    hidden = policy.read(ids.to(device), positions.to(device), images, **seen)
     states = hidden.flatten(0, 1)[torch.tensor(state, device=device)]
     found, spread = drawn(policy, states, torch.tensor(chosen, device=device), temperature)
     at = (torch.tensor(row, device=device), torch.tensor(column, device=device))
