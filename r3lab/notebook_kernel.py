@@ -158,10 +158,16 @@ def execute(path: Path, watch: Watch) -> tuple[str, str]:
             f"the kernel died: out of memory, a crash, or an exit of the process ({LOG} has its last words)",
         )
     except KeyboardInterrupt:
+        logging.getLogger("asyncio").addFilter(_foreseen)  # a task that nobody waits for any more finds the kernel dead
         return "interrupted", "interrupted from the keyboard"
     except Exception as error:
         return "failed", f"the notebook could not be executed: {type(error).__name__}: {error}"
     return "ok", ""
+
+
+def _foreseen(record: logging.LogRecord) -> bool:
+    """False for what asyncio says of a kernel that was stopped on purpose."""
+    return not (record.exc_info and isinstance(record.exc_info[1], DeadKernelError))
 
 
 def blame(nb: NotebookNode, index: int, message: str, traceback: str = "") -> dict[str, Any]:
