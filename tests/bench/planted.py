@@ -20,9 +20,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import torch
 from attention_only import Rule, fit, numbers
-from planting import others_of, plant, rolled, told
-from reasons import PLANTS, Plant
+from planting import BATCH, others_of, plant, rolled, step, told
+from reasons import PLANTS, Plant, lessons
 from results_file import EXPLAIN, keep, rounded
 from tqdm import tqdm
 
@@ -102,6 +103,27 @@ def measure(kinds: Sequence[Plant], given: argparse.Namespace, base: Path, work:
     return scored(ours, theirs)
 
 
+def cost(kinds: Sequence[Plant], given: argparse.Namespace, base: Path) -> str:
+    """What a run takes here: a step of training and an explanation are timed once, on the first kind."""
+    policy, p = Policy.load(base), kinds[0]
+    trajectories = rolled(policy, p, "validation", 8)
+    begin = time.perf_counter()
+    explained(policy, trajectories[:2])
+    each = (time.perf_counter() - begin) / 2
+    trained = policy.text_parameters()
+    optimiser = torch.optim.AdamW(trained, lr=0.0)
+    pairs = [next(lessons(p, given.seed, BATCH)) for _ in range(2)]
+    begin = time.perf_counter()
+    for batch in pairs:
+        step(policy, trained, optimiser, batch)
+    one = (time.perf_counter() - begin) / 2
+    explaining, round_of = len(kinds) * given.n * each / 60, 2 * len(kinds) * given.steps * one / 60
+    return (
+        f"{each:.1f} s an explanation, {one:.2f} s a step: {explaining:.0f} minutes of explaining, and {round_of:.0f} "
+        f"minutes for each round of training that all {2 * len(kinds)} policies need (two to four are usual)"
+    )
+
+
 def scored(ours: dict[str, list[str]], theirs: Sequence[dict[str, list[str]]]) -> list[dict[str, Any]]:
     """Rows for explain.json; the tables are printed."""
     for name, found in zip(("ours", *REFERENCES), (ours, *theirs), strict=True):
@@ -132,11 +154,15 @@ def main() -> int:
     parser.add_argument("--base", default=str(assets_dir() / "tiny" / "rgrpo"), help="checkpoint to plant in")
     parser.add_argument("--work", default="runs/planted", help="where planted policies are kept")
     parser.add_argument("--out", default=str(assets_dir() / "results" / "explain.json"), help="file to write")
+    parser.add_argument("--cost", action="store_true", help="only say what a run will take here")
     given = parser.parse_args()
-    work = Path(given.work)
-    work.mkdir(parents=True, exist_ok=True)
+    work, kinds = Path(given.work), [PLANTS[kind] for kind in given.only or PLANTS]
     try:
-        rows = measure([PLANTS[kind] for kind in given.only or PLANTS], given, Path(given.base), work)
+        print(cost(kinds, given, Path(given.base)), flush=True)
+        if given.cost:
+            return 0
+        work.mkdir(parents=True, exist_ok=True)
+        rows = measure(kinds, given, Path(given.base), work)
     except R3labError as error:
         print(f"planted: {error}", file=sys.stderr)
         return 2

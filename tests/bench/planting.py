@@ -25,7 +25,7 @@ from r3lab.train.checkpoint import save_policy
 from r3lab.train.sft import Pair, encode_batch, next_token_loss
 from r3lab.trajectory import Trajectory
 
-RATE = 1e-3  # learning rate
+RATE, BATCH = 1e-3, 16  # learning rate; samples a step
 
 
 def rolled(
@@ -66,7 +66,7 @@ def plant(
     seed: int,
     steps: int = 100,
     rounds: int = 8,
-    batch: int = 16,
+    batch: int = BATCH,
     checked: int = 64,
     must_take: bool = True,
 ) -> tuple[Policy, dict[str, float]]:

@@ -108,7 +108,8 @@ def show(sample: Sample, rng: np.random.Generator) -> Rationale | None:
     if other is None:
         return None
     start, end = str(exact(sample).parts[0]).split(LARGE)
-    return Rationale((f"{start}{SMALL}", tuple(other["box"]), end))
+    read = f"The {sample.meta['target']}{LARGE}{end}"  # behind the crop as without one: the base can do that
+    return Rationale((f"{start}{LARGE.rstrip()}", tuple(other["box"]), read))
 
 
 def first(sample: Sample, rng: np.random.Generator) -> Rationale | None:
