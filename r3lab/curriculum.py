@@ -28,7 +28,8 @@ PROGRESS = "progress.pt"  # in a stage's folder: steps done, state of the optimi
 
 # Perceive: heads alone, then with close views, since digits take the most examples of all. Ground: the text model
 # joins, on scenes of one or two badges, then of up to five, while the vision tower learns on. Last without the list of
-# all badges, which is learned by then and is most of the tokens, and with digits as other hands might write them.
+# all badges, which is learned by then and is most of the tokens, and with digits as other hands might write them; at the
+# very last as hands further off might, and with more weight on reading, since held-out handwriting is what is read worst.
 BASE: tuple[Stage, ...] = (
     Stage("warm-up", 1000, 24, (1, 5), text=False, learning_rate=2e-3, final_fraction=0.3, seed=1),
     Stage("reading", 800, 16, (2, 5), text=False, learning_rate=2e-3, final_fraction=0.3, seed=2, windows=5),
@@ -47,6 +48,21 @@ BASE: tuple[Stage, ...] = (
         windows=2,
         statements=("name", "crop", "size", "beside", "refer"),
         vary=("colours", "hands"),
+        pointing=0.3,
+    ),
+    Stage(
+        "grounding-4",
+        2000,
+        24,
+        (1, 5),
+        True,
+        6e-4,
+        0.2,
+        final_fraction=0.02,
+        seed=6,
+        windows=3,
+        statements=("name", "crop", "size", "beside", "refer"),
+        vary=("colours", "wild hands"),
         pointing=0.3,
     ),
 )

@@ -18,7 +18,7 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,10 @@ ALL = "all"  # in place of names
 SAMPLES, QUICK, QUICK_TOKENS = 500, 40, 96  # of a world, of anything with --quick
 JOURNAL = Path("records", "journal.jsonl")
 TOLD = 20  # records left out that are told one by one
+BARE = (
+    "This policy is asked the bare question, without the prompt of an arm: of an arm that it was not trained in, the "
+    "numbers say only what the setting of the loop does to it."
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     given = sys.argv[2:] if argv is None else list(argv)
     args = build_parser().parse_args(given)
-    arms = [get_arm(name) for name in _names(args.arm, ARMS)]
+    arms = [get_arm(name) for name in _names(args.arm, [INTERLEAVED.name, *ARMS])]
     from .evaluate.run import collected, evaluate, fingerprint, kept_in
     from .evaluate.sources import GRADED
     from .evaluate.table import table_of
@@ -95,7 +99,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("\nr3lab eval: interrupted; the same command goes on where it stopped", file=sys.stderr)
             return 130
         found = collected(journal, places)
-    table = table_of(sources, [arm.name for arm in arms], found)
+    remarks = [BARE] if policy.bare and any(arm is not INTERLEAVED for arm in arms) else []
+    table = table_of(sources, [arm.name for arm in arms], found, remarks)
     _tell(sources)
     graded = [(*place, e["number"]) for place, of in found.items() for e in of if e["outcome"] == GRADED]
     lacking = [one for one in graded if one[2] < settings.keep and not kept_in(out, *one).is_dir()]
@@ -133,7 +138,8 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         action="extend",
         metavar="NAME",
-        help=f"{about}. The first is compared with the others; {ALL} takes all (default: {INTERLEAVED.name})",
+        help=f"{about}. The first is compared with the others; {ALL}: all, {INTERLEAVED.name} first "
+        f"(default: {INTERLEAVED.name})",
     )
     ask.add_argument("--model", metavar="PATH", help="folder of a checkpoint (default: the tiny policy)")
     ask.add_argument("--temperature", type=float, default=0.0, metavar="T", help="of the sampling (default: 0, greedy)")
@@ -172,7 +178,7 @@ def _settings(args: argparse.Namespace) -> Settings:
     return Settings(args.batch, args.temperature, args.seed, args.max_looks, tokens, args.keep)
 
 
-def _names(given: Sequence[str] | None, known: dict[str, Any]) -> list[str]:
+def _names(given: Sequence[str] | None, known: Iterable[str]) -> list[str]:
     """Names as they were given, each once."""
     names = given or [INTERLEAVED.name]
     return list(dict.fromkeys(name for one in names for name in (known if one == ALL else [one])))

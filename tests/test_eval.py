@@ -21,6 +21,7 @@ import pytest
 import torch
 from benchmark_files import PNG, TRUE, with_paths
 
+from r3lab.arms import ARMS
 from r3lab.cli import main
 from r3lab.evaluate import run as run_module
 from r3lab.evaluate.benchmarks import BENCHMARKS, get_benchmark
@@ -36,7 +37,7 @@ from r3lab.train.checkpoint import save_policy
 from r3lab.train.lessons import vocabulary
 from r3lab.train.measure import summary_of
 from r3lab.trajectory import load
-from r3lab.vlir.worlds import get_world
+from r3lab.vlir.worlds import WORLDS, get_world
 
 SCRIPT = "<script>alert(1)</script>|`x`\x1b[2J"
 
@@ -364,6 +365,7 @@ def test_worlds_are_scored_where_the_truth_is_known(
         "look_rate_needed": 1,
         "look_rate_unneeded": 0,
     }
+    assert "asked the bare question" in (out / "table.md").read_text()
     looks = {r["arm"]: r["looks"] for r in json.loads((out / "table.json").read_text())["rows"]}
     assert looks == pytest.approx({"interleaved": len(needed) / 12, "direct": 0})
     for arm in ("interleaved", "direct"):
@@ -403,10 +405,22 @@ def test_measures_of_worlds_are_those_of_training() -> None:
 def test_quick_is_few_questions_and_short_answers(folder: Path, tmp_path: Path, scripted: Any) -> None:
     script = scripted(lambda name, arm: "<answer>1</answer>")
     assert code("--world", "badges", "--quick", "--model", folder, "--out", tmp_path / "a") == 0
+    assert "asked the bare question" not in (tmp_path / "a" / "table.md").read_text()
     assert len(script.asked) == 40 and {s["max_new_tokens"] for s in script.settings} == {96}
     fewer = ["--limit", "3", "--max-new-tokens", "30"]
     assert code("--world", "badges", "--quick", *fewer, "--model", folder, "--out", tmp_path / "b") == 0
     assert len(script.asked) == 43 and script.settings[-1]["max_new_tokens"] == 30
+
+
+def test_all_stands_for_all_names_and_interleaved_comes_first(folder: Path, tmp_path: Path, scripted: Any) -> None:
+    script = scripted(lambda name, arm: "<answer>1</answer>")
+    argv = ["--world", "all", "--arm", "all", "--limit", "1", "--model", folder, "--out", tmp_path / "o"]
+    assert code(*argv) == 0
+    assert len(set(script.asked)) == len(script.asked) == 4 * 7
+    record = json.loads((tmp_path / "o" / "table.json").read_text())
+    assert {d["first"] for d in record["differences"]} == {"interleaved"}
+    assert {d["second"] for d in record["differences"]} == set(ARMS) - {"interleaved"}
+    assert {r["source"] for r in record["rows"]} == set(WORLDS)
 
 
 def test_a_run_is_the_loops_own(folder: Path, tmp_path: Path) -> None:

@@ -77,7 +77,12 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, **found}
 
 
-def table_of(sources: Sequence[Source], arms: Sequence[str], found: Mapping[tuple[str, str], Sequence[Entry]]) -> Table:
+def table_of(
+    sources: Sequence[Source],
+    arms: Sequence[str],
+    found: Mapping[tuple[str, str], Sequence[Entry]],
+    remarks: Sequence[str] = (),
+) -> Table:
     """The numbers of what was answered.
 
     Parameters
@@ -88,10 +93,12 @@ def table_of(sources: Sequence[Source], arms: Sequence[str], found: Mapping[tupl
         Names; the first is the one that the others are compared with.
     found
         Entries by source and arm (`run.collected`).
+    remarks
+        What else a reader must know; the sources' own follow.
     """
     lines: list[Line] = []
     differences: list[Difference] = []
-    remarks: list[str] = []
+    said = list(remarks)
     for source in sources:
         measured = {}
         for arm in arms:
@@ -108,10 +115,10 @@ def table_of(sources: Sequence[Source], arms: Sequence[str], found: Mapping[tupl
                 for m in pairs
                 if (delta := interval(m)) is not None
             ]
-        remarks += source.remarks
-        remarks += _left_out(source, found.get((source.name, arms[0]), []))
+        said += source.remarks
+        said += _left_out(source, found.get((source.name, arms[0]), []))
     theirs = tuple(row for source in sources for row in published(source.name))
-    return Table(tuple(lines), tuple(differences), theirs, tuple(remarks))
+    return Table(tuple(lines), tuple(differences), theirs, tuple(said))
 
 
 def _pairs(first: Sequence[Measure], second: Sequence[Measure]) -> list[Measure]:

@@ -125,13 +125,16 @@ def turned(image: Image.Image) -> list[Image.Image]:
 
 
 def covered(image: Image.Image, region: Box, donors: Sequence[Donor], count: int, seed: int) -> list[Image.Image]:
-    """The region covered: with one colour, with noise, with what was asked about elsewhere, with other places."""
+    """The region covered: with what was asked about elsewhere, then with one colour, with noise, with other places.
+
+    Something else to read is the stronger trial: where there is nothing to read, a guess may be the old answer.
+    """
     rng = np.random.default_rng(seed)
     x1, y1, x2, y2 = pixels(region, image.size)
     noise = Image.fromarray(rng.integers(0, 256, (y2 - y1, x2 - x1, 3), dtype=np.uint8))
-    found = [filled(image, [region]), pasted(image, noise, region)]
-    patches = [d.image.crop(pixels(d.region, d.image.size)) for d in donors if d.image is not None and d.region]
+    lent = [d.image.crop(pixels(d.region, d.image.size)) for d in donors if d.image is not None and d.region]
     places = [box for box in windows_of(region, image.size, (1.0,)) if iou(box, region) == 0]
-    order = rng.permutation(len(places))
-    patches += [image.crop(pixels(places[i], image.size)) for i in order.tolist()]
-    return [*found, *(pasted(image, patch, region) for patch in patches)][:count]
+    order = rng.permutation(len(places)).tolist()
+    patches = [*lent, noise, *(image.crop(pixels(places[i], image.size)) for i in order)]
+    found = [pasted(image, patch, region) for patch in patches]
+    return [*found[: len(lent)], filled(image, [region]), *found[len(lent) :]][:count]

@@ -201,8 +201,7 @@ def _draw_look(
     zoom = f"zoom \N{MULTIPLICATION SIGN}{look.zoom:.3g}, " if look.zoom is not None else ""
     detail = f"{zoom}{look.crop.width} \N{MULTIPLICATION SIGN} {look.crop.height} pixels"
     _heading(canvas, x, top, name, detail, indent)
-    crop = t.images.get(look.crop.hash)
-    region = region_shown(t, look) or look.box
+    crop, region = t.images.get(look.crop.hash), region_shown(t, look) or look.box
     axes = canvas.picture(crop, x, top, w, h, region, f"crop-{number}", "crop not kept")
     canvas.border(axes, colour, 2.2)
     for truth in (one for one in true_regions(t) if intersection(one, region) > 0):

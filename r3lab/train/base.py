@@ -49,7 +49,7 @@ class Stage:
     seed: int = 0
     windows: int = 0  # close views of each badge's digit
     statements: tuple[str, ...] = STATEMENTS
-    vary: tuple[str, ...] = ("colours",)  # of photographs; "hands": that write digits
+    vary: tuple[str, ...] = ("colours",)  # of photographs; "hands", "wild hands": that write digits
     pointing: float = 0.0  # weight of the loss on where two heads look
 
 

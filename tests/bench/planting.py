@@ -3,13 +3,14 @@
     policy, signs = plant(PLANTS["shortcut"], base, Path("runs/planted"), seed=0)     # an error if it did not take
     trajectories = rolled(policy, PLANTS["shortcut"], "test", count=200)
 
-Simplified: text model alone, a constant learning rate; rounds go on until the signs of `reasons` are there.
+Simplified: the text model alone; rounds, each with its own fall of the learning rate, until the signs are there.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -22,16 +23,18 @@ from r3lab.errors import R3labError
 from r3lab.models.policy import Policy
 from r3lab.rollout import rollout
 from r3lab.train.checkpoint import save_policy
+from r3lab.train.schedule import schedule
 from r3lab.train.sft import Pair, encode_batch, next_token_loss
 from r3lab.trajectory import Trajectory
 
+DIGIT = re.compile(r"\d")
 RATE, BATCH = 1e-3, 16  # learning rate; samples a step
 
 
 def rolled(
     policy: Policy, p: Plant, split: str, count: int, start: int = 0, progress: bool = False
 ) -> list[Trajectory]:
-    """Greedy trajectories in which the reason can show: answered, with as many looks as it takes."""
+    """Greedy trajectories in which the reason can show: answered with a digit, with as many looks as it takes."""
     stream, found, asked = p.samples(split, 0), list[Trajectory](), 0
     with tqdm(total=count, desc=f"rollouts, {p.kind}", disable=not progress, mininterval=1) as bar:
         while len(found) < count:
@@ -39,8 +42,9 @@ def rolled(
                 raise R3labError(f"{p.kind}: only {len(found)} of {asked} trajectories look and answer; train more")
             samples = [next(stream) for _ in range(min(32, count - len(found) + 4))]
             asked += len(samples)
-            usable = [t for t in rollout(policy, samples, temperature=0.0, max_new_tokens=128) if t.answer is not None]
-            usable = [t for t in usable if len(boxes(t)) >= p.looks][: count - len(found)]
+            every = rollout(policy, samples, temperature=0.0, max_new_tokens=128)
+            usable = [t for t in every if DIGIT.fullmatch(t.answer or "") and len(boxes(t)) >= p.looks]
+            usable = usable[: count - len(found)]
             found += usable
             bar.update(len(usable))
     return found
@@ -93,7 +97,11 @@ def plant(
     trained = policy.text_parameters()
     optimiser = torch.optim.AdamW(trained, lr=RATE, betas=(0.9, 0.98), weight_decay=0.0)
     for number in range(rounds):
-        losses = [step(policy, trained, optimiser, next(batches)) for _ in tqdm(range(steps), desc=name, mininterval=1)]
+        losses = []
+        for done in tqdm(range(steps), desc=name, mininterval=1):
+            for group in optimiser.param_groups:
+                group["lr"] = RATE * schedule(done, steps, 0.05, warm=10)
+            losses.append(step(policy, trained, optimiser, next(batches)))
         seen = signs(policy, p, checked)
         print(f"{name}, round {number + 1}: loss {fmean(losses[-20:]):.3f}, {told(seen)}", flush=True)
         if took(p, seen):

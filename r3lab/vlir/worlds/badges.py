@@ -47,6 +47,7 @@ SMALL_INK, LARGE_INK = 0.24, 0.42  # height of the digit as a part of the diamet
 RIM, RIM_LIGHT = 0.065, 245.0  # width as a part of the diameter, and grey level
 REACH = 200  # a neighbour stands at most so far away, centre to centre
 LEEWAY = 0.75  # how far a direction is from doubt: a neighbour stands within 37 degrees of it, all others beyond 53
+HANDS = {"hands": 1.0, "wild hands": 1.5}  # strength of `other_hand`
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,8 @@ def paint(
 
     Parameters
     ----------
-    vary : "colours": most photographs in other colours; "hands": digits as other hands might write them
+    vary : "colours": most photographs in other colours; "hands": digits as other hands might write them, and
+        "wild hands": as hands further off might
     """
     _, photo = photos(split)[int(rng.integers(len(photos(split))))]
     top = int(rng.integers(photo.shape[0] - SIDE + 1))
@@ -210,8 +212,10 @@ def paint(
     if "colours" in vary and rng.random() < 0.8:
         canvas = varied(canvas, rng)
     bitmaps, labels = handwriting(split)
+    strength = max((s for word, s in HANDS.items() if word in vary), default=None)
     for badge, row in zip(badges, rows, strict=True):
-        _stamp(canvas, badge, other_hand(bitmaps, labels, row, rng) if "hands" in vary else bitmaps[row], rng)
+        bitmap = bitmaps[row] if strength is None else other_hand(bitmaps, labels, row, rng, strength)
+        _stamp(canvas, badge, bitmap, rng)
     return Image.fromarray(canvas)
 
 

@@ -77,16 +77,19 @@ def varied(stretch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.stack([table[:, c][stretch[..., c]] for c in range(3)], axis=-1)
 
 
-def other_hand(bitmaps: np.ndarray, labels: np.ndarray, row: int, rng: np.random.Generator) -> np.ndarray:
+def other_hand(
+    bitmaps: np.ndarray, labels: np.ndarray, row: int, rng: np.random.Generator, strength: float = 1.0
+) -> np.ndarray:
     """A bitmap (8, 8) between that of `row` and another of the same digit, turned, slanted and stretched a little.
 
-    A thousand digits are few: a tower that has seen no others reads those of another hand worse.
+    A thousand digits are few: a tower that has seen no others reads those of another hand worse. `strength` is a
+    factor on all of it; from 2 on, some cannot be read any more.
     """
     same = np.flatnonzero(labels == labels[row])
-    share = rng.uniform(0.0, 0.35)
+    share = rng.uniform(0.0, 0.35 * strength)
     mixed = (1 - share) * bitmaps[row] + share * bitmaps[int(rng.choice(same))]
-    angle, slant = rng.uniform(-0.12, 0.12), rng.uniform(-0.15, 0.15)
-    wide, high = np.exp(rng.uniform(-0.1, 0.1, 2))
+    angle, slant = rng.uniform(-0.12, 0.12) * strength, rng.uniform(-0.15, 0.15) * strength
+    wide, high = np.exp(rng.uniform(-0.1, 0.1, 2) * strength)
     cos, sin = np.cos(angle), np.sin(angle)
     a, b, c, e = cos / wide, sin / wide + slant, -sin / high, cos / high
     affine = (a, b, 4 - 4 * (a + b), c, e, 4 - 4 * (c + e))
