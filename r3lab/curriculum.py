@@ -27,9 +27,9 @@ PLACE = 1.0  # amplitude of the position table at the start; what a patch adds h
 PROGRESS = "progress.pt"  # in a stage's folder: steps done, state of the optimiser, heads
 
 # Perceive: heads alone, then with close views, since digits take the most examples of all. Ground: the text model
-# joins, on scenes of one or two badges, then of up to five, while the vision tower learns on. Last without the list of
-# all badges, which is learned by then and is most of the tokens, and with digits as other hands might write them; at the
-# very last as hands further off might, and with more weight on reading, since held-out handwriting is what is read worst.
+# joins, on scenes of one or two badges, then of up to five, while the vision tower learns on. Then without the list of
+# all badges, which is learned by then and is most of the tokens, and with digits as other hands might write them. Last
+# as hands further off might, with more weight on reading, since held-out handwriting is what is read worst.
 BASE: tuple[Stage, ...] = (
     Stage("warm-up", 1000, 24, (1, 5), text=False, learning_rate=2e-3, final_fraction=0.3, seed=1),
     Stage("reading", 800, 16, (2, 5), text=False, learning_rate=2e-3, final_fraction=0.3, seed=2, windows=5),

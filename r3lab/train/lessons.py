@@ -115,7 +115,8 @@ class Lessons(torch.utils.data.IterableDataset):
         "name" (the badge in a box), "crop" (some boxes are followed by their crop and what it shows),
         "size" (readable or too small), "beside" (which badge stands where), "refer" (a question about a badge, by
         name or by its neighbour, answered with its name and box: words are taken over from the question)
-    vary : what there is more of than the material: "colours" of photographs, "hands" (or "wild hands") that write digits
+    vary : what there is more of than the material: "colours" of photographs, "hands" that write digits ("wild
+        hands": as `badges.HANDS` says)
     start : items to leave out at the beginning
     """
 
