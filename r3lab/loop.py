@@ -241,13 +241,16 @@ class Loop:
         if not indices:
             return
         logits = self.policy.logits(self.last[torch.tensor(slots, device=self.policy.device)])
-        logp = torch.log_softmax(logits / (self.temperature or 1.0), dim=-1)  # (R, V)
-        entropy = torch.special.entr(logp.exp()).sum(-1)
+        if self.temperature not in (0, 1):
+            logits = logits / self.temperature
+        logp = torch.log_softmax(logits, dim=-1)  # (R, V)
+        shares = logp.exp()
+        entropy = torch.special.entr(shares).sum(-1)
         if self.temperature == 0:
             chosen = logp.argmax(-1)
         else:  # inverse of the cumulative distribution, one uniform number a row
             draws = torch.tensor([[self.branches[i].noise.random()] for i in indices], dtype=torch.float64)
-            total = logp.double().exp().cumsum(-1)
+            total = shares.cumsum(-1, dtype=torch.float64)
             chosen = torch.searchsorted(total, draws.to(total.device) * total[:, -1:], right=True)[:, 0]
             chosen = chosen.clamp(max=logp.shape[-1] - 1)
         taken = logp.gather(1, chosen[:, None])[:, 0]

@@ -54,8 +54,9 @@ class Recipe:
     needless: float = setting(0.3, "share of samples in which the teacher looks although nothing needs it")
     hasty: float = setting(0.5, "share of samples in which the teacher takes no look although one is needed")
     rgrpo_steps: int = setting(
-        300, "R-GRPO: steps of the shipped policy; its other settings are the defaults of train rgrpo"
+        400, "R-GRPO: steps of the shipped policy; its other settings are the defaults of train rgrpo"
     )
+    rgrpo_cooldown: int = setting(150, "last of these steps, over which the learning rate falls towards 0")
     test_samples: int = setting(500, "held-out samples an arm and seed is measured on")
 
 
@@ -80,8 +81,9 @@ def measured(policy: Policy, recipe: Recipe, **setting: Any) -> dict[str, Any]:
 
 def claim(recipe: Recipe, work: Path) -> None:
     """Note in the work folder every number that the policy depends on; an error where it holds stages of others."""
-    if recipe.rgrpo_steps <= RgrpoSettings().steps:  # the notebook's run is the beginning of the shipped policy's
-        raise R3labError(f"rgrpo_steps must be above {RgrpoSettings().steps}, got {recipe.rgrpo_steps}")
+    steady, short = recipe.rgrpo_steps - recipe.rgrpo_cooldown, RgrpoSettings().steps
+    if steady <= short:  # the notebook's run is the beginning of the shipped policy's
+        raise R3labError(f"rgrpo_steps less rgrpo_cooldown must be above {short}, got {steady}")
     settings = {k: v for k, v in asdict(recipe).items() if k not in ("work", "out")}
     settings.update(rgrpo=asdict(RgrpoSettings()), base=[asdict(stage) for stage in BASE])
     settings = json.loads(json.dumps(settings))
@@ -123,7 +125,7 @@ def make_seed(recipe: Recipe, base: Path, work: Path, seed: int) -> list[dict[st
     whole, short = work / f"rgrpo-{seed}", work / f"short-{seed}"
     if not (whole / "config.json").is_file():
         policy = Policy.load(cold)
-        push = replace(RgrpoSettings(), steps=recipe.rgrpo_steps, seed=seed)
+        push = replace(RgrpoSettings(), steps=recipe.rgrpo_steps, cooldown=recipe.rgrpo_cooldown, seed=seed)
         run = Run(work / f"rgrpo-{seed}.run", push)
         newest = run.newest()
         begin = newest[1] if newest else Progress()

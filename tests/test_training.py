@@ -21,6 +21,7 @@ from r3lab.train.objective import clipped_loss
 from r3lab.train.packed import token_logprobs
 from r3lab.train.rewards import PRESETS, preset, score
 from r3lab.train.rgrpo import RgrpoSettings, reward_groups, train_rgrpo
+from r3lab.train.schedule import cooldown
 from r3lab.train.settings import from_command_line
 from r3lab.train.sft import encode_batch, next_token_loss
 from r3lab.train.update import update
@@ -329,7 +330,24 @@ def test_settings_name_the_nearest_option(capsys):
     assert stop.value.code == 2 and "--steps" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("bad", [{"group": 1}, {"steps": 0}, {"learning_rate": -1.0}, {"reward": "papr"}])
+def test_the_rate_falls_over_the_last_steps_alone(taught_folder):
+    """Constant, then in equal parts towards 0; until then the run is the one without a cooldown."""
+    assert [cooldown(step, 6, 3) for step in range(6)] == [1.0, 1.0, 1.0, 0.75, 0.5, 0.25]
+    assert {cooldown(step, 6, 0) for step in range(6)} == {1.0}
+    ends = []
+    for last in (0, 2):
+        policy, rows = Policy.load(taught_folder), []
+        settings = RgrpoSettings(steps=3, prompts=3, group=4, max_new_tokens=40, cooldown=last, learning_rate=3e-3)
+        train_rgrpo(policy, world_batches("badges", 3, 0), settings, rows.append, progress=False)
+        ends.append((policy.model.lm_head.weight.detach().clone(), rows))
+    assert [r["learning_rate"] for r in ends[1][1]] == pytest.approx([3e-3, 2e-3, 1e-3])
+    assert ends[0][1][1]["reward"] == ends[1][1][1]["reward"]  # the second rollouts follow from the first update
+    assert not torch.equal(ends[0][0], ends[1][0])
+
+
+@pytest.mark.parametrize(
+    "bad", [{"group": 1}, {"steps": 0}, {"learning_rate": -1.0}, {"cooldown": 101}, {"reward": "papr"}]
+)
 def test_bad_settings_stop_before_anything_runs(bad, policy):
     """The error names the setting and the value, or the nearest preset."""
     with pytest.raises(R3labError, match=next(iter(bad)) if "reward" not in bad else "paper"):

@@ -17,6 +17,7 @@ Simplified: memory grows by copying when a row outgrows it.
 from __future__ import annotations
 
 import torch
+from torch.nn import functional
 from transformers.cache_utils import Cache
 
 CHUNK = 32  # the visible part of the cache is trimmed to a multiple of this
@@ -103,10 +104,11 @@ class SlotCache(Cache):
             held[self._index, :, at] = new
             kept.append(held[:, :, : self._view] if self._all else held[self._index, :, : self._view])
         parts = key.shape[1]
+        if not self.shared:  # the heads of a key head stand where a block has its tokens
+            asked = query.view(count, parts, -1, size)
+            found = functional.scaled_dot_product_attention(asked, *kept, attn_mask=~hidden[:, None], scale=1.0)
+            return found.view(count, heads, size)
         own = query.view(count, parts, -1, size) @ kept[0].transpose(2, 3)  # (R, key heads, heads of each, view)
-        if not self.shared:
-            weights = _softmax(own.view(count, heads, -1).masked_fill(hidden, float("-inf")))
-            return (weights.view(count, parts, -1, self._view) @ kept[1]).view(count, heads, size)
         beginnings, values = self.shared[layer]
         longest, members = beginnings.shape[2], self._members
         far = self._grouped(query).view(-1, members, parts, heads // parts, size).transpose(1, 2)

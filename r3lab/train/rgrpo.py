@@ -33,6 +33,7 @@ from .processes import ALONE, Processes
 from .rewards import preset, score
 from .rgrpo_settings import RgrpoSettings
 from .run import Progress, Run
+from .schedule import cooldown
 from .settings import check_positive
 from .sharding import gathered, shard
 from .update import Guard, update
@@ -153,6 +154,8 @@ def train_rgrpo(
         raise R3labError(f"group must be at least 2 (advantages compare within a group), got {settings.group}")
     if settings.overlong not in ("keep", "mask"):
         raise R3labError(f"overlong must be keep or mask, got {settings.overlong!r}")
+    if not 0 <= settings.cooldown <= settings.steps:
+        raise R3labError(f"cooldown must be 0 to {settings.steps}, the steps of the run, got {settings.cooldown}")
     preset(settings.reward)
     objective = objective_of(settings)
     reference = None
@@ -190,6 +193,9 @@ def train_rgrpo(
             fit = footprint.groups_that_fit([t for group in groups.values() for t in group], room(policy.device))
             bounded = replace(settings, pass_groups=fit) if 0 < fit < (settings.pass_groups or fit + 1) else settings
             shares = processes.share(len(rewards), settings.minibatches) * settings.epochs
+            rate = settings.learning_rate * cooldown(step, settings.steps, settings.cooldown)
+            for weights in optimiser.param_groups:
+                weights["lr"] = rate
             updates = []
             for numbers in shares:
                 part = [t for n in numbers for t in groups[n]]
@@ -201,7 +207,8 @@ def train_rgrpo(
             own = [(n, [facts(t) for t in group]) for n, group in groups.items()]
             every = [f for _, found in sorted(g for part in processes.gather(own) for g in part) for f in found]
             row = step_metrics(every, rewards, updates, rolled - begin, time.time() - rolled)
-            log({"step": step + 1, **row, **({"redrawn": anew} if settings.redraws else {})})
+            also = {"learning_rate": rate} if settings.cooldown else {}
+            log({"step": step + 1, **row, **also, **({"redrawn": anew} if settings.redraws else {})})
             watch(step, [t for group in groups.values() for t in group])
             scores.append(row["reward"])
             stopped = any(processes.gather(stop.asked))

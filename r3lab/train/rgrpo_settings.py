@@ -24,6 +24,7 @@ class RgrpoSettings(UpdateSettings):
     group: int = setting(8, "rollouts a sample, G (paper: 5)")
     reward: str = setting("grounded", "reward preset: paper, official-code or grounded")
     learning_rate: float = setting(1.5e-4, "constant (paper: 1e-6 for 7B)")
+    cooldown: int = setting(0, "last steps, over which the learning rate falls linearly towards 0 (paper: none)")
     lora_rank: int = setting(0, "rank of LoRA matrices; 0: all weights of the text model are trained")
     lora_alpha: float = setting(0.0, "their product is multiplied by alpha / rank; 0: twice the rank")
     minibatches: int = setting(2, "updates a pass over the rollouts, each on a part of the groups")
