@@ -97,7 +97,11 @@ def build_parser() -> argparse.ArgumentParser:
     lessons = command("course", _course, "Execute the notebooks of the course in order, and print a table.")
     lessons.add_argument("folder", nargs="?", default="notebooks", help="default: notebooks")
     lessons.add_argument("--full", dest="quick", action="store_false", help="the full setting")
+    lessons.add_argument("--site", metavar="DIR", help="make a static site of them there, if all ended well")
     _add_run_options(lessons)
+
+    swept = command("sweep", _sweep, "Execute a notebook at many points, on machines, into a table.", add_help=False)
+    swept.set_defaults(passes_on=True)
 
     train = command("train", _train, "Train: the shipped tiny policy, a cold start, or R-GRPO.")
     train.add_argument("stage", choices=sorted(TRAIN), help="`r3lab train STAGE --help` shows its options")
@@ -115,6 +119,14 @@ def build_parser() -> argparse.ArgumentParser:
 
     report = command("report", _report, "Write trajectories as one HTML file that opens from disk.", add_help=False)
     report.set_defaults(passes_on=True)
+
+    browser = command(
+        "browse", _browse, "Write a data set or an evaluation as a page to filter and play.", add_help=False
+    )
+    browser.set_defaults(passes_on=True)
+
+    board = command("dashboard", _dashboard, "Draw training logs, one or many, as one HTML file.", add_help=False)
+    board.set_defaults(passes_on=True)
 
     gallery = command("gallery", _gallery, "Draw every view from recorded trajectories into a folder.", add_help=False)
     gallery.set_defaults(passes_on=True)
@@ -156,7 +168,16 @@ def _course(args: argparse.Namespace) -> int:
     from r3lab.notebooks import course
 
     results = course(args.folder, args.quick, args.out, args.resume, args.timeout_cell, args.timeout)
-    return _code([result.status for result in results])
+    code = _code([result.status for result in results])
+    if args.site and code == 0:
+        from r3lab.course_site import build_site
+
+        print(f"\nsite: {build_site(results, args.site)}")
+    return code
+
+
+def _sweep(args: argparse.Namespace) -> int:
+    return int(import_module("r3lab.sweep_command").main(args.rest))
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -179,6 +200,14 @@ def _eval(args: argparse.Namespace) -> int:
 
 def _report(args: argparse.Namespace) -> int:
     return int(import_module("r3lab.report_command").main(args.rest))
+
+
+def _browse(args: argparse.Namespace) -> int:
+    return int(import_module("r3lab.browse_command").main(args.rest))
+
+
+def _dashboard(args: argparse.Namespace) -> int:
+    return int(import_module("r3lab.dashboard_command").main(args.rest))
 
 
 def _gallery(args: argparse.Namespace) -> int:

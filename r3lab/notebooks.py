@@ -180,8 +180,10 @@ def _judge(path: Path, watch: Watch, status: str, message: str) -> tuple[str, di
     nbformat.write(nb, path)
     try:
         from nbconvert import HTMLExporter
+        from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
-        page, _ = HTMLExporter().from_notebook_node(nb, resources={"metadata": {"name": path.stem}})
+        exporter = HTMLExporter(preprocessors=[CoalesceStreamsPreprocessor])  # what was printed bit by bit is one text
+        page, _ = exporter.from_notebook_node(nb, resources={"metadata": {"name": path.stem}})
         path.with_suffix(".html").write_text(page, encoding="utf-8")
     except Exception as trouble:
         if status == "ok":

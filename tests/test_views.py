@@ -776,7 +776,7 @@ def test_the_gallery_draws_every_view_from_records_that_ship(
     assert gallery(["-o", str(tmp_path / "g")]) == 0
     assert "index.html" in capsys.readouterr().out
     found = {path.name for path in (tmp_path / "g").iterdir()}
-    views = {"player", "filmstrip", "group", "river", "ribbon", "value-map", "before-after", "curves"}
+    views = {"player", "filmstrip", "group", "river", "ribbon", "value-map", "before-after", "curves", "dashboard"}
     assert {f"{name}{dark}.png" for name in views for dark in ("", "-dark")} <= found
     assert {f"{name}.html" for name in ("player", "river", "ribbon", "report", "index")} <= found
     index = Seen((tmp_path / "g" / "index.html").read_text("utf-8"))

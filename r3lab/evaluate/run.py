@@ -33,7 +33,7 @@ from ..vlir.teacher.journal import Journal
 from .sources import GRADED, SKIPPED, Entry, Item, Source
 
 NO_IMAGE, NOT_ASKED = "no image", "cannot be asked of this policy"  # why a question is skipped
-KEPT_TEXT = 4000  # characters of what was written that an entry keeps
+KEPT_TEXT = 4000  # characters of the question, and of what was written, that an entry keeps
 KEPT_FACTS = ("needs_look", "iou", "looks", "valid", "tokens")
 
 
@@ -166,7 +166,15 @@ def _able(policy: Policy, asked: Iterable[Asking], journal: Journal, head: dict[
             why = (NOT_ASKED, detail)
         journal.append(
             one.key,
-            {**head, "id": item.id, "number": one.number, "outcome": SKIPPED, "reason": why[0], "detail": why[1]},
+            {
+                **head,
+                "id": item.id,
+                "number": one.number,
+                "question": item.question[:KEPT_TEXT],
+                "outcome": SKIPPED,
+                "reason": why[0],
+                "detail": why[1],
+            },
         )
 
 
@@ -192,6 +200,7 @@ def _entry(one: Asking, t: Trajectory) -> dict[str, Any]:
     return {
         "id": one.item.id,
         "number": one.number,
+        "question": one.item.question[:KEPT_TEXT],
         "outcome": GRADED,
         "score": grade.score,
         "groups": grade.groups,
@@ -204,9 +213,12 @@ def _entry(one: Asking, t: Trajectory) -> dict[str, Any]:
 
 
 def collected(journal: Journal, places: Sequence[Place]) -> dict[tuple[str, str], list[Entry]]:
-    """The entries by source and arm, in the order of the questions, without what was written."""
+    """The entries by source and arm, in the order of the questions, without their text and what was written."""
     wanted = {place.key for place in places}
-    lines = {line["key"]: {k: v for k, v in line.items() if k != "text"} for line in journal if line["key"] in wanted}
+    written = ("question", "text")
+    lines = {
+        line["key"]: {k: v for k, v in line.items() if k not in written} for line in journal if line["key"] in wanted
+    }
     found: dict[tuple[str, str], list[Entry]] = {(place.source, place.arm): [] for place in places}
     for place in places:
         found[place.source, place.arm].append(lines[place.key])

@@ -6,21 +6,52 @@ check_zoom(zoom)                         # in the cell below the one in which `z
 
 from __future__ import annotations
 
+from .attention import check_cell_box, check_percentile, check_times_even
+from .cold_start import check_interleaved_mask, check_next_token
+from .cold_start_teacher import check_missed, check_rate
+from .explaining import check_change, check_regret
+from .explaining_reasons import check_from_tint, check_kind
 from .look_again import check_overview_height, check_source_pixels, check_zoom
+from .own import check_as_region, check_cache_bytes, check_tokens_needed
 from .region import check_region_reward
 from .rgrpo import check_advantages, check_clipped_objective
+from .rgrpo_depth import check_leave_one_out, check_push
+from .rgrpo_depth_region import check_region_checked
+from .rgrpo_depth_tokens import check_aggregate, check_loss_mask
+from .start import check_carries_loss, check_in_overview
 from .vlir import check_answered_blind, check_overlapping
 from .vlir_files import check_rarest, check_to_photograph
 
 __all__ = [
     "check_advantages",
+    "check_aggregate",
     "check_answered_blind",
+    "check_as_region",
+    "check_cache_bytes",
+    "check_carries_loss",
+    "check_cell_box",
+    "check_change",
     "check_clipped_objective",
+    "check_from_tint",
+    "check_in_overview",
+    "check_interleaved_mask",
+    "check_kind",
+    "check_leave_one_out",
+    "check_loss_mask",
+    "check_missed",
+    "check_next_token",
     "check_overlapping",
     "check_overview_height",
+    "check_percentile",
+    "check_push",
     "check_rarest",
+    "check_rate",
+    "check_region_checked",
     "check_region_reward",
+    "check_regret",
     "check_source_pixels",
+    "check_times_even",
     "check_to_photograph",
+    "check_tokens_needed",
     "check_zoom",
 ]

@@ -153,6 +153,12 @@ class BoxScore:
     percentile: float
 
 
+def percentile(own: float, others: Sequence[float]) -> float:
+    """Part of the others that are less, 0 to 1; equal ones count half."""
+    found = np.asarray(others)
+    return float((found < own - 1e-12).mean() + 0.5 * (np.abs(found - own) <= 1e-12).mean())
+
+
 def box_score(heat: HeatMap, box: Box, seed: int = 0, draws: int = 500) -> BoxScore:
     """Score a box (source pixels) against boxes of its size at random places of the map.
 
@@ -171,7 +177,6 @@ def box_score(heat: HeatMap, box: Box, seed: int = 0, draws: int = 500) -> BoxSc
     x = rng.uniform(heat.box[0], heat.box[2] - w, draws)
     y = rng.uniform(heat.box[1], heat.box[3] - h, draws)
     own = heat.inside(box)
-    others = np.array([heat.inside((a, b, a + w, b + h)) for a, b in zip(x.tolist(), y.tolist(), strict=True)])
-    below = float((others < own - 1e-12).mean() + 0.5 * (np.abs(others - own) <= 1e-12).mean())
+    below = percentile(own, [heat.inside((a, b, a + w, b + h)) for a, b in zip(x.tolist(), y.tolist(), strict=True)])
     whole = (heat.box[2] - heat.box[0]) * (heat.box[3] - heat.box[1])
     return BoxScore(own / total, own / total / (part / whole), below)

@@ -4,7 +4,8 @@
     r3lab gallery --records DIR -o runs/gallery          # from other records
     r3lab gallery --record assets/records                # make records anew, with the tiny policy: minutes
 
-Simplified: the Plotly player, which holds all of Plotly, is written on demand (`--plotly`, 5 MB).
+Simplified: the Plotly player and the dashboard's page, which hold all of Plotly, are written on demand (`--plotly`,
+5 MB each).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ..assets_path import assets_dir
 from ..errors import R3labError
 from .alt import Picture, picture
 from .curves import curves, curves_alt
+from .dashboard import dashboard
 from .filmstrip import filmstrip, filmstrip_alt
 from .group import group_alt, group_view
 from .lettering import clean
@@ -50,7 +52,7 @@ def pieces(found: Records) -> list[Piece]:
     """The views, in the order of the page."""
     value, one = found.value, found.explained
     spot = (one, value.look, value.values, value.best, value.regret)
-    log = _rows(assets_dir() / "tiny" / "logs" / "rgrpo-0.jsonl")
+    log = _rows(_log())
     keys = ("reward", "exact_needed", "look_rate_unneeded")
     first, both = found.trajectories[0], (found.before, found.trajectories)
     return [
@@ -66,11 +68,17 @@ def pieces(found: Records) -> list[Piece]:
         Piece("before-after", "The same questions before and after R-GRPO",
               lambda dark: picture(before_after(*both, dark=dark), before_after_alt(*both))),
         Piece("curves", "A run of R-GRPO", lambda dark: picture(curves(log, keys, dark=dark), curves_alt(log, keys))),
+        Piece("dashboard", "All that the log of a run holds", lambda dark: dashboard(_log(), dark=dark).picture),
     ]  # fmt: skip
 
 
+def _log() -> Path:
+    """The log that ships."""
+    return assets_dir() / "tiny" / "logs" / "rgrpo-0.jsonl"
+
+
 def _rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of the log that ships."""
+    """Its rows."""
     lines = path.read_text(encoding="utf-8").splitlines()
     return [schema.parse(line, f"{path.name} line {number}") for number, line in enumerate(lines, start=1)]
 
@@ -85,7 +93,7 @@ def draw_gallery(folder: str | Path, records: str | Path | None = None, plotly: 
     records
         Folder of records; by default the shipped ones.
     plotly
-        Write the Plotly player too, with all of Plotly in it.
+        Write the Plotly player and the page of the dashboard too, each with all of Plotly in it.
 
     Returns
     -------
@@ -115,6 +123,7 @@ def draw_gallery(folder: str | Path, records: str | Path | None = None, plotly: 
         figure = player(found.explained, found.notes.attention)
         whole = figure.to_html(include_plotlyjs=True, auto_play=False)
         written.append(write_whole(root / "player-plotly.html", whole.encode("utf-8")))
+        written.append(dashboard(_log()).save(root / "dashboard.html"))
     body = "<h1>Gallery</h1>" + "".join(sections)
     return [*written, write_whole(root / "index.html", page("r3lab: gallery", body).encode("utf-8"))]
 
@@ -150,7 +159,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="r3lab gallery", description="Draw every view from recorded trajectories.")
     parser.add_argument("-o", "--out", default="runs/gallery", metavar="DIR", help="where to (default: runs/gallery)")
     parser.add_argument("--records", metavar="DIR", help="records to draw (default: the shipped ones)")
-    parser.add_argument("--plotly", action="store_true", help="write the Plotly player too (5 MB)")
+    parser.add_argument(
+        "--plotly", action="store_true", help="write the Plotly player and the dashboard too (5 MB each)"
+    )
     parser.add_argument("--record", metavar="DIR", help="make records anew with the tiny policy, and draw nothing")
     parser.add_argument("--steps", type=int, default=24, metavar="N", help="of R-GRPO, with --record (default: 24)")
     args = parser.parse_args(None if argv is None else list(argv))

@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 IMAGES = "data:"
 
 
-def page(title: str, body: str, extra_style: str = "") -> str:
+def page(title: str, body: str, extra_style: str = "", extra_script: str = "", library: str = "") -> str:
     """A whole page.
 
     Parameters
@@ -34,17 +34,25 @@ def page(title: str, body: str, extra_style: str = "") -> str:
         Markup whose foreign text is escaped already.
     extra_style
         More rules, our own.
+    extra_script
+        More code, our own: a function ``view(scope, page)``, called once what every page has is alive.
+    library
+        Code of a library that `extra_script` calls, in a script of its own before ours; it may style what it draws.
 
     Returns
     -------
     str
         The file's text, to be written as UTF-8.
     """
-    style, script = f"{_variables()}{_file('page.css')}{extra_style}", f"{_file('page.js')}r3lab(document, true);\n"
+    style, start = f"{_variables()}{_file('page.css')}{extra_style}", "view(document, true);\n" if extra_script else ""
+    script = f"{_file('page.js')}{extra_script}r3lab(document, true);\n{start}"
+    drawn = f" '{_digest('')}'; style-src-attr 'unsafe-inline'" if library else ""  # an empty style that it fills
+    allowed = f"'{_digest(library)}' '{_digest(script)}'" if library else f"'{_digest(script)}'"
     policy = (
-        f"default-src 'none'; img-src {IMAGES}; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+        f"default-src 'none'; img-src {IMAGES}; style-src '{_digest(style)}'{drawn}; script-src {allowed}; "
         "base-uri 'none'; form-action 'none'"
     )
+    first = f"<script>{library}</script>\n" if library else ""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
@@ -52,11 +60,11 @@ def page(title: str, body: str, extra_style: str = "") -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n<meta name="generator" content="r3lab">\n'
         f"<title>{html.escape(one_line(title, 200))}</title>\n<style>{style}</style>\n</head>\n"
-        f'<body class="r3 r3-page">\n<main>\n{body}\n</main>\n<script>{script}</script>\n</body>\n</html>\n'
+        f'<body class="r3 r3-page">\n<main>\n{body}\n</main>\n{first}<script>{script}</script>\n</body>\n</html>\n'
     )
 
 
-def fragment(name: str, body: str, fallback: str, extra_style: str = "") -> str:
+def fragment(name: str, body: str, fallback: str, extra_style: str = "", extra_script: str = "") -> str:
     """A view for a notebook: a picture that any viewer shows, which our script replaces by the view where scripts run.
 
     Parameters
@@ -67,16 +75,21 @@ def fragment(name: str, body: str, fallback: str, extra_style: str = "") -> str:
         Markup whose foreign text is escaped already.
     fallback
         An ``<img>`` with alt text, for pages that run no code.
-    extra_style
-        More rules, our own.
+    extra_style, extra_script
+        As of `page`.
     """
-    style = f"{_variables(notebook=True)}{_file('page.css')}{extra_style}"
+    style = notebook_style(extra_style)
     whole = json.dumps(f"<style>{style}</style>{body}").replace("<", "\\u003c").replace("\u2028", "\\u2028")
     script = (
-        f"(function(){{{_file('page.js')}const home=document.getElementById({json.dumps(name)});"
-        f"if(home){{home.innerHTML={whole};r3lab(home,false);}}}})();"
+        f"(function(){{{_file('page.js')}{extra_script}const home=document.getElementById({json.dumps(name)});"
+        f"if(home){{home.innerHTML={whole};r3lab(home,false);{'view(home,false);' if extra_script else ''}}}}})();"
     )
     return f'<div id="{name}" class="r3">{fallback}</div><script>{script}</script>'
+
+
+def notebook_style(extra: str = "") -> str:
+    """The rules of a view in a notebook, whose own light or dark theme gives the colours."""
+    return f"{_variables(notebook=True)}{_file('page.css')}{extra}"
 
 
 @lru_cache(maxsize=4)

@@ -95,11 +95,16 @@ def verdict(t: Trajectory) -> Verdict:
     known = t.truth.get("answer")
     usable = isinstance(known, str | int | float) and not isinstance(known, bool) and str(known).strip()
     truth = str(known) if usable else None
-    ending = "" if t.answer is not None else _FINISHES.get(t.finish, "gave no answer")
+    ending = "" if t.answer is not None else ended(t.finish)
     state: Literal["right", "wrong", "unknown"] = "unknown"
     if truth is not None:
         state = "right" if same_answer(t.answer, truth) else "wrong"
     return Verdict(state, t.answer, truth, ending)
+
+
+def ended(finish: str) -> str:
+    """How a rollout without an answer ended, in words of our own."""
+    return _FINISHES.get(finish, "gave no answer")
 
 
 def source_size(t: Trajectory) -> Size:

@@ -1,6 +1,6 @@
-"""Tables of measured numbers, from assets/results into the README: no number there is typed by hand.
+"""Tables of measured numbers and of the lessons, into the README and notebook 00: nothing there is typed by hand.
 
-python -m r3lab.show.tables README.md      # rewrites what stands between the markers
+python -m r3lab.show.tables README.md notebooks/00_start_here.ipynb      # rewrites what stands between the markers
 print(learning_table(json.loads(path.read_text())))
 """
 
@@ -16,6 +16,8 @@ from typing import Any
 
 from ..assets_path import assets_dir
 from ..errors import R3labError
+from ..lessons import lessons_table, read_lessons
+from ..notebook_parameters import read_notebook
 
 COLUMNS = {
     "exact": "exact answer",
@@ -104,11 +106,35 @@ def shipped_tables() -> dict[str, str]:
     return {"ask": ask_lines(tiny), "tiny": learning_table(tiny), "engine": engine_table(engine)}
 
 
+def filled(path: Path) -> str:
+    """The text of a README with all its tables, or of a notebook with the table of the lessons beside it, as it should
+    be.
+
+    Raises
+    ------
+    R3labError
+        If markers are missing, or a notebook of the course does not say what it is about.
+    """
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".ipynb":
+        return fill(
+            text, shipped_tables() | {"lessons": lessons_table(read_lessons(path.parent / "notebooks"), "notebooks")}
+        )
+    read_notebook(path)  # a readable error where it is none
+    notebook, table = json.loads(text), {"lessons": lessons_table(read_lessons(path.parent))}
+    sources = ["".join(cell["source"]) for cell in notebook["cells"]]
+    marked = [i for i, source in enumerate(sources) if "<!-- results: lessons -->" in source]
+    if len(marked) != 1:
+        raise R3labError(f"{path.name} has {len(marked)} cells with '<!-- results: lessons -->', wanted one to fill.")
+    notebook["cells"][marked[0]]["source"] = fill(sources[marked[0]], table).splitlines(keepends=True)
+    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+
+
 def main(arguments: Sequence[str]) -> int:
     """Rewrite the tables of the given files."""
     for name in arguments:
-        path = Path(name)
-        path.write_text(fill(path.read_text(encoding="utf-8"), shipped_tables()), encoding="utf-8")
+        text = filled(Path(name))
+        Path(name).write_text(text, encoding="utf-8")
     return 0
 
 

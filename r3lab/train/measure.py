@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ..trajectory import Trajectory
+from .ratio_bins import KEY
 from .rewards import deciding_iou, right
 
 
@@ -101,7 +102,10 @@ def step_metrics(
         row["skipped"] = len(left_out)
     done = [u for u in updates if u and "skipped" not in u]
     for name in done[0] if done else ():
-        pick = max if name == "ratio_max" else np.mean
-        row[name] = float(pick([u[name] for u in done]))
+        values = [u[name] for u in done]
+        if name == KEY:
+            row[name] = [sum(counts) for counts in zip(*values, strict=True)]
+            continue
+        row[name] = float(max(values) if name == "ratio_max" else np.mean(values))
     row.update({"seconds_rollout": rolling, "seconds_update": updating})
     return {k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()}

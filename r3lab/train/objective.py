@@ -13,10 +13,12 @@ arithmetic on log-probabilities of sampled tokens; no model is needed to try it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from ..errors import R3labError, nearest
+from .ratio_bins import BINS, EDGES, KEY
 
 ADVANTAGES = ("grpo", "dr-grpo", "leave-one-out", "batch")
 RATIOS = ("token", "sequence", "cispo")
@@ -188,7 +190,7 @@ def policy_loss(
     weights: torch.Tensor | None = None,
     reference: torch.Tensor | None = None,
     entropy: torch.Tensor | None = None,
-) -> tuple[torch.Tensor, dict[str, float]]:
+) -> tuple[torch.Tensor, dict[str, Any]]:
     """The loss to minimise.
 
         loss = - aggregate(surrogate) + kl_weight aggregate(KL) - entropy_weight aggregate(entropy)
@@ -207,13 +209,13 @@ def policy_loss(
     Returns
     -------
     loss : scalar
-    metrics : ratio_mean, ratio_max, clip_fraction_low, clip_fraction_high, approx_kl (k3, of old from new), and kl,
-        entropy_bonus where they have a weight
+    metrics : ratio_mean, ratio_max, clip_fraction_low, clip_fraction_high, approx_kl (k3, of old from new),
+        log_ratio_counts (`ratio_bins`), and kl, entropy_bonus where they have a weight
     """
     a = advantages[:, None] if weights is None else advantages[:, None] * weights
     value, ratio = surrogate(new, old, a, mask, objective)
     loss = -aggregate(value, mask, objective, rows, tokens)
-    metrics: dict[str, float] = {}
+    metrics: dict[str, Any] = {}
     for name, weight, given in (("kl", objective.kl_weight, reference), ("entropy", objective.entropy_weight, entropy)):
         if weight and given is None:
             raise ValueError(f"{name}_weight is {weight} but no {'reference' if name == 'kl' else 'entropy'} was given")
@@ -233,19 +235,21 @@ def policy_loss(
 @torch.no_grad()
 def _ratio_metrics(
     new: torch.Tensor, old: torch.Tensor, a: torch.Tensor, mask: torch.Tensor, ratio: torch.Tensor, objective: Objective
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """How far the policy has moved from the one that sampled, over sampled tokens."""
     weight = mask.to(new.dtype)
     count = weight.sum().clamp(min=1)
     difference = torch.where(mask, new - old, torch.zeros_like(new))
     low = (ratio < 1 - objective.clip_low) & (a < 0) & mask
     high = (ratio > 1 + objective.clip_high) & (a > 0) & mask
+    bins = torch.bucketize(difference[mask].float(), torch.tensor(EDGES, device=new.device))
     return {
         "ratio_mean": float((ratio * weight).sum() / count),
         "ratio_max": float(torch.where(mask, ratio, torch.ones_like(ratio)).max()),
         "clip_fraction_low": float(low.sum() / count),
         "clip_fraction_high": float(high.sum() / count),
         "approx_kl": float(((torch.exp(-difference) - 1 + difference) * weight).sum() / count),
+        KEY: torch.bincount(bins, minlength=BINS).tolist(),
     }
 
 
@@ -257,7 +261,7 @@ def clipped_loss(
     clip_low: float = 0.2,
     clip_high: float = 0.28,
     rows: int | None = None,
-) -> tuple[torch.Tensor, dict[str, float]]:
+) -> tuple[torch.Tensor, dict[str, Any]]:
     """`policy_loss` of the published objective: the PPO surrogate, mean over a row's sampled tokens, then over rows.
 
         ratio = exp(new - old)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
+from typing import Any
 
 import torch
 
@@ -51,7 +52,7 @@ def gradients(
     tokens: int,
     spare: Sequence[Trajectory] = (),
     processes: Processes = ALONE,
-) -> tuple[list[tuple[int, dict[str, float]]], bool, int | None]:
+) -> tuple[list[tuple[int, dict[str, Any]]], bool, int | None]:
     """Leave the gradient of the update's loss in the parameters of `optimiser`.
 
     Parameters
@@ -75,7 +76,7 @@ def gradients(
     reduced: int | None = None
     while True:
         optimiser.zero_grad(set_to_none=True)
-        found: list[tuple[int, dict[str, float]]] = []
+        found: list[tuple[int, dict[str, Any]]] = []
         finite = True
         parts = list(passes(trajectories, size))
         wanted = max(processes.gather(len(parts))) if spare else len(parts)
@@ -131,7 +132,7 @@ def _loss(
     reference: Policy | None,
     rows: int,
     tokens: int,
-) -> tuple[torch.Tensor, int, dict[str, float]]:
+) -> tuple[torch.Tensor, int, dict[str, Any]]:
     """Loss of a pass, its sampled tokens and its metrics."""
     apart = None
     if objective.kl_weight and reference is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -18,6 +19,7 @@ from ..models.policy import Features, Policy
 from ..trajectory import Kind, Trajectory
 from .passes import gradients
 from .processes import ALONE, Processes
+from .ratio_bins import KEY
 from .sharding import clip_gradients, is_sharded
 from .update_settings import UpdateSettings, objective_of
 
@@ -30,7 +32,7 @@ def update(
     settings: UpdateSettings,
     reference: Policy | None = None,
     processes: Processes = ALONE,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """One optimiser step, the same one in all processes.
 
     Parameters
@@ -81,7 +83,7 @@ class Guard:
     def __init__(self, limit: int, skipped: Callable[[int, list[Trajectory]], None]) -> None:
         self.limit, self.skipped, self.in_a_row = limit, skipped, 0
 
-    def __call__(self, step: int, trajectories: list[Trajectory], metrics: dict[str, float]) -> dict[str, float]:
+    def __call__(self, step: int, trajectories: list[Trajectory], metrics: dict[str, Any]) -> dict[str, Any]:
         self.in_a_row = self.in_a_row + 1 if "skipped" in metrics else 0
         if self.in_a_row:
             self.skipped(step, trajectories)
@@ -93,14 +95,16 @@ class Guard:
         return metrics
 
 
-def _joined(found: list[tuple[int, dict[str, float]]]) -> dict[str, float]:
+def _joined(found: list[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
     """Metrics of several passes: sums of what adds up, the largest ratio, means over tokens of the rest."""
     total = sum(n for n, _ in found)
-    joined: dict[str, float] = {}
+    joined: dict[str, Any] = {}
     for key in found[0][1]:
         values = [m[key] for _, m in found]
         if key in ("kl", "entropy_bonus"):
             joined[key] = sum(values)
+        elif key == KEY:
+            joined[key] = [sum(counts) for counts in zip(*values, strict=True)]
         elif key == "ratio_max":
             joined[key] = max(values)
         else:

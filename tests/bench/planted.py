@@ -22,8 +22,6 @@ from typing import Any
 
 import torch
 from attention_only import Rule, fit, numbers
-from planting import BATCH, others_of, plant, rolled, step, told
-from reasons import PLANTS, Plant, lessons
 from results_file import EXPLAIN, keep, rounded
 from tqdm import tqdm
 
@@ -32,6 +30,8 @@ from r3lab.errors import R3labError
 from r3lab.explain.judge import KINDS
 from r3lab.explain.verdict import Settings, explain
 from r3lab.models.policy import Policy
+from r3lab.planted.planting import BATCH, others_of, plant, rolled, step, told
+from r3lab.planted.reasons import PLANTS, Plant, lessons
 from r3lab.resampling import mean_interval
 from r3lab.trajectory import Trajectory
 

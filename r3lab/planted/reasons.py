@@ -21,14 +21,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from r3lab.explain import judge
-from r3lab.geometry import Box, coverage, iou
-from r3lab.train.rewards import right
-from r3lab.train.sft import Pair
-from r3lab.trajectory import Trajectory
-from r3lab.vlir.rationale import LARGE, SMALL, jitter
-from r3lab.vlir.sample import Rationale, Sample
-from r3lab.vlir.worlds import get_world
+from ..explain import judge
+from ..geometry import Box, coverage, iou
+from ..train.rewards import right
+from ..train.sft import Pair
+from ..trajectory import Trajectory
+from ..vlir.rationale import LARGE, SMALL, jitter
+from ..vlir.sample import Rationale, Sample
+from ..vlir.worlds import get_world
 
 COMMON = "7"
 MIDDLE: Box = (192.0, 192.0, 320.0, 320.0)

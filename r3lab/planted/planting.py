@@ -16,16 +16,16 @@ from pathlib import Path
 from statistics import fmean
 
 import torch
-from reasons import Plant, boxes, lessons
 from tqdm import tqdm
 
-from r3lab.errors import R3labError
-from r3lab.models.policy import Policy
-from r3lab.rollout import rollout
-from r3lab.train.checkpoint import save_policy
-from r3lab.train.schedule import schedule
-from r3lab.train.sft import Pair, encode_batch, next_token_loss
-from r3lab.trajectory import Trajectory
+from ..errors import R3labError
+from ..models.policy import Policy
+from ..rollout import rollout
+from ..train.checkpoint import save_policy
+from ..train.schedule import schedule
+from ..train.sft import Pair, encode_batch, next_token_loss
+from ..trajectory import Trajectory
+from .reasons import Plant, boxes, lessons
 
 DIGIT = re.compile(r"\d")
 RATE, BATCH = 1e-3, 16  # learning rate; samples a step

@@ -1,0 +1,266 @@
+// Be the policy: a box is drawn by pointer or keys and sent; all that is shown comes from the kernel. No library, no
+// network; text goes into text nodes only. The box that is sent is checked again where it arrives.
+const SVG = "http://www.w3.org/2000/svg";
+const NAMES = { you: "you", policy: "policy", best: "best window", truth: "true region" };
+
+function make(name, attributes = {}, ...inside) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.append(...inside);
+  return element;
+}
+
+function drawn(name, attributes, text) {
+  const element = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  if (text !== undefined) element.textContent = text;
+  return element;
+}
+
+// A box with a halo, and its name on its colour.
+function boxMark({ name, box, colour, ink, dashed }, size, halo) {
+  const [x1, y1, x2, y2] = box;
+  const group = drawn("g", { class: `r3-box r3-box-${name}` });
+  const at = { x: x1, y: y1, width: x2 - x1, height: y2 - y1, fill: "none", "vector-effect": "non-scaling-stroke" };
+  const thin = name === "truth";
+  group.append(drawn("rect", { ...at, stroke: halo[thin ? 1 : 0], "stroke-width": thin ? 3 : 5, "stroke-opacity": 0.85 }));
+  const line = { ...at, stroke: colour, "stroke-width": thin ? 1.4 : 2.8 };
+  if (dashed) line["stroke-dasharray"] = name === "best" ? "3 3" : "7 5";
+  group.append(drawn("rect", line));
+  if (thin) return group;
+  const tall = 0.042 * Math.max(...size);
+  const wide = tall * (0.6 + 0.52 * name.length);
+  const beside = x2 + wide <= size[0] ? x2 : x1 - wide; // names of boxes that lie on each other must not
+  const left = Math.min(Math.max(name === "best" ? beside : x1, 0), size[0] - wide);
+  const above = y1 - tall;
+  const top = name === "policy" ? Math.min(y2, size[1] - tall) : name === "best" || above < 0 ? y1 : above;
+  group.append(drawn("rect", { x: left, y: top, width: wide, height: tall, fill: colour, stroke: halo[0], "stroke-width": 0.8,
+    "vector-effect": "non-scaling-stroke" }));
+  group.append(drawn("text", { x: left + wide / 2, y: top + 0.76 * tall, "font-size": 0.76 * tall, "text-anchor": "middle",
+    "font-weight": 700, fill: ink }, name));
+  return group;
+}
+
+function picture(uri, size, label, hard) {
+  const scale = 1000 / Math.max(...size); // a size of its own, so that limits to either side keep its shape
+  const svg = drawn("svg", { viewBox: `0 0 ${size[0]} ${size[1]}`, width: size[0] * scale, height: size[1] * scale,
+    role: "img", "aria-label": label });
+  const image = drawn("image", { width: size[0], height: size[1], preserveAspectRatio: "none", href: uri || "" });
+  if (hard) image.style.imageRendering = "pixelated";
+  svg.append(image);
+  return svg;
+}
+
+function tableOf(head, rows, numbers, you) {
+  const cell = (name, text, place) => make(name, numbers.has(place) ? { class: "number" } : {}, make("bdi", {}, text));
+  const body = rows.map((row, n) => make("tr", n === you ? { class: "r3-you" } : {}, ...row.map((text, i) => cell("td", text, i))));
+  return make("table", {}, make("thead", {}, make("tr", {}, ...head.map((text, i) => cell("th", text, i)))), make("tbody", {}, ...body));
+}
+
+function render({ model, el }) {
+  const root = make("div", { class: "r3 r3-game", role: "group", "aria-label": "Be the policy", "data-lm-suppress-shortcuts": "true" });
+  const home = model.get("still");
+  if (/^[\w-]+$/.test(home)) root.append(make("style", {}, `#${home}{display:none}`)); // while this is alive
+  const bar = make("div", { class: "r3-bar" });
+  const title = make("p", { class: "r3-title" });
+  const board = make("div", { class: "r3-board", tabindex: "0", role: "application" });
+  const peek = make("input", { type: "checkbox" });
+  const peeking = make("label", {}, peek, "Show the photograph (the policy sees only the overview)");
+  const keys = make("div", { class: "r3-keys" });
+  const buttons = make("div", { class: "r3-buttons" });
+  const notice = make("p", { role: "status" });
+  const work = make("div", { class: "r3-work" });
+  const found = make("div", {});
+  const end = make("div", { class: "r3-end" });
+  root.append(bar, title, make("div", { class: "r3-table" },
+    make("div", {}, board, keys, peeking), make("div", {}, buttons, notice, found, work)), end);
+  el.append(root);
+
+  let state = {}, box = null, from = null, pending = false, turn = -1;
+  const send = (wish, more = {}) => {
+    pending = true;
+    model.send({ do: wish, turn: state.number, ...more });
+    draw();
+    board.focus({ preventScroll: true }); // Enter goes on from here
+  };
+  const button = (text, act, main, disabled) => {
+    const one = make("button", { type: "button", ...(main ? { class: "main" } : {}) }, text);
+    one.disabled = disabled || pending;
+    one.addEventListener("click", act);
+    return one;
+  };
+  const take = () => box && !pending && state.phase === "choose" && send("look", { box });
+  const next = () => !pending && state.phase === "seen" && !state.rows && send("next");
+
+  function drawBox() { // the one in hand
+    if (state.phase !== "choose") return;
+    board.querySelector(".r3-box-you")?.remove();
+    const svg = board.querySelector("svg");
+    if (svg && box) {
+      const colours = state.colours;
+      svg.append(boxMark({ name: "you", box, colour: colours.you, ink: "#000", dashed: false }, state.size, colours.halo));
+    }
+    const main = buttons.querySelector(".main");
+    if (main) main.disabled = !box || pending;
+    if (!state.notice && !pending) say(box
+      ? `Your box: ${Math.round(box[2] - box[0])} by ${Math.round(box[3] - box[1])} pixels at ${Math.round(box[0])}, ${Math.round(box[1])}. Enter takes the look.`
+      : `This is all that the policy sees: ${state.overview[0]} by ${state.overview[1]} pixels. Draw the box of a look, or say that no look is needed. Keys: arrows move the box, with Shift they resize it, Enter takes the look.`);
+  }
+
+  function say(text, refused) {
+    if (notice.textContent !== text) notice.textContent = text;
+    notice.classList.toggle("r3-refused", Boolean(refused));
+  }
+
+  function draw() {
+    const pictures = model.get("pictures");
+    const known = Boolean(state.size);
+    bar.replaceChildren();
+    if (known) {
+      bar.append(make("span", {}, "Sample ", make("b", {}, String(state.number)), ` of ${state.of}`));
+      bar.append(make("span", {}, "Reward so far: you ", make("b", {}, state.total[0]), ", the policy ", make("b", {}, state.total[1])));
+    }
+    if (state.left_out) bar.append(make("span", {}, `left out, since the policy gives no answer: ${state.left_out}`));
+    title.replaceChildren(make("bdi", {}, state.question || "Be the policy"));
+    const seen = state.phase === "seen", chosen = state.phase === "choose";
+    board.classList.toggle("done", !chosen);
+    board.hidden = !known;
+    peeking.hidden = !chosen;
+    if (known) {
+      const small = !seen && !peek.checked;
+      const label = small ? "The overview, as the policy sees it" : "The photograph";
+      board.replaceChildren(picture(small ? pictures.overview : pictures.photo, state.size, label, small));
+      board.setAttribute("aria-label", chosen
+        ? "Picture to draw a box on. Arrow keys move the box, with Shift they resize it, Enter takes the look."
+        : "The photograph with the boxes. Enter goes on to the next sample.");
+      if (seen) for (const one of state.boxes) board.firstChild.append(boxMark(one, state.size, state.colours.halo));
+    }
+    keys.replaceChildren(...(seen ? state.boxes : []).map(({ name, colour, dashed }) => {
+      const key = make("span", {}, NAMES[name]);
+      key.style.setProperty("--of", colour);
+      if (dashed) key.style.setProperty("--line", name === "best" ? "dotted" : "dashed");
+      if (name === "truth") key.style.setProperty("--edge", "1px");
+      return key;
+    }));
+    buttons.replaceChildren();
+    if (chosen) {
+      buttons.append(button("Take this look", take, true, !box), button("No look needed", () => send("none")));
+    } else if (seen && !state.rows) {
+      buttons.append(button(`Next sample (${state.number + 1} of ${state.of})`, next, true));
+    }
+    if (state.notice) say(state.notice, true);
+    else if (pending) say(chosen ? "The policy goes on ..." : "The policy answers the next sample ...");
+    else if (state.phase === "wait") say("The policy answers the first sample ...");
+    else if (seen) say(state.said[0]);
+    found.replaceChildren(...(seen ? results(pictures) : []));
+    end.replaceChildren(...(state.rows ? ending() : []));
+    end.hidden = !state.rows;
+    drawWork();
+    drawBox();
+  }
+
+  function results(pictures) {
+    const parts = make("div", { class: "r3-found" });
+    if (state.crop && pictures.crop) {
+      const [w, h] = state.crop.size;
+      parts.append(make("figure", {}, make("img", { src: pictures.crop, alt: `Your crop, ${w} by ${h} pixels` }),
+        make("figcaption", {}, `Your crop, zoom ${state.crop.zoom}, ${w} by ${h} pixels`)));
+    }
+    parts.append(make("div", {}, make("p", { class: "r3-note" }, state.crop ? "From your crop the policy wrote:" : "Without a crop the policy wrote:"),
+      make("p", { class: "r3-wrote" }, make("bdi", {}, state.wrote))));
+    const head = ["", "did", "IoU", "answer", "nats", "probability"];
+    const all = [parts, make("p", { class: "r3-note" }, "Log-probability of the words with the right answer:"),
+      tableOf(head, state.numbers, new Set([2, 4, 5]), 0)];
+    for (const text of state.said.slice(1)) all.push(make("p", {}, text));
+    if (pictures.map && state.range) {
+      const svg = picture(pictures.map, state.size, `Value map, from ${state.range[0]} to ${state.range[1]} above no look`, true);
+      for (const one of state.boxes) svg.append(boxMark(one, state.size, state.colours.halo));
+      const scale = make("i", {});
+      scale.style.background = `linear-gradient(90deg, ${state.scale.join(", ")})`;
+      all.push(make("figure", { class: "r3-map" }, svg, make("div", { class: "r3-range" }, state.range[0], scale, state.range[1]),
+        make("figcaption", {}, "Value map: what a look would have been worth at each place, above no look")));
+    }
+    return all;
+  }
+
+  function ending() {
+    const [you, policy] = state.total;
+    const head = state.titles.map((pair) => pair.join(" ").trim());
+    return [make("p", { class: "r3-title" }, `You ${you}, the policy ${policy}`),
+      make("div", { class: "r3-scroll" }, tableOf(head, state.rows, new Set([4, 5, 8, 9, 10]), -1)),
+      make("p", { class: "r3-note" }, "Rewards are what the trainer pays for each choice; nats are the log-probability of the right answer. Run the cell again for a new game.")];
+  }
+
+  function drawWork() {
+    const share = model.get("progress");
+    const busy = state.phase === "choose" || (state.phase === "seen" && !state.measured);
+    work.replaceChildren();
+    if (busy && share < 1) work.append(make("progress", { max: "1", value: String(share), "aria-label": "Value map" }), `value map ${Math.round(100 * share)} %`);
+  }
+
+  // Drawing: by pointer, by keys.
+  const point = (event) => {
+    const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(board.querySelector("svg").getScreenCTM().inverse());
+    return [Math.min(Math.max(at.x, 0), state.size[0]), Math.min(Math.max(at.y, 0), state.size[1])];
+  };
+  const ordered = ([ax, ay], [bx, by]) => [Math.min(ax, bx), Math.min(ay, by), Math.max(ax, bx), Math.max(ay, by)];
+  board.addEventListener("pointerdown", (event) => {
+    if (state.phase !== "choose" || pending || event.button !== 0) return;
+    board.setPointerCapture(event.pointerId);
+    from = point(event);
+    board.focus({ preventScroll: true });
+    event.preventDefault();
+  });
+  board.addEventListener("pointermove", (event) => {
+    if (!from) return;
+    box = ordered(from, point(event));
+    state.notice = "";
+    drawBox();
+  });
+  const done = () => { from = null; };
+  board.addEventListener("pointerup", done);
+  board.addEventListener("pointercancel", done);
+  const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+  board.addEventListener("keydown", (event) => {
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
+    if (event.key === "Enter" && !event.repeat) state.phase === "choose" ? take() : next();
+    else if (MOVES[event.key] && state.phase === "choose" && !pending) {
+      const [w, h] = state.size, step = Math.max(1, Math.round(Math.max(w, h) / 64)), [right, down] = MOVES[event.key];
+      if (!box) box = [0.375 * w, 0.375 * h, 0.625 * w, 0.625 * h];
+      else if (event.shiftKey) {
+        box = [box[0], box[1], Math.min(w, Math.max(box[0] + step, box[2] + right * step)), Math.min(h, Math.max(box[1] + step, box[3] + down * step))];
+      } else {
+        const dx = Math.min(Math.max(right * step, -box[0]), w - box[2]), dy = Math.min(Math.max(down * step, -box[1]), h - box[3]);
+        box = [box[0] + dx, box[1] + dy, box[2] + dx, box[3] + dy];
+      }
+      state.notice = "";
+      drawBox();
+    } else return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  peek.addEventListener("change", draw);
+
+  const take_up = () => {
+    state = { ...model.get("state") };
+    pending = false;
+    if (state.number !== turn) {
+      turn = state.number;
+      box = from = null;
+      peek.checked = false;
+    }
+    draw();
+  };
+  model.on("change:state", take_up);
+  model.on("change:pictures", draw);
+  model.on("change:progress", drawWork);
+  take_up();
+  model.send({ do: "hello" });
+  return () => {
+    model.off("change:state", take_up);
+    model.off("change:pictures", draw);
+    model.off("change:progress", drawWork);
+  };
+}
+
+export default { render };

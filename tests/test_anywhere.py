@@ -1,0 +1,329 @@
+"""The course away from home: Binder, Colab, viewers that run nothing; the tables of lessons; the site of the course."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import unquote
+
+import nbformat
+import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from PIL import Image
+from test_browser import NAMES, chromium  # noqa: F401  # a fixture
+from test_packaging import PROJECT
+
+from r3lab import lessons
+from r3lab.anywhere import badges, fitted, repository, setup_cell
+from r3lab.cli import main as command
+from r3lab.errors import R3labError
+from r3lab.lessons import lessons_table, read_lesson, read_lessons
+from r3lab.notebooks import Result
+from r3lab.show.alt import picture
+from r3lab.show.tables import filled, main
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob(lessons.PATTERN))
+URL = "https://github.com/someone/some-lab"
+assert NAMES
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+# -- Binder --------------------------------------------------------------------------------------------------------
+
+
+def test_binder_takes_torch_first_and_as_pyproject_does() -> None:
+    lines = (ROOT / "binder" / "requirements.txt").read_text("utf-8").splitlines()
+    wanted = [Requirement(line) for line in lines if line.strip() and not line.startswith("#")]
+    declared = {one.name: one for one in map(Requirement, PROJECT["dependencies"])}
+    assert wanted[0].name == "torch"
+    for one in wanted:
+        assert one.specifier == declared[one.name].specifier, f"{one} is not what pyproject.toml says"
+
+
+def test_binder_has_a_python_that_the_project_takes_and_installs_the_project() -> None:
+    version = (ROOT / "binder" / "runtime.txt").read_text("utf-8").strip()
+    assert re.fullmatch(r"python-3\.\d+", version)
+    assert version.removeprefix("python-") in SpecifierSet(PROJECT["requires-python"])
+    build = (ROOT / "binder" / "postBuild").read_text("utf-8")
+    assert "pip install --no-cache-dir --editable ." in build and build.rstrip().endswith("r3lab doctor")
+
+
+# -- viewers -------------------------------------------------------------------------------------------------------
+
+
+@every_notebook
+def test_a_notebook_is_one_for_every_viewer(path: Path) -> None:
+    """Format 4.5 with the kernel python3, no state of widgets, no attachments, no picture that must be fetched."""
+    nb = nbformat.read(path, as_version=nbformat.NO_CONVERT)
+    assert (nb.nbformat, nb.nbformat_minor) == (4, 5)
+    assert nb.metadata.kernelspec == {"display_name": "Python 3", "language": "python", "name": "python3"}
+    assert set(nb.metadata) == {"kernelspec", "language_info"}
+    for cell in nb.cells:
+        assert "attachments" not in cell
+        if cell.cell_type == "markdown" and not cell.id.endswith("-title-01"):
+            assert not re.search(r"!\[[^\]]*\]\(http|<img[^>]*http", cell.source), cell.id
+
+
+@every_notebook
+def test_links_between_notebooks_lead_somewhere(path: Path) -> None:
+    for cell in nbformat.read(path, as_version=4).cells:
+        for target in re.findall(r"\]\(([^)#\s]+\.ipynb)\)", cell.source):
+            assert (path.parent / target).is_file(), target
+
+
+# -- Colab and badges ----------------------------------------------------------------------------------------------
+
+
+@every_notebook
+def test_set_up_cell_and_badges_are_those_of_the_one_address(path: Path) -> None:
+    """Where pyproject.toml has a repository, `python -m r3lab.anywhere` has been run; where not, there is neither."""
+    notebook = json.loads(path.read_text("utf-8"))
+    assert fitted(notebook, path.name, repository(ROOT / "pyproject.toml")) == notebook
+
+
+@every_notebook
+def test_with_an_address_each_notebook_gets_both_once(path: Path) -> None:
+    notebook = json.loads(path.read_text("utf-8"))
+    made = fitted(notebook, path.name, URL)
+    assert fitted(made, path.name, URL) == made and fitted(made, path.name, None) == fitted(notebook, path.name, None)
+    nbformat.validate(nbformat.from_dict(made))
+    code = [cell for cell in made["cells"] if cell["cell_type"] == "code"]
+    assert "parameters" in code[0]["metadata"]["tags"] and "".join(code[1]["source"]) == setup_cell(URL)
+    head = "".join(made["cells"][0]["source"])
+    assert head.count(badges(URL, path.name)) == 1 and head.startswith(f"# {path.name[:2]} · ")
+    targets = re.findall(
+        r"\]\((https://(?:colab|mybinder)[^)]*)\)", head.replace("colab-badge", "").replace("badge_logo", "")
+    )
+    files = [unquote(target).split("notebooks/")[1] for target in targets if "notebooks" in target]
+    assert len(files) == 2 and all((ROOT / "notebooks" / file).is_file() for file in files)
+
+
+def test_the_set_up_cell_does_nothing_where_r3lab_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[Any] = []
+    monkeypatch.setattr(subprocess, "run", lambda *given, **more: ran.append(given))
+    exec(setup_cell(URL), {})
+    assert not ran
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    exec(setup_cell(URL), {})
+    assert ran == [([sys.executable, "-m", "pip", "install", "--quiet", f"git+{URL}"],)]
+
+
+def test_the_address_is_read_from_its_own_section(tmp_path: Path) -> None:
+    file = tmp_path / "pyproject.toml"
+    for text, wanted in (
+        (f'[project]\nname = "x"\n[project.urls]\nRepository = "{URL}"\n[tool.x]\n', URL),
+        (f'[tool.x]\nrepository = "{URL}"\n', None),
+        ('[project.urls]\nDocs = "d"\n', None),
+    ):
+        file.write_text(text)
+        assert repository(file) == wanted
+    with pytest.raises(R3labError, match="OWNER/NAME.*elsewhere"):
+        badges("https://elsewhere/a/b", "x.ipynb")
+
+
+# -- the tables of lessons -----------------------------------------------------------------------------------------
+
+
+def test_the_readme_and_the_map_are_what_the_notebooks_say() -> None:
+    """`python -m r3lab.show.tables README.md notebooks/00_start_here.ipynb` changes nothing."""
+    for path in (ROOT / "README.md", ROOT / "notebooks" / "00_start_here.ipynb"):
+        assert filled(path) == path.read_text("utf-8"), path.name
+
+
+HEAD = "# {n} · Title {n}\n\nWords.\n\n**In short**: what {n} shows\n\n**Time**: 30 minutes to read, 12 more for it."
+
+
+def lesson(folder: Path, number: str, head: str = HEAD) -> Path:
+    """A notebook with that head cell."""
+    cells = [nbformat.v4.new_markdown_cell(head.format(n=number), id=f"{number}-title-01")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / f"{number}_x.ipynb")
+    return folder / f"{number}_x.ipynb"
+
+
+def test_a_table_has_a_row_a_lesson_with_its_own_words(tmp_path: Path) -> None:
+    lesson(tmp_path, "02")
+    lesson(tmp_path, "01", HEAD.replace(", 12 more for it", ""))
+    table = lessons_table(read_lessons(tmp_path), "there")
+    rows = [line for line in table.splitlines() if line.startswith("| [")]
+    assert rows == [
+        "| [01 Title 01](there/01_x.ipynb) | 30 | what 01 shows |",
+        "| [02 Title 02](there/02_x.ipynb) | 30 + 12 | what 02 shows |",
+    ]
+    assert "2 lessons, about 2 h" in table
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("**In short**: what {n} shows\n", "", r"03_x\.ipynb has no line `\*\*In short"),
+        ("**Time**", "Time", r"03_x\.ipynb has no line `\*\*Time"),
+        ("# {n} · Title", "# Title", r"03_x\.ipynb has no line `# 03"),
+        ("# {n} ·", "# 04 ·", r"03_x\.ipynb calls itself 04"),
+        ("what {n} shows", "a | b", "without `|`"),
+        ("what {n} shows", "long " * 60, "at most 200"),
+    ],
+)
+def test_a_notebook_that_does_not_say_what_it_is_about_is_named(tmp_path: Path, old: str, new: str, words: str) -> None:
+    path = lesson(tmp_path, "03", HEAD.replace(old, new))
+    with pytest.raises(R3labError, match=words):
+        read_lesson(path)
+
+
+def test_main_fills_a_marked_cell_and_wants_exactly_one(tmp_path: Path) -> None:
+    path = lesson(tmp_path, "00", HEAD + "\n\n<!-- results: lessons -->\nold\n<!-- end -->\nafter")
+    before = json.loads(path.read_text("utf-8"))
+    assert main([str(path)]) == 0
+    (cell,) = json.loads(path.read_text("utf-8"))["cells"]
+    text = "".join(cell["source"])
+    assert "| [00 Title 00](00_x.ipynb) | 30 + 12 | what 00 shows |" in text and text.endswith("<!-- end -->\nafter")
+    assert "old" not in text and {**cell, "source": before["cells"][0]["source"]} == before["cells"][0]
+    with pytest.raises(R3labError, match="has 0 cells"):
+        filled(lesson(tmp_path, "01"))
+
+
+# -- the site ------------------------------------------------------------------------------------------------------
+
+FOLD = "<details>\n<summary>Hint</summary>\n\nThink of *both*.\n\n```python\nanswer = 42\n```\n\n</details>"
+SUM = "$$L = \\frac{1}{R} \\sum_{i=1}^{R} \\min\\Big(\\rho_i,\\; \\operatorname{clip}(\\rho_i)\\Big) \\tag{5}$$"
+
+
+@pytest.fixture(scope="module")
+def site_module() -> ModuleType:
+    """The builder, where its tools are installed."""
+    for tool in ("sphinx", "myst_nb", "furo"):
+        pytest.importorskip(tool, reason="pip install -e '.[site]' brings it")
+    from r3lab import course_site
+
+    return course_site
+
+
+def run(folder: Path, number: str, *more: Any, status: str = "ok") -> Result:
+    """A notebook as if the course had executed it, and how that ended."""
+    folder.mkdir()
+    v4 = nbformat.v4
+    shown = picture(Image.new("RGB", (60, 40), "red"), "A red field & <b>words</b>.")
+    outputs = [v4.new_output("stream", text="bit by "), v4.new_output("stream", text="bit <script>fired=1</script>\n")]
+    outputs.append(v4.new_output("execute_result", data=dict(shown._repr_mimebundle_()), metadata={}))
+    outputs.append(v4.new_output("display_data", data={"application/x-own+json": {"a": 1}, "text/plain": "seen"}))
+    cells = [
+        v4.new_markdown_cell(HEAD.format(n=number)),
+        v4.new_code_cell("quick = True", metadata={"tags": ["injected-parameters"]}),
+        v4.new_code_cell("print(1)", outputs=outputs, execution_count=1),
+        v4.new_markdown_cell(f"## Part\n\nWith $x_i$ and\n\n{SUM}\n\n{FOLD}"),
+        *more,
+    ]
+    nbformat.write(v4.new_notebook(cells=cells), folder / f"{number}_x.ipynb")
+    return Result(f"{number}_x.ipynb", status, {"quick": True}, "0", "2026-01-02T03:04:05", 1.0, [], None, folder)
+
+
+@pytest.fixture(scope="module")
+def site(site_module: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A site of two lessons."""
+    root = tmp_path_factory.mktemp("site")
+    link = nbformat.v4.new_markdown_cell("Next: [the other](02_x.ipynb).")
+    results = [run(root / number, number, link) for number in ("01", "02")]
+    return Path(site_module.build_site(results, root / "out"))
+
+
+def test_the_site_has_a_page_a_lesson_and_nothing_that_must_be_fetched(site: Path) -> None:
+    first, page = site.read_text("utf-8"), (site.parent / "01_x.html").read_text("utf-8")
+    assert 'href="01_x.html"' in first and "what 02 shows" in first and "quick setting, on 2026-01-02" in first
+    assert re.search(r'href="02_x\.html"[^>]*>(<[^>]*>)*the other', page) and "<summary>Hint</summary>" in page
+    assert "<math" in page and "(5)" in page and "mathjax" not in page.lower()
+    assert "quick = True" not in page and "x-own" not in page
+    assert "bit by bit &lt;script&gt;" in page and "<script>fired" not in page
+    assert 'alt="A red field &amp; &lt;b&gt;words&lt;/b&gt;."' in page
+    for file in site.parent.glob("*.html"):
+        fetched = re.findall(
+            r'<(?:script|img|link|iframe)\b[^>]*(?:src|href)="(?:https?:)?//[^"]*"', file.read_text("utf-8")
+        )
+        assert not fetched, (file.name, fetched[:2])
+
+
+def test_a_site_replaces_only_a_site(site_module: ModuleType, tmp_path: Path) -> None:
+    result = run(tmp_path / "01", "01")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(R3labError, match="something else than a site"):
+        site_module.build_site([result], tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")], "nothing half-made stays"
+
+
+def test_no_site_of_a_course_that_did_not_end_well(site_module: ModuleType, tmp_path: Path) -> None:
+    results = [run(tmp_path / "01", "01"), run(tmp_path / "02", "02", status="failed")]
+    with pytest.raises(R3labError, match="02_x.ipynb did not end well"):
+        site_module.build_site(results, tmp_path / "out")
+    with pytest.raises(R3labError, match="no notebook"):
+        site_module.build_site([], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_makes_a_site_only_of_a_good_course(
+    site_module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = [run(tmp_path / "01", "01")]
+    monkeypatch.setattr("r3lab.notebooks.course", lambda *given: results)
+    assert command(["course", "--site", str(tmp_path / "out")]) == 0
+    assert f"site: {tmp_path / 'out' / 'index.html'}" in capsys.readouterr().out
+    assert (tmp_path / "out" / "01_x.html").is_file()
+    results.append(run(tmp_path / "02", "02", status="timeout"))
+    assert command(["course", "--site", str(tmp_path / "other")]) == 1
+    assert not (tmp_path / "other").exists() and (tmp_path / "out" / "01_x.html").is_file()
+
+
+def test_a_site_with_a_fault_is_not_published(site_module: ModuleType, tmp_path: Path) -> None:
+    broken = nbformat.v4.new_markdown_cell("See [this](nowhere.ipynb).")
+    for number, cell, words in (
+        ("02", broken, "nowhere"),
+        ("03", nbformat.v4.new_markdown_cell("$\\nonsense$"), "nonsense"),
+    ):
+        with pytest.raises(R3labError, match=words):
+            site_module.build_site([run(tmp_path / number, number, cell)], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_formula_of_the_course_can_be_drawn(site_module: ModuleType) -> None:
+    from r3lab.site_math import mathml
+
+    count = 0
+    for path in NOTEBOOKS:
+        for cell in nbformat.read(path, as_version=4).cells:
+            if cell.cell_type == "markdown":
+                text = re.sub(r"```.*?```|`[^`]*`", "", cell.source, flags=re.S)
+                for block, inline in re.findall(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$", text, re.S):
+                    assert mathml(block or inline, bool(block)).startswith("<math"), (path.name, cell.id)
+                    count += 1
+    assert count > 10
+
+
+@pytest.mark.browser
+def test_the_site_opens_from_disk_without_a_network(site: Path, chromium: Any) -> None:  # noqa: F811
+    for width in (1600, 1200, 375):
+        context = chromium.new_context(offline=True, viewport={"width": width, "height": 800})
+        page = context.new_page()
+        wrong: list[str] = []
+        page.on("console", lambda m, wrong=wrong: wrong.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error, wrong=wrong: wrong.append(str(error)))
+        page.on(
+            "request", lambda r, wrong=wrong: wrong.append(r.url) if not r.url.startswith(("file:", "data:")) else None
+        )
+        page.goto(site.as_uri())
+        page.click("article a[href='01_x.html']")
+        assert page.inner_text("h1").startswith("01 · Title 01")
+        shown = page.locator("article img[alt^='A red field']")
+        assert shown.evaluate("e => e.naturalWidth") == 60
+        assert not page.locator("text=answer = 42").is_visible()
+        page.click("summary:has-text('Hint')")
+        assert page.locator("text=Think of both").is_visible()
+        assert page.locator("math").first.bounding_box()["height"] > 5
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate("typeof fired") == "undefined" and not wrong, wrong
+        context.close()

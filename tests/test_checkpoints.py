@@ -1,0 +1,133 @@
+"""A checkpoint by path or name: found or refused with a reason, foreseen from its configuration, of every family."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from r3lab.ask import Asked
+from r3lab.errors import R3labError
+from r3lab.images import open_image
+from r3lab.models import hub
+from r3lab.models.families import FAMILIES
+from r3lab.models.hub import FILES, checkpoint_folder
+from r3lab.models.known import KNOWN, known_config
+from r3lab.models.miniature import miniature
+from r3lab.models.policy import Policy
+from r3lab.models.sizes import config_of, sizes_of
+from r3lab.models.weights import CheckpointError
+from r3lab.rollout import rollout
+from r3lab.train.checkpoint import save_policy
+from r3lab.train.lessons import vocabulary
+from r3lab.train.memory import footprint_of
+from r3lab.train.rgrpo_settings import RgrpoSettings
+from r3lab.trajectory import Kind
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def small(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a random checkpoint of each family, without anything of r3lab's own in it."""
+    folder = tmp_path_factory.mktemp("small") / request.param
+    return save_policy(miniature(request.param, vocabulary()), folder)
+
+
+def test_what_is_foreseen_is_what_is_held(small: Path) -> None:
+    """Before a weight is read: the bytes, what is trained, and the keys and values of a token."""
+    foreseen = sizes_of(config_of(small), torch.float32)
+    policy = Policy.load(small, device="cpu")
+    held = {id(p): p.nbytes for p in policy.model.parameters()}
+    footprint = footprint_of(policy, RgrpoSettings())
+    assert foreseen.weights == sum(held.values()) == footprint.weights
+    assert foreseen.trained * foreseen.element == footprint.gradients
+    assert foreseen.cached == footprint.cached
+    assert foreseen.training == footprint.fixed
+    assert foreseen.rollout(3, 100) == foreseen.weights + 300 * footprint.cached
+    half = sizes_of(config_of(small), torch.bfloat16)
+    assert 2 * half.weights == foreseen.weights and 2 * half.cached == foreseen.cached
+
+
+def test_a_plain_checkpoint_is_told_how_to_write_a_box_and_goes_through_the_loop(small: Path) -> None:
+    policy = Policy.load(small, device="cpu")
+    assert "r3lab" not in policy.processor and not policy.bare and policy.step == 1
+    assert policy.family is FAMILIES[policy.model.config.model_type]
+    photo = open_image(ROOT / "assets" / "photos" / "coffee.jpg")
+    [t] = rollout(policy, [Asked("a", photo, "What is it?")], temperature=0, max_new_tokens=3)
+    assert "What is it?" in t.prompt_text and "bbox_2d" in t.prompt_text
+    assert t.kinds.count(Kind.SAMPLED) <= 3 and t.frame is policy.family.frame
+
+
+def test_the_seed_decides_the_weights() -> None:
+    first, again, other = (miniature("smolvlm", vocabulary(), seed) for seed in (0, 0, 1))
+    weights = [next(one.model.parameters()) for one in (first, again, other)]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+    with pytest.raises(R3labError, match="llava"):
+        miniature("llava", vocabulary())
+
+
+@pytest.mark.parametrize(("name", "billions"), list(zip(KNOWN, (3.75, 2.13, 2.25), strict=True)))
+def test_known_checkpoints_have_the_number_of_weights_that_their_pages_state(name: str, billions: float) -> None:
+    sizes = sizes_of(known_config(name), torch.bfloat16)
+    assert sizes.parameters / 1e9 == pytest.approx(billions, abs=0.005)
+    assert 0.7 < sizes.trained / sizes.parameters < 0.95
+
+
+def test_an_unknown_name_has_no_shapes() -> None:
+    with pytest.raises(R3labError, match="Did you mean 'Qwen/Qwen2.5-VL-3B-Instruct'"):
+        known_config("Qwen/Qwen2.5-VL-3B")
+
+
+@pytest.mark.parametrize(
+    "name", ["", "nowhere", "../../no/such", "a/b/c", "https://hub/a/b", "a/..", "a\x1b[31m/b", "/no/such"]
+)
+def test_neither_a_folder_nor_a_name_is_refused_without_a_network(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "snapshot_download", lambda *a, **k: pytest.fail("asked the hub"))
+    with pytest.raises(CheckpointError, match="no folder") as error:
+        checkpoint_folder(name)
+    assert "\x1b" not in str(error.value)
+
+
+def test_a_folder_is_taken_as_it_is_and_a_name_fetches_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, dict[str, Any]]] = []
+
+    def fetched(name: str, **more: Any) -> str:
+        asked.append((name, more))
+        return str(tmp_path)
+
+    monkeypatch.setattr(hub, "snapshot_download", fetched)
+    assert checkpoint_folder(tmp_path) == tmp_path and not asked
+    assert checkpoint_folder("someone/a-model") == tmp_path
+    assert asked == [("someone/a-model", {"allow_patterns": list(FILES), "local_files_only": False})]
+    assert not any(pattern.endswith((".py", ".bin", ".pt", ".pkl", "*")) for pattern in FILES)
+
+
+def test_a_name_that_cannot_be_fetched_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CheckpointError, match="was not fetched before"):
+        checkpoint_folder("no-one/no-such-model", fetch=False)
+    for trouble, words in (
+        (hub.LocalEntryNotFoundError("x"), "cannot be reached"),
+        (OSError("no space left"), "no space left"),
+        (ValueError("odd"), "odd"),
+    ):
+
+        def fails(*a: Any, trouble: Exception = trouble, **k: Any) -> str:
+            raise trouble
+
+        monkeypatch.setattr(hub, "snapshot_download", fails)
+        with pytest.raises(CheckpointError, match=words):
+            checkpoint_folder("someone/a-model")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "no config.json"), ("{", "cannot read"), ('{"model_type": "bert"}', "'bert' is not supported")],
+)
+def test_a_configuration_that_cannot_be_used_is_named(tmp_path: Path, content: str | None, words: str) -> None:
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(R3labError, match=words):
+        config_of(tmp_path)

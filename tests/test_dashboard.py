@@ -1,0 +1,627 @@
+"""The dashboard shows what the logs hold, says what they do not, and does nothing that a name in them asks for."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import plotly.io as pio
+import pytest
+import torch
+from matplotlib._pylab_helpers import Gcf
+from seen import ATTACK, KINDS, Seen
+from test_browser import PHONE, Opened, chromium, opened  # noqa: F401
+from test_show import Kernel
+from test_views import stream
+
+from r3lab.assets_path import assets_dir
+from r3lab.cli import main as cli
+from r3lab.errors import R3labError
+from r3lab.show import dashboard_live as live_module
+from r3lab.show.dashboard import PLOTLY, Dashboard, dashboard
+from r3lab.show.dashboard_bands import band_of, course, smoothed, student
+from r3lab.show.dashboard_board import board_of, limits, line_style
+from r3lab.show.dashboard_groups import MOST, groups_of
+from r3lab.show.dashboard_live import LiveDashboard
+from r3lab.show.dashboard_logs import Log, Series, made, parse, read_log_file
+from r3lab.show.dashboard_panels import SECTIONS, panel_of, panels_of
+from r3lab.show.dashboard_plotly import figure_data
+from r3lab.show.dashboard_traces import traces
+from r3lab.show.palette import DARK, LIGHT
+from r3lab.train import ratio_bins
+from r3lab.train.checkpoint import JsonlLog
+from r3lab.train.measure import step_metrics
+from r3lab.train.objective import Objective, policy_loss
+from r3lab.train.river_files import RiverLog
+from r3lab.train.update import _joined
+from r3lab.vlir.worlds import get_world
+
+COUNTS = [0, 1, 2, 3, 4, 5, 900, 5, 4, 3, 2, 1, 0]
+
+
+def rows(steps: int = 30, level: float = 1.0, settings: dict[str, Any] | None = None, **more: Any) -> list[dict]:
+    """A log of R-GRPO by hand: a reward that rises to `level`."""
+    found: list[dict] = [] if settings is None else [{"settings": settings, "processes": 1}]
+    for step in range(1, steps + 1):
+        part = step / steps
+        found.append(
+            {
+                "step": step, "reward": level * part, "reward/format": 0.5 * part, "zero_variance": 0.25,
+                "look_rate_needed": part, "look_rate_unneeded": 1 - part, "invalid": 0.02, "entropy": 0.5 - 0.3 * part,
+                "length": 30.0, "approx_kl": 1e-4 * step, "clip_fraction_low": 1e-3, "clip_fraction_high": 2e-3,
+                ratio_bins.KEY: COUNTS, "grad_norm": 0.4, "seconds_rollout": 2.0, "seconds_update": 1.0, **more,
+            }
+        )  # fmt: skip
+    return found
+
+
+def written(path: Path, log: list[dict], tail: str = "") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in log) + tail, encoding="utf-8")
+    return path
+
+
+# What the update reports.
+
+
+def test_the_update_counts_how_far_tokens_moved_in_fixed_bins() -> None:
+    """Each bin by hand, unsampled positions in none; passes and updates add up."""
+    moved = [-2.0, -0.5, -0.2, -0.05, -0.02, -0.005, 0.0, 0.005, 0.02, 0.05, 0.2, 0.5, 2.0]
+    new = torch.tensor([[*moved, 9.0], [0.001] * 14], dtype=torch.float64)
+    mask = torch.ones(2, 14, dtype=torch.bool)
+    mask[0, -1] = mask[1, 3:] = False
+    _, metrics = policy_loss(new, torch.zeros_like(new), torch.ones(2), mask, Objective())
+    assert metrics[ratio_bins.KEY] == [1] * 6 + [4] + [1] * 6 and sum(metrics[ratio_bins.KEY]) == int(mask.sum())
+    joined = _joined([(13, metrics), (3, {**metrics, ratio_bins.KEY: COUNTS})])
+    assert joined[ratio_bins.KEY][6] == 904 and joined["ratio_max"] == pytest.approx(math.exp(2.0))
+    fact = {"rewards": {"accuracy": 1.0}, "entropy": 1.0, "tokens": 2, "needs_look": None, "iou": None, "looks": 0}
+    found = [{**fact, "right": True, "valid": 0, "answered": True}] * 2
+    row = step_metrics(found, torch.ones(1, 2), [metrics, {}, {"skipped": 1.0}, joined], 1.0, 1.0)
+    assert row[ratio_bins.KEY][6] == 908 and json.loads(json.dumps(row)) == row
+    assert ratio_bins.label(6) == "-0.003 to 0.003" and ratio_bins.label(0) == "below -1"
+
+
+def test_every_measure_of_a_step_has_a_panel() -> None:
+    new, mask = torch.zeros(2, 3), torch.ones(2, 3, dtype=torch.bool)
+    _, metrics = policy_loss(new, new, torch.ones(2), mask, Objective())
+    fact = {"rewards": {"accuracy": 1.0}, "entropy": 1.0, "tokens": 2, "needs_look": True, "iou": 0.5, "looks": 1}
+    row = step_metrics(
+        [{**fact, "right": True, "valid": 1, "answered": True}] * 2,
+        torch.ones(1, 2),
+        [{**metrics, "grad_norm": 0.1}],
+        1,
+        1,
+    )
+    assert {panel.key for panel in panels_of(row)} == set(row)
+    wanted = {"reward", "reward/accuracy", "approx_kl", "clip_fraction_low", "clip_fraction_high", ratio_bins.KEY}
+    wanted |= {"zero_variance", "look_rate_needed", "look_rate_unneeded", "invalid", "length", "entropy", "grad_norm"}
+    assert wanted | {"seconds_rollout", "seconds_update"} <= set(row)
+    assert len({panel_of(k).title for keys in SECTIONS.values() for k in keys if k[-1] != "/"}) > 25
+
+
+# Reading.
+
+
+def test_a_last_line_that_is_cut_off_is_left_out_and_said(tmp_path: Path) -> None:
+    """At every byte of it, also inside a character; the rest is read."""
+    line = json.dumps({"step": 5, "reward": 1.0, "note": "é"}, ensure_ascii=False).encode()
+    whole = "".join(json.dumps(row) + "\n" for row in rows(4)).encode()
+    for cut in (1, 9, len(line) - 3, len(line) - 1):
+        found, notes = parse(whole + line[:cut], "log")
+        assert [row["step"] for row in found] == [1, 2, 3, 4] and "cut off" in notes[0] and "5" in notes[0]
+    assert parse(whole + line, "log")[0][-1]["step"] == 5  # whole, but for its newline
+    path = written(tmp_path / "a" / "log.jsonl", rows(4), '{"step": 5, "rew')
+    log = read_log_file(tmp_path / "a")
+    assert log.name == "a" and log.last == 4 and "cut off" in " ".join(dashboard(path).board.notes())
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ('{"step": 1, "reward": 1}\n{"step": 2, "rew\n{"step": 3, "reward": 1}\n', "line 2 is not JSON"),
+        ("[1, 2]\n", "line 1 is .* an object a line"),
+        ('{"format": "r3lab.river", "version": 1}\n', "No row of .* has a step"),
+        ('{"step": 50, "heads": 3.1, "pointing mass": 0.2}\n', "no measure that the dashboard draws .*heads"),
+        ("", "nothing to draw yet"),
+        ('{"settings": {"steps": 9}}\n', "nothing to draw yet"),
+        ("\x00\x01\x02\n\x03", "line 1 is not JSON"),
+        ("[" * 100_000 + "\n\n", "line 1 is not JSON"),
+    ],
+)
+def test_what_is_no_log_is_one_clear_error(text: str, wanted: str, tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text(text, "utf-8")
+    with pytest.raises(R3labError, match=wanted):
+        dashboard(path)
+    assert cli(["dashboard", str(path), "-o", str(tmp_path / "d.html")]) == 2 and not (tmp_path / "d.html").exists()
+
+
+def test_places_without_a_log_are_named(tmp_path: Path) -> None:
+    written(tmp_path / "rgrpo-0.jsonl", rows(3))
+    for path, wanted in ((tmp_path, "holds no log.jsonl .*rgrpo-0.jsonl.*name one"), (tmp_path / "x", "Cannot read")):
+        with pytest.raises(R3labError, match=wanted):
+            dashboard(path)
+    for given, wanted in (
+        (7, "Cannot draw 7"),
+        ([7], "Cannot draw 7"),
+        ([], "nothing to draw|1 to 100 logs"),
+        ({"a": []}, "nothing to draw|1 to 100"),
+    ):
+        with pytest.raises(R3labError, match=wanted):
+            dashboard(given)
+    for options, wanted in (
+        ({"keys": ["rewrd"]}, "Did you mean 'reward'"),
+        ({"smooth": 0}, "smooth must be"),
+        ({"band": "rage"}, "Did you mean 'range'"),
+        ({"by": "group"}, "none named 'group'"),
+    ):
+        with pytest.raises(R3labError, match=wanted):
+            dashboard(rows(3), **options)
+
+
+def test_values_that_are_none_are_gaps_and_counted() -> None:
+    log = rows(9)
+    for place, value in enumerate([math.nan, math.inf, None, "high", 10**400, [1], True]):
+        log[place + 1]["reward"] = value
+    log[0][ratio_bins.KEY] = [1, 2]
+    log.append({**log[-1], "entropy": 7.0})  # the last step again
+    found = made(log, "run")
+    known = np.isfinite(found.series["reward"].values)
+    assert known.tolist() == [True, *[False] * 7, True] and found.series["entropy"].values[-1] == 7.0
+    notes = " ".join(found.notes)
+    assert (
+        "6 values of reward" in notes
+        and "1 values of log_ratio_counts" in notes
+        and "1 steps are logged twice" in notes
+    )
+    shown = dashboard(log, smooth=1)
+    [line] = traces(shown.board, panel_of("reward"))
+    assert line["y"][1:8] == [None] * 7 and line["y"][8] == 1
+    assert json.dumps(figure_data(shown.board), allow_nan=False)
+
+
+def test_rewards_and_worlds_are_named_by_the_log_and_bounded() -> None:
+    log = rows(3, **{f"reward/part {i}": 1.0 for i in range(40)}, **{"held_out/charts": 0.5, "held_out/badges": 0.9})
+    panels = panels_of(made(log, "run").series)
+    assert sum(p.key.startswith("reward/") for p in panels) == 16
+    assert [p.title for p in panels if p.key.startswith("held_out/")] == [
+        "Held out, right: charts",
+        "Held out, right: badges",
+    ]
+    assert [p.section for p in panels] == sorted((p.section for p in panels), key=list(SECTIONS).index)
+
+
+def test_held_out_answers_beside_a_log_are_drawn_by_world(tmp_path: Path) -> None:
+    written(tmp_path / "run" / "log.jsonl", rows(20))
+    log = RiverLog(tmp_path / "run" / "river")
+    for step, answers in stream(3, 2).items():  # wrong at first, right later
+        for n, one in enumerate(answers):
+            one.sample_id = f"{('badges', 'charts-x')[n % 2]}-validation-0-{n}"
+        log(step, answers)
+    found = read_log_file(tmp_path / "run")
+    held = {key: one for key, one in found.series.items() if key.startswith("held_out/")}
+    assert set(held) == {"held_out/badges", "held_out/charts-x"}
+    badges = held["held_out/badges"]
+    assert badges.steps.tolist() == [0, 10, 20] and badges.values.tolist() == [0, 1, 1]
+    sample = get_world("badges").sample("validation", 3, 0)
+    assert sample.id.rsplit("-", 3)[0] == "badges"  # what the worlds are told apart by
+    assert "Held out, right: charts-x" in dashboard(tmp_path / "run").alt
+    (tmp_path / "run" / "river" / "river.jsonl").write_text("{}\n", "ascii")
+    assert "held-out answers cannot be read" in " ".join(dashboard(tmp_path / "run").board.notes())
+
+
+# Groups, smoothing, bands.
+
+
+def test_runs_that_differ_in_the_seed_alone_are_one_group(tmp_path: Path) -> None:
+    def log(name: str, **settings: Any) -> Log:
+        return made(rows(3, settings={"seed": 0, "out": name, "reward": "paper", "group": 5, **settings}), name)
+
+    four = [log("a"), log("b", seed=1), log("c", reward="grounded"), log("d", reward="grounded", seed=1, steps=9)]
+    assert {k: [one.name for one in v] for k, v in groups_of(four).items()} == {
+        "reward=paper": ["a", "b"],
+        "reward=grounded": ["c", "d"],
+    }
+    assert list(groups_of([*four, log("e", group=8)])) == [
+        "reward=paper, group=5",
+        "reward=grounded, group=5",
+        "reward=paper, group=8",
+    ]
+    assert list(groups_of(four, "run")) == ["a", "b", "c", "d"] and list(groups_of(four, "group")) == ["group=5"]
+    with pytest.raises(R3labError, match="Did you mean 'reward'"):
+        groups_of(four, "rewrd")
+    paths = [written(tmp_path / name / f"rgrpo-{i}.jsonl", rows(3)) for name in ("x",) for i in range(3)]
+    assert [len(v) for v in board_of([*paths, written(tmp_path / "other.jsonl", rows(3))]).groups.values()] == [3, 1]
+    assert list(groups_of([made(rows(2), "same")] * 2, "run")) == ["same", "same (2)"]
+    with pytest.raises(R3labError, match=f"at most {MOST}"):
+        groups_of([made(rows(2), f"x{i}y") for i in range(MOST + 1)], "run")
+    assert len({line_style(i) for i in range(MOST)}) == MOST
+
+
+def test_smoothing_is_the_mean_of_the_last_steps_and_never_looks_ahead() -> None:
+    steps, values = np.array([1.0, 2, 3, 5, 20]), np.array([1.0, 3, math.nan, 5, 9])
+    assert smoothed(Series(steps, values), 3).tolist() == [1, 2, 2, 5, 9]
+    assert smoothed(Series(steps, values), 1).tolist()[:2] == [1, 3]
+    changed = smoothed(Series(steps, np.array([1.0, 3, math.nan, 5, 1000])), 3)
+    assert changed[:-1].tolist() == [1, 2, 2, 5]
+
+
+def test_a_mean_ends_where_its_shortest_run_does() -> None:
+    logs = [made(rows(10, level=1.0), "a"), made(rows(6, level=3.0), "b")]
+    one = course(logs, "reward", 1)
+    assert one.steps.tolist() == [1, 2, 3, 4, 5, 6] and one.runs == 2
+    assert one.mean[-1] == pytest.approx((0.6 + 3.0) / 2) and one.low[-1] == pytest.approx(0.6) and one.high[-1] == 3
+    [(steps, values)] = one.tails
+    assert steps.tolist() == [6, 7, 8, 9, 10] and values[-1] == 1.0
+    missing = course([logs[0], made([{"step": 1, "loss": 1.0}], "c")], "reward", 1)
+    assert missing.runs == 1 and not missing.tails and not np.isfinite(missing.low).any()
+    nothing = course(logs, "loss", 1)
+    assert nothing.runs == 0 and not len(nothing.steps)
+
+
+def test_a_stretch_without_rows_is_no_line() -> None:
+    log = [row for row in rows(40) if not 11 <= row["step"] <= 30]
+    one = course([made(log, "a")], "reward", 5)
+    gap = np.flatnonzero(np.isnan(one.mean))
+    assert len(gap) == 1 and 10 < one.steps[gap[0]] < 31 and len(one.steps) == 21
+    sparse = course([made([row for row in rows(40) if row["step"] % 10 == 0], "a")], "reward", 5)
+    assert np.isfinite(sparse.mean).all()  # held-out answers: every tenth step is all there is
+
+
+def test_bands_say_what_they_are() -> None:
+    for freedom, wanted in ((1, 12.706), (2, 4.303), (4, 2.776), (9, 2.262), (30, 2.042), (1000, 1.962)):
+        assert student(freedom) == pytest.approx(wanted, abs=6e-4)
+    rng = np.random.default_rng(0)
+    inside = 0
+    for _ in range(400):  # the interval of the mean of five covers the truth 95 times in a hundred
+        low, high = band_of(rng.normal(size=(5, 1)), "interval")
+        inside += bool(low[0] <= 0 <= high[0])
+    assert 0.92 < inside / 400 < 0.98
+    two = np.array([[1.0, 2.0], [3.0, 2.5]])
+    assert np.isnan(band_of(two, "interval")).all() and band_of(two, "range")[1].tolist() == [3.0, 2.5]
+    logs = {"a": [rows(9, level) for level in (1.0, 2.0, 3.0)]}
+    for band, words in (("range", "from the lowest to the highest"), ("interval", "95 % interval")):
+        assert words in dashboard(logs, band=band).alt
+        spoken = traces(board_of(logs, smooth=1, band=band), panel_of("reward"))[-1]["hovertemplate"]
+        assert "3 runs" in spoken
+    assert "band" not in dashboard(rows(9)).alt
+
+
+def test_long_logs_are_thinned_and_keep_their_ends() -> None:
+    one = course([made([{"step": i, "reward": 1.0 * i} for i in range(1, 9001)], "a")], "reward", 1)
+    assert len(one.steps) <= 1200 and one.ends == (1.0, 9000.0)
+
+
+def test_one_burst_does_not_flatten_an_axis() -> None:
+    log = rows(300)
+    log[100]["grad_norm"] = 1e6
+    low, high = limits(board_of(log, smooth=1), panel_of("grad_norm"))
+    assert high > 1e5  # without smoothing the line itself must fit
+    low, high = limits(board_of(log, smooth=25), panel_of("grad_norm"))
+    assert 1e6 / 25 < high < 1e5  # the smoothed line does, the burst itself need not
+    board = board_of({str(i): rows(9, level=i) for i in range(1, 4)})
+    assert limits(board, panel_of("reward"))[1] > 2.5 and limits(board, panel_of("look_rate_needed")) == (-0.03, 1.03)
+
+
+# Drawing.
+
+
+def test_the_picture_and_its_words_hold_what_the_log_holds() -> None:
+    shown = dashboard({"paper": [rows(30, 1.0), rows(30, 1.2)], "grounded": rows(20, 2.0)}, smooth=5)
+    figure = shown.still()
+    drawn = {one.get_gid(): one for axes in figure.axes for one in axes.collections if one.get_gid()}
+    assert len(drawn["mean-reward"].get_segments()) == 2 and "mean-loss" not in drawn
+    first, second = drawn["mean-reward"].get_segments()
+    assert second[-1][1] < first[-1][1] and second[-1][0] < first[-1][0]  # higher on the sheet, and ends earlier
+    assert {one.get_gid() for one in figure.axes[0].lines} >= {"bins-0", "bins-1"}
+    said = shown.alt
+    assert "3 runs in 2 groups (paper (2 runs), grounded)" in said and "over 30 steps" in said
+    assert re.search(r"Reward, mean of a step: paper from 0\.0\d+ to 1\.03; grounded from 0\.1 to 1\.8\.", said)
+    assert "Groups without a signal: paper from 25 % to 25 %" in said and "mean of the last 5 steps" in said
+    assert "In none of these logs: Held out, right" in " ".join(shown.board.notes())
+    many = dashboard({f"run {i}": rows(5, 1 + i) for i in range(20)}, smooth=2)
+    assert "Norm of the gradient: 0.4 at the end." in many.alt
+    assert re.search(r"Reward, mean of a step: at the end from .* \(run 0\) to .* \(run 19\)\.", many.alt)
+    assert len(many.alt) < 8000 and "left out, since there are more than 8 lines" in many.alt
+
+
+def test_a_run_of_one_step_and_of_two_and_a_cold_start_can_be_drawn() -> None:
+    for log in (rows(1), rows(2), [{"step": 1, "loss": 2.0}], [{"step": 3, "reward": 0.0}]):
+        shown = dashboard(log)
+        assert len(shown.picture.png) > 3000 and shown.figure.data
+    shipped = assets_dir() / "tiny" / "logs"
+    assert {"Loss", "Norm of the gradient"} <= {p.title for p in dashboard(shipped / "cold-start-0.jsonl").board.panels}
+    found = dashboard(shipped / "rgrpo-0.jsonl")
+    assert found.board.last > 10 and len(found.board.panels) >= 20
+
+
+def test_the_figure_holds_the_lines_and_the_legend_switches_groups() -> None:
+    shown = dashboard({"a": rows(8, 1.0), "b": rows(8, 2.0)}, smooth=4)
+    figure = shown.figure
+    names = [one.name for one in figure.data if one.showlegend]
+    assert names == ["a", "b"] and figure.layout.meta["alt"] == shown.alt
+    assert {one.legendgroup for one in figure.data} == {"0", "1"}
+    [bold] = [one for one in figure.data if one.name == "b" and one.yaxis == "y" and not one.showlegend]
+    assert bold.y[-1] == pytest.approx(2 * np.mean([5, 6, 7, 8]) / 8) and (bold.x0, bold.dx) == (1, 1)
+    assert bold.customdata[-1] == 2 and "%{y" in bold.hovertemplate
+    bundle = shown._repr_mimebundle_()
+    assert set(bundle) == {"text/html", "image/png", "text/plain", PLOTLY}
+    assert json.loads(json.dumps(bundle[PLOTLY], allow_nan=False))["data"]
+    titles = [a["text"] for a in bundle[PLOTLY]["layout"]["annotations"]]
+    assert len(titles) == len(shown.board.panels) and "<b>Reward, mean of a step</b>" in titles
+
+
+def test_dark_and_light_differ_in_paper_alone() -> None:
+    few = ("reward", "entropy")
+    for dark, chosen in ((True, DARK), (False, LIGHT)):
+        shown = dashboard(rows(4), few, dark=dark)
+        assert shown.figure.layout.paper_bgcolor == chosen.paper
+        assert matplotlib.colors.to_hex(shown.still().get_facecolor()).upper() == chosen.paper
+    assert (
+        dashboard(rows(4), few, dark=True).to_page() == dashboard(rows(4), few).to_page()
+    )  # a page follows its reader
+
+
+def test_drawing_changes_no_setting_and_needs_no_model() -> None:
+    before, template = dict(matplotlib.rcParams), pio.templates.default
+    shown = dashboard(rows(5), ("reward", ratio_bins.KEY))
+    assert shown.picture.png and shown.figure and shown.to_page()
+    assert dict(matplotlib.rcParams) == before and not Gcf.figs and pio.templates.default == template
+    code = (
+        "import sys, r3lab.show.dashboard, r3lab.show.dashboard_live, r3lab.dashboard_command; "
+        "print([m for m in ('torch', 'transformers', 'matplotlib.pyplot', 'IPython') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_twenty_runs_are_small_and_their_first_picture_comes_soon() -> None:
+    logs = {f"run {i}": made(rows(300, 1 + i / 9, exact=0.1234567, iou=0.7654321), f"run {i}") for i in range(20)}
+    assert dashboard(rows(3)).picture.png  # fonts
+
+    def spent() -> float:
+        begin = time.process_time()
+        assert dashboard(logs).picture.png
+        return time.process_time() - begin
+
+    assert min(spent() for _ in range(2)) < 1.0
+    assert len(dashboard(logs).to_page().encode()) < 10_000_000
+
+
+# Hostile names.
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_names_are_text(kind: str) -> None:
+    """In labels, components, worlds, file names and settings; in picture, page and Plotly's own markup."""
+    name = KINDS[kind]
+    log = rows(4, **{f"reward/{name}": 1.0, f"held_out/{name}": 0.5})
+    keys = [key for key in made(log, "run").series if key in ("reward", ratio_bins.KEY) or "/" in key]
+    by_label = dashboard({name: log, "other": rows(4)}, keys, title=name)
+    by_name = Dashboard(board_of([made(log, name), made(rows(4), "other")], keys))
+    settings = dashboard([rows(3, settings={"reward": name}), rows(3, settings={"reward": "b", name: 1})], keys[:1])
+    page = by_label.to_page()
+    head, _, rest = page.partition('<script type="application/json">')
+    data, _, rest = rest.partition("</script>")
+    assert "<" not in data and len(page) < 6_000_000 and len(keys) == 5
+    Seen(head + rest.split("</main>")[0]).check()
+    for shown in (by_label, by_name, settings):
+        for text in (shown.alt, *shown.board.groups, *shown.board.notes()):
+            assert not [c for c in text if ord(c) < 32 or 0x202A <= ord(c) <= 0x202E or 0x2066 <= ord(c) <= 0x2069]
+        plain = json.dumps(figure_data(shown.board), ensure_ascii=False)
+        for one in re.findall(r'"(?:name|hovertemplate|text)": "((?:[^"\\]|\\.)*)"', plain):
+            rest = re.sub(r"</?b>|<br>|<extra></extra>|%\{[a-z]+(\[\d\])?(:[.\d~a-z%]+)?\}", "", one)
+            assert not set(rest) & set("<>$") and "%{" not in rest, rest[:100]
+
+
+# Files and the command.
+
+
+def test_the_page_holds_plotly_once_and_allows_nothing_else() -> None:
+    page = dashboard(rows(4), ("reward",)).to_page()
+    assert page.count("plotly.js v") == 1 and page.count("<script>") == 2
+    [policy] = [
+        m["content"] for m in Seen(page.split("</head>")[0]).of("meta") if "Security" in m.get("http-equiv", "")
+    ]
+    rules = dict(part.strip().split(" ", 1) for part in policy.split(";"))
+    assert rules["default-src"] == "'none'" and rules["img-src"] == "data:"
+    for body in re.findall(r"<script>(.*?)</script>", page, re.S):
+        assert base64.b64encode(hashlib.sha256(body.encode()).digest()).decode() in rules["script-src"]
+    assert "unsafe" not in rules["script-src"] + rules["style-src"]
+
+
+def test_the_command_draws_logs_by_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in "abc":
+        written(tmp_path / name / "log.jsonl", rows(5), '{"st' if name == "b" else "")
+    out, png = tmp_path / "o" / "d.html", tmp_path / "d.svg"
+    given = [f"paper={tmp_path / 'a'}", f"paper={tmp_path / 'b'}", f"grounded={tmp_path / 'c' / 'log.jsonl'}"]
+    assert cli(["dashboard", *given, "-o", str(out), "--png", str(png), "--smooth", "2", "--title", "A <b>"]) == 0
+    said = capsys.readouterr().out
+    assert "paper: b: to step 5; its last line (6) is cut off" in said and "MB" in said
+    page = out.read_text("utf-8")
+    assert "paper (2 runs)" in page and "A &lt;b&gt;" in page and "mean of the last 2 steps" in page
+    assert "<svg" in png.read_text("utf-8") and "Reward, mean of a step" in png.read_text("utf-8")
+    for argv, wanted in (
+        ([given[0], given[0]], "given twice"),
+        ([given[0], str(tmp_path / "b")], "write LABEL="),
+        ([str(tmp_path / "none")], "Cannot read"),
+        ([str(tmp_path / "a"), "--smooth", "0"], "smooth must be"),
+        ([str(tmp_path / "a"), "-o", "d.txt"], "must end in .html"),
+        ([str(tmp_path / "a"), "--png", str(tmp_path / "d.gif")], "end its name in"),
+    ):
+        assert cli(["dashboard", *argv, *([] if "-o" in argv else ["-o", str(out)])]) == 2
+        assert wanted in capsys.readouterr().err
+
+
+# While a run goes on.
+
+
+@pytest.fixture()
+def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    """A notebook whose clock is moved by hand."""
+    found = Kernel()
+    found.now = 0.0  # type: ignore[attr-defined]
+    monkeypatch.setattr(live_module, "_kernel", lambda: found)
+    monkeypatch.setattr("IPython.display.display", found.display)
+    monkeypatch.setattr("IPython.display.update_display", found.update_display)
+    monkeypatch.setattr(live_module.time, "monotonic", lambda: found.now)  # type: ignore[attr-defined]
+    return found
+
+
+def test_a_live_dashboard_is_replaced_in_place_and_seldom(kernel: Any, tmp_path: Path) -> None:
+    log = JsonlLog(tmp_path / "log.jsonl")
+    live = LiveDashboard(then=log)
+    for row in rows(20):
+        live(row)
+        kernel.now += 0.5
+    assert len(kernel.page) == 1 and 4 <= kernel.drawn <= 6  # ten seconds
+    kernel.end_of_cell()
+    [shown] = kernel.page.values()
+    assert not kernel.waiting and "over 20 steps" in shown.alt and live.rows == log.rows == rows(20)
+    drawn = kernel.drawn
+    live.flush()
+    assert kernel.drawn == drawn  # nothing new
+    live(rows(21)[-1])
+    kernel.end_of_cell()
+    assert len(kernel.page) == 1 and "over 21 steps" in next(iter(kernel.page.values())).alt
+
+
+def test_drawing_takes_a_tenth_of_the_time_at_most(kernel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    live = LiveDashboard()
+    ordinary = kernel.update_display
+
+    def slow(*given: Any, **more: Any) -> None:
+        kernel.now += 3.0
+        ordinary(*given, **more)
+
+    monkeypatch.setattr("IPython.display.update_display", slow)
+    for row in rows(120):
+        live(row)
+        kernel.now += 1.0
+    assert kernel.drawn <= 1 + (120 + 3 * kernel.drawn) / 30
+
+
+def test_a_live_dashboard_never_ends_a_training(kernel: Any) -> None:
+    live = LiveDashboard(keys=("reward", "held_out/badges"))
+    live({"settings": {"steps": 3}})
+    live(rows(1)[0])
+    kernel.end_of_cell()
+    [shown] = kernel.page.values()
+    assert "held_out/badges" in repr(shown) and len(live.rows) == 2
+
+
+def test_outside_jupyter_it_only_keeps_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    live = LiveDashboard()
+    for row in rows(3):
+        live(row)
+    assert capsys.readouterr().out == "" and "over 3 steps" in live.dashboard().alt
+    with pytest.raises(R3labError, match="every must not be negative"):
+        LiveDashboard(every=-1)
+
+
+def test_a_log_of_another_process_is_followed_to_its_end(
+    kernel: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The file is not there at first, grows, is cut off in the middle of a line, and is done at its last step."""
+    log, path = rows(6, settings={"steps": 6}), tmp_path / "run" / "log.jsonl"
+    states = [None, (log[:2], '{"step": 2, "re'), None, (log[:5], ""), (log, "")]
+
+    def sleep(seconds: float) -> None:
+        kernel.now += max(seconds, 2.0)
+        state = states.pop(0) if states else pytest.fail("it went on after the last step")
+        if state:
+            written(path, *state)
+
+    monkeypatch.setattr(live_module.time, "sleep", sleep)
+    live = LiveDashboard().follow(tmp_path / "run")
+    assert not states and len(kernel.page) == 1 and kernel.drawn == 3
+    [shown] = kernel.page.values()
+    assert "over 6 steps" in shown.alt and live.dashboard().board.last == 6
+    with pytest.raises(R3labError, match="no log at .* after 4 s"):
+        states = [None] * 9
+        LiveDashboard().follow(tmp_path / "other", seconds=4)
+
+
+@pytest.mark.notebook
+def test_an_executed_notebook_holds_the_last_state_alone(tmp_path: Path) -> None:
+    import nbformat
+    from nbclient import NotebookClient
+
+    code = (
+        "from r3lab.show.dashboard_live import LiveDashboard\n"
+        "live = LiveDashboard(every=0)\n"
+        "for step in range(1, 8):\n"
+        "    live({'step': step, 'reward': step / 8})"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    NotebookClient(notebook, timeout=300, kernel_name="python3").execute(cwd=str(tmp_path))
+    [output] = notebook.cells[0].outputs
+    assert "over 7 steps" in output["data"]["text/plain"] and {"image/png", "text/html", PLOTLY} <= set(output["data"])
+
+
+# In a browser.
+
+
+@pytest.fixture(scope="module")
+def board_page() -> str:
+    return dashboard({"paper": [rows(60, 1.0), rows(60, 1.4)], ATTACK: rows(40, 2.0)}, title=ATTACK).to_page()
+
+
+def _ready(page: Any, charts: int = 1) -> None:
+    page.wait_for_function(f"document.querySelectorAll('.js-plotly-plot .xtick').length > {charts}", timeout=120_000)
+
+
+@pytest.mark.browser
+def test_a_page_in_a_browser(opened: Any, board_page: str) -> None:  # noqa: F811
+    """Charts are drawn, told under the pointer, switched by keyboard; nothing hostile runs, nothing is fetched."""
+    one: Opened = opened(board_page)
+    page = one.page
+    _ready(page)
+    first = ".r3-plot[data-chart='0']"
+    assert not page.is_visible(".r3-still-here") and page.locator(".r3-runs input").count() == 2
+    box = page.query_selector(first).bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 70)
+    page.wait_for_selector(f"{first} .hoverlayer .legendtext", timeout=60_000)
+    said = page.text_content(f"{first} .hoverlayer")
+    assert "paper (2 runs): " in said and " to " in said and "<script>window.fired=1</script>" in said
+    shown = f'document.querySelector("{first}").data.filter(t => t.visible !== false).map(t => t.meta)'
+    assert set(page.evaluate(shown)) == {0, 1}
+    page.focus(".r3-runs input[data-group='1']")
+    page.keyboard.press("Space")
+    page.wait_for_function(f"!({shown}).includes(1)")
+    page.click("summary:has-text('Choose panels')")
+    page.uncheck("input[data-panel='0']")
+    assert not page.is_visible(first) and page.is_visible(".r3-plot[data-chart='1']")
+    page.click("summary:has-text('Numbers')")
+    assert page.locator("table tbody tr").count() == len(rows(1)[0]) - 1
+    assert not page.query_selector_all("main iframe, main [onerror], main [onload], main a")
+    one.clean()
+
+
+@pytest.mark.browser
+def test_a_page_fits_a_phone_follows_dark_mode_and_has_its_picture_without_script(
+    opened: Any,  # noqa: F811
+    board_page: str,
+) -> None:
+    one = opened(board_page, viewport=PHONE, color_scheme="dark", has_touch=True)
+    _ready(one.page)
+    assert one.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    wanted = "rgb({}, {}, {})".format(*(int(DARK.paper[i : i + 2], 16) for i in (1, 3, 5)))
+    fill = "getComputedStyle(document.querySelector('.js-plotly-plot .main-svg')).backgroundColor"
+    assert one.page.evaluate(fill) == wanted
+    one.clean()
+    still = opened(board_page, java_script_enabled=False)
+    image = still.page.query_selector(".r3-still-here img")
+    assert image.is_visible() and image.evaluate("e => e.naturalWidth") > 900
+    assert "Training of 3 runs" in image.get_attribute("alt") and not still.page.is_visible(".r3-live")
+    still.context.close()

@@ -1,0 +1,457 @@
+"""Be the policy: boxes are read strictly, looks are scored as the explanation scores them, nothing is given away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from PIL import Image
+from seen import ATTACK, KINDS, Seen
+
+from r3lab.ask import Asked
+from r3lab.assets_path import assets_dir
+from r3lab.errors import R3labError
+from r3lab.explain.crop_value import value_map, windows_of
+from r3lab.geometry import iou
+from r3lab.images import content_hash, cut
+from r3lab.models.policy import Policy
+from r3lab.notebooks import run_notebook
+from r3lab.rollout import rollout
+from r3lab.show.play import Play, be_the_policy, somebody_is_there, turn
+from r3lab.show.play.board import TITLES, board, findings, photos, table
+from r3lab.show.play.box import LEAST, read_box
+from r3lab.show.play.point import OPENING, likeliest
+from r3lab.show.play.session import Session
+from r3lab.show.play.still import bundle
+from r3lab.show.play.turn import Turn, scales_of
+from r3lab.show.play.widget import Game
+from r3lab.show.play.words import outcome_words, rewards_words, sure, times
+from r3lab.train.rewards import score
+from r3lab.trajectory import Kind
+from r3lab.vlir.sample import Sample
+from r3lab.vlir.worlds import get_world
+
+SIZE = (512, 384)
+
+
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maps of few windows, so that tests take seconds."""
+    monkeypatch.setattr(turn, "SCALES", (5.0,))
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Policy:
+    return Policy.load(assets_dir() / "tiny" / "rgrpo")
+
+
+@pytest.fixture(scope="module")
+def asked(shipped: Policy) -> dict[bool, list[Sample]]:
+    """Samples by whether the shipped policy looks at them of its own accord; it answers all of them."""
+    samples = [get_world("badges").sample("test", i) for i in range(16)]
+    found: dict[bool, list[Sample]] = {True: [], False: []}
+    for sample, t in zip(samples, rollout(shipped, samples, temperature=0, max_new_tokens=96), strict=True):
+        if t.answer is not None:
+            found[any(look.crop for look in t.looks)].append(sample)
+    assert len(found[True]) >= 2 and len(found[False]) >= 2, "the shipped policy looks always, or never"
+    return found
+
+
+# Boxes.
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ([10, 20, 50, 60], (10, 20, 50, 60)),
+        ((10.5, 20.25, 50.0, 60.0), (10.5, 20.25, 50, 60)),
+        ([-5, -9, 50, 60], (0, 0, 50, 60)),
+        ([500, 300, 1e9, 1e9], (500, 300, 512, 384)),
+        ([0, 0, LEAST, LEAST], (0, 0, LEAST, LEAST)),
+    ],
+)
+def test_a_box_is_read_and_clipped(given: object, wanted: tuple[float, ...]) -> None:
+    assert read_box(given, SIZE) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *(None, 7, "10,20,50,60", {}, {"x": 1}, [], [1, 2, 3], [1, 2, 3, 4, 5], [[1, 2, 3, 4]]),
+        *(["1", 2, 30, 40], [True, 2, 30, 40], [None] * 4, [1, 2, 30, [40]]),
+        *([math.nan, 2, 30, 40], [1, 2, math.inf, 40], [1, 2, 10**400, 40], [-math.inf, 0, math.inf, 9]),
+        *([50, 20, 10, 60], [10, 60, 50, 20], [10, 20, 10, 60], [10, 20, 50, 20]),
+        *([600, 20, 700, 60], [10, -60, 50, -20], [510, 20, 700, 60], [10, 20, 12, 60], [10, 20, 50, 22]),
+        ["<img src=x onerror=alert(1)>" * 999] * 4,
+    ],
+)
+def test_what_is_no_box_is_refused_in_a_line(given: object) -> None:
+    with pytest.raises(R3labError) as error:
+        read_box(given, SIZE)
+    assert 20 < len(str(error.value)) < 250 and "\n" not in str(error.value)
+
+
+def test_a_strip_is_refused_and_a_large_picture_is_not() -> None:
+    with pytest.raises(R3labError, match="200 times"):
+        read_box([0, 0, 4000, 5], (4000, 3000))
+    assert read_box([0, 0, 4000, 3000], (4000, 3000)) == (0, 0, 4000, 3000)
+
+
+# A turn.
+
+
+def test_the_policys_own_box_gives_the_policys_own_result(shipped: Policy, asked: dict[bool, list[Sample]]) -> None:
+    one = Turn(shipped, asked[True][0])
+    assert one.point.taken and one.policys.box == one.point.box and one.policys.right > one.point.without
+    mine = one.look(one.point.box)
+    assert mine.trajectory.answer == one.own.answer and mine.right == pytest.approx(one.policys.right, abs=1e-4)
+    assert mine.trajectory.ids == one.own.ids and mine.reward == pytest.approx(one.policys.reward)
+    with pytest.raises(R3labError, match="has been played"):
+        one.look(one.point.box)
+    with pytest.raises(R3labError, match="has been played"):
+        one.no_look()
+
+
+def test_a_look_is_cut_by_the_loops_rule_and_follows_the_same_words(
+    shipped: Policy, asked: dict[bool, list[Sample]]
+) -> None:
+    sample = asked[True][0]
+    one = Turn(shipped, sample)
+    region = one.truth
+    assert region is not None
+    box = (max(0.0, region[0] - 9), max(0.0, region[1] - 3), region[2], region[3])
+    mine = one.look(box)
+    zoom, size = shipped.crop_size(box, sample.image.size)
+    look = mine.look
+    assert look is not None and look.crop is not None and look.box == box and look.zoom == zoom
+    assert look.crop.hash == content_hash(cut(sample.image, box, size))
+    start = one.point.trajectory.looks[one.point.look].span[1]
+    assert mine.trajectory.ids[:start] == one.own.ids[:start]
+    assert mine.overlap == pytest.approx(iou(box, region))
+    assert mine.rewards == score(mine.trajectory, "grounded")
+
+
+def test_no_look_has_no_crop_and_costs_nothing(shipped: Policy, asked: dict[bool, list[Sample]]) -> None:
+    for taken in (True, False):
+        one = Turn(shipped, asked[taken][0])
+        none = one.no_look()
+        assert none.look is None and none.overlap is None and none.right == one.point.without
+        assert Kind.CROP not in none.trajectory.kinds
+        assert none.rewards["look cost"] == 0 and none.rewards["region"] == 0
+    assert none.trajectory is one.own  # a policy that does not look goes on as it did
+
+
+def test_where_the_policy_does_not_look_it_is_made_to(shipped: Policy, asked: dict[bool, list[Sample]]) -> None:
+    one = Turn(shipped, asked[False][0])
+    t, look = one.point.trajectory, one.point.trajectory.looks[one.point.look]
+    start = look.span[0]
+    assert not one.point.taken and one.policys.box is None and one.policys.right == one.point.without
+    assert t.ids[:start] == one.own.ids[:start] and start == likeliest(shipped, one.own, {})
+    assert "".join(t.pieces[start : look.span[1]]).startswith(OPENING) and look.crop is not None
+    assert one.point.without > math.log(0.5) or one.own.answer != one.own.truth["answer"]  # greedy, and right
+    mine = one.look((100.0, 100.0, 200.0, 220.0))
+    assert mine.look is not None and mine.look.box == (100, 100, 200, 220) and "look cost" in mine.rewards
+
+
+def test_made_to_look_a_policy_that_writes_no_box_gets_the_middle(
+    shipped: Policy, asked: dict[bool, list[Sample]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = turn.point_of.__globals__["resume"]
+
+    def silent(policy: Policy, begun: Any, **more: Any) -> Any:
+        return [replace(t, looks=[], answer=None, finish="length") for t in real(policy, begun, **more)]
+
+    monkeypatch.setitem(turn.point_of.__globals__, "resume", silent)
+    one = Turn(shipped, asked[False][0])
+    w, h = one.size
+    assert not one.point.wrote and one.point.box == (w / 4, h / 4, 3 * w / 4, 3 * h / 4)
+    assert one.point.trajectory.answer == one.own.answer
+
+
+def test_the_map_is_that_of_the_explanation(shipped: Policy, asked: dict[bool, list[Sample]]) -> None:
+    one = Turn(shipped, asked[True][1])
+    shares = list(one.measure())
+    assert one.map is not None and shares == sorted(shares) and shares[-1] == 1 and len(shares) > 1
+    known = value_map(shipped, one.own, one.point.look, scales=(5.0,))
+    assert [w.box for w in one.map.windows] == [w.box for w in known.windows]
+    ours, theirs = ([w.worth for w in found.windows] for found in (one.map, known))
+    assert ours == pytest.approx(theirs, abs=1e-3)
+    assert one.map.taken == pytest.approx(known.taken, abs=1e-3) and one.map.nothing == pytest.approx(known.nothing)
+    assert [w.coverage for w in one.map.windows] == [w.coverage for w in known.windows]
+
+
+def test_a_map_is_measured_once_and_goes_on_where_it_stopped(shipped: Policy, asked: dict[bool, list[Sample]]) -> None:
+    one = Turn(shipped, asked[True][0])
+    first = next(one.measure())
+    choice = one.look(one.point.box)  # in the middle of it
+    assert one.map is None and one.regret(choice) is None
+    rest = list(one.measure())
+    assert rest[0] > first and rest[-1] == 1 and list(one.measure()) == []
+    assert one.map is not None and one.regret(choice) == pytest.approx(one.map.regret, abs=1e-3)
+    again = Turn(shipped, asked[True][0])
+    again.map = one.map
+    assert again.regret(again.look(one.map.best.box)) == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize("box", [(0, 0, 3, 3), (0, 0, 40, 40), (0, 0, 4000, 3000), (0, 0, 4000, 9)])
+def test_a_small_look_on_a_large_photograph_makes_no_million_windows(
+    box: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    size = (4000, 3000)
+    count = len(windows_of(box, size, scales_of(box, size)))  # type: ignore[arg-type]
+    assert count <= 2 * turn.WINDOWS
+    assert scales_of((0, 0, 64, 64), (512, 512))[0] == 1  # as the explanation has it, where that is bearable
+
+
+def test_every_family_can_be_played(family_policy: Policy, samples: list[Sample]) -> None:
+    game = Session(family_policy, samples, turns=1, max_new_tokens=160)
+    try:
+        one = game.open()
+    except R3labError as error:
+        assert "gives no answer" in str(error)  # taught for seconds
+        return
+    assert one is not None
+    choice = game.look([100, 100, 300, 300])
+    assert math.isfinite(choice.right) and choice.right <= 0 and choice.look is not None
+    assert 0 < next(one.measure()) <= 1
+
+
+# A game.
+
+
+def test_a_game_goes_sample_by_sample_and_adds_up(shipped: Policy, asked: dict[bool, list[Sample]]) -> None:
+    unknown = Asked("nobody-knows", Image.new("RGB", (512, 512), "white"), "Which digit is on the blue square?")
+    game = Session(shipped, [asked[True][0], unknown, asked[False][0], asked[True][1]], turns=3)
+    assert game.planned == 3 and not game.over and game.scores() == []
+    with pytest.raises(R3labError, match="open one first"):
+        game.look([1, 2, 30, 40])
+    game.open()
+    with pytest.raises(R3labError, match="has not been played"):
+        game.open()
+    with pytest.raises(R3labError, match="at least"):
+        game.look([1, 2, 3, 4])
+    assert game.current.choice is None  # a slip costs nothing
+    first = game.look([1, 2, 300, 400])
+    game.open()
+    second = game.no_look()
+    assert game.current.own.sample_id == asked[False][0].id and len(game.left_out) == 1
+    assert "nobody-knows" in game.left_out[0] and not game.over
+    game.open()
+    third = game.no_look()
+    assert game.over and game.open() is None
+    you, policy = game.total()
+    assert you == pytest.approx(first.reward + second.reward + third.reward)
+    assert policy == pytest.approx(sum(one.policys.reward for one in game.turns))
+    rows = table(game.scores())
+    assert [len(row) for row in rows] == [len(TITLES)] * 3 and [row[2][:2] for row in rows] == ["lo", "no", "no"]
+
+
+@pytest.mark.parametrize("turns", [0, -1, 101, 2.5, "ten", True, None])
+def test_a_game_without_turns_or_samples_is_refused(shipped: Policy, turns: Any) -> None:
+    with pytest.raises(R3labError, match="1 to 100"):
+        be_the_policy(shipped, [get_world("badges").sample("test", 0)], turns=turns)
+    with pytest.raises(R3labError, match="no sample"):
+        be_the_policy(shipped, [])
+
+
+def test_samples_that_cannot_be_played_end_in_one_error(shipped: Policy) -> None:
+    blank = Image.new("RGB", (512, 512), "white")
+    game = Session(shipped, [Asked(f"u{i}", blank, "Which digit is on the red circle?") for i in range(2)])
+    with pytest.raises(R3labError, match="None of the 2 samples can be played"):
+        game.open()
+
+
+def test_where_nobody_knows_whether_a_look_is_needed_looks_are_free(
+    shipped: Policy, asked: dict[bool, list[Sample]]
+) -> None:
+    one = Turn(shipped, replace(asked[False][0], needs_look=None))
+    assert set(one.look((10.0, 10.0, 90.0, 90.0)).rewards) == {"accuracy", "format"}
+
+
+# What the browser is told.
+
+
+@pytest.fixture()
+def played(shipped: Policy, asked: dict[bool, list[Sample]]) -> Session:
+    """A game of one turn, played and measured."""
+    game = Session(shipped, asked[True][:1], turns=1)
+    game.open()
+    game.look([100, 100, 200, 200])
+    for _ in game.measure():
+        pass
+    return game
+
+
+def test_nothing_is_given_away_before_the_choice(shipped: Policy, asked: dict[bool, list[Sample]]) -> None:
+    game = Session(shipped, asked[True][:2], turns=2)
+    assert board(game)["phase"] == "wait"
+    game.open()
+    list(game.measure())
+    told = board(game)
+    assert told["phase"] == "choose" and not {"boxes", "numbers", "said", "wrote", "rows"} & set(told)
+    assert findings(game.current) == {} and set(photos(game.current)) == {"overview", "photo"}
+    game.look([100, 100, 200, 200])
+    told = board(game)
+    assert [one["name"] for one in told["boxes"]] == ["you", "policy", "best", "truth"]
+    assert told["boxes"][0]["box"] == [100, 100, 200, 200]
+    assert told["boxes"][3]["box"] == pytest.approx(list(asked[True][0].regions[-1]), abs=0.01)
+    assert set(findings(game.current)) == {"crop", "map"} and "rows" not in told
+    assert [row[0] for row in told["numbers"]] == ["You", "Policy", "Best window", "Without a look"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hostile_text_is_clean_bounded_and_escaped(kind: str, played: Session) -> None:
+    one = played.current
+    choice = one.choice
+    assert choice is not None
+    for t in (one.own, choice.trajectory, one.point.trajectory):
+        t.question, t.answer = KINDS[kind], KINDS[kind][:1500]
+        t.pieces[-1] = KINDS[kind]
+    told = json.dumps(board(played, notice=KINDS[kind]))
+    assert len(told) < 20_000 and not any(ord(c) < 32 for c in told)
+    assert all(code not in told for code in ("\\u202e", "\\u001b", "\\ud800", "\\u0007"))
+    kept = bundle(one, [list(title) for title in TITLES], table(played.scores()), "total", "r3-play-x")
+    seen = Seen(kept["text/html"])
+    for tag, attributes in seen.elements:
+        assert tag in ("div", "p", "img", "table", "thead", "tbody", "tr", "th", "td", "bdi"), tag
+        assert not any(name.startswith("on") for name in attributes)
+    if kind == "attack":
+        assert ATTACK[:40] in seen.words
+
+
+def test_what_is_kept_shows_sample_look_and_map_and_says_what_one_does_live(played: Session) -> None:
+    kept = Play(played).still()
+    alt = Seen(kept["text/html"]).of("img")[0]["alt"]
+    assert "Value map" in alt and "look 1 at" in alt and played.current.own.question in alt
+    assert "run this cell in JupyterLab" in kept["text/html"] and "draw the box" in kept["text/plain"]
+    assert len(kept["image/png"]) > 10_000 and len(Seen(kept["text/html"]).of("tr")) == 2
+
+
+def test_words_say_what_the_numbers_say(played: Session) -> None:
+    one = played.current
+    choice = one.choice
+    assert choice is not None
+    said = outcome_words(one, replace(choice, right=one.point.without + math.log(3)))
+    assert "3 times as likely as no look" in said and "A look was needed here." in said
+    assert "did harm" in outcome_words(one, replace(choice, right=one.point.without - 1))
+    assert "next to nothing" in outcome_words(one, replace(choice, right=one.point.without))
+    assert "the same" in outcome_words(one, replace(choice, right=one.policys.right))
+    assert rewards_words("You", choice).startswith(f"You: {choice.reward:.2f} = ")
+    assert times(20) == "more than a thousand times" and times(math.log(2)) == "2 times"
+    assert [sure(v) for v in (0, -1e-9, math.log(0.5), -20)] == ["100 %", "99.9 %", "50 %", "under 0.01 %"]
+
+
+# The widget, without a browser.
+
+
+@pytest.fixture()
+def game(shipped: Policy, asked: dict[bool, list[Sample]]) -> Callable[..., Game]:
+    def make(changed: Any = None) -> Game:
+        return Game(Session(shipped, [asked[False][0], asked[True][0]], turns=2), "r3-play-x", changed)
+
+    return make
+
+
+def test_nothing_runs_before_a_browser_says_hello(game: Callable[..., Game]) -> None:
+    one = game()
+    assert one.state["phase"] == "wait" and one.pictures == {} and one._session.turns == []
+    one.hear({"do": "hello"})
+    assert one.state["phase"] == "choose" and one.progress == 1 and one.pictures["photo"].startswith("data:image/")
+    turns = list(one._session.turns)
+    one.hear({"do": "hello"})  # a second view of it
+    assert one._session.turns == turns
+
+
+def test_messages_that_make_no_sense_change_nothing(game: Callable[..., Game]) -> None:
+    one = game()
+    one.hear({"do": "look", "turn": 0, "box": [1, 2, 30, 40]})
+    one.hear({"do": "hello"})
+    before = one.state
+    for message in (None, 7, "look", [], {}, {"do": "rm"}, {"do": ["look"], "turn": 1}, {"do": {}, "turn": 1},
+                    {"do": "look", "turn": 2, "box": [1, 2, 30, 40]}, {"do": "look", "turn": "1"}, {"do": "none"},
+                    {"do": "next", "turn": 1}):  # fmt: skip
+        one.hear(message)
+        assert one.state == before, message
+    for box in (None, "x", [1, 2, 3], [1, 2, 3, 4], [math.nan] * 4, {"a": 1}):
+        one.hear({"do": "look", "turn": 1, "box": box})
+        assert one.state["phase"] == "choose" and one.state["notice"], box
+
+
+def test_a_game_is_played_by_messages(game: Callable[..., Game]) -> None:
+    ended: list[int] = []
+    one = game(lambda: ended.append(len(one._session.turns)))
+    one.hear({"do": "hello"})
+    one.hear({"do": "none", "turn": 1})
+    assert one.state["phase"] == "seen" and one.state["measured"] and ended == [1] and "rows" not in one.state
+    one.hear({"do": "look", "turn": 1, "box": [10, 10, 90, 90]})
+    assert "has been played" in one.state["notice"] and ended == [1]
+    one.hear({"do": "next", "turn": 1})
+    assert one.state["phase"] == "choose" and one.state["number"] == 2 and "crop" not in one.pictures
+    one.hear({"do": "look", "turn": 2, "box": [10, 10, 90, 90]})
+    assert len(one.state["rows"]) == 2 and one.pictures["crop"].startswith("data:image/png") and ended == [1, 2]
+    state = one.state
+    one.hear({"do": "next", "turn": 2})
+    assert one.state == state  # it is over
+
+
+def test_a_look_is_answered_while_the_map_is_being_measured(game: Callable[..., Game]) -> None:
+    async def person() -> list[tuple[str, bool]]:
+        one = game()
+        one.hear({"do": "hello"})
+        while one.state["phase"] != "choose":
+            await asyncio.sleep(0.001)
+        one.hear({"do": "look", "turn": 1, "box": [10, 10, 90, 90]})
+        seen = [(one.state["phase"], one.state["measured"])]
+        assert one._task is not None
+        await one._task
+        return [*seen, (one.state["phase"], one.state["measured"])]
+
+    assert asyncio.run(person()) == [("seen", False), ("seen", True)]
+
+
+def test_what_goes_wrong_is_told(game: Callable[..., Game], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Session) -> None:
+        raise R3labError("The disk is full.")
+
+    monkeypatch.setattr(Session, "open", broken)
+    one = game()
+    one.hear({"do": "hello"})
+    assert one.state["phase"] == "failed" and one.state["notice"] == "The disk is full."
+
+
+# Where no kernel runs, and no person is.
+
+
+def test_outside_a_kernel_nobody_is_there() -> None:
+    assert somebody_is_there() is False
+
+
+@pytest.mark.notebook
+def test_a_headless_run_keeps_a_picture_and_opens_no_widget(tmp_path: Path) -> None:
+    source = """
+from r3lab.assets_path import assets_dir
+from r3lab.models.policy import Policy
+from r3lab.show.play import be_the_policy, turn
+from r3lab.vlir.worlds import get_world
+turn.SCALES = (5.0,)
+samples = [get_world("badges").sample("test", i) for i in range(6)]
+be_the_policy(Policy.load(assets_dir() / "tiny" / "rgrpo"), samples, turns=6)
+"""
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source.strip())])
+    nbformat.write(nb, tmp_path / "play.ipynb")
+    result = run_notebook(tmp_path / "play.ipynb", out_root=tmp_path / "runs", progress=False)
+    assert result.status == "ok", result.describe()
+    done = nbformat.read(result.folder / "play.ipynb", as_version=4)
+    [shown] = [o for o in done.cells[0].outputs if o.output_type == "display_data"]
+    assert set(shown.data) == {"text/html", "image/png", "text/plain"} and "widgets" not in done.metadata
+    assert "Value map" in shown.data["text/html"] and result.page is not None
+    page = result.page.read_text("utf-8")
+    assert "Be the policy, live" in page and "unpkg" not in page.split("<body", 1)[1]

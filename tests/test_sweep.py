@@ -1,0 +1,499 @@
+"""A sweep checks its points first, runs each in its own process, and has each in its table exactly once."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+
+import r3lab
+from r3lab import sweep_task
+from r3lab.cli import main as r3lab_main
+from r3lab.errors import R3labError
+from r3lab.notebook_parameters import read_notebook
+from r3lab.record import LONGEST, MIME, MOST, check_results, record, recorded
+from r3lab.sweep import Plan, Summary, plan, sweep, table
+from r3lab.sweep_child import fit
+from r3lab.sweep_cluster import build_parser as cluster_parser
+from r3lab.sweep_command import build_parser, main
+from r3lab.sweep_file import read_points
+from r3lab.sweep_grid import cross, read_grid
+from r3lab.sweep_machine import devices, share_out
+from r3lab.sweep_pool import LocalPool
+from r3lab.sweep_store import Store
+from r3lab.sweep_task import Job, Outcome, run_point
+
+FAKE = functools.partial(run_point, command=(sys.executable, str(Path(__file__).with_name("sweep_fake_child.py"))))
+DEFAULTS = {"group": 8, "rate": 0.5, "world": "badges", "quick": False, "sizes": (1, 2), "out": None}
+FAKE_PARAMETERS = "seed = 0\npause = 0.0\nmode = ''\ncount = ''"
+
+
+def lesson(path: Path, *sources: str, parameters: str = FAKE_PARAMETERS) -> Path:
+    """A notebook of code cells behind a parameters cell."""
+    cells = [nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})]
+    nbformat.write(nbformat.v4.new_notebook(cells=[*cells, *map(nbformat.v4.new_code_cell, sources)]), path)
+    return path
+
+
+# Points: what is given is read by the type of the default, or refused before anything starts.
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "values"),
+    [
+        ("group=4,8,16", "group", [4, 8, 16]),
+        ("group=0..4", "group", [0, 1, 2, 3, 4]),
+        ("group=-2..4..3,9", "group", [-2, 1, 4, 9]),
+        ("rate=1, 0.25", "rate", [1.0, 0.25]),
+        ("rate=1..2", "rate", [1.0, 2.0]),
+        ("world=badges,trails", "world", ["badges", "trails"]),
+        ("world='a,b',1..2", "world", ["a,b", "1..2"]),  # no range: the default is text
+        ("quick=true,False", "quick", [True, False]),
+        ("sizes=[3],(4, 5)", "sizes", [(3,), (4, 5)]),
+        ("out=none,3,[1, 2]", "out", ["none", 3, [1, 2]]),
+        ("out=null", "out", [None]),
+    ],
+)
+def test_values_are_split_and_read_by_the_default(text: str, name: str, values: list[Any]) -> None:
+    found = read_grid([text], DEFAULTS)
+    assert found == {name: values}
+    assert [type(value) for value in found[name]] == [type(value) for value in values]
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [
+        (["groop=4"], ["'groop'", "Did you mean 'group'?", "It has group, rate"]),
+        (["group"], ["'group'", "NAME=VALUES"]),
+        (["group=4", "group=8"], ["'group'", "twice"]),
+        (["group=4,x"], ["'group'", "'x'", "wanted int"]),
+        (["group=4,0.5"], ["wanted int", "0.5"]),
+        (["group=4,,8"], ["an empty value"]),
+        (["group="], ["an empty value"]),
+        (["sizes=[1,2"], ["an open bracket"]),
+        (["world='a"], ["an open quotation mark"]),
+        (["group=4..0"], ["4..0", "empty"]),
+        (["group=0..9..0"], ["0..9..0", "empty"]),
+        (["group=0..99999999"], ["more than 10,000"]),
+        (["rate=nan"], ["'rate'", "wanted float"]),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_named(texts: list[str], words: list[str]) -> None:
+    with pytest.raises(R3labError) as error:
+        read_grid(texts, DEFAULTS)
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_a_grid_meets_a_list_and_itself_within_bounds() -> None:
+    points = cross({"group": [4, 8], "seed": [0, 1]}, [{"rate": 0.1}, {"rate": 0.2}])
+    assert points[:3] == [
+        {"rate": 0.1, "group": 4, "seed": 0},
+        {"rate": 0.1, "group": 4, "seed": 1},
+        {"rate": 0.1, "group": 8, "seed": 0},
+    ]
+    assert len(points) == 8 and len({json.dumps(point) for point in points}) == 8
+    with pytest.raises(R3labError, match="'rate' is given both"):
+        cross({"rate": [1.0]}, [{"rate": 0.1}])
+    with pytest.raises(R3labError, match="1,000,000 points"):
+        cross({"a": range(1000), "b": range(1000)}, [{}])
+
+
+def test_the_three_kinds_of_file_give_the_same_points(tmp_path: Path) -> None:
+    wanted = [{"group": 4, "world": "a,b", "rate": 1.0}, {"group": 8, "world": "7", "rate": 0.5}]
+    (tmp_path / "a.csv").write_text('\ufeffgroup,world,rate\r\n4,"a,b",1\r\n\r\n8,7,0.5\r\n', encoding="utf-8")
+    (tmp_path / "a.json").write_text(json.dumps(wanted))
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, wanted)) + "\n\n")
+    for kind in ("csv", "json", "jsonl"):
+        assert read_points(tmp_path / f"a.{kind}", DEFAULTS) == wanted, kind
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.csv", "group,seeed\n4,1\n", ["line 2", "'seeed'"]),
+        ("a.csv", "group,rate\n4,0.1\n8\n", ["line 3", "1 values under 2 names"]),
+        ("a.csv", "group,rate\n4,\n", ["line 2", "no value for 'rate'"]),
+        ("a.csv", "group,group\n4,4\n", ["a column twice"]),
+        ("a.csv", "group\nmany\n", ["line 2", "wanted int"]),
+        ("a.csv", 'group\n"4\n', ["not CSV"]),
+        ("a.csv", "group\n", ["0 points"]),
+        ("a.json", '[{"group": NaN}]', ["NaN"]),
+        ("a.json", '[{"group": 4, "group": 5}]', ["twice"]),
+        ("a.json", '{"group": 4}', ["a list of objects"]),
+        ("a.json", "[4]", ["point 1", "an object"]),
+        ("a.json", "[" * 100_000, ["not JSON"]),
+        ("a.jsonl", '{"group": 4}\n{"group": "x"}\n', ["line 2", "wanted int"]),
+        ("a.jsonl", '{"group": 4}\n{"group"\n', ["line 2", "not JSON"]),
+        ("a.yaml", "group: 4", ["end its name in"]),
+        ("a.csv", "", ["0 points"]),
+    ],
+)
+def test_a_file_that_is_no_list_of_points_is_refused_with_the_place(
+    tmp_path: Path, name: str, text: str, words: list[str]
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(R3labError) as error:
+        read_points(tmp_path / name, DEFAULTS)
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_the_plan_has_each_point_once_with_all_parameters(tmp_path: Path) -> None:
+    path = lesson(tmp_path / "a.ipynb", parameters="seed = 0\nquick = False\nsizes = (1, 2)")
+    planned = plan(path, [{"seed": 1}, {"seed": 0}, {"seed": 1}, {"seed": 2, "quick": False}], quick=True)
+    assert planned.repeated == 1
+    assert list(planned.parameters.values()) == [
+        {"seed": 1, "quick": True, "sizes": [1, 2]},
+        {"seed": 0, "quick": True, "sizes": [1, 2]},
+        {"seed": 2, "quick": False, "sizes": [1, 2]},
+    ]
+    assert planned.varied == ("seed", "quick")
+    with pytest.raises(R3labError, match="'status' is a column"):
+        plan(lesson(tmp_path / "b.ipynb", parameters="status = 1"), [{}])
+
+
+# Results that a notebook hands over.
+
+
+def test_results_are_plain_values_whoever_made_them(capsys: pytest.CaptureFixture[str]) -> None:
+    given = {"a": np.float32(0.5), "b": np.int64(3), "c": np.bool_(True), "d": "right", "e": -0.0, "f": np.array(2.5)}
+    found = check_results(given)
+    assert found == {"a": 0.5, "b": 3, "c": True, "d": "right", "e": 0.0, "f": 2.5}
+    assert [type(value) for value in found.values()] == [float, int, bool, str, float, float]
+    record(**given)  # outside a notebook it only says so
+    assert "a = 0.5, b = 3" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"a": float("nan")},
+        {"a": float("inf")},
+        {"a": 2**63},
+        {"a": None},
+        {"a": [1.0]},
+        {"a": np.zeros(1)},
+        {"a": "x" * (LONGEST + 1)},
+        {"a": "two\nlines"},
+        {"a": "\x1b[31mred"},
+        {"a": "\u202eturned"},
+        {"a b": 1},
+        {"a" * 65: 1},
+        {"": 1},
+        {"å": 1},
+        {f"a{i}": i for i in range(MOST + 1)},
+        [("a", 1)],
+    ],
+)
+def test_what_is_no_result_is_refused_at_both_ends(values: Any) -> None:
+    with pytest.raises(R3labError):
+        check_results(values)
+    forged = nbformat.v4.new_output("display_data", data={MIME: values})
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("", outputs=[forged])])
+    with pytest.raises(R3labError):
+        recorded(nb)
+
+
+def test_the_results_of_many_cells_are_one_record_and_bounded() -> None:
+    def shown(values: dict[str, Any]) -> nbformat.NotebookNode:
+        output = nbformat.v4.new_output("display_data", data={MIME: values, "text/plain": ""})
+        return nbformat.v4.new_code_cell("", outputs=[nbformat.v4.new_output("stream", text="x"), output])
+
+    nb = nbformat.v4.new_notebook(cells=[shown({"a": 1, "b": 2}), nbformat.v4.new_markdown_cell(""), shown({"a": 3})])
+    assert recorded(nb) == {"a": 3, "b": 2}
+    nb.cells = [shown({f"n{i}_{j}": 1 for j in range(60)}) for i in range(2)]
+    with pytest.raises(R3labError, match=f"more than {MOST}"):
+        recorded(nb)
+
+
+def test_a_notebook_that_is_too_large_loses_its_largest_outputs_and_says_so(tmp_path: Path) -> None:
+    sizes = (100, 50_000, 70_000, 60_000)
+    outputs = [nbformat.v4.new_output("stream", text="x" * size) for size in sizes]
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=[one]) for one in outputs])
+    fit(nb, 100_000)
+    assert len(nbformat.writes(nb)) <= 100_000
+    assert [len(cell.outputs[0].text) for cell in nb.cells[:2]] == [100, 50_000]
+    assert all("stayed behind" in cell.outputs[0].text for cell in nb.cells[2:])
+
+
+# Machine, task, pool: with processes that are no kernels.
+
+
+@pytest.mark.parametrize(
+    ("jobs", "most", "have", "seen", "wanted"),
+    [
+        (4, None, 16, ("0", "1"), (4, 4, ("0", "1", "0", "1"))),
+        (None, None, 16, ("0", "1"), (2, 8, ("0", "1"))),
+        (None, None, 9, (), (4, 2, (None,) * 4)),
+        (None, None, 1, (), (1, 1, (None,))),
+        (8, 3, 12, (), (3, 4, (None,) * 3)),
+        (8, None, 2, (), (8, 1, (None,) * 8)),
+    ],
+)
+def test_cores_and_devices_are_shared_out(
+    jobs: int | None, most: int | None, have: int, seen: tuple[str, ...], wanted: tuple
+) -> None:
+    share = share_out(jobs, most, have=have, seen=seen)
+    assert (share.jobs, share.threads, share.devices) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("", ()), ("-1", ()), ("2,0", ("2", "0")), ("1,-1,0", ("1",)), (" GPU-ab , 1", ("GPU-ab", "1"))],
+)
+def test_only_visible_devices_count(monkeypatch: pytest.MonkeyPatch, text: str, wanted: tuple[str, ...]) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", text)
+    assert devices() == wanted
+
+
+def swept(tmp_path: Path, points: list[dict[str, Any]], retries: int = 1, jobs: int = 2) -> tuple[Summary, Any, Plan]:
+    """A sweep with the fake child, and its rows."""
+    planned = plan(lesson(tmp_path / "a.ipynb"), points)
+    with Store(tmp_path / "out") as store:
+        pool = LocalPool(share_out(jobs, have=6, seen=("0", "1")), FAKE)
+        summary = sweep(planned, store, pool, retries, say=lambda line: None)
+        return summary, table(planned, store).rows, planned
+
+
+def test_each_job_has_its_share_of_cores_and_a_device(tmp_path: Path) -> None:
+    summary, rows, _ = swept(tmp_path, [{"seed": seed, "pause": 0.3} for seed in range(4)])
+    assert (summary.done, summary.left, summary.failed) == (4, 0, ())
+    assert [(row["seed"], row["score"], row["status"]) for row in rows] == [(i, 10 * i, "ok") for i in range(4)]
+    assert {row["threads"] for row in rows} == {3}
+    assert {row["device"] for row in rows} == {"0", "1"}
+
+
+def test_what_failed_is_tried_again_as_often_as_said_and_every_attempt_has_its_log(tmp_path: Path) -> None:
+    points = [{"seed": 0}, {"mode": "fail"}, {"count": str(tmp_path / "count")}, {"mode": "die"}]
+    summary, rows, planned = swept(tmp_path, points, retries=2)
+    keys = list(planned.jobs)
+    assert set(summary.failed) == {keys[1], keys[3]}
+    assert [row["status"] for row in rows] == ["ok", "failed", "ok", "died"]
+    assert [row["attempts"] for row in rows] == [1, 3, 2, 3]
+    assert "told to" in rows[1]["error"] and "code 7" in rows[3]["error"] and rows[2]["error"] == ""
+    assert rows[1].get("score") is None  # of a failed point nothing counts
+    folder = tmp_path / "out" / "points" / keys[3]
+    assert sorted(path.name for path in folder.glob("*.log")) == [f"attempt-{i}.log" for i in (1, 2, 3)]
+    assert "started" in (folder / "attempt-2.log").read_text()
+    assert not (folder / "result.json").exists()
+
+    summary, rows, _ = swept(tmp_path, points, retries=0)  # the same command again: what is done stays
+    assert (summary.done, summary.skipped) == (2, 2)
+    assert [row["attempts"] for row in rows] == [1, 4, 2, 4]
+
+
+def test_a_full_disk_ends_the_sweep_in_order_and_the_same_command_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points, keep, kept = [{"seed": seed} for seed in range(5)], Store.keep, []
+
+    def full(store: Store, outcome: Outcome) -> int:
+        kept.append(outcome.key)
+        if len(kept) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return keep(store, outcome)
+
+    monkeypatch.setattr(Store, "keep", full)
+    summary, rows, _ = swept(tmp_path, points)
+    assert (summary.done, summary.left) == (2, 3) and "No space left" in summary.trouble
+    assert sorted(row["status"] for row in rows) == ["not run"] * 3 + ["ok"] * 2
+    monkeypatch.setattr(Store, "keep", keep)
+    summary, rows, planned = swept(tmp_path, points)
+    assert (summary.done, summary.skipped, summary.trouble) == (5, 2, "")
+    assert [row["key"] for row in rows] == list(planned.jobs) and {row["status"] for row in rows} == {"ok"}
+
+
+def job(**given: Any) -> Job:
+    return Job("k1", "a.ipynb", "{}", given)
+
+
+def test_a_place_that_cannot_write_is_to_blame_and_not_the_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert FAKE(job(), folder=tmp_path / "none").status == "place"
+    other = Job("k1", "a.ipynb", "{}", {}, version="0.0.0")
+    assert "wanted 0.0.0" in FAKE(other, folder=tmp_path, threads=1).message
+    monkeypatch.setattr(sweep_task, "no_room", lambda folder: "cannot write: No space left on device")
+    assert FAKE(job(), folder=tmp_path, threads=1).status == "place"
+    assert not list(tmp_path.iterdir())  # and nothing stays
+
+    asked: list[Path] = []
+
+    def only_while_it_runs(folder: Path) -> str:  # the point's own files fill the disk: it is to blame
+        asked.append(Path(folder))
+        return "" if folder in (tmp_path, asked[0]) else "full"
+
+    monkeypatch.setattr(sweep_task, "no_room", only_while_it_runs)
+    assert FAKE(job(mode="fail"), folder=tmp_path, threads=1).status == "failed"
+    assert asked[-1] == tmp_path and len(asked) == 2
+
+
+def test_a_task_that_is_stopped_ends_soon_and_files_are_bounded(tmp_path: Path) -> None:
+    start = time.monotonic()
+    outcome = FAKE(job(pause=600), folder=tmp_path, threads=1, stopped=lambda: time.monotonic() - start > 0.5)
+    assert outcome.status == "interrupted" and time.monotonic() - start < 60
+    small = Job("k1", "a.ipynb", json.dumps("x" * 5000), {}, most=1000)
+    assert sorted(FAKE(small, folder=tmp_path, threads=1).files) == ["recorded.json", "result.json"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_a_whole_result_makes_a_point_done(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        result = {
+            "notebook": "a.ipynb",
+            "status": "ok",
+            "parameters": {},
+            "version": "x",
+            "started": "",
+            "seconds": 1.0,
+        }
+        whole = json.dumps(result | {"cells": [], "error": None}).encode()
+        store.keep(Outcome("k", "ok", files={"recorded.json": b'{"a": 1}', "../out.html": b"x", "result.json": whole}))
+        assert store.done("k") and store.row("k")[1] == {"a": 1}
+        assert not (tmp_path / "points" / "out.html").exists()
+        (store.point("k") / "result.json").unlink()  # a kill before the last file
+        assert not store.done("k") and store.row("k") == (store.row("k")[0] | {"status": "lost"}, {})
+        with (store.point("k") / "attempts.jsonl").open("a") as file:
+            file.write('{"attempt": 2, "sta')  # a kill in the middle of a line
+        store.keep(Outcome("k", "failed", "no"))
+        assert [one["status"] for one in store.attempts("k")] == ["ok", "failed"]
+        with pytest.raises(R3labError, match="Another sweep"):
+            Store(tmp_path)
+    Store(tmp_path).__exit__(None, None, None)
+
+
+# With kernels.
+
+
+@pytest.mark.notebook
+def test_the_command_runs_a_notebook_over_a_grid_into_a_table(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    parameters = "group = 4  # rollouts\nseed = 0\nquick = False"
+    sources = (
+        "import os\nfrom r3lab.record import record\nrecord(threads=int(os.environ['OMP_NUM_THREADS']))",
+        "assert quick\nif seed: raise ValueError('<b>unlucky</b>')\nrecord(score=group / 8, note='=1+1')",
+    )
+    path = lesson(tmp_path / "a.ipynb", *sources, parameters=parameters)
+    command = [str(path), "-p", "group=4,8", "--quick", "--jobs", "2", "--threads", "1", "--retries", "0"]
+    command += ["-o", str(tmp_path / "out")]
+    assert main([*command, "-p", "seed=0"]) == 0
+    told = capfd.readouterr().out
+    assert "2 points, 2 at once with 1 thread each" in told and "2 of 2 points are done" in told
+    assert "[2/2] ok" in told and "s left" in told.split("[2/2]")[0]
+    lines = (tmp_path / "out" / "table.csv").read_text().splitlines()
+    assert lines[0] == "key,group,seed,quick,status,seconds,attempts,place,error,threads,note,score"
+    assert [line.split(",")[1:5] + line.split(",")[9:] for line in lines[1:]] == [
+        ["4", "0", "true", "ok", "1", "'=1+1", "0.5"],
+        ["8", "0", "true", "ok", "1", "'=1+1", "1.0"],
+    ]
+    assert (tmp_path / "out" / "plots.html").is_file()
+
+    assert r3lab_main(["sweep", *command[:1], "-p", "group=4", *command[3:], "-p", "seed=0,1"]) == 1
+    told = capfd.readouterr().out
+    assert "1 of 2 points are done, 1 of them before" in told and "ValueError: <b>unlucky</b>" in told
+    row = (tmp_path / "out" / "table.csv").read_text().splitlines()[2]
+    assert row.split(",")[4] == "failed" and row.endswith(",,,")  # what it recorded before it failed does not count
+
+
+@pytest.mark.notebook
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process")
+def test_ctrl_c_stops_kernels_says_what_is_done_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    source = (
+        "import os, pathlib, time\nif seed:\n"
+        f"    pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\n"
+        f"    while not os.path.exists({str(go)!r}): time.sleep(0.1)"
+    )
+    path = lesson(tmp_path / "a.ipynb", source, parameters="seed = 0")
+    command = [sys.executable, "-m", "r3lab", "sweep", str(path), "-p", "seed=0,1", "--jobs", "1"]
+    command += ["-o", str(tmp_path / "out")]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "pid").exists() and run.poll() is None:
+        time.sleep(0.1)
+    time.sleep(0.3)
+    run.send_signal(signal.SIGINT)
+    out, err = run.communicate(timeout=240)
+    assert run.returncode == 130, (out, err)
+    assert "1 of 2 points are done" in out and "interrupted; the same command goes on with the other 1" in err
+    assert "Traceback" not in out + err
+    kernel, end = int((tmp_path / "pid").read_text()), time.monotonic() + 60
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < end:
+            os.kill(kernel, 0)
+            time.sleep(0.1)
+    assert [line.split(",")[2] for line in (tmp_path / "out" / "table.csv").read_text().splitlines()[1:]] == [
+        "ok",
+        "not run",
+    ]
+    go.touch()
+    again = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0 and "2 of 2 points are done, 1 of them before" in again.stdout, again
+
+
+# The command refuses before anything starts.
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "Give a notebook"),
+        (["NB", "-p", "sed=1"], "Did you mean 'seed'?"),
+        (["NB", "-p", "seed=high"], "wanted int"),
+        (["NB", "--jobs", "0"], "--jobs must be"),
+        (["NB", "--retries", "-1"], "--retries must be"),
+        (["NB", "--timeout", "nan"], "--timeout must be"),
+        (["NB", "--dask", "tcp://h:1", "--jobs", "2"], "--jobs is for this machine"),
+        (["NB", "--tls-ca", "x"], "belong together"),
+        (["NB", "--tls-ca", "x", "--tls-cert", "x", "--tls-key", "x", "--dask", "tcp://h:1"], "tls://HOST:PORT"),
+        (["NB", "--points", "none.csv"], "Cannot read the points"),
+        (["NB", "--table", "t.csv"], "give it alone"),
+    ],
+)
+def test_the_command_refuses_with_one_line_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = lesson(tmp_path / "a.ipynb")
+    with pytest.raises(R3labError, match=words.replace("?", r"\?")):
+        main([str(path) if option == "NB" else option for option in options])
+    assert [one.name for one in tmp_path.iterdir()] == ["a.ipynb"]
+
+
+def test_what_the_page_on_sweeps_says_is_so() -> None:
+    page = (Path(r3lab.__file__).parent / "sweep.md").read_text("utf-8")
+    commands = [
+        shlex.split(line) for line in page.splitlines() if re.match(r"(\.venv/bin/)?(r3lab|python -m r3lab)", line)
+    ]
+    assert len(commands) >= 7
+    for words in commands:
+        if "sweep" in words[:2]:
+            build_parser().parse_args(words[2:])
+        else:
+            assert words[:3] == ["python", "-m", "r3lab.sweep_cluster"]
+            cluster_parser().parse_args(words[3:])
+    rows = re.findall(r"^\| `(-p .*?)` \| (\d+):", page, re.M)
+    assert len(rows) == 3
+    for given, count in rows:
+        texts = [word for word in shlex.split(given) if word != "-p"]
+        grid = read_grid(texts, {"group": 0, "seed": 0, "steps": 0, "world": ""})
+        assert len(cross(grid, [{}])) == int(count), given
+
+
+def test_the_notebook_of_a_job_is_the_notebook(tmp_path: Path) -> None:
+    path = lesson(tmp_path / "a.ipynb", "x = 'å'")
+    (found,) = plan(path, [{}]).jobs.values()
+    (tmp_path / "b.ipynb").write_text(found.text, encoding="utf-8")
+    assert read_notebook(tmp_path / "b.ipynb") == read_notebook(path)

@@ -1,0 +1,255 @@
+"""Workers that die, a scheduler that is restarted, a disk that is full: every point is in the table exactly once."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import nbformat
+import pytest
+
+pytest.importorskip("distributed", reason="dask.distributed is not installed (the extra `scale` brings it)")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills processes by signal")
+
+from r3lab.errors import R3labError  # noqa: E402
+from r3lab.sweep import plan, sweep, table  # noqa: E402
+from r3lab.sweep_dask import DaskPool, security  # noqa: E402
+from r3lab.sweep_pool import PoolError  # noqa: E402
+from r3lab.sweep_store import Store  # noqa: E402
+from r3lab.sweep_task import run_point  # noqa: E402
+
+FAKE = functools.partial(run_point, command=(sys.executable, str(Path(__file__).with_name("sweep_fake_child.py"))))
+T = TypeVar("T")
+PATIENT = 300  # seconds; the machine may be busy
+
+
+def wait_for(what: Callable[[], T], seconds: float = PATIENT) -> T:
+    """The first true value."""
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs (one that is dead and not yet fetched does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        try:
+            os.kill(pid, 0)
+        except OSError:
+            return False
+        return not Path("/proc/self").exists()
+
+
+def at_work(folder: Path) -> int:
+    """The process of the point that a worker is doing, 0 if it does none."""
+    for path in folder.rglob("r3lab-*/pid"):
+        try:
+            return int(path.read_text() or 0)
+        except OSError:  # done in the meantime
+            continue
+    return 0
+
+
+class Cluster:
+    """A scheduler and workers as processes, each worker with a folder of its own."""
+
+    def __init__(self, root: Path, options: tuple[str, ...] = (), protocol: str = "tcp") -> None:
+        self.root, self.options = root, options
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            self.port = one.getsockname()[1]
+        self.address = f"{protocol}://127.0.0.1:{self.port}"
+        self.processes: list[subprocess.Popen[str]] = []
+        self.start_scheduler()
+
+    def _start(self, *words: str, limit: int | None = None) -> subprocess.Popen[str]:
+        def full() -> None:  # where nothing can be mounted: no file may grow beyond
+            import resource
+
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit or 0, limit or 0))
+
+        command = [sys.executable, "-m", "r3lab.sweep_cluster", *words, *self.options]
+        log = open(self.root / f"{len(self.processes)}-{words[0]}.log", "w")  # noqa: SIM115
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, text=True, cwd=self.root, preexec_fn=full if limit else None
+        )
+        log.close()
+        self.processes.append(process)
+        return process
+
+    def start_scheduler(self) -> None:
+        """Also again, at the same address."""
+        self.scheduler = self._start("scheduler", "--port", str(self.port))
+
+    def worker(self, folder: Path, limit: int | None = None) -> subprocess.Popen[str]:
+        """Start one."""
+        folder.mkdir(exist_ok=True)
+        return self._start("worker", self.address, "--folder", str(folder), limit=limit)
+
+    def ready(self) -> Cluster:
+        """Wait until all of them say that they are there."""
+        wait_for(lambda: all(" at t" in path.read_text() for path in self.root.glob("*-*.log")))
+        return self
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.processes:
+            process.kill()
+        for process in self.processes:
+            process.wait()
+
+    def words(self) -> str:
+        """All that they printed."""
+        return "\n".join(f"{path.name}:\n{path.read_text()[-1500:]}" for path in sorted(self.root.glob("*.log")))
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A scheduler and two workers."""
+    with Cluster(tmp_path_factory.mktemp("cluster")) as found:
+        for name in "ab":
+            found.worker(found.root / name)
+        yield found.ready()
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[tuple[Path, int | None]]:
+    """A folder with room for a few kilobytes; where it cannot be mounted, the largest size of a file for its worker."""
+    folder = tmp_path / "full"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    mounted = shutil.which("mount") is not None and subprocess.run(mount, capture_output=True).returncode == 0
+    yield folder, None if mounted else 65_536
+    if mounted:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def lesson(path: Path, *sources: str) -> Path:
+    """A notebook with the parameters that the fake child knows."""
+    parameters = "seed = 0\npause = 0.0\nmode = ''\ncount = ''"
+    cells = [nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})]
+    nbformat.write(nbformat.v4.new_notebook(cells=[*cells, *map(nbformat.v4.new_code_cell, sources)]), path)
+    return path
+
+
+def test_every_point_is_there_once_after_a_killed_worker_a_new_scheduler_and_a_full_disk(
+    tmp_path: Path, full_disk: tuple[Path, int | None]
+) -> None:
+    (tmp_path / "logs").mkdir()
+    folders = [tmp_path / "one", tmp_path / "two"]
+    planned = plan(lesson(tmp_path / "a.ipynb"), [{"seed": seed, "pause": 0.4} for seed in range(10)])
+    lines: list[str] = []
+    orphans: list[int] = []
+
+    with Cluster(tmp_path / "logs") as cluster, Store(tmp_path / "out") as store:
+        workers = [cluster.worker(folder) for folder in folders]
+        cluster.worker(full_disk[0], full_disk[1])
+        cluster.ready()
+
+        def say(line: str) -> None:
+            lines.append(line)
+            ended = sum(" ok " in one for one in lines)
+            if ended == 2 and workers[0].poll() is None:
+                orphans.append(wait_for(lambda: at_work(folders[0])))  # it is in the middle of a point
+                workers[0].send_signal(signal.SIGKILL)
+            if ended == 5 and cluster.scheduler is cluster.processes[0]:
+                cluster.scheduler.send_signal(signal.SIGKILL)
+                cluster.scheduler.wait()
+                cluster.start_scheduler()
+
+        pool = DaskPool(cluster.address, task=FAKE, say=say, patience=PATIENT)
+        summary = sweep(planned, store, pool, retries=0, say=say)
+        rows = table(planned, store).rows
+        again = sweep(planned, store, pool, say=lines.append)  # nothing to do: does not even connect
+        wait_for(lambda: not any(map(alive, orphans)))  # the point's process ended with its worker
+    words = "\n".join([*lines, cluster.words()])
+    assert (summary.done, summary.failed, summary.left, summary.trouble) == (10, (), 0, ""), words
+    assert (again.done, again.skipped) == (10, 10)
+    assert [row["key"] for row in rows] == list(planned.jobs)
+    assert [(row["seed"], row["status"], row["score"]) for row in rows] == [(i, "ok", 10 * i) for i in range(10)], words
+    assert workers[0].poll() == -signal.SIGKILL and cluster.processes[0].poll() == -signal.SIGKILL
+    assert "is gone; waiting" in words and "cannot write to" in words, words
+    refused = [line for line in lines if "cannot do it" in line]
+    assert len(refused) <= 6, refused  # at most what was handed in already: twice as many as there are workers
+    assert {row["place"].rpartition(" ")[0] for row in rows} == {socket.gethostname()}
+    assert orphans
+    assert not list(folders[1].rglob("r3lab-*"))
+
+
+def test_leaving_stops_what_runs_on_the_workers_and_the_rest_stays_open(tmp_path: Path, cluster: Cluster) -> None:
+    planned = plan(lesson(tmp_path / "a.ipynb"), [{"seed": 1, "pause": 600.0}, {"seed": 2}, {"seed": 3}])
+
+    def say(line: str) -> None:
+        if line.startswith("[2/3]"):
+            raise KeyboardInterrupt  # as Ctrl-C does
+
+    with Store(tmp_path / "out") as store:
+        summary = sweep(planned, store, DaskPool(cluster.address, task=FAKE), say=say)
+        rows = table(planned, store).rows
+    assert (summary.stopped, summary.done, summary.left) == (True, 2, 1)
+    assert [row["status"] for row in rows] == ["not run", "ok", "ok"]
+    wait_for(lambda: not list(cluster.root.rglob("r3lab-*")), 60)  # ended and cleaned up, long before 600 s
+
+
+def test_all_listen_on_loopback_only(cluster: Cluster) -> None:
+    import psutil
+
+    def heard(process: subprocess.Popen[str]) -> list[str]:
+        found = psutil.Process(process.pid).net_connections(kind="inet")
+        return [one.laddr.ip for one in found if one.status == psutil.CONN_LISTEN]
+
+    for process in cluster.processes:
+        addresses = wait_for(functools.partial(heard, process))
+        assert set(addresses) == {"127.0.0.1"}, addresses
+
+
+@pytest.mark.notebook
+def test_a_real_notebook_comes_back_from_a_worker_by_value(tmp_path: Path, cluster: Cluster) -> None:
+    source = "from r3lab.record import record\nrecord(score=seed * 7, ok=True)\nopen('left.txt', 'w').close()"
+    planned = plan(lesson(tmp_path / "a.ipynb", source), [{"seed": 6}])
+    with Store(tmp_path / "out") as store:
+        summary = sweep(planned, store, DaskPool(cluster.address, threads=1), say=print)
+        (row,) = table(planned, store).rows
+        folder = store.point(row["key"])
+    assert summary.done == 1
+    assert (row["status"], row["score"], row["ok"], row["attempts"]) == ("ok", 42, True, 1)
+    assert {path.name for path in folder.iterdir()} >= {"a.ipynb", "a.html", "result.json", "attempt-1.log"}
+    assert not list(cluster.root.rglob("r3lab-*"))
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+def test_behind_tls_only_those_with_the_certificate_come_in(tmp_path: Path) -> None:
+    key, cert = str(tmp_path / "key.pem"), str(tmp_path / "cert.pem")
+    ask = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days"]
+    subprocess.run([*ask, "2", "-subj", "/CN=r3lab", "-keyout", key, "-out", cert], check=True, capture_output=True)
+    options = ("--tls-ca", cert, "--tls-cert", cert, "--tls-key", key)
+    planned = plan(lesson(tmp_path / "a.ipynb"), [{"seed": 4}])
+    with Cluster(tmp_path, options, "tls") as cluster, Store(tmp_path / "out") as store:
+        cluster.worker(tmp_path / "w")
+        cluster.ready()
+        summary = sweep(planned, store, DaskPool(cluster.address, security(cert, cert, key), task=FAKE), say=print)
+        assert summary.done == 1, cluster.words()
+        with pytest.raises(PoolError, match="No scheduler answers"):
+            DaskPool(f"tcp://127.0.0.1:{cluster.port}", task=FAKE, connect=2).__enter__()
+
+
+def test_what_is_no_scheduler_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(R3labError, match="wanted tcp://HOST:PORT"):
+        DaskPool("localhost:8786")
+    with pytest.raises(R3labError, match="No file"):
+        security(str(tmp_path / "ca"), str(tmp_path / "cert"), str(tmp_path / "key"))
