@@ -90,7 +90,7 @@ def fitted(notebook: dict[str, Any], file: str, url: str | None) -> dict[str, An
         head = f"{title}\n\n{badges(url, file)}\n{rest}"
         at = next(i for i, cell in enumerate(cells) if "parameters" in cell["metadata"].get("tags", []))
         source = setup_cell(url).splitlines(keepends=True)
-        cell = {
+        cell: dict[str, Any] = {
             "cell_type": "code",
             "execution_count": None,
             "id": name,

@@ -6,7 +6,7 @@ check_loss_mask(loss_mask)               # prints "right" or one hint; True when
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -19,7 +19,8 @@ P, O, S, E, C, N = (int(kind) for kind in Kind)  # noqa: E741  (prompt, overview
 
 # -- which tokens carry loss ---------------------------------------------------------------------------------------
 
-Kinds, Ended = list[list[int]], list[bool]
+Kinds: TypeAlias = list[list[int]]
+Ended: TypeAlias = list[bool]
 
 
 def _full(keep: Callable[[list[int], int], bool], kinds: Kinds, cut_off: Ended) -> Tensor:

@@ -106,7 +106,9 @@ class SlotCache(Cache):
         parts = key.shape[1]
         if not self.shared:  # the heads of a key head stand where a block has its tokens
             asked = query.view(count, parts, -1, size)
-            found = functional.scaled_dot_product_attention(asked, *kept, attn_mask=~hidden[:, None], scale=1.0)
+            found = functional.scaled_dot_product_attention(
+                asked, kept[0], kept[1], attn_mask=~hidden[:, None], scale=1.0
+            )
             return found.view(count, heads, size)
         own = query.view(count, parts, -1, size) @ kept[0].transpose(2, 3)  # (R, key heads, heads of each, view)
         beginnings, values = self.shared[layer]

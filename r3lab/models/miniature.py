@@ -101,7 +101,14 @@ def _qwen2(model_type: str, words: PreTrainedTokenizerBase, seed: int) -> Any:
     patches = {"patch_size": tiny.PATCH, "spatial_merge_size": tiny.MERGE, "temporal_patch_size": 2}
     torch.manual_seed(seed)
     if model_type == "qwen2_vl":
-        vision = {"depth": 2, "embed_dim": 64, "hidden_size": 64, "num_heads": 4, "mlp_ratio": 2, **patches}
+        vision: dict[str, Any] = {
+            "depth": 2,
+            "embed_dim": 64,
+            "hidden_size": 64,
+            "num_heads": 4,
+            "mlp_ratio": 2,
+            **patches,
+        }
         return Qwen2VLForConditionalGeneration(Qwen2VLConfig(text_config=text, vision_config=vision, **special))
     vision = {
         "depth": 2,
@@ -128,7 +135,12 @@ def _tiled(model_type: str, words: Any, seed: int) -> Policy:
         "pad_token_id": words.pad_token_id,
         "eos_token_id": words.eos_token_id,
     }
-    vision = {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+    vision: dict[str, Any] = {
+        "hidden_size": 48,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
     vision |= {"image_size": TILE, "patch_size": 8, "initializer_range": 0.08}
     settings, model = TILED[model_type]
     torch.manual_seed(seed)

@@ -141,7 +141,7 @@ def board_of(
     if smooth is not None and (isinstance(smooth, bool) or not isinstance(smooth, int) or smooth < 1):
         raise R3labError(f"smooth must be a whole number of steps from 1, got {shown(smooth)}")
     if isinstance(runs, Mapping):
-        groups = {}
+        groups: dict[str, list[Log]] = {}
         for label, given in runs.items():
             name, own = one_line(label, 80) or "run", _several(given)
             called = [name] if len(own) == 1 else [f"run {i}" for i in range(1, len(own) + 1)]

@@ -238,7 +238,7 @@ def held_out(river: River) -> dict[str, Series]:
     found = {}
     for world, numbers in list(places.items())[:MOST_PARTS]:
         judged = {
-            float(step): [row[n].right for n in numbers if row[n].right is not None]
+            float(step): [bool(row[n].right) for n in numbers if row[n].right is not None]
             for step, row in zip(river.steps, river.answers, strict=True)
         }
         shares = {step: sum(flags) / len(flags) for step, flags in judged.items() if flags}

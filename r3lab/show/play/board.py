@@ -147,7 +147,7 @@ def _range(turn: Turn) -> list[str]:
 
 def table(lines: list[Score]) -> list[list[str]]:
     """The table of a game, as text; the answers in it are cleaned."""
-    needed = {True: "yes", False: "no"}
+    needed: dict[Any, str] = {True: "yes", False: "no"}
     found = []
     for line in lines:
         row = [one_line(line.turn.own.question, 90), needed.get(line.turn.own.truth.get("needs_look"), "?")]
