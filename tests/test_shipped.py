@@ -54,7 +54,7 @@ def test_the_lessons_stand_on_these_results():
     assert len({r["seed"] for r in RESULT["rows"]}) >= 3
     assert min(r["n"] for r in RESULT["rows"]) >= 300
     assert 0.40 <= mean("cold start", "exact") <= 0.75
-    assert mean("R-GRPO", "exact") >= 0.92
+    assert mean("R-GRPO", "exact") >= 0.95
     assert mean("R-GRPO", "iou") >= 0.7
     assert mean("R-GRPO", "look_rate_unneeded") < 0.3
     assert mean("R-GRPO, no look allowed", "exact_needed") < 0.2
