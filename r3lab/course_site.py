@@ -34,7 +34,7 @@ TITLE = "r3lab: looking again, a course"
 STYLE = "course.css"
 _RULES = """/* Lines of code have up to 120 characters; the theme's column is made for prose. */
 .content pre { font-size: 80%; }
-@media (min-width: 95em) { .content { width: 58em; } } /* beside both sidebars */
+@media (min-width: 110em) { .content { width: 58em; } } /* beside both sidebars */
 """
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 NEEDED = ("sphinx", "myst_nb", "furo")

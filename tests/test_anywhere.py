@@ -306,7 +306,7 @@ def test_every_formula_of_the_course_can_be_drawn(site_module: ModuleType) -> No
 
 @pytest.mark.browser
 def test_the_site_opens_from_disk_without_a_network(site: Path, chromium: Any) -> None:  # noqa: F811
-    for width in (1600, 1200, 375):
+    for width in (1800, 1600, 1200, 375):
         context = chromium.new_context(offline=True, viewport={"width": width, "height": 800})
         page = context.new_page()
         wrong: list[str] = []

@@ -24,7 +24,7 @@ from r3lab.images import content_hash, cut
 from r3lab.models.policy import Policy
 from r3lab.notebooks import run_notebook
 from r3lab.rollout import rollout
-from r3lab.show.play import Play, be_the_policy, somebody_is_there, turn
+from r3lab.show.play import Play, be_the_policy, point, somebody_is_there, turn
 from r3lab.show.play.board import TITLES, board, findings, photos, table
 from r3lab.show.play.box import LEAST, read_box
 from r3lab.show.play.point import OPENING, likeliest
@@ -43,8 +43,9 @@ SIZE = (512, 384)
 
 @pytest.fixture(autouse=True)
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Maps of few windows, so that tests take seconds."""
+    """Maps of few windows, so that tests take seconds, and few of them at once, so that they take several slices."""
     monkeypatch.setattr(turn, "SCALES", (5.0,))
+    monkeypatch.setattr(turn, "BLOCK", 2)
 
 
 @pytest.fixture(scope="module")
@@ -163,12 +164,12 @@ def test_where_the_policy_does_not_look_it_is_made_to(shipped: Policy, asked: di
 def test_made_to_look_a_policy_that_writes_no_box_gets_the_middle(
     shipped: Policy, asked: dict[bool, list[Sample]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = turn.point_of.__globals__["resume"]
+    real = point.resume
 
     def silent(policy: Policy, begun: Any, **more: Any) -> Any:
         return [replace(t, looks=[], answer=None, finish="length") for t in real(policy, begun, **more)]
 
-    monkeypatch.setitem(turn.point_of.__globals__, "resume", silent)
+    monkeypatch.setattr(point, "resume", silent)
     one = Turn(shipped, asked[False][0])
     w, h = one.size
     assert not one.point.wrote and one.point.box == (w / 4, h / 4, 3 * w / 4, 3 * h / 4)

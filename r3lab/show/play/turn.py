@@ -153,8 +153,7 @@ class Turn:
             went = self.own
         else:
             went = self._went(Alternative(NOTHING))
-            number = self.point.look
-            went = replace(went, looks=[one for n, one in enumerate(went.looks) if n != number])  # nobody asked for it
+            went = replace(went, looks=went.looks[: self.point.look])  # what follows is not the person's: it is refused
         self.choice = Choice(None, went, self.point.without)
         return self.choice
 
