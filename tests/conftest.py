@@ -6,11 +6,13 @@ random checkpoint gets a short cold start, is saved to disk, and is loaded by it
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from r3lab.models.families import FAMILIES
 from r3lab.models.miniature import miniature
@@ -22,7 +24,7 @@ from r3lab.vlir.rationale import imperfect
 from r3lab.vlir.sample import Rationale
 from r3lab.vlir.worlds import get_world
 
-torch.set_num_threads(2)
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)  # workers share the cores
 
 
 def taught(kind: str, folder: Path, steps: int = 90) -> Path:
@@ -44,16 +46,31 @@ def taught(kind: str, folder: Path, steps: int = 90) -> Path:
     return save_policy(policy, folder)
 
 
+@pytest.fixture(scope="session")
+def policies(tmp_path_factory) -> Path:
+    """Folder of the taught policies; one for all workers of a run, each policy is taught by the first that needs it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "policies"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def taught_once(kind: str, policies: Path) -> Path:
+    """`taught`, unless it is there."""
+    with FileLock(policies / f"{kind}.lock"):
+        return policies / kind if (policies / kind).is_dir() else taught(kind, policies / kind)
+
+
 @pytest.fixture(scope="session", params=FAMILIES)
-def family_policy(request, tmp_path_factory) -> Policy:
+def family_policy(request, policies) -> Policy:
     """A briefly taught policy of each family, loaded from disk."""
-    return Policy.load(taught(request.param, tmp_path_factory.mktemp("policies") / request.param))
+    return Policy.load(taught_once(request.param, policies))
 
 
 @pytest.fixture(scope="session")
-def taught_folder(tmp_path_factory) -> Path:
+def taught_folder(policies) -> Path:
     """Folder of a briefly taught Qwen3-VL."""
-    return taught("qwen3_vl", tmp_path_factory.mktemp("taught") / "policy")
+    return taught_once("qwen3_vl", policies)
 
 
 @pytest.fixture()
