@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import PurePath
 
 SHOWN = 80  # characters of foreign text that an error message repeats
 
@@ -29,7 +30,8 @@ def shown(value: object, limit: int = SHOWN) -> str:
     Parameters
     ----------
     value
-        Anything; a string is cut before it is escaped, so a long one costs nothing.
+        Anything; a string is cut before it is escaped, so a long one costs nothing. A path loses its beginning: its end
+        says which file it is.
     limit
         Most characters to return.
 
@@ -38,6 +40,9 @@ def shown(value: object, limit: int = SHOWN) -> str:
     str
         ``repr(value)``, in which control, bidirectional and ANSI characters are escaped, cut to `limit`.
     """
+    if isinstance(value, PurePath):
+        whole = str(value)
+        value = whole if len(whole) <= limit - 2 else f"...{whole[5 - limit :]}"
     text = repr(value[:limit] if isinstance(value, str | bytes) else value)
     cut = len(text) > limit or (isinstance(value, str | bytes) and len(value) > limit)
     text = "".join(c if c.isprintable() else "?" for c in text[:limit])

@@ -77,7 +77,7 @@ def open_image(source: str | Path | bytes | Image.Image, max_pixels: int = MAX_P
         return _open(data, name, max_pixels)
     if not isinstance(source, str | Path):
         raise ImageError(f"An image must be a path, bytes or a PIL image, got {shown(source)}.")
-    name = f"Image {shown(str(source))}"
+    name = f"Image {shown(Path(source))}"
     try:
         path = Path(source)
         if path.is_dir():

@@ -65,7 +65,7 @@ def save(trajectory: Trajectory | list[Trajectory], folder: str | Path) -> Path:
         return _replace(folder / (MANY if many else ONE), "".join(lines).encode("ascii"))
     except OSError as error:
         raise TrajectoryError(
-            f"Cannot write to {shown(str(folder))}: {error.strerror or error}; choose another folder."
+            f"Cannot write to {shown(folder)}: {error.strerror or error}; choose another folder."
         ) from error
 
 
@@ -97,12 +97,12 @@ def load(path: str | Path) -> Trajectory | list[Trajectory]:
     if path.is_dir():
         held = [path / name for name in (ONE, MANY) if (path / name).is_file()]
         if len(held) != 1:
-            raise TrajectoryError(f"{shown(str(path))} holds {len(held)} of {ONE} and {MANY}; name one file.")
+            raise TrajectoryError(f"{shown(path)} holds {len(held)} of {ONE} and {MANY}; name one file.")
         path = held[0]
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise TrajectoryError(f"Cannot read {shown(str(path))}: {shown(str(error))}; name a saved file.") from error
+        raise TrajectoryError(f"Cannot read {shown(path)}: {shown(str(error))}; name a saved file.") from error
     many = path.suffix == ".jsonl"
     seen: dict[str, Image.Image] = {}
     found = []

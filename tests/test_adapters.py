@@ -103,6 +103,6 @@ def test_an_adapter_without_its_checkpoint_says_what_is_missing(trained, tmp_pat
     (folder / WEIGHTS).write_bytes(b"12345678")
     with pytest.raises(CheckpointError, match="copy the file again"):
         Policy.load(folder)
-    (folder / CONFIG).write_text((folder / CONFIG).read_text().replace("taught", "elsewhere"))
+    (folder / CONFIG).write_text((folder / CONFIG).read_text().replace("policies", "elsewhere"))
     with pytest.raises(CheckpointError, match="which is not there"):
         Policy.load(folder)

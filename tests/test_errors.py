@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 import pytest
 
-from r3lab.errors import R3labError, nearest, shown
+from r3lab.errors import SHOWN, R3labError, nearest, shown
 
 
 class Shouting:
@@ -39,6 +41,9 @@ def test_shown_keeps_a_short_name_whole_and_marks_a_cut() -> None:
     assert shown("format") == "'format'"
     assert shown("x" * 200).endswith("...")
     assert not shown("x" * 60).endswith("...")
+    assert shown(PurePosixPath("a/b.png")) == "'a/b.png'"
+    deep = shown(PurePosixPath("folder/" * 40 + "photo.png"))  # which file it is, is said at the end
+    assert deep.startswith("'...") and deep.endswith("folder/photo.png'") and len(deep) == SHOWN
 
 
 def test_an_error_is_one_line() -> None:

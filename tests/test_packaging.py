@@ -131,7 +131,8 @@ def test_set_up_runs_before_every_target_but_only_when_pyproject_changed(tree: P
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
 def test_make_test_lints_formats_types_and_tests(tree: Path) -> None:
     lines = [line.removeprefix(".venv/bin/") for line in plan(tree, "test").splitlines()]
-    assert lines == ["ruff check", "ruff format --check", "mypy r3lab", "python -m pytest"]
+    assert lines[:3] == ["ruff check", "ruff format --check", "mypy r3lab"]
+    assert lines[3].startswith("python -m pytest") and len(lines) == 4
     assert ".venv/bin/r3lab course" in plan(tree, "course")
 
 

@@ -286,7 +286,7 @@ def misbehaved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Loopb
         yield server, out
 
 
-@pytest.mark.parametrize("number", range(len(MISBEHAVED)), ids=lambda i: f"{MISBEHAVED[i][2]}-{MISBEHAVED[i][0]}"[:40])
+@pytest.mark.parametrize("number", range(len(MISBEHAVED)), ids=lambda i: f"{MISBEHAVED[i][2]}-{i}")
 def test_every_way_to_misbehave_ends_in_an_outcome(misbehaved: tuple[Loopback, Path], number: int) -> None:
     server, out = misbehaved
     _, tries, outcome, reason = MISBEHAVED[number]
