@@ -44,6 +44,8 @@ from r3lab.assets_path import assets_dir
 from r3lab.explain.explanation import Explanation
 from r3lab.models.policy import Policy
 from r3lab.show.alt import picture
+from r3lab.show.browser import browse
+from r3lab.show.dashboard import dashboard
 from r3lab.show.explanation import show_explanation
 from r3lab.show.filmstrip import filmstrip, filmstrip_alt
 from r3lab.show.group import group_alt, group_view
@@ -72,9 +74,15 @@ picture(draw_value(*spot), value_alt(*spot))
 ---
 show_explanation(replace(Explanation.load(records_dir() / EXPLAINED), trajectory=one))
 ---
+browse(found.trajectories)
+---
+dashboard(assets_dir() / "tiny" / "logs" / "rgrpo-0.jsonl")
+---
 picked = [get_world("badges").sample("test", i) for i in NUMBERS]
 be_the_policy(Policy.load(assets_dir() / "tiny" / "rgrpo"), picked, turns=2)
 """
+
+GAME = CELLS.count("---")  # number of the last cell
 
 
 def picked() -> dict[int, Sample]:
@@ -200,7 +208,7 @@ def lab(server: tuple[str, str]) -> Iterator[Lab]:
         one.console.clear()
         one.open("views.ipynb")
         one.run()
-        one.cell(len(CELLS.split("---")) - 1).locator(".r3-board svg").wait_for()
+        one.cell(GAME).locator(".r3-board svg").wait_for()
         yield one
         browser.close()
 
@@ -238,9 +246,30 @@ def test_the_players_slider_moves_it(lab: Lab) -> None:
     assert player.locator(".r3-seen figure:visible").count() == 1
 
 
+def test_a_click_in_the_browser_plays_a_record_and_filters_keep_what_they_say(lab: Lab) -> None:
+    browser = lab.cell(8).locator(".r3-browser.r3-on")
+    rows = browser.locator("tbody tr[data-row]")
+    count = rows.count()
+    assert count >= 3
+    rows.first.locator(".r3-open").click()
+    record = lab.page.locator(".r3-player.r3-on:visible").last
+    record.locator("input[type=range]").press("Home")
+    assert record.locator(".r3-controls output").inner_text() == "Overview"
+    shot(lab, "lab-browser", lab.cell(8).first)
+    lab.page.keyboard.press("Escape")
+    assert rows.count() == count and rows.first.is_visible()
+
+
+def test_the_dashboard_stands_there_at_least_as_a_picture(lab: Lab) -> None:
+    """Plotly's renderer in Lab takes the picture that the output holds for other pages; the charts are in its page."""
+    image = lab.cell(9).locator("img").first
+    assert image.evaluate("e => e.naturalWidth") > 500 and image.bounding_box()["width"] > 300
+    shot(lab, "lab-dashboard", lab.cell(9).first)
+
+
 def test_a_person_is_the_policy(lab: Lab) -> None:
     samples = {sample.question: sample for sample in picked().values()}
-    game, page = lab.cell(8).locator(".r3-game"), lab.page
+    game, page = lab.cell(GAME).locator(".r3-game"), lab.page
     board, note = game.locator(".r3-board"), game.locator("[role=status]")
     game.scroll_into_view_if_needed()
     assert page.locator("[id^=r3-play-]:visible").count() == 0  # the picture for pages without a kernel
