@@ -7,13 +7,13 @@ for pictures of every page at desktop size, at twice the resolution and at a pho
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from chromium import MISSING, executable
 from seen import ATTACK, hostile, hostile_notes
 from test_show import SIZE, SPOT, trajectory
 from test_views import CELLS, group, looks, stream
@@ -26,7 +26,6 @@ from r3lab.show.river import river
 from r3lab.train.river import river_of
 
 pytestmark = pytest.mark.browser
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 DESKTOP, PHONE = {"width": 1200, "height": 800}, {"width": 375, "height": 740}
 WATCH = "window.fired = 0; for (const f of ['alert', 'confirm', 'prompt']) window[f] = () => { window.fired = 99; };"
 
@@ -35,9 +34,9 @@ WATCH = "window.fired = 0; for (const f of ['alert', 'confirm', 'prompt']) windo
 def chromium() -> Iterator[Any]:
     """A browser without a window."""
     playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install -e '.[test]' brings it")
-    path = os.environ.get("R3LAB_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    path = executable()
     if path is None:
-        pytest.skip("no Chromium here: install it (Debian: apt-get install chromium) or set R3LAB_CHROMIUM")
+        pytest.skip(MISSING)
     with playwright.sync_playwright() as run:
         browser = run.chromium.launch(executable_path=path, args=["--no-sandbox"], headless=True)
         yield browser

@@ -13,8 +13,6 @@ from __future__ import annotations
 import base64
 import html
 import io
-import os
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from ..errors import R3labError, shown
 from ..images import to_png_bytes
 from .lettering import clean
 from .palette import DPI, LIGHT, style
+from .whole import write_whole
 
 FORMATS = ("png", "svg", "pdf")
 _INCH = 96  # CSS pixels
@@ -97,23 +96,10 @@ def save(figure: Figure, path: str | Path, alt: str, dpi: int = DPI) -> Path:
     R3labError
         If the ending is another one, or the file cannot be written.
     """
-    path = Path(path)
-    kind = path.suffix.lower().removeprefix(".")
+    kind = Path(path).suffix.lower().removeprefix(".")
     if kind not in FORMATS:
         raise R3labError(f"Cannot draw into {shown(str(path))}: end its name in .{', .'.join(FORMATS)}.")
-    data = _render(figure, kind, clean(alt, 8000), dpi)
-    part = path.with_name(f".{uuid.uuid4().hex}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            part.write_bytes(data)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise R3labError(f"Cannot write {shown(str(path))}: {why}; choose another place.") from error
-    return path
+    return write_whole(path, _render(figure, kind, clean(alt, 8000), dpi))
 
 
 def _render(figure: Figure, kind: str, alt: str, dpi: int) -> bytes:

@@ -28,7 +28,7 @@ from .dashboard_page import dashboard_page
 from .dashboard_picture import dashboard_alt, dashboard_figure
 from .dashboard_plotly import figure_data, plotly_figure
 from .palette import DPI
-from .view import write_whole
+from .whole import write_whole
 
 PLOTLY = "application/vnd.plotly.v1+json"
 

@@ -36,7 +36,8 @@ from .report import Entry, save_report
 from .ribbon import ribbon
 from .river import river
 from .value_map import draw_value, value_alt
-from .view import View, write_whole
+from .view import View
+from .whole import write_whole
 
 
 @dataclass(frozen=True)

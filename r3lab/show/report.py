@@ -25,7 +25,7 @@ from .palette import VERDICTS
 from .ribbon import rules, tokens
 from .stage import badge, labels, stage
 from .story import verdict
-from .view import write_whole
+from .whole import write_whole
 
 MOST, TOKENS = 500, 1200
 ALL, LEAST = 6_400_000, 60_000  # characters: of the pictures of all trajectories together, of one at least

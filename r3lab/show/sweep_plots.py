@@ -29,7 +29,7 @@ from .markup import attribute, line
 from .page import page
 from .palette import BODY, DPI, HEADING, RUNS, SEQUENTIAL, SMALL, Theme, ink_on, style, theme
 from .sweep_series import Band, Mean, averaged, label, means, measured, number_of, numeric, values_of, varied
-from .view import write_whole
+from .whole import write_whole
 
 LINES, SIDE, RESULTS = len(RUNS), 24, 24  # at most: lines in a plot, values on a side of a map, results that are drawn
 WRITTEN = 10  # values on a side up to which a map has its numbers written in

@@ -10,7 +10,6 @@ since Plotly's sliders and buttons cannot be reached by keyboard and its script 
 
 from __future__ import annotations
 
-import os
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from ..errors import R3labError, shown
 from .alt import Picture
 from .markup import words
 from .page import fragment, page
+from .whole import write_whole
 
 
 @dataclass(frozen=True)
@@ -63,26 +63,3 @@ class View:
         if kind not in (".html", ".png"):
             raise R3labError(f"Cannot save a view as {shown(str(path))}: end its name in .html or .png.")
         return write_whole(path, self.to_page().encode("utf-8") if kind == ".html" else self.picture.png)
-
-
-def write_whole(path: str | Path, data: bytes) -> Path:
-    """Write a file that appears whole or not at all; its folder is made.
-
-    Raises
-    ------
-    R3labError
-        If the disk refuses.
-    """
-    path = Path(path)
-    part = path.with_name(f".{uuid.uuid4().hex}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            part.write_bytes(data)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise R3labError(f"Cannot write {shown(str(path))}: {why}; choose another place.") from error
-    return path
