@@ -10,6 +10,7 @@ steps. What a stage is, and why each is there, stands in `train.base`.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from .train.lessons import vocabulary
 
 SHARPNESS = 1.6  # norm of queries and keys at the start
 PLACE = 1.0  # amplitude of the position table at the start; what a patch adds has a standard deviation of about 0.6
+Stream = Callable[[Policy, int], torch.utils.data.IterableDataset]
 PROGRESS = "progress.pt"  # in a stage's folder: steps done, state of the optimiser, heads
 
 # Perceive: heads alone, then with close views, since digits take the most examples of all. Ground: the text model
@@ -81,27 +83,37 @@ def make_base(work: Path, seed: int = 0, stages: tuple[Stage, ...] = BASE) -> Pa
     torch.manual_seed(seed)
     heads = Heads(policy.model.config.text_config.hidden_size)
     for stage in stages:
-        folder, partial = work / stage.name, work / f"{stage.name}.partial"
-        if (folder / "config.json").is_file():
-            policy, _ = _load(folder, heads)
-            continue
-        resume = None
-        if (partial / PROGRESS).is_file():
-            policy, resume = _load(partial, heads)
-        log = JsonlLog(work / f"{stage.name}.jsonl", resume[0] if resume else 0)
-
-        def keep(step: int, optimiser: dict[str, Any], policy: Policy = policy, folder: Path = partial) -> None:
-            save_policy(policy, folder)
-            torch.save({"step": step, "optimiser": optimiser, "heads": heads.state_dict()}, folder / PROGRESS)
-
-        spent = log.rows[-1]["seconds"] if log.rows else 0.0
-
-        def note(row: dict[str, Any], log: JsonlLog = log, spent: float = spent) -> None:
-            log({**row, "seconds": round(row["seconds"] + spent, 1)})
-
-        train_base(policy, heads, replace(stage, seed=stage.seed + seed), note, save=keep, resume=resume)
-        partial.rename(folder)
+        policy = run_stage(policy, heads, replace(stage, seed=stage.seed + seed), work)
     return work / stages[-1].name
+
+
+def run_stage(policy: Policy, heads: Heads, stage: Stage, work: Path, lessons: Stream | None = None) -> Policy:
+    """Run a stage, or what is left of it, and return its policy; `heads` learn on, or are those that were kept.
+
+    Parameters
+    ----------
+    lessons : from the policy and the number of the first batch, the stage's lessons; default: its own, of badges
+    """
+    folder, partial = work / stage.name, work / f"{stage.name}.partial"
+    if (folder / "config.json").is_file():
+        return _load(folder, heads)[0]
+    resume = None
+    if (partial / PROGRESS).is_file():
+        policy, resume = _load(partial, heads)
+    log = JsonlLog(work / f"{stage.name}.jsonl", resume[0] if resume else 0)
+    spent = log.rows[-1]["seconds"] if log.rows else 0.0
+
+    def keep(step: int, optimiser: dict[str, Any]) -> None:
+        save_policy(policy, partial)
+        torch.save({"step": step, "optimiser": optimiser, "heads": heads.state_dict()}, partial / PROGRESS)
+
+    def note(row: dict[str, Any]) -> None:
+        log({**row, "seconds": round(row["seconds"] + spent, 1)})
+
+    stream = lessons(policy, resume[0] if resume else 0) if lessons else None
+    train_base(policy, heads, stage, note, save=keep, resume=resume, stream=stream)
+    partial.rename(folder)
+    return policy
 
 
 @torch.no_grad()

@@ -355,7 +355,7 @@ def test_the_figure_holds_the_lines_and_the_legend_switches_groups() -> None:
     assert bold.y[-1] == pytest.approx(2 * np.mean([5, 6, 7, 8]) / 8) and (bold.x0, bold.dx) == (1, 1)
     assert bold.customdata[-1] == 2 and "%{y" in bold.hovertemplate
     bundle = shown._repr_mimebundle_()
-    assert set(bundle) == {"text/html", "image/png", "text/plain", PLOTLY}
+    assert set(bundle) == {"text/html", "text/plain", PLOTLY}
     assert json.loads(json.dumps(bundle[PLOTLY], allow_nan=False))["data"]
     titles = [a["text"] for a in bundle[PLOTLY]["layout"]["annotations"]]
     assert len(titles) == len(shown.board.panels) and "<b>Reward, mean of a step</b>" in titles
@@ -566,7 +566,7 @@ def test_an_executed_notebook_holds_the_last_state_alone(tmp_path: Path) -> None
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
     NotebookClient(notebook, timeout=300, kernel_name="python3").execute(cwd=str(tmp_path))
     [output] = notebook.cells[0].outputs
-    assert "over 7 steps" in output["data"]["text/plain"] and {"image/png", "text/html", PLOTLY} <= set(output["data"])
+    assert "over 7 steps" in output["data"]["text/plain"] and {"text/html", PLOTLY} <= set(output["data"])
 
 
 # In a browser.

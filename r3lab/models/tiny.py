@@ -152,3 +152,26 @@ def create(corpus: Iterable[str], seed: int) -> Policy:
     model.generation_config.pad_token_id = words.pad_token_id
     model.generation_config.eos_token_id = words.eos_token_id
     return Policy(model, words, processor(), name="tiny")
+
+
+@torch.no_grad()
+def widened(policy: Policy, corpus: Iterable[str]) -> Policy:
+    """The policy with a vocabulary made of another corpus: what it knows keeps its row, a new token begins as the mean
+    of the rows that its text was until now.
+
+    Parameters
+    ----------
+    corpus : texts whose words become single tokens; also those of the corpus that the policy was made with
+    """
+    words = tokenizer(corpus)
+    model = Qwen3VLForConditionalGeneration(config(words)).float().eval()
+    weights = dict(policy.model.state_dict())
+    rows, known = policy.model.get_input_embeddings().weight, policy.tokenizer.get_vocab()
+    table = torch.empty(len(words), rows.shape[1])
+    for token, number in words.get_vocab().items():
+        table[number] = rows[known[token]] if token in known else rows[policy.ids(words.decode([number]))].mean(0)
+    for name in [n for n, w in weights.items() if w.shape == rows.shape]:
+        weights[name] = table
+    model.load_state_dict(weights)
+    model.generation_config = policy.model.generation_config
+    return Policy(model, words, processor(), name=policy.name)

@@ -91,7 +91,8 @@ class Dashboard:
         return save(self.still(), path, self.alt, self.dpi)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return {**self.picture._repr_mimebundle_(), PLOTLY: figure_data(self.board, self.dark)}
+        still = {kind: data for kind, data in self.picture._repr_mimebundle_().items() if kind != "image/png"}
+        return {**still, PLOTLY: figure_data(self.board, self.dark)}  # beside a PNG, Plotly's renderer shows the PNG
 
 
 def dashboard(

@@ -17,7 +17,7 @@ from .stage import badge, controls
 
 SHARES = ("look rate", "right answers", "IoU")  # from 0 to 1
 SHARE = 90_000  # characters of a photograph
-WIDE, HIGH, LEFT, DOWN = 260, 110, 34, 18  # of a chart, CSS pixels; its margins
+WIDE, HIGH, LEFT, DOWN = 260, 110, 42, 18  # of a chart, CSS pixels; its margins
 
 
 def river_markup(found: River, most: int = 12) -> str:

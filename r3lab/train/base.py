@@ -201,26 +201,9 @@ def by_length(
     return found
 
 
-def train_base(
-    policy: Policy,
-    heads: Heads,
-    stage: Stage,
-    log: Log,
-    workers: int = 1,
-    save: Callable[[int, dict[str, Any]], None] = lambda step, optimiser: None,
-    resume: tuple[int, dict[str, Any]] | None = None,
-) -> None:
-    """Run one stage.
-
-    Parameters
-    ----------
-    log : called with means over every 50 steps
-    workers : processes that make lessons
-    save : called every 100 steps with the steps done and the optimiser's state
-    resume : what `save` was last called with, to go on from there; policy and heads are as they were then
-    """
-    done, state = resume or (0, None)
-    stream = Lessons(
+def badge_lessons(policy: Policy, stage: Stage, start: int = 0) -> Lessons:
+    """The stream of lessons that a stage asks for, from batch number `start`."""
+    return Lessons(
         policy.ids,
         (*policy.vision_start, *policy.vision_end),
         stage.seed,
@@ -230,8 +213,32 @@ def train_base(
         stage.windows,
         stage.statements,
         stage.vary,
-        done,
+        start,
     )
+
+
+def train_base(
+    policy: Policy,
+    heads: Heads,
+    stage: Stage,
+    log: Log,
+    workers: int = 1,
+    save: Callable[[int, dict[str, Any]], None] = lambda step, optimiser: None,
+    resume: tuple[int, dict[str, Any]] | None = None,
+    stream: torch.utils.data.IterableDataset | None = None,
+) -> None:
+    """Run one stage.
+
+    Parameters
+    ----------
+    stream : batches of lessons, those that are done left out; default: the stage's own, of badges
+    log : called with means over every 50 steps
+    workers : processes that make lessons
+    save : called every 100 steps with the steps done and the optimiser's state
+    resume : what `save` was last called with, to go on from there; policy and heads are as they were then
+    """
+    done, state = resume or (0, None)
+    stream = badge_lessons(policy, stage, done) if stream is None else stream
     loader = torch.utils.data.DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=4)
     model = policy.model
     trained = [*(model if stage.text else model.model.visual).parameters(), *heads.parameters()]
@@ -250,8 +257,9 @@ def train_base(
         features = policy.encode([image for lesson in batch for image in lesson.images])
         loss, seen = heads(features, batch)
         seen["heads"] = float(loss.detach())
-        if stage.windows:
-            reading, seen["close digit"] = heads.read(policy.encode([w for v in batch for w in v.windows]), batch)
+        views = [window for lesson in batch for window in lesson.windows]
+        if views:
+            reading, seen["close digit"] = heads.read(policy.encode(views), batch)
             loss = loss + WEIGHTS["digit"] * reading
         loss = stage.head_weight * loss
         if stage.text:

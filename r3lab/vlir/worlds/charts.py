@@ -25,7 +25,7 @@ from .badges import COLOURS
 from .grain import grained
 from .lettering import around, padded
 from .material import split_number
-from .plots import LARGE_INK, SIDE, SMALL_INK, Mark, Plot, paint, place, styles
+from .plots import LARGE_INK, SIDE, SMALL_INK, Mark, Plot, on_mark, paint, place, styles
 from .tables import Table, tables
 
 SHARES = {"value": 0.3, "largest": 0.15, "label": 0.2, "named": 0.15, "difference": 0.2}  # of the questions
@@ -166,6 +166,7 @@ class Charts:
                 "marks": [
                     {"label": m.label, "colour": m.colour, "said": m.said, "large": m.large, "digit": m.digit}
                     | {"ink": list(m.ink), "key": list(m.key), "value": m.value}
+                    | {"swatch": list(m.swatch), "middle": list(on_mark(plot.kind, m.shape))}
                     for m in plot.marks
                 ],
             },

@@ -163,7 +163,7 @@ class Documents:
         page.paint(entries)
         image, lies = lay(rng, split, page.image)
         for entry in entries:
-            entry.box = turned(entry.box, lies)
+            entry.box, entry.label_box = turned(entry.box, lies), turned(entry.label_box, lies)
         return Sample(
             id=f"{self.name}-{split}-{seed}-{index}",
             image=image,

@@ -86,7 +86,8 @@ def templates(split: str) -> tuple[Template, ...]:
 
 @dataclass
 class Entry:
-    """A label and its value; `box` is the ink of the value in page, later in source pixels."""
+    """A label and its value; `box` is the ink of the value, `label_box` that of the label, in page, later in source
+    pixels."""
 
     label: str
     value: str
@@ -95,10 +96,11 @@ class Entry:
     large: bool
     hand: bool = False
     box: Box = (0.0, 0.0, 0.0, 0.0)
+    label_box: Box = (0.0, 0.0, 0.0, 0.0)
 
     def to_meta(self) -> dict:
         """Plain data."""
-        return {**asdict(self), "box": list(self.box)}
+        return {**asdict(self), "box": list(self.box), "label_box": list(self.label_box)}
 
 
 class Page:
@@ -167,7 +169,7 @@ class Page:
 
     def _row(self, entry: Entry, y: float, left: float, right: float, bold: bool = False) -> None:
         """Label at the left, value at the right or behind it, and what leads from one to the other."""
-        said = self._text(left, y, entry.label, LABEL, "lm", bold)
+        said = entry.label_box = self._text(left, y, entry.label, LABEL, "lm", bold)
         if self.template.kind == "receipt":
             self.value(entry, right, y, "rm")
         else:
@@ -203,11 +205,11 @@ class Page:
                 self.draw.rectangle((left, top, left + wide - 8, top + high - 8), outline=self.faint, width=2)
             inner, end, middle = left + 10.0, left + wide - 24, top + high / 2 - 4
             if columns == 1:
-                said = self._text(inner, middle, entry.label, LABEL, "lm", True)
+                entry.label_box = self._text(inner, middle, entry.label, LABEL, "lm", True)
+                inner = entry.label_box[2] + 12
                 self._filled(entry, left + 0.45 * wide, end, middle)
-                inner = said[2] + 12
             else:
-                self._text(inner, top + 20, entry.label, LABEL, "lm", True)
+                entry.label_box = self._text(inner, top + 20, entry.label, LABEL, "lm", True)
                 self._filled(entry, inner + 8, end, top + 0.64 * high - 2)
             if t.rule == "line":
                 self._line(top + high - 9, False, inner, end + 12)

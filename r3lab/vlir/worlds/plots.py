@@ -96,6 +96,18 @@ class Mark:
     at: tuple[float, float, str] = (0.0, 0.0, "mm")  # where the value stands, and its anchor
     ink: Box = (0.0, 0.0, 0.0, 0.0)  # of the value
     key: Box = (0.0, 0.0, 0.0, 0.0)  # of swatch and label in the legend
+    swatch: Box = (0.0, 0.0, 0.0, 0.0)  # of the swatch alone
+
+
+def on_mark(kind: str, shape: tuple[float, ...]) -> Point:
+    """A point on a mark of that kind of chart, source pixels: the middle of a bar or slice, the end of a line."""
+    if kind in ("bar", "across"):
+        return (shape[0] + shape[2]) / 2, (shape[1] + shape[3]) / 2
+    if kind == "pie":
+        x, y, r, start, end = shape
+        turn = math.radians((start + end) / 2)
+        return x + 0.7 * r * math.cos(turn), y + 0.7 * r * math.sin(turn)
+    return shape[-2], shape[-1]
 
 
 @dataclass
@@ -268,7 +280,7 @@ def _legend(draw: ImageDraw.ImageDraw, plot: Plot) -> None:
         box = (left, y - swatch / 2, left + swatch, y + swatch / 2)
         draw.rectangle(box, fill=COLOURS[mark.colour])
         text = write(draw, (left + swatch + 7, y), mark.label, style.font, digit, style.ink, "lm")
-        mark.key = around([box, text])
+        mark.key, mark.swatch = around([box, text]), box
     if style.boxed and n:
         x1, y1, x2, y2 = around([m.key for m in plot.marks])
         draw.rectangle((x1 - 6, y1 - 6, x2 + 6, y2 + 6), outline=style.ink, width=1)

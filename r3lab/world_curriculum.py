@@ -1,0 +1,61 @@
+"""The base of four worlds: the base of badges, given the words of the other worlds and taught in all of them.
+
+    folder = make_world_base(Path("runs/worlds"), base=Path("runs/tiny/grounding-4"))
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from .curriculum import PROGRESS, run_stage
+from .models import tiny
+from .models.policy import Policy
+from .train.base import Stage, badge_lessons
+from .train.facts import words
+from .train.lessons import vocabulary
+from .train.world_lessons import WorldHeads, WorldLessons
+
+SHARES = {"badges": 0.2, "documents": 0.28, "charts": 0.28, "trails": 0.24}  # of the lessons
+STAGES: tuple[Stage, ...] = (
+    Stage(
+        "worlds-1",
+        3000,
+        24,
+        (1, 5),
+        True,
+        8e-4,
+        0.3,
+        final_fraction=0.02,
+        seed=7,
+        windows=2,
+        statements=("name", "crop", "size", "beside", "refer"),
+        vary=("colours", "wild hands"),
+        pointing=0.3,
+    ),
+)
+
+
+def make_world_base(work: Path, base: Path, seed: int = 0, stages: tuple[Stage, ...] = STAGES) -> Path:
+    """Run the stages that are not done yet; returns the folder of the last.
+
+    Parameters
+    ----------
+    work : folder for the stages
+    base : last stage of `curriculum.make_base`, with its heads
+    seed : added to each stage's own
+    """
+    policy = tiny.widened(Policy.load(base), [*vocabulary(), *words()])
+    torch.manual_seed(seed)
+    heads = WorldHeads(policy.model.config.text_config.hidden_size)
+    heads.load_state_dict(torch.load(base / PROGRESS, weights_only=True)["heads"], strict=False)
+    for stage in stages:
+        own = replace(stage, seed=stage.seed + seed)
+
+        def lessons(policy: Policy, start: int, stage: Stage = own) -> WorldLessons:
+            return WorldLessons(policy, stage.seed, stage.batch, SHARES, badge_lessons(policy, stage), start)
+
+        policy = run_stage(policy, heads, own, work, lessons)
+    return work / stages[-1].name
