@@ -1,6 +1,6 @@
 """The base of four worlds: the base of badges, given the words of the other worlds and taught in all of them.
 
-    folder = make_world_base(Path("runs/worlds"), base=Path("runs/tiny/grounding-4"))
+folder = make_world_base(Path("runs/worlds"), base=Path("runs/tiny/grounding-4"))
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SHARES = {"badges": 0.2, "documents": 0.28, "charts": 0.28, "trails": 0.24}  # o
 STAGES: tuple[Stage, ...] = (
     Stage(
         "worlds-1",
-        3000,
+        2000,
         24,
         (1, 5),
         True,

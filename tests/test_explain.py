@@ -11,8 +11,9 @@ import torch
 from r3lab.errors import R3labError
 from r3lab.explain.events import ANSWER, BEFORE, COORDINATES, chosen, events
 from r3lab.explain.gradient import gradient_rows
+from r3lab.explain.heat import HeatMap
 from r3lab.explain.knock_out import knock_out
-from r3lab.explain.maps import HeatMap, box_score, find_sinks, heat_map, looking_heads, relative
+from r3lab.explain.maps import box_score, find_sinks, heat_map, looking_heads, relative
 from r3lab.explain.neutral import NEUTRAL, reasked
 from r3lab.explain.rows import AttentionRows, Shown, rows, rows_of_batch, spans_of
 from r3lab.rollout import rollout

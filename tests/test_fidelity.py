@@ -24,8 +24,9 @@ from r3lab.explain.fidelity import (
     spearman,
     summary,
 )
+from r3lab.explain.heat import HeatMap
 from r3lab.explain.live import live_rows
-from r3lab.explain.maps import HeatMap, heat_map
+from r3lab.explain.maps import heat_map
 from r3lab.explain.replay import after_look
 from r3lab.explain.rows import OVERVIEW, rows
 from r3lab.models.policy import Policy

@@ -39,9 +39,7 @@ SETTINGS = {
 }
 PICKED = (False, True)  # whether the samples of the game need a look, in order
 CELLS = """
-from dataclasses import replace
 from r3lab.assets_path import assets_dir
-from r3lab.explain.explanation import Explanation
 from r3lab.models.policy import Policy
 from r3lab.show.alt import picture
 from r3lab.show.browser import browse
@@ -51,7 +49,7 @@ from r3lab.show.filmstrip import filmstrip, filmstrip_alt
 from r3lab.show.group import group_alt, group_view
 from r3lab.show.play import be_the_policy
 from r3lab.show.player import play
-from r3lab.show.records import EXPLAINED, load_records, records_dir
+from r3lab.show.records import load_records
 from r3lab.show.ribbon import ribbon
 from r3lab.show.river import river
 from r3lab.show.value_map import draw_value, value_alt
@@ -72,7 +70,7 @@ ribbon(one, found.ratio, None, found.attention)
 spot = (one, value.look, value.values, value.best, value.regret)
 picture(draw_value(*spot), value_alt(*spot))
 ---
-show_explanation(replace(Explanation.load(records_dir() / EXPLAINED), trajectory=one))
+show_explanation(found.explanation)
 ---
 browse(found.trajectories)
 ---

@@ -25,8 +25,8 @@ from r3lab.explain.crop_value import NOTHING
 from r3lab.explain.evidence import gather
 from r3lab.explain.explanation import Cut, Drawn, Explanation, LookEntry, Reading, Region, Word, Worth
 from r3lab.explain.explanation_files import load_explanation
+from r3lab.explain.heat import HeatMap
 from r3lab.explain.judge import KINDS, Evidence, Limits, Trials, judge
-from r3lab.explain.maps import HeatMap
 from r3lab.explain.scenes import angles, filled, pasted, recoloured, shifted, shifts, smoothed, surrounded
 from r3lab.explain.trials import Donor, donors_of, donors_within, off_centre, region_of, try_crops, try_overviews
 from r3lab.explain.verdict import QUICK, Settings, explain

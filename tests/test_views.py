@@ -660,8 +660,8 @@ def test_a_value_map_that_is_none_is_refused(number: int, values: np.ndarray, re
 def explained(folder: Path, t: Trajectory) -> Path:
     """An explanation as the lab saves it."""
     from r3lab.explain.explanation import Explanation, LookEntry
+    from r3lab.explain.heat import HeatMap
     from r3lab.explain.judge import HONEST, Evidence, Verdict
-    from r3lab.explain.maps import HeatMap
 
     heat = HeatMap(np.ones((2, 3), np.float32), (0.0, 0.0, 512.0, 384.0), SIZE)
     maps = {"look 2 raw": heat, "look 1 raw": heat, "look 1 relative": HeatMap(heat.values * 2, heat.box, SIZE)}
@@ -777,8 +777,9 @@ def test_the_gallery_draws_every_view_from_records_that_ship(
     assert "index.html" in capsys.readouterr().out
     found = {path.name for path in (tmp_path / "g").iterdir()}
     views = {"player", "filmstrip", "group", "river", "ribbon", "value-map", "before-after", "curves", "dashboard"}
+    views |= {"explanation", "browser"}
     assert {f"{name}{dark}.png" for name in views for dark in ("", "-dark")} <= found
-    assert {f"{name}.html" for name in ("player", "river", "ribbon", "report", "index")} <= found
+    assert {f"{name}.html" for name in ("player", "river", "ribbon", "browser", "report", "index")} <= found
     index = Seen((tmp_path / "g" / "index.html").read_text("utf-8"))
     index.check()
     pictures = index.of("img")
@@ -786,7 +787,7 @@ def test_the_gallery_draws_every_view_from_records_that_ship(
     for one in pictures:
         with Image.open(io.BytesIO(base64.b64decode(one["src"].split(",")[1]))) as image:
             assert image.info["Description"] == one["alt"] and np.asarray(image.convert("L")).std() > 5
-    for name in ("player", "river", "ribbon", "report"):
+    for name in ("player", "river", "ribbon", "browser", "report"):
         Seen((tmp_path / "g" / f"{name}.html").read_text("utf-8")).check()
 
 

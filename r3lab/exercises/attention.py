@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..explain.maps import HeatMap, percentile
+from ..explain.heat import HeatMap
+from ..explain.maps import percentile
 from ..geometry import Box, Size
 from .judge import Exercise, Mistake, report
 

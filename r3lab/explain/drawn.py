@@ -20,7 +20,8 @@ import torch
 from ..trajectory import Kind, Trajectory
 from .events import AFTER, ANSWER, COORDINATES
 from .explanation import Drawn, Reading, Region, Word
-from .maps import HeatMap, box_score, find_sinks, heat_map, looking_heads, relative
+from .heat import HeatMap
+from .maps import box_score, find_sinks, heat_map, looking_heads, relative
 from .rows import OVERVIEW, SINK, AttentionRows
 
 REGIONS, WORDS = 3, 5

@@ -21,8 +21,8 @@ from ..errors import shown
 from ..geometry import Box
 from ..ledger import plain
 from ..trajectory import Trajectory
+from .heat import HeatMap
 from .judge import Evidence, Verdict
-from .maps import HeatMap
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from ..trajectory import ONE, Trajectory
 from ..trajectory import load as load_trajectory
 from ..trajectory import save as save_trajectory
 from .explanation import Cut, Drawn, Explanation, LookEntry, Reading, Region, Word, Worth, facts
+from .heat import HeatMap
 from .judge import KINDS, Evidence, Trials, Verdict
-from .maps import HeatMap
 
 FORMAT, VERSION = "r3lab.explanation", 1
 RECORD, ARRAYS = "explanation.json", "maps.npz"

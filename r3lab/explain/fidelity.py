@@ -30,7 +30,7 @@ from ..resampling import Interval, mean_interval
 from ..rollout import reading
 from ..trajectory import ImageRef, Trajectory
 from .crop_value import ValueMap
-from .maps import HeatMap
+from .heat import HeatMap
 from .replay import after_look, tail_logprobs
 from .rows import check_model
 from .scenes import filled

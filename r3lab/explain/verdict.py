@@ -29,9 +29,9 @@ from .drawn import drawn, reading
 from .events import AFTER, ANSWER, events
 from .evidence import gather
 from .explanation import Cut, Explanation, LookEntry, Worth
+from .heat import HeatMap
 from .judge import Evidence, Limits, Trials, judge
 from .knock_out import knock_out
-from .maps import HeatMap
 from .neutral import reasked
 from .recorded import check_record
 from .replay import after_look

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ..explain.explanation import Explanation, LookEntry, Worth
-from ..explain.maps import HeatMap
+from ..explain.heat import HeatMap
 from .alt import Picture, picture
 from .boxes import draw_look, draw_truth
 from .canvas import Canvas, fitted
@@ -25,7 +25,7 @@ from .story import photograph, source_size, true_regions
 
 SHOWN_LOOKS, BARS = 6, 8
 MARGIN, GAP, SIDE, CROP, CHART = 0.28, 0.22, 1.75, 1.1, 2.6  # inches: pictures, crop, bars
-PANELS = (("raw", "attention"), ("relative", "attention / neutral question"), ("value", "worth of a look there"))
+PANELS = (("raw", "attention"), ("relative", "relative attention"), ("value", "worth of a look"))
 
 
 def show_explanation(explanation: Explanation, dark: bool = False) -> Picture:

@@ -4,8 +4,8 @@
     r3lab gallery --records DIR -o runs/gallery          # from other records
     r3lab gallery --record assets/records                # make records anew, with the tiny policy: minutes
 
-Simplified: the Plotly player and the dashboard's page, which hold all of Plotly, are written on demand (`--plotly`,
-5 MB each).
+Simplified: *be the policy* is not in it, since that needs one; the Plotly player and the dashboard's page, which hold
+all of Plotly, are written on demand (`--plotly`, 5 MB each).
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from .. import schema
 from ..assets_path import assets_dir
 from ..errors import R3labError
 from .alt import Picture, picture
+from .browser import browse
 from .curves import curves, curves_alt
 from .dashboard import dashboard
+from .explanation import show_explanation
 from .filmstrip import filmstrip, filmstrip_alt
 from .group import group_alt, group_view
 from .lettering import clean
@@ -69,6 +71,10 @@ def pieces(found: Records) -> list[Piece]:
         Piece("before-after", "The same questions before and after R-GRPO",
               lambda dark: picture(before_after(*both, dark=dark), before_after_alt(*both))),
         Piece("curves", "A run of R-GRPO", lambda dark: picture(curves(log, keys, dark=dark), curves_alt(log, keys))),
+        Piece("explanation", "Why it looked there, and what the look was worth",
+              lambda dark: show_explanation(found.explanation, dark)),
+        Piece("browser", "Records to filter and to play",
+              lambda dark: browse([*found.trajectories, *found.before, *found.group], title="Trajectories", dark=dark)),
         Piece("dashboard", "All that the log of a run holds", lambda dark: dashboard(_log(), dark=dark).picture),
     ]  # fmt: skip
 

@@ -18,6 +18,7 @@ from PIL import Image
 from .. import schema
 from ..assets_path import assets_dir
 from ..errors import R3labError, shown
+from ..explain.explanation import Explanation
 from ..geometry import Box
 from ..images import content_hash, cut, open_image
 from ..train.river import River
@@ -50,6 +51,7 @@ class Records:
     group : rollouts of one sample, scored
     river : looks at held-out samples over the steps of a run
     explained, notes, value : a trajectory, what its explanation says, and the value map of one look
+    explanation : that explanation, of the trajectory as it is drawn
     ratio, attention : a number a token of `explained`, for the ribbon; None where there is none
     """
 
@@ -59,6 +61,7 @@ class Records:
     river: River
     explained: Trajectory
     notes: Notes
+    explanation: Explanation
     value: Value
     ratio: list[float | None]
     attention: list[float | None]
@@ -107,6 +110,7 @@ def load_records(folder: str | Path | None = None) -> Records:
         river=replace(river, images=images),
         explained=explained,
         notes=notes,
+        explanation=replace(Explanation.load(root / EXPLAINED), trajectory=explained),
         value=value,
         **tokens,
     )

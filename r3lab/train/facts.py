@@ -133,7 +133,10 @@ def _charts(meta: dict[str, Any], size: Size) -> Scene:
         elif len(marks) < 5:
             asked = f"What is the value of {mark['label']}?"
             facts.append(Fact(asked, "The legend", whole, False, is_it, on(is_it, f" {name}", centre(swatch))))
-        things += [Thing(centre(ink), padded(ink, size), mark["large"]), Thing(centre(swatch), box, large, mark["colour"])]
+        things += [
+            Thing(centre(ink), padded(ink, size), mark["large"]),
+            Thing(centre(swatch), box, large, mark["colour"]),
+        ]
         things += [Thing(tuple(mark["middle"]), word=mark["colour"])]
     most = max(marks, key=lambda m: m["value"])
     sayings.append((f"The {LARGEST[noun]} is", f" the {most['colour']} {noun}.", tuple(most["middle"])))
@@ -184,13 +187,17 @@ def scene_of(sample: Sample) -> Scene:
 
 def words() -> list[str]:
     """Texts whose words are single tokens of a policy for these worlds; numbers and codes are read by character."""
-    texts = [f"{ask.format(label)} {SUBJECT[kind].format(label)}" for kind, ask in ASK.items() for label in _labels(kind)]
+    texts = [
+        f"{ask.format(label)} {SUBJECT[kind].format(label)}" for kind, ask in ASK.items() for label in _labels(kind)
+    ]
     texts += [f"It shows {month}. <answer>{month}</answer>" for month in MONTHS]
     for noun in sorted(set(NOUNS.values())):
         texts.append(f"What is the value of the {LARGEST[noun]}? The {LARGEST[noun]} is the. The legend. Its value")
         for colour in COLOURS:
             name = f"the {colour} {noun}"
-            texts.append(f"What is the value of {name}? Which label has {name}? The value of {name} The label of {name}")
+            texts.append(
+                f"What is the value of {name}? Which label has {name}? The value of {name} The label of {name}"
+            )
             texts.append(f"How much more is {name} than {name}? - =")
     for way in WAYS.values():
         texts.append(f"Start at the. Which digit is at the end of the trail? It points {way} to the It says")

@@ -246,7 +246,7 @@ def cell(at: Point) -> int:
 
 
 def dense(things: tuple[Thing, ...]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Cells (things,) and targets of the heads on overview tokens: name, word, size, box; IGNORE where there is none."""
+    """Cells (things,) and targets of the heads on overview tokens; IGNORE where there is none."""
     targets: dict[str, list[int]] = {k: [] for k in ("name", "word", "large", "digit", *(f"edge{i}" for i in range(4)))}
     for thing in things:
         targets["name"].append(NAMES.index(thing.name) if thing.name else IGNORE)

@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from r3lab.explain.events import AFTER, ANSWER, COORDINATES
-from r3lab.explain.maps import HeatMap, box_score, heat_map, relative
+from r3lab.explain.heat import HeatMap
+from r3lab.explain.maps import box_score, heat_map, relative
 from r3lab.explain.neutral import reasked
 from r3lab.explain.rows import OVERVIEW, AttentionRows, rows
 from r3lab.explain.trials import off_centre, region_of

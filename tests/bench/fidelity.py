@@ -29,7 +29,8 @@ from r3lab.explain.crop_value import value_map
 from r3lab.explain.events import COORDINATES
 from r3lab.explain.fidelity import Fidelity, fidelity, summary
 from r3lab.explain.gradient import gradient_rows
-from r3lab.explain.maps import HeatMap, find_sinks, heat_map, relative
+from r3lab.explain.heat import HeatMap
+from r3lab.explain.maps import find_sinks, heat_map, relative
 from r3lab.explain.neutral import reasked
 from r3lab.explain.rows import OVERVIEW, AttentionRows, rows
 from r3lab.explain.trials import first_crop, region_of
