@@ -62,6 +62,7 @@ class Branch:
     crop: Image.Image | None = None
     arm: Arm = field(init=False)
     scanner: Scanner = field(init=False)
+    end: int | None = field(init=False)  # id of the token that ends a text
     sampled: int = 0
     refused: bool = False  # has been told that no look is left
     fed: int = 0  # characters given to the scanner
@@ -71,6 +72,7 @@ class Branch:
     def __post_init__(self) -> None:
         self.arm = get_arm(self.trajectory.arm)
         self.scanner = Scanner(self.arm.marks)
+        self.end = self.policy.tokenizer.eos_token_id
 
     def _append(
         self, token: int, kind: Kind, piece: str, logprob: float | None = None, entropy: float | None = None
@@ -116,7 +118,7 @@ class Branch:
             self.undecoded = []
         self.marks.append((self.fed, len(t.ids)))
         self._append(token, Kind.SAMPLED, piece, logprob, entropy)
-        ended = token == policy.tokenizer.eos_token_id
+        ended = token == self.end
         event = self.scanner.end() if ended else None  # before its own text: that is no part of an answer
         event = event or next(iter(self.scanner.feed(piece)), None)
         self.fed += len(piece)

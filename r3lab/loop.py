@@ -24,7 +24,7 @@ from .images import content_hash, resize
 from .models.cache import SlotCache
 from .models.decoder import Decoder, fits
 from .models.policy import Features, Policy, Row
-from .sequence import Question, overview_key, prompt_ids, row_of
+from .sequence import Question, overview_key, prompt_ids, rows_of
 from .trajectory import ImageRef, Kind, Trajectory
 
 Watch = Callable[[Trajectory], None]
@@ -132,7 +132,7 @@ class Loop:
     def resume(self, begun: Sequence[Trajectory]) -> None:
         """Make rows of records that end in the middle."""
         policy = self.policy
-        rows = [row_of(policy, t, self.store) for t in begun]
+        rows = rows_of(policy, begun, self.store)
         shared, states = self.enter(rows)
         ends = torch.tensor([len(row.ids) - shared - 1 for row in rows])
         self.last = states[torch.arange(len(rows)), ends]

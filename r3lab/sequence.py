@@ -6,6 +6,7 @@ row = row_of(policy, trajectory, store)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -18,6 +19,8 @@ from .images import resize
 from .models.policy import Features, Policy, Row
 from .protocol import bare, question_text
 from .trajectory import ImageRef, Trajectory
+
+TOGETHER = 64  # images that are encoded in one pass
 
 
 class Question(Protocol):
@@ -81,17 +84,24 @@ def overview_key(image: ImageRef, size: Size) -> str:
 
 
 def row_of(policy: Policy, trajectory: Trajectory, store: dict[str, Features]) -> Row:
-    """The sequence of a trajectory with its features, taken from `store` (and encoded into it where missing)."""
-    wanted = [overview_key(trajectory.image, trajectory.overview)]
-    wanted += [look.crop.hash for look in trajectory.looks if look.crop is not None]
-    missing = [k for k in dict.fromkeys(wanted) if k not in store]
-    if missing:
-        images = [
-            resize(trajectory.images[trajectory.image.hash], trajectory.overview)
-            if "@" in key
-            else trajectory.images[key]
-            for key in missing
-        ]
-        with torch.no_grad():
-            store.update(zip(missing, policy.encode(images), strict=True))
-    return Row(list(trajectory.ids), [store[k] for k in wanted])
+    """The sequence of a trajectory with its features; see `rows_of`."""
+    return rows_of(policy, [trajectory], store)[0]
+
+
+@torch.no_grad()
+def rows_of(policy: Policy, trajectories: Sequence[Trajectory], store: dict[str, Features]) -> list[Row]:
+    """The sequences of trajectories with their features, taken from `store`; those that it lacks are encoded into it,
+    `TOGETHER` images in a pass."""
+    missing: dict[str, Image.Image] = {}
+    wanted: list[list[str]] = []
+    for t in trajectories:
+        overview = overview_key(t.image, t.overview)
+        crops = [look.crop.hash for look in t.looks if look.crop is not None]
+        wanted.append([overview, *crops])
+        if overview not in store and overview not in missing:
+            missing[overview] = resize(t.images[t.image.hash], t.overview)
+        missing.update((key, t.images[key]) for key in crops if key not in store)
+    for start in range(0, len(missing), TOGETHER):
+        keys = list(missing)[start : start + TOGETHER]
+        store.update(zip(keys, policy.encode([missing[key] for key in keys]), strict=True))
+    return [Row(list(t.ids), [store[key] for key in keys]) for t, keys in zip(trajectories, wanted, strict=True)]

@@ -13,6 +13,12 @@ from r3lab.models.policy import Row
 from r3lab.sequence import prompt_ids
 
 
+@pytest.fixture(params=[0, 10_000], ids=["kept once", "copied to the rows"])
+def beginnings(request, monkeypatch):
+    """Whether a shared beginning is read once for all of its rows, or stands in each of them."""
+    monkeypatch.setattr("r3lab.models.cache.SHORT", request.param)
+
+
 def filled(policy, samples, owners):
     """A cache that holds prompts (of samples) read by the model itself, shared by rows; the position behind each."""
     rows = []
@@ -64,7 +70,7 @@ CASES = {
 
 @torch.no_grad()
 @pytest.mark.parametrize("case", CASES)
-def test_a_step_is_the_models_forward(family_policy, samples, case):
+def test_a_step_is_the_models_forward(family_policy, samples, case, beginnings):
     """Every family, ragged prompts, any rows served: hidden states to 1e-5 of their size."""
     owners, served = CASES[case]
     noise = torch.Generator().manual_seed(0)
@@ -97,6 +103,29 @@ def test_a_loop_takes_the_step_unless_it_is_watched(family_policy):
 
 
 @torch.no_grad()
+def test_small_matrices_are_joined_and_others_are_not(family_policy, samples):
+    """Joined, the step is the same to rounding; where a matrix is large, or is more than a matrix, it is left alone."""
+    joined = Decoder(family_policy).joined
+    assert joined and all(one is not None for one in joined)
+    layer = family_policy.text.layers[0]
+    handle = layer.self_attn.q_proj.register_forward_hook(lambda *_: None)
+    try:
+        assert [one is None for one in Decoder(family_policy).joined] == [True] + [False] * (len(joined) - 1)
+    finally:
+        handle.remove()
+    with torch.no_grad():
+        cache, at = filled(family_policy, samples, None)
+        ids, rows = torch.arange(5, 5 + len(at)), torch.arange(len(at))
+        found = []
+        for alone in (False, True):
+            decoder = Decoder(family_policy)
+            if alone:
+                decoder.joined = [None] * len(joined)
+            cache.place(rows, torch.ones(len(at), dtype=torch.int64), 1)
+            found.append(decoder.step(ids, at, cache))  # not advanced: the second writes what the first wrote
+    assert torch.allclose(*found, atol=1e-5)
+
+
 def test_positions_beyond_the_table(family_policy, samples):
     """Rotations are there for any position."""
     decoder = Decoder(family_policy)
@@ -109,7 +138,7 @@ def test_positions_beyond_the_table(family_policy, samples):
         assert torch.equal(old, new[: len(old)])
 
 
-def test_a_beginning_that_no_row_has_is_dropped():
+def test_a_beginning_that_no_row_has_is_dropped(monkeypatch):
     """What is kept after `select` is what the rows that are left need, and attention stays what it was."""
     noise = torch.Generator().manual_seed(0)
 
@@ -121,6 +150,7 @@ def test_a_beginning_that_no_row_has_is_dropped():
     cache.place(torch.arange(3), torch.tensor([7, 4, 5]), 7)
     cache.update(draw(3, 2, 7, 8), draw(3, 2, 7, 8), 0)
     cache.advance()
+    monkeypatch.setattr("r3lab.models.cache.SHORT", 0)
     cache.share(torch.tensor([0, 0, 1, 2, 2]))
     query, key, value = draw(5, 4, 8), draw(5, 2, 8), draw(5, 2, 8)
     ones = torch.ones(5, dtype=torch.int64)

@@ -117,6 +117,24 @@ def test_what_is_not_there_is_named(recorded):
         rows(policy, other)
 
 
+def test_characters_of_several_tokens_are_read_like_others(recorded):
+    """A policy wrote `é`, two tokens here, and half a character before a 9: it may read both again."""
+    policy, (t, _) = recorded
+    end = max(i for i, kind in enumerate(t.kinds) if kind == Kind.SAMPLED)
+    whole = policy.ids("é")
+    assert len(whole) == 2
+    for ids, pieces in ((whole, ["", "é"]), ([whole[0], *policy.ids("9")], ["", "\ufffd9"])):
+        odd = copy.deepcopy(t)
+        for name, values in (("ids", ids), ("pieces", pieces), ("kinds", [int(Kind.SAMPLED)] * 2)):
+            getattr(odd, name)[end + 1 : end + 1] = values
+        for name in ("logprobs", "entropies"):
+            getattr(odd, name)[end + 1 : end + 1] = [0.0, 0.0]
+        assert torch.isfinite(rows(policy, odd, at=[end]).weights).all()
+    odd.pieces[end + 2] = "\ufffd8"
+    with pytest.raises(R3labError, match="written by another model"):
+        rows(policy, odd, at=[end])
+
+
 def test_gradients_are_those_of_the_weights(recorded):
     """Moving one weight of a layer by a little moves the log-probability by its gradient times that."""
     policy, (t, _) = recorded

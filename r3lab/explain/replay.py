@@ -24,7 +24,7 @@ from ..geometry import Box, clip, problem
 from ..loop import Loop
 from ..models.policy import Features, Policy
 from ..rollout import reading, resume
-from ..sequence import row_of
+from ..sequence import rows_of
 from ..trajectory import Kind, Look, Trajectory
 from .rows import check_model
 
@@ -92,15 +92,19 @@ def replay(
     begun = [begin(policy, trajectory, look, alternative) for alternative in alternatives]
     whole = [joined(t, trajectory, tail) for t in begun]
     corrected = right_text(policy, trajectory)
-    texts = whole if corrected is None else whole + [joined(t, corrected, tail) for t in begun]
+    other = corrected is not None and corrected is not trajectory  # where the given answer is right they are the same
+    texts = whole + [joined(t, corrected, tail) for t in begun] if corrected is not None and other else whole
     with reading(policy):
         found = tail_logprobs(policy, texts, [len(t.ids) for t in begun] * (len(texts) // len(begun)), store)
         own: list[str | None] = [None] * len(begun)
         if answers:
-            longest = 2 * trajectory.kinds.count(Kind.SAMPLED) + 32
+            written, later = (trajectory.kinds[part].count(Kind.SAMPLED) for part in (slice(tail), slice(tail, None)))
+            longest = written + 2 * later + 32  # twice what was written after the look, and some
             most = len(trajectory.looks)  # with more, a policy that lost its crop just asks for it again
             own = [t.answer for t in resume(policy, begun, max_looks=most, max_new_tokens=longest, features=store)]
-    right: list[float | None] = [*found[len(begun) :]] or [None] * len(begun)
+    right: list[float | None] = [None] * len(begun)
+    if corrected is not None:
+        right = [*found[-len(begun) :]]
     return [Outcome(*parts) for parts in zip(alternatives, found, right, own, strict=False)]
 
 
@@ -177,7 +181,7 @@ def tail_logprobs(
 
     What all of them begin with is read once.
     """
-    rows = [row_of(policy, t, store) for t in texts]
+    rows = rows_of(policy, texts, store)
     shared, states = Loop(policy, Limits(), store).enter(rows, most=min(starts) - 1)
     wanted = [
         [i for i in range(start, len(t.ids)) if t.kinds[i] == Kind.SAMPLED]

@@ -21,7 +21,7 @@ from ..geometry import Box, Size, clip
 from ..models import attention
 from ..models.attention import Seen
 from ..models.policy import Features, Policy
-from ..sequence import row_of
+from ..sequence import rows_of
 from ..trajectory import Kind, Trajectory
 from .events import Event, chosen
 
@@ -163,7 +163,7 @@ def rows_of_batch(
         check_model(policy, t)
     every = [chosen(t, at) for t in trajectories]
     store: dict[str, Features] = {} if features is None else features
-    batch = policy.rows([row_of(policy, t, store) for t in trajectories])
+    batch = policy.rows(rows_of(policy, trajectories, store))
     queries = torch.zeros(len(every), max(1, *map(len, every)), dtype=torch.int64)
     for i, found in enumerate(every):
         queries[i, : len(found)] = torch.tensor([event.reads for event in found], dtype=torch.int64)
@@ -192,15 +192,19 @@ def rows_of_batch(
 
 def check_model(policy: Policy, trajectory: Trajectory) -> None:
     """A trajectory can only be read by a policy with the same tokens and frame; an error otherwise."""
-    same = all(
-        not piece or policy.piece(i) == piece for i, piece in zip(trajectory.ids, trajectory.pieces, strict=True)
-    )
+    written = zip(trajectory.ids, trajectory.pieces, strict=True)
+    same = all(_spells(policy.piece(token), piece) for token, piece in written if piece)
     size = (trajectory.image.width, trajectory.image.height)
     if not same or trajectory.frame != policy.family.frame or trajectory.overview != policy.overview_size(size):
         raise R3labError(
             f"the trajectory {shown(trajectory.sample_id)} was written by another model ({shown(trajectory.model)}); "
             f"give the checkpoint that wrote it, not {policy.name}"
         )
+
+
+def _spells(own: str, piece: str) -> bool:
+    """Whether a token may have written a piece: its text, or the end of a character that several tokens spell."""
+    return own == piece or "\ufffd" in own or ("\ufffd" in piece and piece.endswith(own))
 
 
 def layers_of(policy: Policy, layers: Sequence[int] | None) -> list[int]:

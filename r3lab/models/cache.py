@@ -20,7 +20,9 @@ import torch
 from torch.nn import functional
 from transformers.cache_utils import Cache
 
-CHUNK = 32  # the visible part of the cache is trimmed to a multiple of this
+CHUNK = 8  # the visible part of the cache is trimmed to a multiple of this
+ROOM = 128  # tokens by which a cache grows
+SHORT = 64  # a beginning of so many tokens is copied to its rows: one attention in one piece costs less than two
 
 
 class SlotCache(Cache):
@@ -127,10 +129,16 @@ class SlotCache(Cache):
         return near.view(count, heads, size) + self._ungrouped(found)
 
     def share(self, rows: torch.Tensor) -> None:
-        """What is held becomes beginnings; a new empty row stands behind the row of each index (R,)."""
+        """What is held becomes beginnings; a new empty row stands behind the row of each index (R,).
+
+        Beginnings of at most SHORT tokens become a part of each row instead.
+        """
         if self.shared:
             raise ValueError("rows have a shared beginning already")
         longest = int(self.cursor.max())
+        if longest <= SHORT:
+            self.select(rows)
+            return
         pairs = zip(self.keys, self.values, strict=True)
         self.shared = [(k[:, :, :longest], v[:, :, :longest]) for k, v in pairs if k is not None and v is not None]
         self.starts, self.owner, self.cursor = self.cursor, rows, torch.zeros(len(rows), dtype=torch.int64)
@@ -186,7 +194,7 @@ class SlotCache(Cache):
         """A layer's keys or values, with room for what the placed forward writes."""
         held = store[layer]
         if held is None or held.shape[2] < self._view:
-            room = (len(self.cursor), new.shape[1], self._view + 4 * CHUNK, new.shape[-1])
+            room = (len(self.cursor), new.shape[1], self._view + ROOM, new.shape[-1])
             grown = new.new_zeros(room)
             if held is not None:
                 grown[:, :, : held.shape[2]] = held

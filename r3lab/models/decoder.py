@@ -5,7 +5,8 @@ order, module by module (so LoRA matrices and quantised layers work), with atten
 families of r3lab share this shape: RMS norms, rotary positions, grouped keys, a gated perceptron. Only text comes this
 way: images and blocks of tokens go through the model's own forward, and so does everything while attention is watched
 (`models.attention`), while hooks are set, or if a model differs in what is checked here; `fits` says so. Equal to the
-model's forward to rounding (tested on every family).
+model's forward to rounding (tested on every family). Where matrices are small, the call costs more than the product:
+queries, keys and values are one, and so are the two halves of the perceptron (`_Joined`).
 
     decoder = Decoder(policy) if fits(policy) else None
     states = decoder.step(ids, positions, cache)   # (R,), (R,) -> (R, D)
@@ -13,6 +14,7 @@ model's forward to rounding (tested on every family).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,6 +25,7 @@ from .cache import SlotCache
 from .policy import Policy
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj", "scaling", "head_dim")
+SMALL = 512  # width of states up to which the call costs more than the copy
 STATIC = ("default", "linear", "llama3", "yarn")  # rotary frequencies that do not change with the length
 
 
@@ -50,6 +53,7 @@ class Decoder:
         self.text = policy.text
         self.flat = policy.family.tiles  # positions are those of text: (rows, L) and not (3, rows, L)
         self.table = self._rotations(1024)
+        self.joined = [_Joined.of(layer) for layer in self.text.layers]
 
     @torch.no_grad()
     def step(self, ids: torch.Tensor, positions: torch.Tensor, cache: SlotCache) -> torch.Tensor:
@@ -71,17 +75,21 @@ class Decoder:
         at = positions.to(ids.device)
         cos, sin = (part[at][:, None] for part in self.table)  # (R, 1, head size)
         for number, layer in enumerate(text.layers):
-            own = layer.self_attn
+            own, joined = layer.self_attn, self.joined[number]
             read = _norm(layer.input_layernorm, states)
-            query, key, value = (
-                project(read).view(len(ids), -1, own.head_dim) for project in (own.q_proj, own.k_proj, own.v_proj)
-            )
-            if hasattr(own, "q_norm"):
-                query, key = _norm(own.q_norm, query), _norm(own.k_norm, key)
-            query, key = _rotate(query, cos, sin), _rotate(key, cos, sin)
+            if joined is not None:
+                query, key, value = joined.asked(read, cos, sin)
+            else:
+                query, key, value = (
+                    project(read).view(len(ids), -1, own.head_dim) for project in (own.q_proj, own.k_proj, own.v_proj)
+                )
+                if hasattr(own, "q_norm"):
+                    query, key = _norm(own.q_norm, query), _norm(own.k_norm, key)
+                query, key = _rotate(query, cos, sin), _rotate(key, cos, sin)
             found = cache.attend(query * own.scaling, key, value, number)
             states = states + own.o_proj(found.flatten(1))
-            states = states + layer.mlp(_norm(layer.post_attention_layernorm, states))
+            thought = _norm(layer.post_attention_layernorm, states)
+            states = states + (layer.mlp(thought) if joined is None else joined.perceptron(thought))
         return _norm(text.norm, states)
 
     def _rotations(self, length: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -93,6 +101,68 @@ class Decoder:
             cos, sin = cos[0], sin[0]
         half = sin.shape[-1] // 2
         return cos[0], torch.cat([-sin[0, :, :half], sin[0, :, half:]], dim=-1)
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """The matrices of a layer that are applied to the same states, one under the other: a copy, good until the weights
+    change (a decoder lives as long as a rollout)."""
+
+    layer: Any
+    heads: int
+    asking: torch.Tensor  # (3 x heads x D, in) of queries, keys, values
+    bias: torch.Tensor | None
+    norms: torch.Tensor | None  # (query and key heads, D)
+    gate: torch.Tensor  # (2 x width, in) of gate and up
+
+    @classmethod
+    def of(cls, layer: Any) -> _Joined | None:
+        """None where a matrix is large, of another type than float32, or more than a matrix (LoRA, quantised)."""
+        own, mlp = layer.self_attn, layer.mlp
+        asking, gate = [own.q_proj, own.k_proj, own.v_proj], [mlp.gate_proj, mlp.up_proj]
+        plain = all(
+            type(m) is torch.nn.Linear and m.in_features <= SMALL and m.weight.dtype == torch.float32 and not _hooked(m)
+            for m in (*asking, *gate)
+        )
+        biases = [m.bias for m in asking if m.bias is not None]
+        normed = [getattr(own, name, None) for name in ("q_norm", "k_norm")]
+        if not plain or len(biases) not in (0, 3) or any(m.bias is not None for m in gate) or any(map(_odd, normed)):
+            return None
+        counts = [m.out_features // own.head_dim for m in asking[:2]]
+        weights = [m.weight.expand(n, -1) for m, n in zip(normed, counts, strict=True) if m is not None]
+        return cls(
+            layer,
+            counts[0],
+            torch.cat([m.weight for m in asking]),
+            torch.cat(biases) if biases else None,
+            torch.cat(weights) if weights else None,
+            torch.cat([m.weight for m in gate]),
+        )
+
+    def asked(
+        self, states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries, keys, both rotated, and values, (R, heads, D), of states (R, in)."""
+        own = self.layer.self_attn
+        made = functional.linear(states, self.asking, self.bias).view(len(states), -1, own.head_dim)
+        ends = self.heads + (made.shape[1] - self.heads) // 2  # as many keys as values
+        both = made[:, :ends]
+        if self.norms is not None:
+            both = functional.rms_norm(both, both.shape[-1:], None, own.q_norm.variance_epsilon) * self.norms
+        both = _rotate(both, cos, sin)
+        return both[:, : self.heads], both[:, self.heads :], made[:, ends:]
+
+    def perceptron(self, states: torch.Tensor) -> torch.Tensor:
+        """The gated perceptron of states (R, in)."""
+        mlp = self.layer.mlp
+        gate, up = functional.linear(states, self.gate).chunk(2, dim=-1)
+        found: torch.Tensor = mlp.down_proj(mlp.act_fn(gate) * up)
+        return found
+
+
+def _odd(module: Any) -> bool:
+    """Whether a norm is there, and not the plain one."""
+    return module is not None and (_hooked(module) or not hasattr(module, "variance_epsilon"))
 
 
 def _rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:

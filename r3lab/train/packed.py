@@ -18,7 +18,7 @@ import torch
 from ..models import attention
 from ..models.packed_attention import Spans, able
 from ..models.policy import Features, Policy, Row
-from ..sequence import row_of
+from ..sequence import rows_of
 from ..trajectory import Kind, Trajectory
 
 
@@ -140,7 +140,7 @@ def packed_logprobs(
     store : features by key, as `rollout` filled it
     """
     device = policy.device
-    packs = pack(policy, [row_of(policy, t, store) for t in trajectories], trajectories)
+    packs = pack(policy, rows_of(policy, trajectories, store), trajectories)
     length = max(len(p.ids) for p in packs)
     ids = torch.full((len(packs), length), policy.tokenizer.pad_token_id or 0, dtype=torch.int64)
     positions = torch.zeros((3, len(packs), length), dtype=torch.int64)

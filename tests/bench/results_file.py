@@ -14,7 +14,7 @@ from typing import Any
 
 from r3lab.results import circumstances
 
-EXPLAIN = "python tests/bench/planted.py && python tests/bench/fidelity.py"  # both write explain.json
+EXPLAIN = "python tests/bench/planted.py && python tests/bench/fidelity.py && python tests/bench/explain_cost.py"
 
 
 def keep(path: Path, command: str, new: Sequence[dict[str, Any]]) -> None:

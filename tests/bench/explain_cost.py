@@ -1,0 +1,209 @@
+"""What an explanation costs: attention rows against a plain forward pass and against eager attention, replays against
+one at a time. Writes explain.json.
+
+    python tests/bench/explain_cost.py            # a minute or two on two cores
+
+Measures
+--------
+rows, time : rows of all events of a trajectory of some 2,000 tokens, against the same forward pass without them
+rows, memory : peak over what the process held before, against eager attention with all its maps; a process each
+replay : 16 alternatives to a crop, read and answered, against each by itself with transformers' own `generate`
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from compare import Comparison, interleaved
+from engine import row
+from results_file import EXPLAIN, keep
+
+from r3lab.assets_path import assets_dir
+from r3lab.explain.crop_value import alternatives_of
+from r3lab.explain.replay import Alternative, Outcome, after_look, begin, joined, replay
+from r3lab.explain.rows import rows
+from r3lab.images import resize
+from r3lab.models.layout import patchify
+from r3lab.models.policy import Features, Policy
+from r3lab.protocol import ANSWER
+from r3lab.rollout import rollout
+from r3lab.sequence import row_of
+from r3lab.trajectory import Kind, Trajectory
+from r3lab.vlir.worlds import get_world
+
+SIDE = 44  # tokens of the wide overview, a side: with the words it makes 2,000
+ALTERNATIVES = 16
+WAYS = ("rows", "eager")
+
+
+def wide(side: int) -> Policy:
+    """The shipped policy, told to look at an overview of side * side tokens."""
+    policy = Policy.load(assets_dir() / "tiny" / "rgrpo")
+    pixels = (side * policy.layout.factor) ** 2
+    size = {"size": {"shortest_edge": pixels, "longest_edge": pixels}}
+    return Policy(policy.model, policy.tokenizer, {**policy.processor, **size}, policy.name)
+
+
+def looked(policy: Policy, store: dict[str, Features], forced: bool) -> Trajectory:
+    """A trajectory with a look; of the wide policy, which was not trained so, the most tokens that it may write."""
+    world, index = get_world("badges"), 0
+    while True:
+        sample = world.sample("test", index)
+        t = rollout(policy, [sample], seed=index, temperature=1.0, max_new_tokens=96, features=store)[0]
+        if any(look.crop_span for look in t.looks) and (forced or t.answer == sample.answer):
+            return t
+        index += 1
+
+
+def passed(policy: Policy, t: Trajectory, store: dict[str, Features]) -> torch.Tensor:
+    """The forward pass alone."""
+    with torch.no_grad():
+        return policy.hidden(policy.rows([row_of(policy, t, store)]))
+
+
+def eager(policy: Policy, t: Trajectory, store: dict[str, Features]) -> object:
+    """The forward pass with eager attention, its maps kept."""
+    batch = policy.rows([row_of(policy, t, store)])
+    kept: list[torch.Tensor] = []
+    layers = policy.model.model.language_model.layers
+    hooks = [layer.self_attn.register_forward_hook(lambda m, i, out: kept.append(out[1])) for layer in layers]
+    policy.model.set_attn_implementation({"text_config": "eager"})
+    try:
+        with torch.no_grad():
+            policy.hidden(batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        policy.model.set_attn_implementation({"text_config": "sdpa"})
+    assert len(kept) == len(layers) and {one.shape[-2:] for one in kept} == {(len(t.ids), len(t.ids))}
+    return kept
+
+
+def peak_mib(way: str) -> float:
+    """In a process of its own: most memory over what was held before, MiB."""
+    store: dict[str, Features] = {}
+    policy = wide(SIDE)
+    t = looked(policy, store, True)
+    passed(policy, t, store)
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    before = held_kib("VmRSS")
+    held = rows(policy, t, features=store) if way == "rows" else eager(policy, t, store)
+    assert held is not None
+    return (held_kib("VmHWM") - before) / 1024
+
+
+def held_kib(what: str) -> int:
+    """What the kernel says of this process, KiB: VmRSS is now, VmHWM the most so far. Linux."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(what))
+
+
+def measure_rows(turns: int) -> list[dict[str, Any]]:
+    """Time and memory of attention rows."""
+    store: dict[str, Features] = {}
+    policy = wide(SIDE)
+    t = looked(policy, store, True)
+    found = interleaved(lambda: rows(policy, t, features=store), lambda: passed(policy, t, store), turns)
+    n = f"{len(t.ids)} tokens, {len(rows(policy, t, features=store).events)} events, all layers and heads"
+    command = [sys.executable, __file__, "--peak"]
+    ours, reference = (float(subprocess.run([*command, w], capture_output=True, check=True).stdout) for w in WAYS)
+    kept = Comparison(ours, reference, reference / ours, reference / ours, 1)
+    return [
+        row("attention rows against the plain pass", found, 1 / 1.1, "s", n),
+        row("attention rows against eager maps, peak memory", kept, 10.0, "MiB", n),
+    ]
+
+
+def measure_replay(turns: int) -> list[dict[str, Any]]:
+    """Replays of a look with other crops, of the shipped policy and with a large overview."""
+    shipped = Policy.load(assets_dir() / "tiny" / "rgrpo")
+    return [
+        compared("replays of a look", shipped, False, turns),
+        compared("replays of a look, large overview", wide(28), True, turns),
+    ]
+
+
+def compared(name: str, policy: Policy, forced: bool, turns: int) -> dict[str, Any]:
+    """All alternatives together against one at a time, as transformers does it; all three ways answer alike."""
+    t = looked(policy, {}, forced)
+    number = next(i for i, look in enumerate(t.looks) if look.crop_span)
+    crop = t.looks[number].crop
+    assert crop is not None
+    wanted = (alternatives_of(t, number, (crop.width, crop.height)) * 2)[:ALTERNATIVES]
+
+    def together() -> list[Outcome]:
+        return replay(policy, t, number, wanted, {})
+
+    def singly() -> list[tuple[float, str]]:
+        return [naive(policy, t, number, one) for one in wanted]
+
+    for one, (given, written) in zip(together(), singly(), strict=True):
+        assert abs(one.given - given) < 1e-2, (one, given)  # of some 25 nats
+        assert one.answer is None or "bbox_2d" in written or f"{ANSWER.open}{one.answer}<" in written, (one, written)
+    size = f"{ALTERNATIVES} alternatives, {len(t.ids)} tokens"
+    return row(name, interleaved(together, singly, turns), 5.0, "s", size)
+
+
+@torch.no_grad()
+def naive(policy: Policy, t: Trajectory, look: int, alternative: Alternative) -> tuple[float, str]:
+    """One alternative by itself: the whole conversation is encoded and read for what was written, and again by
+    `generate` for what the policy writes by itself; a box that it writes then gets no crop."""
+    head = begin(policy, t, look, alternative)
+    tail = after_look(t, look)
+    whole = joined(head, t, tail)
+    given = reading_of(policy, whole, whole.ids)
+    states = policy.model(**given).logits[0].log_softmax(-1)
+    own = [i for i in range(len(head.ids), len(whole.ids)) if whole.kinds[i] == Kind.SAMPLED]
+    value = float(sum(states[i - 1, whole.ids[i]] for i in own))
+    room = 2 * t.kinds[tail:].count(Kind.SAMPLED) + 32
+    out = policy.model.generate(**reading_of(policy, head, head.ids), max_new_tokens=room, do_sample=False)
+    return value, policy.tokenizer.decode(out[0, len(head.ids) :])
+
+
+def reading_of(policy: Policy, t: Trajectory, ids: list[int]) -> dict[str, torch.Tensor]:
+    """What the model takes for a trajectory: ids, and pixels of its images, overview first."""
+    images = [resize(t.images[t.image.hash], t.overview)]
+    images += [t.images[look.crop.hash] for look in t.looks if look.crop is not None]
+    pixels, grids = patchify(images, policy.layout)
+    tokens = torch.tensor([ids])
+    kinds = (tokens == policy.image_id).int()
+    mask = torch.ones_like(tokens)
+    return {
+        "input_ids": tokens,
+        "attention_mask": mask,
+        "pixel_values": pixels,
+        "image_grid_thw": grids,
+        "mm_token_type_ids": kinds,
+    }
+
+
+MEASURES: dict[str, Callable[[int], list[dict[str, Any]]]] = {"rows": measure_rows, "replay": measure_replay}
+
+
+def main() -> int:
+    """Measure, print, and write what was measured over what the file held."""
+    parser = argparse.ArgumentParser(description="Measure what an explanation costs.")
+    parser.add_argument("--only", choices=list(MEASURES), help="one measure (default: all)")
+    parser.add_argument("--turns", type=int, default=9, help="turns of each comparison")
+    parser.add_argument("--peak", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--out", default=str(assets_dir() / "results" / "explain.json"), help="file to write")
+    given = parser.parse_args()
+    if given.peak:
+        print(peak_mib(given.peak))
+        return 0
+    made = [new for name in ([given.only] if given.only else MEASURES) for new in MEASURES[name](given.turns)]
+    for new in made:
+        print(json.dumps(new))
+    keep(Path(given.out), EXPLAIN, made)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
