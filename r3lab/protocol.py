@@ -276,6 +276,10 @@ def environment_message(reason: str) -> str:
     return f"[invalid box: {text[: MAX_MESSAGE - len('[invalid box: ]')]}]"
 
 
-def format_ok(text: str) -> bool:
-    """The official code's format reward: anything, then ``<answer>...</answer>``, and nothing after it."""
-    return text.endswith(CLOSE) and 0 <= text.find(OPEN) <= len(text) - len(OPEN) - len(CLOSE)
+def format_ok(text: str, marks: Marks = ANSWER) -> bool:
+    """The official code's format reward: anything, then ``<answer>...</answer>`` (or an arm's own marks), and nothing
+    after it; where nothing closes an answer, it is something."""
+    start = text.find(marks.open)
+    if not marks.close:
+        return start >= 0 and bool(text[start + len(marks.open) :].strip())
+    return text.endswith(marks.close) and 0 <= start <= len(text) - len(marks.open) - len(marks.close)

@@ -88,10 +88,11 @@ def row_of(policy: Policy, trajectory: Trajectory, store: dict[str, Features]) -
     return rows_of(policy, [trajectory], store)[0]
 
 
-@torch.no_grad()
-def rows_of(policy: Policy, trajectories: Sequence[Trajectory], store: dict[str, Features]) -> list[Row]:
+def rows_of(
+    policy: Policy, trajectories: Sequence[Trajectory], store: dict[str, Features], graph: bool = False
+) -> list[Row]:
     """The sequences of trajectories with their features, taken from `store`; those that it lacks are encoded into it,
-    `TOGETHER` images in a pass."""
+    `TOGETHER` images in a pass, with gradients to the vision tower if a `graph` is wanted."""
     missing: dict[str, Image.Image] = {}
     wanted: list[list[str]] = []
     for t in trajectories:
@@ -103,5 +104,6 @@ def rows_of(policy: Policy, trajectories: Sequence[Trajectory], store: dict[str,
         missing.update((key, t.images[key]) for key in crops if key not in store)
     for start in range(0, len(missing), TOGETHER):
         keys = list(missing)[start : start + TOGETHER]
-        store.update(zip(keys, policy.encode([missing[key] for key in keys]), strict=True))
+        with torch.set_grad_enabled(graph):
+            store.update(zip(keys, policy.encode([missing[key] for key in keys]), strict=True))
     return [Row(list(t.ids), [store[key] for key in keys]) for t, keys in zip(trajectories, wanted, strict=True)]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from r3lab.errors import R3labError
-from r3lab.explain.events import ANSWER, BEFORE, COORDINATES, chosen, events
+from r3lab.explain.events import ANSWER, BEFORE, COORDINATES, Event, chosen, events
 from r3lab.explain.gradient import gradient_rows
 from r3lab.explain.heat import HeatMap
 from r3lab.explain.knock_out import knock_out
@@ -238,10 +238,12 @@ def test_a_large_box_is_not_favoured():
 def test_sinks_are_found_and_left_out():
     """A token that every event reads is a sink; one that a single event reads is not."""
     found = planted((6, 6), (0.0, 0.0, 60.0, 60.0), (60, 60), (1, 4))
-    found.events.extend([None] * 3)
+    found.events[:] = [Event(BEFORE, 40, 0), Event("x1", 41, 0), Event("y1", 42, 0)]
     assert find_sinks(found, "overview") == []
     found.weights[..., 2 + 11] = 0.9
     assert find_sinks(found, "overview") == [13]
+    found.events[0] = Event("x1", 40, 0)  # what all coordinates read may as well be what the box is around
+    assert find_sinks(found, "overview") == []
     assert heat_map(found, "overview", sinks=[13]).values[1, 5] == 0.0
     assert heat_map(found, "overview").values[1, 5] > 0.8
 

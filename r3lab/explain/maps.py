@@ -19,6 +19,7 @@ import torch
 
 from ..errors import R3labError, shown
 from ..geometry import Box, intersection
+from .events import COORDINATES
 from .heat import HeatMap
 from .rows import AttentionRows
 
@@ -93,9 +94,10 @@ def find_sinks(rows: AttentionRows, image: str, factor: float = 8.0) -> list[int
     """Places of image tokens that draw attention from every event alike: sinks.
 
     A sink's lowest weight over the events (mean over layers and heads) is above `factor` times the median token's mean.
+    None is found among events that all write coordinates: what a box is around draws each of them, and is no sink.
     """
     found = rows.on(image).mean((0, 1))  # (events, tokens)
-    if found.shape[0] < 2:
+    if len({event.name in COORDINATES or event.name for event in rows.events}) < 2:
         return []
     least, usual = found.min(0).values, float(found.mean(0).median())
     start = rows.spans[image][0]

@@ -194,6 +194,10 @@ class Policy:
         seen = {id(p) for module in self.vision for p in module.parameters()}
         return [p for p in self.model.parameters() if id(p) not in seen and p.requires_grad]
 
+    def trained(self, freeze_vision: bool) -> list[torch.nn.Parameter]:
+        """What training changes: `text_parameters`, or all weights."""
+        return self.text_parameters() if freeze_vision else [p for p in self.model.parameters() if p.requires_grad]
+
     def encode(self, images: Sequence[Image.Image | np.ndarray]) -> list[Features]:
         """Run the vision tower over images whose sides are multiples of the token size; gradients as the caller set."""
         if not images:

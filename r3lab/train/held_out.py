@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from ..arms import get_arm
 from ..models.policy import Policy
 from ..rollout import rollout
 from ..vlir.sample import Sample
@@ -47,8 +48,8 @@ def follower(policy: Policy, settings: RgrpoSettings, processes: Processes, star
     def follow(step: int) -> None:
         if not samples or step % settings.show_every or not (processes.main or settings.shard):
             return
-        most = settings.max_new_tokens
-        answers = rollout(policy, samples, temperature=0, max_looks=settings.max_looks, max_new_tokens=most)
+        most, arm = settings.max_new_tokens, get_arm(settings.arm)
+        answers = rollout(policy, samples, temperature=0, max_looks=settings.max_looks, max_new_tokens=most, arm=arm)
         if log is not None:
             log(step, answers)
 

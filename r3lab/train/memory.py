@@ -113,7 +113,7 @@ def room(device: torch.device) -> float:
 def footprint_of(policy: Policy, settings: RgrpoSettings) -> Footprint:
     """The footprint of a policy under these settings; a few short forward passes."""
     sizes = {id(p): p.nbytes for p in policy.model.parameters()}
-    trained = sum(p.nbytes for p in policy.text_parameters())
+    trained = sum(p.nbytes for p in policy.trained(settings.freeze_vision))
     short, long = (_kept(policy, settings, length, 1) for length in (SHORT, LONG))
     sampled = (_kept(policy, settings, SHORT, SHORT - 1) - short) / (SHORT - 2)
     short, long = short - sampled, long - sampled

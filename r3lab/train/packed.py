@@ -131,16 +131,21 @@ def drawn(
 
 
 def packed_logprobs(
-    policy: Policy, trajectories: Sequence[Trajectory], store: dict[str, Features], temperature: float
+    policy: Policy,
+    trajectories: Sequence[Trajectory],
+    store: dict[str, Features],
+    temperature: float,
+    graph: bool = False,
 ) -> TokenLogprobs:
     """Log-probabilities of the sampled tokens of all rollouts, from one pass over packed rows.
 
     Parameters
     ----------
     store : features by key, as `rollout` filled it
+    graph : encode what the store lacks with gradients to the vision tower
     """
     device = policy.device
-    packs = pack(policy, rows_of(policy, trajectories, store), trajectories)
+    packs = pack(policy, rows_of(policy, trajectories, store, graph), trajectories)
     length = max(len(p.ids) for p in packs)
     ids = torch.full((len(packs), length), policy.tokenizer.pad_token_id or 0, dtype=torch.int64)
     positions = torch.zeros((3, len(packs), length), dtype=torch.int64)

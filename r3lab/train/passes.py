@@ -138,7 +138,8 @@ def _loss(
     if objective.kl_weight and reference is not None:
         with torch.no_grad(), without_adapter(reference):
             apart = packed_logprobs(reference, part, store, settings.temperature).new
-    now = packed_logprobs(policy, part, store, settings.temperature)
+    frozen = settings.freeze_vision  # else features are made anew, with gradients
+    now = packed_logprobs(policy, part, store if frozen else {}, settings.temperature, not frozen)
     weights = span_weights(part, {name: getattr(settings, f"credit_{name}") for name in SPANS})
     loss, metrics = policy_loss(
         now.new,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from ..arms import get_arm
 from ..errors import R3labError, nearest
 from ..geometry import Box, iou
 from ..protocol import format_ok
@@ -52,8 +53,9 @@ def accuracy(t: Trajectory) -> float:
 
 
 def well_formed(t: Trajectory) -> float:
-    """1 if the sampled text is anything followed by one `<answer>...</answer>` (official code: full match)."""
-    return float(format_ok(t.response_text))
+    """1 if the sampled text is anything followed by one `<answer>...</answer>` (official code: full match), or by the
+    answer in the marks of the trajectory's arm."""
+    return float(format_ok(t.response_text, get_arm(t.arm).marks))
 
 
 def region_paper(t: Trajectory) -> float:
@@ -117,10 +119,20 @@ PRESETS: dict[str, Mapping[str, Reward]] = {
 
 
 def preset(name: str) -> Mapping[str, Reward]:
-    """A preset by name; an unknown one is an error that names the nearest."""
-    if name not in PRESETS:
-        raise R3labError(f"unknown reward preset {name!r}; known: {', '.join(PRESETS)}.{nearest(name, PRESETS)}")
-    return PRESETS[name]
+    """A preset by name, or one `without` a part of it: "grounded without region".
+
+    Raises
+    ------
+    R3labError
+        If there is none, or it has no such part; the nearest is named.
+    """
+    whole, without, part = name.partition(" without ")
+    if whole not in PRESETS:
+        raise R3labError(f"unknown reward preset {whole!r}; known: {', '.join(PRESETS)}.{nearest(whole, PRESETS)}")
+    parts = PRESETS[whole]
+    if without and part not in parts:
+        raise R3labError(f"the preset {whole!r} has no {part!r}; its parts: {', '.join(parts)}.{nearest(part, parts)}")
+    return {key: reward for key, reward in parts.items() if key != part}
 
 
 def score(t: Trajectory, name: str) -> dict[str, float]:

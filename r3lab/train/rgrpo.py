@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from ..arms import get_arm
 from ..errors import R3labError
 from ..models.policy import Features, Policy
 from ..rollout import rollout
@@ -93,6 +94,7 @@ def draw(
             max_new_tokens=settings.max_new_tokens,
             features=store,
             numbers=[given[n] for n in wanted],
+            arm=get_arm(settings.arm),
         )
         groups.update({n: rolled[i * settings.group : (i + 1) * settings.group] for i, n in enumerate(wanted)})
         if attempt == settings.redraws:
@@ -156,7 +158,9 @@ def train_rgrpo(
         raise R3labError(f"overlong must be keep or mask, got {settings.overlong!r}")
     if not 0 <= settings.cooldown <= settings.steps:
         raise R3labError(f"cooldown must be 0 to {settings.steps}, the steps of the run, got {settings.cooldown}")
-    preset(settings.reward)
+    preset(settings.reward), get_arm(settings.arm)
+    if not settings.freeze_vision and (settings.shard or policy.adapter is not None):
+        raise R3labError("the vision tower is trained only where all weights are: not with --shard, nor with LoRA")
     objective = objective_of(settings)
     reference = None
     if settings.kl_weight:
@@ -171,7 +175,7 @@ def train_rgrpo(
             )
         shard(policy, processes)
     optimiser = torch.optim.AdamW(
-        policy.text_parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
+        policy.trained(settings.freeze_vision), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
     )
     begin_at = run.restore(policy, optimiser) if run else Progress()
     taken = Counted(batches, begin_at.draws)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..arms import ARMS
 from .settings import setting
 from .update_settings import UpdateSettings
 
@@ -18,11 +19,12 @@ class RgrpoSettings(UpdateSettings):
     model: str = setting("", "checkpoint folder to start from (default: the shipped cold start)")
     data: str = setting("", "VLIR folder with samples; if empty, samples come from --world")
     world: str = setting("badges", "world to draw samples from")
+    arm: str = setting("interleaved", f"what a box brings, and how an answer is marked: {', '.join(ARMS)}")
     out: str = setting("runs/rgrpo", "folder for checkpoint and log")
     steps: int = setting(100, "rollout-and-update steps")
     prompts: int = setting(12, "samples a step")
     group: int = setting(8, "rollouts a sample, G (paper: 5)")
-    reward: str = setting("grounded", "reward preset: paper, official-code or grounded")
+    reward: str = setting("grounded", "reward preset: paper, official-code or grounded; or 'grounded without region'")
     learning_rate: float = setting(1.5e-4, "constant (paper: 1e-6 for 7B)")
     cooldown: int = setting(0, "last steps, over which the learning rate falls linearly towards 0 (paper: none)")
     lora_rank: int = setting(0, "rank of LoRA matrices; 0: all weights of the text model are trained")

@@ -20,12 +20,14 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from ..arms import ARMS, INTERLEAVED, Arm, get_arm
 from ..errors import R3labError
 from ..geometry import clip, from_source, to_source, write_ints
 from ..images import cut, resize
 from ..models.policy import Features, Policy, Row
 from ..protocol import box_text
 from ..sequence import prompt_ids
+from ..vlir.in_arm import in_arm
 from ..vlir.sample import Rationale, Sample, read_vlir
 from .checkpoint import JsonlLog, save_policy
 from .schedule import schedule
@@ -44,14 +46,15 @@ class SftSettings:
     steps: int = setting(100, "optimiser steps")
     batch: int = setting(32, "samples a step")
     learning_rate: float = setting(3e-4, "peak learning rate (AdamW)")
+    arm: str = setting("interleaved", f"arm in which the samples are answered: {', '.join(ARMS)}")
     freeze_vision: bool = setting(True, "leave the vision tower as it is")
     seed: int = setting(0, "of the order of samples")
 
 
 def encode_pair(
-    policy: Policy, sample: Sample, rationale: Rationale, overview: Features
+    policy: Policy, sample: Sample, rationale: Rationale, overview: Features, arm: Arm = INTERLEAVED
 ) -> tuple[Row, list[bool], list]:
-    """Turn a VLIR sample into a sequence.
+    """Turn a VLIR sample into a sequence, with what the arm puts behind a box.
 
     Returns
     -------
@@ -60,7 +63,7 @@ def encode_pair(
     crops : images to encode, in order
     """
     source, size = sample.image.size, policy.overview_size(sample.image.size)
-    ids = prompt_ids(policy, sample.question, size, len(overview.tokens))
+    ids = prompt_ids(policy, sample.question, size, len(overview.tokens), arm)
     loss = [False] * len(ids)
     crops = []
 
@@ -74,18 +77,23 @@ def encode_pair(
             continue
         values = write_ints(from_source(part, policy.family.frame, source, size), policy.step)
         add(policy.ids(box_text(values)), True)
+        if arm.back == "nothing":
+            continue
         region = clip(to_source(values, policy.family.frame, source, size), source)
-        _, pixels = policy.crop_size(region, source)
-        crops.append(cut(sample.image, region, pixels))
+        pixels = size if arm.back == "overview" else policy.crop_size(region, source)[1]
+        crops.append(resize(sample.image, size) if arm.back == "overview" else cut(sample.image, region, pixels))
         count = (pixels[0] // policy.layout.factor) * (pixels[1] // policy.layout.factor)
         add([*policy.vision_start, *[policy.image_id] * count, *policy.vision_end], False)
+    if not arm.marks.close:  # the end of the text is the end of the answer
+        add([policy.tokenizer.eos_token_id], True)
     return Row(ids, [overview]), loss, crops
 
 
-def encode_batch(policy: Policy, pairs: Sequence[Pair]) -> tuple[list[Row], list[list[bool]]]:
-    """Sequences of several VLIR samples, all images encoded in two calls of the vision tower."""
+def encode_batch(policy: Policy, pairs: Sequence[Pair], arm: Arm = INTERLEAVED) -> tuple[list[Row], list[list[bool]]]:
+    """Sequences of several VLIR samples, all images encoded in two calls of the vision tower; rationales are those of
+    the arm already (`vlir.in_arm`)."""
     overviews = policy.encode([resize(s.image, policy.overview_size(s.image.size)) for s, _ in pairs])
-    encoded = [encode_pair(policy, s, r, o) for (s, r), o in zip(pairs, overviews, strict=True)]
+    encoded = [encode_pair(policy, s, r, o, arm) for (s, r), o in zip(pairs, overviews, strict=True)]
     found = iter(policy.encode([crop for _, _, crops in encoded for crop in crops]))
     for row, _, crops in encoded:
         row.images += [next(found) for _ in crops]
@@ -112,14 +120,15 @@ def cold_start(
 ) -> None:
     """Train on `settings.steps` batches of VLIR samples. Ctrl-C ends after the step in progress."""
     check_positive(settings, "steps", "batch", "learning_rate")
-    trained = policy.text_parameters() if settings.freeze_vision else list(policy.model.parameters())
+    arm = get_arm(settings.arm)
+    trained = policy.trained(settings.freeze_vision)
     optimiser = torch.optim.AdamW(trained, lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
     start = time.time()
     for step in tqdm(range(settings.steps), desc="cold start", disable=not progress, mininterval=1):
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * schedule(step, settings.steps, 0.1, warm=10)
         with torch.set_grad_enabled(not settings.freeze_vision):
-            rows, masks = encode_batch(policy, next(batches))
+            rows, masks = encode_batch(policy, [(s, in_arm(r, s, arm)) for s, r in next(batches)], arm)
         with torch.enable_grad():
             each, right = next_token_loss(policy, rows, masks)
             optimiser.zero_grad(set_to_none=True)

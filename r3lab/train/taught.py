@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ..arms import INTERLEAVED, Arm
 from ..branch import Branch, Limits
 from ..errors import R3labError, shown
 from ..images import content_hash
@@ -26,7 +27,7 @@ TEACHER = "teacher"  # who wrote it, in place of a policy's name
 
 
 @torch.no_grad()
-def taught(policy: Policy, sample: Sample, rationale: Rationale) -> Trajectory:
+def taught(policy: Policy, sample: Sample, rationale: Rationale, arm: Arm = INTERLEAVED) -> Trajectory:
     """The record of a rollout that wrote this rationale.
 
     Parameters
@@ -34,7 +35,9 @@ def taught(policy: Policy, sample: Sample, rationale: Rationale) -> Trajectory:
     policy
         Whose tokens, frame and crops they are; it gives the log-probabilities, at temperature 1.
     sample, rationale
-        Boxes in source pixels.
+        Boxes in source pixels; the rationale is the arm's already (`vlir.in_arm`).
+    arm
+        In which it is written.
 
     Returns
     -------
@@ -46,7 +49,7 @@ def taught(policy: Policy, sample: Sample, rationale: Rationale) -> Trajectory:
     R3labError
         If the loop would not take the rationale as it stands: a box that cannot be cut, text after the answer, none.
     """
-    [row], [mask] = encode_batch(policy, [(sample, rationale)])
+    [row], [mask] = encode_batch(policy, [(sample, rationale)], arm)
     begin = mask.index(True)
     prompt = row.ids[:begin]
     kinds = [int(Kind.OVERVIEW if token == policy.image_id else Kind.PROMPT) for token in prompt]
@@ -63,6 +66,7 @@ def taught(policy: Policy, sample: Sample, rationale: Rationale) -> Trajectory:
         entropies=[None] * begin,
         truth=dict(sample.truth),
         model=TEACHER,
+        arm=arm.name,
         images={content_hash(sample.image): sample.image},
     )
     words = [i for i, told in enumerate(mask) if told]

@@ -28,6 +28,7 @@ class UpdateSettings:
     temperature: float = setting(1.0, "sampling temperature (paper)")
     max_new_tokens: int = setting(96, "sampled tokens a rollout may have")
     max_grad_norm: float = setting(1.0, "gradient norm above which the gradient is scaled down")
+    freeze_vision: bool = setting(True, "leave the vision tower as it is")
     checkpointing: bool = setting(False, "keep less for the backward pass and compute it again (a third more time)")
     pass_groups: int = setting(0, "groups in memory at once; 0: all of an update")
 

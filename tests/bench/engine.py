@@ -22,11 +22,11 @@ from typing import Any
 import torch
 from compare import Comparison, interleaved
 from official import replay
+from results_file import whole
 
 from r3lab.assets_path import assets_dir
 from r3lab.errors import R3labError
 from r3lab.models.policy import Features, Policy
-from r3lab.results import circumstances
 from r3lab.rollout import rollout
 from r3lab.sequence import row_of
 from r3lab.train.memory import saved
@@ -143,9 +143,7 @@ def main() -> int:
         for new in found:
             print(json.dumps(new), flush=True)
             rows = [r for r in rows if r["measure"] != new["measure"]] + [new]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    result = {**circumstances("python tests/bench/engine.py"), "rows": rows}
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    whole(path, "python tests/bench/engine.py", rows)
     return 0
 
 

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from r3lab.assets_path import assets_dir
 from r3lab.explain.attention_rollout import rollout_rows
 from r3lab.explain.crop_value import value_map
+from r3lab.explain.drawn import numbers_of
 from r3lab.explain.events import COORDINATES
 from r3lab.explain.fidelity import Fidelity, fidelity, summary
 from r3lab.explain.gradient import gradient_rows
@@ -66,10 +67,10 @@ def maps_of(policy: Policy, t: Trajectory, seed: int, features: dict[str, Featur
     names, look = list(COORDINATES), first_crop(t)
 
     def drawn(found: AttentionRows, sinks: Sequence[int] = ()) -> HeatMap:
-        return heat_map(found, OVERVIEW, [i for i, e in enumerate(found.events) if e.look == look], sinks=sinks)
+        return heat_map(found, OVERVIEW, numbers_of(found, look), sinks=sinks)
 
     plain = reasked(policy, t)
-    raw, neutral = (rows(policy, one, at=names, features=features) for one in (t, plain))
+    raw, neutral = (rows(policy, one, features=features) for one in (t, plain))
     found = {
         "raw": drawn(raw, find_sinks(raw, OVERVIEW)),
         "relative": relative(drawn(raw), drawn(neutral)),

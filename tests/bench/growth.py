@@ -21,12 +21,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from forced import Forced, words
+from results_file import whole
 
 from r3lab.assets_path import assets_dir
 from r3lab.geometry import from_source, write_ints
 from r3lab.models.policy import Policy
 from r3lab.protocol import box_text
-from r3lab.results import circumstances
 from r3lab.rollout import rollout
 from r3lab.show.palette import RUNS, style, theme
 from r3lab.vlir.rationale import jitter
@@ -104,6 +104,9 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
             panel.plot(values, [r["seconds"] for r in own], "o-", color=RUNS[0][0], label="measured")
             panel.set(xscale="log", yscale="log", xlabel=axis)
             panel.set_xticks(values, [str(v) for v in values])
+            top = max(r["linear"] for r in own)
+            ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20) if own[0]["seconds"] / 1.3 <= t <= 1.3 * top]
+            panel.set_yticks(ticks, [f"{t:g}" for t in ticks])
             panel.minorticks_off()
             panel.spines[["top", "right"]].set_visible(False)
         panels[0].set_ylabel("seconds")
@@ -118,8 +121,7 @@ def main() -> int:
     parser.add_argument("--turns", type=int, default=5, help="turns of each point")
     given = parser.parse_args()
     rows = measure(given.turns)
-    result = {**circumstances("python tests/bench/growth.py"), "rows": rows}
-    (assets_dir() / "results" / "growth.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    whole(assets_dir() / "results" / "growth.json", "python tests/bench/growth.py", rows)
     draw(rows, assets_dir() / "pictures" / "growth.png")
     return 0
 

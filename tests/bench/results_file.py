@@ -6,29 +6,27 @@ keep(path, EXPLAIN, new_rows)
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from r3lab.results import circumstances
+from r3lab.show.whole import write_whole
 
 EXPLAIN = "python tests/bench/planted.py && python tests/bench/fidelity.py && python tests/bench/explain_cost.py"
 
 
 def keep(path: Path, command: str, new: Sequence[dict[str, Any]]) -> None:
-    """Write rows; the file appears whole or not at all."""
+    """Write rows over those of the same measures."""
     rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
     named = {row["measure"] for row in new}
-    result = {**circumstances(command), "rows": [row for row in rows if row["measure"] not in named] + list(new)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{uuid.uuid4().hex}.part")
-    try:
-        part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    whole(path, command, [row for row in rows if row["measure"] not in named] + list(new))
+
+
+def whole(path: Path, command: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows that a command made, and under which circumstances; the file appears whole or not at all."""
+    text = json.dumps({**circumstances(command), "rows": list(rows)}, indent=1) + "\n"
+    write_whole(path, text.encode("utf-8"))
 
 
 def rounded(value: float) -> float:

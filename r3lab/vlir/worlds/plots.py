@@ -122,10 +122,16 @@ class Plot:
     area: Box = field(default=(0.0, 0.0, 0.0, 0.0))
 
 
+LEGENDS = {True: (30, 30, 54, 172.0), False: (9, 10, 17, 104.0)}  # large: digit, swatch, pitch, width of the room
+
+
 def place(plot: Plot) -> bool:
-    """Set shapes and where values stand; False if values would touch each other, a foreign shape or the edge."""
+    """Set shapes and where values stand; False if values would touch each other, a foreign shape or the edge, or if a
+    label of the legend would not fit beside the plot."""
+    digit, swatch, _, room = LEGENDS[plot.large_legend]
+    if max(width(m.label, plot.style.font, digit) for m in plot.marks) > room - swatch - 31:
+        return False
     top, bottom = (16.0, SIDE - 62.0) if plot.style.title_below else (62.0, SIDE - 18.0)
-    room = 172.0 if plot.large_legend else 104.0
     plot.area = (room, top, SIDE - 20.0, bottom) if plot.style.legend == "left" else (24.0, top, SIDE - room, bottom)
     {"bar": _bars, "across": _bars, "line": _lines, "pie": _slices, "scatter": _points}[plot.kind](plot)
     boxes = []
@@ -272,7 +278,7 @@ def _shape(draw: ImageDraw.ImageDraw, plot: Plot, mark: Mark, shape: list[float]
 def _legend(draw: ImageDraw.ImageDraw, plot: Plot) -> None:
     """Swatches and labels in a column beside the plot."""
     style, n = plot.style, len(plot.marks)
-    digit, swatch, pitch = (30, 30, 54) if plot.large_legend else (9, 10, 17)
+    digit, swatch, pitch, _ = LEGENDS[plot.large_legend]
     left = 14.0 if style.legend == "left" else plot.area[2] + 20
     top = plot.area[1] + 26
     for k, mark in enumerate(plot.marks):

@@ -1,0 +1,235 @@
+"""Lessons of four worlds say what the rationales say, point at where it is seen, and teach a widened policy."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from r3lab.curriculum import PROGRESS, make_base
+from r3lab.errors import R3labError
+from r3lab.geometry import Frame, crop_to_source
+from r3lab.models import tiny
+from r3lab.models.policy import Policy
+from r3lab.train.base import badge_lessons, lesson_rows
+from r3lab.train.checkpoint import read_log
+from r3lab.train.facts import WORDS, scene_of, words
+from r3lab.train.lessons import FACTOR, IGNORE, vocabulary
+from r3lab.train.world_lessons import CHARACTERS, WorldHeads, WorldLesson, WorldLessons, cell
+from r3lab.vlir.rationale import LARGE, SMALL
+from r3lab.vlir.worlds import get_world
+from r3lab.world_curriculum import STAGES, make_world_base
+
+NEW = ("documents", "charts", "trails")
+STAGE = replace(STAGES[0], batch=3, steps=2, windows=1)
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    """Random weights, the words of all worlds."""
+    return tiny.create([*vocabulary(), *words()], seed=0)
+
+
+def stream(policy: Policy, **shares: float) -> WorldLessons:
+    return WorldLessons(policy, STAGE.seed, 3, shares, badge_lessons(policy, STAGE))
+
+
+# -- facts ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("world", NEW)
+def test_facts_are_what_the_rationale_says(world):
+    """The look that a rationale takes, the words before it and behind it, stand in a fact, with its box."""
+    for index in range(60):
+        sample = get_world(world).sample("train", index)
+        scene, parts = scene_of(sample), get_world(world).rationale(sample).parts
+        said = [text for text in parts if isinstance(text, str)]
+        for number, box in enumerate(part for part in parts if not isinstance(part, str)):
+            before, after = said[number].removeprefix("<think>"), said[number + 1]
+            found = [f.said for f in scene.facts if f.box == box and _ends_alike(before, f"{f.subject}{SMALL}")]
+            assert any(after.startswith(told) for told in found), (sample.id, before, box, after)
+        if not sample.needs_look and world != "charts":
+            first = next(f for f in scene.facts if f.question == sample.question)
+            assert first.large and f"{first.subject}{LARGE}{first.said}" in said[0]
+
+
+def _ends_alike(text: str, opening: str) -> bool:
+    """Whether a text ends as a fact begins; of a mark that was found by its size or its label alone, `Its value`."""
+    return text.endswith(opening) or ("Its value" in text and opening.startswith("The value of"))
+
+
+@pytest.mark.parametrize("world", NEW)
+def test_marks_lie_where_it_is_written(world):
+    """A mark a character, inside the picture; what is read in a crop lies inside the box that is looked at."""
+    for index in range(30):
+        sample = get_world(world).sample("train", index)
+        for fact in scene_of(sample).facts:
+            assert len(fact.marks) == len(fact.said) and any(fact.marks)
+            for mark in filter(None, fact.marks):
+                far, (x, y) = mark
+                assert 0 <= x <= sample.image.width and 0 <= y <= sample.image.height
+                x1, y1, x2, y2 = fact.box
+                assert far or (x1 <= x <= x2 and y1 <= y <= y2), (sample.id, fact)
+
+
+def test_characters_are_marked_from_left_to_right():
+    """Of a number in print: where the ink is dark, in the order of its characters."""
+    sample = next(s for s in (get_world("documents").sample("train", i) for i in range(50)) if not s.needs_look)
+    fact = next(f for f in scene_of(sample).facts if f.question == sample.question)
+    xs = [mark[1][0] for mark in fact.marks if mark]
+    assert len(xs) == len(sample.answer) and xs == sorted(xs)
+    value = next(e for e in sample.meta["entries"] if e["label"] == sample.meta["asked"])["box"]
+    assert value[0] < xs[0] and xs[-1] < value[2]
+
+
+def test_another_world_is_named():
+    with pytest.raises(R3labError, match="No facts are known of the world 'badges'"):
+        scene_of(get_world("badges").sample("train", 0))
+
+
+def test_a_label_is_where_the_page_says():
+    """Dark ink in the label's box, paper right above it."""
+    for index in range(20):
+        sample = get_world("documents").sample("train", index)
+        grey = np.asarray(sample.image.convert("L")).astype(float)
+        for entry in sample.meta["entries"]:
+            x1, y1, x2, y2 = (round(v) for v in entry["label_box"])
+            inside = grey[y1:y2, x1:x2]
+            assert np.percentile(inside, 5) < np.percentile(inside, 90) - 60, (sample.id, entry["label"])
+
+
+# -- lessons -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("world", NEW)
+def test_a_lesson_points_at_the_tokens_that_hold_the_points(policy, world):
+    """Sequences fit together, tokens exist, and a character's token of a crop holds the character."""
+    made = stream(policy, **{world: 1.0})
+    for index in range(12):
+        lesson = made.lesson(index)
+        assert isinstance(lesson, WorldLesson)
+        counts = [image.shape[0] // FACTOR * (image.shape[1] // FACTOR) for image in lesson.images]
+        assert sum(token is None for token in lesson.text) == len(lesson.images) == 1 + len(lesson.crop_cells)
+        assert len(lesson.text) == len(lesson.loss) == len(lesson.points) == len(lesson.anchors)
+        for image, token in filter(None, [*lesson.points, *lesson.anchors]):
+            assert 0 <= token < counts[image]
+        for image, token, character in lesson.characters:
+            assert image > 0 and 0 <= token < counts[image] and 0 <= character < len(CHARACTERS)
+        text = "".join(policy.piece(token) for token in lesson.text if token is not None)
+        assert "too small to read" in text or LARGE.strip() in text or "bbox_2d" in text
+
+
+def test_what_a_crop_shows_is_pointed_at_in_the_crop(policy):
+    """The digits that follow a crop point at it, from left to right."""
+    made, seen = stream(policy, documents=1.0), 0
+    for index in range(30):
+        lesson = made.lesson(index)
+        number, run = 0, []
+        for token, point in zip(lesson.text, lesson.points, strict=True):
+            number += token is None
+            piece = "" if token is None else policy.piece(token)
+            if re.fullmatch(r"\d+", piece) and point and point[0] > 0:
+                assert point[0] == number - 1
+                run.append(point)
+            elif run and piece not in (".", ":", "/"):
+                columns = lesson.images[run[0][0]].shape[1] // FACTOR
+                across = [at % columns for _, at in run]
+                assert across == sorted(across)
+                seen += len(run) > 1
+                run = []
+    assert seen > 20
+
+
+def test_the_same_lesson_every_time_and_a_start_in_the_middle(policy):
+    made = stream(policy, badges=0.3, documents=0.3, charts=0.2, trails=0.2)
+    twice = [made.lesson(7), made.lesson(7)]
+    assert twice[0].text == twice[1].text
+    assert all(np.array_equal(a, b) for a, b in zip(twice[0].images, twice[1].images, strict=True))
+    later = WorldLessons(policy, STAGE.seed, 3, {"trails": 1.0}, badge_lessons(policy, STAGE), start=2)
+    first = next(iter(later))
+    from_start = list(islice(stream(policy, trails=1.0), 3))[2]
+    assert [one.text for one in first] == [one.text for one in from_start]
+
+
+def test_shares_are_kept(policy):
+    made = stream(policy, badges=0.5, trails=0.5)
+    kinds = [isinstance(made.lesson(i), WorldLesson) for i in range(60)]
+    assert 18 <= sum(kinds) <= 42
+
+
+def test_dense_targets_name_what_stands_in_a_token(policy):
+    """Words of labels at the labels, sizes and boxes at the values."""
+    sample = get_world("documents").sample("train", 3, 5000 + STAGE.seed)
+    lesson = stream(policy, documents=1.0).lesson(3)
+    labels = [WORDS[w] for w in lesson.targets["word"] if w != IGNORE]
+    assert labels == [e["label"] for e in sample.meta["entries"]]
+    x1, y1, x2, y2 = sample.meta["entries"][0]["box"]
+    assert lesson.cells[0] == cell(((x1 + x2) / 2, (y1 + y2) / 2))
+    edge = lesson.targets["edge0"][0]
+    left = crop_to_source((edge * 10, 0, edge * 10 + 1, 1), (0, 0, 512, 512), (1000, 1000))[0]
+    assert abs(left - (x1 - 6)) < 8 or x2 - x1 < 14  # padded; a short value is widened to the least region
+    assert policy.family.frame == Frame.RELATIVE
+
+
+def test_a_text_of_odd_characters_is_refused(policy):
+    with pytest.raises(ValueError, match="characters of several tokens"):
+        stream(policy, trails=1.0).encode("é")
+
+
+# -- a widened policy ------------------------------------------------------------------------------------------------
+
+
+def test_widening_changes_nothing_that_was_known():
+    """Same logits for the old tokens on the same text and picture; a new word begins as the mean of its pieces."""
+    old = tiny.create(vocabulary(), seed=1)
+    new = tiny.widened(old, [*vocabulary(), *words()])
+    assert len(new.ids(" apples")) == 1 < len(old.ids(" apples")) and len(new.tokenizer) > len(old.tokenizer)
+    table, before = (one.model.get_input_embeddings().weight for one in (new, old))
+    made = table[new.ids(" apples")[0]]
+    assert torch.allclose(made, before[old.ids(" apples")].mean(0))
+    lesson = badge_lessons(old, STAGE).lesson(0)
+    again = badge_lessons(new, STAGE).lesson(0)
+    logits = []
+    for policy, one in ((old, lesson), (new, again)):
+        with torch.no_grad():
+            rows, _, _ = lesson_rows([one], policy.encode(one.images), policy.image_id)
+            logits.append(policy.logits(policy.hidden(policy.rows(rows)))[0])
+    known = [(i, new.tokenizer.get_vocab()[t]) for t, i in old.tokenizer.get_vocab().items()
+             if t in new.tokenizer.get_vocab()]  # fmt: skip
+    assert len(known) > 400 and logits[0].shape[0] == logits[1].shape[0]
+    mine, theirs = zip(*known, strict=True)
+    assert torch.allclose(logits[0][:, list(mine)], logits[1][:, list(theirs)], atol=1e-5)
+
+
+def test_the_heads_learn_words_and_characters(policy):
+    """Both losses are there, and their gradients reach the vision tower."""
+    lessons = [stream(policy, documents=1.0).lesson(i) for i in range(3)]
+    heads = WorldHeads(128)
+    features = policy.encode([image for lesson in lessons for image in lesson.images])
+    loss, seen = heads(features, lessons)
+    assert {"word", "character", "large"} <= set(seen)
+    policy.model.zero_grad()
+    loss.backward()
+    for layer in (heads.word, heads.character):
+        assert float(layer.weight.grad.abs().sum()) > 0
+    assert float(policy.model.model.visual.patch_embed.proj.weight.grad.abs().sum()) > 0
+    policy.model.zero_grad()
+
+
+def test_four_worlds_grow_from_the_base_of_badges(tmp_path, monkeypatch):
+    """A base of two steps, then two of all worlds, one batch of which holds no badge; finished, nothing is repeated."""
+    first = replace(STAGE, name="one", text=False, pointing=0.0)
+    base = make_base(tmp_path / "base", 0, (first,))
+    monkeypatch.setattr("r3lab.world_curriculum.SHARES", {"documents": 0.4, "charts": 0.3, "trails": 0.3})
+    folder = make_world_base(tmp_path / "worlds", base, 0, (replace(STAGE, name="all"),))
+    made = Policy.load(folder)
+    assert len(made.ids(" apples")) == 1 and (folder / PROGRESS).is_file()
+    [row] = read_log(tmp_path / "worlds" / "all.jsonl")
+    assert row["step"] == 2 and {"word", "character", "text", "coordinate"} <= set(row)
+    stamp = (folder / "model.safetensors").stat().st_mtime_ns
+    assert make_world_base(tmp_path / "worlds", base, 0, (replace(STAGE, name="all"),)) == folder
+    assert (folder / "model.safetensors").stat().st_mtime_ns == stamp
