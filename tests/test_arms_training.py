@@ -64,9 +64,8 @@ def test_what_an_arm_keeps_of_a_rationale():
     """By hand: one look goes to the last region, no look keeps the words, an unknown arm is an error."""
     sample = replace(get_world("trails").sample("train", 0), answer="8", question="Q?")
     one, two = (0.0, 0.0, 9.0, 9.0), (5.0, 5.0, 20.0, 20.0)
-    told = Rationale(
-        ("<think>A is small.", one, "It says B. B is small.", two, "It shows 8.</think><answer>8</answer>")
-    )
+    end = "It shows 8.</think><answer>8</answer>"
+    told = Rationale(("<think>A is small.", one, "It says B. B is small.", two, end))
     assert sentences(told) == ["A is small.", "It says B. B is small.", "It shows 8."]
     assert in_arm(told, sample, get_arm("one-look")).parts == ("<think>A is small.", two, end)
     assert in_arm(told, sample, get_arm("direct")).parts == ("<answer>8</answer>",)
