@@ -20,7 +20,12 @@ from r3lab import __version__
 from r3lab.errors import R3labError
 
 Call = Callable[[argparse.Namespace], int]
-TRAIN = {"tiny": "r3lab.recipe", "sft": "r3lab.train.sft", "rgrpo": "r3lab.train.command"}
+TRAIN = {
+    "tiny": "r3lab.recipe",
+    "sft": "r3lab.train.sft",
+    "rgrpo": "r3lab.train.command",
+    "ablations": "r3lab.ablations.command",
+}
 VLIR = ("build", "rationale", "filter", "card", "convert")
 
 

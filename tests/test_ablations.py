@@ -1,0 +1,104 @@
+"""Ablations: every variant gets the same updates and samples, differs where it says, and is kept once it is made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from r3lab.ablations import grounding
+from r3lab.ablations.command import main
+from r3lab.ablations.train import Budget, point, settings_of, updates_of
+from r3lab.ablations.variants import FULL, VARIANTS, get_variant
+from r3lab.errors import R3labError
+from r3lab.models import tiny
+from r3lab.models.policy import Policy
+from r3lab.train.checkpoint import read_log, save_policy
+from r3lab.train.lessons import vocabulary
+from r3lab.train.rewards import preset
+
+SMALL = Budget(lessons=4, steps=1, test=4)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights."""
+    return save_policy(tiny.create(vocabulary(), seed=0), tmp_path_factory.mktemp("ablations") / "base")
+
+
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=lambda variant: variant.name)
+def test_all_get_as_many_updates_and_rollouts(variant):
+    """220 updates of the default budget, 96 rollouts a step; the reward and the arm exist."""
+    assert sum(updates_of(variant, Budget())) == 220
+    settings = settings_of(variant, 3, Budget())
+    assert settings.prompts * settings.group == 96 and settings.seed == 3
+    assert preset(settings.reward) and settings.arm == variant.arm
+
+
+def test_what_differs():
+    whole = settings_of(get_variant(FULL), 0, Budget())
+    assert settings_of(get_variant("without region reward"), 0, Budget()).reward == "grounded without region"
+    assert settings_of(get_variant("vision tower trained"), 0, Budget()).freeze_vision is False and whole.freeze_vision
+    assert settings_of(get_variant("without VLIR cold start"), 0, Budget()).steps == whole.steps + 50
+    assert updates_of(get_variant("without R-GRPO"), Budget()) == (220, 0)
+    with pytest.raises(R3labError, match="unknown variant 'ful'.*full"):
+        get_variant("ful")
+
+
+@pytest.mark.parametrize("name", [FULL, "without interleaving", "without VLIR cold start", "without R-GRPO"])
+def test_a_point_is_made_once(name, base, tmp_path):
+    """The row says what was trained; again, it is read; with another budget, it is refused."""
+    row = point(get_variant(name), 0, SMALL, base, tmp_path)
+    assert row["n"] == 4 and row["variant"] == name and sum(row["updates"].values()) == 6
+    files = {path.name for path in tmp_path.iterdir()}
+    slug = name.replace(" ", "-")
+    assert (f"{slug}-0.jsonl" in files) == get_variant(name).push == (f"{slug}-0" in files)
+    assert any(f.startswith("cold-start-") for f in files) == get_variant(name).cold
+    if get_variant(name).cold:
+        [log] = [path for path in tmp_path.glob("cold-start-*.jsonl")]
+        assert len(read_log(log)) == row["updates"]["cold start"]
+    stamp = (tmp_path / f"{slug}-0.json").stat().st_mtime_ns
+    assert point(get_variant(name), 0, SMALL, base, tmp_path) == row
+    assert (tmp_path / f"{slug}-0.json").stat().st_mtime_ns == stamp
+    with pytest.raises(R3labError, match="another budget"):
+        point(get_variant(name), 0, Budget(lessons=4, steps=2, test=4), base, tmp_path)
+
+
+def test_the_command_writes_rows_and_a_curve(base, tmp_path, monkeypatch, capsys):
+    """Two variants, one seed; the curve is asked for the whole method alone."""
+    asked: list[int] = []
+
+    def told(policy: Policy, seed: int, samples: int) -> list[dict]:
+        asked.append(samples)
+        return [{"grounding": 1.0, "seed": seed, "n": samples, "exact": 1.0}]
+
+    monkeypatch.setattr("r3lab.ablations.command.curve", told)
+    out = tmp_path / "found.json"
+    given = ["--base", str(base), "--work", str(tmp_path / "work"), "--out", str(out), "--seeds", "1"]
+    given += ["--lessons", "4", "--steps", "1", "--test", "4", "--grounding", "3", "--only", "full, group of 16"]
+    assert main(given) == 0
+    found = json.loads(out.read_text())
+    assert [row["variant"] for row in found["rows"]] == ["full", "group of 16"]
+    assert asked == [3] and found["grounding"][0]["exact"] == 1.0 and "train ablations" in found["command"]
+    with pytest.raises(R3labError, match="no base at"):
+        main(["--base", str(tmp_path / "nothing")])
+
+
+def test_the_curve_is_a_mixture(monkeypatch):
+    """At 1 all looks are at the true region; between, right answers are mixed by the share; seeds repeat."""
+    right = np.array([[True, False]] * 90 + [[True, True]] * 6 + [[False, False]] * 4)
+    monkeypatch.setattr(grounding, "outcomes", lambda policy, seed, samples: right)
+    rows = grounding.curve(None, 0, 100)
+    assert [row["grounding"] for row in rows] == list(grounding.SHARES) and rows[-1]["exact"] == 0.96
+    for row in rows:
+        assert row["exact"] == pytest.approx(0.06 + 0.9 * row["grounding"], abs=0.01)
+    assert rows == grounding.curve(None, 0, 100) != grounding.curve(None, 1, 100)
+
+
+def test_outcomes_of_a_policy_that_looks(policy, monkeypatch):
+    """Two answers of each sample that needs a look and in which one was taken."""
+    monkeypatch.setattr(grounding, "BATCH", 12)
+    right = grounding.outcomes(policy, 0, 8)
+    assert right.shape == (8, 2) and right.dtype == bool
