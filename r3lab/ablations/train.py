@@ -2,7 +2,7 @@
 
     row = point(get_variant("without R-GRPO"), seed=0, budget=Budget(), base=Path("runs/tiny/base"), work=work)
 
-What is finished is kept in the work folder and not repeated; a cold start is shared by the variants of its arm and seed.
+What is finished is kept in the work folder and not repeated; variants of an arm share the cold start of a seed.
 """
 
 from __future__ import annotations
