@@ -18,6 +18,7 @@ from ..assets_path import assets_dir
 from ..errors import R3labError
 from ..lessons import lessons_table, read_lessons
 from ..notebook_parameters import read_notebook
+from .explain_tables import explain_tables
 
 COLUMNS = {
     "exact": "exact answer",
@@ -102,8 +103,10 @@ def fill(text: str, tables: dict[str, str]) -> str:
 def shipped_tables() -> dict[str, str]:
     """The tables of all results that ship."""
     results = assets_dir() / "results"
-    tiny, engine = (json.loads((results / f"{name}.json").read_text()) for name in ("tiny", "engine"))
-    return {"ask": ask_lines(tiny), "tiny": learning_table(tiny), "engine": engine_table(engine)}
+    read = (json.loads((results / f"{name}.json").read_text()) for name in ("tiny", "engine", "explain"))
+    tiny, engine, explain = read
+    learned, fast, told = learning_table(tiny), engine_table(engine), explain_tables(explain)
+    return {"ask": ask_lines(tiny), "tiny": learned, "engine": fast, "explain": told}
 
 
 def filled(path: Path) -> str:
