@@ -18,7 +18,9 @@ from seen import ATTACK, KINDS, Seen
 from r3lab.ask import Asked
 from r3lab.assets_path import assets_dir
 from r3lab.errors import R3labError
-from r3lab.explain.crop_value import value_map, windows_of
+from r3lab.explain.crop_value import TAKEN, value_map, windows_of
+from r3lab.explain.replay import Alternative
+from r3lab.explain.replay import replay as replayed
 from r3lab.geometry import iou
 from r3lab.images import content_hash, cut
 from r3lab.models.policy import Policy
@@ -118,6 +120,18 @@ def test_the_policys_own_box_gives_the_policys_own_result(shipped: Policy, asked
         one.look(one.point.box)
     with pytest.raises(R3labError, match="has been played"):
         one.no_look()
+
+
+def test_of_a_wrong_answer_the_right_one_is_what_counts(shipped: Policy, asked: dict[bool, list[Sample]]) -> None:
+    """Told another truth, the policy is wrong, sure of what it wrote, and its choice is worth what the truth is."""
+    sample = asked[True][0]
+    other = str((int(sample.answer) + 1) % 10)
+    right, wrong = Turn(shipped, sample), Turn(shipped, replace(sample, answer=other))
+    assert wrong.policys.rewards["accuracy"] == 0 and wrong.own.answer == sample.answer
+    [outcome] = replayed(shipped, wrong.own, wrong.point.look, [Alternative(TAKEN, box=wrong.point.box)], answers=False)
+    assert outcome.right is not None and outcome.right < outcome.given - 1
+    assert wrong.policys.right == pytest.approx(outcome.right, abs=1e-3)
+    assert right.policys.right == pytest.approx(outcome.given, abs=1e-3)
 
 
 def test_a_look_is_cut_by_the_loops_rule_and_follows_the_same_words(

@@ -117,17 +117,13 @@ class _Joined:
 
     @classmethod
     def of(cls, layer: Any) -> _Joined | None:
-        """None where a matrix is large, of another type than float32, or more than a matrix (LoRA, quantised)."""
+        """None where the layer is not `joinable`."""
+        if not joinable(layer):
+            return None
         own, mlp = layer.self_attn, layer.mlp
         asking, gate = [own.q_proj, own.k_proj, own.v_proj], [mlp.gate_proj, mlp.up_proj]
-        plain = all(
-            type(m) is torch.nn.Linear and m.in_features <= SMALL and m.weight.dtype == torch.float32 and not _hooked(m)
-            for m in (*asking, *gate)
-        )
         biases = [m.bias for m in asking if m.bias is not None]
         normed = [getattr(own, name, None) for name in ("q_norm", "k_norm")]
-        if not plain or len(biases) not in (0, 3) or any(m.bias is not None for m in gate) or any(map(_odd, normed)):
-            return None
         counts = [m.out_features // own.head_dim for m in asking[:2]]
         weights = [m.weight.expand(n, -1) for m, n in zip(normed, counts, strict=True) if m is not None]
         return cls(
@@ -160,9 +156,19 @@ class _Joined:
         return found
 
 
-def _odd(module: Any) -> bool:
-    """Whether a norm is there, and not the plain one."""
-    return module is not None and (_hooked(module) or not hasattr(module, "variance_epsilon"))
+def joinable(layer: Any) -> bool:
+    """Whether a text layer's matrices are small, float32, and no more than matrices (no LoRA, not quantised)."""
+    own, mlp = layer.self_attn, layer.mlp
+    asking, gate = (own.q_proj, own.k_proj, own.v_proj), (mlp.gate_proj, mlp.up_proj)
+    plain = all(
+        type(m) is torch.nn.Linear and m.in_features <= SMALL and m.weight.dtype == torch.float32 and not _hooked(m)
+        for m in (*asking, *gate)
+    )
+    biased = {m.bias is not None for m in asking}
+    norms = [getattr(own, name, None) for name in ("q_norm", "k_norm")]
+    norms += [layer.input_layernorm, layer.post_attention_layernorm]
+    odd = any(m is not None and (_hooked(m) or not hasattr(m, "variance_epsilon")) for m in norms)
+    return plain and not odd and len(biased) == 1 and all(m.bias is None for m in gate)
 
 
 def _rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:

@@ -125,7 +125,10 @@ def drawn(
     policy: Policy, states: torch.Tensor, chosen: torch.Tensor, temperature: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probabilities (N,) of chosen ids (N,) at states (N, D), and entropies (N,) of what they were drawn from."""
-    every = torch.log_softmax(policy.logits(states) / (temperature or 1.0), dim=-1)  # (N, V)
+    logits = policy.logits(states)
+    if temperature not in (0, 1):
+        logits = logits / temperature
+    every = torch.log_softmax(logits, dim=-1)  # (N, V)
     likely = every.masked_fill(every == float("-inf"), 0.0)  # 0 x -inf is not 0, in the gradient neither
     return every.gather(1, chosen[:, None])[:, 0], -(every.exp() * likely).sum(-1)
 

@@ -35,6 +35,7 @@ from forced import Forced, only, words
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
 
+from r3lab.arms import INTERLEAVED
 from r3lab.assets_path import assets_dir
 from r3lab.errors import R3labError
 from r3lab.geometry import clip, from_source, to_source, write_ints
@@ -217,7 +218,10 @@ class Theirs(Side):
         texts = self.processor.tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
         told = [{"answer": answer_of(text), "response_text": text} for text in texts]
         both = zip(environments, told, strict=True)
-        seen = [SimpleNamespace(looks=place.looks, truth=place.sample.truth, **text) for place, text in both]
+        seen = [
+            SimpleNamespace(looks=place.looks, truth=place.sample.truth, arm=INTERLEAVED.name, **text)
+            for place, text in both
+        ]
         return [sum(score(record, SETTINGS.reward).values()) for record in seen]
 
     def step(self) -> None:
