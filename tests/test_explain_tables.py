@@ -57,7 +57,7 @@ def test_cost_by_hand():
 
 def test_the_shipped_results_hold_every_row():
     table = explain_tables(SHIPPED)
-    for kind in ("honest", "prior-only", "centre-looker", "shortcut", "looks for show", "first-look-only"):
+    for kind in ("honest", "prior-only", "centre-looker", "shortcut", "looks for show", "first look only"):
         assert f"| {kind} |" in table
     for kind in ("raw", "relative", "gradient-weighted", "rollout", "random cells"):
         assert f"| {kind} |" in table
