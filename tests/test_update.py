@@ -102,10 +102,10 @@ def test_a_pass_that_does_not_fit_is_halved_and_nothing_else_changes(policy, sco
     whole, weights, _ = stepped(policy, scored, UpdateSettings(max_grad_norm=1e9))
     ordinary = module.packed_logprobs
 
-    def short(policy, part, store, temperature):
+    def short(policy, part, store, temperature, graph=False):
         if len(part) > room:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return ordinary(policy, part, store, temperature)
+        return ordinary(policy, part, store, temperature, graph)
 
     monkeypatch.setattr(module, "packed_logprobs", short)
     room = 4
