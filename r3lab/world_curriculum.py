@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from .curriculum import PROGRESS, run_stage
+from .curriculum import BASE, PROGRESS, run_stage
 from .models import tiny
 from .models.policy import Policy
 from .train.base import Stage, badge_lessons
@@ -20,21 +20,7 @@ from .train.world_lessons import WorldHeads, WorldLessons
 
 SHARES = {"badges": 0.2, "documents": 0.28, "charts": 0.28, "trails": 0.24}  # of the lessons
 STAGES: tuple[Stage, ...] = (
-    Stage(
-        "worlds-1",
-        2000,
-        24,
-        (1, 5),
-        True,
-        8e-4,
-        0.3,
-        final_fraction=0.02,
-        seed=7,
-        windows=2,
-        statements=("name", "crop", "size", "beside", "refer"),
-        vary=("colours", "wild hands"),
-        pointing=0.3,
-    ),
+    replace(BASE[-1], name="worlds-1", steps=2000, learning_rate=8e-4, head_weight=0.3, seed=7, windows=2),
 )
 
 

@@ -92,8 +92,9 @@ def replay(
     begun = [begin(policy, trajectory, look, alternative) for alternative in alternatives]
     whole = [joined(t, trajectory, tail) for t in begun]
     corrected = right_text(policy, trajectory)
-    other = corrected is not None and corrected is not trajectory  # where the given answer is right they are the same
-    texts = whole + [joined(t, corrected, tail) for t in begun] if corrected is not None and other else whole
+    texts = whole
+    if corrected is not None and corrected is not trajectory:  # the same where the given answer is right: read once
+        texts = whole + [joined(t, corrected, tail) for t in begun]
     with reading(policy):
         found = tail_logprobs(policy, texts, [len(t.ids) for t in begun] * (len(texts) // len(begun)), store)
         own: list[str | None] = [None] * len(begun)
