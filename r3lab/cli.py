@@ -25,6 +25,7 @@ TRAIN = {
     "sft": "r3lab.train.sft",
     "rgrpo": "r3lab.train.command",
     "ablations": "r3lab.ablations.command",
+    "worlds": "r3lab.world_recipe",
 }
 VLIR = ("build", "rationale", "filter", "card", "convert")
 

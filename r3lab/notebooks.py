@@ -179,12 +179,9 @@ def _judge(path: Path, watch: Watch, status: str, message: str) -> tuple[str, di
         nb.cells.insert(0, nbformat.v4.new_markdown_cell(banner))
     nbformat.write(nb, path)
     try:
-        from nbconvert import HTMLExporter
-        from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+        from r3lab.notebook_page import page_of
 
-        exporter = HTMLExporter(preprocessors=[CoalesceStreamsPreprocessor])  # what was printed bit by bit is one text
-        page, _ = exporter.from_notebook_node(nb, resources={"metadata": {"name": path.stem}})
-        path.with_suffix(".html").write_text(page, encoding="utf-8")
+        path.with_suffix(".html").write_text(page_of(nb, path.stem), encoding="utf-8")
     except Exception as trouble:
         if status == "ok":
             status, error = "failed", {"message": f"no page made: {type(trouble).__name__}: {trouble}"}

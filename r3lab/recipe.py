@@ -60,14 +60,14 @@ class Recipe:
     test_samples: int = setting(500, "held-out samples an arm and seed is measured on")
 
 
-def lessons_of_imperfect_teacher(recipe: Recipe, seed: int, batch: int = 32) -> Iterator[list[Pair]]:
+def lessons_of_imperfect_teacher(
+    recipe: Recipe, seed: int, batch: int = 32, worlds: Sequence[str] = ("badges",)
+) -> Iterator[list[Pair]]:
     """Batches for the cold start: fresh train samples with rationales whose boxes miss and that look needlessly."""
-    world, rng, index = get_world("badges"), np.random.default_rng([seed, 4]), 0
-    while True:
-        samples = [world.sample("train", index + i, 1000 + seed) for i in range(batch)]
-        index += batch
-        errs = (recipe.cold_start_spread, recipe.needless, rng, recipe.hasty)
-        yield [(s, imperfect(s, world.rationale(s), *errs)) for s in samples]
+    rng = np.random.default_rng([seed, 4])
+    errs = (recipe.cold_start_spread, recipe.needless, rng, recipe.hasty)
+    for samples in world_batches(worlds, batch, 1000 + seed):
+        yield [(s, imperfect(s, get_world(s.world).rationale(s), *errs)) for s in samples]
 
 
 def measured(policy: Policy, recipe: Recipe, **setting: Any) -> dict[str, Any]:

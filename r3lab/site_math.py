@@ -1,50 +1,17 @@
-"""Formulas of the course's site as MathML, which browsers draw by themselves: no script, no font, no network.
+"""Formulas of the course's site: a Sphinx extension of a few lines around `formulas.mathml`.
 
-A Sphinx extension of a few lines around the converter that docutils brings. Simplified: a `\\tag{...}` becomes text at
-the end of the formula; what the converter does not know is an error that shows the formula.
+Simplified: what the converter does not know is an error that shows the formula, and then there is no site.
 
     Sphinx(..., confoverrides={"extensions": ["r3lab.site_math"], "html_math_renderer": "mathml"})
-    mathml(r"r = \\frac{a}{b} \\tag{1}", block=True)
 """
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from docutils import nodes
-from docutils.utils.math import MathError
-from docutils.utils.math.latex2mathml import tex2mathml
 
-from r3lab.errors import R3labError, shown
-
-_TAG = re.compile(r"\\tag\{([^{}]*)\}")
-_PLAINER = (  # what the converter does not know, in words that it does
-    (re.compile(r"\\[bB]igg?[lrm]?(?![A-Za-z])"), ""),  # sizes of brackets: MathML stretches them by itself
-    (re.compile(r"\\dots(?![A-Za-z])"), r"\\ldots"),
-    (re.compile(r"\\mathrel\{([^{}]*)\}"), r"\1"),
-)
-
-
-def mathml(tex: str, block: bool = False) -> str:
-    """A formula as a MathML element.
-
-    Raises
-    ------
-    R3labError
-        If it holds something that cannot be converted.
-    """
-    found = _TAG.search(tex)
-    number = f"\\qquad \\text{{({found[1]})}}" if found else ""
-    plain = _TAG.sub("", tex).strip()
-    for pattern, words in _PLAINER:
-        plain = pattern.sub(words, plain)
-    try:
-        return str(tex2mathml(f"{plain}{number}", as_block=block))
-    except MathError as error:
-        raise R3labError(
-            f"The formula {shown(tex, 200)} cannot be drawn: {shown(str(error))}; write it simpler."
-        ) from None
+from r3lab.formulas import mathml
 
 
 def _inline(translator: Any, node: nodes.Element) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from r3lab.ablations import grounding
+from r3lab.ablations import grounding, train
 from r3lab.ablations.command import main
 from r3lab.ablations.train import Budget, point, settings_of, updates_of
 from r3lab.ablations.variants import FULL, VARIANTS, get_variant
@@ -30,8 +31,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=lambda variant: variant.name)
 def test_all_get_as_many_updates_and_rollouts(variant):
-    """220 updates of the default budget, 96 rollouts a step; the reward and the arm exist."""
-    assert sum(updates_of(variant, Budget())) == 220
+    """200 updates of the default budget, 96 rollouts a step; the reward and the arm exist."""
+    assert sum(updates_of(variant, Budget())) == 200
     settings = settings_of(variant, 3, Budget())
     assert settings.prompts * settings.group == 96 and settings.seed == 3
     assert preset(settings.reward) and settings.arm == variant.arm
@@ -42,13 +43,24 @@ def test_what_differs():
     assert settings_of(get_variant("without region reward"), 0, Budget()).reward == "grounded without region"
     assert settings_of(get_variant("vision tower trained"), 0, Budget()).freeze_vision is False and whole.freeze_vision
     assert settings_of(get_variant("without VLIR cold start"), 0, Budget()).steps == whole.steps + 50
-    assert updates_of(get_variant("without R-GRPO"), Budget()) == (220, 0)
+    assert updates_of(get_variant("without R-GRPO"), Budget()) == (200, 0)
     with pytest.raises(R3labError, match="unknown variant 'ful'.*full"):
         get_variant("ful")
 
 
+@pytest.fixture
+def few(monkeypatch):
+    """Four rollouts a step, and short ones."""
+    real = train.settings_of
+
+    def small(*given):
+        return replace(real(*given), prompts=2, group=2, max_new_tokens=24)
+
+    monkeypatch.setattr(train, "settings_of", small)
+
+
 @pytest.mark.parametrize("name", [FULL, "without interleaving", "without VLIR cold start", "without R-GRPO"])
-def test_a_point_is_made_once(name, base, tmp_path):
+def test_a_point_is_made_once(name, base, few, tmp_path):
     """The row says what was trained; again, it is read; with another budget, it is refused."""
     row = point(get_variant(name), 0, SMALL, base, tmp_path)
     assert row["n"] == 4 and row["variant"] == name and sum(row["updates"].values()) == 6
@@ -66,7 +78,7 @@ def test_a_point_is_made_once(name, base, tmp_path):
         point(get_variant(name), 0, Budget(lessons=4, steps=2, test=4), base, tmp_path)
 
 
-def test_the_command_writes_rows_and_a_curve(base, tmp_path, monkeypatch, capsys):
+def test_the_command_writes_rows_and_a_curve(base, few, tmp_path, monkeypatch, capsys):
     """Two variants, one seed; the curve is asked for the whole method alone."""
     asked: list[int] = []
 
@@ -81,6 +93,8 @@ def test_the_command_writes_rows_and_a_curve(base, tmp_path, monkeypatch, capsys
     assert main(given) == 0
     found = json.loads(out.read_text())
     assert [row["variant"] for row in found["rows"]] == ["full", "group of 16"]
+    assert [(c["variant"], len(c["exact"])) for c in found["curves"]] == [("full", 1), ("group of 16", 1)]
+    assert len(out.read_text().splitlines()) < 25, "a line an entry"
     assert asked == [3] and found["grounding"][0]["exact"] == 1.0 and "train ablations" in found["command"]
     with pytest.raises(R3labError, match="no base at"):
         main(["--base", str(tmp_path / "nothing")])

@@ -290,7 +290,7 @@ def test_a_site_with_a_fault_is_not_published(site_module: ModuleType, tmp_path:
 
 
 def test_every_formula_of_the_course_can_be_drawn(site_module: ModuleType) -> None:
-    from r3lab.site_math import mathml
+    from r3lab.formulas import mathml
 
     count = 0
     for path in NOTEBOOKS:

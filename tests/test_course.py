@@ -14,6 +14,7 @@ from typing import Any
 import nbformat
 import pytest
 import torch
+import wrong_ablations
 import wrong_attention
 import wrong_cold_start
 import wrong_explaining
@@ -248,6 +249,7 @@ def solution_of(fold: nbformat.NotebookNode) -> str:
         ("05_attention_maps", 3),
         ("06_explaining_looks", 4),
         ("07_rgrpo_in_depth", 5),
+        ("08_ablations", 4),
         ("09_your_own", 3),
     ],
 )
@@ -316,6 +318,7 @@ TASKS: dict[str, Exercise] = {
     "regret": explaining.REGRET,
     "tint": explaining_reasons.FROM_TINT,
     "kind": explaining_reasons.KIND,
+    **wrong_ablations.TASKS,
     **wrong_start.TASKS,
     **wrong_own.TASKS,
 }
@@ -432,6 +435,7 @@ WRONG: list[tuple[str, Callable[..., Any], str]] = [
     *wrong_rgrpo_depth.WRONG,
     *wrong_attention.WRONG,
     *wrong_explaining.WRONG,
+    *wrong_ablations.WRONG,
     *wrong_start.WRONG,
     *wrong_own.WRONG,
 ]

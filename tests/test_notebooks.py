@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,9 @@ import nbformat
 import pytest
 
 from r3lab.errors import R3labError
+from r3lab.formulas import mathml
 from r3lab.notebook_kernel import ThisPython
+from r3lab.notebook_page import page_of
 from r3lab.notebook_parameters import check_parameters, inject, parameters_of, parse_parameters, read_notebook
 from r3lab.notebooks import Result, course, run_key, run_notebook
 
@@ -343,3 +346,25 @@ def test_the_course_goes_on_after_a_failure_and_links_every_page(
 def test_a_course_without_notebooks_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(R3labError, match="NN_name.ipynb"):
         course(tmp_path)
+
+
+# The page.
+
+
+def test_a_page_fetches_nothing_and_draws_its_formulas() -> None:
+    text = (
+        r"Let $a_{t} < b$ and" + "\n\n" + r"$$r = \frac{a}{b} \tag{3}$$" + "\n\n" + r"Costs \$5, `$x$`. $\nonsense{1$"
+    )
+    cells = [nbformat.v4.new_markdown_cell(text), nbformat.v4.new_code_cell("print('$HOME costs $5')")]
+    page = page_of(nbformat.v4.new_notebook(cells=cells), "a name")
+    assert page.count("<math") == 2 and "<mfrac>" in page and "(3)" in page and "<mo>&lt;</mo>" in page
+    assert "<code>$x$</code>" in page and "<code>\\nonsense{1</code>" in page, "what cannot be drawn stands as written"
+    assert "$HOME costs $5" in page
+    assert not re.search(r"(?:src|href)=\"https?:", page) and "MathJax" not in page and "<title>a name</title>" in page
+
+
+@pytest.mark.parametrize("tex", [r"\nonsense", r"a^b^c", r"x = \madeup{1}"])
+def test_a_formula_that_is_not_known_is_an_error_that_shows_it(tex: str) -> None:
+    with pytest.raises(R3labError, match="cannot be drawn") as error:
+        mathml(tex)
+    assert tex.replace("\\", "\\\\") in str(error.value) or tex in str(error.value)

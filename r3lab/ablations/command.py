@@ -16,10 +16,15 @@ from ..assets_path import assets_dir
 from ..errors import R3labError
 from ..models.policy import Policy
 from ..results import circumstances
+from ..show.alt import save
+from ..show.effects import effects_alt, effects_figure
 from ..show.whole import write_whole
+from ..train.checkpoint import read_log
 from ..train.settings import check_positive, from_command_line, setting
+from .again import curve_of
+from .effects import effects
 from .grounding import curve
-from .train import Budget, point
+from .train import Budget, named, point
 from .variants import FULL, VARIANTS, get_variant
 
 COMMAND = "python -m r3lab train ablations"
@@ -38,6 +43,32 @@ class AblationSettings:
     steps: int = setting(Budget.steps, "steps of R-GRPO")
     test: int = setting(Budget.test, "held-out samples each is measured on")
     grounding: int = setting(200, "samples of the grounding curve of each seed of the whole method; 0: none")
+
+
+def trained(rows: Sequence[dict[str, Any]], work: Path) -> list[dict[str, Any]]:
+    """A curve for each row that R-GRPO made, from its log."""
+    found = [(row["variant"], row["seed"]) for row in rows if get_variant(row["variant"]).push]
+    return [
+        {"variant": variant, "seed": seed, **curve_of(read_log(work / f"{named(variant, seed)}.jsonl"))}
+        for variant, seed in found
+    ]
+
+
+def text_of(result: dict[str, Any]) -> str:
+    """JSON with one entry of each list a line: short, and readable in a diff."""
+    parts = []
+    for key, value in result.items():
+        if isinstance(value, list):
+            parts.append(f"{json.dumps(key)}: [\n" + ",\n".join(f"  {json.dumps(one)}" for one in value) + "\n ]")
+        else:
+            parts.append(f"{json.dumps(key)}: {json.dumps(value)}")
+    return "{\n " + ",\n ".join(parts) + "\n}\n"
+
+
+def pictures(out: Path) -> Path:
+    """Where the picture of results goes: beside them, or among the pictures that ship."""
+    shipped = assets_dir()
+    return shipped / "pictures" if out.parent == shipped / "results" else out.parent
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -60,9 +91,13 @@ def main(arguments: Sequence[str]) -> int:
     curves: list[dict[str, Any]] = []
     if s.grounding and any(variant.name == FULL for variant in variants):
         for seed in range(s.seeds):
-            curves += curve(Policy.load(work / f"{FULL}-{seed}"), seed, s.grounding)
+            curves += curve(Policy.load(work / named(FULL, seed)), seed, s.grounding)
     out = Path(s.out) if s.out else assets_dir() / "results" / "ablations.json"
-    result = {**circumstances(COMMAND), "rows": rows, "grounding": curves}
-    write_whole(out, (json.dumps(result, indent=1) + "\n").encode("utf-8"))
+    found = {"rows": rows, "curves": trained(rows, work), "grounding": curves}
+    write_whole(out, text_of({**circumstances(COMMAND), **found}).encode("utf-8"))
     print(f"results in {out}")
+    if s.seeds > 1 and any(variant.name == FULL for variant in variants):
+        compared = effects(rows)
+        drawn = save(effects_figure(compared), pictures(out) / "ablations.png", effects_alt(compared))
+        print(f"picture in {drawn}")
     return 0

@@ -45,7 +45,7 @@ class Budget:
     """
 
     lessons: int = 100
-    steps: int = 60
+    steps: int = 50
     test: int = 300
 
 
@@ -97,6 +97,11 @@ def pushed(policy: Policy, variant: Variant, seed: int, budget: Budget, log: Pat
     return float(sum(row["seconds_rollout"] + row["seconds_update"] for row in read_log(log)))
 
 
+def named(variant: str, seed: int) -> str:
+    """What a point's files are called."""
+    return f"{variant.replace(' ', '-')}-{seed}"
+
+
 def point(variant: Variant, seed: int, budget: Budget, base: Path, work: Path) -> dict[str, Any]:
     """A row of ablations.json: what was trained, for how long, and the held-out summary.
 
@@ -105,7 +110,7 @@ def point(variant: Variant, seed: int, budget: Budget, base: Path, work: Path) -
     R3labError
         If the base is no checkpoint, or the work folder holds this point of another budget.
     """
-    name = f"{variant.name.replace(' ', '-')}-{seed}"
+    name = named(variant.name, seed)
     done = work / f"{name}.json"
     if done.is_file():
         row: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))

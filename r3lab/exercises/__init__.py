@@ -6,6 +6,7 @@ check_zoom(zoom)                         # in the cell below the one in which `z
 
 from __future__ import annotations
 
+from .ablations import check_as_expected, check_at_grounding, check_paired, check_seed_interval
 from .attention import check_cell_box, check_percentile, check_times_even
 from .cold_start import check_interleaved_mask, check_next_token
 from .cold_start_teacher import check_missed, check_rate
@@ -26,7 +27,9 @@ __all__ = [
     "check_advantages",
     "check_aggregate",
     "check_answered_blind",
+    "check_as_expected",
     "check_as_region",
+    "check_at_grounding",
     "check_cache_bytes",
     "check_carries_loss",
     "check_cell_box",
@@ -42,6 +45,7 @@ __all__ = [
     "check_next_token",
     "check_overlapping",
     "check_overview_height",
+    "check_paired",
     "check_percentile",
     "check_push",
     "check_rarest",
@@ -49,6 +53,7 @@ __all__ = [
     "check_region_checked",
     "check_region_reward",
     "check_regret",
+    "check_seed_interval",
     "check_source_pixels",
     "check_times_even",
     "check_to_photograph",

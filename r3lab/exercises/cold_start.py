@@ -16,7 +16,7 @@ from ..geometry import Frame
 from ..train.sft import next_token_loss
 from ..trajectory import ImageRef, Kind, Trajectory
 from .judge import Exercise, Mistake, report
-from .rgrpo import _with_gradient
+from .rgrpo import with_gradient
 
 Tensor = torch.Tensor
 Part = tuple[str, int]  # what a stretch of tokens is, and how many
@@ -228,7 +228,7 @@ NEXT_TOKEN = Exercise(
             ),
         ),
     ),
-    run=_with_gradient,
+    run=with_gradient,
 )
 
 

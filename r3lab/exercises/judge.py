@@ -48,7 +48,7 @@ class Exercise:
     reference : the right answer, from the library
     cases : arguments, chosen so that no mistake equals the reference on all of them
     mistakes : the wrong answers that are known, the more specific first
-    run : how a function is applied to the arguments of a case (`_with_gradient` looks at the gradient too)
+    run : how a function is applied to the arguments of a case (`with_gradient` looks at the gradient too)
     """
 
     reference: Function

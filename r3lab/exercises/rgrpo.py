@@ -109,7 +109,7 @@ def _objective(new: Tensor, old: Tensor, advantages: Tensor, mask: Tensor, low: 
     return clipped_loss(new, old, advantages, mask, low, high)[0]
 
 
-def _with_gradient(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+def with_gradient(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     """The loss followed by its gradient in `new`; the loss alone where no gradient flows.
 
     Raises
@@ -237,7 +237,7 @@ CLIPPED_OBJECTIVE = Exercise(
             ),
         ),
     ),
-    run=_with_gradient,
+    run=with_gradient,
 )
 
 

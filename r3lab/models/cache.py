@@ -17,7 +17,6 @@ Simplified: memory grows by copying when a row outgrows it.
 from __future__ import annotations
 
 import torch
-from torch.nn import functional
 from transformers.cache_utils import Cache
 
 CHUNK = 8  # the visible part of the cache is trimmed to a multiple of this
@@ -42,6 +41,7 @@ class SlotCache(Cache):
         self.device = torch.device("cpu")
         self._hidden: torch.Tensor | None = None
         self._place: torch.Tensor | None = None
+        self._beyond: torch.Tensor | None = None
         self._members = 0
 
     def start(self, rows: int, device: torch.device) -> None:
@@ -87,7 +87,8 @@ class SlotCache(Cache):
     def attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layer: int) -> torch.Tensor:
         """Write a token a row, and attend from it.
 
-        The rows of a beginning are one matrix product with it: its keys are read once a group, not once a row.
+        The rows of a beginning are one matrix product with it: its keys are read once a group, not once a row. All rows
+        attend, also those that were not placed: that costs less than to copy the keys of the others.
 
         Parameters
         ----------
@@ -98,35 +99,31 @@ class SlotCache(Cache):
         -------
         (R, heads, D)
         """
-        count, heads, size = query.shape
+        heads, parts, size = query.shape[1], key.shape[1], query.shape[2]
         hidden = self._aim() if self._hidden is None else self._hidden
         kept, at = [], self._slots[:, 0]
         for store, new in ((self.keys, key), (self.values, value)):
             held = self._room(store, new, layer)
             held[self._index, :, at] = new
-            kept.append(held[:, :, : self._view] if self._all else held[self._index, :, : self._view])
-        parts = key.shape[1]
-        if not self.shared:  # the heads of a key head stand where a block has its tokens
-            asked = query.view(count, parts, -1, size)
-            found = functional.scaled_dot_product_attention(
-                asked, kept[0], kept[1], attn_mask=~hidden[:, None], scale=1.0
-            )
-            return found.view(count, heads, size)
-        own = query.view(count, parts, -1, size) @ kept[0].transpose(2, 3)  # (R, key heads, heads of each, view)
-        beginnings, values = self.shared[layer]
-        longest, members = beginnings.shape[2], self._members
-        far = self._grouped(query).view(-1, members, parts, heads // parts, size).transpose(1, 2)
-        scores = far.reshape(len(beginnings), parts, -1, size) @ beginnings.transpose(2, 3)
-        scores = scores.view(len(beginnings), parts, members, -1, longest).transpose(1, 2)
-        both = query.new_empty(count, heads, longest + self._view)
-        both[..., :longest] = self._ungrouped(scores.reshape(-1, heads, longest))
-        both[..., longest:] = own.view(count, heads, -1)
-        weights = _softmax(both.masked_fill_(hidden, float("-inf")))
-        near = weights[..., longest:].view(count, parts, -1, self._view) @ kept[1]
-        far = self._grouped(weights[..., :longest]).view(-1, members, parts, heads // parts, longest).transpose(1, 2)
-        found = far.reshape(len(beginnings), parts, -1, longest) @ values
-        found = found.view(len(beginnings), parts, members, -1, size).transpose(1, 2).reshape(-1, heads, size)
-        return near.view(count, heads, size) + self._ungrouped(found)
+            kept.append(held[:, :, : self._view])
+        asked = query if self._all else query.new_zeros(len(hidden), heads, size).index_copy_(0, self._index, query)
+        asked = asked.view(len(hidden), parts, -1, size)  # the heads of a key head stand where a block has its tokens
+        longest = self.shared[layer][0].shape[2] if self.shared else 0
+        exact = torch.promote_types(query.dtype, torch.float32)
+        scores = query.new_empty(*asked.shape[:3], longest + self._view, dtype=exact)
+        scores[..., longest:].copy_(asked @ kept[0].transpose(2, 3)).add_(hidden)
+        if self.shared:
+            beginnings, values = self.shared[layer]
+            far = self._grouped(asked) @ beginnings.transpose(2, 3)
+            if self._beyond is not None:
+                far += self._beyond
+            scores[..., :longest] = self._ungrouped(far, asked.shape[2])
+        weights = scores.softmax(-1).to(query.dtype)
+        found = weights[..., longest:] @ kept[1]
+        if self.shared:
+            found += self._ungrouped(self._grouped(weights[..., :longest]) @ values, asked.shape[2])
+        found = found.view(-1, heads, size)
+        return found if self._all else found[self._index]
 
     def share(self, rows: torch.Tensor) -> None:
         """What is held becomes beginnings; a new empty row stands behind the row of each index (R,).
@@ -143,6 +140,7 @@ class SlotCache(Cache):
         self.shared = [(k[:, :, :longest], v[:, :, :longest]) for k, v in pairs if k is not None and v is not None]
         self.starts, self.owner, self.cursor = self.cursor, rows, torch.zeros(len(rows), dtype=torch.int64)
         self.keys, self.values = [None] * len(self.keys), [None] * len(self.values)
+        self._group()
 
     def select(self, rows: torch.Tensor) -> None:
         """Keep these rows (R,), in this order; beginnings that no row has are dropped."""
@@ -155,6 +153,7 @@ class SlotCache(Cache):
                 self.starts, index = self.starts[used], used.to(self.device)
                 longest = int(self.starts.max())
                 self.shared = [(k[index, :, :longest], v[index, :, :longest]) for k, v in self.shared]
+            self._group()
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Length of the longest row (transformers asks; positions and mask are always given)."""
@@ -162,32 +161,41 @@ class SlotCache(Cache):
         return int((self.cursor + starts).max()) if len(self.cursor) else 0
 
     def _aim(self) -> torch.Tensor:
-        """Of a forward of one token a row: what each row must not see, and its place among those of its beginning."""
-        self._hidden = ~self.mask()[:, :, 0]  # (R, 1, view)
-        if not self.shared:
-            return self._hidden
-        owner = self.owner[self._rows]
-        counts = owner.bincount(minlength=len(self.starts))
-        self._members = int(counts.max())
-        order = owner.argsort(stable=True)
-        first = counts.cumsum(0) - counts
-        place = torch.empty_like(owner)
-        place[order] = torch.arange(len(owner)) - first[owner[order]]
-        place += owner * self._members
-        full = len(owner) == len(self.starts) * self._members and bool((place[1:] > place[:-1]).all())
-        self._place = None if full else place.to(self.device)
+        """What is added to the scores of a forward of one token a row, (rows, 1, 1, view): of a row that was not placed
+        nothing is hidden, and nothing used."""
+        last = torch.full((len(self.cursor),), self._view, device=self.device)
+        last[self._index] = self._slots[:, 0]
+        hidden = torch.arange(self._view, device=self.device) > last[:, None]
+        self._hidden = torch.zeros(hidden.shape, device=self.device).masked_fill_(hidden, -torch.inf)[:, None, None]
         return self._hidden
 
-    def _grouped(self, rows: torch.Tensor) -> torch.Tensor:
-        """(R, ...) as (P * members, ...): the rows of each beginning next to each other, zeros where it has fewer."""
-        if self._place is None:
-            return rows
-        padded = rows.new_zeros(len(self.starts) * self._members, *rows.shape[1:])
-        padded[self._place] = rows
-        return padded
+    def _group(self) -> None:
+        """Where each row stands among those of its beginning, and what is beyond the end of each beginning."""
+        counts = self.owner.bincount(minlength=len(self.starts))
+        self._members = int(counts.max())
+        order = self.owner.argsort(stable=True)
+        first = counts.cumsum(0) - counts
+        place = torch.empty_like(self.owner)
+        place[order] = torch.arange(len(self.owner)) - first[self.owner[order]]
+        place += self.owner * self._members
+        full = len(self.owner) == len(self.starts) * self._members and bool((place[1:] > place[:-1]).all())
+        self._place = None if full else place.to(self.device)
+        beyond = torch.arange(int(self.starts.max())) >= self.starts[:, None]
+        hidden = torch.zeros(beyond.shape).masked_fill_(beyond, -torch.inf)[:, None, None]
+        self._beyond = hidden.to(self.device) if bool(beyond.any()) else None
 
-    def _ungrouped(self, padded: torch.Tensor) -> torch.Tensor:
-        """(P * members, ...) as (R, ...) again."""
+    def _grouped(self, rows: torch.Tensor) -> torch.Tensor:
+        """(rows, parts, n, ...) as (P, parts, members * n, ...): the rows of each beginning next to each other, zeros
+        where it has fewer."""
+        padded = rows
+        if self._place is not None:
+            padded = rows.new_zeros(len(self.starts) * self._members, *rows.shape[1:])
+            padded[self._place] = rows
+        return padded.unflatten(0, (-1, self._members)).transpose(1, 2).flatten(2, 3)
+
+    def _ungrouped(self, blocks: torch.Tensor, each: int) -> torch.Tensor:
+        """(P, parts, members * each, ...) as (rows, parts, each, ...) again."""
+        padded = blocks.unflatten(2, (-1, each)).transpose(1, 2).flatten(0, 1)
         return padded if self._place is None else padded[self._place]
 
     def _room(self, store: list[torch.Tensor | None], new: torch.Tensor, layer: int) -> torch.Tensor:
@@ -200,8 +208,3 @@ class SlotCache(Cache):
                 grown[:, :, : held.shape[2]] = held
             store[layer] = held = grown
         return held
-
-
-def _softmax(scores: torch.Tensor) -> torch.Tensor:
-    """Over the last axis, in float32, in the scores' own type."""
-    return scores.softmax(-1, dtype=torch.float32).to(scores.dtype)

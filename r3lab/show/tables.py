@@ -14,10 +14,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from ..ablations.effects import effects
 from ..assets_path import assets_dir
 from ..errors import R3labError
 from ..lessons import lessons_table, read_lessons
 from ..notebook_parameters import read_notebook
+from .effects import effects_table
 from .explain_tables import explain_tables
 
 COLUMNS = {
@@ -72,6 +74,18 @@ def engine_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def ablation_table(result: dict[str, Any]) -> str:
+    """Markdown table of ablations.json: means over seeds, differences at the same seed, published ones beside."""
+    budget, seeds = result["rows"][0]["budget"], len({row["seed"] for row in result["rows"]})
+    lines = [
+        effects_table(effects(result["rows"])),
+        "",
+        f"Mean over {seeds} seeds with its 95 % interval, {budget['test']} held-out samples of badges each; as many "
+        f"updates for every variant. Made by `{result['command']}` on {result['date']} ({result['machine']}).",
+    ]
+    return "\n".join(lines)
+
+
 def ask_lines(result: dict[str, Any]) -> str:
     """The commands that put the example's question to the shipped policy, as a Markdown code block."""
     lines = (
@@ -103,10 +117,15 @@ def fill(text: str, tables: dict[str, str]) -> str:
 def shipped_tables() -> dict[str, str]:
     """The tables of all results that ship."""
     results = assets_dir() / "results"
-    read = (json.loads((results / f"{name}.json").read_text()) for name in ("tiny", "engine", "explain"))
-    tiny, engine, explain = read
-    learned, fast, told = learning_table(tiny), engine_table(engine), explain_tables(explain)
-    return {"ask": ask_lines(tiny), "tiny": learned, "engine": fast, "explain": told}
+    read = (json.loads((results / f"{name}.json").read_text()) for name in ("tiny", "engine", "explain", "ablations"))
+    tiny, engine, explain, ablations = read
+    return {
+        "ask": ask_lines(tiny),
+        "tiny": learning_table(tiny),
+        "engine": engine_table(engine),
+        "explain": explain_tables(explain),
+        "ablations": ablation_table(ablations),
+    }
 
 
 def filled(path: Path) -> str:

@@ -10,7 +10,7 @@ style or name. README.md in this folder shows how a fifth is written.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from ...errors import R3labError, nearest
@@ -43,9 +43,19 @@ def get_world(name: str) -> World:
     return WORLDS[name]
 
 
-def world_batches(world: str, prompts: int, seed: int, start: int = 0) -> Iterator[list[Sample]]:
-    """Endless batches of fresh training samples of a world."""
-    source, index = get_world(world), start
+def world_batches(worlds: str | Sequence[str], prompts: int, seed: int, start: int = 0) -> Iterator[list[Sample]]:
+    """Endless batches of fresh training samples of a world, or of several in turn.
+
+    Parameters
+    ----------
+    worlds : one name or more
+    prompts : samples of a batch
+    seed : of the samples
+    start : samples to leave out at the beginning
+    """
+    sources = [get_world(name) for name in ([worlds] if isinstance(worlds, str) else worlds)]
+    index = start
     while True:
-        yield [source.sample("train", index + i, seed) for i in range(prompts)]
+        numbers = range(index, index + prompts)
+        yield [sources[i % len(sources)].sample("train", i // len(sources), seed) for i in numbers]
         index += prompts

@@ -1,0 +1,145 @@
+"""Ablations as pictures and a table: what each part is worth, and how answers follow grounding.
+
+    found = effects(result["rows"])
+    picture(effects_figure(found), effects_alt(found))
+    picture(grounding_figure(result["grounding"]), grounding_alt(result["grounding"]))
+
+Simplified: differences are in points of one measure; intervals are those of Student's t over seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from ..ablations.effects import Effect, t_interval
+from ..errors import R3labError
+from ..evaluate.benchmarks import get_benchmark
+from ..evaluate.published import published_effects, published_grounding
+from ..resampling import Interval
+from .lettering import one_line
+from .palette import BODY, OKABE_ITO, RUNS, SMALL, style, theme
+
+ROW, MARGIN, WIDE = 0.3, 0.75, 8.4  # inches
+RIGHT = "right answers, held out"
+
+
+def _points(interval: Interval) -> str:
+    return f"{100 * interval.value:+.1f} ({100 * interval.low:+.1f} to {100 * interval.high:+.1f})"
+
+
+def _share(interval: Interval) -> str:
+    return f"{100 * interval.value:.1f} % ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
+
+
+def effects_figure(effects: Sequence[Effect], measure: str = RIGHT, dark: bool = False) -> Figure:
+    """A row a variant: its seeds and their mean; and beside, the difference from the whole method, seed by seed.
+
+    Parameters
+    ----------
+    effects : of `ablations.effects.effects`, shares
+    measure : what is compared, for the axis
+    dark : for a dark page
+
+    Raises
+    ------
+    R3labError
+        If there is nothing to draw.
+    """
+    if not effects:
+        raise R3labError("no effects to draw; `effects(rows)` makes them from the rows of ablations.json")
+    chosen, at = theme(dark), list(range(len(effects)))[::-1]
+    with style(chosen):
+        figure = Figure(figsize=(WIDE, MARGIN + ROW * len(effects)), layout="constrained", facecolor=chosen.paper)
+        left, right = figure.subplots(1, 2, sharey=True)
+        for y, effect in zip(at, effects, strict=True):
+            left.plot([effect.mean.low, effect.mean.high], [y, y], color=RUNS[0][0], linewidth=1.6)
+            left.plot(list(effect.values.values()), [y - 0.25] * len(effect.values), "|", color=chosen.muted)
+            left.plot(effect.mean.value, y, "o", color=RUNS[0][0], markersize=5)
+            if effect.difference:
+                sure = effect.difference.low > 0 or effect.difference.high < 0
+                colour = OKABE_ITO["vermillion"] if sure else chosen.muted
+                right.plot([100 * effect.difference.low, 100 * effect.difference.high], [y, y], color=colour)
+                right.plot(100 * effect.difference.value, y, "o" if sure else "D", color=colour, markersize=4.5)
+        left.axvline(effects[0].mean.value, color=chosen.muted, linewidth=0.8, linestyle=":")
+        right.axvline(0, color=chosen.muted, linewidth=0.8, linestyle=":")
+        left.set_yticks(at, [one_line(effect.variant, 40) for effect in effects])
+        left.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        left.set(xlabel=one_line(measure, 60), xlim=(-0.03, 1.03))
+        right.set_xlabel(f"points against {one_line(effects[0].variant, 30)}, same seed")
+        for axes in (left, right):
+            axes.xaxis.set_major_locator(MaxNLocator(6))
+            axes.grid(axis="x")
+            axes.tick_params(labelsize=BODY)
+    return figure
+
+
+def effects_alt(effects: Sequence[Effect], measure: str = RIGHT) -> str:
+    """What `effects_figure` shows, in words."""
+    told = [
+        f"{one_line(e.variant, 40)}: {_share(e.mean)}" + (f", {_points(e.difference)} points" if e.difference else "")
+        for e in effects
+    ]
+    return f"Mean of {one_line(measure, 60)}, with its 95 % interval, and the difference. {'; '.join(told)}."
+
+
+def effects_table(effects: Sequence[Effect], measure: str = RIGHT) -> str:
+    """Markdown: a line a variant, with what the paper reports beside what was measured here."""
+    lines = [f"| variant | {measure} | points against {effects[0].variant} | published |", "| --- | --- | --- | --- |"]
+    for e in effects:
+        stated = "; ".join(
+            f"{get_benchmark(p.benchmark).title} {p.points:+g}"
+            for p in published_effects()
+            if e.variant == f"without {p.without}"
+        )
+        lines.append(f"| {e.variant} | {_share(e.mean)} | {_points(e.difference) if e.difference else ''} | {stated} |")
+    return "\n".join(lines)
+
+
+def _mixtures(rows: Sequence[Mapping[str, Any]]) -> dict[float, Interval]:
+    shares = sorted({float(row["grounding"]) for row in rows})
+    if not shares:
+        raise R3labError("no rows of simulated grounding to draw; `r3lab train ablations` makes them")
+    return {share: t_interval([r["exact"] for r in rows if r["grounding"] == share]) for share in shares}
+
+
+def grounding_figure(rows: Sequence[Mapping[str, Any]], dark: bool = False) -> Figure:
+    """Right answers against the share of looks that are at the right place; the published ends beside it.
+
+    Parameters
+    ----------
+    rows : "grounding" of ablations.json, two seeds or more
+    dark : for a dark page
+    """
+    found, stated, chosen = _mixtures(rows), published_grounding(), theme(dark)
+    with style(chosen):
+        figure = Figure(figsize=(5.4, 3.2), layout="constrained", facecolor=chosen.paper)
+        axes, (own, other) = figure.subplots(), (RUNS[0], RUNS[1])
+        means = [interval.value for interval in found.values()]
+        axes.fill_between(
+            list(found), [i.low for i in found.values()], [i.high for i in found.values()],
+            color=own[0], alpha=0.2, linewidth=0,
+        )  # fmt: skip
+        axes.plot(list(found), means, "o-", color=own[0], markersize=4, label="measured here: tiny policy, badges")
+        axes.plot(
+            [p.grounding for p in stated], [p.value for p in stated], "s", color=other[0],
+            label=f"published: VLM-R³, {get_benchmark(stated[0].benchmark).title}",
+        )  # fmt: skip
+        for ticks in (axes.xaxis, axes.yaxis):
+            ticks.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.set(xlabel="looks at the right place (simulated)", ylabel="right answers", ylim=(0, 1.05))
+        axes.grid()
+        axes.legend(frameon=False, fontsize=SMALL)
+    return figure
+
+
+def grounding_alt(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What `grounding_figure` shows, in words."""
+    told = [f"{100 * share:.0f} %: {_share(interval)}" for share, interval in _mixtures(rows).items()]
+    ends = [f"{100 * p.value:.1f} % at {100 * p.grounding:.0f} %" for p in published_grounding()]
+    return (
+        f"Right answers by the share of looks at the right place. Here {'; '.join(told)}. Published: {', '.join(ends)}."
+    )

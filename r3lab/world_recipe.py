@@ -1,0 +1,178 @@
+"""The recipe of the policy of four worlds: `r3lab train worlds`, one checkpoint for all of them, and every arm alike.
+
+From the base of badges: its stage in four worlds (`world_curriculum`), then for each arm and seed a cold start on VLIR
+samples of an imperfect teacher, written in that arm, and R-GRPO in that arm, on the four worlds in turn. All arms get
+the same base, the same samples and as many updates. Each is measured on the held-out samples of each world. What is
+finished stays in the work folder and is not repeated; a run of R-GRPO that was killed goes on.
+
+    python -m r3lab train worlds                        # hours on two cores; --help lists every setting
+    python -m r3lab train worlds --arms interleaved,direct --seeds 1
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .arms import ARMS, get_arm
+from .assets_path import assets_dir
+from .errors import R3labError
+from .models.policy import Policy
+from .recipe import Recipe, lessons_of_imperfect_teacher
+from .results import circumstances
+from .rollout import rollout
+from .show.whole import write_whole
+from .train.checkpoint import JsonlLog, save_policy
+from .train.measure import summary
+from .train.rgrpo import train_rgrpo
+from .train.rgrpo_settings import RgrpoSettings
+from .train.run import Progress, Run
+from .train.settings import check_positive, from_command_line, setting
+from .train.sft import SftSettings, cold_start
+from .vlir.worlds import WORLDS, get_world, world_batches
+from .world_curriculum import make_world_base
+
+COMMAND = "python -m r3lab train worlds"
+STAGES = ("cold start", "R-GRPO")
+BATCH = 50  # samples rolled out together when a policy is measured
+SHIPPED = "interleaved"  # the arm whose first seed ships
+
+
+@dataclass(frozen=True)
+class WorldRecipe:
+    """Every number that the policy of four worlds depends on."""
+
+    work: str = setting("runs/worlds", "folder for what is finished; it is not repeated")
+    badges: str = setting("runs/tiny/grounding-4", "last stage of the base of badges; `r3lab train tiny` makes it")
+    base: str = setting("", "a base of four worlds that is there already (default: make one)")
+    out: str = setting("", "where results and the first seed go (default: the assets folder)")
+    arms: str = setting(",".join(ARMS), "arms, with commas between")
+    seeds: int = setting(3, "repetitions of cold start and R-GRPO")
+    cold_start_steps: int = setting(150, "cold start: steps of 32 VLIR samples")
+    cold_start_rate: float = setting(6e-4, "its peak learning rate (AdamW)")
+    cold_start_spread: float = setting(0.1, "how far the teacher's boxes miss, as a part of their sides")
+    needless: float = setting(0.3, "share of samples in which the teacher looks although nothing needs it")
+    hasty: float = setting(0.4, "share of samples in which the teacher takes no look although one is needed")
+    rgrpo_steps: int = setting(100, "R-GRPO: steps")
+    prompts: int = setting(12, "its prompts a step, of the worlds in turn")
+    new_tokens: int = setting(224, "tokens that a rollout may sample: a trail of four hops takes some 170")
+    test_samples: int = setting(200, "held-out samples of each world")
+
+
+def claim(recipe: WorldRecipe, work: Path) -> None:
+    """Note the settings in the work folder; an error where it holds points of others.
+
+    Raises
+    ------
+    R3labError
+        Naming the setting that differs.
+    """
+    free = ("work", "out", "arms", "seeds")
+    settings = {k: v for k, v in asdict(recipe).items() if k not in free}
+    noted = work / "recipe.json"
+    if noted.is_file():
+        before = json.loads(noted.read_text(encoding="utf-8"))
+        for key, value in settings.items():
+            if before.get(key) != value:
+                raise R3labError(
+                    f"{work} holds what was made with {key} {before.get(key)!r}, not {value!r}; give another --work, "
+                    "or remove it"
+                )
+    work.mkdir(parents=True, exist_ok=True)
+    write_whole(noted, (json.dumps(settings, indent=1) + "\n").encode("utf-8"))
+
+
+def measured(policy: Policy, recipe: WorldRecipe, arm: str, world: str) -> dict[str, Any]:
+    """Held-out summary of a policy in a world, greedy, in its arm."""
+    source, starts = get_world(world), range(0, recipe.test_samples, BATCH)
+    parts = ([source.sample("test", i) for i in range(a, min(a + BATCH, recipe.test_samples))] for a in starts)
+    options: dict[str, Any] = {"temperature": 0.0, "max_new_tokens": recipe.new_tokens, "arm": get_arm(arm)}
+    return summary(list(chain.from_iterable(rollout(policy, part, **options) for part in parts)))
+
+
+def taught(recipe: WorldRecipe, base: Path, work: Path, arm: str, seed: int) -> Path:
+    """The cold start of an arm and seed."""
+    folder = work / f"cold-start-{arm}-{seed}"
+    if not (folder / "config.json").is_file():
+        policy, log = Policy.load(base), JsonlLog(work / f"{folder.name}.jsonl")
+        teacher = replace(
+            Recipe(), cold_start_spread=recipe.cold_start_spread, needless=recipe.needless, hasty=recipe.hasty
+        )
+        settings = SftSettings(steps=recipe.cold_start_steps, learning_rate=recipe.cold_start_rate, seed=seed, arm=arm)
+        torch.manual_seed(seed)
+        cold_start(policy, lessons_of_imperfect_teacher(teacher, seed, worlds=tuple(WORLDS)), settings, log)
+        save_policy(policy, folder, half=True)
+    return folder
+
+
+def pushed(recipe: WorldRecipe, start: Path, work: Path, arm: str, seed: int) -> Path:
+    """R-GRPO of an arm and seed."""
+    folder = work / f"rgrpo-{arm}-{seed}"
+    if not (folder / "config.json").is_file():
+        policy = Policy.load(start)
+        settings = replace(
+            RgrpoSettings(),
+            steps=recipe.rgrpo_steps,
+            prompts=recipe.prompts,
+            max_new_tokens=recipe.new_tokens,
+            arm=arm,
+            seed=seed,
+        )
+        run = Run(work / f"{folder.name}.run", settings)
+        newest = run.newest()
+        begin = newest[1] if newest else Progress()
+        log = JsonlLog(work / f"{folder.name}.jsonl", begin.step)
+        batches = world_batches(tuple(WORLDS), settings.prompts, seed, begin.draws * settings.prompts)
+        train_rgrpo(policy, batches, settings, log, run=run)
+        save_policy(policy, folder, half=True)
+        shutil.rmtree(run.folder)
+    return folder
+
+
+def point(recipe: WorldRecipe, base: Path, work: Path, arm: str, seed: int) -> list[dict[str, Any]]:
+    """Cold start and R-GRPO of an arm and seed, measured in each world; the rows of worlds.json."""
+    done = work / f"rows-{arm}-{seed}.json"
+    if done.is_file():
+        kept: list[dict[str, Any]] = json.loads(done.read_text(encoding="utf-8"))
+        return kept
+    cold = taught(recipe, base, work, arm, seed)
+    rows = []
+    for stage, folder in zip(STAGES, (cold, pushed(recipe, cold, work, arm, seed)), strict=True):
+        policy = Policy.load(folder)
+        for world in WORLDS:
+            row = {"world": world, "arm": arm, "stage": stage, "seed": seed, **measured(policy, recipe, arm, world)}
+            print(json.dumps(row), flush=True)
+            rows.append(row)
+    write_whole(done, (json.dumps(rows, indent=1) + "\n").encode("utf-8"))
+    return rows
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`r3lab train worlds`."""
+    recipe = from_command_line(WorldRecipe, arguments, COMMAND, "Make the policy of four worlds and its results.")
+    check_positive(recipe, "seeds", "cold_start_steps", "rgrpo_steps", "prompts", "new_tokens", "test_samples")
+    arms = [get_arm(name.strip()).name for name in recipe.arms.split(",")]
+    work, needed = Path(recipe.work), Path(recipe.base or recipe.badges)
+    if not (needed / "config.json").is_file():
+        raise R3labError(
+            f"no base at {needed}; `python -m r3lab train tiny` makes one in hours, as runs/tiny/grounding-4"
+        )
+    claim(recipe, work)
+    base = needed if recipe.base else make_world_base(work, needed)
+    rows = [row for seed in range(recipe.seeds) for arm in arms for row in point(recipe, base, work, arm, seed)]
+    out = Path(recipe.out) if recipe.out else assets_dir()
+    (out / "results").mkdir(parents=True, exist_ok=True)
+    result = {**circumstances(COMMAND), "rows": rows}
+    write_whole(out / "results" / "worlds.json", (json.dumps(result, indent=1) + "\n").encode("utf-8"))
+    if SHIPPED in arms:
+        for name in ("cold-start", "rgrpo"):
+            save_policy(Policy.load(work / f"{name}-{SHIPPED}-0"), out / "worlds" / name, half=True)
+    print(f"results in {out / 'results' / 'worlds.json'}")
+    return 0

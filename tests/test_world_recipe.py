@@ -1,0 +1,85 @@
+"""The recipe of four worlds: each arm gets the same samples and updates, is measured in each world, and is kept."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from r3lab import world_recipe
+from r3lab.errors import R3labError
+from r3lab.models import tiny
+from r3lab.models.policy import Policy
+from r3lab.recipe import Recipe, lessons_of_imperfect_teacher
+from r3lab.train.checkpoint import save_policy
+from r3lab.train.facts import words
+from r3lab.train.lessons import vocabulary
+from r3lab.vlir.worlds import WORLDS, get_world, world_batches
+from r3lab.world_recipe import STAGES, WorldRecipe, main
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights with the words of all worlds."""
+    policy = tiny.create([*vocabulary(), *words()], seed=0)
+    return save_policy(policy, tmp_path_factory.mktemp("worlds") / "base")
+
+
+def test_worlds_take_turns():
+    """A batch goes round the worlds; what one alone gives stands in the same order; a start leaves samples out."""
+    names = tuple(WORLDS)
+    batches = world_batches(names, 6, 3)
+    first, second = next(batches), next(batches)
+    assert [s.world for s in first + second] == [names[i % 4] for i in range(12)]
+    alone = next(world_batches("charts", 3, 3))
+    assert [s.id for s in first + second if s.world == "charts"] == [s.id for s in alone]
+    assert [s.id for s in next(world_batches(names, 6, 3, 6))] == [s.id for s in second]
+
+
+def test_the_teacher_of_badges_is_as_before_and_others_are_taught():
+    [pairs] = islice(lessons_of_imperfect_teacher(Recipe(), 0, 4), 1)
+    world = get_world("badges")
+    assert [s.id for s, _ in pairs] == [world.sample("train", i, 1000).id for i in range(4)]
+    [mixed] = islice(lessons_of_imperfect_teacher(Recipe(), 0, 40, tuple(WORLDS)), 1)
+    assert {s.world for s, _ in mixed} == set(WORLDS)
+    assert all(str(r.parts[-1]).endswith(f"<answer>{s.answer}</answer>") for s, r in mixed)
+    needed = [(s, r) for s, r in mixed if s.needs_look]
+    assert any(r.boxes for _, r in needed) and any(not r.boxes for _, r in needed), "a hasty teacher"
+
+
+def test_the_command_makes_measures_ships_and_keeps(base, tmp_path, monkeypatch, capsys):
+    out, work = tmp_path / "out", tmp_path / "work"
+    given = ["--base", str(base), "--work", str(work), "--out", str(out), "--arms", "direct, interleaved"]
+    given += ["--seeds", "1", "--cold_start_steps", "1", "--rgrpo_steps", "1", "--prompts", "4", "--new_tokens", "12"]
+    given += ["--test_samples", "2"]
+    given = [g.replace("_", "-") if g.startswith("--") else g for g in given]
+    assert main(given) == 0
+    rows = json.loads((out / "results" / "worlds.json").read_text())["rows"]
+    wanted = [(arm, stage, world) for arm in ("direct", "interleaved") for stage in STAGES for world in WORLDS]
+    assert [(r["arm"], r["stage"], r["world"]) for r in rows] == wanted and all(r["n"] == 2 for r in rows)
+    for name in ("cold-start", "rgrpo"):
+        assert len(Policy.load(out / "worlds" / name).ids(" apples")) == 1
+    assert not list(work.glob("*.run")), "what only a killed run needs is gone"
+
+    def fail(*_: object) -> None:
+        raise AssertionError("made again")
+
+    monkeypatch.setattr(world_recipe, "cold_start", fail)
+    monkeypatch.setattr(world_recipe, "train_rgrpo", fail)
+    assert main(given) == 0
+    with pytest.raises(R3labError, match="made with new_tokens 12, not 13"):
+        main([*given[: given.index("--new-tokens")], "--new-tokens", "13", "--test-samples", "2"])
+
+
+def test_what_is_wrong_is_said_before_anything_is_made(base, tmp_path):
+    for message, given in {
+        "Unknown arm 'directly'": ["--base", str(base), "--arms", "directly"],
+        "no base at": ["--base", str(tmp_path / "nothing")],
+        "seeds": ["--base", str(base), "--seeds", "0"],
+    }.items():
+        with pytest.raises(R3labError, match=message):
+            main([*given, "--work", str(tmp_path / "work")])
+    assert not (tmp_path / "work").exists()
+    assert WorldRecipe().arms.count(",") == 6
