@@ -30,13 +30,14 @@ def make_world_base(work: Path, base: Path, seed: int = 0, stages: tuple[Stage, 
     Parameters
     ----------
     work : folder for the stages
-    base : last stage of `curriculum.make_base`, with its heads
+    base : a policy of badges: the shipped cold start, or the last stage of `curriculum.make_base`, whose heads learn on
     seed : added to each stage's own
     """
     policy = tiny.widened(Policy.load(base), [*vocabulary(), *words()])
     torch.manual_seed(seed)
     heads = WorldHeads(policy.model.config.text_config.hidden_size)
-    heads.load_state_dict(torch.load(base / PROGRESS, weights_only=True)["heads"], strict=False)
+    if (base / PROGRESS).is_file():  # a shipped policy has no heads: they are linear, and soon learned anew
+        heads.load_state_dict(torch.load(base / PROGRESS, weights_only=True)["heads"], strict=False)
     for stage in stages:
         own = replace(stage, seed=stage.seed + seed)
 

@@ -1,11 +1,11 @@
 """The recipe of the policy of four worlds: `r3lab train worlds`, one checkpoint for all of them, and every arm alike.
 
-From the base of badges: its stage in four worlds (`world_curriculum`), then for each arm and seed a cold start on VLIR
+From the policy of badges: a stage in four worlds (`world_curriculum`), then for each arm and seed a cold start on VLIR
 samples of an imperfect teacher, written in that arm, and R-GRPO in that arm, on the four worlds in turn. All arms get
 the same base, the same samples and as many updates. Each is measured on the held-out samples of each world. What is
 finished stays in the work folder and is not repeated; a run of R-GRPO that was killed goes on.
 
-    python -m r3lab train worlds                        # hours on two cores; --help lists every setting
+    python -m r3lab train worlds                        # a day on two cores; --help lists every setting
     python -m r3lab train worlds --arms interleaved,direct --seeds 1
 """
 
@@ -50,7 +50,7 @@ class WorldRecipe:
     """Every number that the policy of four worlds depends on."""
 
     work: str = setting("runs/worlds", "folder for what is finished; it is not repeated")
-    badges: str = setting("runs/tiny/grounding-4", "last stage of the base of badges; `r3lab train tiny` makes it")
+    badges: str = setting("", "a policy of badges to begin with (default: the shipped cold start)")
     base: str = setting("", "a base of four worlds that is there already (default: make one)")
     out: str = setting("", "where results and the first seed go (default: the assets folder)")
     arms: str = setting(",".join(ARMS), "arms, with commas between")
@@ -159,11 +159,11 @@ def main(arguments: Sequence[str]) -> int:
     recipe = from_command_line(WorldRecipe, arguments, COMMAND, "Make the policy of four worlds and its results.")
     check_positive(recipe, "seeds", "cold_start_steps", "rgrpo_steps", "prompts", "new_tokens", "test_samples")
     arms = [get_arm(name.strip()).name for name in recipe.arms.split(",")]
-    work, needed = Path(recipe.work), Path(recipe.base or recipe.badges)
+    work = Path(recipe.work)
+    given = recipe.base or recipe.badges
+    needed = Path(given) if given else assets_dir() / "tiny" / "cold-start"
     if not (needed / "config.json").is_file():
-        raise R3labError(
-            f"no base at {needed}; `python -m r3lab train tiny` makes one in hours, as runs/tiny/grounding-4"
-        )
+        raise R3labError(f"no policy at {needed}: a folder with config.json is wanted, as `r3lab train` makes")
     claim(recipe, work)
     base = needed if recipe.base else make_world_base(work, needed)
     rows = [row for seed in range(recipe.seeds) for arm in arms for row in point(recipe, base, work, arm, seed)]

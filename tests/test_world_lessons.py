@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from r3lab.assets_path import assets_dir
 from r3lab.curriculum import PROGRESS, make_base
 from r3lab.errors import R3labError
 from r3lab.geometry import Frame, crop_to_source
@@ -233,3 +234,14 @@ def test_four_worlds_grow_from_the_base_of_badges(tmp_path, monkeypatch):
     stamp = (folder / "model.safetensors").stat().st_mtime_ns
     assert make_world_base(tmp_path / "worlds", base, 0, (replace(STAGE, name="all"),)) == folder
     assert (folder / "model.safetensors").stat().st_mtime_ns == stamp
+
+
+def test_four_worlds_grow_from_a_policy_without_heads(tmp_path, monkeypatch):
+    """A shipped policy has no heads; new ones learn with it, and what it can read stays."""
+    monkeypatch.setattr("r3lab.world_curriculum.SHARES", {"trails": 1.0})
+    base = assets_dir() / "tiny" / "cold-start"
+    folder = make_world_base(tmp_path, base, 0, (replace(STAGE, name="all", steps=1, learning_rate=1e-9),))
+    before, after = Policy.load(base), Policy.load(folder)
+    assert len(after.ids(" apples")) == 1 and len(before.ids(" apples")) > 1
+    kept = "model.visual.patch_embed.proj.weight"
+    assert torch.allclose(before.model.state_dict()[kept], after.model.state_dict()[kept], atol=1e-6)

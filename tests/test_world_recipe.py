@@ -76,7 +76,7 @@ def test_the_command_makes_measures_ships_and_keeps(base, tmp_path, monkeypatch,
 def test_what_is_wrong_is_said_before_anything_is_made(base, tmp_path):
     for message, given in {
         "Unknown arm 'directly'": ["--base", str(base), "--arms", "directly"],
-        "no base at": ["--base", str(tmp_path / "nothing")],
+        "no policy at": ["--base", str(tmp_path / "nothing")],
         "seeds": ["--base", str(base), "--seeds", "0"],
     }.items():
         with pytest.raises(R3labError, match=message):
