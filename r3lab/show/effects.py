@@ -132,7 +132,7 @@ def grounding_figure(rows: Sequence[Mapping[str, Any]], dark: bool = False) -> F
             ticks.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.set(xlabel="looks at the right place (simulated)", ylabel="right answers", ylim=(0, 1.05))
         axes.grid()
-        axes.legend(frameon=False, fontsize=SMALL)
+        axes.legend(frameon=False, fontsize=SMALL, loc="lower right")
     return figure
 
 
