@@ -3,7 +3,8 @@
 From the policy of badges: a stage in four worlds (`world_curriculum`), then for each arm and seed a cold start on VLIR
 samples of an imperfect teacher, written in that arm, and R-GRPO in that arm, on the four worlds in turn. All arms get
 the same base, the same samples and as many updates. Each is measured on the held-out samples of each world. What is
-finished stays in the work folder and is not repeated; a run of R-GRPO that was killed goes on.
+finished stays in the work folder and is not repeated, and the results hold all of it: two commands with other arms or
+seeds may work in one folder, side by side once the base is made. A run of R-GRPO that was killed goes on.
 
     python -m r3lab train worlds                        # a day on two cores; --help lists every setting
     python -m r3lab train worlds --arms interleaved,direct --seeds 1
@@ -24,6 +25,7 @@ import torch
 from .arms import ARMS, get_arm
 from .assets_path import assets_dir
 from .errors import R3labError
+from .evaluate.legibility import legibility
 from .models.policy import Policy
 from .recipe import Recipe, lessons_of_imperfect_teacher
 from .results import circumstances
@@ -36,6 +38,7 @@ from .train.rgrpo_settings import RgrpoSettings
 from .train.run import Progress, Run
 from .train.settings import check_positive, from_command_line, setting
 from .train.sft import SftSettings, cold_start
+from .vlir.sample import Sample
 from .vlir.worlds import WORLDS, get_world, world_batches
 from .world_curriculum import make_world_base
 
@@ -66,6 +69,11 @@ class WorldRecipe:
     test_samples: int = setting(200, "held-out samples of each world")
 
 
+def settings_of(recipe: WorldRecipe) -> dict[str, Any]:
+    """The settings that all points of a work folder share."""
+    return {k: v for k, v in asdict(recipe).items() if k not in ("work", "out", "arms", "seeds")}
+
+
 def claim(recipe: WorldRecipe, work: Path) -> None:
     """Note the settings in the work folder; an error where it holds points of others.
 
@@ -74,8 +82,7 @@ def claim(recipe: WorldRecipe, work: Path) -> None:
     R3labError
         Naming the setting that differs.
     """
-    free = ("work", "out", "arms", "seeds")
-    settings = {k: v for k, v in asdict(recipe).items() if k not in free}
+    settings = settings_of(recipe)
     noted = work / "recipe.json"
     if noted.is_file():
         before = json.loads(noted.read_text(encoding="utf-8"))
@@ -91,10 +98,15 @@ def claim(recipe: WorldRecipe, work: Path) -> None:
 
 def measured(policy: Policy, recipe: WorldRecipe, arm: str, world: str) -> dict[str, Any]:
     """Held-out summary of a policy in a world, greedy, in its arm."""
-    source, starts = get_world(world), range(0, recipe.test_samples, BATCH)
-    parts = ([source.sample("test", i) for i in range(a, min(a + BATCH, recipe.test_samples))] for a in starts)
+    asked = held_out(recipe, world)
+    parts = (asked[start : start + BATCH] for start in range(0, len(asked), BATCH))
     options: dict[str, Any] = {"temperature": 0.0, "max_new_tokens": recipe.new_tokens, "arm": get_arm(arm)}
     return summary(list(chain.from_iterable(rollout(policy, part, **options) for part in parts)))
+
+
+def held_out(recipe: WorldRecipe, world: str) -> list[Sample]:
+    """What a policy is measured with in a world."""
+    return [get_world(world).sample("test", i) for i in range(recipe.test_samples)]
 
 
 def taught(recipe: WorldRecipe, base: Path, work: Path, arm: str, seed: int) -> Path:
@@ -148,10 +160,19 @@ def point(recipe: WorldRecipe, base: Path, work: Path, arm: str, seed: int) -> l
         policy = Policy.load(folder)
         for world in WORLDS:
             row = {"world": world, "arm": arm, "stage": stage, "seed": seed, **measured(policy, recipe, arm, world)}
+            if arm == SHIPPED:
+                row |= legibility(policy, held_out(recipe, world), recipe.new_tokens)
             print(json.dumps(row), flush=True)
             rows.append(row)
     write_whole(done, (json.dumps(rows, indent=1) + "\n").encode("utf-8"))
     return rows
+
+
+def finished(work: Path) -> list[dict[str, Any]]:
+    """The rows of all points that are finished in the work folder, by arm and seed: it may take several commands."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in work.glob("rows-*.json")]
+    rows: list[dict[str, Any]] = list(chain.from_iterable(found))
+    return sorted(rows, key=lambda row: ([*ARMS].index(row["arm"]), row["seed"]))  # worlds and stages stay in order
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -166,10 +187,12 @@ def main(arguments: Sequence[str]) -> int:
         raise R3labError(f"no policy at {needed}: a folder with config.json is wanted, as `r3lab train` makes")
     claim(recipe, work)
     base = needed if recipe.base else make_world_base(work, needed)
-    rows = [row for seed in range(recipe.seeds) for arm in arms for row in point(recipe, base, work, arm, seed)]
+    for seed in range(recipe.seeds):
+        for arm in arms:
+            point(recipe, base, work, arm, seed)
     out = Path(recipe.out) if recipe.out else assets_dir()
     (out / "results").mkdir(parents=True, exist_ok=True)
-    result = {**circumstances(COMMAND), "rows": rows}
+    result = {**circumstances(COMMAND), "recipe": settings_of(recipe), "rows": finished(work)}
     write_whole(out / "results" / "worlds.json", (json.dumps(result, indent=1) + "\n").encode("utf-8"))
     if SHIPPED in arms:
         for name in ("cold-start", "rgrpo"):

@@ -59,6 +59,7 @@ def test_the_command_makes_measures_ships_and_keeps(base, tmp_path, monkeypatch,
     rows = json.loads((out / "results" / "worlds.json").read_text())["rows"]
     wanted = [(arm, stage, world) for arm in ("direct", "interleaved") for stage in STAGES for world in WORLDS]
     assert [(r["arm"], r["stage"], r["world"]) for r in rows] == wanted and all(r["n"] == 2 for r in rows)
+    assert all(("legible" in r) == (r["arm"] == "interleaved") for r in rows)
     for name in ("cold-start", "rgrpo"):
         assert len(Policy.load(out / "worlds" / name).ids(" apples")) == 1
     assert not list(work.glob("*.run")), "what only a killed run needs is gone"
@@ -68,7 +69,9 @@ def test_the_command_makes_measures_ships_and_keeps(base, tmp_path, monkeypatch,
 
     monkeypatch.setattr(world_recipe, "cold_start", fail)
     monkeypatch.setattr(world_recipe, "train_rgrpo", fail)
-    assert main(given) == 0
+    assert main([*given, "--arms", "direct"]) == 0
+    again = json.loads((out / "results" / "worlds.json").read_text())["rows"]
+    assert again == rows, "the results hold all that is finished there"
     with pytest.raises(R3labError, match="made with new_tokens 12, not 13"):
         main([*given[: given.index("--new-tokens")], "--new-tokens", "13", "--test-samples", "2"])
 
