@@ -94,6 +94,15 @@ def test_rewards_by_hand(case):
         assert parts[key] == pytest.approx(value), key
 
 
+def test_a_look_for_each_true_region_is_free():
+    """A trail of two hops takes two looks; a third costs, and where nothing is needed so does the first."""
+    far = [300, 300, 400, 400]
+    for looks, needs, cost in (([far, REGION], True, 0), ([far, REGION, REGION], True, -0.2), ([far], False, -0.2)):
+        t = trajectory(GOOD, "7", looks, needs)
+        t.truth["regions"] = [far, REGION]
+        assert score(t, "grounded")["look cost"] == pytest.approx(cost)
+
+
 def test_official_length_is_of_the_shortest_stretch_between_crops(policy, samples):
     """On real rollouts the stretches are those that the crops separate."""
     seen = 0

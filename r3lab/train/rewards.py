@@ -95,8 +95,8 @@ def region_grounded(t: Trajectory) -> float:
 
 
 def look_cost(t: Trajectory) -> float:
-    """-0.2 for every look where the overview alone holds the answer, and for every look after the first elsewhere."""
-    free = 1 if t.truth.get("needs_look") else 0
+    """-0.2 for every look where the overview alone holds the answer; elsewhere for every look beyond one a region."""
+    free = max(1, len(t.truth.get("regions") or [])) if t.truth.get("needs_look") else 0
     return -0.2 * max(0, len(t.looks) - free)
 
 
