@@ -18,9 +18,23 @@ from .train.facts import words
 from .train.lessons import vocabulary
 from .train.world_lessons import WorldHeads, WorldLessons
 
-SHARES = {"badges": 0.2, "documents": 0.28, "charts": 0.28, "trails": 0.24}  # of the lessons
+SHARES = {"badges": 0.1, "documents": 0.33, "charts": 0.31, "trails": 0.26}  # of the scenes
+CROP_TOKENS = (24, 36)  # of a crop: a character of small print is then about as wide as a token
 STAGES: tuple[Stage, ...] = (
     replace(BASE[-1], name="worlds-1", steps=2000, learning_rate=8e-4, head_weight=0.3, seed=7, windows=2),
+    replace(
+        BASE[-1],
+        name="worlds-2",
+        steps=2800,
+        batch=20,
+        learning_rate=1e-3,
+        head_weight=0.3,
+        seed=8,
+        windows=1,
+        crops=0.2,
+        readings=2,
+        sums=2,
+    ),
 )
 
 
@@ -33,7 +47,7 @@ def make_world_base(work: Path, base: Path, seed: int = 0, stages: tuple[Stage, 
     base : a policy of badges: the shipped cold start, or the last stage of `curriculum.make_base`, whose heads learn on
     seed : added to each stage's own
     """
-    policy = tiny.widened(Policy.load(base), [*vocabulary(), *words()])
+    policy = tiny.widened(Policy.load(base), [*vocabulary(), *words()], CROP_TOKENS)
     torch.manual_seed(seed)
     heads = WorldHeads(policy.model.config.text_config.hidden_size)
     if (base / PROGRESS).is_file():  # a shipped policy has no heads: they are linear, and soon learned anew
@@ -42,7 +56,7 @@ def make_world_base(work: Path, base: Path, seed: int = 0, stages: tuple[Stage, 
         own = replace(stage, seed=stage.seed + seed)
 
         def lessons(policy: Policy, start: int, stage: Stage = own) -> WorldLessons:
-            return WorldLessons(policy, stage.seed, stage.batch, SHARES, badge_lessons(policy, stage), start)
+            return WorldLessons(policy, stage, SHARES, badge_lessons(policy, stage), start)
 
         policy = run_stage(policy, heads, own, work, lessons)
     return work / stages[-1].name

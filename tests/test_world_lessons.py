@@ -16,14 +16,15 @@ from r3lab.errors import R3labError
 from r3lab.geometry import Frame, crop_to_source
 from r3lab.models import tiny
 from r3lab.models.policy import Policy
-from r3lab.train.base import badge_lessons, lesson_rows
+from r3lab.train.base import badge_lessons, by_length, lesson_rows, stated
 from r3lab.train.checkpoint import read_log
 from r3lab.train.facts import WORDS, scene_of, words
 from r3lab.train.lessons import FACTOR, IGNORE, vocabulary
-from r3lab.train.world_lessons import CHARACTERS, WorldHeads, WorldLesson, WorldLessons, cell
+from r3lab.train.world_lessons import WorldHeads, WorldLessons
+from r3lab.train.world_writing import CHARACTERS, SUMS, WorldLesson, cell
 from r3lab.vlir.rationale import LARGE, SMALL
 from r3lab.vlir.worlds import get_world
-from r3lab.world_curriculum import STAGES, make_world_base
+from r3lab.world_curriculum import CROP_TOKENS, STAGES, make_world_base
 
 NEW = ("documents", "charts", "trails")
 STAGE = replace(STAGES[0], batch=3, steps=2, windows=1)
@@ -36,7 +37,7 @@ def policy() -> Policy:
 
 
 def stream(policy: Policy, **shares: float) -> WorldLessons:
-    return WorldLessons(policy, STAGE.seed, 3, shares, badge_lessons(policy, STAGE))
+    return WorldLessons(policy, STAGE, shares, badge_lessons(policy, STAGE))
 
 
 # -- facts ---------------------------------------------------------------------------------------------------------
@@ -111,7 +112,7 @@ def test_a_lesson_points_at_the_tokens_that_hold_the_points(policy, world):
     """Sequences fit together, tokens exist, and a character's token of a crop holds the character."""
     made = stream(policy, **{world: 1.0})
     for index in range(12):
-        lesson = made.lesson(index)
+        lesson = made.scene(index)[0]
         assert isinstance(lesson, WorldLesson)
         counts = [image.shape[0] // FACTOR * (image.shape[1] // FACTOR) for image in lesson.images]
         assert sum(token is None for token in lesson.text) == len(lesson.images) == 1 + len(lesson.crop_cells)
@@ -128,7 +129,7 @@ def test_what_a_crop_shows_is_pointed_at_in_the_crop(policy):
     """The digits that follow a crop point at it, from left to right."""
     made, seen = stream(policy, documents=1.0), 0
     for index in range(30):
-        lesson = made.lesson(index)
+        lesson = made.scene(index)[0]
         number, run = 0, []
         for token, point in zip(lesson.text, lesson.points, strict=True):
             number += token is None
@@ -147,10 +148,10 @@ def test_what_a_crop_shows_is_pointed_at_in_the_crop(policy):
 
 def test_the_same_lesson_every_time_and_a_start_in_the_middle(policy):
     made = stream(policy, badges=0.3, documents=0.3, charts=0.2, trails=0.2)
-    twice = [made.lesson(7), made.lesson(7)]
+    twice = [made.scene(7)[0], made.scene(7)[0]]
     assert twice[0].text == twice[1].text
     assert all(np.array_equal(a, b) for a, b in zip(twice[0].images, twice[1].images, strict=True))
-    later = WorldLessons(policy, STAGE.seed, 3, {"trails": 1.0}, badge_lessons(policy, STAGE), start=2)
+    later = WorldLessons(policy, STAGE, {"trails": 1.0}, badge_lessons(policy, STAGE), start=2)
     first = next(iter(later))
     from_start = list(islice(stream(policy, trails=1.0), 3))[2]
     assert [one.text for one in first] == [one.text for one in from_start]
@@ -158,14 +159,14 @@ def test_the_same_lesson_every_time_and_a_start_in_the_middle(policy):
 
 def test_shares_are_kept(policy):
     made = stream(policy, badges=0.5, trails=0.5)
-    kinds = [isinstance(made.lesson(i), WorldLesson) for i in range(60)]
+    kinds = [isinstance(made.scene(i)[0], WorldLesson) for i in range(60)]
     assert 18 <= sum(kinds) <= 42
 
 
 def test_dense_targets_name_what_stands_in_a_token(policy):
     """Words of labels at the labels, sizes and boxes at the values."""
     sample = get_world("documents").sample("train", 3, 5000 + STAGE.seed)
-    lesson = stream(policy, documents=1.0).lesson(3)
+    lesson = stream(policy, documents=1.0).scene(3)[0]
     labels = [WORDS[w] for w in lesson.targets["word"] if w != IGNORE]
     assert labels == [e["label"] for e in sample.meta["entries"]]
     x1, y1, x2, y2 = sample.meta["entries"][0]["box"]
@@ -176,9 +177,61 @@ def test_dense_targets_name_what_stands_in_a_token(policy):
     assert policy.family.frame == Frame.RELATIVE
 
 
+@pytest.mark.parametrize("world", NEW)
+def test_a_crop_alone_is_asked_about_and_read(policy, world):
+    """No overview; the question is given, what the crop shows must be said, and points lie in the crop."""
+    made = WorldLessons(policy, replace(STAGE, readings=3), {world: 1.0}, badge_lessons(policy, STAGE))
+    seen = 0
+    for index in range(12):
+        for lesson in made.scene(index)[1]:
+            assert len(lesson.images) == 1 and not len(lesson.cells) and lesson.text.count(None) == 1
+            high, wide = (side // FACTOR for side in lesson.images[0].shape[:2])
+            at = lesson.text.index(None)
+            text = "".join("|" if token is None else policy.piece(token) for token in lesson.text)
+            assert "?<|im_end|>" in text and not any(lesson.loss[:at]) and all(lesson.loss[at + 2 :])
+            assert all(point[0] == 0 and point[1] < high * wide for point in filter(None, lesson.points))
+            seen += "It " in text.partition("|")[2]
+    assert seen > 10
+
+
+def test_sums_are_right(policy):
+    """Only the results must be said, and each is the difference of the two numbers before it."""
+    made = WorldLessons(policy, replace(STAGE, sums=2), {"charts": 1.0}, badge_lessons(policy, STAGE))
+    *_, first, second = made.lessons(0)
+    assert first.text != second.text and first.images == []
+    for lesson in (first, second):
+        told = "".join(policy.piece(t) if loss else "|" for t, loss in zip(lesson.text, lesson.loss, strict=True))
+        text = "".join(policy.piece(token) for token in lesson.text)
+        sums = re.findall(r"(?<= )([\d.]+) - ([\d.]+) = ([\d.]+)\.(?= |$)", text)
+        assert len(sums) == SUMS and re.findall(r" ([\d.]+)\.\|?", told) == [result for _, _, result in sums]
+        assert all(abs(float(a) - float(b) - float(c)) < 1e-9 for a, b, c in sums)
+
+
+def test_crops_alone_and_sums_are_taught_beside_scenes(policy):
+    """All kinds go through one step: heads, rows of unlike length, and a loss on each."""
+    stage = replace(STAGE, readings=2, sums=1)
+    batch = WorldLessons(policy, stage, {"badges": 0.5, "documents": 0.5}, badge_lessons(policy, stage)).lessons(0)
+    features = policy.encode([image for lesson in batch for image in lesson.images])
+    loss, seen = WorldHeads(128)(features, batch)
+    assert torch.isfinite(loss) and {"word", "character"} <= set(seen)
+    parts = by_length(*lesson_rows(batch, features, policy.image_id), 3)
+    assert sum(len(rows) for rows, _, _ in parts) == len(batch)
+    for part in parts:
+        loss, seen = stated(policy, *part, 0.3)
+        assert torch.isfinite(loss)
+
+
+def test_digits_are_one_token_each_except_in_a_box(policy):
+    def pieces(text: str) -> list[str]:
+        return [policy.piece(token) for token in policy.ids(text)]
+
+    assert pieces('{"bbox_2d": [120, 40, 300, 80]}')[1:-1:2] == ["120", "40", "300", "80"]
+    assert pieces("It shows 8.40. <answer>30</answer>")[-8:] == ["4", "0", ".", " ", "<answer>", "3", "0", "</answer>"]
+
+
 def test_a_text_of_odd_characters_is_refused(policy):
     with pytest.raises(ValueError, match="characters of several tokens"):
-        stream(policy, trails=1.0).encode("é")
+        stream(policy, trails=1.0).script.encode("é")
 
 
 # -- a widened policy ------------------------------------------------------------------------------------------------
@@ -208,7 +261,7 @@ def test_widening_changes_nothing_that_was_known():
 
 def test_the_heads_learn_words_and_characters(policy):
     """Both losses are there, and their gradients reach the vision tower."""
-    lessons = [stream(policy, documents=1.0).lesson(i) for i in range(3)]
+    lessons = [stream(policy, documents=1.0).scene(i)[0] for i in range(3)]
     heads = WorldHeads(128)
     features = policy.encode([image for lesson in lessons for image in lesson.images])
     loss, seen = heads(features, lessons)
@@ -228,6 +281,7 @@ def test_four_worlds_grow_from_the_base_of_badges(tmp_path, monkeypatch):
     monkeypatch.setattr("r3lab.world_curriculum.SHARES", {"documents": 0.4, "charts": 0.3, "trails": 0.3})
     folder = make_world_base(tmp_path / "worlds", base, 0, (replace(STAGE, name="all"),))
     made = Policy.load(folder)
+    assert made.layout.crop_tokens == CROP_TOKENS
     assert len(made.ids(" apples")) == 1 and (folder / PROGRESS).is_file()
     [row] = read_log(tmp_path / "worlds" / "all.jsonl")
     assert row["step"] == 2 and {"word", "character", "text", "coordinate"} <= set(row)

@@ -46,15 +46,15 @@ CHAT_TEMPLATE = (
 
 
 def tokenizer(corpus: Iterable[str]) -> PreTrainedTokenizerFast:
-    """A byte-level BPE in which every word of the corpus and every coordinate is one token, and any text can be
-    written.
+    """A byte-level BPE in which every word of the corpus, every coordinate of a box and any other digit is one token,
+    and any text can be written.
 
     Parameters
     ----------
     corpus : texts whose words become single tokens
     """
     bpe = Tokenizer(models.BPE())
-    split = Regex(r"<\|[a-z_]+\|>|, |\d+| ?\p{L}+| ?[^\s\p{L}\d]|\s+")
+    split = Regex(r"<\|[a-z_]+\|>|, |\d+(?=, )|(?<=, )\d+|\d| ?\p{L}+| ?[^\s\p{L}\d]|\s+")
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(split, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
@@ -79,7 +79,7 @@ def tokenizer(corpus: Iterable[str]) -> PreTrainedTokenizerFast:
         clean_up_tokenization_spaces=False,
         model_max_length=2048,
     )
-    long = [n for n in numbers if len(fast(n)["input_ids"]) != 1]
+    long = [n for n in numbers if len(fast(f"{n}, ")["input_ids"]) != 2]
     if long:
         raise RuntimeError(f"coordinates that are not one token: {long[:5]}")
     return fast
@@ -127,7 +127,7 @@ def config(vocabulary: PreTrainedTokenizerFast) -> Qwen3VLConfig:
     )
 
 
-def processor() -> dict[str, Any]:
+def processor(crop_tokens: tuple[int, int] = CROP_TOKENS) -> dict[str, Any]:
     """What preprocessor_config.json holds: the ordinary image processor, and r3lab's own section."""
     least, most = OVERVIEW_TOKENS
     unit = (PATCH * MERGE) ** 2
@@ -140,7 +140,7 @@ def processor() -> dict[str, Any]:
         "size": {"shortest_edge": least * unit, "longest_edge": most * unit},
         "image_mean": [0.5, 0.5, 0.5],
         "image_std": [0.5, 0.5, 0.5],
-        "r3lab": {"crop_tokens": list(CROP_TOKENS), "coordinate_step": COORDINATE_STEP, "prompt": "bare"},
+        "r3lab": {"crop_tokens": list(crop_tokens), "coordinate_step": COORDINATE_STEP, "prompt": "bare"},
     }
 
 
@@ -155,13 +155,14 @@ def create(corpus: Iterable[str], seed: int) -> Policy:
 
 
 @torch.no_grad()
-def widened(policy: Policy, corpus: Iterable[str]) -> Policy:
+def widened(policy: Policy, corpus: Iterable[str], crop_tokens: tuple[int, int] = CROP_TOKENS) -> Policy:
     """The policy with a vocabulary made of another corpus: what it knows keeps its row, a new token begins as the mean
     of the rows that its text was until now.
 
     Parameters
     ----------
     corpus : texts whose words become single tokens; also those of the corpus that the policy was made with
+    crop_tokens : least and most tokens of a crop from now on
     """
     words = tokenizer(corpus)
     model = Qwen3VLForConditionalGeneration(config(words)).float().eval()
@@ -174,4 +175,4 @@ def widened(policy: Policy, corpus: Iterable[str]) -> Policy:
         weights[name] = table
     model.load_state_dict(weights)
     model.generation_config = policy.model.generation_config
-    return Policy(model, words, processor(), name=policy.name)
+    return Policy(model, words, processor(crop_tokens), name=policy.name)

@@ -27,7 +27,7 @@ from .lessons import BINS, IGNORE, NAMES, STATEMENTS, Lesson, Lessons
 from .schedule import schedule
 
 Log = Callable[[dict], None]
-WEIGHTS = {"digit": 3.0, "name": 2.0}  # reading is slow to come
+WEIGHTS = {"digit": 3.0, "name": 2.0, "word": 2.0}  # reading is slow to come
 
 # Of the text model's four layers of four heads: those that look at what is stated, and, where that is found by its
 # neighbour, those that look at the neighbour, one layer earlier.
@@ -51,6 +51,9 @@ class Stage:
     statements: tuple[str, ...] = STATEMENTS
     vary: tuple[str, ...] = ("colours",)  # of photographs; "hands", "wild hands": that write digits
     pointing: float = 0.0  # weight of the loss on where two heads look
+    crops: float = 0.6  # of the other worlds' boxes: followed by their crop
+    readings: int = 0  # of each of their scenes: crops alone, with what they show
+    sums: int = 0  # rows of subtractions
 
 
 class Heads(nn.Module):
@@ -188,7 +191,7 @@ def stated(
 def by_length(
     rows: list[Row], masks: list[list[bool]], points: torch.Tensor, parts: int = 2
 ) -> list[tuple[list[Row], list[list[bool]], torch.Tensor]]:
-    """Rows with what belongs to them, in parts of like length: less padding, a sixth less time a step."""
+    """Rows with what belongs to them, in parts of like length: less padding, a sixth less time a step of badges."""
     order = sorted(range(len(rows)), key=lambda r: len(rows[r].ids))
     size = -(-len(order) // parts)
     found = []
@@ -214,6 +217,7 @@ def badge_lessons(policy: Policy, stage: Stage, start: int = 0) -> Lessons:
         stage.statements,
         stage.vary,
         start,
+        policy.layout.crop_tokens,
     )
 
 
@@ -263,7 +267,7 @@ def train_base(
             loss = loss + WEIGHTS["digit"] * reading
         loss = stage.head_weight * loss
         if stage.text:
-            parts = by_length(*lesson_rows(batch, features, policy.image_id))
+            parts = by_length(*lesson_rows(batch, features, policy.image_id), 4 if stage.readings else 2)
             marked = [sum(map(sum, masks)) for _, masks, _ in parts]
             found = [stated(policy, *part, stage.pointing) for part in parts]
             for (part_loss, _), n in zip(found, marked, strict=True):

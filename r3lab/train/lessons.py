@@ -85,9 +85,9 @@ def written(box: Box, size: Size = (SIDE, SIDE)) -> list[int]:
     return list(write_ints(from_source(box, Frame.RELATIVE, size, OVERVIEW), COORDINATE_STEP))
 
 
-def read_crop(image: Image.Image, box: Box) -> np.ndarray:
-    """The crop of a source box, by the loop's own rule, as an array."""
-    _, size = crop_size(box, image.size, FACTOR, *CROP_TOKENS)
+def read_crop(image: Image.Image, box: Box, tokens: tuple[int, int] = CROP_TOKENS) -> np.ndarray:
+    """The crop of a source box, by the loop's own rule, as an array; `tokens` as in `Layout.crop_tokens`."""
+    _, size = crop_size(box, image.size, FACTOR, *tokens)
     return np.asarray(cut(image, box, size))
 
 
@@ -118,6 +118,7 @@ class Lessons(torch.utils.data.IterableDataset):
     vary : what there is more of than the material: "colours" of photographs, "hands" that write digits ("wild
         hands": as `badges.HANDS` says)
     start : items to leave out at the beginning
+    crop_tokens : least and most tokens of a crop
     """
 
     def __init__(
@@ -132,7 +133,9 @@ class Lessons(torch.utils.data.IterableDataset):
         statements: Sequence[str] = STATEMENTS,
         vary: Sequence[str] = ("colours",),
         start: int = 0,
+        crop_tokens: tuple[int, int] = CROP_TOKENS,
     ) -> None:
+        self.crop_tokens = crop_tokens
         self.ids, self.markers, self.seed, self.badges, self.batch, self.text = ids, markers, seed, badges, batch, text
         self.windows, self.statements, self.vary, self.start = windows, tuple(statements), tuple(vary), start
         self._cache: dict[str, list[int]] = {}
@@ -172,11 +175,10 @@ class Lessons(torch.utils.data.IterableDataset):
                 lesson.window_digits.append(badge.digit)
         return lesson
 
-    @staticmethod
-    def _crop(lesson: Lesson, image: Image.Image, badge: Badge, spread: float, rng: np.random.Generator) -> int:
+    def _crop(self, lesson: Lesson, image: Image.Image, badge: Badge, spread: float, rng: np.random.Generator) -> int:
         """Add a crop near a badge's box to the lesson; returns the crop token that holds the middle of its digit."""
         box = jitter(badge.box, image.size, spread, rng)
-        lesson.images.append(read_crop(image, box))
+        lesson.images.append(read_crop(image, box, self.crop_tokens))
         high, wide = lesson.images[-1].shape[:2]
         x, y, _, _ = source_to_crop((badge.x, badge.ink_y, badge.x + 1, badge.ink_y + 1), box, (wide, high))
         columns, rows = wide // FACTOR, high // FACTOR

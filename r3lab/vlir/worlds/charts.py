@@ -99,7 +99,7 @@ def _clear(plot: Plot) -> bool:
     return sizes[-1] - sizes[-2] > 14 if plot.kind == "across" else sizes[1] - sizes[0] > 14
 
 
-def _difference(more: str, less: str) -> str:
+def difference(more: str, less: str) -> str:
     """One written number less another, with as many decimals."""
     decimals = len(more.partition(".")[2])
     return f"{(round(float(more) * 10**decimals) - round(float(less) * 10**decimals)) / 10**decimals:.{decimals}f}"
@@ -145,7 +145,7 @@ class Charts:
             "named": (f"What is the value of {asked[0].label}?", asked[0].said),
             "difference": (
                 f"How much more is the {asked[0].colour} {noun} than the {asked[-1].colour} {noun}?",
-                _difference(asked[0].said, asked[-1].said),
+                difference(asked[0].said, asked[-1].said),
             ),
         }[kind]
         return Sample(

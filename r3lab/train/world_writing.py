@@ -1,0 +1,217 @@
+"""How a lesson of a world is written: statements of a scene, a crop alone with what it shows, sums.
+
+A scene's statements are packed into one sequence. Reading takes the most examples of all skills and needs neither the
+overview nor the other statements: a crop alone with its text costs a seventh of a scene. So do the subtractions that
+charts ask for, which need no picture at all.
+
+    Writer(lesson, sample.image, rng, Script(policy)).write(scene_of(sample), crops=0.6)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+from ..geometry import Box, clip, source_to_crop
+from ..models.policy import Policy
+from ..protocol import box_text
+from ..vlir.rationale import LARGE, SMALL, jitter
+from ..vlir.worlds.badges import SIDE
+from ..vlir.worlds.charts import difference
+from .facts import WORDS, Fact, Mark, Point, Scene, Thing, centre
+from .lessons import BINS, CELLS, COORDINATE_STEP, FACTOR, IGNORE, NAMES, Lesson, read_crop, written
+
+CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz./:"
+SPREAD = 0.06  # how far a lesson's crop may miss, as a part of its sides: a number must not be cut
+STATEMENTS = 6  # of a scene
+SUMS = 12  # subtractions of a row
+ANSWER = "<|im_end|>\n<|im_start|>assistant\n"
+
+
+@dataclass
+class WorldLesson(Lesson):
+    """A lesson with the characters of its crops: (image, token, class in CHARACTERS)."""
+
+    characters: list[tuple[int, int, int]] = field(default_factory=list)
+
+
+class Script:
+    """A policy's tokens, and the size of its crops."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.markers = (*policy.vision_start, *policy.vision_end)
+        self.crop_tokens = policy.layout.crop_tokens
+        self._ids, self._piece = policy.ids, policy.piece
+        self._cache: dict[str, list[tuple[int, int]]] = {}
+
+    def encode(self, text: str) -> list[tuple[int, int]]:
+        """Tokens of a text, each with the number of its middle character."""
+        if text not in self._cache:
+            found, at = [], 0
+            for token in self._ids(text):
+                wide = len(self._piece(token))
+                found.append((token, at + wide // 2))
+                at += wide
+            if at != len(text):
+                raise ValueError(f"{text!r} has characters of several tokens")
+            self._cache[text] = found
+        return self._cache[text]
+
+
+class Writer:
+    """Writes statements into a lesson.
+
+    Parameters
+    ----------
+    lesson : with its overview, if it has one
+    image : of the scene, source pixels
+    """
+
+    def __init__(self, lesson: WorldLesson, image: Image.Image, rng: np.random.Generator, script: Script) -> None:
+        self.lesson, self.image, self.rng, self.script = lesson, image, rng, script
+        self.names: list[int] = []
+        self.digits: list[int] = []
+        self.cells: list[int] = []
+
+    def say(
+        self,
+        text: str,
+        loss: bool,
+        point: tuple[int, int] | None = None,
+        anchor: tuple[int, int] | None = None,
+        marks: tuple[tuple[int, int] | None, ...] | None = None,
+    ) -> None:
+        """Add a text; `marks` gives a point to each character, else `point` is that of every token."""
+        for k, (token, middle) in enumerate(self.script.encode(text)):
+            self.lesson.text.append(token)
+            self.lesson.loss.append(loss)
+            self.lesson.points.append(marks[middle] if marks else point)
+            self.lesson.anchors.append(None if k else anchor)
+
+    def show(self) -> None:
+        """Add an image, between its markers."""
+        self.lesson.text += [self.script.markers[0], None, self.script.markers[1]]
+        self.lesson.loss += [False] * 3
+        self.lesson.points += [None] * 3
+        self.lesson.anchors += [None] * 3
+
+    def write(self, scene: Scene, crops: float) -> None:
+        """All statements, in random order; of those that end with a box, `crops` are followed by their crop."""
+        self.say("<|im_start|>user\n", False)
+        self.show()
+        self.say(ANSWER, False)
+        every = [*scene.facts, *scene.sayings]
+        for k in self.rng.permutation(len(every))[:STATEMENTS]:
+            one = every[k]
+            if isinstance(one, Fact):
+                self.fact(one, crops)
+            else:
+                given, follows, at = one
+                self.say(given, False)
+                self.say(follows, True, at and (0, cell(at)), at and (0, cell(at)))
+        self.lesson.crop_targets = {
+            "name": np.array(self.names, dtype=np.int64),
+            "digit": np.array(self.digits, dtype=np.int64),
+        }
+        self.lesson.crop_cells = np.array(self.cells, dtype=np.int64)
+
+    def fact(self, fact: Fact, crops: float) -> None:
+        """A fact, at times asked for; its size at times; its place; its crop at times, with what is read there."""
+        asked = self.rng.random() < 0.6
+        if asked:
+            self.say(f"<|im_end|>\n<|im_start|>user\n{fact.question}", False)
+            self.say(ANSWER, False)
+        self.say(fact.subject, asked)
+        there = (0, cell(centre(fact.box)))
+        leads = fact.anchor and (0, cell(fact.anchor))
+        if fact.large or self.rng.random() < 0.5:
+            self.say(LARGE.rstrip() if fact.large else SMALL, True, there, leads)
+        if fact.large:
+            return self.say(f" {fact.said}", True, marks=(None, *(m and (0, cell(m[1])) for m in fact.marks)))
+        self.say(box_text(written(fact.box)), True, there, leads)
+        if self.rng.random() < crops:
+            self.crop(fact)
+        return None
+
+    def crop(self, fact: Fact) -> None:
+        """The crop of a fact, and what is read in it."""
+        size = self.image.size
+        box = jitter(fact.box, size, SPREAD, self.rng)
+        self.lesson.images.append(read_crop(self.image, box, self.script.crop_tokens))
+        number, place = len(self.lesson.images) - 1, _Tokens(box, self.lesson.images[-1])
+        self.show()
+        self.say(fact.said, True, marks=tuple(self._seen(m, number, place) for m in fact.marks))
+        best: dict[int, tuple[float, int]] = {}
+        written_there = [mark for mark in fact.marks if mark]
+        by_character = len(set(written_there)) == len(written_there)
+        for character, mark in zip(fact.said, fact.marks, strict=True):
+            if by_character and mark and not mark[0] and character in CHARACTERS:
+                token, off = place.token(mark[1])
+                best[token] = min(best.get(token, (9e9, 0)), (off, CHARACTERS.index(character)))
+        self.lesson.characters += [(number, token, character) for token, (_, character) in best.items()]
+        name, digit = fact.subject.removeprefix("The "), fact.said.removeprefix("It shows ").removesuffix(".")
+        sign = name in NAMES
+        self.names.append(NAMES.index(name) if sign else IGNORE)
+        self.digits.append(int(digit) if sign and digit.isdigit() else IGNORE)
+        self.cells.append(place.token(centre(fact.box))[0])
+
+    def reading(self, fact: Fact) -> None:
+        """A fact asked for and its crop, with no overview."""
+        self.say(f"<|im_start|>user\n{fact.question}", False)
+        self.say(ANSWER, False)
+        self.say(fact.subject, False)
+        self.crop(fact)
+
+    def sums(self) -> None:
+        """Subtractions as charts ask for them: numbers of two or three digits, both whole or both with a decimal."""
+        for _ in range(SUMS):
+            decimals = int(self.rng.random() < 0.4)
+            high = (100, 1000)[int(self.rng.random() < 0.25)]
+            less, more = (f"{n / 10**decimals:.{decimals}f}" for n in sorted(self.rng.integers(2, high, 2)))
+            self.say(f" {more} - {less} =", False)
+            self.say(f" {difference(more, less)}.", True)
+
+    @staticmethod
+    def _seen(mark: Mark | None, number: int, place: _Tokens) -> tuple[int, int] | None:
+        if mark is None:
+            return None
+        return (0, cell(mark[1])) if mark[0] else (number, place.token(mark[1])[0])
+
+
+class _Tokens:
+    """The tokens of a crop."""
+
+    def __init__(self, box: Box, crop: np.ndarray) -> None:
+        self.box, (high, wide) = box, crop.shape[:2]
+        self.size = (wide, high)
+
+    def token(self, at: Point) -> tuple[int, float]:
+        """The token that holds a source point, and how far from its middle that is, pixels of the crop."""
+        x, y, _, _ = source_to_crop((*at, at[0] + 1, at[1] + 1), self.box, self.size)
+        columns, rows = self.size[0] // FACTOR, self.size[1] // FACTOR
+        column, row = min(max(int(x) // FACTOR, 0), columns - 1), min(max(int(y) // FACTOR, 0), rows - 1)
+        return row * columns + column, abs(x - (column + 0.5) * FACTOR) + abs(y - (row + 0.5) * FACTOR)
+
+
+def cell(at: Point) -> int:
+    """The token of the overview that holds a source point."""
+    column, row = (min(max(int(v * CELLS / SIDE), 0), CELLS - 1) for v in at)
+    return row * CELLS + column
+
+
+def dense(things: tuple[Thing, ...]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Cells (things,) and targets of the heads on overview tokens; IGNORE where there is none."""
+    targets: dict[str, list[int]] = {k: [] for k in ("name", "word", "large", "digit", *(f"edge{i}" for i in range(4)))}
+    for thing in things:
+        targets["name"].append(NAMES.index(thing.name) if thing.name else IGNORE)
+        targets["word"].append(WORDS.index(thing.word) if thing.word else IGNORE)
+        targets["large"].append(int(thing.large) if thing.box else IGNORE)
+        targets["digit"].append(IGNORE)
+        edges = written(clip(thing.box, (SIDE, SIDE))) if thing.box else None
+        for i in range(4):
+            targets[f"edge{i}"].append(edges[i] // COORDINATE_STEP if edges else IGNORE)
+    assert all(edge < BINS for i in range(4) for edge in targets[f"edge{i}"])
+    cells = np.array([cell(t.at) for t in things], dtype=np.int64)
+    return cells, {k: np.array(v, dtype=np.int64) for k, v in targets.items()}
