@@ -25,10 +25,10 @@ STAGES: tuple[Stage, ...] = (
     replace(
         BASE[-1],
         name="worlds-2",
-        steps=2800,
+        steps=2400,
         batch=20,
-        learning_rate=1e-3,
-        head_weight=0.3,
+        learning_rate=8e-4,
+        head_weight=0.04,
         seed=8,
         windows=1,
         crops=0.2,

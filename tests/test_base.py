@@ -16,19 +16,10 @@ from r3lab.errors import R3labError
 from r3lab.models import attention, tiny
 from r3lab.models.policy import Policy
 from r3lab.recipe import Recipe, claim
-from r3lab.train.base import (
-    ANCHOR_LAYER,
-    POINTING_HEADS,
-    POINTING_LAYER,
-    Heads,
-    Stage,
-    by_length,
-    lesson_rows,
-    stated,
-    train_base,
-)
+from r3lab.train.base import Heads, Stage, train_base
 from r3lab.train.checkpoint import read_log
 from r3lab.train.lessons import CELLS, FACTOR, IGNORE, NAMES, STATEMENTS, Lessons, dense, vocabulary
+from r3lab.train.statements import ANCHOR_LAYER, POINTING_HEADS, POINTING_LAYER, by_length, lesson_rows, stated
 from r3lab.vlir.worlds.badges import SIDE, scene
 
 STAGE = Stage("short", 4, 2, (1, 3), True, 1e-3, head_weight=0.3, seed=5, windows=1, pointing=0.3)

@@ -16,10 +16,11 @@ from r3lab.errors import R3labError
 from r3lab.geometry import Frame, crop_to_source
 from r3lab.models import tiny
 from r3lab.models.policy import Policy
-from r3lab.train.base import badge_lessons, by_length, lesson_rows, stated
+from r3lab.train.base import badge_lessons
 from r3lab.train.checkpoint import read_log
 from r3lab.train.facts import WORDS, scene_of, words
 from r3lab.train.lessons import FACTOR, IGNORE, vocabulary
+from r3lab.train.statements import by_length, lesson_rows, stated
 from r3lab.train.world_lessons import WorldHeads, WorldLessons
 from r3lab.train.world_writing import CHARACTERS, SUMS, WorldLesson, cell
 from r3lab.vlir.rationale import LARGE, SMALL

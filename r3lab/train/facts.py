@@ -3,7 +3,7 @@
 A sample asks one question; the lessons that give the tiny policy its base want all that its picture holds: every value
 with its place, every sign with what it says. It is read from the sample's `meta`, never from pixels. Each fact carries
 points: where in the picture is what a character depends on, so that two attention heads can be told where to look
-(`train.base.stated`).
+(`train.statements.stated`).
 
     scene = scene_of(Documents().sample("train", 0))
 """
