@@ -48,9 +48,6 @@ class Stage:
     statements: tuple[str, ...] = STATEMENTS
     vary: tuple[str, ...] = ("colours",)  # of photographs; "hands", "wild hands": that write digits
     pointing: float = 0.0  # weight of the loss on where two heads look
-    crops: float = 0.6  # of the other worlds' boxes: followed by their crop
-    readings: int = 0  # of each of their scenes: crops alone, with what they show
-    sums: int = 0  # rows of subtractions
 
 
 class Heads(nn.Module):

@@ -11,6 +11,7 @@ their own lessons.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -28,6 +29,15 @@ from .lessons import IGNORE, OVERVIEW, Lesson, Lessons
 from .world_writing import CHARACTERS, Script, WorldLesson, Writer, dense
 
 READING = 2.0  # weight of the head that reads characters
+
+
+@dataclass(frozen=True)
+class WorldStage(Stage):
+    """A stage in several worlds: what a batch holds beside the scenes."""
+
+    crops: float = 0.6  # of a scene's boxes: followed by their crop
+    readings: int = 0  # of each scene: crops alone, with what they show
+    sums: int = 0  # rows of subtractions
 
 
 class WorldHeads(Heads):
@@ -75,7 +85,7 @@ class WorldLessons(torch.utils.data.IterableDataset):
     """
 
     def __init__(
-        self, policy: Policy, stage: Stage, shares: Mapping[str, float], badges: Lessons, start: int = 0
+        self, policy: Policy, stage: WorldStage, shares: Mapping[str, float], badges: Lessons, start: int = 0
     ) -> None:
         self.stage, self.badges, self.start, self.script = stage, badges, start, Script(policy)
         self.worlds, weights = list(shares), np.array(list(shares.values()), dtype=float)
