@@ -18,19 +18,22 @@ from .train.facts import words
 from .train.lessons import vocabulary
 from .train.world_lessons import WorldHeads, WorldLessons, WorldStage
 
-SHARES = {"badges": 0.1, "documents": 0.33, "charts": 0.31, "trails": 0.26}  # of the scenes
 CROP_TOKENS = (24, 36)  # of a crop: a character of small print is then about as wide as a token
-_LIKE = asdict(replace(BASE[-1], learning_rate=8e-4))  # what the stages share with the last one of badges
-# First scenes, with the heads of badges learning on. Then mostly crops alone: what is read takes the most examples,
-# and with the heads at a tenth of their weight the text gets through to the vision tower.
+SHARES = (("badges", 0.1), ("documents", 0.33), ("charts", 0.31), ("trails", 0.26))
+_LIKE = asdict(replace(BASE[-1], learning_rate=8e-4)) | {"shares": SHARES}  # what the stages have in common
+_BOTH = {"batch": 20, "head_weight": 0.04, "windows": 1, "crops": 0.2, "readings": 2, "sums": 2}
+# First scenes, with the heads of badges learning on. Then also crops alone, since reading takes the most examples; with
+# the heads at a tenth of their weight the text gets through to the vision tower. The labels of papers, six pixels high
+# in the overview, are learned by that tower alone, several hundred a step; then both go on together.
 STAGES: tuple[WorldStage, ...] = (
     WorldStage(**_LIKE | {"name": "worlds-1", "steps": 2000, "head_weight": 0.3, "seed": 7, "windows": 2}),
+    WorldStage(**_LIKE | _BOTH | {"name": "worlds-2", "steps": 1100, "final_fraction": 0.7, "seed": 8}),
     WorldStage(
-        **_LIKE | {"name": "worlds-2", "steps": 2400, "batch": 20, "head_weight": 0.04, "seed": 8, "windows": 1},
-        crops=0.2,
-        readings=2,
-        sums=2,
+        **_LIKE
+        | {"name": "labels", "steps": 1300, "batch": 48, "text": False, "head_weight": 1.0, "seed": 9, "windows": 0}
+        | {"readings": 1, "shares": (("documents", 0.8), ("charts", 0.1), ("trails", 0.07), ("badges", 0.03))}
     ),
+    WorldStage(**_LIKE | _BOTH | {"name": "worlds-3", "steps": 1300, "seed": 10}),
 )
 
 
@@ -52,7 +55,7 @@ def make_world_base(work: Path, base: Path, seed: int = 0, stages: tuple[WorldSt
         own = replace(stage, seed=stage.seed + seed)
 
         def lessons(policy: Policy, start: int, stage: WorldStage = own) -> WorldLessons:
-            return WorldLessons(policy, stage, SHARES, badge_lessons(policy, stage), start)
+            return WorldLessons(policy, stage, badge_lessons(policy, stage), start)
 
         policy = run_stage(policy, heads, own, work, lessons)
     return work / stages[-1].name

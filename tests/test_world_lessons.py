@@ -21,7 +21,7 @@ from r3lab.train.checkpoint import read_log
 from r3lab.train.facts import WORDS, scene_of, words
 from r3lab.train.lessons import FACTOR, IGNORE, vocabulary
 from r3lab.train.statements import by_length, lesson_rows, stated
-from r3lab.train.world_lessons import WorldHeads, WorldLessons
+from r3lab.train.world_lessons import WorldHeads, WorldLessons, WorldStage
 from r3lab.train.world_writing import CHARACTERS, SUMS, WorldLesson, cell
 from r3lab.vlir.rationale import LARGE, SMALL
 from r3lab.vlir.worlds import get_world
@@ -38,7 +38,11 @@ def policy() -> Policy:
 
 
 def stream(policy: Policy, **shares: float) -> WorldLessons:
-    return WorldLessons(policy, STAGE, shares, badge_lessons(policy, STAGE))
+    return made_of(policy, STAGE, **shares)
+
+
+def made_of(policy: Policy, stage: WorldStage, start: int = 0, **shares: float) -> WorldLessons:
+    return WorldLessons(policy, replace(stage, shares=tuple(shares.items())), badge_lessons(policy, stage), start)
 
 
 # -- facts ---------------------------------------------------------------------------------------------------------
@@ -152,7 +156,7 @@ def test_the_same_lesson_every_time_and_a_start_in_the_middle(policy):
     twice = [made.scene(7)[0], made.scene(7)[0]]
     assert twice[0].text == twice[1].text
     assert all(np.array_equal(a, b) for a, b in zip(twice[0].images, twice[1].images, strict=True))
-    later = WorldLessons(policy, STAGE, {"trails": 1.0}, badge_lessons(policy, STAGE), start=2)
+    later = made_of(policy, STAGE, start=2, trails=1.0)
     first = next(iter(later))
     from_start = list(islice(stream(policy, trails=1.0), 3))[2]
     assert [one.text for one in first] == [one.text for one in from_start]
@@ -181,7 +185,7 @@ def test_dense_targets_name_what_stands_in_a_token(policy):
 @pytest.mark.parametrize("world", NEW)
 def test_a_crop_alone_is_asked_about_and_read(policy, world):
     """No overview; the question is given, what the crop shows must be said, and points lie in the crop."""
-    made = WorldLessons(policy, replace(STAGE, readings=3), {world: 1.0}, badge_lessons(policy, STAGE))
+    made = made_of(policy, replace(STAGE, readings=3), **{world: 1.0})
     seen = 0
     for index in range(12):
         for lesson in made.scene(index)[1]:
@@ -197,7 +201,7 @@ def test_a_crop_alone_is_asked_about_and_read(policy, world):
 
 def test_sums_are_right(policy):
     """Only the results must be said, and each is the difference of the two numbers before it."""
-    made = WorldLessons(policy, replace(STAGE, sums=2), {"charts": 1.0}, badge_lessons(policy, STAGE))
+    made = made_of(policy, replace(STAGE, sums=2), charts=1.0)
     *_, first, second = made.lessons(0)
     assert first.text != second.text and first.images == []
     for lesson in (first, second):
@@ -211,7 +215,7 @@ def test_sums_are_right(policy):
 def test_crops_alone_and_sums_are_taught_beside_scenes(policy):
     """All kinds go through one step: heads, rows of unlike length, and a loss on each."""
     stage = replace(STAGE, readings=2, sums=1)
-    batch = WorldLessons(policy, stage, {"badges": 0.3, "documents": 0.7}, badge_lessons(policy, stage)).lessons(1)
+    batch = made_of(policy, stage, badges=0.3, documents=0.7).lessons(1)
     features = policy.encode([image for lesson in batch for image in lesson.images])
     loss, seen = WorldHeads(128)(features, batch)
     assert torch.isfinite(loss) and {"word", "character"} <= set(seen)
@@ -220,6 +224,19 @@ def test_crops_alone_and_sums_are_taught_beside_scenes(policy):
     for part in parts:
         loss, seen = stated(policy, *part, 0.3)
         assert torch.isfinite(loss)
+
+
+def test_a_stage_of_the_tower_alone_writes_nothing_of_the_scene(policy):
+    """An overview with its targets, one image, no statement; crops alone keep their characters; the heads take both."""
+    made = made_of(policy, replace(STAGE, text=False, windows=0, readings=1), documents=0.7, badges=0.3).lessons(0)
+    scenes = [lesson for lesson in made if len(lesson.cells)]
+    papers = [lesson for lesson in scenes if isinstance(lesson, WorldLesson)]
+    alone = [lesson for lesson in made if not len(lesson.cells)]
+    assert papers and all(len(lesson.images) == 1 and not lesson.text for lesson in papers)
+    assert len(alone) == len(papers) and any(lesson.characters for lesson in alone)
+    features = policy.encode([image for lesson in made for image in lesson.images])
+    loss, seen = WorldHeads(128)(features, made)
+    assert torch.isfinite(loss) and {"word", "character"} <= set(seen)
 
 
 def test_digits_are_one_token_each_except_in_a_box(policy):
@@ -275,27 +292,27 @@ def test_the_heads_learn_words_and_characters(policy):
     policy.model.zero_grad()
 
 
-def test_four_worlds_grow_from_the_base_of_badges(tmp_path, monkeypatch):
+def test_four_worlds_grow_from_the_base_of_badges(tmp_path):
     """A base of two steps, then two of all worlds, one batch of which holds no badge; finished, nothing is repeated."""
     first = replace(STAGE, name="one", text=False, pointing=0.0)
     base = make_base(tmp_path / "base", 0, (first,))
-    monkeypatch.setattr("r3lab.world_curriculum.SHARES", {"documents": 0.4, "charts": 0.3, "trails": 0.3})
-    folder = make_world_base(tmp_path / "worlds", base, 0, (replace(STAGE, name="all"),))
+    stage = replace(STAGE, name="all", shares=(("documents", 0.4), ("charts", 0.3), ("trails", 0.3)))
+    folder = make_world_base(tmp_path / "worlds", base, 0, (stage,))
     made = Policy.load(folder)
     assert made.layout.crop_tokens == CROP_TOKENS
     assert len(made.ids(" apples")) == 1 and (folder / PROGRESS).is_file()
     [row] = read_log(tmp_path / "worlds" / "all.jsonl")
     assert row["step"] == 2 and {"word", "character", "text", "coordinate"} <= set(row)
     stamp = (folder / "model.safetensors").stat().st_mtime_ns
-    assert make_world_base(tmp_path / "worlds", base, 0, (replace(STAGE, name="all"),)) == folder
+    assert make_world_base(tmp_path / "worlds", base, 0, (stage,)) == folder
     assert (folder / "model.safetensors").stat().st_mtime_ns == stamp
 
 
-def test_four_worlds_grow_from_a_policy_without_heads(tmp_path, monkeypatch):
+def test_four_worlds_grow_from_a_policy_without_heads(tmp_path):
     """A shipped policy has no heads; new ones learn with it, and what it can read stays."""
-    monkeypatch.setattr("r3lab.world_curriculum.SHARES", {"trails": 1.0})
     base = assets_dir() / "tiny" / "cold-start"
-    folder = make_world_base(tmp_path, base, 0, (replace(STAGE, name="all", steps=1, learning_rate=1e-9),))
+    stage = replace(STAGE, name="all", steps=1, learning_rate=1e-9, shares=(("trails", 1.0),))
+    folder = make_world_base(tmp_path, base, 0, (stage,))
     before, after = Policy.load(base), Policy.load(folder)
     assert len(after.ids(" apples")) == 1 and len(before.ids(" apples")) > 1
     kept = "model.visual.patch_embed.proj.weight"

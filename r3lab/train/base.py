@@ -28,7 +28,7 @@ from .schedule import schedule
 from .statements import statements
 
 Log = Callable[[dict], None]
-WEIGHTS = {"digit": 3.0, "name": 2.0}  # reading is slow to come
+WEIGHTS = {"digit": 3.0, "name": 2.0, "word": 4.0}  # reading is slow to come
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ overview, which character in a token of a crop; (b) one packed sequence of state
 be read, where it stands, what its crop shows (`world_writing`). What a scene holds is `facts.scene_of`'s; badges keep
 their own lessons.
 
-    stream = WorldLessons(policy, stage, {"badges": 0.25, "documents": 0.25, ...}, badge_lessons(policy, stage))
+    stream = WorldLessons(policy, stage, badge_lessons(policy, stage))
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
@@ -35,6 +35,7 @@ READING = 2.0  # weight of the head that reads characters
 class WorldStage(Stage):
     """A stage in several worlds: what a batch holds beside the scenes."""
 
+    shares: tuple[tuple[str, float], ...] = ()  # world, share of the scenes
     crops: float = 0.6  # of a scene's boxes: followed by their crop
     readings: int = 0  # of each scene: crops alone, with what they show
     sums: int = 0  # rows of subtractions
@@ -78,17 +79,15 @@ class WorldLessons(torch.utils.data.IterableDataset):
     Parameters
     ----------
     policy : whose tokens are used
-    stage : its seed, how many lessons a batch has, and how often a box is followed by its crop
-    shares : world -> share of the scenes
+    stage : its seed, how many lessons a batch has and of which worlds, how often a box is followed by its crop
     badges : the lessons of that world (`Lessons`), asked by index
     start : batches to leave out at the beginning
     """
 
-    def __init__(
-        self, policy: Policy, stage: WorldStage, shares: Mapping[str, float], badges: Lessons, start: int = 0
-    ) -> None:
+    def __init__(self, policy: Policy, stage: WorldStage, badges: Lessons, start: int = 0) -> None:
         self.stage, self.badges, self.start, self.script = stage, badges, start, Script(policy)
-        self.worlds, weights = list(shares), np.array(list(shares.values()), dtype=float)
+        self.worlds = [world for world, _ in stage.shares]
+        weights = np.array([share for _, share in stage.shares], dtype=float)
         self.weights = weights / weights.sum()
 
     def __iter__(self) -> Iterator[list[Lesson]]:
@@ -114,7 +113,11 @@ class WorldLessons(torch.utils.data.IterableDataset):
         scene = scene_of(sample)
         overview = np.asarray(sample.image.resize(OVERVIEW, Image.Resampling.BICUBIC))
         lesson = WorldLesson([overview], [], [], [], [], *dense(scene.things))
-        Writer(lesson, sample.image, rng, self.script).write(scene, self.stage.crops)
+        writer = Writer(lesson, sample.image, rng, self.script)
+        if self.stage.text:
+            writer.write(scene, self.stage.crops)
+        else:
+            writer.targets()
         return lesson, self._alone(sample, scene, rng)
 
     def _alone(self, sample: Sample, scene: Scene, rng: np.random.Generator) -> list[Lesson]:

@@ -111,6 +111,10 @@ class Writer:
                 given, follows, at = one
                 self.say(given, False)
                 self.say(follows, True, at and (0, cell(at)), at and (0, cell(at)))
+        self.targets()
+
+    def targets(self) -> None:
+        """What the heads must find in the crops so far."""
         self.lesson.crop_targets = {
             "name": np.array(self.names, dtype=np.int64),
             "digit": np.array(self.digits, dtype=np.int64),

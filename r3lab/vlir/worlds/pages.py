@@ -11,7 +11,7 @@ is either so (about 8 pixels high there) or far from it (2 pixels).
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -28,8 +28,8 @@ FONTS = ("sans", "serif", "mono", "times", "roman", "grotesque", "typewriter")
 BOLD = {"sans": "sans-bold", "serif": "serif-bold", "mono": "mono-bold", "times": "times-bold", "roman": "roman-bold"}
 PAPERS: tuple[Colour, ...] = ((252, 252, 248), (246, 240, 222), (238, 243, 248), (250, 238, 236), (240, 246, 234))
 INKS: tuple[Colour, ...] = ((20, 20, 24), (24, 40, 110), (70, 30, 30), (60, 60, 66))
-TEMPLATES = 72
-LABEL = 18  # height of a label's capitals, source pixels: four and a half in the overview
+TEMPLATES, MORE = 72, 1800  # that the splits share out, and more to train with: of few layouts the places are learned
+LABEL = 24  # height of a label's capitals, source pixels: six in the overview
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Template:
 @lru_cache(maxsize=1)
 def _all() -> tuple[Template, ...]:
     made = []
-    for number in range(TEMPLATES):
+    for number in range(TEMPLATES + MORE):
         rng = np.random.default_rng([48, number])
         kind = KINDS[number % 3]
         pick = {name: int(rng.integers(n)) for name, n in (("font", 7), ("paper", 5), ("ink", 4), ("dates", 4))}
@@ -77,11 +77,17 @@ def _all() -> tuple[Template, ...]:
     return tuple(made)
 
 
+@lru_cache(maxsize=3)
 def templates(split: str) -> tuple[Template, ...]:
-    """The layouts of a split: of every 18 numbers (six of each kind) three go to validation and three to test."""
-    number = split_number(split)
-    place = {12: 1, 13: 1, 14: 1, 15: 2, 16: 2, 17: 2}
-    return tuple(t for t in _all() if place.get(t.number % 18, 0) == number)
+    """The layouts of a split: of every 18 numbers (six of each kind) three go to validation and three to test, of the
+    first ones; later ones are for training if they differ from all of these in more than the width."""
+    number, place = split_number(split), {12: 1, 13: 1, 14: 1, 15: 2, 16: 2, 17: 2}
+    first, later = _all()[:TEMPLATES], _all()[TEMPLATES:]
+    own = tuple(t for t in first if place.get(t.number % 18, 0) == number)
+    if number:
+        return own
+    held_out = {replace(t, number=0, wide=0) for t in first if t.number % 18 in place}
+    return own + tuple(t for t in later if replace(t, number=0, wide=0) not in held_out)
 
 
 @dataclass

@@ -12,7 +12,7 @@ is drawn by lot from its own number and belongs to one split.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -35,7 +35,7 @@ GROUNDS: tuple[Colour, ...] = (
     (30, 34, 44),
     (58, 58, 60),
 )
-STYLES = 60
+STYLES, MORE = 60, 1200  # that the splits share out, and more to train with
 SMALL_INK, LARGE_INK = (7, 8), (32, 34)  # digit heights, source pixels
 
 
@@ -64,7 +64,7 @@ class Style:
 @lru_cache(maxsize=1)
 def _all() -> tuple[Style, ...]:
     made = []
-    for number in range(STYLES):
+    for number in range(STYLES + MORE):
         rng = np.random.default_rng([36, number])
         legend = ("left", "right")[int(rng.integers(2))]
         boxed, grid, frame, below = (bool(v) for v in rng.random(4) < 0.5)
@@ -75,10 +75,21 @@ def _all() -> tuple[Style, ...]:
     return tuple(made)
 
 
+@lru_cache(maxsize=3)
 def styles(split: str) -> tuple[Style, ...]:
-    """The styles of a split: of every six one is for validation and one for test."""
-    number = split_number(split)
-    return tuple(s for s in _all() if {4: 1, 5: 2}.get(s.number % 6, 0) == number)
+    """The styles of a split: of every six of the first ones one is for validation and one for test; later ones are for
+    training if they differ from all of these in more than measures."""
+    number, place = split_number(split), {4: 1, 5: 2}
+    first, later = _all()[:STYLES], _all()[STYLES:]
+    own = tuple(s for s in first if place.get(s.number % 6, 0) == number)
+    if number:
+        return own
+
+    def discrete(style: Style) -> Style:
+        return replace(style, number=0, full=0.0, hole=float(style.hole > 0))
+
+    held_out = {discrete(s) for s in first if s.number % 6 in place}
+    return own + tuple(s for s in later if discrete(s) not in held_out)
 
 
 @dataclass
