@@ -16,8 +16,8 @@ from PIL import Image
 
 from ..geometry import Box, clip, source_to_crop
 from ..models.policy import Policy
-from ..protocol import box_text
-from ..vlir.rationale import LARGE, SMALL, jitter
+from ..protocol import CLOSE, OPEN, box_text
+from ..vlir.rationale import LARGE, SMALL, jitter, shows
 from ..vlir.worlds.badges import SIDE
 from ..vlir.worlds.charts import difference
 from .facts import WORDS, Fact, Mark, Point, Scene, Thing, centre
@@ -26,7 +26,7 @@ from .lessons import BINS, CELLS, COORDINATE_STEP, FACTOR, IGNORE, NAMES, Lesson
 CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz./:"
 SPREAD = 0.06  # how far a lesson's crop may miss, as a part of its sides: a number must not be cut
 STATEMENTS = 6  # of a scene
-SUMS = 12  # subtractions of a row
+SUMS = 6  # subtractions of a row
 ANSWER = "<|im_end|>\n<|im_start|>assistant\n"
 
 
@@ -142,7 +142,7 @@ class Writer:
     def crop(self, fact: Fact) -> None:
         """The crop of a fact, and what is read in it."""
         size = self.image.size
-        box = jitter(fact.box, size, SPREAD, self.rng)
+        self.box = box = jitter(fact.box, size, SPREAD, self.rng)
         self.lesson.images.append(read_crop(self.image, box, self.script.crop_tokens))
         number, place = len(self.lesson.images) - 1, _Tokens(box, self.lesson.images[-1])
         self.show()
@@ -162,20 +162,30 @@ class Writer:
         self.cells.append(place.token(centre(fact.box))[0])
 
     def reading(self, fact: Fact) -> None:
-        """A fact asked for and its crop, with no overview."""
+        """A fact asked for and its crop, with no overview; where it is what was asked for, the answer follows: to take
+        it over from what was read is a skill of its own."""
         self.say(f"<|im_start|>user\n{fact.question}", False)
         self.say(ANSWER, False)
         self.say(fact.subject, False)
         self.crop(fact)
+        read = fact.said.removeprefix("It shows ").removesuffix(".")
+        if fact.said == shows(read):
+            place = _Tokens(self.box, self.lesson.images[-1])
+            begin = fact.said.index(read)
+            marks = tuple(self._seen(m, 0, place) for m in fact.marks[begin : begin + len(read)])
+            self.say(f"</think>{OPEN}", True)
+            self.say(read, True, marks=marks)
+            self.say(CLOSE, True)
 
     def sums(self) -> None:
-        """Subtractions as charts ask for them: numbers of two or three digits, both whole or both with a decimal."""
+        """Subtractions as charts ask for them: two numbers that were read, whole or with a decimal, both taken over."""
         for _ in range(SUMS):
             decimals = int(self.rng.random() < 0.4)
             high = (100, 1000)[int(self.rng.random() < 0.25)]
             less, more = (f"{n / 10**decimals:.{decimals}f}" for n in sorted(self.rng.integers(2, high, 2)))
-            self.say(f" {more} - {less} =", False)
-            self.say(f" {difference(more, less)}.", True)
+            result = difference(more, less)
+            self.say(f"{shows(more)} {shows(less)}", False)
+            self.say(f" {more} - {less} = {result}.</think>{OPEN}{result}{CLOSE}", True)
 
     @staticmethod
     def _seen(mark: Mark | None, number: int, place: _Tokens) -> tuple[int, int] | None:
