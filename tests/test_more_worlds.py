@@ -84,6 +84,13 @@ def test_no_table_of_one_split_occurs_in_another() -> None:
 def test_no_layout_style_or_name_of_one_split_occurs_in_another() -> None:
     for kind, number in ((pages.templates, 0), (plots.styles, 0)):
         assert disjoint([{dataclasses.astuple(t)[number + 1 :] for t in kind(s)} for s in SPLITS])
+    look = {
+        pages.templates: lambda t: dataclasses.replace(t, number=0, wide=0),
+        plots.styles: lambda s: dataclasses.replace(s, number=0, full=0.0, hole=s.hole > 0),
+    }
+    for kind, of in look.items():
+        seen = [{of(t) for t in kind(s)} for s in SPLITS]
+        assert len(kind("train")) > 1000 and disjoint(seen)
     for split in SPLITS:
         assert {t.kind for t in pages.templates(split)} == set(pages.KINDS)
     for what in names.names("train"):

@@ -201,7 +201,7 @@ def test_a_crop_alone_is_asked_about_and_read(policy, world):
 
 
 def test_sums_are_right(policy):
-    """Only the results must be said, and each is the difference of the two numbers before it."""
+    """What was read is given; the sum and the answer must be said, of the same numbers, and the difference is right."""
     made = made_of(policy, replace(STAGE, sums=2), charts=1.0)
     *_, first, second = made.lessons(0)
     assert first.text != second.text and first.images == []
@@ -303,13 +303,14 @@ def test_four_worlds_grow_from_the_base_of_badges(tmp_path):
     """A base of two steps, then two of all worlds, one batch of which holds no badge; finished, nothing is repeated."""
     first = replace(STAGE, name="one", text=False, pointing=0.0)
     base = make_base(tmp_path / "base", 0, (first,))
-    stage = replace(STAGE, name="all", shares=(("documents", 0.4), ("charts", 0.3), ("trails", 0.3)))
+    stage = replace(STAGE, name="all", readings=1, sums=1)
+    stage = replace(stage, shares=(("documents", 0.4), ("charts", 0.3), ("trails", 0.3)))
     folder = make_world_base(tmp_path / "worlds", base, 0, (stage,))
     made = Policy.load(folder)
     assert made.layout.crop_tokens == CROP_TOKENS
     assert len(made.ids(" apples")) == 1 and (folder / PROGRESS).is_file()
     [row] = read_log(tmp_path / "worlds" / "all.jsonl")
-    assert row["step"] == 2 and {"word", "character", "text", "coordinate"} <= set(row)
+    assert row["step"] == 2 and {"word", "character", "text", "coordinate", "alone, text"} <= set(row)
     stamp = (folder / "model.safetensors").stat().st_mtime_ns
     assert make_world_base(tmp_path / "worlds", base, 0, (stage,)) == folder
     assert (folder / "model.safetensors").stat().st_mtime_ns == stamp

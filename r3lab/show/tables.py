@@ -11,7 +11,6 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from ..ablations.effects import effects
@@ -21,6 +20,7 @@ from ..lessons import lessons_table, read_lessons
 from ..notebook_parameters import read_notebook
 from .effects import effects_table
 from .explain_tables import explain_tables
+from .spread import spread
 
 COLUMNS = {
     "exact": "exact answer",
@@ -30,13 +30,6 @@ COLUMNS = {
     "look_rate_unneeded": "looks, not needed",
 }
 SHARES = {"exact", "exact_needed", "look_rate_needed", "look_rate_unneeded"}  # shown in per cent
-
-
-def spread(values: Sequence[float], percent: bool) -> str:
-    """Mean with the least and the most over seeds: `96.1 % (95.4 to 96.8)`."""
-    scale, unit, digits = (100, " %", 1) if percent else (1, "", 2)
-    low, high = min(values) * scale, max(values) * scale
-    return f"{fmean(values) * scale:.{digits}f}{unit} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def learning_table(result: dict[str, Any]) -> str:

@@ -6,10 +6,10 @@ print(arms_table(result), looks_table(result), sep="\\n\\n")
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import fmean
 from typing import Any
 
 from ..arms import INTERLEAVED
+from .spread import spread
 
 LOOKS = {
     "legible": "legible behind the true crops",
@@ -23,10 +23,8 @@ LOOKS = {
 
 def over_seeds(values: Sequence[float], percent: bool = True) -> str:
     """Mean, with the least and the most where there are several: `81.2 % (80.0 to 82.5)`."""
-    scale, unit, digits = (100, " %", 1) if percent else (1, "", 2)
-    told = f"{fmean(values) * scale:.{digits}f}{unit}"
-    low, high = min(values) * scale, max(values) * scale
-    return f"{told} ({low:.{digits}f} to {high:.{digits}f})" if len(values) > 1 else told
+    told = spread(values, percent)
+    return told if len(values) > 1 else told.partition(" (")[0]
 
 
 def arms_table(result: dict[str, Any]) -> str:

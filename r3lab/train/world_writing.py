@@ -139,10 +139,10 @@ class Writer:
             self.crop(fact)
         return None
 
-    def crop(self, fact: Fact) -> None:
-        """The crop of a fact, and what is read in it."""
+    def crop(self, fact: Fact) -> _Tokens:
+        """The crop of a fact, and what is read in it; returns the crop's tokens."""
         size = self.image.size
-        self.box = box = jitter(fact.box, size, SPREAD, self.rng)
+        box = jitter(fact.box, size, SPREAD, self.rng)
         self.lesson.images.append(read_crop(self.image, box, self.script.crop_tokens))
         number, place = len(self.lesson.images) - 1, _Tokens(box, self.lesson.images[-1])
         self.show()
@@ -160,6 +160,7 @@ class Writer:
         self.names.append(NAMES.index(name) if sign else IGNORE)
         self.digits.append(int(digit) if sign and digit.isdigit() else IGNORE)
         self.cells.append(place.token(centre(fact.box))[0])
+        return place
 
     def reading(self, fact: Fact) -> None:
         """A fact asked for and its crop, with no overview; where it is what was asked for, the answer follows: to take
@@ -167,10 +168,9 @@ class Writer:
         self.say(f"<|im_start|>user\n{fact.question}", False)
         self.say(ANSWER, False)
         self.say(fact.subject, False)
-        self.crop(fact)
+        place = self.crop(fact)
         read = fact.said.removeprefix("It shows ").removesuffix(".")
         if fact.said == shows(read):
-            place = _Tokens(self.box, self.lesson.images[-1])
             begin = fact.said.index(read)
             marks = tuple(self._seen(m, 0, place) for m in fact.marks[begin : begin + len(read)])
             self.say(f"</think>{OPEN}", True)

@@ -10,7 +10,9 @@ order of the UCI file, of every six one goes to validation, one to test, four to
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from typing import Protocol, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -22,11 +24,46 @@ SPLITS = ("train", "validation", "test")
 MIN_SIDE = 640
 
 
+class HasNumber(Protocol):
+    """A thing that is drawn from its number alone."""
+
+    @property
+    def number(self) -> int:
+        """Which of them it is."""
+
+
 def split_number(split: str) -> int:
     """0, 1 or 2 for train, validation, test; an error that names the value for anything else."""
     if split not in SPLITS:
         raise R3labError(f"unknown split {split!r}; use one of {', '.join(SPLITS)}")
     return SPLITS.index(split)
+
+
+Numbered = TypeVar("Numbered", bound=HasNumber)
+
+
+def shared_out(
+    split: str,
+    first: Sequence[Numbered],
+    later: Sequence[Numbered],
+    every: int,
+    places: Mapping[int, int],
+    look: Callable[[Numbered], Numbered],
+) -> tuple[Numbered, ...]:
+    """What a split has of things that are drawn from their number alone.
+
+    Parameters
+    ----------
+    first : what the splits share out: of every `every`, those at `places` (number modulo it -> 1 or 2) are held out
+    later : more to train with, since a tower learns few layouts by heart; those that look like a held-out one are not
+    look : a thing without what does not count as another look: its number, measures that any two differ in
+    """
+    number = split_number(split)
+    own = tuple(thing for thing in first if places.get(thing.number % every, 0) == number)
+    if number:
+        return own
+    held_out = {look(thing) for thing in first if thing.number % every in places}
+    return own + tuple(thing for thing in later if look(thing) not in held_out)
 
 
 @lru_cache(maxsize=3)

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 
 from ...geometry import Box
 from .lettering import around, width, write
-from .material import handwriting, split_number
+from .material import handwriting, shared_out
 from .names import names
 
 Colour = tuple[int, int, int]
@@ -79,15 +79,9 @@ def _all() -> tuple[Template, ...]:
 
 @lru_cache(maxsize=3)
 def templates(split: str) -> tuple[Template, ...]:
-    """The layouts of a split: of every 18 numbers (six of each kind) three go to validation and three to test, of the
-    first ones; later ones are for training if they differ from all of these in more than the width."""
-    number, place = split_number(split), {12: 1, 13: 1, 14: 1, 15: 2, 16: 2, 17: 2}
-    first, later = _all()[:TEMPLATES], _all()[TEMPLATES:]
-    own = tuple(t for t in first if place.get(t.number % 18, 0) == number)
-    if number:
-        return own
-    held_out = {replace(t, number=0, wide=0) for t in first if t.number % 18 in place}
-    return own + tuple(t for t in later if replace(t, number=0, wide=0) not in held_out)
+    """The layouts of a split: of every 18 of the first (six of each kind) three go to validation, three to test."""
+    shares = {12: 1, 13: 1, 14: 1, 15: 2, 16: 2, 17: 2}
+    return shared_out(split, _all()[:TEMPLATES], _all()[TEMPLATES:], 18, shares, lambda t: replace(t, number=0, wide=0))
 
 
 @dataclass

@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw
 from ...geometry import Box, intersection
 from .badges import COLOURS
 from .lettering import around, width, write
-from .material import split_number
+from .material import shared_out
 
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
@@ -77,19 +77,12 @@ def _all() -> tuple[Style, ...]:
 
 @lru_cache(maxsize=3)
 def styles(split: str) -> tuple[Style, ...]:
-    """The styles of a split: of every six of the first ones one is for validation and one for test; later ones are for
-    training if they differ from all of these in more than measures."""
-    number, place = split_number(split), {4: 1, 5: 2}
-    first, later = _all()[:STYLES], _all()[STYLES:]
-    own = tuple(s for s in first if place.get(s.number % 6, 0) == number)
-    if number:
-        return own
+    """The styles of a split: of every six of the first ones one is for validation and one for test."""
 
-    def discrete(style: Style) -> Style:
+    def look(style: Style) -> Style:
         return replace(style, number=0, full=0.0, hole=float(style.hole > 0))
 
-    held_out = {discrete(s) for s in first if s.number % 6 in place}
-    return own + tuple(s for s in later if discrete(s) not in held_out)
+    return shared_out(split, _all()[:STYLES], _all()[STYLES:], 6, {4: 1, 5: 2}, look)
 
 
 @dataclass
