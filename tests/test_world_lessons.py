@@ -18,8 +18,8 @@ from r3lab.models import tiny
 from r3lab.models.policy import Policy
 from r3lab.train.base import badge_lessons
 from r3lab.train.checkpoint import read_log
-from r3lab.train.facts import WORDS, scene_of, words
-from r3lab.train.lessons import FACTOR, IGNORE, vocabulary
+from r3lab.train.facts import WORDS, centre, scene_of, words
+from r3lab.train.lessons import CELLS, FACTOR, IGNORE, vocabulary
 from r3lab.train.statements import by_length, lesson_rows, stated
 from r3lab.train.world_lessons import WorldHeads, WorldLessons, WorldStage
 from r3lab.train.world_writing import CHARACTERS, SUMS, WorldLesson, cell
@@ -125,7 +125,7 @@ def test_a_lesson_points_at_the_tokens_that_hold_the_points(policy, world):
         for image, token in filter(None, [*lesson.points, *lesson.anchors]):
             assert 0 <= token < counts[image]
         for image, token, character in lesson.characters:
-            assert image > 0 and 0 <= token < counts[image] and 0 <= character < len(CHARACTERS)
+            assert 0 <= token < counts[image] and 0 <= character < len(CHARACTERS)
         text = "".join(policy.piece(token) for token in lesson.text if token is not None)
         assert "too small to read" in text or LARGE.strip() in text or "bbox_2d" in text
 
@@ -149,6 +149,66 @@ def test_what_a_crop_shows_is_pointed_at_in_the_crop(policy):
                 seen += len(run) > 1
                 run = []
     assert seen > 20
+
+
+def test_the_token_before_a_character_looks_at_it(policy):
+    """`It shows 7.45` behind a crop: ` ` at the 7, `7` at the dot; what was read leads to what comes next."""
+    made, seen = made_of(policy, replace(STAGE, readings=3), documents=1.0), 0
+    for index in range(20):
+        for lesson in made.scene(index)[1]:
+            pieces = ["" if t is None else policy.piece(t) for t in lesson.text]
+            begin = next((k for k, piece in enumerate(pieces) if piece == " " and pieces[k - 1] == " shows"), None)
+            if begin is None:
+                continue
+            end = next(k for k in range(begin, len(pieces)) if pieces[k] == "." and "<" in pieces[k + 1])
+            own = {at: lesson.points[at - 1] for at in range(begin + 1, end)}
+            assert all(own.values()) and lesson.points[end - 1] is None and lesson.anchors[begin] is None
+            assert all(lesson.anchors[at] == own[at] for at in range(begin + 1, end - 1))
+            known = {(image, token): CHARACTERS[character] for image, token, character in lesson.characters}
+            there = [(known[own[at]], pieces[at]) for at in own if own[at] in known]
+            seen += sum(a == b for a, b in there) > 0.6 * len(there)  # two characters may share a token
+    assert seen > 20
+
+
+def test_every_token_of_a_box_is_led_by_the_label(policy):
+    """The box of a price is pointed at by way of its label, at each of its coordinates."""
+    made, seen = stream(policy, documents=1.0), 0
+    for index in range(8):
+        sample = get_world("documents").sample("train", index, 5000 + STAGE.seed)
+        labels = {cell(centre(tuple(e["label_box"]))) for e in sample.meta["entries"]}
+        lesson = made.scene(index)[0]
+        for k, token in enumerate(lesson.text):
+            if token is not None and policy.piece(token).startswith("{"):
+                led, points = lesson.anchors[k : k + 9], lesson.points[k : k + 9]
+                assert len(set(led)) == len(set(points)) == 1 and led[0][0] == 0 and led[0][1] in labels
+                seen += 1
+    assert seen > 10
+
+
+def test_an_arrow_is_followed_from_its_own_sign(policy):
+    """The next sign's name: pointed at where that sign stands, by way of the one whose arrow was read."""
+    seen = 0
+    for index in range(30):
+        for fact in scene_of(get_world("trails").sample("train", index)).facts:
+            if fact.said.startswith("It points"):
+                (overview, there), (also, own) = fact.marks[fact.said.index(" to the") + 8], fact.via
+                assert overview and also and own == fact.anchor and there != own
+                seen += 1
+            else:
+                assert fact.via is None
+    assert seen > 20
+
+
+def test_large_print_is_read_in_the_overview(policy):
+    """Its characters are targets there, inside its box, whether or not a statement of it is written."""
+    for index in range(30):
+        sample = get_world("documents").sample("train", index, 5000 + STAGE.seed)
+        large = [tuple(e["box"]) for e in sample.meta["entries"] if e["large"] and not e["value"].isalpha()]
+        found = [token for image, token, _ in stream(policy, documents=1.0).scene(index)[0].characters if image == 0]
+        assert bool(found) == bool(large)
+        for token in found:
+            x, y = (token % CELLS + 0.5) * FACTOR * 4, (token // CELLS + 0.5) * FACTOR * 4  # of 512 pixels
+            assert any(x1 - 32 <= x <= x2 + 32 and y1 - 32 <= y <= y2 + 32 for x1, y1, x2, y2 in large)
 
 
 def test_the_same_lesson_every_time_and_a_start_in_the_middle(policy):

@@ -42,6 +42,7 @@ class Fact:
     said : what is said when it has been read
     marks : for each character of `said`, what it depends on; None where that is not a place
     anchor : what leads there (a label, a bar), where something does
+    via : what leads from what is read to what is said, where that stands elsewhere (an arrow's next sign)
     """
 
     question: str
@@ -51,6 +52,7 @@ class Fact:
     said: str
     marks: tuple[Mark | None, ...]
     anchor: Point | None = None
+    via: Mark | None = None
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,8 @@ def _charts(meta: dict[str, Any], size: Size) -> Scene:
             sayings.append((f"{mark['label']} is", f" {name}.", centre(swatch)))
         elif len(marks) < 5:
             asked = f"What is the value of {mark['label']}?"
-            facts.append(Fact(asked, "The legend", whole, False, is_it, on(is_it, f" {name}", centre(swatch))))
+            seen = on(is_it, f" {name}", centre(swatch))
+            facts.append(Fact(asked, "The legend", whole, False, is_it, seen, via=(False, centre(text))))
         things += [
             Thing(centre(ink), padded(ink, size), mark["large"]),
             Thing(centre(swatch), box, large, mark["colour"]),
@@ -147,12 +150,12 @@ def _trails(meta: dict[str, Any], size: Size) -> Scene:
     signs = tuple(Sign(**{k: v for k, v in sign.items() if k != "face"}) for sign in meta["signs"])
     facts = []
     for sign in signs:
-        there = centre(sign.face)
+        there, via = centre(sign.face), None
         following = ahead(signs, sign, sign.says) if sign.says in WAYS else None
         if following is not None:
             way, name = f"It points {WAYS[sign.says]}", f" {following.name}"
             said = f"{way} to the{name}."
-            seen = on(said, name, (following.x, following.y), True)
+            seen, via = on(said, name, (following.x, following.y), True), (True, (sign.x, sign.y))
             marks = tuple(s or w for s, w in zip(seen, on(said, way, there), strict=True))
         elif sign.says.isdigit():
             said = shows(sign.says)
@@ -161,7 +164,7 @@ def _trails(meta: dict[str, Any], size: Size) -> Scene:
             said = f"It says {sign.says}."
             marks = on(said, f" {sign.says}", there)
         question = f"Start at the {sign.name}. Which digit is at the end of the trail?"
-        facts.append(Fact(question, f"The {sign.name}", sign.face, sign.large, said, marks, (sign.x, sign.y)))
+        facts.append(Fact(question, f"The {sign.name}", sign.face, sign.large, said, marks, (sign.x, sign.y), via))
     return Scene(tuple(facts), tuple(Thing((s.x, s.y), s.face, s.large, name=s.name) for s in signs))
 
 

@@ -79,7 +79,7 @@ def stated(
             seen[f"{key} accuracy"] = float(right[chosen].float().mean())
     loss = each.mean()
     points = points.to(batch.ids.device)
-    by_neighbour = points[points[:, 3] == ANCHOR_LAYER]
+    by_neighbour = points[(points[:, 3] == ANCHOR_LAYER) & (points[:, 1] + 1 < batch.ids.shape[1])]
     if len(by_neighbour):
         row, reads = by_neighbour[:, 0], by_neighbour[:, 1]
         said = policy.logits(states[row, reads]).argmax(-1)

@@ -36,7 +36,7 @@ class WorldStage(Stage):
     """A stage in several worlds: what a batch holds beside the scenes."""
 
     shares: tuple[tuple[str, float], ...] = ()  # world, share of the scenes
-    crops: float = 0.6  # of a scene's boxes: followed by their crop
+    crops: tuple[tuple[str, float], ...] = ()  # world, share of its boxes that are followed by their crop
     readings: int = 0  # of each scene: crops alone, with what they show
     sums: int = 0  # rows of subtractions
 
@@ -115,9 +115,9 @@ class WorldLessons(torch.utils.data.IterableDataset):
         lesson = WorldLesson([overview], [], [], [], [], *dense(scene.things))
         writer = Writer(lesson, sample.image, rng, self.script)
         if self.stage.text:
-            writer.write(scene, self.stage.crops)
+            writer.write(scene, dict(self.stage.crops)[world])
         else:
-            writer.targets()
+            writer.targets(scene)
         return lesson, self._alone(sample, scene, rng)
 
     def _alone(self, sample: Sample, scene: Scene, rng: np.random.Generator) -> list[Lesson]:

@@ -83,12 +83,17 @@ class Writer:
         anchor: tuple[int, int] | None = None,
         marks: tuple[tuple[int, int] | None, ...] | None = None,
     ) -> None:
-        """Add a text; `marks` gives a point to each character, else `point` is that of every token."""
-        for k, (token, middle) in enumerate(self.script.encode(text)):
+        """Add a text. `point` is that of every token; where `marks` gives a place to each character, a token's point is
+        the place of what comes next. `anchor` leads to all points, since no token learns in time where another one
+        found what they share; without one the place of what was just read leads on."""
+        tokens = self.script.encode(text)
+        places = [marks[middle] for _, middle in tokens] if marks else [None] * len(tokens)
+        for k, (token, _) in enumerate(tokens):
+            at = places[k + 1] if marks and k + 1 < len(tokens) else point
             self.lesson.text.append(token)
             self.lesson.loss.append(loss)
-            self.lesson.points.append(marks[middle] if marks else point)
-            self.lesson.anchors.append(None if k else anchor)
+            self.lesson.points.append(at)
+            self.lesson.anchors.append((anchor or places[k]) if at else None)
 
     def show(self) -> None:
         """Add an image, between its markers."""
@@ -111,10 +116,14 @@ class Writer:
                 given, follows, at = one
                 self.say(given, False)
                 self.say(follows, True, at and (0, cell(at)), at and (0, cell(at)))
-        self.targets()
+        self.targets(scene)
 
-    def targets(self) -> None:
-        """What the heads must find in the crops so far."""
+    def targets(self, scene: Scene) -> None:
+        """What the heads must find in the overview's large print and in the crops so far."""
+        overview = _Tokens((0, 0, *self.image.size), self.lesson.images[0])
+        for fact in scene.facts:
+            if fact.large:
+                self._characters(fact, 0, overview)
         self.lesson.crop_targets = {
             "name": np.array(self.names, dtype=np.int64),
             "digit": np.array(self.digits, dtype=np.int64),
@@ -133,7 +142,8 @@ class Writer:
         if fact.large or self.rng.random() < 0.5:
             self.say(LARGE.rstrip() if fact.large else SMALL, True, there, leads)
         if fact.large:
-            return self.say(f" {fact.said}", True, marks=(None, *(m and (0, cell(m[1])) for m in fact.marks)))
+            marks = (None, *(m and (0, cell(m[1])) for m in fact.marks))
+            return self.say(f" {fact.said}", True, anchor=fact.via and (0, cell(fact.via[1])) or leads, marks=marks)
         self.say(box_text(written(fact.box)), True, there, leads)
         if self.rng.random() < crops:
             self.crop(fact)
@@ -146,21 +156,27 @@ class Writer:
         self.lesson.images.append(read_crop(self.image, box, self.script.crop_tokens))
         number, place = len(self.lesson.images) - 1, _Tokens(box, self.lesson.images[-1])
         self.show()
-        self.say(fact.said, True, marks=tuple(self._seen(m, number, place) for m in fact.marks))
-        best: dict[int, tuple[float, int]] = {}
-        written_there = [mark for mark in fact.marks if mark]
-        by_character = len(set(written_there)) == len(written_there)
-        for character, mark in zip(fact.said, fact.marks, strict=True):
-            if by_character and mark and not mark[0] and character in CHARACTERS:
-                token, off = place.token(mark[1])
-                best[token] = min(best.get(token, (9e9, 0)), (off, CHARACTERS.index(character)))
-        self.lesson.characters += [(number, token, character) for token, (_, character) in best.items()]
+        marks = tuple(self._seen(m, number, place) for m in fact.marks)
+        self.say(fact.said, True, anchor=self._seen(fact.via, number, place), marks=marks)
+        self._characters(fact, number, place)
         name, digit = fact.subject.removeprefix("The "), fact.said.removeprefix("It shows ").removesuffix(".")
         sign = name in NAMES
         self.names.append(NAMES.index(name) if sign else IGNORE)
         self.digits.append(int(digit) if sign and digit.isdigit() else IGNORE)
         self.cells.append(place.token(centre(fact.box))[0])
         return place
+
+    def _characters(self, fact: Fact, number: int, place: _Tokens) -> None:
+        """Where each character is written on its own: of those in a token of an image, the one nearest its middle."""
+        best: dict[int, tuple[float, int]] = {}
+        written_there = [mark for mark in fact.marks if mark]
+        if len(set(written_there)) < len(written_there):
+            return
+        for character, mark in zip(fact.said, fact.marks, strict=True):
+            if mark and not mark[0] and character in CHARACTERS:
+                token, off = place.token(mark[1])
+                best[token] = min(best.get(token, (9e9, 0)), (off, CHARACTERS.index(character)))
+        self.lesson.characters += [(number, token, character) for token, (_, character) in best.items()]
 
     def reading(self, fact: Fact) -> None:
         """A fact asked for and its crop, with no overview; where it is what was asked for, the answer follows: to take
@@ -171,11 +187,9 @@ class Writer:
         place = self.crop(fact)
         read = fact.said.removeprefix("It shows ").removesuffix(".")
         if fact.said == shows(read):
-            begin = fact.said.index(read)
+            begin, before = fact.said.index(read), f"</think>{OPEN}"
             marks = tuple(self._seen(m, 0, place) for m in fact.marks[begin : begin + len(read)])
-            self.say(f"</think>{OPEN}", True)
-            self.say(read, True, marks=marks)
-            self.say(CLOSE, True)
+            self.say(before + read + CLOSE, True, marks=(*[None] * len(before), *marks, *[None] * len(CLOSE)))
 
     def sums(self) -> None:
         """Subtractions as charts ask for them: two numbers that were read, whole or with a decimal, both taken over."""

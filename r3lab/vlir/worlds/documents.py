@@ -2,9 +2,9 @@
 
 A sheet of paper, a little askew, lies on a photograph of 512x512 pixels. Its labels can be read in the overview; a
 value is either small (print 7 to 8 pixels high, handwriting 9 to 10: legible in a crop, about two pixels in the tiny
-policy's overview of 128x128) or large enough to be read at once. Questions ask for the price on a line, the total,
-the date, or what stands in a field; the answer has one to six characters. Layouts, names, photographs and handwriting
-of the held-out split occur in no other. A receipt's total is the sum of its lines.
+policy's overview of 128x128) or large enough to be read at once (about eleven pixels there). Questions ask for the
+price on a line, the total, the date, or what stands in a field; the answer has one to six characters. Layouts, names,
+photographs and handwriting of the held-out split occur in no other. A receipt's total is the sum of its lines.
 
     sample = Documents().sample("train", 0)
 """
@@ -37,7 +37,7 @@ FIELDS: dict[str, str] = {  # label -> pattern of its value: 9 a digit, 8 a firs
     "Room": "899", "Row": "89", "Seat": "89A", "Table": "89", "Time": "T", "Unit": "A89", "Weight": "89.9",
 }  # fmt: skip
 LETTERS = "ABCDEFGHKMNPRTUVWXYZ"  # without those that look like digits
-SMALL_PRINT, SMALL_HAND, LARGE_PRINT, LARGE_HAND = (7, 8), (9, 10), (30, 33), (36, 40)  # digit heights, pixels
+SMALL_PRINT, SMALL_HAND, LARGE_PRINT, LARGE_HAND = (7, 8), (9, 10), (42, 46), (44, 48)  # digit heights, pixels
 SHARES = {"line": 0.3, "total": 0.15, "date": 0.2, "field": 0.35}  # of the questions
 READABLE = 0.3  # share of the questions that need no look
 ASK = {

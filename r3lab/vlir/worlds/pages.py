@@ -3,7 +3,7 @@
 An entry is a label with a value; the painter writes both and keeps the box of the value's ink. A template is a layout
 (kind of page, font, columns, alignment, rules, where the date stands, ...), drawn by lot from its own number and given
 to one split, so that no layout of the held-out set was seen in training. Labels are readable in the overview; a value
-is either so (about 8 pixels high there) or far from it (2 pixels).
+is either so (about 11 pixels high there; less where there is no room) or far from it (2 pixels).
 
     page = Page(rng, templates("train")[0], "train")
     page.paint(entries)
@@ -29,6 +29,7 @@ BOLD = {"sans": "sans-bold", "serif": "serif-bold", "mono": "mono-bold", "times"
 PAPERS: tuple[Colour, ...] = ((252, 252, 248), (246, 240, 222), (238, 243, 248), (250, 238, 236), (240, 246, 234))
 INKS: tuple[Colour, ...] = ((20, 20, 24), (24, 40, 110), (70, 30, 30), (60, 60, 66))
 TEMPLATES, MORE = 72, 1800  # that the splits share out, and more to train with: of few layouts the places are learned
+CLEAR, SLASH = 0.66, 0.54  # of the room from line to line: no digit is higher, none beside a slash, which is taller
 LABEL = 24  # height of a label's capitals, source pixels: six in the overview
 
 
@@ -57,7 +58,7 @@ def _all() -> tuple[Template, ...]:
         rng = np.random.default_rng([48, number])
         kind = KINDS[number % 3]
         pick = {name: int(rng.integers(n)) for name, n in (("font", 7), ("paper", 5), ("ink", 4), ("dates", 4))}
-        low, high = {"receipt": (340, 430), "form": (430, 490), "letter": (420, 480)}[kind]
+        low, high = {"receipt": (410, 480), "form": (450, 490), "letter": (450, 490)}[kind]
         rules = {"receipt": ("none", "dots", "line"), "form": ("line", "box"), "letter": ("none", "dots", "line")}[kind]
         template = Template(
             number,
@@ -103,6 +104,16 @@ class Entry:
         return {**asdict(self), "box": list(self.box), "label_box": list(self.label_box)}
 
 
+def _steps(entry: Entry) -> list[float]:
+    """How far the pen goes on at each character of a value, pixels."""
+    return [(0.8 if c.isdigit() else 0.4) * entry.digit for c in entry.value]
+
+
+def _clear(entry: Entry, pitch: float) -> None:
+    """Make a value small enough to stay clear of the next line, `pitch` pixels on, on a page that lies askew, too."""
+    entry.digit = min(entry.digit, int((SLASH if "/" in entry.value else CLEAR) * pitch))
+
+
 class Page:
     """A sheet of paper with a template's layout."""
 
@@ -143,13 +154,18 @@ class Page:
         if not dashed:
             self.draw.line((x, y, end, y), fill=self.faint, width=2)
 
-    def value(self, entry: Entry, x: float, y: float, anchor: str) -> None:
-        """Write an entry's value: print, or handwriting of the split."""
+    def value(self, entry: Entry, x: float, y: float, anchor: str, room: float) -> None:
+        """Write an entry's value, smaller where there is less room: print, or handwriting of the split."""
+        while entry.large and self._wide(entry) > room:
+            entry.digit -= 1
         entry.box = self._pen(entry, x, y, anchor) if entry.hand else self._text(x, y, entry.value, entry.digit, anchor)
+
+    def _wide(self, entry: Entry) -> float:
+        return sum(_steps(entry)) if entry.hand else width(entry.value, self.template.font, entry.digit)
 
     def _pen(self, entry: Entry, x: float, y: float, anchor: str) -> Box:
         h, (bitmaps, labels) = entry.digit, handwriting(self.split)
-        steps = [0.8 * h if c.isdigit() else 0.4 * h for c in entry.value]
+        steps = _steps(entry)
         x -= sum(steps) if anchor[0] == "r" else 0.0
         boxes = []
         for character, step in zip(entry.value, steps, strict=True):
@@ -171,13 +187,13 @@ class Page:
         """Label at the left, value at the right or behind it, and what leads from one to the other."""
         said = entry.label_box = self._text(left, y, entry.label, LABEL, "lm", bold)
         if self.template.kind == "receipt":
-            self.value(entry, right, y, "rm")
+            self.value(entry, right, y, "rm", right - said[2] - 14)
         else:
-            self._filled(entry, left + 0.52 * (right - left), right, y)
+            self._filled(entry, left + 0.45 * (right - left), right, y)
         if self.template.rule == "dots" and entry.box[0] - said[2] > 30:
             self._line(y + 8, True, said[2] + 10, entry.box[0] - 10)
         elif self.template.rule == "line":
-            self._line(y + 22, False, left, right)
+            self._line(y + 25, False, left, right)
 
     def _receipt(self, entries: list[Entry]) -> None:
         t, y = self.template, 40.0
@@ -188,6 +204,7 @@ class Page:
         pitch = (self.size[1] - 96) / len(rows)
         y = 88 + pitch / 2
         for entry in rows:
+            _clear(entry, pitch)
             if entry.kind == "total":
                 self.draw.line((self.margin, y - pitch / 2, self.size[0] - self.margin, y - pitch / 2), self.ink, 3)
             self._row(entry, y, self.margin, self.size[0] - self.margin, entry.kind == "total")
@@ -216,7 +233,8 @@ class Page:
 
     def _filled(self, entry: Entry, left: float, right: float, y: float) -> None:
         """A value at either end of its room, as the template has it."""
-        self.value(entry, left if self.template.values == "l" else right, y, f"{self.template.values}m")
+        at = left if self.template.values == "l" else right
+        self.value(entry, at, y, f"{self.template.values}m", right - left)
 
     def _letter(self, entries: list[Entry]) -> None:
         t, (w, h) = self.template, self.size
@@ -226,6 +244,7 @@ class Page:
         pitch = (h - 130 - 19 * lines) / len(entries)
         for place, entry in enumerate(entries):
             right = w - self.margin if t.columns == 1 else w - 90
+            _clear(entry, pitch)
             self._row(entry, block + (place + 0.5) * pitch, self.margin, right)
         said = names(self.split)["sentence"]
         begin = int(self.rng.integers(len(said)))

@@ -36,7 +36,7 @@ GROUNDS: tuple[Colour, ...] = (
     (58, 58, 60),
 )
 STYLES, MORE = 60, 1200  # that the splits share out, and more to train with
-SMALL_INK, LARGE_INK = (7, 8), (32, 34)  # digit heights, source pixels
+SMALL_INK, LARGE_INK = (7, 8), (46, 50)  # digit heights, source pixels
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Plot:
     area: Box = field(default=(0.0, 0.0, 0.0, 0.0))
 
 
-LEGENDS = {True: (30, 30, 54, 172.0), False: (9, 10, 17, 104.0)}  # large: digit, swatch, pitch, width of the room
+LEGENDS = {True: (42, 40, 64, 212.0), False: (9, 10, 17, 104.0)}  # large: digit, swatch, pitch, width of the room
 
 
 def place(plot: Plot) -> bool:
@@ -169,12 +169,12 @@ def _bars(plot: Plot) -> None:
     for k, mark in enumerate(plot.marks):
         if plot.kind == "bar":
             slot = (x2 - x1) / n
-            left, up = x1 + slot * (k + 0.5 - full / 2), y2 - mark.value / most * (y2 - y1 - 52)
+            left, up = x1 + slot * (k + 0.5 - full / 2), y2 - mark.value / most * (y2 - y1 - 68)
             mark.shape = (left, up, left + slot * full, y2)
             mark.at = (left + slot * full / 2, up - 7, "mb")
         else:
             slot = (y2 - y1) / n
-            top, end = y1 + slot * (k + 0.5 - full / 2), x1 + mark.value / most * (x2 - x1 - 96)
+            top, end = y1 + slot * (k + 0.5 - full / 2), x1 + mark.value / most * (x2 - x1 - 120)
             mark.shape = (x1, top, end, top + slot * full)
             mark.at = (end + 8, top + slot * full / 2, "lm")
 
@@ -185,7 +185,7 @@ def _lines(plot: Plot) -> None:
     every = [y for m in plot.marks for _, y in m.points]
     heights = iter(_scaled(every, y2, y1, 0.08))
     for mark in plot.marks:
-        xs = _scaled([x for x, _ in mark.points], x1 + 4, x2 - 88, 0.0)
+        xs = _scaled([x for x, _ in mark.points], x1 + 4, x2 - 108, 0.0)
         mark.shape = tuple(v for x in xs for v in (x, next(heights)))
         mark.at = (mark.shape[-2] + 11, mark.shape[-1], "lm")
 
@@ -199,7 +199,7 @@ def _slices(plot: Plot) -> None:
         span = 360 * mark.value / total
         middle = math.radians(turn + span / 2)
         out = r * (0.5 + plot.style.hole / 2) if mark.large else r + 17
-        narrow = mark.large and span < 62
+        narrow = mark.large and span < 80
         mark.shape = (cx, cy, r, turn, turn + span)
         mark.at = (-99.0 if narrow else cx + out * math.cos(middle), cy + out * math.sin(middle), "mm")
         turn += span
