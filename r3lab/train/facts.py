@@ -134,7 +134,8 @@ def _charts(meta: dict[str, Any], size: Size) -> Scene:
             sayings.append((f"{mark['label']} is", f" {name}.", centre(swatch)))
         elif len(marks) < 5:
             asked = f"What is the value of {mark['label']}?"
-            seen = on(is_it, f" {name}", centre(swatch))
+            found = along(is_it, mark["label"], text)[: len(mark["label"])]
+            seen = (*found, *on(is_it, f" {name}", centre(swatch))[len(found) :])
             facts.append(Fact(asked, "The legend", whole, False, is_it, seen, via=(False, centre(text))))
         things += [
             Thing(centre(ink), padded(ink, size), mark["large"]),

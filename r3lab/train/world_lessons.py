@@ -29,6 +29,7 @@ from .lessons import IGNORE, OVERVIEW, Lesson, Lessons
 from .world_writing import CHARACTERS, Script, WorldLesson, Writer, dense
 
 READING = 2.0  # weight of the head that reads characters
+NUMBER = 0.4  # how often a number is read alone, against 1 of what ends in a letter: numbers stand in every world
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,12 @@ class WorldLessons(torch.utils.data.IterableDataset):
 
     def _alone(self, sample: Sample, scene: Scene, rng: np.random.Generator) -> list[Lesson]:
         readable = [fact for fact in scene.facts if not any(mark and mark[0] for mark in fact.marks)]
-        chosen = [readable[k] for k in rng.permutation(len(readable))[: self.stage.readings]]
-        return [self._reading(sample, fact, rng) for fact in chosen]
+        if not readable:
+            return []
+        weights = np.array([NUMBER if fact.said[-2].isdigit() else 1.0 for fact in readable])
+        count = min(self.stage.readings, len(readable))
+        chosen = rng.choice(len(readable), count, replace=False, p=weights / weights.sum())
+        return [self._reading(sample, readable[k], rng) for k in chosen]
 
     def _reading(self, sample: Sample, fact: Fact, rng: np.random.Generator) -> Lesson:
         lesson = WorldLesson([], [], [], [], [], *dense(()))

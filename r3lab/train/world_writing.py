@@ -132,16 +132,17 @@ class Writer:
 
     def fact(self, fact: Fact, crops: float) -> None:
         """A fact, at times asked for; its size at times; its place; its crop at times, with what is read there."""
-        asked = self.rng.random() < 0.6
+        asked = self.rng.random() < 0.6 or fact.anchor is None  # which label a legend is searched for
         if asked:
             self.say(f"<|im_end|>\n<|im_start|>user\n{fact.question}", False)
             self.say(ANSWER, False)
         self.say(fact.subject, asked)
         there = (0, cell(centre(fact.box)))
         leads = fact.anchor and (0, cell(fact.anchor))
-        if fact.large or self.rng.random() < 0.5:
+        at_once = fact.large and self.rng.random() < 0.7
+        if at_once or (not fact.large and self.rng.random() < 0.5):
             self.say(LARGE.rstrip() if fact.large else SMALL, True, there, leads)
-        if fact.large:
+        if at_once:
             marks = (None, *(m and (0, cell(m[1])) for m in fact.marks))
             return self.say(f" {fact.said}", True, anchor=fact.via and (0, cell(fact.via[1])) or leads, marks=marks)
         self.say(box_text(written(fact.box)), True, there, leads)
