@@ -37,7 +37,7 @@ STAGES: tuple[WorldStage, ...] = (
     ),
     WorldStage(**_LIKE | _BOTH | {"name": "worlds-3", "steps": 1300, "seed": 10}),
     WorldStage(**_LIKE | _BOTH | {"name": "worlds-4", "steps": 500, "learning_rate": 6e-4, "seed": 11}),
-    WorldStage(**_LIKE | _BOTH | {"name": "worlds-5", "steps": 3600, "seed": 12}),
+    WorldStage(**_LIKE | _BOTH | {"name": "worlds-5", "steps": 4400, "seed": 12}),
 )
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -204,6 +205,22 @@ def test_documents_answer_what_stands_on_the_page() -> None:
         prices = [round(100 * float(e["value"])) for e in entries if e["kind"] == "line"]
         for total in (e for e in entries if e["kind"] == "total"):
             assert round(100 * float(total["value"])) == sum(prices)
+
+
+def test_lessons_may_have_more_large_print_and_invented_labels() -> None:
+    """As often as they ask for; the answer is still what the chart says, and the world itself invents nothing."""
+    for world, of in ((documents.Documents, "entries"), (charts.Charts, "marks")):
+        both = (world(), world(large_other=0.6))
+        shares = [fmean(m["large"] for i in range(60) for m in w.sample("train", i).meta[of]) for w in both]
+        assert shares[1] > shares[0] + 0.12
+    known = {label for table in tables.tables("train") for label in table.labels}
+    for share, fewest, most in ((0.0, 0, 0), (0.5, 12, 48), (1.0, 60, 60)):
+        made = [charts.Charts(invented=share).sample("train", i) for i in range(60)]
+        labels = [[m["label"] for m in s.meta["marks"]] for s in made]
+        assert fewest <= sum(not set(found) <= known for found in labels) <= most
+        for s, found in zip(made, labels, strict=True):
+            assert len(set(found)) == len(found)
+            assert s.meta["kind"] != "label" or s.answer in found
 
 
 def test_the_ink_of_a_value_is_where_its_box_says() -> None:

@@ -21,7 +21,7 @@ from r3lab.train.checkpoint import read_log
 from r3lab.train.facts import WORDS, centre, scene_of, words
 from r3lab.train.lessons import CELLS, FACTOR, IGNORE, vocabulary
 from r3lab.train.statements import by_length, lesson_rows, stated
-from r3lab.train.world_lessons import WorldHeads, WorldLessons, WorldStage
+from r3lab.train.world_lessons import RICHER, WorldHeads, WorldLessons, WorldStage
 from r3lab.train.world_writing import CHARACTERS, SUMS, WorldLesson, cell
 from r3lab.vlir.rationale import LARGE, SMALL
 from r3lab.vlir.worlds import get_world
@@ -174,7 +174,7 @@ def test_every_token_of_a_box_is_led_by_the_label(policy):
     """The box of a price is pointed at by way of its label, at each of its coordinates."""
     made, seen = stream(policy, documents=1.0), 0
     for index in range(8):
-        sample = get_world("documents").sample("train", index, 5000 + STAGE.seed)
+        sample = RICHER["documents"].sample("train", index, 5000 + STAGE.seed)
         labels = {cell(centre(tuple(e["label_box"]))) for e in sample.meta["entries"]}
         lesson = made.scene(index)[0]
         for k, token in enumerate(lesson.text):
@@ -202,7 +202,7 @@ def test_an_arrow_is_followed_from_its_own_sign(policy):
 def test_large_print_is_read_in_the_overview(policy):
     """Its characters are targets there, inside its box, whether or not a statement of it is written."""
     for index in range(30):
-        sample = get_world("documents").sample("train", index, 5000 + STAGE.seed)
+        sample = RICHER["documents"].sample("train", index, 5000 + STAGE.seed)
         large = [tuple(e["box"]) for e in sample.meta["entries"] if e["large"] and not e["value"].isalpha()]
         found = [token for image, token, _ in stream(policy, documents=1.0).scene(index)[0].characters if image == 0]
         assert bool(found) == bool(large)
@@ -230,7 +230,7 @@ def test_shares_are_kept(policy):
 
 def test_dense_targets_name_what_stands_in_a_token(policy):
     """Words of labels at the labels, sizes and boxes at the values."""
-    sample = get_world("documents").sample("train", 3, 5000 + STAGE.seed)
+    sample = RICHER["documents"].sample("train", 3, 5000 + STAGE.seed)
     lesson = stream(policy, documents=1.0).scene(3)[0]
     labels = [WORDS[w] for w in lesson.targets["word"] if w != IGNORE]
     assert labels == [e["label"] for e in sample.meta["entries"]]

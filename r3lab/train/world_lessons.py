@@ -22,13 +22,17 @@ from torch.nn import functional as F
 
 from ..models.policy import Policy
 from ..vlir.sample import Sample
-from ..vlir.worlds import get_world
+from ..vlir.worlds import World, get_world
+from ..vlir.worlds.charts import Charts
+from ..vlir.worlds.documents import Documents
 from .base import Heads, Stage
 from .facts import WORDS, Fact, Scene, scene_of
 from .lessons import IGNORE, OVERVIEW, Lesson, Lessons
 from .world_writing import CHARACTERS, Script, WorldLesson, Writer, dense
 
 READING = 2.0  # weight of the head that reads characters
+# Worlds as lessons have them: more large print, which is the hardest to read in the overview, and labels by chance.
+RICHER: dict[str, World] = {"documents": Documents(large_other=0.5), "charts": Charts(large_other=0.4, invented=0.6)}
 NUMBER = 0.4  # how often a number is read alone, against 1 of what ends in a letter: numbers stand in every world
 
 
@@ -110,7 +114,7 @@ class WorldLessons(torch.utils.data.IterableDataset):
         world = self.worlds[int(rng.choice(len(self.worlds), p=self.weights))]
         if world == "badges":
             return _with_word(self.badges.lesson(index)), []
-        sample = get_world(world).sample("train", index, 5000 + self.stage.seed)
+        sample = (RICHER.get(world) or get_world(world)).sample("train", index, 5000 + self.stage.seed)
         scene = scene_of(sample)
         overview = np.asarray(sample.image.resize(OVERVIEW, Image.Resampling.BICUBIC))
         lesson = WorldLesson([overview], [], [], [], [], *dense(scene.things))

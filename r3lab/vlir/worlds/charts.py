@@ -31,6 +31,7 @@ from .tables import Table, tables
 SHARES = {"value": 0.3, "largest": 0.15, "label": 0.2, "named": 0.15, "difference": 0.2}  # of the questions
 LARGE_LEGEND, LARGE_VALUE = 0.3, 0.3  # how often what a question needs is readable without a look
 LARGE_OTHER = 0.15  # how often what it does not need is
+LETTERS, LENGTHS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", (0.1, 0.2, 0.7)  # of invented labels
 PARTS = ("percent", "percent of days", "millions", "count", "times")  # units whose values make a whole
 NOUNS = {"bar": "bar", "across": "bar", "line": "line", "pie": "slice", "scatter": "point"}
 LARGEST = {"bar": "largest bar", "line": "line that ends highest", "slice": "largest slice", "point": "highest point"}
@@ -53,7 +54,18 @@ def _abscissa(table: Table, split: str) -> Table | None:
     return next(t for t in tables(split) if t.name == table.name.replace("lifeExp", "gdpPercap"))
 
 
-def _plot(rng: np.random.Generator, split: str, large_legend: bool) -> tuple[Plot, dict[str, Any]] | None:
+def _invented(rng: np.random.Generator, count: int) -> list[str]:
+    """Labels of one to three letters that no table has, all different."""
+    made: list[str] = []
+    while len(made) < count:
+        word = "".join(LETTERS[int(k)] for k in rng.integers(len(LETTERS), size=1 + int(rng.choice(3, p=LENGTHS))))
+        made += [word] * (word not in made)
+    return made
+
+
+def _plot(
+    rng: np.random.Generator, split: str, large_legend: bool, invented: float
+) -> tuple[Plot, dict[str, Any]] | None:
     """A chart of some rows and a column of a table, sizes not yet decided; None if its numbers do not lend themselves.
 
     Returns
@@ -75,14 +87,17 @@ def _plot(rng: np.random.Generator, split: str, large_legend: bool) -> tuple[Plo
     if len(set(said)) < len(said) or max(values) >= 999 or min(values) < 0.08 * max(values):
         return None
     colours = [list(COLOURS)[int(k)] for k in rng.permutation(len(COLOURS))]
+    labels = [table.labels[row] for row in rows]
+    if invented and rng.random() < invented:
+        labels = _invented(rng, len(rows))
     marks = []
-    for row, value, words, colour in zip(rows, values, said, colours, strict=False):
+    for row, label, value, words, colour in zip(rows, labels, values, said, colours, strict=False):
         points: tuple[tuple[float, float], ...] = ()
         if kind == "line":
             points = tuple((float(c), table.values[row][c]) for c in range(max(0, column - 7), column + 1))
         elif kind == "scatter" and across is not None:
             points = ((across.values[row][column], value),)
-        marks.append(Mark(table.labels[row], colour, value, words, 0, False, points))
+        marks.append(Mark(label, colour, value, words, 0, False, points))
     time = f" {table.columns[column]}" if len(table.columns) > 1 else ""
     title = f"{table.title}{time}, {'percent' if kind == 'pie' else table.unit}"
     shown = {"chart": kind, "table": table.name, "rows": rows, "column": column, "style": style.number}
@@ -106,9 +121,19 @@ def difference(more: str, less: str) -> str:
 
 
 class Charts:
-    """The world; see the module's docstring."""
+    """The world; see the module's docstring.
+
+    Parameters
+    ----------
+    large_other : share of the values that are not asked for that are large
+    invented : share of the charts whose labels are letters by chance; of real ones there are few, and a policy that is
+        trained with those alone guesses at what it reads
+    """
 
     name = "charts"
+
+    def __init__(self, large_other: float = LARGE_OTHER, invented: float = 0.0) -> None:
+        self.large_other, self.invented = large_other, invented
 
     def sample(self, split: str, index: int, seed: int = 0) -> Sample:
         """Sample number `index`: kinds in `SHARES`; about 30 % are readable without a look."""
@@ -116,7 +141,8 @@ class Charts:
         kind = list(SHARES)[int(rng.choice(len(SHARES), p=list(SHARES.values())))]
         while True:
             asks_legend = kind in ("label", "named")
-            made = _plot(rng, split, bool(rng.random() < (LARGE_LEGEND if asks_legend else LARGE_OTHER)))
+            large_legend = bool(rng.random() < (LARGE_LEGEND if asks_legend else LARGE_OTHER))
+            made = _plot(rng, split, large_legend, self.invented)
             if made is None or (kind == "named" and len(made[0].marks) > 4):  # five labels are too fine for one crop
                 continue
             plot, shown = made
@@ -127,7 +153,7 @@ class Charts:
                 asked = [order[first], order[int(rng.integers(first + 1, len(order)))]]
             readable = bool(rng.random() < LARGE_VALUE)
             for mark in plot.marks:
-                mark.large = readable if mark in asked else bool(rng.random() < LARGE_OTHER)
+                mark.large = readable if mark in asked else bool(rng.random() < self.large_other)
                 if kind == "difference" and mark is asked[1] and rng.random() < 0.2:
                     mark.large = not readable  # only one of the two needs a look
                 low, high = LARGE_INK if mark.large else SMALL_INK

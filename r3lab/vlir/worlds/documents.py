@@ -40,6 +40,7 @@ LETTERS = "ABCDEFGHKMNPRTUVWXYZ"  # without those that look like digits
 SMALL_PRINT, SMALL_HAND, LARGE_PRINT, LARGE_HAND = (7, 8), (9, 10), (42, 46), (44, 48)  # digit heights, pixels
 SHARES = {"line": 0.3, "total": 0.15, "date": 0.2, "field": 0.35}  # of the questions
 READABLE = 0.3  # share of the questions that need no look
+LARGE_OTHER = 0.2  # how often a value that is not asked for is large
 ASK = {
     "line": "What is the price of the {}?",
     "total": "What is the total?",
@@ -92,10 +93,10 @@ def contents(rng: np.random.Generator, template: Template) -> list[Entry]:
     ]
 
 
-def _sizes(rng: np.random.Generator, entries: list[Entry], asked: Entry, large: bool) -> None:
-    """Decide which values are large: the asked one as wanted, of the others one in five."""
+def _sizes(rng: np.random.Generator, entries: list[Entry], asked: Entry, large: bool, others: float) -> None:
+    """Decide which values are large: the asked one as wanted, of the others a share."""
     for entry in entries:
-        entry.large = large if entry is asked else bool(rng.random() < 0.2)
+        entry.large = large if entry is asked else bool(rng.random() < others)
         low, high = (
             (LARGE_HAND if entry.hand else LARGE_PRINT) if entry.large else (SMALL_HAND if entry.hand else SMALL_PRINT)
         )
@@ -143,9 +144,17 @@ def turned(box: Box, lies: tuple[float, float, float]) -> Box:
 
 
 class Documents:
-    """The world; see the module's docstring."""
+    """The world; see the module's docstring.
+
+    Parameters
+    ----------
+    large_other : share of the values that are not asked for that are large
+    """
 
     name = "documents"
+
+    def __init__(self, large_other: float = LARGE_OTHER) -> None:
+        self.large_other = large_other
 
     def sample(self, split: str, index: int, seed: int = 0) -> Sample:
         """Sample number `index`: kinds in `SHARES`, of each about 30 % readable without a look."""
@@ -158,7 +167,7 @@ class Documents:
         entries = contents(rng, template)
         possible = [e for e in entries if e.kind == kind]
         asked = possible[int(rng.integers(len(possible)))]
-        _sizes(rng, entries, asked, large)
+        _sizes(rng, entries, asked, large, self.large_other)
         page = Page(rng, template, split)
         page.paint(entries)
         image, lies = lay(rng, split, page.image)
