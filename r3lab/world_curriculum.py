@@ -26,7 +26,8 @@ _LIKE = asdict(replace(BASE[-1], learning_rate=8e-4)) | {"shares": SHARES, "crop
 _BOTH = {"batch": 20, "head_weight": 0.04, "windows": 1, "crops": FEWER, "readings": 2, "sums": 2}
 # First scenes, with the heads of badges learning on. Then also crops alone, since reading takes the most examples; with
 # the heads at a tenth of their weight the text gets through to the vision tower. The labels of papers, six pixels high
-# in the overview, are learned by that tower alone, several hundred a step; then both go on together.
+# in the overview, are learned by that tower alone, several hundred a step; then both go on together, last for long:
+# large print in the overview, the letters of labels and the search of a legend come latest.
 STAGES: tuple[WorldStage, ...] = (
     WorldStage(**_LIKE | {"name": "worlds-1", "steps": 2000, "head_weight": 0.3, "seed": 7, "windows": 2}),
     WorldStage(**_LIKE | _BOTH | {"name": "worlds-2", "steps": 1100, "final_fraction": 0.7, "seed": 8}),
