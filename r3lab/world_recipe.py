@@ -64,6 +64,8 @@ class WorldRecipe:
     needless: float = setting(0.3, "share of samples in which the teacher looks although nothing needs it")
     hasty: float = setting(0.4, "share of samples in which the teacher takes no look although one is needed")
     rgrpo_steps: int = setting(100, "R-GRPO: steps")
+    rgrpo_rate: float = setting(5e-5, "its learning rate (at 1.5e-4, that of badges, trails got worse)")
+    rgrpo_cooldown: int = setting(30, "its last steps, over which the rate falls to 0; at most all of them")
     prompts: int = setting(12, "its prompts a step, of the worlds in turn")
     new_tokens: int = setting(224, "tokens that a rollout may sample: a trail of four hops takes some 170")
     test_samples: int = setting(200, "held-out samples of each world")
@@ -132,6 +134,8 @@ def pushed(recipe: WorldRecipe, start: Path, work: Path, arm: str, seed: int) ->
         settings = replace(
             RgrpoSettings(),
             steps=recipe.rgrpo_steps,
+            learning_rate=recipe.rgrpo_rate,
+            cooldown=min(recipe.rgrpo_cooldown, recipe.rgrpo_steps),
             prompts=recipe.prompts,
             max_new_tokens=recipe.new_tokens,
             arm=arm,
