@@ -64,7 +64,7 @@ class WorldRecipe:
     needless: float = setting(0.3, "share of samples in which the teacher looks although nothing needs it")
     hasty: float = setting(0.4, "share of samples in which the teacher takes no look although one is needed")
     rgrpo_steps: int = setting(100, "R-GRPO: steps")
-    rgrpo_rate: float = setting(5e-5, "its learning rate (at 1.5e-4, that of badges, trails got worse)")
+    rgrpo_rate: float = setting(5e-5, "its learning rate, before it falls")
     rgrpo_cooldown: int = setting(30, "its last steps, over which the rate falls to 0; at most all of them")
     prompts: int = setting(12, "its prompts a step, of the worlds in turn")
     new_tokens: int = setting(224, "tokens that a rollout may sample: a trail of four hops takes some 170")

@@ -177,7 +177,7 @@ def test_what_needs_a_look_is_illegible_in_the_overview_and_legible_in_a_crop() 
         elif s.world == "charts" and s.meta["kind"] in ("value", "largest"):
             heights = [s.meta["marks"][s.meta["asked"][0]]["digit"]]
         elif s.world == "charts" and s.meta["kind"] == "label":
-            heights = [30 if s.meta["large_legend"] else 9]
+            heights = [plots.LEGENDS[s.meta["large_legend"]][0]]
         elif s.world == "trails":
             heights = [(0.75 if not s.needs_look else 0.24) * (s.regions[-1][3] - s.regions[-1][1])]
         for height, region in zip(heights, s.regions[-1:], strict=False):

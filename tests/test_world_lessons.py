@@ -293,6 +293,19 @@ def test_crops_alone_and_sums_are_taught_beside_scenes(policy):
         assert torch.isfinite(loss)
 
 
+def test_what_stands_behind_a_row_is_not_told(policy, monkeypatch):
+    """A box ends a row that is padded: the padding behind it is no word that a neighbour leads to."""
+    made = stream(policy, documents=1.0)
+    ended = [lesson for lesson in (made.scene(index)[0] for index in range(20)) if lesson.anchors[-1]]
+    batch = sorted(ended, key=lambda lesson: len(lesson.text))[:: len(ended) - 1]
+    rows, masks, points = lesson_rows(batch, policy.encode([i for v in batch for i in v.images]), policy.image_id)
+    padding = int(policy.rows(rows).ids[0, -1])
+    assert len(rows[0].ids) < len(rows[1].ids) and padding not in rows[0].ids[-20:]
+    plain = policy.logits
+    monkeypatch.setattr(policy, "logits", lambda x: plain(x) + 1e4 * (torch.arange(plain(x).shape[-1]) == padding))
+    assert stated(policy, rows, masks, points, 0.3)[1]["relation accuracy"] == 0.0
+
+
 def test_a_stage_of_the_tower_alone_writes_nothing_of_the_scene(policy):
     """An overview with its targets, one image, no statement; crops alone keep their characters; the heads take both."""
     made = made_of(policy, replace(STAGE, text=False, windows=0, readings=1), documents=0.7, badges=0.3).lessons(0)

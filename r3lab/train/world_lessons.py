@@ -41,7 +41,7 @@ class WorldStage(Stage):
     """A stage in several worlds: what a batch holds beside the scenes."""
 
     shares: tuple[tuple[str, float], ...] = ()  # world, share of the scenes
-    crops: tuple[tuple[str, float], ...] = ()  # world, share of its boxes that are followed by their crop
+    crops: tuple[tuple[str, float], ...] = ()  # world, share of its boxes followed by their crop (not named: none)
     readings: int = 0  # of each scene: crops alone, with what they show
     sums: int = 0  # rows of subtractions
 
@@ -120,7 +120,7 @@ class WorldLessons(torch.utils.data.IterableDataset):
         lesson = WorldLesson([overview], [], [], [], [], *dense(scene.things))
         writer = Writer(lesson, sample.image, rng, self.script)
         if self.stage.text:
-            writer.write(scene, dict(self.stage.crops)[world])
+            writer.write(scene, dict(self.stage.crops).get(world, 0.0))
         else:
             writer.targets(scene)
         return lesson, self._alone(sample, scene, rng)

@@ -55,7 +55,7 @@ def _abscissa(table: Table, split: str) -> Table | None:
 
 
 def _invented(rng: np.random.Generator, count: int) -> list[str]:
-    """Labels of one to three letters that no table has, all different."""
+    """Labels of one to three letters by chance, all different."""
     made: list[str] = []
     while len(made) < count:
         word = "".join(LETTERS[int(k)] for k in rng.integers(len(LETTERS), size=1 + int(rng.choice(3, p=LENGTHS))))
