@@ -21,8 +21,9 @@ from r3lab.train.checkpoint import read_log
 from r3lab.train.facts import WORDS, centre, scene_of, words
 from r3lab.train.lessons import CELLS, FACTOR, IGNORE, vocabulary
 from r3lab.train.statements import by_length, lesson_rows, stated
+from r3lab.train.text_rows import COUNT
 from r3lab.train.world_lessons import RICHER, WorldHeads, WorldLessons, WorldStage
-from r3lab.train.world_writing import CHARACTERS, SUMS, WorldLesson, cell
+from r3lab.train.world_writing import CHARACTERS, WorldLesson, cell
 from r3lab.vlir.rationale import LARGE, SMALL
 from r3lab.vlir.worlds import get_world
 from r3lab.world_curriculum import CROP_TOKENS, STAGES, make_world_base
@@ -272,7 +273,7 @@ def test_sums_are_right(policy):
         done = f"</think><answer>{number}</answer>"
         one = rf"It shows {number}\. It shows {number}\. {number} - {number} = {number}\.{done}"
         sums = re.findall(one, text)
-        assert len(sums) == SUMS and re.sub(one, "", text) == ""
+        assert len(sums) == COUNT and re.sub(one, "", text) == ""
         assert re.findall(rf" {number} - {number} = {number}\.</think>", told) == [found[2:5] for found in sums]
         for a, b, more, less, result, answer in sums:
             assert (a, b, result) == (more, less, answer)

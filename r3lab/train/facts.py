@@ -19,12 +19,13 @@ from ..geometry import Box, Size
 from ..vlir.rationale import shows
 from ..vlir.sample import Sample
 from ..vlir.worlds.badges import COLOURS
-from ..vlir.worlds.charts import LARGEST, NOUNS
+from ..vlir.worlds.charts import LARGEST, NOUNS, legend_text
 from ..vlir.worlds.documents import ASK, FIELDS, GOODS, MONTHS, SUBJECT
 from ..vlir.worlds.lettering import around, padded
 from ..vlir.worlds.trails import WAYS, Sign, ahead
 
 Point = tuple[float, float]  # source pixels
+Saying = tuple[str, str, Point | None]  # what is given, what follows, and where that shows
 Mark = tuple[bool, Point]  # whether it is seen in the overview even when there is a crop, and where
 WORDS = (*GOODS, *FIELDS, "Total", "Date", *COLOURS)  # what a label or a swatch is, as a class
 
@@ -68,11 +69,11 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """A sample's facts, what stands in its overview, and sayings: what is given, what follows, and where it shows."""
+    """A sample's facts, what stands in its overview, and sayings."""
 
     facts: tuple[Fact, ...]
     things: tuple[Thing, ...]
-    sayings: tuple[tuple[str, str, Point | None], ...] = ()
+    sayings: tuple[Saying, ...] = ()
 
 
 def centre(box: Box) -> Point:
@@ -114,14 +115,31 @@ def _documents(meta: dict[str, Any], size: Size) -> Scene:
     return Scene(tuple(facts), tuple(things))
 
 
+def _label_box(mark: dict[str, Any]) -> Box:
+    """Where a legend's label is written: its line without the swatch."""
+    _, top, right, bottom = mark["key"]
+    return mark["swatch"][2], top, right, bottom
+
+
+def _lines(marks: list[dict[str, Any]]) -> tuple[Mark | None, ...]:
+    """Marks of what a legend shows: each label at its letters, each colour at its swatch."""
+    seen: list[Mark | None] = []
+    for mark in marks:
+        colour = f" {mark['colour']}"
+        seen += along(mark["label"], mark["label"], _label_box(mark))
+        seen += [*on(colour, colour, centre(tuple(mark["swatch"]))), None, None]  # with the comma behind it
+    return (*[None] * (len(shows("")) - 1), *seen[:-2], None)
+
+
 def _charts(meta: dict[str, Any], size: Size) -> Scene:
     noun, marks, large = NOUNS[meta["chart"]], meta["marks"], meta["large_legend"]
     facts, things, sayings = [], [], []
     whole = padded(around([tuple(m["key"]) for m in marks]), size, 4.0)
+    lines, listed = shows(legend_text(marks)), _lines(marks)
     for mark in marks:
         name, ink, swatch = f"the {mark['colour']} {noun}", tuple(mark["ink"]), tuple(mark["swatch"])
         key, value, label = tuple(mark["key"]), shows(mark["said"]), shows(mark["label"])
-        text = (swatch[2], key[1], key[2], key[3])
+        text = _label_box(mark)
         box = padded(key, size, 4.0, 18.0)
         what, which = f"What is the value of {name}?", f"Which label has {name}?"
         read = along(value, mark["said"], ink)
@@ -129,14 +147,14 @@ def _charts(meta: dict[str, Any], size: Size) -> Scene:
             Fact(what, f"The value of {name}", padded(ink, size), mark["large"], value, read, tuple(mark["middle"])),
             Fact(which, f"The label of {name}", box, large, label, along(label, mark["label"], text), centre(swatch)),
         ]
-        is_it = f"{mark['label']} is {name}."
         if large:
             sayings.append((f"{mark['label']} is", f" {name}.", centre(swatch)))
-        elif len(marks) < 5:
+        elif len(marks) < 4:
             asked = f"What is the value of {mark['label']}?"
-            found = along(is_it, mark["label"], text)[: len(mark["label"])]
-            seen = (*found, *on(is_it, f" {name}", centre(swatch))[len(found) :])
-            facts.append(Fact(asked, "The legend", whole, False, is_it, seen, via=(False, centre(text))))
+            said = f"{lines} {mark['label']} is {name}."
+            found = (*along(mark["label"], mark["label"], text), *on(" is", " is", centre(text)))
+            seen = (*listed, None, *found, *on(f" {name}.", f" {name}", centre(swatch)))
+            facts.append(Fact(asked, "The legend", whole, False, said, seen))
         things += [
             Thing(centre(ink), padded(ink, size), mark["large"]),
             Thing(centre(swatch), box, large, mark["colour"]),

@@ -2,8 +2,8 @@
 
 A lesson is a sample of a world's train split with (a) dense targets for linear heads: what stands in a token of the
 overview, which character in a token of a crop; (b) one packed sequence of statements: what is asked for, whether it can
-be read, where it stands, what its crop shows (`world_writing`). What a scene holds is `facts.scene_of`'s; badges keep
-their own lessons.
+be read, where it stands, what its crop shows (`world_writing`), at last also its own question answered in full
+(`wholes`). What a scene holds is `facts.scene_of`'s; badges keep their own lessons.
 
     stream = WorldLessons(policy, stage, badge_lessons(policy, stage))
 """
@@ -28,6 +28,8 @@ from ..vlir.worlds.documents import Documents
 from .base import Heads, Stage
 from .facts import WORDS, Fact, Scene, scene_of
 from .lessons import IGNORE, OVERVIEW, Lesson, Lessons
+from .text_rows import matches, sums
+from .wholes import whole_of
 from .world_writing import CHARACTERS, Script, WorldLesson, Writer, dense
 
 READING = 2.0  # weight of the head that reads characters
@@ -43,7 +45,10 @@ class WorldStage(Stage):
     shares: tuple[tuple[str, float], ...] = ()  # world, share of the scenes
     crops: tuple[tuple[str, float], ...] = ()  # world, share of its boxes followed by their crop (not named: none)
     readings: int = 0  # of each scene: crops alone, with what they show
+    at_overview: float = 0.0  # share of those of large print that are as large as in the overview
     sums: int = 0  # rows of subtractions
+    matches: int = 0  # rows of legends, searched
+    wholes: bool = False  # whether a scene's own question is answered in full
 
 
 class WorldHeads(Heads):
@@ -105,8 +110,8 @@ class WorldLessons(torch.utils.data.IterableDataset):
         """Batch number `number`."""
         first = number * self.stage.batch
         made = [self.scene(index) for index in range(first, first + self.stage.batch)]
-        sums = [self.sums(number, k) for k in range(self.stage.sums)]
-        return [*(lesson for lesson, _ in made), *chain.from_iterable(alone for _, alone in made), *sums]
+        rows = [self.row(number, k) for k in range(self.stage.sums + self.stage.matches)]
+        return [*(lesson for lesson, _ in made), *chain.from_iterable(alone for _, alone in made), *rows]
 
     def scene(self, index: int) -> tuple[Lesson, list[Lesson]]:
         """Scene number `index`, and some of its crops alone."""
@@ -120,7 +125,8 @@ class WorldLessons(torch.utils.data.IterableDataset):
         lesson = WorldLesson([overview], [], [], [], [], *dense(scene.things))
         writer = Writer(lesson, sample.image, rng, self.script)
         if self.stage.text:
-            writer.write(scene, dict(self.stage.crops).get(world, 0.0))
+            whole = whole_of(sample, scene) if self.stage.wholes else None
+            writer.write(scene, dict(self.stage.crops).get(world, 0.0), whole)
         else:
             writer.targets(scene)
         return lesson, self._alone(sample, scene, rng)
@@ -136,14 +142,19 @@ class WorldLessons(torch.utils.data.IterableDataset):
 
     def _reading(self, sample: Sample, fact: Fact, rng: np.random.Generator) -> Lesson:
         lesson = WorldLesson([], [], [], [], [], *dense(()))
-        Writer(lesson, sample.image, rng, self.script).reading(fact)
+        writer = Writer(lesson, sample.image, rng, self.script)
+        if fact.large and rng.random() < self.stage.at_overview:
+            writer.window(fact)
+        else:
+            writer.reading(fact)
         return lesson
 
-    def sums(self, number: int, k: int) -> Lesson:
-        """A row of subtractions."""
+    def row(self, number: int, k: int) -> Lesson:
+        """A row of text alone: the first are of subtractions, the others of legends."""
         rng = np.random.default_rng([self.stage.seed, 79, number, k])
         lesson = WorldLesson([], [], [], [], [], *dense(()))
-        Writer(lesson, Image.new("RGB", (1, 1)), rng, self.script).sums()
+        writer = Writer(lesson, Image.new("RGB", (1, 1)), rng, self.script)
+        (sums if k < self.stage.sums else matches)(writer)
         return lesson
 
 

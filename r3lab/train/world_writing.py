@@ -1,8 +1,9 @@
-"""How a lesson of a world is written: statements of a scene, a crop alone with what it shows, sums.
+"""How a lesson of a world is written: a question answered in full, statements of a scene, a crop alone with what it
+shows.
 
 A scene's statements are packed into one sequence. Reading takes the most examples of all skills and needs neither the
-overview nor the other statements: a crop alone with its text costs a seventh of a scene. So do the subtractions that
-charts ask for, which need no picture at all.
+overview nor the other statements: a crop alone with its text costs a seventh of a scene. What needs no picture at all
+is in `text_rows`.
 
     Writer(lesson, sample.image, rng, Script(policy)).write(scene_of(sample), crops=0.6)
 """
@@ -10,6 +11,7 @@ charts ask for, which need no picture at all.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import ceil
 
 import numpy as np
 from PIL import Image
@@ -19,14 +21,13 @@ from ..models.policy import Policy
 from ..protocol import CLOSE, OPEN, box_text
 from ..vlir.rationale import LARGE, SMALL, jitter, shows
 from ..vlir.worlds.badges import SIDE
-from ..vlir.worlds.charts import difference
-from .facts import WORDS, Fact, Mark, Point, Scene, Thing, centre
-from .lessons import BINS, CELLS, COORDINATE_STEP, FACTOR, IGNORE, NAMES, Lesson, read_crop, written
+from .facts import WORDS, Fact, Mark, Point, Saying, Scene, Thing, centre
+from .lessons import BINS, CELLS, COORDINATE_STEP, FACTOR, IGNORE, NAMES, OVERVIEW, Lesson, read_crop, written
+from .wholes import Whole
 
 CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz./:"
 SPREAD = 0.06  # how far a lesson's crop may miss, as a part of its sides: a number must not be cut
-STATEMENTS = 6  # of a scene
-SUMS = 6  # subtractions of a row
+STATEMENTS, BESIDE = 6, 3  # of a scene; beside a question that is answered in full
 ANSWER = "<|im_end|>\n<|im_start|>assistant\n"
 
 
@@ -102,21 +103,45 @@ class Writer:
         self.lesson.points += [None] * 3
         self.lesson.anchors += [None] * 3
 
-    def write(self, scene: Scene, crops: float) -> None:
-        """All statements, in random order; of those that end with a box, `crops` are followed by their crop."""
+    def write(self, scene: Scene, crops: float, whole: Whole | None = None) -> None:
+        """Statements in random order; of those that end with a box, `crops` are followed by their crop. A question that
+        is answered in full comes first, and what it reads is not stated again."""
         self.say("<|im_start|>user\n", False)
         self.show()
         self.say(ANSWER, False)
-        every = [*scene.facts, *scene.sayings]
-        for k in self.rng.permutation(len(every))[:STATEMENTS]:
+        done: set[Box] = set()
+        if whole is not None:
+            self.whole(whole)
+            done = {step.box for step in whole.steps if isinstance(step, Fact)}
+        every = [*(fact for fact in scene.facts if fact.box not in done), *scene.sayings]
+        for k in self.rng.permutation(len(every))[: BESIDE if whole else STATEMENTS]:
             one = every[k]
             if isinstance(one, Fact):
                 self.fact(one, crops)
             else:
-                given, follows, at = one
-                self.say(given, False)
-                self.say(follows, True, at and (0, cell(at)), at and (0, cell(at)))
+                self.saying(one, False)
         self.targets(scene)
+
+    def saying(self, saying: Saying, loss: bool) -> None:
+        """A saying; `loss` is that of what it begins with."""
+        given, follows, at = saying
+        self.say(given, loss)
+        self.say(follows, True, at and (0, cell(at)), at and (0, cell(at)))
+
+    def whole(self, whole: Whole) -> None:
+        """A question, and all that leads to its answer: every look is taken, and all of it must be said."""
+        self.say(f"<|im_end|>\n<|im_start|>user\n{whole.question}", False)
+        self.say(ANSWER, False)
+        before = "<think>"
+        for step in whole.steps:
+            if isinstance(step, Fact):
+                self.say(before + step.subject, True)
+                self.look(step, at_once=step.large, sized=True, crop=True)
+            else:
+                given, follows, at = step
+                self.saying((before + given, follows, at), True)
+            before = " "
+        self.say(f"</think>{OPEN}{whole.answer}{CLOSE}", True)
 
     def targets(self, scene: Scene) -> None:
         """What the heads must find in the overview's large print and in the crops so far."""
@@ -137,18 +162,24 @@ class Writer:
             self.say(f"<|im_end|>\n<|im_start|>user\n{fact.question}", False)
             self.say(ANSWER, False)
         self.say(fact.subject, asked)
+        at_once = fact.large and self.rng.random() < 0.7
+        sized = at_once or (not fact.large and self.rng.random() < 0.5)
+        self.look(fact, at_once, sized, crop=self.rng.random() < crops)
+
+    def look(self, fact: Fact, at_once: bool, sized: bool, crop: bool) -> None:
+        """A fact of which the subject is said: its size, then what it says at once, or its box, then perhaps its crop
+        with what is read there."""
         there = (0, cell(centre(fact.box)))
         leads = fact.anchor and (0, cell(fact.anchor))
-        at_once = fact.large and self.rng.random() < 0.7
-        if at_once or (not fact.large and self.rng.random() < 0.5):
+        if sized:
             self.say(LARGE.rstrip() if fact.large else SMALL, True, there, leads)
         if at_once:
             marks = (None, *(m and (0, cell(m[1])) for m in fact.marks))
-            return self.say(f" {fact.said}", True, anchor=fact.via and (0, cell(fact.via[1])) or leads, marks=marks)
+            self.say(f" {fact.said}", True, anchor=fact.via and (0, cell(fact.via[1])) or leads, marks=marks)
+            return
         self.say(box_text(written(fact.box)), True, there, leads)
-        if self.rng.random() < crops:
+        if crop:
             self.crop(fact)
-        return None
 
     def crop(self, fact: Fact) -> _Tokens:
         """The crop of a fact, and what is read in it; returns the crop's tokens."""
@@ -170,14 +201,34 @@ class Writer:
     def _characters(self, fact: Fact, number: int, place: _Tokens) -> None:
         """Where each character is written on its own: of those in a token of an image, the one nearest its middle."""
         best: dict[int, tuple[float, int]] = {}
-        written_there = [mark for mark in fact.marks if mark]
-        if len(set(written_there)) < len(written_there):
-            return
+        there: dict[Mark | None, set[str]] = {}
         for character, mark in zip(fact.said, fact.marks, strict=True):
-            if mark and not mark[0] and character in CHARACTERS:
+            there.setdefault(mark, set()).add(character)
+        for mark, (character, *others) in there.items():
+            if mark and not mark[0] and not others and character in CHARACTERS:
                 token, off = place.token(mark[1])
                 best[token] = min(best.get(token, (9e9, 0)), (off, CHARACTERS.index(character)))
         self.lesson.characters += [(number, token, character) for token, (_, character) in best.items()]
+
+    def window(self, fact: Fact) -> None:
+        """A fact in large print asked for, and the part of the overview that it stands in, a token or so wider: to read
+        what a token of the overview holds takes as many examples as to read a crop, and this costs a fifth."""
+        self.say(f"<|im_start|>user\n{fact.question}", False)
+        self.say(ANSWER, False)
+        overview, side, box = self.image.resize(OVERVIEW, Image.Resampling.BICUBIC), OVERVIEW[0], []
+        for low, high in ((fact.box[0], fact.box[2]), (fact.box[1], fact.box[3])):
+            least, most = (v * side / SIDE for v in (low, high))
+            wide = min(CELLS, 1 + int((most - least) // FACTOR + self.rng.integers(1, 3))) * FACTOR
+            room = (max(0, ceil(most) - wide), min(int(least), side - wide))
+            box.append((start := int(self.rng.integers(room[0], room[1] + 1)), start + wide))
+        (x1, x2), (y1, y2) = box
+        self.lesson.images.append(np.asarray(overview)[y1:y2, x1:x2])
+        scale = SIDE / side
+        place = _Tokens((x1 * scale, y1 * scale, x2 * scale, y2 * scale), self.lesson.images[-1])
+        self.show()
+        self.say(f"{fact.subject}{LARGE.rstrip()}", False)
+        self.say(f" {fact.said}", True, marks=(None, *(self._seen(m, 0, place) for m in fact.marks)))
+        self._characters(fact, 0, place)
 
     def reading(self, fact: Fact) -> None:
         """A fact asked for and its crop, with no overview; where it is what was asked for, the answer follows: to take
@@ -187,20 +238,10 @@ class Writer:
         self.say(fact.subject, False)
         place = self.crop(fact)
         read = fact.said.removeprefix("It shows ").removesuffix(".")
-        if fact.said == shows(read):
+        if fact.said == shows(read) and ". " not in read:
             begin, before = fact.said.index(read), f"</think>{OPEN}"
             marks = tuple(self._seen(m, 0, place) for m in fact.marks[begin : begin + len(read)])
             self.say(before + read + CLOSE, True, marks=(*[None] * len(before), *marks, *[None] * len(CLOSE)))
-
-    def sums(self) -> None:
-        """Subtractions as charts ask for them: two numbers that were read, whole or with a decimal, both taken over."""
-        for _ in range(SUMS):
-            decimals = int(self.rng.random() < 0.4)
-            high = (100, 1000)[int(self.rng.random() < 0.25)]
-            less, more = (f"{n / 10**decimals:.{decimals}f}" for n in sorted(self.rng.integers(2, high, 2)))
-            result = difference(more, less)
-            self.say(f"{shows(more)} {shows(less)}", False)
-            self.say(f" {more} - {less} = {result}.</think>{OPEN}{result}{CLOSE}", True)
 
     @staticmethod
     def _seen(mark: Mark | None, number: int, place: _Tokens) -> tuple[int, int] | None:

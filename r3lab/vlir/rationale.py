@@ -76,7 +76,7 @@ def imperfect(
         start, *_, end = rationale.parts
         return Rationale((f"{str(start).removesuffix(SMALL)}{LARGE}{end}",))
     if not rationale.boxes and sample.regions and rng.random() < needless:
-        start, end = str(rationale.parts[0]).split(LARGE)
+        start, end = str(rationale.parts[0]).split(LARGE, 1)
         region = jitter(sample.regions[0], size, spread, rng)
         return Rationale((f"{start}{SMALL}", region, end))
     return Rationale(tuple(p if isinstance(p, str) else jitter(p, size, spread, rng) for p in rationale.parts))

@@ -1,17 +1,18 @@
 """`charts`: bar, line, pie and scatter charts of real tables (in the manner of InfographicsVQA and MathVista).
 
 A chart of 512x512 pixels shows three to five rows of a real table (life expectancy by country, votes by district, ...),
-each in a colour that the legend explains, with its value written beside it. Values and legend are small (7 to 9
+each in a colour that the legend explains, with its value written beside it. Values and legend are small (7 to 10
 pixels high: legible in a crop, two in the tiny policy's overview of 128x128) or large enough to be read at
 once; the shapes and colours are plain in the overview. Five kinds of question: the value of a colour; of the largest;
-the label of a colour; the value of a label (first the legend, then the value); how much more one is than another (two
-looks and a subtraction). Tables and styles of the held-out split occur in no other.
+the label of a colour; the value of a label (first the legend, here of three lines, then the value); how much more one
+is than another (two looks and a subtraction). Tables and styles of the held-out split occur in no other.
 
     sample = Charts().sample("train", 0)
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ def _abscissa(table: Table, split: str) -> Table | None:
     return next(t for t in tables(split) if t.name == table.name.replace("lifeExp", "gdpPercap"))
 
 
-def _invented(rng: np.random.Generator, count: int) -> list[str]:
+def invented_labels(rng: np.random.Generator, count: int) -> list[str]:
     """Labels of one to three letters by chance, all different."""
     made: list[str] = []
     while len(made) < count:
@@ -64,9 +65,10 @@ def _invented(rng: np.random.Generator, count: int) -> list[str]:
 
 
 def _plot(
-    rng: np.random.Generator, split: str, large_legend: bool, invented: float
+    rng: np.random.Generator, split: str, most: int, large_legend: bool, invented: float
 ) -> tuple[Plot, dict[str, Any]] | None:
-    """A chart of some rows and a column of a table, sizes not yet decided; None if its numbers do not lend themselves.
+    """A chart of three to `most` rows and a column of a table, sizes not yet decided; None if its numbers do not lend
+    themselves.
 
     Returns
     -------
@@ -79,7 +81,7 @@ def _plot(
     kinds += ["scatter"] * 5 * (across is not None)
     kind = kinds[int(rng.integers(len(kinds)))]
     column = int(rng.integers(4 if kind == "line" else 0, len(table.columns)))
-    rows = [int(r) for r in rng.permutation(len(table.labels))[: int(rng.integers(3, 6))]]
+    rows = [int(r) for r in rng.permutation(len(table.labels))[: int(rng.integers(3, most + 1))]]
     values = [table.values[r][column] for r in rows]
     if kind == "pie":
         values = [100 * v / sum(values) for v in values]
@@ -89,7 +91,7 @@ def _plot(
     colours = [list(COLOURS)[int(k)] for k in rng.permutation(len(COLOURS))]
     labels = [table.labels[row] for row in rows]
     if invented and rng.random() < invented:
-        labels = _invented(rng, len(rows))
+        labels = invented_labels(rng, len(rows))
     marks = []
     for row, label, value, words, colour in zip(rows, labels, values, said, colours, strict=False):
         points: tuple[tuple[float, float], ...] = ()
@@ -112,6 +114,11 @@ def _clear(plot: Plot) -> bool:
         return sizes[-1] - sizes[-2] > 15
     sizes = sorted(m.shape[ends[plot.kind]] for m in plot.marks)
     return sizes[-1] - sizes[-2] > 14 if plot.kind == "across" else sizes[1] - sizes[0] > 14
+
+
+def legend_text(marks: Sequence[Mapping[str, Any]]) -> str:
+    """What a legend says, line by line; `marks` as in a sample's `meta`."""
+    return ", ".join(f"{mark['label']} {mark['colour']}" for mark in marks)
 
 
 def difference(more: str, less: str) -> str:
@@ -142,8 +149,9 @@ class Charts:
         while True:
             asks_legend = kind in ("label", "named")
             large_legend = bool(rng.random() < (LARGE_LEGEND if asks_legend else LARGE_OTHER))
-            made = _plot(rng, split, large_legend, self.invented)
-            if made is None or (kind == "named" and len(made[0].marks) > 4):  # five labels are too fine for one crop
+            # a legend that is searched has three lines: more are too fine for one crop
+            made = _plot(rng, split, 3 if kind == "named" else 5, large_legend, self.invented)
+            if made is None:
                 continue
             plot, shown = made
             order = sorted(plot.marks, key=lambda m: -m.value)
@@ -230,15 +238,11 @@ class Charts:
         elif kind == "named":
             label = asked[0]["label"]
             if not meta["large_legend"]:
-                steps.append((f"The legend{IS_SMALL}", next(regions)))
+                steps += [(f"The legend{IS_SMALL}", next(regions)), (shows(legend_text(meta["marks"])), None)]
             steps.append((f"{label} is {first}.", None))
             read("Its value", asked[0]["large"], asked[0]["said"])
         else:
             read(f"The value of {first}", asked[0]["large"], asked[0]["said"])
-            second = f"the {asked[1]['colour']} {noun}"
-            if asked[0]["large"] and asked[1]["large"]:
-                steps.append((f"The value of {second} is {asked[1]['said']}.", None))
-            else:
-                read(f"The value of {second}", asked[1]["large"], asked[1]["said"])
+            read(f"The value of the {asked[1]['colour']} {noun}", asked[1]["large"], asked[1]["said"])
             steps.append((f"{asked[0]['said']} - {asked[1]['said']} = {sample.answer}.", None))
         return in_turn(steps, sample)

@@ -3,7 +3,7 @@
 A photograph of 512x512 pixels carries five to seven signs, coloured shapes with a white face. On a face stands an arrow
 (the next sign plainly in that direction), the name of another sign ("green square"), or a handwritten digit. The
 question names the first sign; the digit at the end of the trail is the answer, after one to four steps. Faces are small
-(print 7, digits and arrows 8 to 10 pixels high: two to three in the tiny policy's overview) but for a part
+(print 7, digits and arrows 8 to 10 pixels high: two in the tiny policy's overview) but for a part
 of the trails, all of whose signs are large. No single look can answer: at least two more signs show other digits, every
 step can lead elsewhere, and what a sign says is on its face alone.
 
@@ -33,7 +33,9 @@ from .material import handwriting, photos, split_number
 HOPS = {1: 0.3, 2: 0.35, 3: 0.23, 4: 0.12}  # steps of the trails that need looks
 READABLE = 0.25  # share of the trails that are readable in the overview; they have one step
 SMALL, LARGE = (88, 98), (140, 150)  # outer diameter of a sign, source pixels
-FACE = (0.57, 0.38)  # width and height of the white face, parts of the diameter
+FACES = {False: (0.54, 0.32), True: (0.57, 0.38)}  # width and height of the white face of small and large signs, parts
+# of the diameter: what stands on a small one fills it, so that its crop shows it well
+INK, LARGE_INK = 0.3, 0.85  # height of a digit or an arrow on it, parts of the face's
 LOWER = 0.26  # a triangle holds its face lower, part of the diameter
 REACH = 280  # an arrow leads no further, centre to centre
 WAYS = {"left of": "left", "right of": "right", "above": "up", "below": "down"}  # how a rationale names an arrow
@@ -63,7 +65,7 @@ class Sign:
     @property
     def face(self) -> Box:
         """The white face, source pixels: where to look."""
-        w, h = (round(part * self.diameter / 2) for part in FACE)
+        w, h = (round(part * self.diameter / 2) for part in FACES[self.large])
         y = self.y + (round(LOWER * self.diameter) if self.shape == "triangle" else 0)
         return self.x - w, y - h, self.x + w, y + h
 
@@ -196,14 +198,14 @@ def _stamp(image: Image.Image, sign: Sign, split: str, rng: np.random.Generator)
     if sign.says.isdigit():
         bitmaps, labels = handwriting(split)
         rows = np.flatnonzero(labels == int(sign.says))
-        h = round(unit * (0.75 if sign.large else 0.24) * rng.uniform(0.95, 1.05))
+        h = round(unit * (LARGE_INK if sign.large else INK) * rng.uniform(0.95, 1.05))
         bitmap = Image.fromarray((bitmaps[rows[int(rng.integers(len(rows)))]] * 255).astype(np.uint8))
         mask = bitmap.resize((h, h), Image.Resampling.BICUBIC).point(
             [min(255, max(0, v * 3 // 2 - 50)) for v in range(256)]
         )
         image.paste(ink, (round(x - h / 2), round(y - h / 2)), mask)
     elif sign.says in DIRECTIONS:
-        side = round(unit * (0.85 if sign.large else 0.26))
+        side = round(unit * (LARGE_INK if sign.large else INK))
         image.paste(ink, (round(x - side / 2), round(y - side / 2)), _arrow(sign.says, side))
     else:
         words = sign.says.split()
@@ -263,9 +265,10 @@ class Trails:
         for name, then in zip(trail, trail[1:], strict=False):
             says = signs[name]["says"]
             said.append(f"It points {WAYS[says]} to the {then}." if says in WAYS else f"It says {then}.")
-        if not sample.needs_look:
-            return in_turn([(f"The {trail[0]}{IS_LARGE}{said[0]} {shows(sample.answer)}", None)], sample)
         steps: list[tuple[str, Box | None]] = []
         for name, region, after in zip(trail, sample.regions, [*said, shows(sample.answer)], strict=True):
-            steps += [(f"The {name}{IS_SMALL}", region), (after, None)]
+            if sample.needs_look:
+                steps += [(f"The {name}{IS_SMALL}", region), (after, None)]
+            else:
+                steps.append((f"The {name}{IS_LARGE}{after}", None))
         return in_turn(steps, sample)

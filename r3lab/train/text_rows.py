@@ -1,0 +1,44 @@
+"""Rows of a lesson that need no picture: subtractions, and the search of a legend that has been read.
+
+Both follow what crops have shown and are learned from text alone, at a fraction of what a scene costs.
+
+    sums(Writer(lesson, image, rng, script))
+"""
+
+from __future__ import annotations
+
+from ..protocol import CLOSE, OPEN
+from ..vlir.rationale import shows
+from ..vlir.worlds.badges import COLOURS
+from ..vlir.worlds.charts import LARGEST, difference, invented_labels, legend_text
+from .world_writing import ANSWER, Writer
+
+COUNT = 6  # subtractions, or legends, of a row
+LINES = (2, 4)  # least and most of a legend
+
+
+def sums(writer: Writer) -> None:
+    """Subtractions as charts ask for them: two numbers that were read, whole or with a decimal, both taken over."""
+    rng = writer.rng
+    for _ in range(COUNT):
+        decimals = int(rng.random() < 0.4)
+        high = (100, 1000)[int(rng.random() < 0.25)]
+        less, more = (f"{n / 10**decimals:.{decimals}f}" for n in sorted(rng.integers(2, high, 2)))
+        result = difference(more, less)
+        writer.say(f"{shows(more)} {shows(less)}", False)
+        writer.say(f" {more} - {less} = {result}.</think>{OPEN}{result}{CLOSE}", True)
+
+
+def matches(writer: Writer) -> None:
+    """Legends: what their lines show is given, and the colour of the label that was asked for must be said."""
+    rng = writer.rng
+    for _ in range(COUNT):
+        count = int(rng.integers(LINES[0], LINES[1] + 1))
+        labels = invented_labels(rng, count)
+        colours = [list(COLOURS)[int(k)] for k in rng.permutation(len(COLOURS))[:count]]
+        lines = [{"label": label, "colour": colour} for label, colour in zip(labels, colours, strict=True)]
+        noun, chosen = list(LARGEST)[int(rng.integers(len(LARGEST)))], int(rng.integers(count))
+        writer.say(f"<|im_end|>\n<|im_start|>user\nWhat is the value of {labels[chosen]}?", False)
+        writer.say(ANSWER, False)
+        writer.say(shows(legend_text(lines)), False)
+        writer.say(f" {labels[chosen]} is the {colours[chosen]} {noun}.", True)

@@ -1,0 +1,188 @@
+"""Questions answered in full say what the rationale says, look where it looks, and point at what it reads."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from r3lab.models import tiny
+from r3lab.models.policy import Policy
+from r3lab.protocol import box_text
+from r3lab.train.base import badge_lessons
+from r3lab.train.facts import Fact, scene_of, words
+from r3lab.train.lessons import CELLS, FACTOR, OVERVIEW, vocabulary, written
+from r3lab.train.text_rows import COUNT
+from r3lab.train.wholes import whole_of
+from r3lab.train.world_lessons import RICHER, WorldLessons, WorldStage
+from r3lab.train.world_writing import BESIDE, CHARACTERS, Script, WorldLesson, Writer, dense
+from r3lab.vlir.sample import Sample
+from r3lab.vlir.worlds import get_world
+from r3lab.vlir.worlds.charts import legend_text
+from r3lab.world_curriculum import STAGES
+
+NEW = ("documents", "charts", "trails")
+LOOK = "<|vision_start|>|<|vision_end|>"
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    """Random weights, the words of all worlds."""
+    return tiny.create([*vocabulary(), *words()], seed=0)
+
+
+def stream(policy: Policy, world: str, **settings: object) -> WorldLessons:
+    stage: WorldStage = replace(STAGES[-1], batch=3, shares=((world, 1.0),), **settings)
+    return WorldLessons(policy, stage, badge_lessons(policy, stage))
+
+
+def as_text(policy: Policy, lesson: WorldLesson) -> str:
+    """A lesson as text, each image a stroke."""
+    return "".join("|" if token is None else policy.piece(token) for token in lesson.text)
+
+
+def writer_of(policy: Policy, sample: Sample) -> Writer:
+    overview = np.asarray(sample.image.resize(OVERVIEW))
+    lesson = WorldLesson([overview], [], [], [], [], *dense(()))
+    return Writer(lesson, sample.image, np.random.default_rng(0), Script(policy))
+
+
+@pytest.mark.parametrize("world", NEW)
+def test_a_whole_answer_is_the_rationale(policy, world):
+    """Word by word and look by look, in the tokens of the finished text, and all of it must be said."""
+    for index in range(80):
+        sample = get_world(world).sample("train", index)
+        writer = writer_of(policy, sample)
+        writer.whole(whole_of(sample, scene_of(sample)))
+        parts = get_world(world).rationale(sample).parts
+        expected = "".join(p if isinstance(p, str) else box_text(written(p)) + LOOK for p in parts)
+        told = as_text(policy, writer.lesson).rpartition("assistant\n")[2]
+        assert told == expected
+        count = len(told.replace("|vision_start|", "").replace("|vision_end|", "").split("|"))
+        assert count - 1 == len(sample.regions if sample.needs_look else ())
+        begin = policy.piece  # tokens are those of the whole text, so that a rollout meets what was learned
+        pieces = [p for p in (begin(t) for t in writer.lesson.text if t is not None) if "vision_" not in p]
+        plain = "".join(p if isinstance(p, str) else box_text(written(p)) for p in parts)
+        assert pieces[-len(policy.ids(plain)) :] == [begin(t) for t in policy.ids(plain)]
+        shown = [k for k, token in enumerate(writer.lesson.text) if token is None]
+        start = len(writer.lesson.text) - len(policy.ids(plain)) - 3 * len(shown)
+        silent = {k + d for k in shown for d in (-1, 0, 1)}
+        assert all(writer.lesson.loss[k] is (k not in silent) for k in range(start, len(writer.lesson.text)))
+
+
+def test_every_kind_of_question_is_answered_in_full():
+    """Of charts by the steps that the kind asks for."""
+    lengths: dict[str, set[int]] = {}
+    for index in range(120):
+        sample = get_world("charts").sample("train", index)
+        lengths.setdefault(sample.meta["kind"], set()).add(len(whole_of(sample, scene_of(sample)).steps))
+    assert lengths == {"value": {1}, "label": {1}, "largest": {2}, "named": {2}, "difference": {3}}
+
+
+@pytest.mark.parametrize("world", NEW)
+def test_a_scene_with_a_whole_answer_states_less_beside_it(policy, world):
+    """The answer comes first; what it reads is not stated again; points and tokens fit together."""
+    made = stream(policy, world)
+    for index in range(20):
+        lesson = made.scene(index)[0]
+        text = as_text(policy, lesson)
+        assert text.count("<think>") == text.count("</think><answer>") == 1
+        assert text.index("<think>") < (text + "The").index("The", text.index("</answer>"))
+        sample = (RICHER.get(world) or get_world(world)).sample("train", index, 5000 + made.stage.seed)
+        steps = [s for s in whole_of(sample, scene_of(sample)).steps if isinstance(s, Fact)]
+        behind = text.partition("</answer>")[2]
+        for step in steps:
+            assert box_text(written(step.box)) not in behind
+        assert len(re.findall(r"(?<![.\w] )\bThe |(?<=assistant\n)\w", behind)) <= 2 * BESIDE
+        counts = [image.shape[0] // FACTOR * (image.shape[1] // FACTOR) for image in lesson.images]
+        assert len(lesson.text) == len(lesson.loss) == len(lesson.points) == len(lesson.anchors)
+        assert all(0 <= token < counts[image] for image, token in filter(None, [*lesson.points, *lesson.anchors]))
+        assert text.count("|<|vision_end|>") == len(lesson.images)
+
+
+def test_a_legend_is_read_line_by_line_and_then_searched(policy):
+    """Labels at their letters, colours at their swatches, from the top; the label that was asked for is found again."""
+    seen = 0
+    for index in range(60):
+        sample = get_world("charts").sample("train", index)
+        marks = sample.meta["marks"]
+        for fact in (f for f in scene_of(sample).facts if f.subject == "The legend"):
+            asked = next(m for m in marks if f"of {m['label']}?" in fact.question)
+            assert len(marks) == 3 and fact.said.startswith(f"It shows {legend_text(marks)}. {asked['label']} is the ")
+            assert f" is the {asked['colour']} " in fact.said
+            at = len("It shows ")
+            for mark in (*marks, asked):
+                middle = (mark["key"][1] + mark["key"][3]) / 2
+                letters = fact.marks[at : at + len(mark["label"])]
+                assert all(abs(m[1][1] - middle) < 4 and m[1][0] > mark["swatch"][2] for m in letters)
+                colour = fact.said.index(mark["colour"], at)
+                assert fact.marks[colour][1][0] < mark["swatch"][2] + 1
+                assert abs(fact.marks[colour][1][1] - middle) < 4
+                at = colour + len(mark["colour"]) + 2
+            seen += 1
+    assert seen > 20
+
+
+def test_large_print_is_read_at_the_size_of_the_overview(policy):
+    """A window of its very pixels, on no raster of its own, that holds what is read; small print gets crops alone."""
+    made, windows, beside = stream(policy, "documents", readings=4, at_overview=1.0), 0, set()
+    for index in range(40):
+        sample = RICHER["documents"].sample("train", index, 5000 + made.stage.seed)
+        overview = np.asarray(sample.image.resize(OVERVIEW, 3))
+        for lesson in made.scene(index)[1]:
+            (image,) = lesson.images
+            high, wide = image.shape[:2]
+            if "<|vision_end|>The" not in as_text(policy, lesson):
+                assert high * wide >= made.script.crop_tokens[0] * FACTOR**2
+                continue
+            corners = np.argwhere((overview == image[0, 0]).all(-1)).tolist()
+            [(y, x)] = [(y, x) for y, x in corners if np.array_equal(overview[y : y + high, x : x + wide], image)]
+            assert high % FACTOR == wide % FACTOR == 0 and wide <= CELLS * FACTOR
+            beside.add(x % FACTOR)
+            text = as_text(policy, lesson)
+            subject = text.partition("<|vision_end|>")[2].partition(" is large.")[0]
+            fact = next(f for f in scene_of(sample).facts if f.subject == subject)
+            assert fact.large and text.endswith(f" is large. {fact.said}")
+            x1, y1, x2, y2 = (v * OVERVIEW[0] / 512 for v in fact.box)
+            assert x <= x1 and x2 <= x + wide and y <= y1 and y2 <= y + high
+            letters = [(token, CHARACTERS[c]) for _, token, c in lesson.characters]
+            assert letters and all(c in fact.said for _, c in letters)
+            windows += 1
+    assert windows > 25 and len(beside) > 6
+
+
+def test_a_window_at_the_edge_stays_inside(policy):
+    """Print that touches the picture's edge."""
+    sample = get_world("documents").sample("train", 0)
+    for box in ((440.0, 0.0, 512.0, 60.0), (0.0, 460.0, 90.0, 512.0), (0.0, 0.0, 512.0, 512.0)):
+        fact = Fact("What is the total?", "The total", box, True, "It shows 7.", (None,) * 11)
+        for _ in range(20):
+            writer = writer_of(policy, sample)
+            writer.lesson.images.clear()
+            writer.window(fact)
+            high, wide = writer.lesson.images[0].shape[:2]
+            assert min(high, wide) >= FACTOR and max(high, wide) <= OVERVIEW[0]
+
+
+def test_legends_are_searched_in_text_alone(policy):
+    """The lines are given; the colour that must be said is that of the label that was asked for."""
+    made = stream(policy, "charts", readings=0, sums=1, matches=2)
+    *_, sums, first, second = made.lessons(0)
+    assert " - " in as_text(policy, sums) and first.text != second.text
+    for lesson in (first, second):
+        text = as_text(policy, lesson)
+        answer = r"<\|im_end\|>\n<\|im_start\|>assistant\nIt shows ([^.]*)\. (\w+) is the (\w+) \w+\."
+        found = re.findall(rf"What is the value of (\w+)\?{answer}", text)
+        assert len(found) == COUNT and lesson.images == []
+        for asked, lines, said, colour in found:
+            assert asked == said and f"{asked} {colour}" in lines.split(", ")
+        told = "".join(policy.piece(t) if loss else "|" for t, loss in zip(lesson.text, lesson.loss, strict=True))
+        assert "It shows" not in told and told.count(" is the ") == COUNT
+
+
+def test_a_scene_without_a_question_to_answer_is_stated_as_before(policy):
+    """`wholes` off: no thinking, no answer."""
+    lesson = stream(policy, "trails", wholes=False).scene(0)[0]
+    assert "<think>" not in as_text(policy, lesson) and "too small" in as_text(policy, lesson)
