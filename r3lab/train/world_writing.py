@@ -105,9 +105,10 @@ class Writer:
 
     def write(self, scene: Scene, crops: float, whole: Whole | None = None) -> None:
         """Statements in random order; of those that end with a box, `crops` are followed by their crop. A question that
-        is answered in full comes first, and what it reads is not stated again."""
+        is answered in full comes first, as in a prompt, and what it reads is not stated again."""
         self.say("<|im_start|>user\n", False)
         self.show()
+        self.say(whole.question if whole else "", False)
         self.say(ANSWER, False)
         done: set[Box] = set()
         if whole is not None:
@@ -129,9 +130,7 @@ class Writer:
         self.say(follows, True, at and (0, cell(at)), at and (0, cell(at)))
 
     def whole(self, whole: Whole) -> None:
-        """A question, and all that leads to its answer: every look is taken, and all of it must be said."""
-        self.say(f"<|im_end|>\n<|im_start|>user\n{whole.question}", False)
-        self.say(ANSWER, False)
+        """All that leads to the answer of a question that was asked: every look is taken, and all of it must be said."""
         before = "<think>"
         for step in whole.steps:
             if isinstance(step, Fact):
