@@ -25,7 +25,7 @@ EVERY = (("documents", 0.6), ("charts", 0.6), ("trails", 0.6))
 FEWER = (("documents", 0.2), ("charts", 0.2), ("trails", 0.6))  # where an arrow leads is not seen in its crop alone
 _LIKE = asdict(replace(BASE[-1], learning_rate=8e-4)) | {"shares": SHARES, "crops": EVERY}  # what stages have in common
 _BOTH = {"batch": 20, "head_weight": 0.04, "windows": 1, "crops": FEWER, "readings": 2, "sums": 2}
-_WHOLE = {"wholes": True, "matches": 2, "readings": 3, "at_overview": 0.7, "shares": LATER}
+_WHOLE = {"wholes": True, "matches": 2, "glances": 2, "shares": LATER}
 # First scenes, with the heads of badges learning on. Then also crops alone, since reading takes the most examples; with
 # the heads at a tenth of their weight the text gets through to the vision tower. The labels of papers, six pixels high
 # in the overview, are learned by that tower alone, several hundred a step; then both go on together, for long: large

@@ -14,13 +14,15 @@ from r3lab.protocol import box_text
 from r3lab.sequence import prompt_ids
 from r3lab.train.base import badge_lessons
 from r3lab.train.facts import Fact, scene_of, words
-from r3lab.train.lessons import CELLS, FACTOR, OVERVIEW, vocabulary, written
+from r3lab.train.lessons import CELLS, FACTOR, OVERVIEW, TEXT, vocabulary, written
+from r3lab.train.statements import ANCHOR_LAYER, POINTING_LAYER, lesson_rows
 from r3lab.train.text_rows import COUNT
 from r3lab.train.wholes import whole_of
 from r3lab.train.world_lessons import RICHER, WorldLessons, WorldStage
 from r3lab.train.world_writing import BESIDE, CHARACTERS, Script, WorldLesson, Writer, dense
 from r3lab.vlir.sample import Sample
 from r3lab.vlir.worlds import get_world
+from r3lab.vlir.worlds.badges import COLOURS
 from r3lab.vlir.worlds.charts import legend_text
 from r3lab.world_curriculum import STAGES
 
@@ -111,12 +113,15 @@ def test_a_scene_with_a_whole_answer_states_less_beside_it(policy, world):
         assert len(re.findall(r"(?<![.\w] )\bThe |(?<=assistant\n)\w", behind)) <= 2 * BESIDE
         counts = [image.shape[0] // FACTOR * (image.shape[1] // FACTOR) for image in lesson.images]
         assert len(lesson.text) == len(lesson.loss) == len(lesson.points) == len(lesson.anchors)
-        assert all(0 <= token < counts[image] for image, token in filter(None, [*lesson.points, *lesson.anchors]))
+        for k, both in enumerate(zip(lesson.points, lesson.anchors, strict=True)):
+            for image, token in filter(None, both):
+                assert 0 <= token < (k if image == TEXT else counts[image])
         assert text.count("|<|vision_end|>") == len(lesson.images)
 
 
 def test_a_legend_is_read_line_by_line_and_then_searched(policy):
-    """Labels at their letters, colours at their swatches, from the top; the label that was asked for is found again."""
+    """Labels at their letters, colours at their swatches, from the top; the colour that is said again is taken from the
+    line of the label that was asked for, both found by their labels' last letters."""
     seen = 0
     for index in range(60):
         sample = get_world("charts").sample("train", index)
@@ -131,16 +136,23 @@ def test_a_legend_is_read_line_by_line_and_then_searched(policy):
                 letters = fact.marks[at : at + len(mark["label"])]
                 assert all(abs(m[1][1] - middle) < 4 and m[1][0] > mark["swatch"][2] for m in letters)
                 colour = fact.said.index(mark["colour"], at)
-                assert fact.marks[colour][1][0] < mark["swatch"][2] + 1
-                assert abs(fact.marks[colour][1][1] - middle) < 4
+                if at < fact.said.index("."):
+                    assert fact.marks[colour][1][0] < mark["swatch"][2] + 1
+                    assert abs(fact.marks[colour][1][1] - middle) < 4
                 at = colour + len(mark["colour"]) + 2
+            ((again, once),) = fact.recalls
+            assert fact.said[again:].startswith(asked["colour"]) and once < fact.said.index(".") < again
+            assert fact.said[:once].endswith(f" {asked['label']} ") and fact.said[once:].startswith(asked["colour"])
+            words = [(fact.said[k:].partition(" ")[0].strip(",."), fact.said[: last + 1]) for k, last in fact.hangs]
+            assert [word for word, _ in words] == [*(m["colour"] for m in marks), "the"]
+            assert all(t.endswith(m["label"]) for (_, t), m in zip(words, (*marks, asked), strict=True))
             seen += 1
     assert seen > 20
 
 
 def test_large_print_is_read_at_the_size_of_the_overview(policy):
-    """A window of its very pixels, on no raster of its own, that holds what is read; small print gets crops alone."""
-    made, windows, beside = stream(policy, "documents", readings=4, at_overview=1.0), 0, set()
+    """A part of its very pixels, wherever its raster falls, that holds what is read; small print is not glanced at."""
+    made, windows, beside = stream(policy, "documents", readings=1, glances=3), 0, set()
     for index in range(40):
         sample = RICHER["documents"].sample("train", index, 5000 + made.stage.seed)
         overview = np.asarray(sample.image.resize(OVERVIEW, 3))
@@ -148,7 +160,7 @@ def test_large_print_is_read_at_the_size_of_the_overview(policy):
             (image,) = lesson.images
             high, wide = image.shape[:2]
             if "<|vision_end|>The" not in as_text(policy, lesson):
-                assert high * wide >= made.script.crop_tokens[0] * FACTOR**2
+                assert high * wide >= made.script.crop_tokens[0] * FACTOR**2  # the crop
                 continue
             corners = np.argwhere((overview == image[0, 0]).all(-1)).tolist()
             [(y, x)] = [(y, x) for y, x in corners if np.array_equal(overview[y : y + high, x : x + wide], image)]
@@ -166,7 +178,7 @@ def test_large_print_is_read_at_the_size_of_the_overview(policy):
     assert windows > 25 and len(beside) > 6
 
 
-def test_a_window_at_the_edge_stays_inside(policy):
+def test_a_glance_at_the_edge_stays_inside(policy):
     """Print that touches the picture's edge."""
     sample = get_world("documents").sample("train", 0)
     for box in ((440.0, 0.0, 512.0, 60.0), (0.0, 460.0, 90.0, 512.0), (0.0, 0.0, 512.0, 512.0)):
@@ -174,7 +186,7 @@ def test_a_window_at_the_edge_stays_inside(policy):
         for _ in range(20):
             writer = writer_of(policy, sample)
             writer.lesson.images.clear()
-            writer.window(fact)
+            writer.glance(fact)
             high, wide = writer.lesson.images[0].shape[:2]
             assert min(high, wide) >= FACTOR and max(high, wide) <= OVERVIEW[0]
 
@@ -193,6 +205,15 @@ def test_legends_are_searched_in_text_alone(policy):
             assert asked == said and f"{asked} {colour}" in lines.split(", ")
         told = "".join(policy.piece(t) if loss else "|" for t, loss in zip(lesson.text, lesson.loss, strict=True))
         assert "It shows" not in told and told.count(" is the ") == COUNT
+        rows, _, points = lesson_rows([lesson], [], policy.image_id)
+        piece = [policy.piece(token) for token in rows[0].ids]
+        for _, reads, looked_at, layer in points.tolist():
+            if layer == POINTING_LAYER:  # at the colour that comes next, where its line has it
+                assert piece[reads] == " the" and piece[reads + 1] == piece[looked_at] and looked_at < reads - 5
+            else:
+                assert piece[reads] == " the" or piece[reads].strip() in COLOURS
+                assert re.fullmatch("[A-Z]", piece[looked_at]) and reads - looked_at == 1 + (piece[reads] == " the")
+        assert {layer for *_, layer in points.tolist()} == {POINTING_LAYER, ANCHOR_LAYER}
 
 
 def test_a_scene_without_a_question_to_answer_is_stated_as_before(policy):

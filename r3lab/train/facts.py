@@ -44,6 +44,8 @@ class Fact:
     marks : for each character of `said`, what it depends on; None where that is not a place
     anchor : what leads there (a label, a bar), where something does
     via : what leads from what is read to what is said, where that stands elsewhere (an arrow's next sign)
+    recalls : (character, earlier character) of `said`: a word that is said again is found where it was read
+    hangs : (character, earlier character) of `said`: what a word belongs to, by which it is found
     """
 
     question: str
@@ -54,6 +56,8 @@ class Fact:
     marks: tuple[Mark | None, ...]
     anchor: Point | None = None
     via: Mark | None = None
+    recalls: tuple[tuple[int, int], ...] = ()
+    hangs: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,24 @@ def _lines(marks: list[dict[str, Any]]) -> tuple[Mark | None, ...]:
     return (*[None] * (len(shows("")) - 1), *seen[:-2], None)
 
 
+def searched(said: str) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
+    """How what is said of a legend hangs together: `recalls` and `hangs` of a `Fact`.
+
+    Every colour hangs on the last letter of its label, and so does the word before the colour that is said again, which
+    is taken from the line of that label.
+    """
+    lines, _, found = said.removeprefix(shows("")[:-1]).partition(". ")
+    at, colours, hangs = len(shows("")) - 1, {}, []
+    for line in lines.split(", "):
+        label = line.split()[0]
+        colours[label] = at + len(label) + 1
+        hangs.append((colours[label], at + len(label) - 1))
+        at += len(line) + 2
+    label, the = found.split()[0], said.rindex(" the ")
+    hangs.append((the + 1, said.rindex(f". {label} is") + 1 + len(label)))
+    return ((the + len(" the "), colours[label]),), tuple(hangs)
+
+
 def _charts(meta: dict[str, Any], size: Size) -> Scene:
     noun, marks, large = NOUNS[meta["chart"]], meta["marks"], meta["large_legend"]
     facts, things, sayings = [], [], []
@@ -152,9 +174,9 @@ def _charts(meta: dict[str, Any], size: Size) -> Scene:
         elif len(marks) < 4:
             asked = f"What is the value of {mark['label']}?"
             said = f"{lines} {mark['label']} is {name}."
-            found = (*along(mark["label"], mark["label"], text), *on(" is", " is", centre(text)))
-            seen = (*listed, None, *found, *on(f" {name}.", f" {name}", centre(swatch)))
-            facts.append(Fact(asked, "The legend", whole, False, said, seen))
+            again = along(mark["label"], mark["label"], text)
+            seen = (*listed, None, *again, *[None] * len(f" is {name}."))
+            facts.append(Fact(asked, "The legend", whole, False, said, seen, None, None, *searched(said)))
         things += [
             Thing(centre(ink), padded(ink, size), mark["large"]),
             Thing(centre(swatch), box, large, mark["colour"]),

@@ -34,6 +34,7 @@ NAMES = tuple(f"{c} {s}" for c in COLOURS for s in SHAPES)  # a badge's name as 
 STATEMENTS = ("list", "where", "name", "crop", "size", "beside", "refer")
 WINDOW = 2 * FACTOR  # pixels a side of a close view of a digit
 IGNORE = -100
+TEXT = -1  # in place of an image, in points and anchors: an earlier entry of the text
 
 
 @dataclass
@@ -45,7 +46,8 @@ class Lesson:
     images : overview and crops, uint8 arrays (H, W, 3), in the order of their tokens
     text : token ids; image tokens not yet expanded: each image is one `None`
     loss : for each entry of `text`, whether the model must predict it
-    points : for each entry of `text`, (image, token) that holds what the next token depends on, where it is known
+    points : for each entry of `text`, (image, token) or (TEXT, entry) that holds what the next token depends on, where
+        it is known
     anchors : for each entry of `text`, (image, token) of the neighbour by which that was found, where there is one
     cells : (objects,) overview token that holds each badge's centre
     targets : name -> (objects,) int64 class of each badge, IGNORE where there is none

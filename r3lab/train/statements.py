@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ..models import attention
 from ..models.policy import Features, Policy, Row
-from .lessons import Lesson
+from .lessons import TEXT, Lesson
 
 # Of the text model's four layers of four heads: those that look at what is stated, and, where that is found by its
 # neighbour, those that look at the neighbour, one layer earlier.
@@ -38,12 +38,15 @@ def lesson_rows(
         ids: list[int] = []
         mask: list[bool] = []
         starts: list[int] = []
+        entries: list[int] = []  # where each entry of the text begins
         for token, loss, *aims in zip(lesson.text, lesson.loss, lesson.points, lesson.anchors, strict=True):
+            entries.append(len(ids))
             if token is None:
                 starts.append(len(ids))
             for aim, layer in zip(aims, (POINTING_LAYER, ANCHOR_LAYER), strict=True):
                 if aim is not None:
-                    points.append((len(rows), len(ids), starts[aim[0]] + aim[1], layer))
+                    looked_at = entries[aim[1]] if aim[0] == TEXT else starts[aim[0]] + aim[1]
+                    points.append((len(rows), len(ids), looked_at, layer))
             count = len(own[len(starts) - 1].tokens) if token is None else 1
             ids += [image_id if token is None else token] * count
             mask += [loss] * count

@@ -7,14 +7,16 @@ Both follow what crops have shown and are learned from text alone, at a fraction
 
 from __future__ import annotations
 
-from ..protocol import CLOSE, OPEN
-from ..vlir.rationale import shows
+from ..protocol import CLOSE, OPEN, box_text
+from ..vlir.rationale import LARGE, SMALL, shows
 from ..vlir.worlds.badges import COLOURS
 from ..vlir.worlds.charts import LARGEST, difference, invented_labels, legend_text
+from .facts import searched
 from .world_writing import ANSWER, Writer
 
 COUNT = 6  # subtractions, or legends, of a row
 LINES = (2, 4)  # least and most of a legend
+LOOKED = 0.7  # share of the subtractions in which the second number is looked at
 
 
 def sums(writer: Writer) -> None:
@@ -22,10 +24,18 @@ def sums(writer: Writer) -> None:
     rng = writer.rng
     for _ in range(COUNT):
         decimals = int(rng.random() < 0.4)
-        high = (100, 1000)[int(rng.random() < 0.25)]
+        high = (100, 1000)[int(rng.random() < 0.1)]
         less, more = (f"{n / 10**decimals:.{decimals}f}" for n in sorted(rng.integers(2, high, 2)))
         result = difference(more, less)
-        writer.say(f"{shows(more)} {shows(less)}", False)
+        colour = list(COLOURS)[int(rng.integers(len(COLOURS)))]
+        noun = list(LARGEST)[int(rng.integers(len(LARGEST)))]
+        second = f" The value of the {colour} {noun}"
+        if rng.random() < LOOKED:  # as where both are looked at, but for the crops
+            x, y = (10 * int(v) for v in rng.integers(3, 90, 2))
+            between = f"{second}{SMALL}{box_text((x, y, x + 50, y + 50))}"
+        else:
+            between = f"{second}{LARGE}"
+        writer.say(f"{shows(more)}{between}{shows(less)}", False)
         writer.say(f" {more} - {less} = {result}.</think>{OPEN}{result}{CLOSE}", True)
 
 
@@ -40,5 +50,8 @@ def matches(writer: Writer) -> None:
         noun, chosen = list(LARGEST)[int(rng.integers(len(LARGEST)))], int(rng.integers(count))
         writer.say(f"<|im_end|>\n<|im_start|>user\nWhat is the value of {labels[chosen]}?", False)
         writer.say(ANSWER, False)
-        writer.say(shows(legend_text(lines)), False)
-        writer.say(f" {labels[chosen]} is the {colours[chosen]} {noun}.", True)
+        told, begin = shows(legend_text(lines)), len(writer.lesson.text)
+        found = f" {labels[chosen]} is the {colours[chosen]} {noun}."
+        writer.say(told, False)
+        writer.say(found, True)
+        writer.lead_back(begin, told + found, *searched(told + found))

@@ -26,7 +26,7 @@ from ..vlir.worlds import World, get_world
 from ..vlir.worlds.charts import Charts
 from ..vlir.worlds.documents import Documents
 from .base import Heads, Stage
-from .facts import WORDS, Fact, Scene, scene_of
+from .facts import WORDS, Scene, scene_of
 from .lessons import IGNORE, OVERVIEW, Lesson, Lessons
 from .text_rows import matches, sums
 from .wholes import whole_of
@@ -45,7 +45,7 @@ class WorldStage(Stage):
     shares: tuple[tuple[str, float], ...] = ()  # world, share of the scenes
     crops: tuple[tuple[str, float], ...] = ()  # world, share of its boxes followed by their crop (not named: none)
     readings: int = 0  # of each scene: crops alone, with what they show
-    at_overview: float = 0.0  # share of those of large print that are as large as in the overview
+    glances: int = 0  # of each scene: large print alone, at the size that it has in the overview
     sums: int = 0  # rows of subtractions
     matches: int = 0  # rows of legends, searched
     wholes: bool = False  # whether a scene's own question is answered in full
@@ -138,16 +138,17 @@ class WorldLessons(torch.utils.data.IterableDataset):
         weights = np.array([NUMBER if fact.said[-2].isdigit() else 1.0 for fact in readable])
         count = min(self.stage.readings, len(readable))
         chosen = rng.choice(len(readable), count, replace=False, p=weights / weights.sum())
-        return [self._reading(sample, readable[k], rng) for k in chosen]
+        made = [self._one(sample, rng) for _ in chosen]
+        for writer, k in zip(made, chosen, strict=True):
+            writer.reading(readable[k])
+        large = [fact for fact in readable if fact.large]
+        glanced = [self._one(sample, rng) for _ in large[: self.stage.glances]]
+        for writer, k in zip(glanced, rng.permutation(len(large)), strict=False):
+            writer.glance(large[k])
+        return [writer.lesson for writer in (*made, *glanced)]
 
-    def _reading(self, sample: Sample, fact: Fact, rng: np.random.Generator) -> Lesson:
-        lesson = WorldLesson([], [], [], [], [], *dense(()))
-        writer = Writer(lesson, sample.image, rng, self.script)
-        if fact.large and rng.random() < self.stage.at_overview:
-            writer.window(fact)
-        else:
-            writer.reading(fact)
-        return lesson
+    def _one(self, sample: Sample, rng: np.random.Generator) -> Writer:
+        return Writer(WorldLesson([], [], [], [], [], *dense(())), sample.image, rng, self.script)
 
     def row(self, number: int, k: int) -> Lesson:
         """A row of text alone: the first are of subtractions, the others of legends."""

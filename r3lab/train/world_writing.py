@@ -22,7 +22,7 @@ from ..protocol import CLOSE, OPEN, box_text
 from ..vlir.rationale import LARGE, SMALL, jitter, shows
 from ..vlir.worlds.badges import SIDE
 from .facts import WORDS, Fact, Mark, Point, Saying, Scene, Thing, centre
-from .lessons import BINS, CELLS, COORDINATE_STEP, FACTOR, IGNORE, NAMES, OVERVIEW, Lesson, read_crop, written
+from .lessons import BINS, CELLS, COORDINATE_STEP, FACTOR, IGNORE, NAMES, OVERVIEW, TEXT, Lesson, read_crop, written
 from .wholes import Whole
 
 CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz./:"
@@ -44,7 +44,7 @@ class Script:
     def __init__(self, policy: Policy) -> None:
         self.markers = (*policy.vision_start, *policy.vision_end)
         self.crop_tokens = policy.layout.crop_tokens
-        self._ids, self._piece = policy.ids, policy.piece
+        self._ids, self.piece = policy.ids, policy.piece
         self._cache: dict[str, list[tuple[int, int]]] = {}
 
     def encode(self, text: str) -> list[tuple[int, int]]:
@@ -52,7 +52,7 @@ class Script:
         if text not in self._cache:
             found, at = [], 0
             for token in self._ids(text):
-                wide = len(self._piece(token))
+                wide = len(self.piece(token))
                 found.append((token, at + wide // 2))
                 at += wide
             if at != len(text):
@@ -96,6 +96,16 @@ class Writer:
             self.lesson.points.append(at)
             self.lesson.anchors.append((anchor or places[k]) if at else None)
 
+    def lead_back(
+        self, begin: int, text: str, recalls: tuple[tuple[int, int], ...], hangs: tuple[tuple[int, int], ...]
+    ) -> None:
+        """Point back in a text that was said, entries `begin` and on: as `Fact.recalls` and `Fact.hangs` tell."""
+        entry = [begin + k for k, (token, _) in enumerate(self.script.encode(text)) for _ in self.script.piece(token)]
+        for said, earlier in recalls:
+            self.lesson.points[entry[said] - 1] = (TEXT, entry[earlier])
+        for said, earlier in hangs:
+            self.lesson.anchors[entry[said]] = (TEXT, entry[earlier])
+
     def show(self) -> None:
         """Add an image, between its markers."""
         self.lesson.text += [self.script.markers[0], None, self.script.markers[1]]
@@ -130,7 +140,7 @@ class Writer:
         self.say(follows, True, at and (0, cell(at)), at and (0, cell(at)))
 
     def whole(self, whole: Whole) -> None:
-        """All that leads to the answer of a question that was asked: every look is taken, and all of it must be said."""
+        """All that leads to the answer of a question that was put: every look is taken, and all of it must be said."""
         before = "<think>"
         for step in whole.steps:
             if isinstance(step, Fact):
@@ -188,7 +198,9 @@ class Writer:
         number, place = len(self.lesson.images) - 1, _Tokens(box, self.lesson.images[-1])
         self.show()
         marks = tuple(self._seen(m, number, place) for m in fact.marks)
+        begin = len(self.lesson.text)
         self.say(fact.said, True, anchor=self._seen(fact.via, number, place), marks=marks)
+        self.lead_back(begin, fact.said, fact.recalls, fact.hangs)
         self._characters(fact, number, place)
         name, digit = fact.subject.removeprefix("The "), fact.said.removeprefix("It shows ").removesuffix(".")
         sign = name in NAMES
@@ -209,7 +221,7 @@ class Writer:
                 best[token] = min(best.get(token, (9e9, 0)), (off, CHARACTERS.index(character)))
         self.lesson.characters += [(number, token, character) for token, (_, character) in best.items()]
 
-    def window(self, fact: Fact) -> None:
+    def glance(self, fact: Fact) -> None:
         """A fact in large print asked for, and the part of the overview that it stands in, a token or so wider: to read
         what a token of the overview holds takes as many examples as to read a crop, and this costs a fifth."""
         self.say(f"<|im_start|>user\n{fact.question}", False)
