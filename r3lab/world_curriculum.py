@@ -21,6 +21,7 @@ from .train.world_lessons import WorldHeads, WorldLessons, WorldStage
 CROP_TOKENS = (24, 36)  # of a crop: a character of small print is then about as wide as a token
 SHARES = (("badges", 0.1), ("documents", 0.33), ("charts", 0.31), ("trails", 0.26))
 LATER = (("badges", 0.08), ("documents", 0.22), ("charts", 0.38), ("trails", 0.32))
+LAST = (("badges", 0.08), ("documents", 0.22), ("charts", 0.45), ("trails", 0.25))
 EVERY = (("documents", 0.6), ("charts", 0.6), ("trails", 0.6))
 FEWER = (("documents", 0.2), ("charts", 0.2), ("trails", 0.6))  # where an arrow leads is not seen in its crop alone
 _LIKE = asdict(replace(BASE[-1], learning_rate=8e-4)) | {"shares": SHARES, "crops": EVERY}  # what stages have in common
@@ -43,6 +44,9 @@ STAGES: tuple[WorldStage, ...] = (
     WorldStage(**_LIKE | _BOTH | {"name": "worlds-4", "steps": 500, "learning_rate": 6e-4, "seed": 11}),
     WorldStage(**_LIKE | _BOTH | {"name": "worlds-5", "steps": 4400, "seed": 12}),
     WorldStage(**_LIKE | _BOTH | _WHOLE | {"name": "worlds-6", "steps": 3000, "seed": 13}),
+    WorldStage(
+        **_LIKE | _BOTH | _WHOLE | {"name": "worlds-7", "steps": 1000, "seed": 14, "matches": 6, "shares": LAST}
+    ),
 )
 
 

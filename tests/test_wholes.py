@@ -198,18 +198,16 @@ def test_legends_are_searched_in_text_alone(policy):
     assert " - " in as_text(policy, sums) and first.text != second.text
     for lesson in (first, second):
         text = as_text(policy, lesson)
-        answer = r"<\|im_end\|>\n<\|im_start\|>assistant\nIt shows ([^.]*)\. (\w+) is the (\w+) \w+\."
-        found = re.findall(rf"What is the value of (\w+)\?{answer}", text)
+        found = re.findall(r"It shows ([^.]*)\. (\w+) is the (\w+) \w+\.", text)
         assert len(found) == COUNT and lesson.images == []
-        for asked, lines, said, colour in found:
-            assert asked == said and f"{asked} {colour}" in lines.split(", ")
-        told = "".join(policy.piece(t) if loss else "|" for t, loss in zip(lesson.text, lesson.loss, strict=True))
-        assert "It shows" not in told and told.count(" is the ") == COUNT
+        assert all(f"{asked} {colour}" in lines.split(", ") for lines, asked, colour in found)
+        told = [policy.piece(t).strip() for t, loss in zip(lesson.text, lesson.loss, strict=True) if loss]
+        assert told[::3] == [colour for _, _, colour in found] and set(told[2::3]) == {"."}
         rows, _, points = lesson_rows([lesson], [], policy.image_id)
         piece = [policy.piece(token) for token in rows[0].ids]
         for _, reads, looked_at, layer in points.tolist():
             if layer == POINTING_LAYER:  # at the colour that comes next, where its line has it
-                assert piece[reads] == " the" and piece[reads + 1] == piece[looked_at] and looked_at < reads - 5
+                assert piece[reads] == " the" and piece[reads + 1] == piece[looked_at] and looked_at < reads - 3
             else:
                 assert piece[reads] == " the" or piece[reads].strip() in COLOURS
                 assert re.fullmatch("[A-Z]", piece[looked_at]) and reads - looked_at == 1 + (piece[reads] == " the")

@@ -58,16 +58,11 @@ def test_facts_are_what_the_rationale_says(world):
         said = [text for text in parts if isinstance(text, str)]
         for number, box in enumerate(part for part in parts if not isinstance(part, str)):
             before, after = said[number].removeprefix("<think>"), said[number + 1]
-            found = [f.said for f in scene.facts if f.box == box and _ends_alike(before, f"{f.subject}{SMALL}")]
+            found = [f.said for f in scene.facts if f.box == box and before.endswith(f"{f.subject}{SMALL}")]
             assert any(after.startswith(told) for told in found), (sample.id, before, box, after)
         if not sample.needs_look and world != "charts":
             first = next(f for f in scene.facts if f.question == sample.question)
             assert first.large and f"{first.subject}{LARGE}{first.said}" in said[0]
-
-
-def _ends_alike(text: str, opening: str) -> bool:
-    """Whether a text ends as a fact begins; of a mark that was found by its size or its label alone, `Its value`."""
-    return text.endswith(opening) or ("Its value" in text and opening.startswith("The value of"))
 
 
 @pytest.mark.parametrize("world", NEW)

@@ -236,7 +236,7 @@ def words() -> list[str]:
     ]
     texts += [f"It shows {month}. <answer>{month}</answer>" for month in MONTHS]
     for noun in sorted(set(NOUNS.values())):
-        texts.append(f"What is the value of the {LARGEST[noun]}? The {LARGEST[noun]} is the. The legend. Its value")
+        texts.append(f"What is the value of the {LARGEST[noun]}? The {LARGEST[noun]} is the. The legend")
         for colour in COLOURS:
             name = f"the {colour} {noun}"
             texts.append(

@@ -12,9 +12,9 @@ from ..vlir.rationale import LARGE, SMALL, shows
 from ..vlir.worlds.badges import COLOURS
 from ..vlir.worlds.charts import LARGEST, difference, invented_labels, legend_text
 from .facts import searched
-from .world_writing import ANSWER, Writer
+from .world_writing import Writer
 
-COUNT = 6  # subtractions, or legends, of a row
+COUNT = 8  # subtractions, or legends, of a row
 LINES = (2, 4)  # least and most of a legend
 LOOKED = 0.7  # share of the subtractions in which the second number is looked at
 
@@ -40,7 +40,7 @@ def sums(writer: Writer) -> None:
 
 
 def matches(writer: Writer) -> None:
-    """Legends: what their lines show is given, and the colour of the label that was asked for must be said."""
+    """Legends: what their lines show is given with one of their labels, of which the colour must be said."""
     rng = writer.rng
     for _ in range(COUNT):
         count = int(rng.integers(LINES[0], LINES[1] + 1))
@@ -48,10 +48,8 @@ def matches(writer: Writer) -> None:
         colours = [list(COLOURS)[int(k)] for k in rng.permutation(len(COLOURS))[:count]]
         lines = [{"label": label, "colour": colour} for label, colour in zip(labels, colours, strict=True)]
         noun, chosen = list(LARGEST)[int(rng.integers(len(LARGEST)))], int(rng.integers(count))
-        writer.say(f"<|im_end|>\n<|im_start|>user\nWhat is the value of {labels[chosen]}?", False)
-        writer.say(ANSWER, False)
         told, begin = shows(legend_text(lines)), len(writer.lesson.text)
-        found = f" {labels[chosen]} is the {colours[chosen]} {noun}."
-        writer.say(told, False)
+        asked, found = f" {labels[chosen]} is the", f" {colours[chosen]} {noun}."
+        writer.say(told + asked, False)
         writer.say(found, True)
-        writer.lead_back(begin, told + found, *searched(told + found))
+        writer.lead_back(begin, told + asked + found, *searched(told + asked + found))

@@ -10,7 +10,7 @@ an imperfect one are answered, in which arm, is left to the cold start.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ..vlir.sample import Sample
@@ -54,8 +54,7 @@ def _chart(meta: dict[str, Any], answer: str, scene: Scene) -> tuple[Fact | Sayi
     if kind == "difference":
         return (*values, ("", f"{asked[0]['said']} - {asked[1]['said']} = {answer}.", None))
     begins = f"The {LARGEST[noun]}" if kind == "largest" else asked[0]["label"]
-    its_value = replace(values[0], subject="Its value")
     for fact in scene.facts:
         if fact.subject == "The legend" and fact.said.endswith(f" {begins} is {names[0]}."):
-            return fact, its_value
-    return next(saying for saying in scene.sayings if saying[0] == f"{begins} is"), its_value
+            return fact, *values
+    return next(saying for saying in scene.sayings if saying[0] == f"{begins} is"), *values

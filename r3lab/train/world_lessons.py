@@ -33,8 +33,13 @@ from .wholes import whole_of
 from .world_writing import CHARACTERS, Script, WorldLesson, Writer, dense
 
 READING = 2.0  # weight of the head that reads characters
-# Worlds as lessons have them: more large print, which is the hardest to read in the overview, and labels by chance.
-RICHER: dict[str, World] = {"documents": Documents(large_other=0.5), "charts": Charts(large_other=0.4, invented=0.6)}
+# Worlds as lessons have them: more large print, which is the hardest to read in the overview, labels by chance, and
+# more of the questions that take several steps.
+KINDS = {"value": 0.1, "largest": 0.15, "label": 0.2, "named": 0.25, "difference": 0.3}
+RICHER: dict[str, World] = {
+    "documents": Documents(large_other=0.5),
+    "charts": Charts(large_other=0.4, invented=0.6, shares=KINDS),
+}
 NUMBER = 0.4  # how often a number is read alone, against 1 of what ends in a letter: numbers stand in every world
 
 

@@ -135,17 +135,20 @@ class Charts:
     large_other : share of the values that are not asked for that are large
     invented : share of the charts whose labels are letters by chance; of real ones there are few, and a policy that is
         trained with those alone guesses at what it reads
+    shares : of the questions by kind
     """
 
     name = "charts"
 
-    def __init__(self, large_other: float = LARGE_OTHER, invented: float = 0.0) -> None:
-        self.large_other, self.invented = large_other, invented
+    def __init__(
+        self, large_other: float = LARGE_OTHER, invented: float = 0.0, shares: Mapping[str, float] = SHARES
+    ) -> None:
+        self.large_other, self.invented, self.shares = large_other, invented, dict(shares)
 
     def sample(self, split: str, index: int, seed: int = 0) -> Sample:
         """Sample number `index`: kinds in `SHARES`; about 30 % are readable without a look."""
         rng = np.random.default_rng([seed, split_number(split), index, 3])
-        kind = list(SHARES)[int(rng.choice(len(SHARES), p=list(SHARES.values())))]
+        kind = list(self.shares)[int(rng.choice(len(self.shares), p=list(self.shares.values())))]
         while True:
             asks_legend = kind in ("label", "named")
             large_legend = bool(rng.random() < (LARGE_LEGEND if asks_legend else LARGE_OTHER))
@@ -231,18 +234,15 @@ class Charts:
 
         if kind == "label":
             read(f"The label of {first}", meta["large_legend"], asked[0]["label"])
-        elif kind == "value":
-            read(f"The value of {first}", asked[0]["large"], asked[0]["said"])
-        elif kind == "largest":
-            read(f"The {LARGEST[noun]} is {first}. Its value", asked[0]["large"], asked[0]["said"])
+            return in_turn(steps, sample)
+        if kind == "largest":
+            steps.append((f"The {LARGEST[noun]} is {first}.", None))
         elif kind == "named":
-            label = asked[0]["label"]
             if not meta["large_legend"]:
                 steps += [(f"The legend{IS_SMALL}", next(regions)), (shows(legend_text(meta["marks"])), None)]
-            steps.append((f"{label} is {first}.", None))
-            read("Its value", asked[0]["large"], asked[0]["said"])
-        else:
-            read(f"The value of {first}", asked[0]["large"], asked[0]["said"])
-            read(f"The value of the {asked[1]['colour']} {noun}", asked[1]["large"], asked[1]["said"])
+            steps.append((f"{asked[0]['label']} is {first}.", None))
+        for mark in asked:
+            read(f"The value of the {mark['colour']} {noun}", mark["large"], mark["said"])
+        if kind == "difference":
             steps.append((f"{asked[0]['said']} - {asked[1]['said']} = {sample.answer}.", None))
         return in_turn(steps, sample)

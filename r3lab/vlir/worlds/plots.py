@@ -126,7 +126,7 @@ class Plot:
     area: Box = field(default=(0.0, 0.0, 0.0, 0.0))
 
 
-LEGENDS = {True: (42, 40, 64, 212.0), False: (10, 11, 20, 104.0)}  # large: digit, swatch, pitch, width of the room
+LEGENDS = {True: (42, 40, 64, 212.0), False: (10, 12, 28, 104.0)}  # large: digit, swatch, pitch, width of the room
 
 
 def place(plot: Plot) -> bool:
