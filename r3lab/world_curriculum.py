@@ -31,8 +31,8 @@ _WHOLE = {"wholes": True, "matches": 2, "glances": 2, "shares": LATER}
 # the heads at a tenth of their weight the text gets through to the vision tower. The labels of papers, six pixels high
 # in the overview, are learned by that tower alone, several hundred a step; then both go on together, for long: large
 # print in the overview and the letters of labels come latest. Last a question of each scene is answered in full, since
-# no statement tells what comes after the first look, with more charts and trails, where that matters; then with yet more
-# charts and searches of legends, which that left at half.
+# no statement tells what comes after the first look, with more charts and trails, where that matters; then with still
+# more charts and searches of legends, which that left at half.
 STAGES: tuple[WorldStage, ...] = (
     WorldStage(**_LIKE | {"name": "worlds-1", "steps": 2000, "head_weight": 0.3, "seed": 7, "windows": 2}),
     WorldStage(**_LIKE | _BOTH | {"name": "worlds-2", "steps": 1100, "final_fraction": 0.7, "seed": 8}),
@@ -45,9 +45,7 @@ STAGES: tuple[WorldStage, ...] = (
     WorldStage(**_LIKE | _BOTH | {"name": "worlds-4", "steps": 500, "learning_rate": 6e-4, "seed": 11}),
     WorldStage(**_LIKE | _BOTH | {"name": "worlds-5", "steps": 4400, "seed": 12}),
     WorldStage(**_LIKE | _BOTH | _WHOLE | {"name": "worlds-6", "steps": 3000, "seed": 13}),
-    WorldStage(
-        **_LIKE | _BOTH | _WHOLE | {"name": "worlds-7", "steps": 900, "seed": 14, "matches": 6, "shares": LAST}
-    ),
+    WorldStage(**_LIKE | _BOTH | _WHOLE | {"name": "worlds-7", "steps": 900, "seed": 14, "matches": 6, "shares": LAST}),
 )
 
 
