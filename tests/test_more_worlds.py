@@ -310,6 +310,17 @@ def test_legends_are_in_the_colours_that_they_explain() -> None:
             assert nearest == mark["colour"], s.id
 
 
+def test_a_needless_look_goes_to_what_is_told_of() -> None:
+    """Where the legend and the value are large, the teacher that looks all the same looks at the value."""
+    world = WORLDS["charts"]
+    made = (charts.Charts(shares={"named": 1.0}).sample("train", i) for i in range(150))
+    for s in (easy := [s for s in made if not s.needs_look]):
+        (mark,) = [s.meta["marks"][k] for k in s.meta["asked"]]
+        start, box, _ = imperfect(s, world.rationale(s), 0.0, 1.0, np.random.default_rng(0)).parts
+        assert f"The value of the {mark['colour']} " in start and coverage(box, tuple(mark["ink"])) == 1.0, s.id
+    assert len(easy) > 5
+
+
 def test_two_looks_are_taken_where_two_things_must_be_read() -> None:
     many = [s for s in SAMPLES["charts"] if len(s.regions) == 2 and s.needs_look]
     assert {s.meta["kind"] for s in many} == {"named", "difference"} and len(many) > 10

@@ -19,7 +19,7 @@ from ..geometry import Box, Size
 from ..vlir.rationale import shows
 from ..vlir.sample import Sample
 from ..vlir.worlds.badges import COLOURS
-from ..vlir.worlds.charts import LARGEST, NOUNS, legend_text
+from ..vlir.worlds.charts import LARGEST, NOUNS, SEARCHED, legend_text
 from ..vlir.worlds.documents import ASK, FIELDS, GOODS, MONTHS, SUBJECT
 from ..vlir.worlds.lettering import around, padded
 from ..vlir.worlds.trails import WAYS, Sign, ahead
@@ -171,7 +171,7 @@ def _charts(meta: dict[str, Any], size: Size) -> Scene:
         ]
         if large:
             sayings.append((f"{mark['label']} is", f" {name}.", centre(swatch)))
-        elif len(marks) < 4:
+        elif len(marks) <= SEARCHED:
             asked = f"What is the value of {mark['label']}?"
             said = f"{lines} {mark['label']} is {name}."
             again = along(mark["label"], mark["label"], text)

@@ -48,7 +48,8 @@ class Lesson:
     loss : for each entry of `text`, whether the model must predict it
     points : for each entry of `text`, (image, token) or (TEXT, entry) that holds what the next token depends on, where
         it is known
-    anchors : for each entry of `text`, (image, token) of the neighbour by which that was found, where there is one
+    anchors : for each entry of `text`, (image, token) or (TEXT, entry) of the neighbour by which that was found, where
+        there is one
     cells : (objects,) overview token that holds each badge's centre
     targets : name -> (objects,) int64 class of each badge, IGNORE where there is none
     crop_targets : name -> (crops,) int64

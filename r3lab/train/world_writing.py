@@ -223,7 +223,7 @@ class Writer:
 
     def glance(self, fact: Fact) -> None:
         """A fact in large print asked for, and the part of the overview that it stands in, a token or so wider: to read
-        what a token of the overview holds takes as many examples as to read a crop, and this costs a fifth."""
+        what a token of the overview holds takes many examples, and this has a few of its tokens."""
         self.say(f"<|im_start|>user\n{fact.question}", False)
         self.say(ANSWER, False)
         overview, side, box = self.image.resize(OVERVIEW, Image.Resampling.BICUBIC), OVERVIEW[0], []

@@ -32,6 +32,7 @@ from .tables import Table, tables
 SHARES = {"value": 0.3, "largest": 0.15, "label": 0.2, "named": 0.15, "difference": 0.2}  # of the questions
 LARGE_LEGEND, LARGE_VALUE = 0.3, 0.3  # how often what a question needs is readable without a look
 LARGE_OTHER = 0.15  # how often what it does not need is
+MOST, SEARCHED = 5, 3  # rows of a chart; of one whose legend is searched, since more are too fine for one crop
 LETTERS, LENGTHS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", (0.1, 0.2, 0.7)  # of invented labels
 PARTS = ("percent", "percent of days", "millions", "count", "times")  # units whose values make a whole
 NOUNS = {"bar": "bar", "across": "bar", "line": "line", "pie": "slice", "scatter": "point"}
@@ -146,14 +147,13 @@ class Charts:
         self.large_other, self.invented, self.shares = large_other, invented, dict(shares)
 
     def sample(self, split: str, index: int, seed: int = 0) -> Sample:
-        """Sample number `index`: kinds in `SHARES`; about 30 % are readable without a look."""
+        """Sample number `index`: kinds as in `shares`; about 30 % are readable without a look."""
         rng = np.random.default_rng([seed, split_number(split), index, 3])
         kind = list(self.shares)[int(rng.choice(len(self.shares), p=list(self.shares.values())))]
         while True:
             asks_legend = kind in ("label", "named")
             large_legend = bool(rng.random() < (LARGE_LEGEND if asks_legend else LARGE_OTHER))
-            # a legend that is searched has three lines: more are too fine for one crop
-            made = _plot(rng, split, 3 if kind == "named" else 5, large_legend, self.invented)
+            made = _plot(rng, split, SEARCHED if kind == "named" else MOST, large_legend, self.invented)
             if made is None:
                 continue
             plot, shown = made
@@ -215,8 +215,9 @@ class Charts:
         size, values = (SIDE, SIDE), [(padded(m.ink, (SIDE, SIDE)), m.large) for m in asked]
         if kind == "label":
             return [(padded(asked[0].key, size, 4.0, 18.0), plot.large_legend)]
-        whole = padded(around([m.key for m in plot.marks]), size, 4.0)
-        return [(whole, plot.large_legend), *values] if kind == "named" else values
+        if kind == "named" and not plot.large_legend:  # a large one is read on the way, never looked at
+            return [(padded(around([m.key for m in plot.marks]), size, 4.0), False), *values]
+        return values
 
     def rationale(self, sample: Sample) -> Rationale:
         """The exact lesson: find the mark (by the legend where it is named), look at what is small, compute, answer."""
