@@ -22,6 +22,7 @@ CROP_TOKENS = (24, 36)  # of a crop: a character of small print is then about as
 SHARES = (("badges", 0.1), ("documents", 0.33), ("charts", 0.31), ("trails", 0.26))
 LATER = (("badges", 0.08), ("documents", 0.22), ("charts", 0.38), ("trails", 0.32))
 LAST = (("badges", 0.08), ("documents", 0.22), ("charts", 0.45), ("trails", 0.25))
+END = (("badges", 0.1), ("documents", 0.22), ("charts", 0.35), ("trails", 0.33))
 EVERY = (("documents", 0.6), ("charts", 0.6), ("trails", 0.6))
 FEWER = (("documents", 0.2), ("charts", 0.2), ("trails", 0.6))  # where an arrow leads is not seen in its crop alone
 _LIKE = asdict(replace(BASE[-1], learning_rate=8e-4)) | {"shares": SHARES, "crops": EVERY}  # what stages have in common
@@ -32,7 +33,7 @@ _WHOLE = {"wholes": True, "matches": 2, "glances": 2, "shares": LATER}
 # in the overview, are learned by that tower alone, several hundred a step; then both go on together, for long: large
 # print in the overview and the letters of labels come latest. Last a question of each scene is answered in full, since
 # no statement tells what comes after the first look, with more charts and trails, where that matters; then with still
-# more charts and searches of legends, which that left at half.
+# more charts and searches of legends, which that left at half, and a while with more trails again.
 STAGES: tuple[WorldStage, ...] = (
     WorldStage(**_LIKE | {"name": "worlds-1", "steps": 2000, "head_weight": 0.3, "seed": 7, "windows": 2}),
     WorldStage(**_LIKE | _BOTH | {"name": "worlds-2", "steps": 1100, "final_fraction": 0.7, "seed": 8}),
@@ -46,6 +47,9 @@ STAGES: tuple[WorldStage, ...] = (
     WorldStage(**_LIKE | _BOTH | {"name": "worlds-5", "steps": 4400, "seed": 12}),
     WorldStage(**_LIKE | _BOTH | _WHOLE | {"name": "worlds-6", "steps": 3000, "seed": 13}),
     WorldStage(**_LIKE | _BOTH | _WHOLE | {"name": "worlds-7", "steps": 900, "seed": 14, "matches": 6, "shares": LAST}),
+    WorldStage(
+        **_LIKE | _BOTH | _WHOLE | {"name": "worlds-8", "steps": 700, "learning_rate": 6e-4, "seed": 15, "shares": END}
+    ),
 )
 
 

@@ -24,6 +24,7 @@ from r3lab.vlir.sample import Sample
 from r3lab.vlir.worlds import get_world
 from r3lab.vlir.worlds.badges import COLOURS
 from r3lab.vlir.worlds.charts import legend_text
+from r3lab.vlir.worlds.trails import LARGE, WAYS, Trails
 from r3lab.world_curriculum import STAGES
 
 NEW = ("documents", "charts", "trails")
@@ -176,6 +177,31 @@ def test_large_print_is_read_at_the_size_of_the_overview(policy):
             assert letters and all(c in fact.said for _, c in letters)
             windows += 1
     assert windows > 25 and len(beside) > 6
+
+
+def test_the_way_of_an_arrow_is_read_on_its_own_sign(policy):
+    """In a crop and in a part of the overview alone: the way is said as the sign has it, and not where it leads."""
+    made, seen = stream(policy, "trails", readings=2, glances=2), {True: 0, False: 0}
+    for index in range(30):
+        sample = RICHER["trails"].sample("train", index, 5000 + made.stage.seed)
+        for lesson in made.scene(index)[1]:
+            text = as_text(policy, lesson)
+            before, points, said = text.partition("It points ")
+            if not points:
+                continue
+            name = re.search(r"The (\w+ \w+)(?: is large\. |<.vision_start.>...vision_end.>)$", before)[1]
+            (sign,) = (s for s in sample.meta["signs"] if f"{s['colour']} {s['shape']}" == name)
+            assert said == f"{WAYS[sign['says']]} to the"
+            assert all(point[0] == 0 for point in filter(None, (*lesson.points, *lesson.anchors)))
+            glanced = " is large. " in before
+            assert not glanced or sign["diameter"] >= LARGE[0]
+            seen[glanced] += 1
+    assert min(seen.values()) > 8, seen
+
+
+def test_lessons_have_more_large_signs():
+    readable = [sum(not world.sample("train", i).needs_look for i in range(80)) for world in (Trails(), RICHER["trails"])]
+    assert readable[0] < 32 <= readable[1]
 
 
 def test_a_glance_at_the_edge_stays_inside(policy):

@@ -11,7 +11,7 @@ points: where in the picture is what a character depends on, so that two attenti
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import R3labError, nearest
@@ -58,6 +58,12 @@ class Fact:
     via: Mark | None = None
     recalls: tuple[tuple[int, int], ...] = ()
     hangs: tuple[tuple[int, int], ...] = ()
+
+
+def near(fact: Fact) -> Fact:
+    """The fact as far as what stands in its box tells it: of an arrow the way, without the sign that it leads to."""
+    end = next((k for k, mark in enumerate(fact.marks) if mark and mark[0]), len(fact.marks))
+    return replace(fact, said=fact.said[:end], marks=fact.marks[:end], via=None)
 
 
 @dataclass(frozen=True)

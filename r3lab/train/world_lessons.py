@@ -25,8 +25,9 @@ from ..vlir.sample import Sample
 from ..vlir.worlds import World, get_world
 from ..vlir.worlds.charts import Charts
 from ..vlir.worlds.documents import Documents
+from ..vlir.worlds.trails import Trails
 from .base import Heads, Stage
-from .facts import WORDS, Scene, scene_of
+from .facts import WORDS, Scene, near, scene_of
 from .lessons import IGNORE, OVERVIEW, Lesson, Lessons
 from .text_rows import matches, sums
 from .wholes import whole_of
@@ -39,6 +40,7 @@ KINDS = {"value": 0.1, "largest": 0.15, "label": 0.2, "named": 0.25, "difference
 RICHER: dict[str, World] = {
     "documents": Documents(large_other=0.5),
     "charts": Charts(large_other=0.4, invented=0.6, shares=KINDS),
+    "trails": Trails(readable=0.5),
 }
 NUMBER = 0.4  # how often a number is read alone, against 1 of what ends in a letter: numbers stand in every world
 
@@ -137,9 +139,7 @@ class WorldLessons(torch.utils.data.IterableDataset):
         return lesson, self._alone(sample, scene, rng)
 
     def _alone(self, sample: Sample, scene: Scene, rng: np.random.Generator) -> list[Lesson]:
-        readable = [fact for fact in scene.facts if not any(mark and mark[0] for mark in fact.marks)]
-        if not readable:
-            return []
+        readable = [near(fact) for fact in scene.facts]
         weights = np.array([NUMBER if fact.said[-2].isdigit() else 1.0 for fact in readable])
         count = min(self.stage.readings, len(readable))
         chosen = rng.choice(len(readable), count, replace=False, p=weights / weights.sum())

@@ -227,15 +227,23 @@ def paint(signs: tuple[Sign, ...], split: str, lot: tuple[int, ...]) -> Image.Im
 
 
 class Trails:
-    """The world; see the module's docstring."""
+    """The world; see the module's docstring.
+
+    Parameters
+    ----------
+    readable : share of the trails that are readable in the overview
+    """
 
     name = "trails"
+
+    def __init__(self, readable: float = READABLE) -> None:
+        self.readable = readable
 
     def sample(self, split: str, index: int, seed: int = 0) -> Sample:
         """Sample number `index`: a quarter readable without a look, else of one to four steps as in `HOPS`."""
         lot = (seed, split_number(split), index, 4)
         rng = np.random.default_rng(lot)
-        readable = bool(rng.random() < READABLE)
+        readable = bool(rng.random() < self.readable)
         hops = 1 if readable else int(rng.choice(list(HOPS), p=list(HOPS.values())))
         signs = arrange(rng, hops, readable)
         trail = follow(signs, signs[0].name)
