@@ -18,19 +18,25 @@ from .rollout import rollout
 from .show.filmstrip import save_filmstrip
 from .train.checkpoint import read_log, save_policy
 from .train.rewards import deciding_iou, right
+from .trajectory import Trajectory
 from .vlir.sample import Sample
 from .vlir.worlds import get_world
 
 
-def example(policy: Policy, candidates: int = 200) -> Sample:
-    """The first held-out sample that needs a look and that the policy answers with a look on its region."""
-    world = get_world("badges")
+def example(
+    policy: Policy, world: str = "badges", new_tokens: int = 96, candidates: int = 200
+) -> tuple[Sample, Trajectory] | None:
+    """The first held-out sample that needs a look and that the policy answers with a look on its region, and how it
+    does; None if there is none among the candidates."""
+    made = get_world(world)
     for start in range(0, candidates, 20):
-        samples = [world.sample("test", i) for i in range(start, start + 20)]
-        for sample, t in zip(samples, rollout(policy, samples, temperature=0.0, max_new_tokens=96), strict=True):
+        samples = [made.sample("test", i) for i in range(start, start + 20)]
+        for sample, t in zip(
+            samples, rollout(policy, samples, temperature=0.0, max_new_tokens=new_tokens), strict=True
+        ):
             if sample.needs_look and right(t) and (deciding_iou(t) or 0.0) >= 0.7:
-                return sample
-    raise R3labError(f"the policy reads none of the first {candidates} held-out samples with a look on its region")
+                return sample, t
+    return None
 
 
 def ship(command: str, work: Path, base: Sequence[str], rows: list[dict[str, Any]], out: Path) -> None:
@@ -54,9 +60,11 @@ def ship(command: str, work: Path, base: Sequence[str], rows: list[dict[str, Any
         shutil.copy(work / f"{stage}.jsonl", logs / f"{stage}.jsonl")
     shutil.copy(work / "recipe.json", target / "recipe.json")
     policy = Policy.load(target / "rgrpo")
-    sample = example(policy)
+    shown = example(policy)
+    if shown is None:
+        raise R3labError("the policy answers no held-out sample with a look on its region; nothing can be drawn of it")
+    sample, trajectory = shown
     sample.image.save(pictures / "badges.png", optimize=True)
-    trajectory = rollout(policy, [sample], temperature=0.0, max_new_tokens=96)[0]
     save_filmstrip(trajectory, pictures / "filmstrip.png")
     result = {
         **circumstances(command),

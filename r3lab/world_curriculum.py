@@ -23,11 +23,13 @@ SHARES = (("badges", 0.1), ("documents", 0.33), ("charts", 0.31), ("trails", 0.2
 LATER = (("badges", 0.08), ("documents", 0.22), ("charts", 0.38), ("trails", 0.32))
 LAST = (("badges", 0.08), ("documents", 0.22), ("charts", 0.45), ("trails", 0.25))
 END = (("badges", 0.1), ("documents", 0.22), ("charts", 0.35), ("trails", 0.33))
+SIGNS = (("badges", 0.14), ("documents", 0.2), ("charts", 0.3), ("trails", 0.36))
 EVERY = (("documents", 0.6), ("charts", 0.6), ("trails", 0.6))
 FEWER = (("documents", 0.2), ("charts", 0.2), ("trails", 0.6))  # where an arrow leads is not seen in its crop alone
 _LIKE = asdict(replace(BASE[-1], learning_rate=8e-4)) | {"shares": SHARES, "crops": EVERY}  # what stages have in common
 _BOTH = {"batch": 20, "head_weight": 0.04, "windows": 1, "crops": FEWER, "readings": 2, "sums": 2}
 _WHOLE = {"wholes": True, "matches": 2, "glances": 2, "shares": LATER}
+_SHORT = _LIKE | _BOTH | _WHOLE | {"learning_rate": 6e-4}
 # First scenes, with the heads of badges learning on. Then also crops alone, since reading takes the most examples; with
 # the heads at a tenth of their weight the text gets through to the vision tower. The labels of papers, six pixels high
 # in the overview, are learned by that tower alone, several hundred a step; then both go on together, for long: large
@@ -47,9 +49,8 @@ STAGES: tuple[WorldStage, ...] = (
     WorldStage(**_LIKE | _BOTH | {"name": "worlds-5", "steps": 4400, "seed": 12}),
     WorldStage(**_LIKE | _BOTH | _WHOLE | {"name": "worlds-6", "steps": 3000, "seed": 13}),
     WorldStage(**_LIKE | _BOTH | _WHOLE | {"name": "worlds-7", "steps": 900, "seed": 14, "matches": 6, "shares": LAST}),
-    WorldStage(
-        **_LIKE | _BOTH | _WHOLE | {"name": "worlds-8", "steps": 700, "learning_rate": 6e-4, "seed": 15, "shares": END}
-    ),
+    WorldStage(**_SHORT | {"name": "worlds-8", "steps": 700, "seed": 15, "shares": END}),
+    WorldStage(**_SHORT | {"name": "worlds-9", "steps": 350, "seed": 16, "shares": SIGNS}),
 )
 
 

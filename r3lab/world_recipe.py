@@ -22,13 +22,12 @@ from typing import Any
 
 import torch
 
-from .arms import ARMS, get_arm
+from .arms import ARMS, INTERLEAVED, get_arm
 from .assets_path import assets_dir
 from .errors import R3labError
 from .evaluate.legibility import legibility
 from .models.policy import Policy
 from .recipe import Recipe, lessons_of_imperfect_teacher
-from .results import circumstances
 from .rollout import rollout
 from .show.whole import write_whole
 from .train.checkpoint import JsonlLog, save_policy
@@ -41,11 +40,11 @@ from .train.sft import SftSettings, cold_start
 from .vlir.sample import Sample
 from .vlir.worlds import WORLDS, get_world, world_batches
 from .world_curriculum import make_world_base
+from .world_ship import ship_worlds
 
 COMMAND = "python -m r3lab train worlds"
 STAGES = ("cold start", "R-GRPO")
 BATCH = 50  # samples rolled out together when a policy is measured
-SHIPPED = "interleaved"  # the arm whose first seed ships
 
 
 @dataclass(frozen=True)
@@ -164,7 +163,7 @@ def point(recipe: WorldRecipe, base: Path, work: Path, arm: str, seed: int) -> l
         policy = Policy.load(folder)
         for world in WORLDS:
             row = {"world": world, "arm": arm, "stage": stage, "seed": seed, **measured(policy, recipe, arm, world)}
-            if arm == SHIPPED:
+            if arm == INTERLEAVED.name:
                 row |= legibility(policy, held_out(recipe, world), recipe.new_tokens)
             print(json.dumps(row), flush=True)
             rows.append(row)
@@ -195,11 +194,5 @@ def main(arguments: Sequence[str]) -> int:
         for arm in arms:
             point(recipe, base, work, arm, seed)
     out = Path(recipe.out) if recipe.out else assets_dir()
-    (out / "results").mkdir(parents=True, exist_ok=True)
-    result = {**circumstances(COMMAND), "recipe": settings_of(recipe), "rows": finished(work)}
-    write_whole(out / "results" / "worlds.json", (json.dumps(result, indent=1) + "\n").encode("utf-8"))
-    if SHIPPED in arms:
-        for name in ("cold-start", "rgrpo"):
-            save_policy(Policy.load(work / f"{name}-{SHIPPED}-0"), out / "worlds" / name, half=True)
-    print(f"results in {out / 'results' / 'worlds.json'}")
+    print(f"results in {ship_worlds(COMMAND, work, settings_of(recipe), finished(work), out)}")
     return 0

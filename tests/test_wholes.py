@@ -200,7 +200,9 @@ def test_the_way_of_an_arrow_is_read_on_its_own_sign(policy):
 
 
 def test_lessons_have_more_large_signs():
-    readable = [sum(not world.sample("train", i).needs_look for i in range(80)) for world in (Trails(), RICHER["trails"])]
+    readable = [
+        sum(not world.sample("train", i).needs_look for i in range(80)) for world in (Trails(), RICHER["trails"])
+    ]
     assert readable[0] < 32 <= readable[1]
 
 

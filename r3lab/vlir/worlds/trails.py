@@ -32,8 +32,8 @@ from .material import handwriting, photos, split_number
 
 HOPS = {1: 0.3, 2: 0.35, 3: 0.23, 4: 0.12}  # steps of the trails that need looks
 READABLE = 0.25  # share of the trails that are readable in the overview; they have one step
-SMALL, LARGE = (88, 98), (140, 150)  # outer diameter of a sign, source pixels
-FACES = {False: (0.54, 0.32), True: (0.57, 0.38)}  # width and height of the white face of small and large signs, parts
+SMALL, LARGE = (88, 98), (172, 184)  # outer diameter of a sign, source pixels
+FACES = {False: (0.54, 0.32), True: (0.46, 0.44)}  # width and height of the white face of small and large signs, parts
 # of the diameter: what stands on a small one fills it, so that its crop shows it well
 INK, LARGE_INK = 0.3, 0.85  # height of a digit or an arrow on it, parts of the face's
 LOWER = 0.26  # a triangle holds its face lower, part of the diameter
