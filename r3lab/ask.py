@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from .assets_path import assets_dir
+from .assets_path import shipped_policy
 from .errors import R3labError, shown
 from .images import content_hash, open_image
 from .protocol import bare
@@ -35,7 +35,6 @@ from .trajectory import Kind, Look, Trajectory, save
 if TYPE_CHECKING:
     from .models.policy import Policy
 
-SHIPPED = ("tiny", "rgrpo")  # in the assets
 _INDENT = "    "
 
 
@@ -155,24 +154,10 @@ def _free_folder(out: str | Path | None) -> Path:
 
 def _load(model: str | Path | None) -> Policy:
     """The policy of a folder; whatever is wrong with its files is the user's to mend."""
-    folder = Path(model) if model is not None else shipped_folder()
+    folder = Path(model) if model is not None else shipped_policy()
     from .models.policy import Policy
 
     return Policy.load(folder)
-
-
-def shipped_folder() -> Path:
-    """Where the shipped policy is.
-
-    Raises
-    ------
-    R3labError
-        If it is not there.
-    """
-    folder = assets_dir().joinpath(*SHIPPED)
-    if not folder.is_dir():
-        raise R3labError("The shipped policy is not there (assets/tiny/rgrpo); give --model a checkpoint folder.")
-    return folder
 
 
 def _check_question(policy: Policy, question: str) -> None:

@@ -1,6 +1,7 @@
 """Where the shipped assets (photographs, handwriting, tiny policy, results) lie, installed or not.
 
 photo = assets_dir() / "photos" / "coffee.jpg"
+policy = Policy.load(shipped_policy())
 # R3LAB_ASSETS=/elsewhere looks there instead
 """
 
@@ -35,3 +36,17 @@ def assets_dir() -> Path:
     if wish:
         raise R3labError(f"R3LAB_ASSETS is {shown(wish)}, which is not a folder. Correct it or unset it.")
     raise R3labError("r3lab's assets are not there. Install r3lab anew, or set R3LAB_ASSETS.")
+
+
+def shipped_policy() -> Path:
+    """The folder of the policy that is asked where none is given: that of badges, after R-GRPO.
+
+    Raises
+    ------
+    R3labError
+        If it is not there.
+    """
+    folder = assets_dir() / "tiny" / "rgrpo"
+    if not folder.is_dir():
+        raise R3labError("The shipped policy is not there (assets/tiny/rgrpo); give --model a checkpoint folder.")
+    return folder

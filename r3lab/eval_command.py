@@ -6,6 +6,10 @@
 In the folder: `records/journal.jsonl` as it goes, one line an answer; `trajectories/ARM/` with --keep; at the end
 `table.md` and `table.json`. The same command again, after a kill, after Ctrl-C, or with more arms, worlds or questions,
 goes on and asks for no answer twice. Another model or another way of asking wants another folder.
+
+Where each arm has a policy of its own, as `r3lab train worlds` makes them, {arm} in the model's folder is its name:
+
+    r3lab eval --world all --arm all --model "runs/worlds/rgrpo-{arm}-0" --out runs/arms
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from tqdm import tqdm
 
 from . import __version__
 from .arms import ARMS, INTERLEAVED, get_arm
+from .assets_path import shipped_policy
 from .errors import R3labError, shown
 from .evaluate.benchmarks import BENCHMARKS, get_benchmark
 from .vlir.convert.output import whole_file
@@ -39,7 +44,8 @@ if TYPE_CHECKING:  # these bring torch: seconds, which --help need not wait for
     from .evaluate.table import Table
 
 ALL = "all"  # in place of names
-SAMPLES, QUICK, QUICK_TOKENS = 500, 40, 96  # of a world, of anything with --quick
+ARM = "{arm}"  # in a model's folder: the name of the arm
+SAMPLES, QUICK, QUICK_TOKENS = 500, 40, 224  # of a world, of anything with --quick
 JOURNAL = Path("records", "journal.jsonl")
 TOLD = 20  # records left out that are told one by one
 BARE = (
@@ -69,37 +75,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = sys.argv[2:] if argv is None else list(argv)
     args = build_parser().parse_args(given)
     arms = [get_arm(name) for name in _names(args.arm, [INTERLEAVED.name, *ARMS])]
-    from .evaluate.run import collected, evaluate, fingerprint, kept_in
+    from .evaluate.run import Trained, collected, evaluate, fingerprint, kept_in
     from .evaluate.sources import GRADED
     from .evaluate.table import table_of
     from .models.policy import Policy
     from .sequence import check_template
 
     settings = _settings(args)
-    model = _model(args.model)
-    known_as = fingerprint(model)
+    models = {arm.name: _model(args.model, arm.name) for arm in arms}
+    alone = None if args.model and ARM in args.model else next(iter(models.values()))
+    known_as = {name: fingerprint(model) for name, model in models.items()}
     sources = _sources(args, settings)
     out = _folder(args.out)
     same = {
         "benchmark": sources[0].name if args.benchmark else None,
         "data": str(Path(args.data).resolve()) if args.benchmark else None,
         "split": None if args.benchmark else args.split,
-        "model": known_as,
+        "model": known_as[arms[0].name] if alone else args.model,
         "temperature": settings.temperature,
         "seed": settings.seed,
         "max-looks": settings.max_looks,
         "max-new-tokens": settings.max_new_tokens,
     }
     with Journal(out / JOURNAL, same) as journal:
-        policy = Policy.load(model)  # seconds: what is quick to check was checked before
-        check_template(policy)
+        loaded = {model: Policy.load(model) for model in dict.fromkeys(models.values())}  # seconds: checks came before
+        for policy in loaded.values():
+            check_template(policy)
+        own = {name: Trained(loaded[model], known_as[name]) for name, model in models.items()}
         try:
-            places = evaluate(policy, sources, arms, journal, settings, progress=None)
+            places = evaluate(loaded[alone] if alone else own, sources, arms, journal, settings, progress=None)
         except KeyboardInterrupt:
             print("\nr3lab eval: interrupted; the same command goes on where it stopped", file=sys.stderr)
             return 130
         found = collected(journal, places)
-    remarks = [BARE] if policy.bare and any(arm is not INTERLEAVED for arm in arms) else []
+    remarks = [BARE] if alone and loaded[alone].bare and any(arm is not INTERLEAVED for arm in arms) else []
     table = table_of(sources, [arm.name for arm in arms], found, remarks)
     _tell(sources)
     graded = [(*place, e["number"]) for place, of in found.items() for e in of if e["outcome"] == GRADED]
@@ -141,7 +150,11 @@ def build_parser() -> argparse.ArgumentParser:
         help=f"{about}. The first is compared with the others; {ALL}: all, {INTERLEAVED.name} first "
         f"(default: {INTERLEAVED.name})",
     )
-    ask.add_argument("--model", metavar="PATH", help="folder of a checkpoint (default: the tiny policy)")
+    ask.add_argument(
+        "--model",
+        metavar="PATH",
+        help=f"folder of a checkpoint, in which {ARM} stands for the arm's name (default: the tiny policy)",
+    )
     ask.add_argument("--temperature", type=float, default=0.0, metavar="T", help="of the sampling (default: 0, greedy)")
     ask.add_argument("--seed", type=int, default=0, metavar="S", help="of the worlds and the sampling (default: 0)")
     ask.add_argument(
@@ -200,11 +213,9 @@ def _sources(args: argparse.Namespace, settings: Settings) -> list[Source]:
     return [WorldSource(world, args.split, limit or SAMPLES, settings.seed) for world in worlds]
 
 
-def _model(given: str | None) -> Path:
-    """Folder of the policy; the shipped one if none was given."""
-    from .ask import shipped_folder
-
-    return Path(given) if given is not None else shipped_folder()
+def _model(given: str | None, arm: str) -> Path:
+    """Folder of an arm's policy; the shipped one if none was given."""
+    return Path(given.replace(ARM, arm)) if given is not None else shipped_policy()
 
 
 def _folder(given: str) -> Path:
@@ -249,7 +260,8 @@ def _write(table: Table, out: Path, given: Sequence[str], same: dict[str, Any]) 
         "settings": same,
         **table.record(),
     }
-    title = f"{same['model'].rpartition(' ')[0]}: {', '.join(dict.fromkeys(line.source for line in table.lines))}"
+    model = same["model"].rpartition(" ")[0] or same["model"]
+    title = f"{model}: {', '.join(dict.fromkeys(line.source for line in table.lines))}"
     for path, text in (
         (out / "table.md", scores_page(table, title)),
         (out / "table.json", json.dumps(record, indent=1) + "\n"),

@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from .assets_path import assets_dir
+from .assets_path import shipped_policy
 from .errors import R3labError, shown
 from .explain.explanation import Explanation
 from .explain.explanation_files import check_free
@@ -26,7 +26,6 @@ from .show.explanation import explanation_alt, explanation_figure
 from .show.lettering import one_line
 from .trajectory import Trajectory, load
 
-SHIPPED = ("tiny", "rgrpo")  # in the assets
 PICTURE = "explanation.png"
 
 
@@ -59,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     others = [t for t in found if t is not chosen] + [t for path in args.others for t in read(path)]
     folder = Path(args.out) if args.out else Path("runs", "explain", time.strftime("%Y%m%d-%H%M%S"))
     check_free(folder)
-    policy = Policy.load(args.model or assets_dir().joinpath(*SHIPPED))
+    policy = Policy.load(args.model or shipped_policy())
     look = None if args.look is None else args.look - 1
     explanation = explain(policy, chosen, others, look, QUICK if args.quick else Settings(), progress=True)
     explanation.save(folder)

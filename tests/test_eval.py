@@ -406,7 +406,7 @@ def test_quick_is_few_questions_and_short_answers(folder: Path, tmp_path: Path, 
     script = scripted(lambda name, arm: "<answer>1</answer>")
     assert code("--world", "badges", "--quick", "--model", folder, "--out", tmp_path / "a") == 0
     assert "asked the bare question" not in (tmp_path / "a" / "table.md").read_text()
-    assert len(script.asked) == 40 and {s["max_new_tokens"] for s in script.settings} == {96}
+    assert len(script.asked) == 40 and {s["max_new_tokens"] for s in script.settings} == {224}
     fewer = ["--limit", "3", "--max-new-tokens", "30"]
     assert code("--world", "badges", "--quick", *fewer, "--model", folder, "--out", tmp_path / "b") == 0
     assert len(script.asked) == 43 and script.settings[-1]["max_new_tokens"] == 30
@@ -515,6 +515,27 @@ def test_more_arms_and_questions_go_on_and_other_settings_are_refused_by_name(
         [line] = capsys.readouterr().err.splitlines()
         assert name in line and "give another folder" in line
     assert len(script.asked) == 8
+
+
+def test_each_arm_may_have_a_policy_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each answers as it does alone, nothing is said of untrained arms, and other weights answer anew."""
+    base = ["--world", "badges", "--limit", 2, "--max-new-tokens", 6]
+    of = {arm: save_policy(tiny.create(vocabulary(), seed), tmp_path / f"of-{arm}") for seed, arm in enumerate(ARMS)}
+    said = {}
+    for arm in ("direct", "interleaved"):
+        assert code(*base, "--arm", arm, "--model", of[arm], "--out", tmp_path / arm) == 0
+        said[arm] = [e["text"] for e in entries(tmp_path / arm)]
+    both = [*base, "--arm", "interleaved", "direct", "--model", tmp_path / "of-{arm}", "--out", tmp_path / "both"]
+    assert code(*both) == 0 == code(*both)
+    found = entries(tmp_path / "both")
+    assert said == {arm: [e["text"] for e in found if e["arm"] == arm] for arm in said} and said["direct"][0]
+    assert "bare question" not in (tmp_path / "both" / "table.md").read_text()
+    assert len(found) == 4 and code(*both, "--arm", "one-look") == 0 and len(entries(tmp_path / "both")) == 6
+    save_policy(tiny.create(vocabulary(), seed=9), of["direct"])
+    assert code(*both) == 0 and [e["arm"] for e in entries(tmp_path / "both")[6:]] == ["direct"] * 2
+    capsys.readouterr()
+    assert code(*both[:-4], "--model", tmp_path / "no-{arm}", "--out", tmp_path / "none") == 2
+    assert "no-interleaved" in capsys.readouterr().err and not (tmp_path / "none").exists()
 
 
 def test_a_changed_question_or_image_is_asked_anew(folder: Path, tmp_path: Path, scripted: Any) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,6 +58,13 @@ class Settings:
     keep: int = 0
 
 
+class Trained(NamedTuple):
+    """An arm's own policy, and what it is known by (`fingerprint`)."""
+
+    policy: Policy
+    known_as: str
+
+
 class Place(NamedTuple):
     """Where an answer's entry is."""
 
@@ -76,7 +83,7 @@ class Asking:
 
 
 def evaluate(
-    policy: Policy,
+    policy: Policy | Mapping[str, Trained],
     sources: Sequence[Source],
     arms: Sequence[Arm],
     journal: Journal,
@@ -87,6 +94,8 @@ def evaluate(
 
     Parameters
     ----------
+    policy
+        One for all arms, which the journal is of; or one for each, by the arm's name.
     sources, arms
         Each name once.
     journal
@@ -114,14 +123,18 @@ def evaluate(
     with finish_step() as stop, tqdm(total=total, desc="eval", unit=" answers", disable=off, mininterval=1) as bar:
         for source in sources:
             for batch in _batches(source, settings.batch):
-                features: dict[str, Features] = {}
+                shared: dict[str, Features] = {}
                 for arm in arms:
-                    asked = [Asking(number, item, _key(base, arm)) for number, item, base in batch]
+                    if isinstance(policy, Policy):
+                        own, known_as, features = policy, "", shared
+                    else:
+                        (own, known_as), features = policy[arm.name], {}
+                    asked = [Asking(number, item, _key(base, arm, known_as)) for number, item, base in batch]
                     places += [Place(source.name, arm.name, one.key) for one in asked]
                     new = [one for one in asked if one.key not in journal]
                     head = {"source": source.name, "arm": arm.name}
-                    able = list(_able(policy, new, journal, head))
-                    for one, t in zip(able, _answered(policy, able, arm, settings, features), strict=True):
+                    able = list(_able(own, new, journal, head))
+                    for one, t in zip(able, _answered(own, able, arm, settings, features), strict=True):
                         if one.number < settings.keep:
                             save(t, kept_in(out, source.name, arm.name, one.number))
                         journal.append(one.key, {**head, **_entry(one, t)})
@@ -149,9 +162,11 @@ def _batches(source: Source, size: int) -> Iterator[list[tuple[int, Item, str]]]
         yield batch
 
 
-def _key(base: str, arm: Arm) -> str:
-    """What a journal knows an answer by; an arm that has come to mean something else is another."""
-    return hashlib.sha256(json.dumps([asdict(replace(arm, about="")), base]).encode("ascii")).hexdigest()[:32]
+def _key(base: str, arm: Arm, known_as: str) -> str:
+    """What a journal knows an answer by; an arm that has come to mean something else is another, and so is an arm's own
+    policy, known as that, of other weights."""
+    told = [asdict(replace(arm, about="")), base, *([known_as] if known_as else [])]
+    return hashlib.sha256(json.dumps(told).encode("ascii")).hexdigest()[:32]
 
 
 def _able(policy: Policy, asked: Iterable[Asking], journal: Journal, head: dict[str, Any]) -> Iterator[Asking]:
