@@ -51,6 +51,7 @@ STAGES: tuple[WorldStage, ...] = (
     WorldStage(**_LIKE | _BOTH | _WHOLE | {"name": "worlds-7", "steps": 900, "seed": 14, "matches": 6, "shares": LAST}),
     WorldStage(**_SHORT | {"name": "worlds-8", "steps": 700, "seed": 15, "shares": END}),
     WorldStage(**_SHORT | {"name": "worlds-9", "steps": 350, "seed": 16, "shares": SIGNS}),
+    WorldStage(**_SHORT | {"name": "worlds-10", "steps": 1300, "seed": 17, "shares": END}),
 )
 
 

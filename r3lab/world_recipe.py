@@ -61,7 +61,7 @@ class WorldRecipe:
     cold_start_rate: float = setting(6e-4, "its peak learning rate (AdamW)")
     cold_start_spread: float = setting(0.1, "how far the teacher's boxes miss, as a part of their sides")
     needless: float = setting(0.3, "share of samples in which the teacher looks although nothing needs it")
-    hasty: float = setting(0.4, "share of samples in which the teacher takes no look although one is needed")
+    hasty: float = setting(0.5, "share of samples in which the teacher takes no look although one is needed")
     rgrpo_steps: int = setting(100, "R-GRPO: steps")
     rgrpo_rate: float = setting(5e-5, "its learning rate, before it falls")
     rgrpo_cooldown: int = setting(30, "its last steps, over which the rate falls to 0; at most all of them")

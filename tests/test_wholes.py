@@ -15,11 +15,12 @@ from r3lab.sequence import prompt_ids
 from r3lab.train.base import badge_lessons
 from r3lab.train.facts import Fact, scene_of, words
 from r3lab.train.lessons import CELLS, FACTOR, OVERVIEW, TEXT, vocabulary, written
+from r3lab.train.places import dense
 from r3lab.train.statements import ANCHOR_LAYER, POINTING_LAYER, lesson_rows
-from r3lab.train.text_rows import COUNT
+from r3lab.train.text_rows import COUNT, numbers
 from r3lab.train.wholes import whole_of
 from r3lab.train.world_lessons import RICHER, WorldLessons, WorldStage
-from r3lab.train.world_writing import BESIDE, CHARACTERS, Script, WorldLesson, Writer, dense
+from r3lab.train.world_writing import BESIDE, CHARACTERS, Script, WorldLesson, Writer
 from r3lab.vlir.sample import Sample
 from r3lab.vlir.worlds import get_world
 from r3lab.vlir.worlds.badges import COLOURS
@@ -219,6 +220,48 @@ def test_a_glance_at_the_edge_stays_inside(policy):
             assert min(high, wide) >= FACTOR and max(high, wide) <= OVERVIEW[0]
 
 
+def told_again(policy: Policy, lesson: WorldLesson) -> list[tuple[str, str, bool]]:
+    """Of every entry that points back in the text: what comes next, what it points at, and whether that is a digit."""
+    back = [(k, point[1]) for k, point in enumerate(lesson.points) if point and point[0] == TEXT]
+    pieces = ["|" if token is None else policy.piece(token) for token in lesson.text]
+    return [(pieces[k + 1], pieces[at], pieces[at].isdigit()) for k, at in back]
+
+
+def test_both_numbers_of_a_difference_are_taken_over(policy):
+    """In rows of text and behind crops: each character points at where it was read, the first number at the first."""
+    made = stream(policy, "charts", readings=0, sums=2, matches=0)
+    for row in made.lessons(0)[-2:]:
+        found = told_again(policy, row)
+        assert all(said == read for said, read, _ in found)
+        text = as_text(policy, row)
+        pairs = re.findall(r" (\d+(?:\.\d)?) - (\d+(?:\.\d)?) =", text)
+        assert "".join(said for said, _, _ in found) == "".join(a + b for a, b in pairs) and len(pairs) == COUNT
+    seen = 0
+    for index in range(60):
+        sample = get_world("charts").sample("train", index)
+        if sample.meta["kind"] == "difference":
+            writer = writer_of(policy, sample)
+            writer.whole(whole_of(sample, scene_of(sample)))
+            entries = [point[1] for point in writer.lesson.points if point and point[0] == TEXT]
+            more, less = (sample.meta["marks"][k]["said"] for k in sample.meta["asked"])
+            assert "".join(said for said, _, _ in told_again(policy, writer.lesson)) == more + less
+            assert entries == sorted(entries), (
+                "the first number was read before the second, also where they share digits"
+            )
+            seen += 1
+    assert seen > 6
+
+
+def test_numbers_of_rows_are_like_those_of_charts():
+    """Never equal, the greater first; some close, some of one digit, some with a decimal."""
+    rng = np.random.default_rng(0)
+    pairs = [numbers(rng) for _ in range(400)]
+    assert all(float(more) > float(less) > 0 for more, less in pairs)
+    unit = [(round(float(m) * 10 ** ("." in m)), round(float(n) * 10 ** ("." in n))) for m, n in pairs]
+    assert 0.4 < np.mean([m - n <= 12 for m, n in unit]) < 0.8
+    assert 0.08 < np.mean([n < 10 for _, n in unit]) < 0.4 and 0.2 < np.mean(["." in m for m, _ in pairs]) < 0.6
+
+
 def test_legends_are_searched_in_text_alone(policy):
     """The lines are given; the colour that must be said is that of the label that was asked for."""
     made = stream(policy, "charts", readings=0, sums=1, matches=2)
@@ -238,7 +281,7 @@ def test_legends_are_searched_in_text_alone(policy):
                 assert piece[reads] == " the" and piece[reads + 1] == piece[looked_at] and looked_at < reads - 3
             else:
                 assert piece[reads] == " the" or piece[reads].strip() in COLOURS
-                assert re.fullmatch("[A-Z]", piece[looked_at]) and reads - looked_at == 1 + (piece[reads] == " the")
+                assert re.fullmatch("[A-Z]", piece[looked_at].strip()) and reads - looked_at == 1 + (piece[reads] == " the")
         assert {layer for *_, layer in points.tolist()} == {POINTING_LAYER, ANCHOR_LAYER}
 
 

@@ -20,10 +20,11 @@ from r3lab.train.base import badge_lessons
 from r3lab.train.checkpoint import read_log
 from r3lab.train.facts import WORDS, centre, scene_of, words
 from r3lab.train.lessons import CELLS, FACTOR, IGNORE, TEXT, vocabulary
+from r3lab.train.places import cell
 from r3lab.train.statements import by_length, lesson_rows, stated
 from r3lab.train.text_rows import COUNT
 from r3lab.train.world_lessons import RICHER, WorldHeads, WorldLessons, WorldStage
-from r3lab.train.world_writing import CHARACTERS, WorldLesson, cell
+from r3lab.train.world_writing import CHARACTERS, WorldLesson
 from r3lab.vlir.rationale import LARGE, SMALL
 from r3lab.vlir.worlds import get_world
 from r3lab.world_curriculum import CROP_TOKENS, STAGES, make_world_base

@@ -7,6 +7,8 @@ Both follow what crops have shown and are learned from text alone, at a fraction
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..protocol import CLOSE, OPEN, box_text
 from ..vlir.rationale import LARGE, SMALL, shows
 from ..vlir.worlds.badges import COLOURS
@@ -19,24 +21,40 @@ LINES = (2, 4)  # least and most of a legend
 LOOKED = 0.7  # share of the subtractions in which the second number is looked at
 
 
+def numbers(rng: np.random.Generator) -> tuple[str, str]:
+    """Two numbers as a chart's values are, the greater first: often close to each other, at times of one digit."""
+    decimals = int(rng.random() < 0.4)
+    high = (100, 1000)[int(rng.random() < 0.1)]
+    more = int(rng.integers(10, high)) if rng.random() < 0.85 else int(rng.integers(2, 10))
+    least = max(1, more - 12) if rng.random() < 0.5 else 1
+    less = int(rng.integers(least, more))
+    return f"{more / 10**decimals:.{decimals}f}", f"{less / 10**decimals:.{decimals}f}"
+
+
 def sums(writer: Writer) -> None:
     """Subtractions as charts ask for them: two numbers that were read, whole or with a decimal, both taken over."""
     rng = writer.rng
     for _ in range(COUNT):
-        decimals = int(rng.random() < 0.4)
-        high = (100, 1000)[int(rng.random() < 0.1)]
-        less, more = (f"{n / 10**decimals:.{decimals}f}" for n in sorted(rng.integers(2, high, 2)))
+        more, less = numbers(rng)
         result = difference(more, less)
         colour = list(COLOURS)[int(rng.integers(len(COLOURS)))]
         noun = list(LARGEST)[int(rng.integers(len(LARGEST)))]
-        second = f" The value of the {colour} {noun}"
+        between = f" The value of the {colour} {noun}{LARGE}"
         if rng.random() < LOOKED:  # as where both are looked at, but for the crops
             x, y = (10 * int(v) for v in rng.integers(3, 90, 2))
-            between = f"{second}{SMALL}{box_text((x, y, x + 50, y + 50))}"
-        else:
-            between = f"{second}{LARGE}"
-        writer.say(f"{shows(more)}{between}{shows(less)}", False)
-        writer.say(f" {more} - {less} = {result}.</think>{OPEN}{result}{CLOSE}", True)
+            between = f" The value of the {colour} {noun}{SMALL}{box_text((x, y, x + 50, y + 50))}"
+        _read(writer, shows(more))
+        writer.say(between, False)
+        _read(writer, shows(less))
+        begin, sum_ = len(writer.lesson.text), f" {more} - {less} = {result}.</think>{OPEN}{result}{CLOSE}"
+        writer.say(sum_, True)
+        writer.take_over(begin, sum_)
+
+
+def _read(writer: Writer, said: str) -> None:
+    begin = len(writer.lesson.text)
+    writer.say(said, False)
+    writer.note(begin, said)
 
 
 def matches(writer: Writer) -> None:

@@ -53,8 +53,7 @@ def _chart(meta: dict[str, Any], answer: str, scene: Scene) -> tuple[Fact | Sayi
         return (values[0],)
     if kind == "difference":
         return (*values, ("", f"{asked[0]['said']} - {asked[1]['said']} = {answer}.", None))
-    begins = f"The {LARGEST[noun]}" if kind == "largest" else asked[0]["label"]
-    for fact in scene.facts:
-        if fact.subject == "The legend" and fact.said.endswith(f" {begins} is {names[0]}."):
-            return fact, *values
-    return next(saying for saying in scene.sayings if saying[0] == f"{begins} is"), *values
+    if kind == "largest":
+        return next(saying for saying in scene.sayings if saying[0] == f"The {LARGEST[noun]} is"), *values
+    found = f" {asked[0]['label']} is {names[0]}."
+    return next(f for f in scene.facts if f.subject == "The legend" and f.said.endswith(found)), *values

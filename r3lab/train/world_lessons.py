@@ -29,9 +29,10 @@ from ..vlir.worlds.trails import Trails
 from .base import Heads, Stage
 from .facts import WORDS, Scene, near, scene_of
 from .lessons import IGNORE, OVERVIEW, Lesson, Lessons
+from .places import dense
 from .text_rows import matches, sums
 from .wholes import whole_of
-from .world_writing import CHARACTERS, Script, WorldLesson, Writer, dense
+from .world_writing import CHARACTERS, Script, WorldLesson, Writer
 
 READING = 2.0  # weight of the head that reads characters
 # Worlds as lessons have them: more large print, which is the hardest to read in the overview, labels by chance, and

@@ -16,13 +16,14 @@ from math import ceil
 import numpy as np
 from PIL import Image
 
-from ..geometry import Box, clip, source_to_crop
+from ..geometry import Box
 from ..models.policy import Policy
 from ..protocol import CLOSE, OPEN, box_text
 from ..vlir.rationale import LARGE, SMALL, jitter, shows
 from ..vlir.worlds.badges import SIDE
-from .facts import WORDS, Fact, Mark, Point, Saying, Scene, Thing, centre
-from .lessons import BINS, CELLS, COORDINATE_STEP, FACTOR, IGNORE, NAMES, OVERVIEW, TEXT, Lesson, read_crop, written
+from .facts import Fact, Mark, Saying, Scene, centre
+from .lessons import CELLS, FACTOR, IGNORE, NAMES, OVERVIEW, TEXT, Lesson, read_crop, written
+from .places import Tokens, cell
 from .wholes import Whole
 
 CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz./:"
@@ -75,6 +76,7 @@ class Writer:
         self.names: list[int] = []
         self.digits: list[int] = []
         self.cells: list[int] = []
+        self.read: list[tuple[str, list[int]]] = []  # values that were said, and the entries of their characters
 
     def say(
         self,
@@ -100,11 +102,34 @@ class Writer:
         self, begin: int, text: str, recalls: tuple[tuple[int, int], ...], hangs: tuple[tuple[int, int], ...]
     ) -> None:
         """Point back in a text that was said, entries `begin` and on: as `Fact.recalls` and `Fact.hangs` tell."""
-        entry = [begin + k for k, (token, _) in enumerate(self.script.encode(text)) for _ in self.script.piece(token)]
+        entry = self._entries(begin, text)
         for said, earlier in recalls:
             self.lesson.points[entry[said] - 1] = (TEXT, entry[earlier])
         for said, earlier in hangs:
             self.lesson.anchors[entry[said]] = (TEXT, entry[earlier])
+
+    def note(self, begin: int, text: str) -> None:
+        """Keep where the value stands that a text shows, entries `begin` and on, for `take_over`."""
+        value = text.strip().removeprefix("It shows ").removesuffix(".")
+        if text.strip() == shows(value):
+            at = text.index(value)
+            self.read.append((value, self._entries(begin, text)[at : at + len(value)]))
+
+    def take_over(self, begin: int, text: str) -> None:
+        """Point each value of a text, entries `begin` and on, at where it was read: in the order of `note`."""
+        entry, end = self._entries(begin, text), 0
+        for value, read in self.read:
+            at = text.find(value, end)
+            if at < 0:
+                continue
+            end = at + len(value)
+            for k, earlier in enumerate(read):
+                self.lesson.points[entry[at + k] - 1] = (TEXT, earlier)
+        self.read = []
+
+    def _entries(self, begin: int, text: str) -> list[int]:
+        """The entry of each character of a text that was said, entries `begin` and on."""
+        return [begin + k for k, (token, _) in enumerate(self.script.encode(text)) for _ in self.script.piece(token)]
 
     def show(self) -> None:
         """Add an image, between its markers."""
@@ -148,13 +173,16 @@ class Writer:
                 self.look(step, at_once=step.large, sized=True, crop=True)
             else:
                 given, follows, at = step
+                begin = len(self.lesson.text) + len(self.script.encode(before + given))
                 self.saying((before + given, follows, at), True)
+                if at is None:  # no place of the picture: values that were read
+                    self.take_over(begin, follows)
             before = " "
         self.say(f"</think>{OPEN}{whole.answer}{CLOSE}", True)
 
     def targets(self, scene: Scene) -> None:
         """What the heads must find in the overview's large print and in the crops so far."""
-        overview = _Tokens((0, 0, *self.image.size), self.lesson.images[0])
+        overview = Tokens((0, 0, *self.image.size), self.lesson.images[0])
         for fact in scene.facts:
             if fact.large:
                 self._characters(fact, 0, overview)
@@ -184,23 +212,26 @@ class Writer:
             self.say(LARGE.rstrip() if fact.large else SMALL, True, there, leads)
         if at_once:
             marks = (None, *(m and (0, cell(m[1])) for m in fact.marks))
+            begin = len(self.lesson.text)
             self.say(f" {fact.said}", True, anchor=fact.via and (0, cell(fact.via[1])) or leads, marks=marks)
+            self.note(begin, f" {fact.said}")
             return
         self.say(box_text(written(fact.box)), True, there, leads)
         if crop:
             self.crop(fact)
 
-    def crop(self, fact: Fact) -> _Tokens:
+    def crop(self, fact: Fact) -> Tokens:
         """The crop of a fact, and what is read in it; returns the crop's tokens."""
         size = self.image.size
         box = jitter(fact.box, size, SPREAD, self.rng)
         self.lesson.images.append(read_crop(self.image, box, self.script.crop_tokens))
-        number, place = len(self.lesson.images) - 1, _Tokens(box, self.lesson.images[-1])
+        number, place = len(self.lesson.images) - 1, Tokens(box, self.lesson.images[-1])
         self.show()
         marks = tuple(self._seen(m, number, place) for m in fact.marks)
         begin = len(self.lesson.text)
         self.say(fact.said, True, anchor=self._seen(fact.via, number, place), marks=marks)
         self.lead_back(begin, fact.said, fact.recalls, fact.hangs)
+        self.note(begin, fact.said)
         self._characters(fact, number, place)
         name, digit = fact.subject.removeprefix("The "), fact.said.removeprefix("It shows ").removesuffix(".")
         sign = name in NAMES
@@ -209,7 +240,7 @@ class Writer:
         self.cells.append(place.token(centre(fact.box))[0])
         return place
 
-    def _characters(self, fact: Fact, number: int, place: _Tokens) -> None:
+    def _characters(self, fact: Fact, number: int, place: Tokens) -> None:
         """Where each character is written on its own: of those in a token of an image, the one nearest its middle."""
         best: dict[int, tuple[float, int]] = {}
         there: dict[Mark | None, set[str]] = {}
@@ -235,7 +266,7 @@ class Writer:
         (x1, x2), (y1, y2) = box
         self.lesson.images.append(np.asarray(overview)[y1:y2, x1:x2])
         scale = SIDE / side
-        place = _Tokens((x1 * scale, y1 * scale, x2 * scale, y2 * scale), self.lesson.images[-1])
+        place = Tokens((x1 * scale, y1 * scale, x2 * scale, y2 * scale), self.lesson.images[-1])
         self.show()
         self.say(f"{fact.subject}{LARGE.rstrip()}", False)
         self.say(f" {fact.said}", True, marks=(None, *(self._seen(m, 0, place) for m in fact.marks)))
@@ -255,44 +286,7 @@ class Writer:
             self.say(before + read + CLOSE, True, marks=(*[None] * len(before), *marks, *[None] * len(CLOSE)))
 
     @staticmethod
-    def _seen(mark: Mark | None, number: int, place: _Tokens) -> tuple[int, int] | None:
+    def _seen(mark: Mark | None, number: int, place: Tokens) -> tuple[int, int] | None:
         if mark is None:
             return None
         return (0, cell(mark[1])) if mark[0] else (number, place.token(mark[1])[0])
-
-
-class _Tokens:
-    """The tokens of a crop."""
-
-    def __init__(self, box: Box, crop: np.ndarray) -> None:
-        self.box, (high, wide) = box, crop.shape[:2]
-        self.size = (wide, high)
-
-    def token(self, at: Point) -> tuple[int, float]:
-        """The token that holds a source point, and how far from its middle that is, pixels of the crop."""
-        x, y, _, _ = source_to_crop((*at, at[0] + 1, at[1] + 1), self.box, self.size)
-        columns, rows = self.size[0] // FACTOR, self.size[1] // FACTOR
-        column, row = min(max(int(x) // FACTOR, 0), columns - 1), min(max(int(y) // FACTOR, 0), rows - 1)
-        return row * columns + column, abs(x - (column + 0.5) * FACTOR) + abs(y - (row + 0.5) * FACTOR)
-
-
-def cell(at: Point) -> int:
-    """The token of the overview that holds a source point."""
-    column, row = (min(max(int(v * CELLS / SIDE), 0), CELLS - 1) for v in at)
-    return row * CELLS + column
-
-
-def dense(things: tuple[Thing, ...]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Cells (things,) and targets of the heads on overview tokens; IGNORE where there is none."""
-    targets: dict[str, list[int]] = {k: [] for k in ("name", "word", "large", "digit", *(f"edge{i}" for i in range(4)))}
-    for thing in things:
-        targets["name"].append(NAMES.index(thing.name) if thing.name else IGNORE)
-        targets["word"].append(WORDS.index(thing.word) if thing.word else IGNORE)
-        targets["large"].append(int(thing.large) if thing.box else IGNORE)
-        targets["digit"].append(IGNORE)
-        edges = written(clip(thing.box, (SIDE, SIDE))) if thing.box else None
-        for i in range(4):
-            targets[f"edge{i}"].append(edges[i] // COORDINATE_STEP if edges else IGNORE)
-    assert all(edge < BINS for i in range(4) for edge in targets[f"edge{i}"])
-    cells = np.array([cell(t.at) for t in things], dtype=np.int64)
-    return cells, {k: np.array(v, dtype=np.int64) for k, v in targets.items()}

@@ -1,7 +1,7 @@
 """`charts`: bar, line, pie and scatter charts of real tables (in the manner of InfographicsVQA and MathVista).
 
 A chart of 512x512 pixels shows three to five rows of a real table (life expectancy by country, votes by district, ...),
-each in a colour that the legend explains, with its value written beside it. Values and legend are small (7 to 10
+each in a colour that the legend explains, with its value written beside it. Values and legend are small (9 to 10
 pixels high: legible in a crop, two in the tiny policy's overview of 128x128) or large enough to be read at
 once; the shapes and colours are plain in the overview. Five kinds of question: the value of a colour; of the largest;
 the label of a colour; the value of a label (first the legend, here of three lines, then the value); how much more one
@@ -151,8 +151,7 @@ class Charts:
         rng = np.random.default_rng([seed, split_number(split), index, 3])
         kind = list(self.shares)[int(rng.choice(len(self.shares), p=list(self.shares.values())))]
         while True:
-            asks_legend = kind in ("label", "named")
-            large_legend = bool(rng.random() < (LARGE_LEGEND if asks_legend else LARGE_OTHER))
+            large_legend = bool(rng.random() < {"label": LARGE_LEGEND, "named": 0.0}.get(kind, LARGE_OTHER))
             made = _plot(rng, split, SEARCHED if kind == "named" else MOST, large_legend, self.invented)
             if made is None:
                 continue
@@ -215,7 +214,7 @@ class Charts:
         size, values = (SIDE, SIDE), [(padded(m.ink, (SIDE, SIDE)), m.large) for m in asked]
         if kind == "label":
             return [(padded(asked[0].key, size, 4.0, 18.0), plot.large_legend)]
-        if kind == "named" and not plot.large_legend:  # a large one is read on the way, never looked at
+        if kind == "named":
             return [(padded(around([m.key for m in plot.marks]), size, 4.0), False), *values]
         return values
 
@@ -239,8 +238,7 @@ class Charts:
         if kind == "largest":
             steps.append((f"The {LARGEST[noun]} is {first}.", None))
         elif kind == "named":
-            if not meta["large_legend"]:
-                steps += [(f"The legend{IS_SMALL}", next(regions)), (shows(legend_text(meta["marks"])), None)]
+            steps += [(f"The legend{IS_SMALL}", next(regions)), (shows(legend_text(meta["marks"])), None)]
             steps.append((f"{asked[0]['label']} is {first}.", None))
         for mark in asked:
             read(f"The value of the {mark['colour']} {noun}", mark["large"], mark["said"])

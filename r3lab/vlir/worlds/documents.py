@@ -37,7 +37,7 @@ FIELDS: dict[str, str] = {  # label -> pattern of its value: 9 a digit, 8 a firs
     "Room": "899", "Row": "89", "Seat": "89A", "Table": "89", "Time": "T", "Unit": "A89", "Weight": "89.9",
 }  # fmt: skip
 LETTERS = "ABCDEFGHKMNPRTUVWXYZ"  # without those that look like digits
-SMALL_PRINT, SMALL_HAND, LARGE_PRINT, LARGE_HAND = (7, 8), (9, 10), (42, 46), (44, 48)  # digit heights, pixels
+SMALL_PRINT, SMALL_HAND, LARGE_PRINT, LARGE_HAND = (8, 9), (9, 10), (42, 46), (44, 48)  # digit heights, pixels
 SHARES = {"line": 0.3, "total": 0.15, "date": 0.2, "field": 0.35}  # of the questions
 READABLE = 0.3  # share of the questions that need no look
 LARGE_OTHER = 0.2  # how often a value that is not asked for is large

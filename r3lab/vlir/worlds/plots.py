@@ -36,7 +36,7 @@ GROUNDS: tuple[Colour, ...] = (
     (58, 58, 60),
 )
 STYLES, MORE = 60, 1200  # that the splits share out, and more to train with
-SMALL_INK, LARGE_INK = (7, 8), (46, 50)  # digit heights, source pixels
+SMALL_INK, LARGE_INK = (9, 10), (46, 50)  # digit heights, source pixels
 
 
 @dataclass(frozen=True)

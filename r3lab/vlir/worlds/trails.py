@@ -3,8 +3,8 @@
 A photograph of 512x512 pixels carries five to seven signs, coloured shapes with a white face. On a face stands an arrow
 (the next sign plainly in that direction), the name of another sign ("green square"), or a handwritten digit. The
 question names the first sign; the digit at the end of the trail is the answer, after one to four steps. Faces are small
-(print 7, digits and arrows 8 to 10 pixels high: two in the tiny policy's overview) but for a part
-of the trails, all of whose signs are large. No single look can answer: at least two more signs show other digits, every
+(print 7, arrows 8 to 10, digits 11 to 14 pixels high: two to three in the tiny policy's overview) but for a part of the
+trails, whose two signs are large. No single look can answer: at least two more signs show other digits, every
 step can lead elsewhere, and what a sign says is on its face alone.
 
     sample = Trails().sample("train", 0)
@@ -35,7 +35,11 @@ READABLE = 0.25  # share of the trails that are readable in the overview; they h
 SMALL, LARGE = (88, 98), (172, 184)  # outer diameter of a sign, source pixels
 FACES = {False: (0.54, 0.32), True: (0.46, 0.44)}  # width and height of the white face of small and large signs, parts
 # of the diameter: what stands on a small one fills it, so that its crop shows it well
-INK, LARGE_INK = 0.3, 0.85  # height of a digit or an arrow on it, parts of the face's
+INK, DIGIT, LARGE_INK = (
+    0.3,
+    0.4,
+    0.85,
+)  # height of a small arrow, a small digit, and of both if large, parts of the face's
 LOWER = 0.26  # a triangle holds its face lower, part of the diameter
 REACH = 280  # an arrow leads no further, centre to centre
 WAYS = {"left of": "left", "right of": "right", "above": "up", "below": "down"}  # how a rationale names an arrow
@@ -198,7 +202,7 @@ def _stamp(image: Image.Image, sign: Sign, split: str, rng: np.random.Generator)
     if sign.says.isdigit():
         bitmaps, labels = handwriting(split)
         rows = np.flatnonzero(labels == int(sign.says))
-        h = round(unit * (LARGE_INK if sign.large else INK) * rng.uniform(0.95, 1.05))
+        h = round(unit * (LARGE_INK if sign.large else DIGIT) * rng.uniform(0.95, 1.05))
         bitmap = Image.fromarray((bitmaps[rows[int(rng.integers(len(rows)))]] * 255).astype(np.uint8))
         mask = bitmap.resize((h, h), Image.Resampling.BICUBIC).point(
             [min(255, max(0, v * 3 // 2 - 50)) for v in range(256)]
