@@ -278,8 +278,9 @@ def environment_message(reason: str) -> str:
 
 def format_ok(text: str, marks: Marks = ANSWER) -> bool:
     """The official code's format reward: anything, then ``<answer>...</answer>`` (or an arm's own marks), and nothing
-    after it; where nothing closes an answer, it is something."""
+    after it. Where nothing closes an answer, it is one line that is not empty: a text that goes on is none."""
     start = text.find(marks.open)
     if not marks.close:
-        return start >= 0 and bool(text[start + len(marks.open) :].strip())
+        answer = text[start + len(marks.open) :].strip()
+        return start >= 0 and bool(answer) and len(answer.splitlines()) == 1
     return text.endswith(marks.close) and 0 <= start <= len(text) - len(marks.open) - len(marks.close)

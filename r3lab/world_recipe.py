@@ -2,9 +2,11 @@
 
 From the policy of badges: stages in four worlds (`world_curriculum`), then for each arm and seed a cold start on VLIR
 samples of an imperfect teacher, written in that arm, and R-GRPO in that arm, on the four worlds in turn. All arms get
-the same base, the same samples and as many updates. Each is measured on the held-out samples of each world. What is
-finished stays in the work folder and is not repeated, and the results hold all of it: two commands with other arms or
-seeds may work in one folder, side by side once the base is made. A run of R-GRPO that was killed goes on.
+the same base, the same samples and as many updates of R-GRPO; the staged ones, which answer in marks that the base has
+never written, get a longer cold start: after as many steps as the others have they misspell their own headings. Each is
+measured on the held-out samples of each world. What is finished stays in the work folder and is not repeated, and the
+results hold all of it: two commands with other arms or seeds may work in one folder, side by side once the base is
+made. A run of R-GRPO that was killed goes on.
 
     python -m r3lab train worlds                        # a day on two cores; --help lists every setting
     python -m r3lab train worlds --arms interleaved,direct --seeds 1
@@ -27,6 +29,7 @@ from .assets_path import assets_dir
 from .errors import R3labError
 from .evaluate.legibility import legibility
 from .models.policy import Policy
+from .protocol import ANSWER
 from .recipe import Recipe, lessons_of_imperfect_teacher
 from .rollout import rollout
 from .show.whole import write_whole
@@ -58,6 +61,7 @@ class WorldRecipe:
     arms: str = setting(",".join(ARMS), "arms, with commas between")
     seeds: int = setting(3, "repetitions of cold start and R-GRPO")
     cold_start_steps: int = setting(150, "cold start: steps of 32 VLIR samples")
+    marks_steps: int = setting(300, "further ones for an arm whose marks of an answer the base has never written")
     cold_start_rate: float = setting(6e-4, "its peak learning rate (AdamW)")
     cold_start_spread: float = setting(0.1, "how far the teacher's boxes miss, as a part of their sides")
     needless: float = setting(0.3, "share of samples in which the teacher looks although nothing needs it")
@@ -118,7 +122,8 @@ def taught(recipe: WorldRecipe, base: Path, work: Path, arm: str, seed: int) -> 
         teacher = replace(
             Recipe(), cold_start_spread=recipe.cold_start_spread, needless=recipe.needless, hasty=recipe.hasty
         )
-        settings = SftSettings(steps=recipe.cold_start_steps, learning_rate=recipe.cold_start_rate, seed=seed, arm=arm)
+        steps = recipe.cold_start_steps + (recipe.marks_steps if get_arm(arm).marks != ANSWER else 0)
+        settings = SftSettings(steps=steps, learning_rate=recipe.cold_start_rate, seed=seed, arm=arm)
         torch.manual_seed(seed)
         cold_start(policy, lessons_of_imperfect_teacher(teacher, seed, worlds=tuple(WORLDS)), settings, log)
         save_policy(policy, folder, half=True)

@@ -16,7 +16,7 @@ from r3lab.rollout import rollout
 from r3lab.sequence import rows_of
 from r3lab.train.lessons import vocabulary
 from r3lab.train.packed import packed_logprobs, token_logprobs
-from r3lab.train.rewards import PRESETS, preset
+from r3lab.train.rewards import PRESETS, preset, well_formed
 from r3lab.train.rgrpo import train_rgrpo
 from r3lab.train.rgrpo_settings import RgrpoSettings
 from r3lab.train.sft import SftSettings, cold_start, encode_batch
@@ -89,8 +89,20 @@ def test_format_by_hand():
         ("words ### Answer: 7", heading, True),
         ("words ### Answer:  ", heading, False),
         ("words", heading, False),
+        ("words ### Answer: 7\n### Answer: 8", heading, False),
+        ("words ### Answer: 7\nand on", heading, False),
     ):
         assert format_ok(text, marks) is ok, text
+
+
+def test_an_answer_that_was_cut_off_is_no_format():
+    """Nothing but the end closes Mulberry's answer: a policy once learned to write headings until its tokens ran out,
+    and was paid for it."""
+    arm = get_arm("staged-mulberry")
+    [(sample, rationale)] = lessons("badges", 1, arm)
+    whole = taught(tiny.create(vocabulary(), seed=0), sample, rationale, arm)
+    assert well_formed(whole) == 1.0
+    assert well_formed(replace(whole, answer=None)) == 0.0
 
 
 def test_a_preset_without_a_part():

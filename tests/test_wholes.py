@@ -281,7 +281,8 @@ def test_legends_are_searched_in_text_alone(policy):
                 assert piece[reads] == " the" and piece[reads + 1] == piece[looked_at] and looked_at < reads - 3
             else:
                 assert piece[reads] == " the" or piece[reads].strip() in COLOURS
-                assert re.fullmatch("[A-Z]", piece[looked_at].strip()) and reads - looked_at == 1 + (piece[reads] == " the")
+                assert re.fullmatch("[A-Z]", piece[looked_at].strip())
+                assert reads - looked_at == 1 + (piece[reads] == " the")
         assert {layer for *_, layer in points.tolist()} == {POINTING_LAYER, ANCHOR_LAYER}
 
 

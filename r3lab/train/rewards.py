@@ -54,8 +54,9 @@ def accuracy(t: Trajectory) -> float:
 
 def well_formed(t: Trajectory) -> float:
     """1 if the sampled text is anything followed by one `<answer>...</answer>` (official code: full match), or by the
-    answer in the marks of the trajectory's arm."""
-    return float(format_ok(t.response_text, get_arm(t.arm).marks))
+    answer in the marks of the trajectory's arm; where only the end of the text closes an answer, it must have come."""
+    marks = get_arm(t.arm).marks
+    return float(format_ok(t.response_text, marks) and (bool(marks.close) or t.answer is not None))
 
 
 def region_paper(t: Trajectory) -> float:
