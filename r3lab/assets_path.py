@@ -39,14 +39,14 @@ def assets_dir() -> Path:
 
 
 def shipped_policy() -> Path:
-    """The folder of the policy that is asked where none is given: that of badges, after R-GRPO.
+    """The folder of the policy that is asked where none is given: that of four worlds, after R-GRPO.
 
     Raises
     ------
     R3labError
         If it is not there.
     """
-    folder = assets_dir() / "tiny" / "rgrpo"
+    folder = assets_dir() / "worlds" / "rgrpo"
     if not folder.is_dir():
-        raise R3labError("The shipped policy is not there (assets/tiny/rgrpo); give --model a checkpoint folder.")
+        raise R3labError("The shipped policy is not there (assets/worlds/rgrpo); give --model a checkpoint folder.")
     return folder

@@ -109,7 +109,7 @@ def build_parser() -> argparse.ArgumentParser:
     swept = command("sweep", _sweep, "Execute a notebook at many points, on machines, into a table.", add_help=False)
     swept.set_defaults(passes_on=True)
 
-    train = command("train", _train, "Train: the shipped tiny policy, a cold start, or R-GRPO.")
+    train = command("train", _train, "Train: the shipped policies, a cold start, R-GRPO, or the ablations.")
     train.add_argument("stage", choices=sorted(TRAIN), help="`r3lab train STAGE --help` shows its options")
     train.add_argument("options", nargs=argparse.REMAINDER, help="passed on to the stage")
 

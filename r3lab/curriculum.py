@@ -1,4 +1,4 @@
-"""The base of the shipped policy: from random weights to a model that perceives, locates and reads.
+"""The base of the policy of badges: from random weights to a model that perceives, locates and reads.
 
 `BASE` is the list of stages, `make_base` runs them in order and keeps each in a folder of its own. A stage that is
 finished is not repeated; one that was interrupted continues from the last weights it saved, with what is left of its

@@ -40,7 +40,11 @@ PACKAGES = (  # essential; names as the package index knows them
     "nbconvert",
     "tqdm",
 )
-TINY = {"tiny/cold-start": "after the cold start", "tiny/rgrpo": "after R-GRPO"}
+TINY = {  # folder: what it is, and the command that makes it
+    "worlds/rgrpo": ("of four worlds", "r3lab train worlds"),
+    "tiny/cold-start": ("of badges, after the cold start", "r3lab train tiny"),
+    "tiny/rgrpo": ("of badges, after R-GRPO", "r3lab train tiny"),
+}
 INSTALL = "python -m pip install -e . (in the checkout) brings what is missing"
 
 
@@ -183,10 +187,10 @@ def _assets() -> list[Check]:
     checks = [Check("assets", f"{photos} photographs in {folder}")]
     if not photos:
         checks = [Check("assets", f"no photographs in {folder}", "missing", "python assets/build.py gathers them")]
-    for place, stage in TINY.items():
+    for place, (stage, made) in TINY.items():
         if (folder / place / "config.json").is_file():
             checks.append(Check("tiny policy", f"{stage}: {folder / place}"))
         else:
-            mend = "`r3lab train tiny` makes it; until then give `r3lab ask` a --model"
+            mend = f"`{made}` makes it; until then give `r3lab ask` a --model"
             checks.append(Check("tiny policy", f"{stage}: not in {folder / place}", "missing", mend, essential=False))
     return checks

@@ -1,4 +1,4 @@
-"""The recipe of the shipped tiny policy: `r3lab train tiny` makes everything in assets/tiny and
+"""The recipe of the tiny policy of badges: `r3lab train tiny` makes everything in assets/tiny and
 assets/results/tiny.json.
 
 Stages, in order: the base (`curriculum`: what a real checkpoint has from pretraining); a modest cold
@@ -155,7 +155,7 @@ def make_seed(recipe: Recipe, base: Path, work: Path, seed: int) -> list[dict[st
 
 def main(arguments: Sequence[str]) -> int:
     """`r3lab train tiny`."""
-    recipe = from_command_line(Recipe, arguments, COMMAND, "Make the shipped tiny policy and its results.")
+    recipe = from_command_line(Recipe, arguments, COMMAND, "Make the tiny policy of badges and its results.")
     work = Path(recipe.work)
     claim(recipe, work)
     base = make_base(work, recipe.base_seed)

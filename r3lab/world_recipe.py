@@ -8,7 +8,7 @@ measured on the held-out samples of each world. What is finished stays in the wo
 results hold all of it: two commands with other arms or seeds may work in one folder, side by side once the base is
 made. A run of R-GRPO that was killed goes on.
 
-    python -m r3lab train worlds                        # a day on two cores; --help lists every setting
+    python -m r3lab train worlds                        # twelve hours on two cores; --help lists every setting
     python -m r3lab train worlds --arms interleaved,direct --seeds 1
 """
 

@@ -7,7 +7,7 @@ from r3lab.show.world_tables import arms_table, looks_table, over_seeds, world_t
 
 def row(world: str, arm: str, stage: str, seed: int, exact: float, **more: float | None) -> dict:
     known = {"exact_needed": 0.5, "look_rate_needed": 0.9, "look_rate_unneeded": 0.1, "iou": 0.75, "legible": 0.96}
-    own = {"overview_alone": 0.05, "exact": exact, "n": 200, **more}
+    own = {"overview_alone": 0.05, "exact_unneeded": 0.7, "exact": exact, "n": 200, **more}
     return {"world": world, "arm": arm, "stage": stage, "seed": seed, **known, **own}
 
 
@@ -42,5 +42,6 @@ def test_arms_by_hand():
 def test_looks_by_hand():
     lines = looks_table(RESULT).splitlines()
     assert lines[2].startswith("| badges | 96.0 % (96.0 to 96.0) | 5.0 % (5.0 to 5.0) |")
+    assert "right, not needed" in lines[0] and "| 70.0 % (70.0 to 70.0) |" in lines[2]
     assert lines[2].endswith("| 0.80 (0.75 to 0.85) |") and lines[3].endswith("| none |") and len(lines) == 4
     assert looks_table(RESULT) in world_tables(RESULT) and arms_table(RESULT) in world_tables(RESULT)

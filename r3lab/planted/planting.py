@@ -1,4 +1,4 @@
-"""Policies whose reason is known, because it was planted: the shipped policy, taught a little more of one thing.
+"""Policies whose reason is known, because it was planted: the policy of badges, taught a little more of one thing.
 
     policy, signs = plant(PLANTS["shortcut"], base, Path("runs/planted"), seed=0)     # an error if it did not take
     trajectories = rolled(policy, PLANTS["shortcut"], "test", count=200)

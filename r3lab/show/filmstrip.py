@@ -172,7 +172,7 @@ def _heading(canvas: Canvas, x: float, top: float, text: str, detail: str, inden
 
 def _draw_photo(canvas: Canvas, t: Trajectory, card: Card, x: float, top: float, shown: int) -> None:
     w, h = size = source_size(t)
-    _heading(canvas, x, top, "Photograph", f"{w} \N{MULTIPLICATION SIGN} {h} pixels")
+    _heading(canvas, x, top, "Image", f"{w} \N{MULTIPLICATION SIGN} {h} pixels")
     axes = canvas.picture(photograph(t), x, top, *card.size, (0, 0, *size), "photo")
     regions = true_regions(t)
     for region in regions:

@@ -90,7 +90,7 @@ def player(t: Trajectory, attention: Sequence[Heat | None] = (), dark: bool = Fa
     held, size = pictures_of(t, budget, SHOWN_LOOKS), source_size(t)
     boxes = [(i, look.box, look.valid) for i, look in enumerate(t.looks[:SHOWN_LOOKS], start=1)]
     found = spots(boxes, size)
-    fixed: list[Any] = [image_trace(held.photo, size, "Photograph"), image_trace(held.overview, size, "Overview")]
+    fixed: list[Any] = [image_trace(held.photo, size, "Image"), image_trace(held.overview, size, "Overview")]
     fixed[1].visible = held.photo is None
     fixed += [truth_trace(region, size) for region in true_regions(t)]
     moments = [moment_traces(t, held, maps, found, i, len(names) - 1, chosen) for i in range(len(names))]

@@ -91,7 +91,7 @@ def _card(canvas: Canvas, sample: Sample, x: float, y: float, gid: str) -> None:
     y = canvas.block(
         x + indent, below - 0.02, wrap(sample.question, CARD - indent, SMALL, LINES), SMALL, canvas.theme.ink
     )
-    answer = wrap(_answer(sample), CARD - indent, SMALL, 1, bold=True)
+    answer = wrap(_answer(sample), CARD - indent, SMALL, 2, bold=True)
     canvas.block(x + indent, y, answer, SMALL, canvas.theme.ink, bold=True)
 
 

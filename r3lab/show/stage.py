@@ -122,12 +122,12 @@ def _photo(t: Trajectory, held: Pictures, prefix: str, maps: Sequence[Heat | Non
     inside += "".join(marks.look_mark(spot, size, _moment(spot.number)) for spot in found)
     regions = f", {len(found)} numbered region{'' if len(found) == 1 else 's'}" if found else ", no region"
     missing = " The picture was not kept." if held.photo is None else ""
-    return marks.svg(_whole(t), inside, f"The photograph, {size[0]} by {size[1]} pixels{regions}.{missing}")
+    return marks.svg(_whole(t), inside, f"The image, {size[0]} by {size[1]} pixels{regions}.{missing}")
 
 
 def _photo_caption(t: Trajectory) -> str:
     size = source_size(t)
-    said = [f"Photograph, {size[0]} {TIMES} {size[1]} pixels"]
+    said = [f"Image, {size[0]} {TIMES} {size[1]} pixels"]
     granted = {look.valid for look in t.looks[:SHOWN_LOOKS] if look.box is not None}
     if True in granted:
         said.append('<span class="r3-sign solid"></span>looked at')

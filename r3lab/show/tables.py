@@ -21,6 +21,7 @@ from ..notebook_parameters import read_notebook
 from .effects import effects_table
 from .explain_tables import explain_tables
 from .spread import spread
+from .world_tables import world_tables
 
 COLUMNS = {
     "exact": "exact answer",
@@ -29,6 +30,7 @@ COLUMNS = {
     "look_rate_needed": "looks, needed",
     "look_rate_unneeded": "looks, not needed",
 }
+SHIPPED = ("tiny", "worlds", "engine", "explain", "ablations")  # files of results
 SHARES = {"exact", "exact_needed", "look_rate_needed", "look_rate_unneeded"}  # shown in per cent
 
 
@@ -79,15 +81,13 @@ def ablation_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def ask_lines(result: dict[str, Any]) -> str:
-    """The commands that put the example's question to the shipped policy, as a Markdown code block."""
-    lines = (
-        ("worlds --sheet --world badges", "what the tiny policy knows: badges on photographs"),
-        (f'ask assets/pictures/badges.png "{result["example"]["question"]}"', ""),
-        ("doctor", "device, versions, what is missing"),
-    )
-    padded = (f".venv/bin/r3lab {command:<40}{f' # {note}' if note else ''}".rstrip() for command, note in lines)
-    return "\n".join(("```", *padded, "```"))
+def ask_lines(tiny: dict[str, Any], worlds: dict[str, Any]) -> str:
+    """The commands that put the examples' questions to the shipped policy, as a Markdown code block."""
+    asked = {"badges": tiny["example"]["question"]} | {w: e["question"] for w, e in worlds["examples"].items()}
+    lines = [f"{'worlds --sheet':<40} # what the tiny policy knows: samples of four worlds"]
+    lines += [f'ask assets/pictures/{world}.png "{question}"' for world, question in asked.items()]
+    lines += [f"{'doctor':<40} # device, versions, what is missing"]
+    return "\n".join(("```", *(f".venv/bin/r3lab {line}" for line in lines), "```"))
 
 
 def fill(text: str, tables: dict[str, str]) -> str:
@@ -110,11 +110,12 @@ def fill(text: str, tables: dict[str, str]) -> str:
 def shipped_tables() -> dict[str, str]:
     """The tables of all results that ship."""
     results = assets_dir() / "results"
-    read = (json.loads((results / f"{name}.json").read_text()) for name in ("tiny", "engine", "explain", "ablations"))
-    tiny, engine, explain, ablations = read
+    read = (json.loads((results / f"{name}.json").read_text()) for name in SHIPPED)
+    tiny, worlds, engine, explain, ablations = read
     return {
-        "ask": ask_lines(tiny),
+        "ask": ask_lines(tiny, worlds),
         "tiny": learning_table(tiny),
+        "worlds": world_tables(worlds),
         "engine": engine_table(engine),
         "explain": explain_tables(explain),
         "ablations": ablation_table(ablations),

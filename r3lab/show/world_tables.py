@@ -15,6 +15,7 @@ LOOKS = {
     "legible": "legible behind the true crops",
     "overview_alone": "overview alone",
     "exact_needed": "right, look needed",
+    "exact_unneeded": "right, not needed",
     "look_rate_needed": "looks, needed",
     "look_rate_unneeded": "looks, not needed",
     "iou": "IoU of the deciding look",

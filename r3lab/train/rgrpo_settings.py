@@ -16,7 +16,7 @@ from .update_settings import UpdateSettings
 class RgrpoSettings(UpdateSettings):
     """Settings of R-GRPO; where the paper gives a value it is named."""
 
-    model: str = setting("", "checkpoint folder to start from (default: the shipped cold start)")
+    model: str = setting("", "checkpoint folder to start from (default: the shipped cold start of badges)")
     data: str = setting("", "VLIR folder with samples; if empty, samples come from --world")
     world: str = setting("badges", "world to draw samples from")
     arm: str = setting("interleaved", f"what a box brings, and how an answer is marked: {', '.join(ARMS)}")

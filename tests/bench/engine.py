@@ -4,7 +4,7 @@
 
 Measures
 --------
-rollout : rollouts a second against the published way (`official`): groups of 8 of the shipped policy, as many prompts
+rollout : rollouts a second against the published way (`official`): groups of 8 of the policy of badges, as many prompts
     at once as a step of R-GRPO has
 update : one update of a group of 8 behind a prompt of 800 tokens against a padded row for each rollout, time and memory
 step : a step of R-GRPO against one of TRL's trainer (python -m pip install "trl>=1.16")

@@ -122,7 +122,7 @@ def measure_rows(turns: int) -> list[dict[str, Any]]:
 
 
 def measure_replay(turns: int) -> list[dict[str, Any]]:
-    """Replays of a look with other crops, of the shipped policy and with a large overview."""
+    """Replays of a look with other crops, of the policy of badges and with a large overview."""
     shipped = Policy.load(assets_dir() / "tiny" / "rgrpo")
     return [
         compared("replays of a look", shipped, False, turns),

@@ -1,6 +1,6 @@
 """How faithful are attention maps? Four kinds of map of why it looked there, each against chance: writes explain.json.
 
-    python tests/bench/fidelity.py                          # 100 trajectories of the shipped policy
+    python tests/bench/fidelity.py                          # 100 trajectories of the policy of badges
     python tests/bench/fidelity.py --n 3 --out /tmp/explain.json
 
 Maps lie on the overview and are of the coordinates of the first look's box: raw attention (mean of all layers and
