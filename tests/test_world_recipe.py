@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from r3lab import world_recipe
+from r3lab.arms import ARMS
 from r3lab.errors import R3labError
 from r3lab.models import tiny
 from r3lab.models.policy import Policy
@@ -17,7 +18,7 @@ from r3lab.train.checkpoint import save_policy
 from r3lab.train.facts import words
 from r3lab.train.lessons import vocabulary
 from r3lab.vlir.worlds import WORLDS, get_world, world_batches
-from r3lab.world_recipe import STAGES, WorldRecipe, main
+from r3lab.world_recipe import STAGES, WorldRecipe, main, taught
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,15 @@ def test_the_command_makes_measures_ships_and_keeps(base, tmp_path, monkeypatch,
     assert again == rows, "the results hold all that is finished there"
     with pytest.raises(R3labError, match="made with new_tokens 12, not 13"):
         main([*given[: given.index("--new-tokens")], "--new-tokens", "13", "--test-samples", "2"])
+
+
+def test_marks_that_the_base_has_never_written_get_a_longer_cold_start(base, tmp_path, monkeypatch):
+    """After as many steps as the others have, the headings of the staged arms are still misspelled."""
+    steps = {}
+    monkeypatch.setattr(world_recipe, "cold_start", lambda policy, pairs, s, log: steps.update({s.arm: s.steps}))
+    for arm in ARMS:
+        taught(WorldRecipe(cold_start_steps=3, marks_steps=4), base, tmp_path, arm, 0)
+    assert steps == {arm: 7 if arm.startswith("staged") else 3 for arm in ARMS}
 
 
 def test_what_is_wrong_is_said_before_anything_is_made(base, tmp_path):
