@@ -269,6 +269,19 @@ def test_doctor_fails_only_for_essentials(
     assert all(word in out for word in words)
 
 
+def test_doctor_names_the_policies_that_are_missing_and_what_makes_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from r3lab.doctor import doctor
+
+    monkeypatch.setenv("R3LAB_ASSETS", str(tmp_path))
+    found = [check for check in doctor() if check.name == "tiny policy"]
+    assert len(found) == 3 and all(check.state == "missing" and not check.essential for check in found)
+    [whole] = [check for check in found if "four worlds" in check.found]
+    assert "r3lab train worlds" in whole.mend and str(tmp_path / "worlds" / "rgrpo") in whole.found
+    assert all("r3lab train tiny" in check.mend for check in found if check is not whole)
+
+
 def test_doctor_finds_what_is_missing_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from r3lab.doctor import doctor
 

@@ -633,6 +633,21 @@ def test_a_sheet_shows_each_sample_with_its_region(tmp_path: Path, capsys: pytes
     assert worlds([]) == 0 and "badges" in capsys.readouterr().out
 
 
+def test_question_and_answer_share_the_lines_of_a_card() -> None:
+    """A short question leaves room for the whole answer; behind a long one the answer is cut, not drawn below."""
+    from r3lab.show.sheet import LINES, sheet
+    from r3lab.vlir.sample import Sample
+
+    answer = "17 September 2026"
+    short, long = (
+        sheet([Sample("s", PHOTO, asked, answer, (look(1),), False)]) for asked in ("When?", "When is it? " * 20)
+    )
+    assert "no look needed" in " ".join(words(short).split())
+    for figure in (short, long):
+        assert len([text for text in figure.texts if text.get_text()]) <= LINES + 1
+    assert "needed" not in words(long) and "17 Sept" in words(long)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["--world", "badgse"], ["--split", "tset"], ["--count", "0"], ["--count", "9999"], ["--seed", "-1"], []],

@@ -87,10 +87,12 @@ def test_marks_that_the_base_has_never_written_get_a_longer_cold_start(base, tmp
 
 
 def test_what_is_wrong_is_said_before_anything_is_made(base, tmp_path):
+    quick = ["--base", str(base), "--cold-start-steps", "1"]
     for message, given in {
         "Unknown arm 'directly'": ["--base", str(base), "--arms", "directly"],
         "no policy at": ["--base", str(tmp_path / "nothing")],
         "seeds": ["--base", str(base), "--seeds", "0"],
+        "marks_steps must be 0 or above, got -1": [*quick, "--arms", "staged-mulberry", "--marks-steps", "-1"],
     }.items():
         with pytest.raises(R3labError, match=message):
             main([*given, "--work", str(tmp_path / "work")])

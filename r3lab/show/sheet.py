@@ -88,10 +88,10 @@ def _card(canvas: Canvas, sample: Sample, x: float, y: float, gid: str) -> None:
         pixels = (max(1, round(small[0] * 200)), max(1, round(small[1] * 200)))
         canvas.picture(cut(sample.image, regions[-1], pixels), x, below, *small, regions[-1], f"{gid}-region")
         indent = SPOT + 0.08
-    y = canvas.block(
-        x + indent, below - 0.02, wrap(sample.question, CARD - indent, SMALL, LINES), SMALL, canvas.theme.ink
-    )
-    answer = wrap(_answer(sample), CARD - indent, SMALL, 2, bold=True)
+    question = wrap(sample.question, CARD - indent, SMALL, LINES)
+    y = canvas.block(x + indent, below - 0.02, question, SMALL, canvas.theme.ink)
+    left_over = LINES + 1 - len(question)  # a card has one line more than a question may take
+    answer = wrap(_answer(sample), CARD - indent, SMALL, left_over, bold=True)
     canvas.block(x + indent, y, answer, SMALL, canvas.theme.ink, bold=True)
 
 
