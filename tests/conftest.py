@@ -15,10 +15,10 @@ import torch
 from filelock import FileLock
 
 from r3lab.models.families import FAMILIES
-from r3lab.models.miniature import miniature
 from r3lab.models.policy import Policy
-from r3lab.train.checkpoint import save_policy
-from r3lab.train.lessons import vocabulary
+from r3lab.models.tiny import miniature
+from r3lab.recipes.lessons import vocabulary
+from r3lab.train.run import save_policy
 from r3lab.train.sft import SftSettings, cold_start
 from r3lab.vlir.rationale import imperfect
 from r3lab.vlir.sample import Rationale

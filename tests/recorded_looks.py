@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from r3lab.models.policy import Policy
-from r3lab.rollout import rollout
+from r3lab.rollout.loop import rollout
 from r3lab.trajectory import Trajectory
 
 

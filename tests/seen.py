@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 from test_show import HOSTILE, SPOT, look, trajectory
 
-from r3lab.geometry import Box
-from r3lab.images import content_hash
-from r3lab.show.notes import Notes
+from r3lab.core.geometry import Box
+from r3lab.core.images import content_hash
+from r3lab.show.explanation import Notes
 from r3lab.trajectory import ImageRef, Trajectory
 
 # Text that would set `window.fired` if any of it were run or read as markup.

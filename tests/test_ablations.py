@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from r3lab.ablations import grounding, train
-from r3lab.ablations.command import main
-from r3lab.ablations.train import Budget, point, settings_of, updates_of
-from r3lab.ablations.variants import FULL, VARIANTS, get_variant
-from r3lab.errors import R3labError
+from r3lab.cli.train import ablations_command
+from r3lab.core.errors import R3labError
 from r3lab.models import tiny
 from r3lab.models.policy import Policy
-from r3lab.train.checkpoint import read_log, save_policy
-from r3lab.train.lessons import vocabulary
+from r3lab.recipes import ablations as grounding
+from r3lab.recipes import ablations as train
+from r3lab.recipes.ablations import FULL, VARIANTS, Budget, get_variant, point, settings_of, updates_of
+from r3lab.recipes.lessons import vocabulary
 from r3lab.train.rewards import preset
+from r3lab.train.run import read_log, save_policy
 
 SMALL = Budget(lessons=4, steps=1, test=4)
 
@@ -86,18 +86,18 @@ def test_the_command_writes_rows_and_a_curve(base, few, tmp_path, monkeypatch, c
         asked.append(samples)
         return [{"grounding": 1.0, "seed": seed, "n": samples, "exact": 1.0}]
 
-    monkeypatch.setattr("r3lab.ablations.command.curve", told)
+    monkeypatch.setattr("r3lab.cli.train.curve", told)
     out = tmp_path / "found.json"
     given = ["--base", str(base), "--work", str(tmp_path / "work"), "--out", str(out), "--seeds", "1"]
     given += ["--lessons", "4", "--steps", "1", "--test", "4", "--grounding", "3", "--only", "full, group of 16"]
-    assert main(given) == 0
+    assert ablations_command(given) == 0
     found = json.loads(out.read_text())
     assert [row["variant"] for row in found["rows"]] == ["full", "group of 16"]
     assert [(c["variant"], len(c["exact"])) for c in found["curves"]] == [("full", 1), ("group of 16", 1)]
     assert len(out.read_text().splitlines()) < 25, "a line an entry"
     assert asked == [3] and found["grounding"][0]["exact"] == 1.0 and "train ablations" in found["command"]
     with pytest.raises(R3labError, match="no base at"):
-        main(["--base", str(tmp_path / "nothing")])
+        ablations_command(["--base", str(tmp_path / "nothing")])
 
 
 def test_the_curve_is_a_mixture(monkeypatch):

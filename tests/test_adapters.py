@@ -8,14 +8,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from r3lab.errors import R3labError
+from r3lab.cli.train import rgrpo_command
+from r3lab.core.errors import R3labError
 from r3lab.models.adapters import CONFIG, WEIGHTS, adapter_parameters, add_lora, without_adapter
-from r3lab.models.policy import CheckpointError, Policy
-from r3lab.rollout import rollout
-from r3lab.train.checkpoint import save_policy
-from r3lab.train.command import main
+from r3lab.models.checkpoint import CheckpointError
+from r3lab.models.policy import Policy
+from r3lab.rollout.loop import rollout
+from r3lab.train.run import save_policy
+from r3lab.train.settings import UpdateSettings
 from r3lab.train.update import update
-from r3lab.train.update_settings import UpdateSettings
 
 peft = pytest.importorskip("peft")
 SMALL = ["--prompts", "3", "--group", "3", "--max-new-tokens", "70", "--save-every", "2", "--lora-rank", "4"]
@@ -26,7 +27,7 @@ SMALL += ["--kl-weight", "0.1", "--learning-rate", "0.003"]
 def trained(taught_folder, tmp_path_factory):
     """Folder of a run of four steps on LoRA matrices."""
     out = tmp_path_factory.mktemp("lora")
-    assert main(["--model", str(taught_folder), "--out", str(out), "--steps", "4", *SMALL]) == 0
+    assert rgrpo_command(["--model", str(taught_folder), "--out", str(out), "--steps", "4", *SMALL]) == 0
     return out
 
 
@@ -88,8 +89,8 @@ def test_peft_itself_loads_it(trained, taught_folder, samples):
 def test_a_run_goes_on_bit_for_bit(trained, taught_folder, tmp_path):
     """Two steps, then two more with --resume."""
     arguments = ["--model", str(taught_folder), "--out", str(tmp_path), *SMALL]
-    assert main([*arguments, "--steps", "2"]) == 0
-    assert main([*arguments, "--steps", "4", "--resume"]) == 0
+    assert rgrpo_command([*arguments, "--steps", "2"]) == 0
+    assert rgrpo_command([*arguments, "--steps", "4", "--resume"]) == 0
     a, b = (load_file(folder / "policy" / WEIGHTS) for folder in (trained, tmp_path))
     assert all(torch.equal(a[k], b[k]) for k in a)
 

@@ -19,14 +19,13 @@ from PIL import Image
 from test_browser import chromium  # noqa: F401  # a fixture
 from test_packaging import PROJECT
 
-from r3lab import lessons
-from r3lab.anywhere import badges, fitted, repository, setup_cell
 from r3lab.cli import main as command
-from r3lab.errors import R3labError
-from r3lab.lessons import lessons_table, read_lesson, read_lessons
-from r3lab.notebooks import Result
-from r3lab.show.alt import picture
-from r3lab.show.tables import filled, main
+from r3lab.core.errors import R3labError
+from r3lab.course.tables import filled, main
+from r3lab.run import site as lessons
+from r3lab.run.notebook import Result
+from r3lab.run.site import badges, fitted, lessons_table, read_lesson, read_lessons, repository, setup_cell
+from r3lab.show.picture import picture
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob(lessons.PATTERN))
@@ -82,7 +81,7 @@ def test_links_between_notebooks_lead_somewhere(path: Path) -> None:
 
 @every_notebook
 def test_set_up_cell_and_badges_are_those_of_the_one_address(path: Path) -> None:
-    """Where pyproject.toml has a repository, `python -m r3lab.anywhere` has been run; where not, there is neither."""
+    """Where pyproject.toml has a repository, `python -m r3lab.run.site` has been run; where not, there is neither."""
     notebook = json.loads(path.read_text("utf-8"))
     assert fitted(notebook, path.name, repository(ROOT / "pyproject.toml")) == notebook
 
@@ -131,7 +130,7 @@ def test_the_address_is_read_from_its_own_section(tmp_path: Path) -> None:
 
 
 def test_the_readme_and_the_map_are_what_the_notebooks_say() -> None:
-    """`python -m r3lab.show.tables README.md notebooks/00_start_here.ipynb` changes nothing."""
+    """`python -m r3lab.course.tables README.md notebooks/00_start_here.ipynb` changes nothing."""
     for path in (ROOT / "README.md", ROOT / "notebooks" / "00_start_here.ipynb"):
         assert filled(path) == path.read_text("utf-8"), path.name
 
@@ -198,7 +197,7 @@ def site_module() -> ModuleType:
     """The builder, where its tools are installed."""
     for tool in ("sphinx", "myst_nb", "furo"):
         pytest.importorskip(tool, reason="pip install -e '.[site]' brings it")
-    from r3lab import course_site
+    from r3lab.run import site as course_site
 
     return course_site
 
@@ -269,7 +268,7 @@ def test_the_command_makes_a_site_only_of_a_good_course(
     site_module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results = [run(tmp_path / "01", "01")]
-    monkeypatch.setattr("r3lab.notebooks.course", lambda *given: results)
+    monkeypatch.setattr("r3lab.run.notebook.course", lambda *given: results)
     assert command(["course", "--site", str(tmp_path / "out")]) == 0
     assert f"site: {tmp_path / 'out' / 'index.html'}" in capsys.readouterr().out
     assert (tmp_path / "out" / "01_x.html").is_file()
@@ -290,7 +289,7 @@ def test_a_site_with_a_fault_is_not_published(site_module: ModuleType, tmp_path:
 
 
 def test_every_formula_of_the_course_can_be_drawn(site_module: ModuleType) -> None:
-    from r3lab.formulas import mathml
+    from r3lab.run.notebook import mathml
 
     count = 0
     for path in NOTEBOOKS:

@@ -12,18 +12,18 @@ import pytest
 import torch
 from test_rollout import fresh_logprobs
 
-from r3lab.arms import ARMS, INTERLEAVED, get_arm
-from r3lab.errors import R3labError
-from r3lab.explain.neutral import reasked
-from r3lab.geometry import Frame
-from r3lab.images import content_hash, resize
+from r3lab.core.arms import ARMS, INTERLEAVED, get_arm
+from r3lab.core.errors import R3labError
+from r3lab.core.geometry import Frame
+from r3lab.core.images import content_hash, resize
+from r3lab.core.protocol import MAX_ANSWER, Marks, Scanner, answer_of, question_text, scan
+from r3lab.explain.maps import reasked
 from r3lab.models import tiny
 from r3lab.models.policy import Policy
-from r3lab.protocol import MAX_ANSWER, Marks, Scanner, answer_of, question_text, scan
-from r3lab.rollout import resume, rollout
-from r3lab.sequence import prompt_ids
+from r3lab.recipes.lessons import vocabulary
+from r3lab.rollout.loop import resume, rollout
+from r3lab.rollout.sequence import prompt_ids
 from r3lab.show.filmstrip import filmstrip
-from r3lab.train.lessons import vocabulary
 from r3lab.train.rewards import deciding_iou
 from r3lab.trajectory import Kind, Trajectory, TrajectoryError, load, save
 

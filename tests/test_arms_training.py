@@ -8,21 +8,20 @@ from dataclasses import replace
 import pytest
 import torch
 
-from r3lab.arms import ARMS, Arm, get_arm
-from r3lab.errors import R3labError
+from r3lab.core.arms import ARMS, Arm, get_arm
+from r3lab.core.errors import R3labError
+from r3lab.core.protocol import Marks, format_ok
 from r3lab.models import tiny
-from r3lab.protocol import Marks, format_ok
-from r3lab.rollout import rollout
-from r3lab.sequence import rows_of
-from r3lab.train.lessons import vocabulary
-from r3lab.train.packed import packed_logprobs, token_logprobs
+from r3lab.recipes.lessons import vocabulary
+from r3lab.rollout.loop import rollout
+from r3lab.rollout.sequence import rows_of
 from r3lab.train.rewards import PRESETS, preset, well_formed
 from r3lab.train.rgrpo import train_rgrpo
-from r3lab.train.rgrpo_settings import RgrpoSettings
-from r3lab.train.sft import SftSettings, cold_start, encode_batch
-from r3lab.train.taught import taught
+from r3lab.train.settings import RgrpoSettings
+from r3lab.train.sft import SftSettings, cold_start, encode_batch, taught
+from r3lab.train.update import packed_logprobs, token_logprobs
 from r3lab.trajectory import Kind
-from r3lab.vlir.in_arm import in_arm, sentences
+from r3lab.vlir.rationale import in_arm, sentences
 from r3lab.vlir.sample import Rationale
 from r3lab.vlir.worlds import get_world, world_batches
 

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 from test_show import PHOTO, SPOT, trajectory
 
-from r3lab import ask as ask_module
-from r3lab.ask import Steps, ask, keep, look_line
-from r3lab.errors import R3labError
+from r3lab.cli import ask as ask_module
+from r3lab.cli.ask import Steps, ask, keep, look_line
+from r3lab.core.errors import R3labError
 from r3lab.show.filmstrip import filmstrip_alt
-from r3lab.show.lettering import clean
+from r3lab.show.text import clean
 from r3lab.trajectory import Kind, Look, Trajectory, load
 
 
@@ -73,8 +73,8 @@ def test_a_box_at_infinity_is_printed_in_a_line() -> None:
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny policy with random weights."""
     from r3lab.models import tiny
-    from r3lab.train.checkpoint import save_policy
-    from r3lab.train.lessons import vocabulary
+    from r3lab.recipes.lessons import vocabulary
+    from r3lab.train.run import save_policy
 
     return save_policy(tiny.create(vocabulary(), 0), tmp_path_factory.mktemp("policy") / "random")
 

@@ -10,16 +10,24 @@ import numpy as np
 import pytest
 import torch
 
-from r3lab import recipe as recipe_module
-from r3lab.curriculum import BASE, PROGRESS, make_base
-from r3lab.errors import R3labError
+from r3lab.core.errors import R3labError
 from r3lab.models import attention, tiny
 from r3lab.models.policy import Policy
-from r3lab.recipe import Recipe, claim
-from r3lab.train.base import Heads, Stage, train_base
-from r3lab.train.checkpoint import read_log
-from r3lab.train.lessons import CELLS, FACTOR, IGNORE, NAMES, STATEMENTS, Lessons, dense, vocabulary
-from r3lab.train.statements import ANCHOR_LAYER, POINTING_HEADS, POINTING_LAYER, by_length, lesson_rows, stated
+from r3lab.recipes import policy as recipe_module
+from r3lab.recipes.base import (
+    ANCHOR_LAYER,
+    POINTING_HEADS,
+    POINTING_LAYER,
+    Heads,
+    Stage,
+    by_length,
+    lesson_rows,
+    stated,
+    train_base,
+)
+from r3lab.recipes.lessons import CELLS, FACTOR, IGNORE, NAMES, STATEMENTS, Lessons, dense, vocabulary
+from r3lab.recipes.policy import BASE, PROGRESS, Recipe, claim, make_base
+from r3lab.train.run import read_log
 from r3lab.vlir.worlds.badges import SIDE, scene
 
 STAGE = Stage("short", 4, 2, (1, 3), True, 1e-3, head_weight=0.3, seed=5, windows=1, pointing=0.3)
@@ -198,7 +206,7 @@ def test_an_interrupted_stage_goes_on_as_if_nothing_had_happened(tmp_path, monke
     class Killed(Exception):
         pass
 
-    import r3lab.train.base as base
+    import r3lab.recipes.base as base
 
     def killed(step, steps, final, warm=100):
         if steps == 103 and step == 101:

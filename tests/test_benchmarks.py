@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from benchmark_files import ANSWER, PNG, SIZE, TEXT64, TRUE, png, with_paths
 
+from r3lab.core.rows import rows
 from r3lab.evaluate import benchmarks
 from r3lab.evaluate.benchmarks import BENCHMARKS, Reading, get_benchmark
-from r3lab.evaluate.record import BenchmarkError, Record
-from r3lab.foreign.files import rows
+from r3lab.evaluate.formats import BenchmarkError, Record
 
 
 def check(name: str, reading: Reading) -> Record:
@@ -290,7 +290,7 @@ def test_a_bomb_and_a_huge_file_are_refused_before_they_are_decoded(
     path.write_text(json.dumps(TRUE["vstar"] | {"image": bomb}))
     reading = get_benchmark("vstar").read(path, max_pixels=100_000)
     assert list(reading) == [] and "400 x 300 = 120,000 pixels, over 100,000" in reading.problems[0]
-    import r3lab.foreign.pictures as module
+    import r3lab.core.images as module
 
     monkeypatch.setattr(module, "MAX_BYTES", 50)
     (tmp_path / "1.png").write_bytes(PNG)

@@ -17,16 +17,13 @@ from seen import ATTACK, KINDS, Seen, hostile
 from test_browser import DESKTOP, PHONE, Opened, chromium, executed  # noqa: F401
 from test_show import SPOT, trajectory
 
-from r3lab.browse_command import main as command
 from r3lab.cli import main as cli
-from r3lab.errors import R3labError
+from r3lab.cli.pages import browse_command as command
+from r3lab.core.errors import R3labError
 from r3lab.evaluate.run import kept_in
-from r3lab.show.browser import Browser, browse
-from r3lab.show.browser_answers import row_of_entry
-from r3lab.show.browser_index import LEAST, PER, Held, as_script, hold, index_of
-from r3lab.show.browser_index import command as shown_by
-from r3lab.show.browser_read import read_rows
-from r3lab.show.browser_rows import Row, answer_in
+from r3lab.show.browser import LEAST, PER, Browser, Held, as_script, browse, hold, index_of
+from r3lab.show.browser import command as shown_by
+from r3lab.show.browser_rows import Row, answer_in, read_rows, row_of_entry
 from r3lab.trajectory import save
 from r3lab.vlir.sample import Rationale, Sample, read_vlir, write_vlir
 from r3lab.vlir.teacher.journal import Journal

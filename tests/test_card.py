@@ -16,12 +16,10 @@ from matplotlib.text import Text
 from nbconvert.filters import markdown2html
 from PIL import Image
 
-from r3lab.geometry import Box
-from r3lab.show.alt import save
-from r3lab.show.card import draw_card
-from r3lab.show.card_page import MARK, card_alt, card_page, facts, looks_counted, percent
-from r3lab.show.lettering import one_line
-from r3lab.show.markdown import escape, table
+from r3lab.core.geometry import Box
+from r3lab.show.card import MARK, card_alt, card_page, draw_card, facts, looks_counted, percent
+from r3lab.show.picture import save_picture
+from r3lab.show.text import escape, one_line, table
 from r3lab.vlir.card import CELLS, OTHER, SOURCES, Card, measure, quantiles
 from r3lab.vlir.sample import Rationale, Sample
 
@@ -138,7 +136,7 @@ def test_the_drawing_shows_the_numbers(tmp_path: Path) -> None:
     assert np.array_equal(heat.images[0].get_array(), CARD.heat_shares())
     assert {"a set", *(value for _, value in facts(CARD))} <= set(written(figure))
     alt = card_alt(CARD, "a set")
-    with Image.open(save(figure, tmp_path / "card.png", alt)) as image:
+    with Image.open(save_picture(figure, tmp_path / "card.png", alt)) as image:
         assert image.info["Description"] == alt and image.width > 900
     assert f"samples: {CARD.samples}" in alt and f"looks: {CARD.looks}" in alt
 
@@ -155,7 +153,7 @@ def test_nothing_one_and_a_long_tail_can_be_drawn(dark: bool, tmp_path: Path) ->
     for i, some in enumerate(([], [(sample, bare)], PAIRS[:1], [*PAIRS, *many, (sample, endless)])):
         card = measure(some)
         figure = draw_card(card, "t" * 300, dark)
-        save(figure, tmp_path / f"{i}.png", card_alt(card), dpi=40)
+        save_picture(figure, tmp_path / f"{i}.png", card_alt(card), dpi=40)
         for text in figure.findobj(Text):
             if text.get_text() and text.get_visible():
                 box = text.get_window_extent()

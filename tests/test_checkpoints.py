@@ -8,22 +8,20 @@ from typing import Any
 import pytest
 import torch
 
-from r3lab.ask import Asked
-from r3lab.errors import R3labError
-from r3lab.images import open_image
-from r3lab.models import hub
+from r3lab.cli.ask import Asked
+from r3lab.core.errors import R3labError
+from r3lab.core.images import open_image
+from r3lab.models import checkpoint as hub
+from r3lab.models.checkpoint import FILES, CheckpointError, checkpoint_folder
 from r3lab.models.families import FAMILIES
-from r3lab.models.hub import FILES, checkpoint_folder
-from r3lab.models.known import KNOWN, known_config
-from r3lab.models.miniature import miniature
 from r3lab.models.policy import Policy
-from r3lab.models.sizes import config_of, sizes_of
-from r3lab.models.weights import CheckpointError
-from r3lab.rollout import rollout
-from r3lab.train.checkpoint import save_policy
-from r3lab.train.lessons import vocabulary
+from r3lab.models.sizes import KNOWN, config_of, known_config, sizes_of
+from r3lab.models.tiny import miniature
+from r3lab.recipes.lessons import vocabulary
+from r3lab.rollout.loop import rollout
 from r3lab.train.memory import footprint_of
-from r3lab.train.rgrpo_settings import RgrpoSettings
+from r3lab.train.run import save_policy
+from r3lab.train.settings import RgrpoSettings
 from r3lab.trajectory import Kind
 
 ROOT = Path(__file__).resolve().parent.parent

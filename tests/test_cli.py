@@ -14,9 +14,9 @@ import pytest
 import r3lab
 from r3lab import __version__
 from r3lab.cli import TRAIN, main
-from r3lab.doctor import Check
-from r3lab.errors import R3labError
-from r3lab.notebooks import Result
+from r3lab.cli.doctor import Check
+from r3lab.core.errors import R3labError
+from r3lab.run.notebook import Result
 
 
 def fake(monkeypatch: pytest.MonkeyPatch, name: str, function: str, call: object) -> None:
@@ -65,7 +65,7 @@ def test_the_package_runs_as_a_module() -> None:
 )
 def test_ask_passes_on_its_arguments(monkeypatch: pytest.MonkeyPatch, options: list[str], expected: tuple) -> None:
     seen: list[tuple] = []
-    fake(monkeypatch, "r3lab.ask", "ask", lambda *args: seen.append(args) or 0)
+    fake(monkeypatch, "r3lab.cli.ask", "ask", lambda *args: seen.append(args) or 0)
     assert main(["ask", "i.png", "why?", *options]) == 0
     assert seen == [expected]
 
@@ -73,11 +73,11 @@ def test_ask_passes_on_its_arguments(monkeypatch: pytest.MonkeyPatch, options: l
 @pytest.mark.parametrize(
     ("argv", "module", "passed"),
     [
-        (["train", "tiny", "--steps", "3"], "r3lab.recipe", ["--steps", "3"]),
+        (["train", "tiny", "--steps", "3"], "r3lab.recipes.policy", ["--steps", "3"]),
         (["train", "sft", "--help"], "r3lab.train.sft", ["--help"]),
         (
             ["train", "rgrpo", "run", "--seed=1", "-v", "x"],
-            "r3lab.train.command",
+            "r3lab.cli.train",
             ["run", "--seed=1", "-v", "x"],
         ),
         (
@@ -94,7 +94,7 @@ def test_ask_passes_on_its_arguments(monkeypatch: pytest.MonkeyPatch, options: l
         (["worlds", "--help"], "r3lab.show.sheet", ["--help"]),
         (
             ["eval", "--world", "badges", "--arm", "a", "b", "--seed", "-1"],
-            "r3lab.eval_command",
+            "r3lab.cli.evaluate",
             ["--world", "badges", "--arm", "a", "b", "--seed", "-1"],
         ),
     ],
@@ -110,7 +110,7 @@ def test_what_a_stage_takes_reaches_it_in_order(
 
 @pytest.mark.parametrize(
     ("module", "function"),
-    [("r3lab.ask", "ask"), ("r3lab.show.sheet", "main"), *((name, "main") for name in TRAIN.values())],
+    [("r3lab.cli.ask", "ask"), ("r3lab.show.sheet", "main"), *((name, "main") for name in TRAIN.values())],
 )
 def test_what_the_commands_import_when_wanted_is_there(module: str, function: str) -> None:
     source = (Path(r3lab.__file__).parent.parent / module.replace(".", "/")).with_suffix(".py").read_text("utf-8")
@@ -161,7 +161,7 @@ def test_what_the_user_can_mend_is_one_line(
     def ask(*args: object) -> int:
         raise error
 
-    fake(monkeypatch, "r3lab.ask", "ask", ask)
+    fake(monkeypatch, "r3lab.cli.ask", "ask", ask)
     assert main(["ask", "i.png", "why?"]) == code
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", line)
@@ -170,14 +170,14 @@ def test_what_the_user_can_mend_is_one_line(
 def test_a_missing_package_is_named_and_a_bug_keeps_its_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "r3lab.ask", None)  # the import system's mark for "cannot be imported"
+    monkeypatch.setitem(sys.modules, "r3lab.cli.ask", None)  # the import system's mark for "cannot be imported"
     assert main(["ask", "i.png", "why?"]) == 2
-    assert "'r3lab.ask' is missing" in capsys.readouterr().err
+    assert "'r3lab.cli.ask' is missing" in capsys.readouterr().err
 
     def ask(*args: object) -> int:
         raise ValueError("our own mistake")
 
-    fake(monkeypatch, "r3lab.ask", "ask", ask)
+    fake(monkeypatch, "r3lab.cli.ask", "ask", ask)
     with pytest.raises(ValueError, match="our own mistake"):
         main(["ask", "i.png", "why?"])
 
@@ -206,7 +206,7 @@ def test_run_reads_parameters_by_the_notebook(
         seen.append((parameters, quick))
         return Result("a.ipynb", "ok", {}, "0", "", 0.0, [], None)
 
-    monkeypatch.setattr("r3lab.notebooks.run_notebook", run)
+    monkeypatch.setattr("r3lab.run.notebook.run_notebook", run)
     assert main(["run", str(write_notebook(tmp_path / "a.ipynb")), *options]) == 0
     assert seen == [(given, quick)]
 
@@ -238,7 +238,7 @@ def test_run_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[s
 )
 def test_the_code_says_how_the_course_went(monkeypatch: pytest.MonkeyPatch, statuses: list[str], code: int) -> None:
     results = [Result("a.ipynb", status, {}, "0", "", 0.0, [], None) for status in statuses]
-    monkeypatch.setattr("r3lab.notebooks.course", lambda *args: results)
+    monkeypatch.setattr("r3lab.run.notebook.course", lambda *args: results)
     assert main(["course"]) == code
 
 
@@ -263,7 +263,7 @@ def test_doctor_fails_only_for_essentials(
     code: int,
     words: list[str],
 ) -> None:
-    monkeypatch.setattr("r3lab.doctor.doctor", lambda: checks)
+    monkeypatch.setattr("r3lab.cli.doctor.doctor", lambda: checks)
     assert main(["doctor"]) == code
     out = capsys.readouterr().out
     assert all(word in out for word in words)
@@ -272,7 +272,7 @@ def test_doctor_fails_only_for_essentials(
 def test_doctor_names_the_policies_that_are_missing_and_what_makes_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from r3lab.doctor import doctor
+    from r3lab.cli.doctor import doctor
 
     monkeypatch.setenv("R3LAB_ASSETS", str(tmp_path))
     found = [check for check in doctor() if check.name == "tiny policy"]
@@ -283,10 +283,10 @@ def test_doctor_names_the_policies_that_are_missing_and_what_makes_them(
 
 
 def test_doctor_finds_what_is_missing_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from r3lab.doctor import doctor
+    from r3lab.cli.doctor import doctor
 
     monkeypatch.setenv("R3LAB_ASSETS", str(tmp_path / "nowhere"))
-    monkeypatch.setattr("r3lab.doctor.PACKAGES", ("pillow", "no-such-package"))
+    monkeypatch.setattr("r3lab.cli.doctor.PACKAGES", ("pillow", "no-such-package"))
     found = {check.name: check for check in doctor()}
     assert found["pillow"].state == "ok" and found["device"].found.split(":")[0] in ("cpu", "cuda", "mps")
     assert found["no-such-package"].state == "missing" and found["no-such-package"].mend

@@ -15,24 +15,16 @@ import pytest
 from hostile import spoiled
 from PIL import Image
 
-from r3lab.errors import R3labError
-from r3lab.foreign.files import rows
-from r3lab.foreign.row import MAX_DEPTH, MAX_RECORD
-from r3lab.images import content_hash
-from r3lab.protocol import answer_of
-from r3lab.vlir.convert import (
-    FORMATS,
-    ConvertError,
-    FrameName,
-    FrameNeeded,
-    Record,
-    Refused,
-    detect,
-    read,
-    write,
-)
-from r3lab.vlir.convert.frames import BUDGET, from_source, to_source
-from r3lab.vlir.convert.ocr import spelled
+from r3lab.core.errors import R3labError
+from r3lab.core.images import content_hash
+from r3lab.core.protocol import answer_of
+from r3lab.core.records import MAX_DEPTH, MAX_RECORD, Refused
+from r3lab.core.rows import rows
+from r3lab.vlir.convert import read, write
+from r3lab.vlir.convert.formats import FORMATS, detect
+from r3lab.vlir.convert.frames import BUDGET, FrameName, from_source, to_source
+from r3lab.vlir.convert.record import ConvertError, FrameNeeded, Record
+from r3lab.vlir.convert.regions import spelled
 from r3lab.vlir.sample import Rationale, read_vlir
 
 SIZE = (1000, 750)  # smart_resize with factor 28 makes 1008 x 756 of it

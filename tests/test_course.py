@@ -23,24 +23,40 @@ import wrong_rgrpo_depth
 import wrong_start
 import wrong_vlir
 
-from r3lab.exercises import (
+from r3lab.core.geometry import coverage, iou
+from r3lab.course import (
     attention,
     cold_start,
-    cold_start_teacher,
     explaining,
-    explaining_reasons,
     look_again,
-    region,
     rgrpo,
-    rgrpo_depth,
-    rgrpo_depth_region,
-    rgrpo_depth_tokens,
-    vlir,
-    vlir_files,
 )
-from r3lab.exercises.judge import NOT_YET, RIGHT, Exercise, judge
-from r3lab.geometry import coverage, iou
-from r3lab.notebook_parameters import parameters_of, tags
+from r3lab.course import (
+    building_vlir as vlir,
+)
+from r3lab.course import (
+    building_vlir as vlir_files,
+)
+from r3lab.course import (
+    cold_start as cold_start_teacher,
+)
+from r3lab.course import (
+    explaining as explaining_reasons,
+)
+from r3lab.course import (
+    rgrpo as region,
+)
+from r3lab.course import (
+    rgrpo_in_depth as rgrpo_depth,
+)
+from r3lab.course import (
+    rgrpo_in_depth as rgrpo_depth_region,
+)
+from r3lab.course import (
+    rgrpo_in_depth as rgrpo_depth_tokens,
+)
+from r3lab.course.judge import NOT_YET, RIGHT, Exercise, judge
+from r3lab.run.parameters import parameters_of, tags
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
@@ -261,7 +277,7 @@ def test_a_lesson_has_its_exercises(name: str, count: int) -> None:
 def test_an_exercise_has_a_task_a_stub_a_check_and_folds(at: str) -> None:
     stub, check, fold = EXERCISES[at]
     assert "raise NotImplementedError" in stub and '"""' in stub
-    assert tags(check) == ["check"] and "from r3lab.exercises import check_" in check.source
+    assert tags(check) == ["check"] and "from r3lab.course import check_" in check.source
     assert fold.cell_type == "markdown"
     assert fold.source.count("<details>") == fold.source.count("</details>") == 2
     assert fold.source.index("<summary>Hint</summary>") < fold.source.index("<summary>Solution</summary>")

@@ -24,25 +24,36 @@ from test_browser import PHONE, Opened, chromium, opened  # noqa: F401
 from test_show import Kernel
 from test_views import stream
 
-from r3lab.assets_path import assets_dir
 from r3lab.cli import main as cli
-from r3lab.errors import R3labError
-from r3lab.show import dashboard_live as live_module
-from r3lab.show.dashboard import PLOTLY, Dashboard, dashboard
-from r3lab.show.dashboard_bands import band_of, course, smoothed, student
-from r3lab.show.dashboard_board import board_of, limits, line_style
-from r3lab.show.dashboard_groups import MOST, groups_of
-from r3lab.show.dashboard_live import LiveDashboard
-from r3lab.show.dashboard_logs import Log, Series, made, parse, read_log_file
-from r3lab.show.dashboard_panels import SECTIONS, panel_of, panels_of
-from r3lab.show.dashboard_plotly import figure_data
-from r3lab.show.dashboard_traces import traces
+from r3lab.core.errors import R3labError
+from r3lab.core.files import assets_dir
+from r3lab.show import dashboard as live_module
+from r3lab.show.dashboard import PLOTLY, Dashboard, LiveDashboard, dashboard, figure_data, traces
+from r3lab.show.dashboard_data import (
+    MOST,
+    SECTIONS,
+    Log,
+    Series,
+    band_of,
+    board_of,
+    course,
+    groups_of,
+    limits,
+    line_style,
+    made,
+    panel_of,
+    panels_of,
+    parse,
+    read_log_file,
+    smoothed,
+    student,
+)
 from r3lab.show.palette import DARK, LIGHT
-from r3lab.train import ratio_bins
-from r3lab.train.checkpoint import JsonlLog
+from r3lab.train import measure as ratio_bins
 from r3lab.train.measure import step_metrics
 from r3lab.train.objective import Objective, policy_loss
-from r3lab.train.river_files import RiverLog
+from r3lab.train.river import RiverLog
+from r3lab.train.run import JsonlLog
 from r3lab.train.update import _joined
 from r3lab.vlir.worlds import get_world
 
@@ -378,7 +389,7 @@ def test_drawing_changes_no_setting_and_needs_no_model() -> None:
     assert shown.picture.png and shown.figure and shown.to_page()
     assert dict(matplotlib.rcParams) == before and not Gcf.figs and pio.templates.default == template
     code = (
-        "import sys, r3lab.show.dashboard, r3lab.show.dashboard_live, r3lab.dashboard_command; "
+        "import sys, r3lab.show.dashboard, r3lab.show.dashboard, r3lab.cli.pages; "
         "print([m for m in ('torch', 'transformers', 'matplotlib.pyplot', 'IPython') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -558,7 +569,7 @@ def test_an_executed_notebook_holds_the_last_state_alone(tmp_path: Path) -> None
     from nbclient import NotebookClient
 
     code = (
-        "from r3lab.show.dashboard_live import LiveDashboard\n"
+        "from r3lab.show.dashboard import LiveDashboard\n"
         "live = LiveDashboard(every=0)\n"
         "for step in range(1, 8):\n"
         "    live({'step': step, 'reward': step / 8})"

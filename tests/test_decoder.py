@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from r3lab.loop import Loop
 from r3lab.models.attention import select, watching
 from r3lab.models.cache import SlotCache
 from r3lab.models.decoder import Decoder, fits
 from r3lab.models.policy import Row
-from r3lab.sequence import prompt_ids
+from r3lab.rollout.loop import Loop
+from r3lab.rollout.sequence import prompt_ids
 
 
 @pytest.fixture(params=[0, 10_000], ids=["kept once", "copied to the rows"])

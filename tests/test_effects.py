@@ -8,19 +8,32 @@ import numpy as np
 import pytest
 import torch
 
-from r3lab.ablations import again as again_module
-from r3lab.ablations import train as train_module
-from r3lab.ablations.again import again, band, curve_of, level, repeatable, rows_of
-from r3lab.ablations.effects import effects, expected, student, t_interval, values_of
-from r3lab.ablations.train import Budget
-from r3lab.ablations.variants import FULL, VARIANTS, get_variant
-from r3lab.errors import R3labError
-from r3lab.evaluate.published import published_effects, published_grounding
+from r3lab.core.errors import R3labError
+from r3lab.evaluate.table import published_effects, published_grounding
 from r3lab.models import tiny
 from r3lab.models.policy import Policy
+from r3lab.recipes import ablations as again_module
+from r3lab.recipes import ablations as train_module
+from r3lab.recipes.ablations import (
+    FULL,
+    VARIANTS,
+    Budget,
+    again,
+    band,
+    curve_of,
+    effects,
+    expected,
+    get_variant,
+    level,
+    repeatable,
+    rows_of,
+    student,
+    t_interval,
+    values_of,
+)
+from r3lab.recipes.lessons import vocabulary
 from r3lab.show.effects import effects_alt, effects_figure, effects_table, grounding_alt, grounding_figure
-from r3lab.train.checkpoint import read_log, save_policy
-from r3lab.train.lessons import vocabulary
+from r3lab.train.run import read_log, save_policy
 
 ROWS = [
     {"variant": variant, "seed": seed, "exact": exact, "iou": None}

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from r3lab.errors import SHOWN, R3labError, nearest, shown
+from r3lab.core.errors import SHOWN, R3labError, nearest, shown
 
 
 class Shouting:

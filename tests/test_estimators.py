@@ -7,12 +7,12 @@ import copy
 import pytest
 import torch
 
-from r3lab.errors import R3labError
-from r3lab.rollout import rollout
+from r3lab.core.errors import R3labError
+from r3lab.rollout.loop import rollout
 from r3lab.train.estimators import Sketch, estimates, rollout_gradients, token_weights
 from r3lab.train.objective import OBJECTIVES, Objective, advantages
+from r3lab.train.settings import UpdateSettings
 from r3lab.train.update import update
-from r3lab.train.update_settings import UpdateSettings
 
 LENGTHS = torch.tensor([9, 1, 4, 7, 2, 5])
 MASK = torch.arange(9) < LENGTHS[:, None]

@@ -21,21 +21,20 @@ import pytest
 import torch
 from benchmark_files import PNG, TRUE, with_paths
 
-from r3lab.arms import ARMS
 from r3lab.cli import main
+from r3lab.core.arms import ARMS
 from r3lab.evaluate import run as run_module
 from r3lab.evaluate.benchmarks import BENCHMARKS, get_benchmark
-from r3lab.evaluate.run import fingerprint
-from r3lab.evaluate.sources import BenchmarkSource, Item, WorldSource
+from r3lab.evaluate.run import BenchmarkSource, Item, WorldSource, fingerprint
 from r3lab.evaluate.table import table_of
 from r3lab.models import tiny
 from r3lab.models.policy import Policy
-from r3lab.rollout import rollout
+from r3lab.recipes.lessons import vocabulary
+from r3lab.rollout.loop import rollout
+from r3lab.show.effects import scores_page, scores_text
 from r3lab.show.filmstrip import filmstrip
-from r3lab.show.scores import scores_page, scores_text
-from r3lab.train.checkpoint import save_policy
-from r3lab.train.lessons import vocabulary
 from r3lab.train.measure import summary_of
+from r3lab.train.run import save_policy
 from r3lab.trajectory import load
 from r3lab.vlir.worlds import WORLDS, get_world
 

@@ -8,16 +8,25 @@ import numpy as np
 import pytest
 import torch
 
-from r3lab.errors import R3labError
-from r3lab.explain.events import ANSWER, BEFORE, COORDINATES, Event, chosen, events
-from r3lab.explain.gradient import gradient_rows
-from r3lab.explain.heat import HeatMap
-from r3lab.explain.knock_out import knock_out
-from r3lab.explain.maps import box_score, find_sinks, heat_map, looking_heads, relative
-from r3lab.explain.neutral import NEUTRAL, reasked
-from r3lab.explain.rows import AttentionRows, Shown, rows, rows_of_batch, spans_of
-from r3lab.rollout import rollout
-from r3lab.sequence import row_of
+from r3lab.core.errors import R3labError
+from r3lab.explain.explanation import HeatMap
+from r3lab.explain.interventions import knock_out
+from r3lab.explain.maps import NEUTRAL, box_score, find_sinks, gradient_rows, heat_map, looking_heads, reasked, relative
+from r3lab.explain.rows import (
+    ANSWER,
+    BEFORE,
+    COORDINATES,
+    AttentionRows,
+    Event,
+    Shown,
+    chosen,
+    events,
+    rows,
+    rows_of_batch,
+    spans_of,
+)
+from r3lab.rollout.loop import rollout
+from r3lab.rollout.sequence import row_of
 from r3lab.trajectory import Kind
 
 

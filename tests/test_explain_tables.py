@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from r3lab.assets_path import assets_dir
-from r3lab.show.explain_tables import cost_table, explain_tables, fidelity_table, named_table
+from r3lab.core.files import assets_dir
+from r3lab.course.tables import cost_table, explain_tables, fidelity_table, named_table
 
 SHIPPED = json.loads((assets_dir() / "results" / "explain.json").read_text(encoding="utf-8"))
 

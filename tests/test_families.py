@@ -9,11 +9,11 @@ import pytest
 from conftest import FAMILIES as TAUGHT
 from conftest import taught
 
-from r3lab.geometry import Frame
-from r3lab.models.families import FAMILIES, family_of
-from r3lab.models.layout import TILE_MARKS
-from r3lab.models.policy import CheckpointError, Policy
-from r3lab.sequence import prompt_ids
+from r3lab.core.geometry import Frame
+from r3lab.models.checkpoint import CheckpointError
+from r3lab.models.families import FAMILIES, TILE_MARKS, family_of
+from r3lab.models.policy import Policy
+from r3lab.rollout.sequence import prompt_ids
 
 
 @pytest.fixture(scope="module")

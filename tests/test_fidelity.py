@@ -9,10 +9,9 @@ import pytest
 import torch
 from recorded_looks import looked
 
-from r3lab.errors import R3labError
-from r3lab.explain.attention_rollout import rollout_rows
-from r3lab.explain.crop_value import ValueMap, Window
-from r3lab.explain.events import ANSWER, COORDINATES
+from r3lab.core.errors import R3labError
+from r3lab.core.stats import mean_interval
+from r3lab.explain.explanation import HeatMap
 from r3lab.explain.fidelity import (
     Curve,
     Fidelity,
@@ -24,14 +23,12 @@ from r3lab.explain.fidelity import (
     spearman,
     summary,
 )
-from r3lab.explain.heat import HeatMap
-from r3lab.explain.live import live_rows
-from r3lab.explain.maps import heat_map
-from r3lab.explain.replay import after_look
-from r3lab.explain.rows import OVERVIEW, rows
+from r3lab.explain.interventions import after_look
+from r3lab.explain.maps import heat_map, rollout_rows
+from r3lab.explain.rows import ANSWER, COORDINATES, OVERVIEW, live_rows, rows
+from r3lab.explain.value import ValueMap, Window
 from r3lab.models.policy import Policy
-from r3lab.resampling import mean_interval
-from r3lab.rollout import rollout
+from r3lab.rollout.loop import rollout
 from r3lab.trajectory import Kind
 
 
@@ -206,7 +203,7 @@ def test_rollout_is_the_product_of_the_layers(recorded):
     found = rollout_rows(policy, t, at=[places[3], places[-1]])
     from r3lab.explain.rows import seen_by
     from r3lab.models import attention
-    from r3lab.sequence import row_of
+    from r3lab.rollout.sequence import row_of
 
     every = torch.arange(len(t.ids))[None]
     maps = {}

@@ -14,17 +14,26 @@ import pytest
 from hostile import spoiled
 from PIL import Image, ImageDraw
 
-from r3lab import judges as policy_judge
-from r3lab.errors import R3labError
-from r3lab.geometry import Box, coverage, iou
-from r3lab.images import content_hash, cut
-from r3lab.judges import PolicyJudge, policy_judges, sheet
+from r3lab.core.errors import R3labError
+from r3lab.core.geometry import Box, coverage, iou
+from r3lab.core.images import content_hash, cut
+from r3lab.evaluate import legibility as policy_judge
+from r3lab.evaluate.legibility import PolicyJudge, policy_judges, sheet
 from r3lab.models import tiny
-from r3lab.train.lessons import vocabulary
-from r3lab.vlir.filters.judges import JudgeError, Query, affirmed, agrees, put
-from r3lab.vlir.filters.limits import Limits
-from r3lab.vlir.filters.measures import detail, repeated, repeated_sentence, spelled
-from r3lab.vlir.filters.sift import REJECTED, FilterReport, sift, sift_folder
+from r3lab.recipes.lessons import vocabulary
+from r3lab.vlir.filters.filter_samples import REJECTED, FilterReport, sift, sift_folder
+from r3lab.vlir.filters.rules import (
+    JudgeError,
+    Limits,
+    Query,
+    affirmed,
+    agrees,
+    detail,
+    put,
+    repeated,
+    repeated_sentence,
+    spelled,
+)
 from r3lab.vlir.filters.table import ASK_UNIT, FILTERS, UNDECIDED, crops, judged, reasons
 from r3lab.vlir.rationale import imperfect
 from r3lab.vlir.sample import Rationale, Sample, read_vlir, write_vlir

@@ -13,17 +13,18 @@ from typing import Any
 
 import pytest
 
-from r3lab.foreign import document, files
-from r3lab.foreign.errors import ForeignError, Refused
-from r3lab.foreign.files import rows
-from r3lab.foreign.pictures import MAX_PATH, inside, picture
+from r3lab.core import rows as document
+from r3lab.core import rows as files
+from r3lab.core.images import MAX_PATH, inside, picture
+from r3lab.core.records import ForeignError, Refused
+from r3lab.core.rows import rows
 
 NASTY = {"a": 'q"\\"]}{[,', "b": [1, {"c": ["\\", "\\\\", 'x\\"']}], "data": [], "é\u2028": None, '"data": [': {}}
 
 
 def test_reading_needs_neither_torch_nor_pyarrow() -> None:
     """Both are large; a JSON file wants none of them."""
-    code = "import sys; sys.modules['torch'] = sys.modules['pyarrow'] = None; import r3lab.foreign.files"
+    code = "import sys; sys.modules['torch'] = sys.modules['pyarrow'] = None; import r3lab.core.rows"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from r3lab import geometry as g
-from r3lab.errors import R3labError
-from r3lab.geometry import Box, Frame, Size
+from r3lab.core import geometry as g
+from r3lab.core.errors import R3labError
+from r3lab.core.geometry import Box, Frame, Size
 
 NAN, INF = math.nan, math.inf
 
@@ -301,7 +301,7 @@ def test_the_crop_frame_comes_back_and_the_crop_fills_it() -> None:
 
 def test_geometry_and_protocol_need_neither_arrays_nor_images() -> None:
     code = (
-        "import sys, r3lab.geometry, r3lab.protocol\n"
+        "import sys, r3lab.core.geometry, r3lab.core.protocol\n"
         "print([m for m in ('numpy', 'torch', 'PIL', 'transformers') if m in sys.modules])"
     )
     root = Path(__file__).parents[1]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageChops, ImageFile
 
-from r3lab.images import MAX_PIXELS, ImageError, content_hash, cut, data_uri, open_image, resize, to_png_bytes
+from r3lab.core.images import MAX_PIXELS, ImageError, content_hash, cut, data_uri, open_image, resize, to_png_bytes
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 

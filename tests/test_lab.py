@@ -26,7 +26,7 @@ import nbformat
 import pytest
 from chromium import MISSING, executable
 
-from r3lab.geometry import crop_size
+from r3lab.core.geometry import crop_size
 from r3lab.vlir.sample import Sample
 from r3lab.vlir.worlds import get_world
 
@@ -39,9 +39,9 @@ SETTINGS = {
 }
 PICKED = (False, True)  # whether the samples of the game need a look, in order
 CELLS = """
-from r3lab.assets_path import assets_dir
+from r3lab.core.files import assets_dir
 from r3lab.models.policy import Policy
-from r3lab.show.alt import picture
+from r3lab.show.picture import picture
 from r3lab.show.browser import browse
 from r3lab.show.dashboard import dashboard
 from r3lab.show.explanation import show_explanation
@@ -49,10 +49,10 @@ from r3lab.show.filmstrip import filmstrip, filmstrip_alt
 from r3lab.show.group import group_alt, group_view
 from r3lab.show.play import be_the_policy
 from r3lab.show.player import play
-from r3lab.show.records import load_records
+from r3lab.show.gallery import load_records
 from r3lab.show.ribbon import ribbon
 from r3lab.show.river import river
-from r3lab.show.value_map import draw_value, value_alt
+from r3lab.show.explanation import draw_value, value_alt
 from r3lab.vlir.worlds import get_world
 found = load_records()
 one, value = found.explained, found.value

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from r3lab.assets_path import assets_dir
+from r3lab.core.files import assets_dir
+from r3lab.core.geometry import iou
 from r3lab.evaluate.legibility import legibility, shown_the_truth
-from r3lab.geometry import iou
 from r3lab.models import tiny
 from r3lab.models.policy import Policy
-from r3lab.train.facts import words
-from r3lab.train.lessons import vocabulary
+from r3lab.recipes.facts import words
+from r3lab.recipes.lessons import vocabulary
 from r3lab.trajectory import Kind
 from r3lab.vlir.worlds import WORLDS, get_world
 

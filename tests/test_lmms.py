@@ -16,14 +16,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from r3lab.arms import get_arm
-from r3lab.assets_path import assets_dir
-from r3lab.errors import R3labError
+from r3lab.core.arms import get_arm
+from r3lab.core.errors import R3labError
+from r3lab.core.files import assets_dir
 from r3lab.evaluate import lmms as module
-from r3lab.evaluate.lmms import R3Lab
-from r3lab.evaluate.manner import Manner
+from r3lab.evaluate.lmms import Manner, R3Lab
 from r3lab.models.policy import Policy
-from r3lab.rollout import rollout
+from r3lab.rollout.loop import rollout
 from r3lab.trajectory import Trajectory
 from r3lab.vlir.worlds import get_world
 

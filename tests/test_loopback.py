@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from asked import make
 
-from r3lab.exercises.loopback import Act, Loopback, good
+from r3lab.course.loopback import Act, Loopback, good
 from r3lab.vlir.sample import read_vlir
 from r3lab.vlir.teacher.endpoint import EndpointSettings
 from r3lab.vlir.teacher.run import teach
@@ -27,7 +27,7 @@ ACTS: dict[str, tuple[list[Act], str, str, int]] = {  # what it does; outcome, r
 
 def test_it_does_what_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openai", reason="pip install -e '.[test]' brings it")
-    monkeypatch.setattr("r3lab.vlir.teacher.asking.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("r3lab.vlir.teacher.endpoint.FIRST_WAIT", 0.01)
     monkeypatch.setenv("NO_PROXY", "example.org")
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     samples = [make(i) for i in range(len(ACTS))]

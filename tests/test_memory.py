@@ -8,15 +8,14 @@ import gc
 import pytest
 import torch
 
-import r3lab.train.passes as inside
 import r3lab.train.rgrpo as outside
+import r3lab.train.update as inside
 from r3lab.models.adapters import add_lora
-from r3lab.rollout import rollout
+from r3lab.rollout.loop import rollout
 from r3lab.train.memory import Footprint, footprint_of, packed_length, readable, room, saved
-from r3lab.train.packed import packed_logprobs
-from r3lab.train.passes import checkpointed
 from r3lab.train.rgrpo import train_rgrpo
-from r3lab.train.rgrpo_settings import RgrpoSettings
+from r3lab.train.settings import RgrpoSettings
+from r3lab.train.update import checkpointed, packed_logprobs
 from r3lab.trajectory import Kind
 from r3lab.vlir.worlds import world_batches
 

@@ -16,14 +16,28 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from r3lab.errors import R3labError
-from r3lab.geometry import Box, coverage, crop_size, intersection, problem
-from r3lab.images import content_hash
-from r3lab.protocol import scan
+from r3lab.core.errors import R3labError
+from r3lab.core.geometry import Box, coverage, crop_size, intersection, problem
+from r3lab.core.images import content_hash
+from r3lab.core.protocol import scan
 from r3lab.show.sheet import main as sheet
 from r3lab.vlir.rationale import imperfect, in_turn, look_again, one_look
 from r3lab.vlir.sample import Sample
-from r3lab.vlir.worlds import WORLDS, charts, documents, get_world, names, pages, plots, tables, trails
+from r3lab.vlir.worlds import (
+    WORLDS,
+    charts,
+    documents,
+    get_world,
+    pages,
+    plots,
+    trails,
+)
+from r3lab.vlir.worlds import (
+    material as tables,
+)
+from r3lab.vlir.worlds import (
+    pages as names,
+)
 from r3lab.vlir.worlds.badges import COLOURS, DIRECTIONS
 from r3lab.vlir.worlds.lettering import FAMILIES, font
 from r3lab.vlir.worlds.material import SPLITS
@@ -50,7 +64,7 @@ def signs_of(sample: Sample) -> tuple[trails.Sign, ...]:
 
 def test_the_same_index_is_the_same_sample_in_another_process() -> None:
     code = (
-        "from r3lab.vlir.worlds import get_world; from r3lab.images import content_hash\n"
+        "from r3lab.vlir.worlds import get_world; from r3lab.core.images import content_hash\n"
         f"for n in {NEW}:\n for i in (31, 4): s = get_world(n).sample('test', i)\n"
         " print(s.question, '|', s.answer, '|', content_hash(s.image))"
     )

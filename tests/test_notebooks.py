@@ -14,12 +14,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from r3lab.errors import R3labError
-from r3lab.formulas import mathml
-from r3lab.notebook_kernel import ThisPython
-from r3lab.notebook_page import page_of
-from r3lab.notebook_parameters import check_parameters, inject, parameters_of, parse_parameters, read_notebook
-from r3lab.notebooks import Result, course, run_key, run_notebook
+from r3lab.core.errors import R3labError
+from r3lab.run.notebook import Result, ThisPython, course, mathml, page_of, run_key, run_notebook
+from r3lab.run.parameters import check_parameters, inject, parameters_of, parse_parameters, read_notebook
 
 DEFAULTS = "steps = 3  # updates\nrate = 0.5\nname = 'badges'\nquick = False\nseeds = (0, 1)\nout = None"
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from r3lab.errors import R3labError
+from r3lab.core.errors import R3labError
 from r3lab.train.objective import (
     ADVANTAGES,
     AGGREGATIONS,

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from r3lab import __version__
-from r3lab.assets_path import assets_dir
-from r3lab.doctor import PACKAGES
-from r3lab.errors import R3labError
+from r3lab.cli.doctor import PACKAGES
+from r3lab.core.errors import R3labError
+from r3lab.core.files import assets_dir
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -93,7 +93,7 @@ def test_a_wheel_carries_the_assets_and_finds_them_and_an_editable_one_does_not_
     site = tmp_path / "site"
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
-    code = "from r3lab.assets_path import assets_dir; print(assets_dir())"
+    code = "from r3lab.core.files import assets_dir; print(assets_dir())"
     env = {name: value for name, value in os.environ.items() if name != "R3LAB_ASSETS"} | {"PYTHONPATH": str(site)}
     found = subprocess.run([sys.executable, "-c", code], cwd=site, env=env, capture_output=True, text=True, check=True)
     assert Path(found.stdout.strip()) == site / "r3lab" / "assets"

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from r3lab.assets_path import assets_dir
-from r3lab.errors import R3labError
+from r3lab.core.errors import R3labError
+from r3lab.core.files import assets_dir
+from r3lab.core.stats import Interval
+from r3lab.explain.attention import CROPS, Line, along, shares
 from r3lab.explain.maps import percentile
-from r3lab.explain.persistence import CROPS, Line, along, shares
 from r3lab.explain.rows import OVERVIEW, rows
 from r3lab.models.policy import Policy
-from r3lab.resampling import Interval
-from r3lab.show.persistence import persistence, persistence_alt
-from r3lab.train.taught import taught
+from r3lab.show.explanation import persistence, persistence_alt
+from r3lab.train.sft import taught
 from r3lab.trajectory import Kind
 from r3lab.vlir.worlds import get_world
 

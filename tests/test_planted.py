@@ -7,9 +7,21 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from r3lab.explain import judge
-from r3lab.planted.planting import others_of, took
-from r3lab.planted.reasons import COMMON, HALO, MIDDLE, PLANTS, TINTS, badges, exact, lessons, tint_of, tinted
+from r3lab.explain import kinds as judge
+from r3lab.recipes.planted import (
+    COMMON,
+    HALO,
+    MIDDLE,
+    PLANTS,
+    TINTS,
+    badges,
+    exact,
+    lessons,
+    others_of,
+    tint_of,
+    tinted,
+    took,
+)
 from r3lab.vlir.rationale import SMALL
 
 

@@ -15,26 +15,33 @@ import pytest
 from PIL import Image
 from seen import ATTACK, KINDS, Seen
 
-from r3lab.ask import Asked
-from r3lab.assets_path import assets_dir
-from r3lab.errors import R3labError
-from r3lab.explain.crop_value import TAKEN, value_map, windows_of
-from r3lab.explain.replay import Alternative
-from r3lab.explain.replay import replay as replayed
-from r3lab.geometry import iou
-from r3lab.images import content_hash, cut
+from r3lab.cli.ask import Asked
+from r3lab.core.errors import R3labError
+from r3lab.core.files import assets_dir
+from r3lab.core.geometry import iou
+from r3lab.core.images import content_hash, cut
+from r3lab.explain.interventions import Alternative
+from r3lab.explain.interventions import replay as replayed
+from r3lab.explain.value import TAKEN, value_map, windows_of
 from r3lab.models.policy import Policy
-from r3lab.notebooks import run_notebook
-from r3lab.rollout import rollout
-from r3lab.show.play import Play, be_the_policy, point, somebody_is_there, turn
-from r3lab.show.play.board import TITLES, board, findings, photos, table
-from r3lab.show.play.box import LEAST, read_box
-from r3lab.show.play.point import OPENING, likeliest
-from r3lab.show.play.session import Session
-from r3lab.show.play.still import bundle
-from r3lab.show.play.turn import Turn, scales_of
-from r3lab.show.play.widget import Game
-from r3lab.show.play.words import outcome_words, rewards_words, sure, times
+from r3lab.rollout.loop import rollout
+from r3lab.run.notebook import run_notebook
+from r3lab.show import play_turn as point
+from r3lab.show import play_turn as turn
+from r3lab.show.play import TITLES, Game, Play, be_the_policy, board, bundle, findings, photos, somebody_is_there, table
+from r3lab.show.play_turn import (
+    LEAST,
+    OPENING,
+    Session,
+    Turn,
+    likeliest,
+    outcome_words,
+    read_box,
+    rewards_words,
+    scales_of,
+    sure,
+    times,
+)
 from r3lab.train.rewards import score
 from r3lab.trajectory import Kind
 from r3lab.vlir.sample import Sample
@@ -452,7 +459,7 @@ def test_outside_a_kernel_nobody_is_there() -> None:
 @pytest.mark.notebook
 def test_a_headless_run_keeps_a_picture_and_opens_no_widget(tmp_path: Path) -> None:
     source = """
-from r3lab.assets_path import assets_dir
+from r3lab.core.files import assets_dir
 from r3lab.models.policy import Policy
 from r3lab.show.play import be_the_policy, turn
 from r3lab.vlir.worlds import get_world

@@ -11,14 +11,13 @@ import pytest
 import torch
 
 from r3lab import train
-from r3lab.errors import R3labError
+from r3lab.core.errors import R3labError
+from r3lab.core.settings import from_command_line
 from r3lab.models.adapters import add_lora
 from r3lab.models.policy import Policy
-from r3lab.train.checkpoint import read_log
-from r3lab.train.processes import ALONE, Processes
-from r3lab.train.rgrpo_settings import RgrpoSettings
-from r3lab.train.settings import from_command_line
-from r3lab.train.sharding import shard
+from r3lab.train.processes import ALONE, Processes, shard
+from r3lab.train.run import read_log
+from r3lab.train.settings import RgrpoSettings
 
 pytest.importorskip("accelerate")
 SMALL = ["--prompts", "5", "--group", "3", "--max-new-tokens", "70", "--steps", "3", "--save-every", "2"]

@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from r3lab.errors import R3labError
-from r3lab.geometry import Frame
-from r3lab.protocol import (
+from r3lab.core.errors import R3labError
+from r3lab.core.geometry import Frame
+from r3lab.core.protocol import (
     MAX_ANSWER,
     MAX_BOX,
     MAX_QUESTION,

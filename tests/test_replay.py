@@ -7,8 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from r3lab.errors import R3labError
-from r3lab.explain.crop_value import (
+from r3lab.core.errors import R3labError
+from r3lab.core.geometry import intersection
+from r3lab.explain.interventions import Alternative, after_look, begin, joined, replay, right_text
+from r3lab.explain.value import (
     NOTHING,
     TAKEN,
     TRUE,
@@ -20,11 +22,9 @@ from r3lab.explain.crop_value import (
     value_map,
     windows_of,
 )
-from r3lab.explain.replay import Alternative, after_look, begin, joined, replay, right_text
-from r3lab.geometry import intersection
 from r3lab.models.policy import Policy
-from r3lab.rollout import rollout
-from r3lab.sequence import row_of
+from r3lab.rollout.loop import rollout
+from r3lab.rollout.sequence import row_of
 from r3lab.trajectory import Kind, Trajectory
 
 

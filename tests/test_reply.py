@@ -11,12 +11,11 @@ import pytest
 from asked import REGION, good, make
 from PIL import Image
 
-from r3lab.foreign.errors import Refused
-from r3lab.geometry import iou
-from r3lab.protocol import answer_of
+from r3lab.core.geometry import iou
+from r3lab.core.protocol import answer_of
+from r3lab.core.records import Refused
 from r3lab.vlir.sample import Sample
-from r3lab.vlir.teacher.question import picture_url, question
-from r3lab.vlir.teacher.reply import MAX_REPLY, read_reply
+from r3lab.vlir.teacher.dialogue import MAX_REPLY, picture_url, question, read_reply
 
 
 def test_a_good_reply_becomes_a_rationale_in_source_pixels_that_the_protocol_reads() -> None:

@@ -8,14 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-from r3lab.errors import R3labError
-from r3lab.geometry import coverage
-from r3lab.images import content_hash
-from r3lab.loop import common
-from r3lab.models.layout import patchify, tiles
+from r3lab.core.errors import R3labError
+from r3lab.core.geometry import coverage
+from r3lab.core.images import content_hash
+from r3lab.models.families import patchify, tiles
 from r3lab.models.policy import Features, Policy, Row
-from r3lab.rollout import resume, rollout
-from r3lab.sequence import row_of
+from r3lab.rollout.loop import common, resume, rollout
+from r3lab.rollout.sequence import row_of
 from r3lab.trajectory import Kind, load, save
 from r3lab.vlir.sample import Sample
 

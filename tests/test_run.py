@@ -13,15 +13,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from r3lab.errors import R3labError
+from r3lab.cli.train import rgrpo_command
+from r3lab.core.errors import R3labError
 from r3lab.models.policy import Policy
-from r3lab.train.checkpoint import read_log
-from r3lab.train.command import main
-from r3lab.train.interrupt import finish_step
-from r3lab.train.rgrpo import RgrpoSettings, train_rgrpo
-from r3lab.train.river_files import load_river
-from r3lab.train.run import Progress, Run, how_to_resume
-from r3lab.train.trackers import trackers
+from r3lab.train.processes import trackers
+from r3lab.train.rgrpo import train_rgrpo
+from r3lab.train.river import load_river
+from r3lab.train.run import Progress, Run, finish_step, how_to_resume, read_log
+from r3lab.train.settings import RgrpoSettings
 from r3lab.trajectory import load
 from r3lab.vlir.worlds import world_batches
 
@@ -30,7 +29,7 @@ KILLED = """
 import os, random, signal, sys, time
 import torch
 torch.set_num_threads(1)  # no thread is running when the process forks
-from r3lab.train.command import main
+from r3lab.cli.train import main
 chance, kills, arguments = random.Random(0), 0, sys.argv[1:]
 for attempt in range(200):
     child = os.fork()
@@ -70,7 +69,7 @@ def whole(taught_folder, tmp_path_factory) -> Path:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        assert main(["--model", str(taught_folder), "--out", str(out), *SMALL[:-1], "24"]) == 0
+        assert rgrpo_command(["--model", str(taught_folder), "--out", str(out), *SMALL[:-1], "24"]) == 0
     finally:
         torch.set_num_threads(threads)
     return out
@@ -104,14 +103,14 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(taught_folder, tmp
 
     with monkeypatch.context() as patch:
         patch.setattr(rgrpo, "draw", pressed)
-        assert main(arguments) == 130
+        assert rgrpo_command(arguments) == 130
     said = capsys.readouterr()
     assert said.out.strip().endswith("--resume") and "step is done" in said.err
     newest = Run(tmp_path, RgrpoSettings(model=str(taught_folder)), 2).checkpoints[0]
     assert newest.name == "step-000005"
     with pytest.raises(R3labError, match="--resume"):
-        main(arguments)
-    assert main([*arguments, "--resume"]) == 0
+        rgrpo_command(arguments)
+    assert rgrpo_command([*arguments, "--resume"]) == 0
     assert [row["step"] for row in read_log(tmp_path / "log.jsonl")[1:]] == list(range(1, 9))
 
 
@@ -214,7 +213,7 @@ def test_rollouts_are_kept_to_look_at(taught_folder, tmp_path):
     """Every second step a group, scored, with its images; and tensorboard has the metrics of the log."""
     out = tmp_path / "run"
     more = ["--show-every", "2", "--trackers", "tensorboard"]
-    assert main(["--model", str(taught_folder), "--out", str(out), *SMALL[:-1], "4", *more]) == 0
+    assert rgrpo_command(["--model", str(taught_folder), "--out", str(out), *SMALL[:-1], "4", *more]) == 0
     assert sorted(p.name for p in (out / "rollouts").iterdir()) == ["step-000002", "step-000004"]
     group = load(out / "rollouts" / "step-000004")
     assert len({t.sample_id for t in group}) == 1

@@ -9,20 +9,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from r3lab.evaluate import arithmetic, mathvision, mathvista
-from r3lab.evaluate.anls import anls
+from r3lab.evaluate import scores as arithmetic
+from r3lab.evaluate import scores as mathvision
+from r3lab.evaluate import scores as mathvista
 from r3lab.evaluate.benchmarks import BENCHMARKS, get_benchmark
-from r3lab.evaluate.bootstrap import difference, interval
-from r3lab.evaluate.choices import letter, prefix_match, yes_or_no
-from r3lab.evaluate.grades import Grade, Measure, accuracy, cv_bench, hallusion, hr_bench, pair_accuracy
-from r3lab.evaluate.published import published
-from r3lab.evaluate.record import BenchmarkError, Record
+from r3lab.evaluate.formats import BenchmarkError, Record
+from r3lab.evaluate.grades import (
+    Grade,
+    Measure,
+    accuracy,
+    cv_bench,
+    difference,
+    hallusion,
+    hr_bench,
+    interval,
+    pair_accuracy,
+)
+from r3lab.evaluate.scores import anls, letter, prefix_match, yes_or_no
+from r3lab.evaluate.table import published
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_scoring_needs_no_torch() -> None:
-    code = "import sys; sys.modules['torch'] = None; import r3lab.evaluate.benchmarks, r3lab.evaluate.bootstrap"
+    code = "import sys; sys.modules['torch'] = None; import r3lab.evaluate.benchmarks, r3lab.evaluate.grades"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
@@ -145,10 +155,10 @@ def test_mathvista_numbers(answer: str, kind: str, precision: float | None, norm
 
 
 def test_mathvista_wants_the_same_characters() -> None:
-    assert mathvista.right("1.46", "1.46", (), "free_form", "float", 2)
-    assert not mathvista.right("1.50", "1.50", (), "free_form", "float", 2)  # "1.5", as in the reference
-    assert not mathvista.right("[2007,2008]", "[2007, 2008]", (), "free_form", "list", None)
-    assert not mathvista.right("", "3/5", FRACTIONS, "multi_choice", "text", None)
+    assert mathvista.mathvista_right("1.46", "1.46", (), "free_form", "float", 2)
+    assert not mathvista.mathvista_right("1.50", "1.50", (), "free_form", "float", 2)  # "1.5", as in the reference
+    assert not mathvista.mathvista_right("[2007,2008]", "[2007, 2008]", (), "free_form", "list", None)
+    assert not mathvista.mathvista_right("", "3/5", FRACTIONS, "multi_choice", "text", None)
 
 
 # ------------------------------------------------------------------ MathVision
@@ -190,7 +200,7 @@ def test_mathvista_wants_the_same_characters() -> None:
     ],
 )
 def test_mathvision(answer: str, truth: str, options: tuple[str, ...], right: bool) -> None:
-    assert mathvision.right(answer, truth, options) is right
+    assert mathvision.mathvision_right(answer, truth, options) is right
 
 
 @pytest.mark.parametrize(
@@ -376,7 +386,7 @@ def test_strata_are_drawn_apart_and_weighted() -> None:
 
 
 def test_the_draws_in_parts_are_of_all_units(monkeypatch: pytest.MonkeyPatch) -> None:
-    import r3lab.resampling as module
+    import r3lab.core.stats as module
 
     monkeypatch.setattr(module, "_HELD", 70)  # seven resamples at once
     means = module.resampled_means(np.arange(10.0), 1000, np.random.default_rng(0))

@@ -8,16 +8,16 @@ from statistics import fmean
 
 import pytest
 
-from r3lab.assets_path import assets_dir
-from r3lab.curriculum import BASE
-from r3lab.errors import R3labError
-from r3lab.images import open_image
+from r3lab.core.errors import R3labError
+from r3lab.core.files import assets_dir
+from r3lab.core.images import open_image
+from r3lab.course.tables import engine_table, fill, learning_table, shipped_tables
 from r3lab.models.policy import Policy
-from r3lab.recipe import Recipe, claim
-from r3lab.rollout import rollout
-from r3lab.show.tables import engine_table, fill, learning_table, shipped_tables, spread
-from r3lab.train.checkpoint import read_log
+from r3lab.recipes.policy import BASE, Recipe, claim
+from r3lab.rollout.loop import rollout
+from r3lab.show.effects import spread
 from r3lab.train.measure import summary
+from r3lab.train.run import read_log
 from r3lab.vlir.worlds import get_world
 
 ROOT = Path(__file__).parent.parent
@@ -80,7 +80,7 @@ def test_both_stages_together_stay_small():
 
 
 def test_the_readme_quotes_the_results():
-    """The README's tables are what `python -m r3lab.show.tables README.md` writes."""
+    """The README's tables are what `python -m r3lab.course.tables README.md` writes."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert fill(text, shipped_tables()) == text
 

@@ -8,18 +8,17 @@ from statistics import fmean
 
 import pytest
 
-from r3lab.arms import ARMS
-from r3lab.assets_path import assets_dir, shipped_policy
+from r3lab.core.arms import ARMS
+from r3lab.core.files import assets_dir, shipped_policy
+from r3lab.core.images import open_image
 from r3lab.evaluate.legibility import legibility
-from r3lab.images import open_image
 from r3lab.models.policy import Policy
-from r3lab.rollout import rollout
+from r3lab.recipes.worlds import DRAWN, WorldRecipe, settings_of
+from r3lab.rollout.loop import rollout
 from r3lab.train.measure import summary
 from r3lab.train.rewards import right
 from r3lab.vlir.sample import Sample
 from r3lab.vlir.worlds import WORLDS, get_world
-from r3lab.world_recipe import WorldRecipe, settings_of
-from r3lab.world_ship import DRAWN
 
 RESULT = json.loads((assets_dir() / "results" / "worlds.json").read_text())
 WANTED = {"badges": 0.90, "documents": 0.80, "charts": 0.75, "trails": 0.80}  # of right answers, after R-GRPO

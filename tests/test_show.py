@@ -25,20 +25,18 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from PIL import Image
 
-from r3lab.errors import R3labError
-from r3lab.geometry import Box, Frame, crop_size, from_source, problem
-from r3lab.images import content_hash, cut
-from r3lab.protocol import box_text, environment_message
+from r3lab.core.errors import R3labError
+from r3lab.core.geometry import Box, Frame, crop_size, from_source, problem
+from r3lab.core.images import content_hash, cut
+from r3lab.core.protocol import box_text, environment_message
 from r3lab.show import curves as curves_module
 from r3lab.show import palette
-from r3lab.show.alt import picture, save
-from r3lab.show.curves import LiveCurves, curves, curves_alt
-from r3lab.show.filmstrip import filmstrip, filmstrip_alt, save_filmstrip
-from r3lab.show.lettering import clean, measure, wrap
-from r3lab.show.panels import before_after, before_after_alt
-from r3lab.show.series import curve, running_mean
+from r3lab.show.curves import LiveCurves, curve, curves, curves_alt, running_mean
+from r3lab.show.filmstrip import before_after, before_after_alt, filmstrip, filmstrip_alt, save_filmstrip
+from r3lab.show.picture import picture, save_picture
 from r3lab.show.sheet import main as worlds
 from r3lab.show.story import steps, true_regions, verdict
+from r3lab.show.text import clean, text_width, wrap
 from r3lab.trajectory import ImageRef, Kind, Look, Trajectory
 
 SIZE = (512, 384)
@@ -198,7 +196,7 @@ def test_clean_is_bounded() -> None:
 @pytest.mark.parametrize("bold", [False, True])
 def test_wrapped_lines_fit_and_lose_nothing(text: str, bold: bool) -> None:
     lines = wrap(text, 1.5, 8, most=99, bold=bold)
-    assert all(measure(line, 8, bold) <= 1.5 for line in lines)
+    assert all(text_width(line, 8, bold) <= 1.5 for line in lines)
     assert len("".join(lines).replace(" ", "")) == len(text.replace(" ", ""))
     assert len(wrap(text, 1.5, 8, most=2, bold=bold)) == 2
 
@@ -370,7 +368,7 @@ def test_hostile_text_is_drawn_as_text(kind: str, tmp_path: Path) -> None:
     if kind not in ("markup", "controls", "bidi"):  # text becomes outlines, which takes long
         figure.savefig(tmp_path / "a.png", dpi=40)
         return
-    root = ElementTree.parse(save(figure, tmp_path / "a.svg", filmstrip_alt(t))).getroot()
+    root = ElementTree.parse(save_picture(figure, tmp_path / "a.svg", filmstrip_alt(t))).getroot()
     assert not [e for e in root.iter() if e.tag.endswith("script") or any(k.startswith("on") for k in e.attrib)]
 
 
@@ -403,7 +401,7 @@ def test_the_readers_settings_do_not_change_the_picture() -> None:
 
 def test_views_need_neither_torch_nor_pyplot() -> None:
     code = (
-        "import sys, r3lab.show.filmstrip, r3lab.show.panels, r3lab.show.curves, r3lab.show.sheet; "
+        "import sys, r3lab.show.filmstrip, r3lab.show.filmstrip, r3lab.show.curves, r3lab.show.sheet; "
         "print([m for m in ('torch', 'transformers', 'matplotlib.pyplot') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

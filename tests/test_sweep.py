@@ -20,21 +20,17 @@ import numpy as np
 import pytest
 
 import r3lab
-from r3lab import sweep_task
 from r3lab.cli import main as r3lab_main
-from r3lab.errors import R3labError
-from r3lab.notebook_parameters import read_notebook
-from r3lab.record import LONGEST, MIME, MOST, check_results, record, recorded
-from r3lab.sweep import Plan, Summary, plan, sweep, table
-from r3lab.sweep_child import fit
-from r3lab.sweep_cluster import build_parser as cluster_parser
-from r3lab.sweep_command import build_parser, main
-from r3lab.sweep_file import read_points
-from r3lab.sweep_grid import cross, read_grid
-from r3lab.sweep_machine import devices, share_out
-from r3lab.sweep_pool import LocalPool
-from r3lab.sweep_store import Store
-from r3lab.sweep_task import Job, Outcome, run_point
+from r3lab.cli.sweep import build_parser, sweep_command
+from r3lab.core.errors import R3labError
+from r3lab.run import task as sweep_task
+from r3lab.run.child import fit
+from r3lab.run.cluster import build_parser as cluster_parser
+from r3lab.run.parameters import cross, read_grid, read_notebook, read_points
+from r3lab.run.pool import LocalPool
+from r3lab.run.record import LONGEST, MIME, MOST, check_results, record, recorded
+from r3lab.run.sweep import Plan, Store, Summary, plan, sweep, table
+from r3lab.run.task import Job, Outcome, devices, run_point, share_out
 
 FAKE = functools.partial(run_point, command=(sys.executable, str(Path(__file__).with_name("sweep_fake_child.py"))))
 DEFAULTS = {"group": 8, "rate": 0.5, "world": "badges", "quick": False, "sizes": (1, 2), "out": None}
@@ -383,13 +379,13 @@ def test_the_command_runs_a_notebook_over_a_grid_into_a_table(
 ) -> None:
     parameters = "group = 4  # rollouts\nseed = 0\nquick = False"
     sources = (
-        "import os\nfrom r3lab.record import record\nrecord(threads=int(os.environ['OMP_NUM_THREADS']))",
+        "import os\nfrom r3lab.run.record import record\nrecord(threads=int(os.environ['OMP_NUM_THREADS']))",
         "assert quick\nif seed: raise ValueError('<b>unlucky</b>')\nrecord(score=group / 8, note='=1+1')",
     )
     path = lesson(tmp_path / "a.ipynb", *sources, parameters=parameters)
     command = [str(path), "-p", "group=4,8", "--quick", "--jobs", "2", "--threads", "1", "--retries", "0"]
     command += ["-o", str(tmp_path / "out")]
-    assert main([*command, "-p", "seed=0"]) == 0
+    assert sweep_command([*command, "-p", "seed=0"]) == 0
     told = capfd.readouterr().out
     assert "2 points, 2 at once with 1 thread each" in told and "2 of 2 points are done" in told
     assert "[2/2] ok" in told and "s left" in told.split("[2/2]")[0]
@@ -468,12 +464,12 @@ def test_the_command_refuses_with_one_line_and_writes_nothing(
     monkeypatch.chdir(tmp_path)
     path = lesson(tmp_path / "a.ipynb")
     with pytest.raises(R3labError, match=words.replace("?", r"\?")):
-        main([str(path) if option == "NB" else option for option in options])
+        sweep_command([str(path) if option == "NB" else option for option in options])
     assert [one.name for one in tmp_path.iterdir()] == ["a.ipynb"]
 
 
 def test_what_the_page_on_sweeps_says_is_so() -> None:
-    page = (Path(r3lab.__file__).parent / "sweep.md").read_text("utf-8")
+    page = (Path(r3lab.__file__).parent / "run" / "sweep.md").read_text("utf-8")
     commands = [
         shlex.split(line) for line in page.splitlines() if re.match(r"(\.venv/bin/)?(r3lab|python -m r3lab)", line)
     ]
@@ -482,7 +478,7 @@ def test_what_the_page_on_sweeps_says_is_so() -> None:
         if "sweep" in words[:2]:
             build_parser().parse_args(words[2:])
         else:
-            assert words[:3] == ["python", "-m", "r3lab.sweep_cluster"]
+            assert words[:3] == ["python", "-m", "r3lab.run.cluster"]
             cluster_parser().parse_args(words[3:])
     rows = re.findall(r"^\| `(-p .*?)` \| (\d+):", page, re.M)
     assert len(rows) == 3

@@ -20,12 +20,16 @@ import pytest
 pytest.importorskip("distributed", reason="dask.distributed is not installed (the extra `scale` brings it)")
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills processes by signal")
 
-from r3lab.errors import R3labError  # noqa: E402
-from r3lab.sweep import plan, sweep, table  # noqa: E402
-from r3lab.sweep_dask import DaskPool, security  # noqa: E402
-from r3lab.sweep_pool import PoolError  # noqa: E402
-from r3lab.sweep_store import Store  # noqa: E402
-from r3lab.sweep_task import run_point  # noqa: E402
+from r3lab.core.errors import R3labError  # noqa: E402
+from r3lab.run.dask import DaskPool, security  # noqa: E402
+from r3lab.run.pool import PoolError  # noqa: E402
+from r3lab.run.sweep import (  # noqa: E402
+    Store,  # noqa: E402
+    plan,
+    sweep,
+    table,
+)
+from r3lab.run.task import run_point  # noqa: E402
 
 FAKE = functools.partial(run_point, command=(sys.executable, str(Path(__file__).with_name("sweep_fake_child.py"))))
 T = TypeVar("T")
@@ -81,7 +85,7 @@ class Cluster:
 
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit or 0, limit or 0))
 
-        command = [sys.executable, "-m", "r3lab.sweep_cluster", *words, *self.options]
+        command = [sys.executable, "-m", "r3lab.run.cluster", *words, *self.options]
         log = open(self.root / f"{len(self.processes)}-{words[0]}.log", "w")  # noqa: SIM115
         process = subprocess.Popen(
             command, stdout=log, stderr=log, text=True, cwd=self.root, preexec_fn=full if limit else None
@@ -220,7 +224,7 @@ def test_all_listen_on_loopback_only(cluster: Cluster) -> None:
 
 @pytest.mark.notebook
 def test_a_real_notebook_comes_back_from_a_worker_by_value(tmp_path: Path, cluster: Cluster) -> None:
-    source = "from r3lab.record import record\nrecord(score=seed * 7, ok=True)\nopen('left.txt', 'w').close()"
+    source = "from r3lab.run.record import record\nrecord(score=seed * 7, ok=True)\nopen('left.txt', 'w').close()"
     planned = plan(lesson(tmp_path / "a.ipynb", source), [{"seed": 6}])
     with Store(tmp_path / "out") as store:
         summary = sweep(planned, store, DaskPool(cluster.address, threads=1), say=print)

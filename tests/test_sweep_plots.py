@@ -12,11 +12,10 @@ import pytest
 from matplotlib.colors import to_rgba
 from PIL import Image
 
-from r3lab import sweep_table
-from r3lab.errors import R3labError
-from r3lab.show.sweep_plots import draw_table, sweep_heat, sweep_heat_alt, sweep_lines, sweep_lines_alt
-from r3lab.show.sweep_series import means, varied
-from r3lab.sweep_table import STATE, Table, read_table, table_of, write_table
+from r3lab.core.errors import R3labError
+from r3lab.run import sweep as sweep_table
+from r3lab.run.plots import draw_table, means, sweep_heat, sweep_heat_alt, sweep_lines, sweep_lines_alt, varied
+from r3lab.run.sweep import STATE, Table, read_table, table_of, write_table
 
 HOSTILE = ("<script>alert(1)</script>", "$\\frac{1}{0}$", "\x1b[31mred", "\u202eturned", "=1+1", "x" * 5000, "[x](y)|")
 

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from r3lab.errors import R3labError
-from r3lab.geometry import Box
+from r3lab.core.errors import R3labError
+from r3lab.core.geometry import Box
 from r3lab.models import tiny
 from r3lab.models.policy import Policy
-from r3lab.rollout import rollout
-from r3lab.train.lessons import vocabulary
-from r3lab.train.sft import encode_batch
-from r3lab.train.taught import TEACHER, taught
+from r3lab.recipes.lessons import vocabulary
+from r3lab.rollout.loop import rollout
+from r3lab.train.sft import TEACHER, encode_batch, taught
 from r3lab.trajectory import Kind, load, save
 from r3lab.vlir.rationale import look_again
 from r3lab.vlir.sample import Rationale, Sample

@@ -23,15 +23,15 @@ from typing import Any
 import pytest
 from asked import REGION, good, make
 
-from r3lab.errors import R3labError
+from r3lab.cli.vlir import rationale_command
+from r3lab.core.errors import R3labError
 from r3lab.vlir.sample import Sample, read_vlir, write_vlir
-from r3lab.vlir.teacher import asking, endpoint
-from r3lab.vlir.teacher.command import main
+from r3lab.vlir.teacher import endpoint
+from r3lab.vlir.teacher import endpoint as asking
+from r3lab.vlir.teacher.dialogue import read_reply
 from r3lab.vlir.teacher.endpoint import EndpointError, EndpointSettings
 from r3lab.vlir.teacher.journal import Journal
-from r3lab.vlir.teacher.reply import read_reply
-from r3lab.vlir.teacher.run import key_of, teach
-from r3lab.vlir.teacher.tally import Prices
+from r3lab.vlir.teacher.run import Prices, key_of, teach
 
 pytest.importorskip("openai", reason="pip install -e '.[test]' brings it")
 ROOT = Path(__file__).resolve().parent.parent
@@ -526,7 +526,7 @@ def test_killed_in_the_middle_and_run_again_asks_nothing_twice_and_the_key_is_no
     write_vlir(tmp_path / "data", [(s, read_reply(said(answer=s.answer), s)) for s in samples])
     server.delay = 0.05
     server.script = {"Q002": ["nonsense"], "Q004": [(429, {"retry-after": "0.2"}), "good"], "Q006": ["cut", "good"]}
-    code = "import sys; from r3lab.vlir.teacher.command import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from r3lab.cli.vlir import main; sys.exit(main(sys.argv[1:]))"
     run = subprocess.Popen(
         [sys.executable, "-c", code, *command(server, tmp_path / "data", out)],
         cwd=ROOT,
@@ -550,7 +550,10 @@ def test_killed_in_the_middle_and_run_again_asks_nothing_twice_and_the_key_is_no
     flying = {f"Q{s.id.removeprefix('sample-'):0>3}" for s in samples if s.id not in settled} & set(asked)
     assert len(flying) <= 3
 
-    assert main(command(server, tmp_path / "data", out, "--price-prompt", "1", "--price-completion", "1")) == 0
+    assert (
+        rationale_command(command(server, tmp_path / "data", out, "--price-prompt", "1", "--price-completion", "1"))
+        == 0
+    )
     shown = capsys.readouterr()
     assert "29 accepted, 1 rejected, 0 failed" in shown.out and "cost 0.03" in shown.out
     again = {name for name in asked if server.asked[name] > asked[name]}
@@ -565,24 +568,27 @@ def test_killed_in_the_middle_and_run_again_asks_nothing_twice_and_the_key_is_no
 def test_the_command_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     with pytest.raises(R3labError, match="either --world NAME or --data FILE"):
-        main(["--out", str(tmp_path / "out")])
+        rationale_command(["--out", str(tmp_path / "out")])
     with pytest.raises(R3labError, match="OPENAI_BASE_URL"):
-        main(["--out", str(tmp_path / "out"), "--world", "badges", "--model", "m"])
+        rationale_command(["--out", str(tmp_path / "out"), "--world", "badges", "--model", "m"])
     with pytest.raises(R3labError, match="only a world"):
-        main(["--out", str(tmp_path / "out"), "--data", "x", "--teacher", "world"])
+        rationale_command(["--out", str(tmp_path / "out"), "--data", "x", "--teacher", "world"])
     with pytest.raises(SystemExit):
-        main(["--out", str(tmp_path / "out"), "--modle", "m"])
+        rationale_command(["--out", str(tmp_path / "out"), "--modle", "m"])
     assert "Did you mean '--model'?" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
 def test_a_world_teaches_its_own_samples(tmp_path: Path) -> None:
-    assert main(["--world", "badges", "--count", "2", "--teacher", "world", "--out", str(tmp_path / "out")]) == 0
+    assert (
+        rationale_command(["--world", "badges", "--count", "2", "--teacher", "world", "--out", str(tmp_path / "out")])
+        == 0
+    )
     assert len(list(read_vlir(tmp_path / "out"))) == 2
 
 
 def test_no_model_and_no_client_is_loaded_until_it_is_wanted() -> None:
-    code = "import sys, r3lab.vlir.teacher.command; print(*sys.modules)"
+    code = "import sys, r3lab.cli.vlir; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not {"torch", "transformers", "openai", "matplotlib", "r3lab.models"} & set(loaded.stdout.split())
 

@@ -9,22 +9,21 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from r3lab.errors import R3labError
-from r3lab.geometry import Frame
+from r3lab.core.errors import R3labError
+from r3lab.core.geometry import Frame
+from r3lab.core.settings import from_command_line
 from r3lab.models.policy import Policy
-from r3lab.rollout import rollout
-from r3lab.sequence import row_of
+from r3lab.rollout.loop import rollout
+from r3lab.rollout.sequence import row_of
 from r3lab.train import rewards as rewards_module
-from r3lab.train.checkpoint import JsonlLog, read_log, save_policy
 from r3lab.train.measure import summary
 from r3lab.train.objective import clipped_loss
-from r3lab.train.packed import token_logprobs
 from r3lab.train.rewards import PRESETS, preset, score
-from r3lab.train.rgrpo import RgrpoSettings, reward_groups, train_rgrpo
-from r3lab.train.schedule import cooldown
-from r3lab.train.settings import from_command_line
+from r3lab.train.rgrpo import reward_groups, train_rgrpo
+from r3lab.train.run import JsonlLog, cooldown, read_log, save_policy
+from r3lab.train.settings import RgrpoSettings
 from r3lab.train.sft import encode_batch, next_token_loss
-from r3lab.train.update import update
+from r3lab.train.update import token_logprobs, update
 from r3lab.trajectory import ImageRef, Kind, Look, Trajectory
 from r3lab.vlir.worlds import get_world, world_batches
 

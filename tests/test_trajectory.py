@@ -15,11 +15,10 @@ import pytest
 from PIL import Image
 
 from r3lab import trajectory as module
-from r3lab.errors import R3labError
-from r3lab.geometry import Frame
-from r3lab.images import content_hash
-from r3lab.ledger import contradictions
-from r3lab.trajectory import FINISHES, ImageRef, Kind, Look, Trajectory, TrajectoryError, load, save
+from r3lab.core.errors import R3labError
+from r3lab.core.geometry import Frame
+from r3lab.core.images import content_hash
+from r3lab.trajectory import FINISHES, ImageRef, Kind, Look, Trajectory, TrajectoryError, contradictions, load, save
 
 BOX = '{"bbox_2d": [100, 100, 500, 500]}'
 P, O, S, E, C, X = Kind  # noqa: E741

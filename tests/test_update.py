@@ -7,14 +7,12 @@ import copy
 import pytest
 import torch
 
-from r3lab.errors import R3labError
-from r3lab.rollout import rollout
-from r3lab.train.credit import SPANS, span_weights, spans
-from r3lab.train.objective import OBJECTIVES, Objective
-from r3lab.train.passes import passes
-from r3lab.train.rgrpo import RgrpoSettings, draw, reward_groups, train_rgrpo
-from r3lab.train.update import update
-from r3lab.train.update_settings import UpdateSettings, objective_of
+from r3lab.core.errors import R3labError
+from r3lab.rollout.loop import rollout
+from r3lab.train.objective import OBJECTIVES, SPANS, Objective, span_weights, spans
+from r3lab.train.rgrpo import draw, reward_groups, train_rgrpo
+from r3lab.train.settings import RgrpoSettings, UpdateSettings, objective_of
+from r3lab.train.update import passes, update
 from r3lab.trajectory import Kind
 from r3lab.vlir.worlds import world_batches
 
@@ -94,7 +92,7 @@ def test_checkpointing_keeps_less_and_changes_nothing(family_policy, samples):
 
 def test_a_pass_that_does_not_fit_is_halved_and_nothing_else_changes(policy, scored, monkeypatch):
     """Memory for one group only: the same step, and what is left is said; no memory at all is a clear error."""
-    import r3lab.train.passes as module
+    import r3lab.train.update as module
 
     found, store = scored
     for t in found[4:8]:

@@ -19,22 +19,38 @@ from PIL import Image
 from recorded_looks import looked
 
 from r3lab.cli import main
-from r3lab.errors import R3labError
-from r3lab.explain import judge as kinds
-from r3lab.explain.crop_value import NOTHING
-from r3lab.explain.evidence import gather
-from r3lab.explain.explanation import Cut, Drawn, Explanation, LookEntry, Reading, Region, Word, Worth
-from r3lab.explain.explanation_files import load_explanation
-from r3lab.explain.heat import HeatMap
-from r3lab.explain.judge import KINDS, Evidence, Limits, Trials, judge
-from r3lab.explain.scenes import angles, filled, pasted, recoloured, shifted, shifts, smoothed, surrounded
-from r3lab.explain.trials import Donor, donors_of, donors_within, off_centre, region_of, try_crops, try_overviews
-from r3lab.explain.verdict import QUICK, Settings, explain
-from r3lab.explain.words import look_sentence, verdict_sentence
-from r3lab.geometry import iou
-from r3lab.images import content_hash
+from r3lab.core.errors import R3labError
+from r3lab.core.geometry import iou
+from r3lab.core.images import content_hash
+from r3lab.explain import kinds
+from r3lab.explain.explanation import (
+    Cut,
+    Drawn,
+    Explanation,
+    HeatMap,
+    LookEntry,
+    Reading,
+    Region,
+    Word,
+    Worth,
+    load_explanation,
+)
+from r3lab.explain.interventions import angles, filled, pasted, recoloured, shifted, shifts, smoothed, surrounded
+from r3lab.explain.kinds import KINDS, Evidence, Limits, Trials, judge
+from r3lab.explain.trials import (
+    Donor,
+    donors_of,
+    donors_within,
+    gather,
+    off_centre,
+    region_of,
+    try_crops,
+    try_overviews,
+)
+from r3lab.explain.value import NOTHING
+from r3lab.explain.verdict import QUICK, Settings, explain, look_sentence, verdict_sentence
 from r3lab.models.policy import Features, Policy
-from r3lab.rollout import rollout
+from r3lab.rollout.loop import rollout
 from r3lab.show.explanation import explanation_alt, explanation_figure, show_explanation
 from r3lab.trajectory import save
 

@@ -31,33 +31,28 @@ from PIL import Image
 from seen import ATTACK, KINDS, Seen, heavy, hostile, hostile_notes, noise
 from test_show import PHOTO, SIZE, SPOT, by_gid, corners, look, trajectory, words
 
-from r3lab.arms import ARMS
-from r3lab.ask import keep
 from r3lab.cli import main as cli
-from r3lab.errors import R3labError
-from r3lab.images import content_hash
-from r3lab.report_command import main as report_command
+from r3lab.cli.ask import keep
+from r3lab.cli.pages import report_command
+from r3lab.core.arms import ARMS
+from r3lab.core.errors import R3labError
+from r3lab.core.images import content_hash
 from r3lab.show import palette
-from r3lab.show.embed import embed
+from r3lab.show.explanation import DARKEST, Cells, draw_value, notes_beside, spotlight, value_alt, value_words
 from r3lab.show.filmstrip import filmstrip, filmstrip_alt
+from r3lab.show.gallery import load_records, records_dir
 from r3lab.show.gallery import main as gallery
 from r3lab.show.group import group_alt, group_view
-from r3lab.show.heat import DARKEST, Cells, spotlight
-from r3lab.show.lettering import clean
-from r3lab.show.markup import attribute
-from r3lab.show.markup import words as markup_words
-from r3lab.show.measures import LEVELS, measures_of
-from r3lab.show.notes import notes_beside
+from r3lab.show.page import embed
 from r3lab.show.player import play, player
-from r3lab.show.records import load_records, records_dir
 from r3lab.show.report import Entry, read_entries, report, save_report
-from r3lab.show.ribbon import columns_of, ribbon, tokens
-from r3lab.show.ribbon_figure import ribbon_alt, ribbon_figure
+from r3lab.show.ribbon import columns_of, ribbon, ribbon_alt, ribbon_figure, tokens
 from r3lab.show.river import river, river_alt, river_figure
-from r3lab.show.value_map import draw_value, value_alt, value_words
+from r3lab.show.story import LEVELS, measures_of
+from r3lab.show.text import attribute, clean
+from r3lab.show.text import html_words as markup_words
 from r3lab.train.rewards import right
-from r3lab.train.river import River, RiverError, river_of
-from r3lab.train.river_files import RiverLog, load_river
+from r3lab.train.river import River, RiverError, RiverLog, load_river, river_of
 from r3lab.trajectory import Kind, Trajectory, save
 
 CELLS = Cells(np.arange(12, dtype=float).reshape(3, 4), (0.0, 0.0, 512.0, 384.0))
@@ -108,7 +103,7 @@ def attributes(text: str, name: str) -> list[str]:
 def test_views_of_records_need_no_model() -> None:
     code = (
         "import sys, r3lab.show.player, r3lab.show.report, r3lab.show.group, r3lab.show.river, r3lab.show.ribbon, "
-        "r3lab.show.ribbon_figure, r3lab.show.value_map, r3lab.show.gallery, r3lab.report_command, r3lab.train.river; "
+        "r3lab.show.ribbon, r3lab.show.explanation, r3lab.show.gallery, r3lab.cli.pages, r3lab.train.river; "
         "print([m for m in ('torch', 'transformers', 'matplotlib.pyplot', 'IPython') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -659,9 +654,8 @@ def test_a_value_map_that_is_none_is_refused(number: int, values: np.ndarray, re
 
 def explained(folder: Path, t: Trajectory) -> Path:
     """An explanation as the lab saves it."""
-    from r3lab.explain.explanation import Explanation, LookEntry
-    from r3lab.explain.heat import HeatMap
-    from r3lab.explain.judge import HONEST, Evidence, Verdict
+    from r3lab.explain.explanation import Explanation, HeatMap, LookEntry
+    from r3lab.explain.kinds import HONEST, Evidence, Verdict
 
     heat = HeatMap(np.ones((2, 3), np.float32), (0.0, 0.0, 512.0, 384.0), SIZE)
     maps = {"look 2 raw": heat, "look 1 raw": heat, "look 1 relative": HeatMap(heat.values * 2, heat.box, SIZE)}
@@ -754,7 +748,7 @@ def test_the_command_line_reaches_report_and_gallery(
     assert cli(["gallery", "--record", str(tmp_path / "rec"), "--steps", "0"]) == 2
     assert "--steps must be 1 to 10000, got 0" in capsys.readouterr().err and not (tmp_path / "rec").exists()
     asked: list[dict[str, Any]] = []
-    monkeypatch.setattr("r3lab.ask.ask", lambda *_, **more: asked.append(more) or 0)
+    monkeypatch.setattr("r3lab.cli.ask.ask", lambda *_, **more: asked.append(more) or 0)
     assert cli(["ask", "i.png", "why?", "--report"]) == 0 and cli(["ask", "i.png", "why?"]) == 0
     assert asked == [{"report": True}, {}]
 

@@ -16,14 +16,15 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from r3lab import vlir_command
 from r3lab.cli import VLIR, main
-from r3lab.errors import R3labError
-from r3lab.geometry import iou
-from r3lab.images import content_hash, open_image
-from r3lab.show.card_page import MARK
-from r3lab.vlir.convert import FORMATS, read
-from r3lab.vlir.filters import sift as sift_module
+from r3lab.cli import vlir as vlir_command
+from r3lab.core.errors import R3labError
+from r3lab.core.geometry import iou
+from r3lab.core.images import content_hash, open_image
+from r3lab.show.card import MARK
+from r3lab.vlir.convert import read
+from r3lab.vlir.convert.formats import FORMATS
+from r3lab.vlir.filters import filter_samples as sift_module
 from r3lab.vlir.sample import Rationale, Sample, read_vlir, write_vlir
 from r3lab.vlir.worlds import WORLDS
 
@@ -98,7 +99,7 @@ def test_filter_and_card_go_on_from_there(raw: Path, tmp_path: Path, capsys: pyt
 
 def test_a_policy_is_bound_as_judge_where_one_is_named(raw: Path, tmp_path: Path, monkeypatch: Any) -> None:
     """Path, seed and the filters it judges reach it; thresholds reach the filters."""
-    from r3lab import judges
+    from r3lab.evaluate import legibility as judges
     from r3lab.models.policy import Policy
 
     seen: list[Any] = []
@@ -191,7 +192,7 @@ def test_the_steps_and_their_help(capsys: pytest.CaptureFixture[str]) -> None:
     for name in VLIR:
         assert code(name, "--help") == 0 and f"r3lab vlir {name}" in capsys.readouterr().out
     with pytest.raises(SystemExit):
-        vlir_command.main(["--help"])
+        vlir_command.vlir_command(["--help"])
     assert f"{{{','.join(VLIR)}}}" in capsys.readouterr().out.replace("STEP", f"{{{','.join(VLIR)}}}")
     assert code("bild") == 2 and code("build") == 2 and code() == 2
 
@@ -409,7 +410,7 @@ def test_strict_ends_at_the_first_and_says_where(tmp_path: Path, capsys: pytest.
             path.rmdir() if path.is_dir() else path.unlink()
         (tmp_path / "out").rmdir()
     with pytest.raises(R3labError, match="--frame"):
-        vlir_command.main(["convert", str(_open_frame(tmp_path)), str(tmp_path / "out"), "--to", "vlm-r3-rl"])
+        vlir_command.vlir_command(["convert", str(_open_frame(tmp_path)), str(tmp_path / "out"), "--to", "vlm-r3-rl"])
 
 
 def _open_frame(folder: Path) -> Path:

@@ -8,25 +8,32 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from r3lab.core.protocol import box_text
 from r3lab.models import tiny
 from r3lab.models.policy import Policy
-from r3lab.protocol import box_text
-from r3lab.sequence import prompt_ids
-from r3lab.train.base import badge_lessons
-from r3lab.train.facts import Fact, scene_of, words
-from r3lab.train.lessons import CELLS, FACTOR, OVERVIEW, TEXT, vocabulary, written
-from r3lab.train.places import dense
-from r3lab.train.statements import ANCHOR_LAYER, POINTING_LAYER, lesson_rows
-from r3lab.train.text_rows import COUNT, numbers
-from r3lab.train.wholes import whole_of
-from r3lab.train.world_lessons import RICHER, WorldLessons, WorldStage
-from r3lab.train.world_writing import BESIDE, CHARACTERS, Script, WorldLesson, Writer
+from r3lab.recipes.base import ANCHOR_LAYER, POINTING_LAYER, badge_lessons, lesson_rows
+from r3lab.recipes.facts import Fact, scene_of, whole_of, words
+from r3lab.recipes.lessons import CELLS, FACTOR, OVERVIEW, TEXT, vocabulary, written
+from r3lab.recipes.world_lessons import (
+    BESIDE,
+    CHARACTERS,
+    COUNT,
+    RICHER,
+    Script,
+    WorldLesson,
+    WorldLessons,
+    WorldStage,
+    Writer,
+    dense,
+    numbers,
+)
+from r3lab.recipes.worlds import STAGES
+from r3lab.rollout.sequence import prompt_ids
 from r3lab.vlir.sample import Sample
 from r3lab.vlir.worlds import get_world
 from r3lab.vlir.worlds.badges import COLOURS
 from r3lab.vlir.worlds.charts import legend_text
 from r3lab.vlir.worlds.trails import LARGE, WAYS, Trails
-from r3lab.world_curriculum import STAGES
 
 NEW = ("documents", "charts", "trails")
 LOOK = "<|vision_start|>|<|vision_end|>"

@@ -10,24 +10,29 @@ import numpy as np
 import pytest
 import torch
 
-from r3lab.assets_path import assets_dir
-from r3lab.curriculum import PROGRESS, make_base
-from r3lab.errors import R3labError
-from r3lab.geometry import Frame, crop_to_source
+from r3lab.core.errors import R3labError
+from r3lab.core.files import assets_dir
+from r3lab.core.geometry import Frame, crop_to_source
 from r3lab.models import tiny
 from r3lab.models.policy import Policy
-from r3lab.train.base import badge_lessons
-from r3lab.train.checkpoint import read_log
-from r3lab.train.facts import WORDS, centre, scene_of, words
-from r3lab.train.lessons import CELLS, FACTOR, IGNORE, TEXT, vocabulary
-from r3lab.train.places import cell
-from r3lab.train.statements import by_length, lesson_rows, stated
-from r3lab.train.text_rows import COUNT
-from r3lab.train.world_lessons import RICHER, WorldHeads, WorldLessons, WorldStage
-from r3lab.train.world_writing import CHARACTERS, WorldLesson
+from r3lab.recipes.base import badge_lessons, by_length, lesson_rows, stated
+from r3lab.recipes.facts import WORDS, centre, scene_of, words
+from r3lab.recipes.lessons import CELLS, FACTOR, IGNORE, TEXT, vocabulary
+from r3lab.recipes.policy import PROGRESS, make_base
+from r3lab.recipes.world_lessons import (
+    CHARACTERS,
+    COUNT,
+    RICHER,
+    WorldHeads,
+    WorldLesson,
+    WorldLessons,
+    WorldStage,
+    cell,
+)
+from r3lab.recipes.worlds import CROP_TOKENS, STAGES, make_world_base
+from r3lab.train.run import read_log
 from r3lab.vlir.rationale import LARGE, SMALL
 from r3lab.vlir.worlds import get_world
-from r3lab.world_curriculum import CROP_TOKENS, STAGES, make_world_base
 
 NEW = ("documents", "charts", "trails")
 STAGE = replace(STAGES[0], batch=3, steps=2, windows=1)

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from r3lab import world_recipe
-from r3lab.arms import ARMS
-from r3lab.errors import R3labError
+from r3lab.core.arms import ARMS
+from r3lab.core.errors import R3labError
 from r3lab.models import tiny
 from r3lab.models.policy import Policy
-from r3lab.recipe import Recipe, lessons_of_imperfect_teacher
-from r3lab.train.checkpoint import save_policy
-from r3lab.train.facts import words
-from r3lab.train.lessons import vocabulary
+from r3lab.recipes import worlds as world_recipe
+from r3lab.recipes.facts import words
+from r3lab.recipes.lessons import vocabulary
+from r3lab.recipes.policy import Recipe, lessons_of_imperfect_teacher
+from r3lab.recipes.worlds import WORLD_STAGES, WorldRecipe, main, taught
+from r3lab.train.run import save_policy
 from r3lab.vlir.worlds import WORLDS, get_world, world_batches
-from r3lab.world_recipe import STAGES, WorldRecipe, main, taught
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_the_command_makes_measures_ships_and_keeps(base, tmp_path, monkeypatch,
     given = [g.replace("_", "-") if g.startswith("--") else g for g in given]
     assert main(given) == 0
     rows = json.loads((out / "results" / "worlds.json").read_text())["rows"]
-    wanted = [(arm, stage, world) for arm in ("direct", "interleaved") for stage in STAGES for world in WORLDS]
+    wanted = [(arm, stage, world) for arm in ("direct", "interleaved") for stage in WORLD_STAGES for world in WORLDS]
     assert [(r["arm"], r["stage"], r["world"]) for r in rows] == wanted and all(r["n"] == 2 for r in rows)
     assert all(("legible" in r) == (r["arm"] == "interleaved") for r in rows)
     for name in ("cold-start", "rgrpo"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from r3lab.show.world_tables import arms_table, looks_table, over_seeds, world_tables
+from r3lab.course.tables import arms_table, looks_table, over_seeds, world_tables
 
 
 def row(world: str, arm: str, stage: str, seed: int, exact: float, **more: float | None) -> dict:

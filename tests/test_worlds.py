@@ -8,10 +8,10 @@ import math
 import numpy as np
 import pytest
 
-from r3lab.errors import R3labError
-from r3lab.geometry import coverage, iou
-from r3lab.images import content_hash
-from r3lab.protocol import scan
+from r3lab.core.errors import R3labError
+from r3lab.core.geometry import coverage, iou
+from r3lab.core.images import content_hash
+from r3lab.core.protocol import scan
 from r3lab.vlir.rationale import imperfect, jitter
 from r3lab.vlir.sample import SampleError, read_vlir, write_vlir
 from r3lab.vlir.worlds import get_world

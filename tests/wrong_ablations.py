@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from r3lab.exercises import ablations
-from r3lab.exercises.judge import Exercise
+from r3lab.course import ablations
+from r3lab.course.judge import Exercise
 
 TASKS: dict[str, Exercise] = {
     "over seeds": ablations.SEED_INTERVAL,

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from r3lab.exercises.cold_start_teacher import missed
+from r3lab.course.cold_start import missed
 
 TEXTS = ("text", "box", "answer")
 

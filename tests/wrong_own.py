@@ -6,8 +6,8 @@ from collections.abc import Callable
 from math import ceil, prod
 from typing import Any
 
-from r3lab.exercises import own
-from r3lab.exercises.judge import Exercise
+from r3lab.course import your_own as own
+from r3lab.course.judge import Exercise
 
 TASKS: dict[str, Exercise] = {
     "tokens needed": own.TOKENS_NEEDED,

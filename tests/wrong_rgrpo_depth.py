@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from r3lab.geometry import coverage, iou
+from r3lab.core.geometry import coverage, iou
 
 
 def others(r: torch.Tensor) -> torch.Tensor:

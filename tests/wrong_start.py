@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from r3lab.exercises import start
-from r3lab.exercises.judge import Exercise
+from r3lab.course import start
+from r3lab.course.judge import Exercise
 
 TASKS: dict[str, Exercise] = {"carries": start.CARRIES_LOSS, "frames": start.IN_OVERVIEW}
 

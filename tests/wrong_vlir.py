@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from r3lab.geometry import coverage, fit_tokens, intersection, iou
+from r3lab.core.geometry import coverage, fit_tokens, intersection, iou
 
 
 def pairs(boxes: Any) -> list[tuple[Any, Any]]:

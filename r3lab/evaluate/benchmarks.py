@@ -14,21 +14,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..errors import R3labError, nearest, shown
-from ..foreign import files
-from ..foreign.arrow import SPLITS, STATE
-from ..foreign.errors import ForeignError
-from ..foreign.pictures import picture
-from ..foreign.row import Row
-from ..images import MAX_PIXELS, open_image
-from ..protocol import answer_of, bare
-from . import grades, mathvision, mathvista
-from .anls import anls
-from .choices import letter, prefix_match, yes_or_no
-from .fields import take
-from .formats import FORMATS, Format
+from ..core import rows as files
+from ..core.errors import R3labError, nearest, shown
+from ..core.images import MAX_PIXELS, open_image, picture
+from ..core.protocol import answer_of, bare
+from ..core.records import ForeignError, Row
+from ..core.rows import SPLITS, STATE
+from . import grades
+from . import scores as mathvision
+from . import scores as mathvista
+from .formats import FORMATS, BenchmarkError, Format, Record, take
 from .grades import Grade, Measure
-from .record import BenchmarkError, Record
+from .scores import anls, letter, prefix_match, yes_or_no
 
 KEPT = 50  # problems whose words a reading keeps; all are counted
 MAX_RECORD = 64 << 20  # bytes; a record of a TSV or JSON file may hold its image as base64
@@ -190,7 +187,7 @@ def _letter(record: Record, answer: str) -> float:
 
 def _mathvista(record: Record, answer: str) -> float:
     kind = (record.meta["question_type"], record.meta["answer_type"], record.meta["precision"])
-    return float(mathvista.right(answer, record.answer, record.choices, *kind))
+    return float(mathvista.mathvista_right(answer, record.answer, record.choices, *kind))
 
 
 def _hallusion(record: Record, answer: str) -> float:
@@ -207,7 +204,7 @@ _TABLE = (
         "mathvision",
         "MathVision",
         "MathLLMs/MathVision, test, 3040",
-        lambda record, answer: float(mathvision.right(answer, record.answer, record.choices)),
+        lambda record, answer: float(mathvision.mathvision_right(answer, record.answer, record.choices)),
     ),
     Benchmark(
         "scienceqa",

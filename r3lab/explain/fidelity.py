@@ -22,19 +22,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ..errors import R3labError, shown
-from ..geometry import Box
-from ..images import content_hash, cut
+from ..core.errors import R3labError, shown
+from ..core.geometry import Box
+from ..core.images import content_hash, cut
+from ..core.stats import Interval, mean_interval
 from ..models.policy import Features, Policy
-from ..resampling import Interval, mean_interval
-from ..rollout import reading
+from ..rollout.loop import reading
 from ..trajectory import ImageRef, Trajectory
-from .crop_value import ValueMap
-from .heat import HeatMap
-from .replay import after_look, tail_logprobs
+from .explanation import HeatMap
+from .interventions import after_look, filled, tail_logprobs
 from .rows import check_model
-from .scenes import filled
 from .trials import with_overview
+from .value import ValueMap
 
 AT_ONCE = 16  # steps that are read together
 

@@ -1,29 +1,147 @@
-"""Attention rows: what a policy read, at the moments that matter, for the price of a forward pass.
+"""Attention rows while a policy writes: the same as those that are read again afterwards, without a second pass.
 
-A recorded trajectory is read again under the attention kernel that wrote it; for the wanted tokens alone the weights
-on all tokens before them are computed beside it. Kept are (layers, heads, events, tokens), never a map of all tokens
-on all tokens.
+    with live_rows(policy, layers=[-1]) as seen:
+        trajectories = rollout(policy, samples, group=4, watch=seen.watch)
+    found = seen.rows(trajectories[0], at=["x1", "answer"])
 
-    found = rows(policy, trajectory)                # every event: coordinates, words around a look, the answer
-    found.on("crop 1").sum(-1)                      # (layers, heads, events): mass on the first crop
+Every sampled token gets its row, since nobody knows yet which will be a coordinate or an answer: (layers, heads, tokens
+before it) floats each. Of a large model keep one or two layers. The loop runs without its shortcut for single tokens
+meanwhile (`models.decoder`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 
-from ..errors import R3labError, shown
-from ..geometry import Box, Size, clip
+from ..core.errors import R3labError, shown
+from ..core.geometry import Box, Size, clip
+from ..core.protocol import CLOSE, OPEN, Scanner
 from ..models import attention
 from ..models.attention import Seen
 from ..models.policy import Features, Policy
-from ..sequence import rows_of
+from ..rollout.sequence import rows_of
 from ..trajectory import Kind, Trajectory
-from .events import Event, chosen
+
+# The moments of a trajectory at which attention is worth reading.
+#
+# An event is a sampled token with a name. Attention *from* it is that of the state from which it was drawn, which
+# stands
+# one place before it: what the policy read in order to write it.
+#
+#     for event in events(trajectory):
+#         print(event.name, event.look, trajectory.pieces[event.token])
+
+COORDINATES = ("x1", "y1", "x2", "y2")
+BEFORE, AFTER, ANSWER = "before the box", "after the crop", "answer"
+NAMES = (*COORDINATES, BEFORE, AFTER, ANSWER, "token")
+NEAR = 3  # tokens before a box and after a crop
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+
+
+@dataclass(frozen=True)
+class Event:
+    """A sampled token that is looked at.
+
+    Attributes
+    ----------
+    name : one of `NAMES`: a coordinate of a box, the words before it, the first words after its crop, the answer
+    token : its place in the trajectory
+    look : number of the look that it belongs to, from 0; None for the answer
+    """
+
+    name: str
+    token: int
+    look: int | None = None
+
+    @property
+    def reads(self) -> int:
+        """Place of the state from which the token was drawn: the query of the attention."""
+        return self.token - 1
+
+
+def events(trajectory: Trajectory) -> list[Event]:
+    """All events of a trajectory, in the order of its tokens."""
+    found = [event for number in range(len(trajectory.looks)) for event in _of_look(trajectory, number)]
+    return sorted([*found, *_of_answer(trajectory)], key=lambda event: event.token)
+
+
+def chosen(trajectory: Trajectory, at: Sequence[str | int] | None) -> list[Event]:
+    """The events that are meant: by name, by token, or all.
+
+    Raises
+    ------
+    R3labError
+        For a name that no event has, or a token that was not sampled.
+    """
+    every = events(trajectory)
+    if at is None:
+        return every
+    found = []
+    for wanted in at:
+        if isinstance(wanted, str):
+            if wanted not in NAMES:
+                raise R3labError(f"no event is named {wanted!r}; there are {', '.join(NAMES[:-1])}")
+            found += [event for event in every if event.name == wanted]
+        elif not 0 <= wanted < len(trajectory.ids) or trajectory.kinds[wanted] != Kind.SAMPLED:
+            raise R3labError(f"token {wanted} of {len(trajectory.ids)} was not sampled; attention is read from those")
+        else:
+            found.append(Event("token", int(wanted)))
+    return found
+
+
+def _sampled(trajectory: Trajectory, places: Sequence[int]) -> list[int]:
+    return [i for i in places if trajectory.kinds[i] == Kind.SAMPLED and i > 0]
+
+
+def _of_look(trajectory: Trajectory, number: int) -> Iterator[Event]:
+    look = trajectory.looks[number]
+    start, end = look.span
+    before = _sampled(trajectory, range(max(0, start - NEAR), start))
+    yield from (Event(BEFORE, i, number) for i in before)
+    text, at = "".join(trajectory.pieces[start:end]), 0
+    numbers = [found.span() for found in _NUMBER.finditer(text, text.find("[") + 1)]  # the key has a digit too
+    for i in range(start, end):
+        until = at + len(trajectory.pieces[i])
+        for name, (a, b) in zip(COORDINATES, numbers, strict=False):
+            if at < b and until > a:
+                yield Event(name, i, number)
+        at = until
+    if look.crop_span is not None:
+        later = range(look.crop_span[1], len(trajectory.ids))
+        yield from (Event(AFTER, i, number) for i in _sampled(trajectory, later)[:NEAR])
+
+
+def _of_answer(trajectory: Trajectory) -> Iterator[Event]:
+    if trajectory.answer is None:
+        return
+    scanner, at = Scanner(), 0
+    spans: list[tuple[int, int, int]] = []  # characters of the response, token
+    inside = (0, 0)
+    for i in _sampled(trajectory, range(len(trajectory.ids))):
+        piece = trajectory.pieces[i]
+        spans.append((at, at + len(piece), i))
+        at += len(piece)
+        for read in scanner.feed(piece):
+            if read.kind == "answer":
+                inside = (read.start + len(OPEN), read.end - len(CLOSE))
+    yield from (Event(ANSWER, i) for a, b, i in spans if a < inside[1] and b > inside[0])
+
+
+# Attention rows: what a policy read, at the moments that matter, for the price of a forward pass.
+#
+# A recorded trajectory is read again under the attention kernel that wrote it; for the wanted tokens alone the
+# weights
+# on all tokens before them are computed beside it. Kept are (layers, heads, events, tokens), never a map of all
+# tokens
+# on all tokens.
+#
+#     found = rows(policy, trajectory)                # every event: coordinates, words around a look, the answer
+#     found.on("crop 1").sum(-1)                      # (layers, heads, events): mass on the first crop
 
 SINK = "first token"
 OVERVIEW = "overview"
@@ -214,3 +332,114 @@ def layers_of(policy: Policy, layers: Sequence[int] | None) -> list[int]:
         if not -count <= number < count:
             raise R3labError(f"there is no layer {number}; the text model has layers 0 to {count - 1}")
     return sorted({number % count for number in (range(count) if layers is None else layers)})
+
+
+class LiveRows:
+    """Collects rows of a running rollout; made by `live_rows`.
+
+    A forward pass of the loop ends in the states from which the next tokens of its rows are drawn; `watch` is then
+    called once for each of these, in the order of the rows (of the members of a group, where a prompt was read once).
+    So a pass and the calls behind it belong together, and the weights are computed when the next pass begins.
+    """
+
+    def __init__(self, policy: Policy, layers: Sequence[int], also: Callable[[Trajectory], None] | None = None) -> None:
+        self.policy, self.layers, self.also = policy, list(layers), also
+        self._pass: dict[int, Seen] = {}  # by layer, of the last forward pass
+        self._drawn: list[tuple[Trajectory, int]] = []  # since then: trajectory, place of the token that was drawn
+        self._kept: dict[int, dict[int, torch.Tensor]] = {}  # id of a trajectory -> token -> (layers, heads, before)
+        self._held: list[Trajectory] = []  # so that an id stays theirs
+
+    def watch(self, trajectory: Trajectory) -> None:
+        """Called by the rollout whenever a trajectory has grown."""
+        kinds = trajectory.kinds
+        place = next(i for i in reversed(range(len(kinds))) if kinds[i] == Kind.SAMPLED)
+        self._drawn.append((trajectory, place))
+        if self.also is not None:
+            self.also(trajectory)
+
+    def see(self, layer: int, seen: Seen) -> None:
+        """Called by the model's attention, layer by layer."""
+        if layer == 0:  # a pass begins
+            if self._drawn:
+                self._settle()
+            self._pass = {}
+        if layer in self.layers:
+            self._pass[layer] = seen
+
+    def _settle(self) -> None:
+        """Weights of the last pass, for the tokens that were drawn from its states."""
+        drawn, self._drawn = self._drawn, []
+        first = self._pass[self.layers[0]]
+        rows = first.query.shape[0]
+        if len(drawn) % rows or first.mask is None:
+            raise R3labError(
+                f"{len(drawn)} tokens were drawn from {rows} rows; give `watch=seen.watch` to every rollout inside"
+            )
+        every = len(drawn) // rows  # members of a group that share one row
+        counts = first.mask[:, 0].sum(-1)  # (rows, q) tokens that each query sees, itself among them
+        for number, (trajectory, place) in enumerate(drawn):
+            row = number // every
+            query = int((counts[row] == place).nonzero()[0])  # the state stands one place before the token
+            visible = first.mask[row, 0, query]
+            weights = [self._weights(self._pass[layer], row, query)[:, visible] for layer in self.layers]
+            if id(trajectory) not in self._kept:
+                self._kept[id(trajectory)] = {}
+                self._held.append(trajectory)
+            self._kept[id(trajectory)][place] = torch.stack(weights).cpu()
+
+    @staticmethod
+    def _weights(seen: Seen, row: int, query: int) -> torch.Tensor:
+        """(heads, keys) of one query."""
+        mask = None if seen.mask is None else seen.mask[row : row + 1]
+        one = Seen(seen.query[row : row + 1], seen.key[row : row + 1], seen.scaling, None, mask)
+        return attention.weights(one, torch.tensor([[query]], device=seen.query.device))[0, :, 0]
+
+    def rows(self, trajectory: Trajectory, at: Sequence[str | int] | None = None) -> AttentionRows:
+        """The rows of a trajectory that was rolled out inside.
+
+        Parameters
+        ----------
+        at : as of `rows.rows`
+
+        Raises
+        ------
+        R3labError
+            If the trajectory was not seen here, or has no such event.
+        """
+        if self._drawn:
+            self._settle()
+        kept = self._kept.get(id(trajectory))
+        if kept is None:
+            raise R3labError(
+                f"no rows of {shown(trajectory.sample_id)} were seen; roll it out inside, with watch=seen.watch"
+            )
+        found = chosen(trajectory, at)
+        heads = next(iter(kept.values())).shape[1]
+        weights = torch.zeros(len(self.layers), heads, len(found), len(trajectory.ids))
+        for i, event in enumerate(found):
+            weights[:, :, i, : event.token] = kept[event.token]
+        size = (trajectory.image.width, trajectory.image.height)
+        return AttentionRows(
+            weights, found, self.layers, spans_of(trajectory), images_of(self.policy, trajectory), size
+        )
+
+
+@contextmanager
+def live_rows(
+    policy: Policy, layers: Sequence[int] | None = None, also: Callable[[Trajectory], None] | None = None
+) -> Iterator[LiveRows]:
+    """Collect the rows of every sampled token of the rollouts inside.
+
+    Parameters
+    ----------
+    layers : numbers of text layers, negative ones from the end; default all
+    also : called after `watch` with each trajectory that has grown (for a display)
+
+    Raises
+    ------
+    R3labError
+        If a layer does not exist.
+    """
+    seen = LiveRows(policy, layers_of(policy, layers), also)
+    with seen_by(policy, seen.see):
+        yield seen

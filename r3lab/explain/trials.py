@@ -1,36 +1,58 @@
-"""Interventions on a recorded trajectory, counted: other crops, other overviews, other scenes and questions.
+"""All interventions that a verdict rests on, in three batches: other crops, other overviews, other boxes.
 
-Three ways of asking what an answer, or a box, depends on:
+    evidence = gather(policy, trajectory, others, settings, store)
+    judge(evidence).kind
 
-- `try_crops`: the record up to a box, another crop behind it, then the policy goes on greedily;
-- `try_overviews`: the first crop is held as it was and the overview alone is another, then it goes on greedily;
-- `try_boxes`: the prompt anew, with a shifted picture or another question: is the box where it was?
-
-    donors = donors_of(trajectory, others, count=12)
-    answer, trials = try_crops(policy, trajectory, 0, donors, store)
-
-What is put in comes from other trajectories (donors), of which it is known what they show; without them, from other
-places of the same picture. Simplified: an answer counts as another if its text differs.
+What is put in comes from `others` where there are any; else from the trajectory's own photograph.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
 
-from ..arms import get_arm
-from ..geometry import Box, Size, clip, coverage, iou, problem
-from ..images import content_hash, cut, resize
+from ..core.arms import get_arm
+from ..core.geometry import Box, Size, clip, coverage, iou, problem
+from ..core.images import content_hash, cut, resize
 from ..models.policy import Features, Policy
-from ..rollout import resume, rollout
+from ..rollout.loop import reading, resume, rollout
+from ..rollout.sequence import control_token
 from ..trajectory import ImageRef, Kind, Trajectory
-from .crop_value import TAKEN, windows_of
-from .judge import Trials
-from .replay import Alternative, after_look, begin
+from .interventions import (
+    Alternative,
+    after_look,
+    angles,
+    begin,
+    filled,
+    pasted,
+    pixels,
+    recoloured,
+    shifted,
+    shifts,
+    smoothed,
+    surrounded,
+)
+from .kinds import Evidence, Trials
+from .maps import NEUTRAL
+from .value import TAKEN, windows_of
+
+# Interventions on a recorded trajectory, counted: other crops, other overviews, other scenes and questions.
+#
+# Three ways of asking what an answer, or a box, depends on:
+#
+# - `try_crops`: the record up to a box, another crop behind it, then the policy goes on greedily;
+# - `try_overviews`: the first crop is held as it was and the overview alone is another, then it goes on greedily;
+# - `try_boxes`: the prompt anew, with a shifted picture or another question: is the box where it was?
+#
+#     donors = donors_of(trajectory, others, count=12)
+#     answer, trials = try_crops(policy, trajectory, 0, donors, store)
+#
+# What is put in comes from other trajectories (donors), of which it is known what they show; without them, from other
+# places of the same picture. Simplified: an answer counts as another if its text differs.
 
 SHOWS = 0.6  # part of a true region that a crop must hold to show what is there
 SCALES = (1.0, 0.5, 0.25)  # of places that lend within a photograph, by a look's sides
@@ -220,3 +242,106 @@ def off_centre(box: Box, size: Size) -> float:
     """Distance of a box's middle from the image's, as a part of half the diagonal, 0 to 1."""
     x, y = (box[0] + box[2]) / 2 - size[0] / 2, (box[1] + box[3]) / 2 - size[1] / 2
     return float(np.hypot(x, y) / (np.hypot(*size) / 2))
+
+
+class Counts(Protocol):
+    """How much is tried (`verdict.Settings`)."""
+
+    @property
+    def crops(self) -> int: ...
+    @property
+    def covers(self) -> int: ...
+    @property
+    def pictures(self) -> int: ...
+    @property
+    def questions(self) -> int: ...
+    @property
+    def surroundings(self) -> int: ...
+    @property
+    def colours(self) -> int: ...
+    @property
+    def blurs(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+
+
+def gather(
+    policy: Policy, trajectory: Trajectory, others: Sequence[Trajectory], counts: Counts, store: Store
+) -> Evidence:
+    """Try everything on a trajectory and count; no counts of one without a crop."""
+    number = first_crop(trajectory)
+    if number is None:
+        return Evidence(answered=trajectory.answer is not None)
+    most = max(counts.crops, counts.covers, counts.surroundings, counts.questions)
+    donors = donors_of(trajectory, others, most)
+    with reading(policy):
+        crops = []
+        for n, look in enumerate(trajectory.looks):
+            if look.crop is not None:
+                lent = donors[: counts.crops] or donors_within(trajectory, n, counts.crops, counts.seed)
+                crops.append(try_crops(policy, trajectory, n, lent, store)[1])
+        changes = overviews(trajectory, donors, counts)
+        own, found = try_overviews(policy, trajectory, changes, store)
+        image = trajectory.images[trajectory.image.hash]
+        pictures = [shifted(image, *shift) for shift in shifts(image.size, counts.pictures)]
+        questions = questions_of(policy, trajectory, donors, counts.questions)
+        box, moved, asked = try_boxes(policy, trajectory, pictures, questions, store)
+    written = box or trajectory.looks[number].box
+    return Evidence(
+        answered=own is not None,
+        off_centre=0.0 if written is None else off_centre(written, image.size),
+        moved=moved,
+        asked=asked,
+        crops=tuple(crops),
+        region=found.get("region"),
+        rest=found["rest"],
+        colour=found["colour"],
+        detail=found["detail"],
+    )
+
+
+def questions_of(policy: Policy, trajectory: Trajectory, donors: Sequence[Donor], count: int) -> list[str]:
+    """Other questions: a neutral one, then those of the donors that can be asked."""
+    found = [NEUTRAL, *(donor.question for donor in donors)]
+    usable = (q for q in dict.fromkeys(found) if q.strip() and not control_token(policy, q))
+    return [q for q in usable if q.strip() != trajectory.question.strip()][:count]
+
+
+def overviews(trajectory: Trajectory, donors: Sequence[Donor], counts: Counts) -> dict[str, list[Image.Image]]:
+    """Pictures for the overview, by what is another in them: "region" (if it is known), "rest", "colour", "detail"."""
+    image, region = trajectory.images[trajectory.image.hash], region_of(trajectory)
+    number = first_crop(trajectory)
+    look = None if number is None else trajectory.looks[number].box
+    keep = [box for box in (region, look) if box is not None]
+    lent = [donor.image for donor in donors if donor.image is not None]
+    found = {
+        "rest": [surrounded(image, other, keep) for other in (lent or turned(image))[: counts.surroundings]],
+        "colour": [recoloured(image, angle, keep) for angle in angles(counts.colours)],
+        "detail": [smoothed(image, cells) for cells in range(3, 3 + counts.blurs)],
+    }
+    if region is not None:
+        found["region"] = covered(image, region, donors, counts.covers, counts.seed)
+    return found
+
+
+def turned(image: Image.Image) -> list[Image.Image]:
+    """The picture itself, turned and mirrored: what else stood around, where no other picture is at hand."""
+    way = Image.Transpose
+    every = (way.ROTATE_180, way.FLIP_LEFT_RIGHT, way.FLIP_TOP_BOTTOM, way.ROTATE_90, way.ROTATE_270, way.TRANSPOSE)
+    return [image.transpose(one) for one in every]
+
+
+def covered(image: Image.Image, region: Box, donors: Sequence[Donor], count: int, seed: int) -> list[Image.Image]:
+    """The region covered: with what was asked about elsewhere, then with one colour, with noise, with other places.
+
+    Something else to read is the stronger trial: where there is nothing to read, a guess may be the old answer.
+    """
+    rng = np.random.default_rng(seed)
+    x1, y1, x2, y2 = pixels(region, image.size)
+    noise = Image.fromarray(rng.integers(0, 256, (y2 - y1, x2 - x1, 3), dtype=np.uint8))
+    lent = [d.image.crop(pixels(d.region, d.image.size)) for d in donors if d.image is not None and d.region]
+    places = [box for box in windows_of(region, image.size, (1.0,)) if iou(box, region) == 0]
+    order = rng.permutation(len(places)).tolist()
+    patches = [*lent, noise, *(image.crop(pixels(places[i], image.size)) for i in order)]
+    found = [pasted(image, patch, region) for patch in patches]
+    return [*found[: len(lent)], filled(image, [region]), *found[len(lent) :]][:count]

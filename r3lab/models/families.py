@@ -1,20 +1,37 @@
-"""What differs between model families, as rows of a table; everything else in r3lab is written once.
+"""How images become the input of a vision tower, and which tokens stand around them.
 
-    family = family_of(model.config.model_type)
+    layout = read_layout(processor, model.config)
+    pixels, grids = patchify(images, layout)
 
-Qwen2-VL, Qwen2.5-VL and Qwen3-VL share the patch layout of their image processor, M-RoPE positions and the three
-vision tokens, and differ in the frame in which boxes are written and in DeepStack features. SmolVLM and Idefics3 see
-square tiles of one size and count positions as text does.
+Images are laid out here in NumPy, so that neither torchvision nor a processor object is needed; tests hold the result
+against transformers' own. Simplified: an overview and a crop of SmolVLM are one tile each (`do_image_splitting=False`);
+the look is what brings the detail in.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
+from transformers import PreTrainedTokenizerBase
 
-from ..errors import R3labError
-from ..geometry import Frame
+from ..core.errors import R3labError
+from ..core.geometry import Frame
+from .checkpoint import CheckpointError
+
+# What differs between model families, as rows of a table; everything else in r3lab is written once.
+#
+#     family = family_of(model.config.model_type)
+#
+# Qwen2-VL, Qwen2.5-VL and Qwen3-VL share the patch layout of their image processor, M-RoPE positions and the three
+# vision tokens, and differ in the frame in which boxes are written and in DeepStack features. SmolVLM and Idefics3
+# see
+# square tiles of one size and count positions as text does.
 
 
 @dataclass(frozen=True)
@@ -75,3 +92,132 @@ def image_positions(start: int, columns: int, rows: int) -> tuple[torch.Tensor, 
     index = torch.arange(columns * rows)
     positions = torch.stack([torch.zeros_like(index), index // columns, index % columns]) + start
     return positions, start + max(columns, rows)
+
+
+TILE_MARKS = (("<fake_token_around_image>", "<global-img>"), ("<fake_token_around_image>",))  # before, after a tile
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How images become patches: read from the checkpoint's image processor configuration."""
+
+    patch: int
+    merge: int
+    temporal: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    overview_tokens: tuple[int, int]
+    crop_tokens: tuple[int, int]
+    tile: int = 0  # side in pixels of every image; 0: any that fits the budget
+
+    @property
+    def factor(self) -> int:
+        """Side of one image token in pixels."""
+        return self.patch * self.merge
+
+
+def patchify(images: Sequence[Image.Image | np.ndarray], layout: Layout) -> tuple[torch.Tensor, torch.Tensor]:
+    """Normalise images and cut them into the patches of the Qwen vision towers.
+
+    Parameters
+    ----------
+    images : RGB, each side a multiple of `layout.factor`
+
+    Returns
+    -------
+    pixels : (sum of h*w, 3 * temporal * patch * patch) float32, patches in merge-block order
+    grids : (N, 3) int64, rows (1, h, w) in patches
+
+    Source: transformers `Qwen2VLImageProcessor.patchify`.
+    """
+    mean, std = np.asarray(layout.mean, np.float32), np.asarray(layout.std, np.float32)
+    scale, shift = 1.0 / (255.0 * std), mean / std
+    p, m = layout.patch, layout.merge
+    rows, grids = [], []
+    for image in images:
+        array = np.asarray(image)
+        high, wide = array.shape[0] // p, array.shape[1] // p
+        if array.shape != (high * p, wide * p, 3) or high % m or wide % m:
+            raise ValueError(f"image of shape {array.shape} is not a multiple of {layout.factor} pixels in RGB")
+        cut = array.reshape(high // m, m, p, wide // m, m, p, 3).transpose(0, 3, 1, 4, 6, 2, 5)
+        cut = cut.astype(np.float32) * scale[:, None, None] - shift[:, None, None]
+        cut = np.broadcast_to(cut[..., None, :, :], (*cut.shape[:5], layout.temporal, p, p))
+        rows.append(cut.reshape(high * wide, -1))
+        grids.append((1, high, wide))
+    return torch.from_numpy(np.concatenate(rows)), torch.tensor(grids, dtype=torch.int64)
+
+
+def tiles(images: Sequence[Image.Image | np.ndarray], layout: Layout) -> torch.Tensor:
+    """Normalised tiles (N, 1, 3, side, side) float32 of RGB images that have the tile's size.
+
+    Source: transformers `SmolVLMImageProcessor` with `do_image_splitting=False`.
+    """
+    mean, std = np.asarray(layout.mean, np.float32), np.asarray(layout.std, np.float32)
+    arrays = [np.asarray(image) for image in images]
+    for array in arrays:
+        if array.shape != (layout.tile, layout.tile, 3):
+            raise ValueError(f"image of shape {array.shape} is not a tile of {layout.tile} pixels in RGB")
+    pixels = (np.stack(arrays).astype(np.float32) / 255.0 - mean) / std
+    return torch.from_numpy(pixels.transpose(0, 3, 1, 2)[:, None].copy())
+
+
+def vision_marks(
+    config: Any, tokenizer: PreTrainedTokenizerBase, family: Family
+) -> tuple[list[int], list[int], list[int]]:
+    """Ids that stand before and after the tokens of an image, and other ids that belong to images or videos alone."""
+    if not family.tiles:
+        return [int(config.vision_start_token_id)], [int(config.vision_end_token_id)], [int(config.video_token_id)]
+    words = tokenizer.get_vocab()
+    missing = [t for marks in TILE_MARKS for t in marks if t not in words]
+    if missing:
+        raise CheckpointError(
+            f"the tokenizer lacks {missing[0]!r}; copy the tokenizer's files of this checkpoint again"
+        )
+    before, after = ([int(words[t]) for t in marks] for marks in TILE_MARKS)
+    return before, after, [int(i) for t, i in words.items() if re.fullmatch(r"<row_\d+_col_\d+>", t)]
+
+
+def tile_layout(processor: dict[str, Any], config: Any) -> Layout:
+    """The layout of a family that sees square tiles."""
+    vision = config.vision_config
+    side = int((processor.get("max_image_size") or {}).get("longest_edge", vision.image_size))
+    factor = int(vision.patch_size) * int(config.scale_factor)
+    if side < factor or side % factor:
+        raise CheckpointError(
+            f"max_image_size is {side} pixels, not a multiple of {factor} (patch size x scale factor)"
+        )
+    count = (side // factor) ** 2
+    return Layout(
+        patch=int(vision.patch_size),
+        merge=int(config.scale_factor),
+        temporal=1,
+        mean=tuple(processor.get("image_mean", (0.5, 0.5, 0.5))),
+        std=tuple(processor.get("image_std", (0.5, 0.5, 0.5))),
+        overview_tokens=(count, count),
+        crop_tokens=(count, count),
+        tile=side,
+    )
+
+
+def read_layout(processor: Any, config: Any) -> Layout:
+    """The patch layout from preprocessor_config.json; what that leaves out comes from the model's config."""
+    if not isinstance(processor, dict):
+        raise CheckpointError("preprocessor_config.json does not hold a JSON object")
+    size = processor.get("size") or {}
+    if family_of(config.model_type).tiles:
+        return tile_layout(processor, config)
+    least: Any = size.get("shortest_edge", processor.get("min_pixels", 56 * 56))
+    most: Any = size.get("longest_edge", processor.get("max_pixels", 28 * 28 * 1280))
+    vision, own = config.vision_config, processor.get("r3lab") or {}
+    patch = int(processor.get("patch_size", vision.patch_size))
+    merge = int(processor.get("merge_size", vision.spatial_merge_size))
+    unit = (patch * merge) ** 2
+    return Layout(
+        patch=patch,
+        merge=merge,
+        temporal=int(processor.get("temporal_patch_size", vision.temporal_patch_size)),
+        mean=tuple(processor.get("image_mean", (0.5, 0.5, 0.5))),
+        std=tuple(processor.get("image_std", (0.5, 0.5, 0.5))),
+        overview_tokens=(max(1, int(least) // unit), max(1, int(most) // unit)),
+        crop_tokens=tuple(own.get("crop_tokens", family_of(config.model_type).crop_tokens)),
+    )

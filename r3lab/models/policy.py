@@ -27,12 +27,21 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
-from ..errors import R3labError
-from ..geometry import Box, Size, crop_size, fit_tokens
+from ..core.errors import R3labError
+from ..core.geometry import Box, Size, crop_size, fit_tokens
 from . import adapters, attention
-from .families import Family, family_of, image_positions, text_positions
-from .layout import Layout, patchify, read_layout, tiles, vision_marks
-from .weights import CheckpointError, read_weights
+from .checkpoint import CheckpointError, read_weights
+from .families import (
+    Family,
+    Layout,
+    family_of,
+    image_positions,
+    patchify,
+    read_layout,
+    text_positions,
+    tiles,
+    vision_marks,
+)
 
 
 @dataclass

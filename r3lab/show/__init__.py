@@ -5,7 +5,7 @@ needs no model, changes no global state of matplotlib or Plotly, and treats ever
 told of a trajectory is decided once (`story`); what is drawn with is decided once (`palette`, `lettering`, `canvas` for
 matplotlib; `markup`, `marks`, `embed`, `page` for HTML).
 
-    from r3lab.show.alt import picture
+    from r3lab.show.picture import picture
     from r3lab.show.filmstrip import filmstrip, filmstrip_alt
     from r3lab.show.player import play
     picture(filmstrip(trajectory), filmstrip_alt(trajectory))     # the last line of a notebook cell

@@ -1,30 +1,224 @@
-"""An explanation as a picture: for each look, what attention says drew it, what it was worth, and the verdict above.
+"""How attention to images lasts along an answer, as lines with intervals: one panel a measure, one line a chain.
 
-Maps lie on the photograph as spotlights, bright where much is. Bars say by how much what was written becomes less
-likely with another crop in the place of the look's. Simplified: the first six looks; the record has all of them.
+The words are counted from the end of the first box, where a chain with crops and one of text alone part; before that
+they are the same. Simplified: the band is the 95 % interval of the mean word by word, so that the lines of a whole
+chain may leave it somewhere.
 
-    show_explanation(explain(policy, trajectory))          # the last line of a notebook cell
+    picture(persistence({"share": {"overview": line}}, ...), persistence_alt({"share": {"overview": line}}))
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import base64
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
 
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from PIL import Image
 
-from ..explain.explanation import Explanation, LookEntry, Worth
-from ..explain.heat import HeatMap
-from .alt import Picture, picture
-from .boxes import draw_look, draw_truth
-from .canvas import Canvas, fitted
-from .heat import spotlight
-from .lettering import height, one_line, wrap
-from .palette import BODY, HALO, HEADING, LOOKS, SMALL, TITLE, look_colour, style, theme
-from .story import photograph, source_size, true_regions
+from ..core import records as schema
+from ..core.errors import R3labError, shown
+from ..core.geometry import Box, iou
+from ..explain.attention import Line
+from ..explain.explanation import Explanation, HeatMap, LookEntry, Worth
+from ..trajectory import Look, Trajectory
+from .canvas import KEY_ROW, Canvas, draw_look, draw_truth, drawable_part, fitted
+from .palette import BODY, DIVERGING, HALO, HEADING, LOOKS, OKABE_ITO, RUNS, SMALL, TITLE, look_colour, style, theme
+from .picture import Picture, picture
+from .story import photograph, source_size, true_regions, verdict, where_in
+from .text import height, one_line, quoted, text_width, wrap
+
+# A map over a picture, as a spotlight: bright where much is, dark where little is.
+#
+# It needs no colour, so it reads in grey and on any photograph, and hides nothing where it matters. Simplified: the
+# brightest cell is the map's own maximum, so maps are not compared by their brightness.
+#
+#     spotlight(heat).save("spot.png")                 # RGBA, a pixel a cell, to be laid over heat.box
+
+DARKEST = 0.78  # opacity over a cell that holds nothing
+
+
+class Heat(Protocol):
+    """What a map must have; `explain.maps.HeatMap` does."""
+
+    @property
+    def values(self) -> np.ndarray:
+        """(rows, columns), from zero."""
+
+    @property
+    def box(self) -> Box:
+        """The part of the source that it covers, pixels."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A map that was read from a file: `values` (rows, columns) over `box`, in source pixels."""
+
+    values: np.ndarray
+    box: Box
+
+
+def checked(maps: Sequence[Heat | None], moments: int) -> list[Heat | None]:
+    """Maps, one a moment, None where there is none.
+
+    Raises
+    ------
+    R3labError
+        If there are more maps than moments, or one is no table of finite numbers from zero.
+    """
+    if len(maps) > moments:
+        raise R3labError(f"{len(maps)} attention maps for {moments} moments (overview, looks, answer); give fewer.")
+    for number, heat in enumerate(maps):
+        if heat is None:
+            continue
+        values = np.asarray(heat.values)
+        if values.ndim != 2 or not values.size or not np.isfinite(values).all() or values.min() < 0:
+            raise R3labError(f"Attention map {number} must be rows of finite numbers from 0, got {shown(values)}.")
+    return [*maps, *[None] * (moments - len(maps))]
+
+
+def spotlight(heat: Heat) -> Image.Image:
+    """The map as black of varying opacity, a pixel a cell; RGBA."""
+    values = np.asarray(heat.values, dtype=np.float64)
+    share = values / max(float(values.max()), 1e-30)
+    pixels = np.zeros((*values.shape, 4), dtype=np.uint8)
+    pixels[..., 3] = np.round(255 * DARKEST * (1 - share)).astype(np.uint8)
+    return Image.fromarray(pixels)
+
+
+def spotlight_uri(heat: Heat) -> str:
+    """`spotlight` as a data URI."""
+    buffer = io.BytesIO()
+    spotlight(heat).save(buffer, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+# What an explanation that lies beside a trajectory says, read without a model: sentences, and maps of attention.
+#
+# `explain.explanation_files` writes the folder (`explanation.json`, `maps.npz`, the trajectory) and reads all of it;
+# here
+# is read what a page shows. Simplified: of the maps those of attention, "look N relative" before "look N raw".
+#
+#     notes = notes_beside("runs/explain/first/trajectory.json")
+#     notes.verdict, notes.sentences, notes.attention       # "honest (96 %)", ["Look 1 at ..."], [None, Cells(...)]
+
+RECORD, ARRAYS, FORMAT, VERSION = "explanation.json", "maps.npz", "r3lab.explanation", 1
+MOST_BYTES = 64_000_000  # of a file
+NOTED_LOOKS = 64
+
+
+@dataclass(frozen=True)
+class Notes:
+    """An explanation in words; all of it is foreign text.
+
+    Attributes
+    ----------
+    verdict : what kind of looking it was, and how sure that is
+    sentence : the verdict in words
+    reasons : what it rests on
+    sentences : one a look
+    attention : maps for a player, one a moment (the overview has none); None where there is none
+    """
+
+    verdict: str
+    sentence: str
+    reasons: list[str] = field(default_factory=list)
+    sentences: list[str] = field(default_factory=list)
+    attention: list[Cells | None] = field(default_factory=list)
+
+
+def notes_beside(path: str | Path) -> Notes | None:
+    """The explanation in the folder of a saved trajectory; None if there is none.
+
+    Parameters
+    ----------
+    path
+        The trajectory's file or folder.
+
+    Raises
+    ------
+    R3labError
+        Naming the file and what is wrong, if an explanation is there that cannot be read.
+    """
+    path = Path(path)
+    folder = path if path.is_dir() else path.parent
+    held = folder / RECORD
+    if not held.is_file():
+        return None
+    try:
+        if held.stat().st_size > MOST_BYTES:
+            raise R3labError(f"{shown(str(held))} has over {MOST_BYTES:,} bytes; it is no explanation.")
+        record = schema.parse(held.read_text(encoding="utf-8"), RECORD)
+    except (OSError, UnicodeDecodeError) as error:
+        raise R3labError(f"Cannot read {shown(str(held))}: {shown(str(error))}; remove or save it again.") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT or record.get("version") != VERSION:
+        raise R3labError(f"{shown(str(held))} is no explanation of version {VERSION}; remove it or save it again.")
+    where = f"{held.name}"
+    verdict = _taken(record, "verdict", where, dict)
+    looks = _taken(record, "looks", where, list)[:NOTED_LOOKS]
+    kind, sure = schema.text(verdict.get("kind"), f"{where}: kind"), schema.number(verdict.get("confidence"), where)
+    reasons = schema.row(schema.text)(verdict.get("reasons", []), f"{where}: reasons")
+    sentences = [
+        schema.text(_taken(entry, "sentence", where, str), where) for entry in looks if isinstance(entry, dict)
+    ]
+    return Notes(
+        f"{kind} ({sure:.0%})",
+        schema.text(record.get("sentence"), f"{where}: sentence"),
+        reasons[:12],
+        sentences,
+        _attention(folder / ARRAYS, record.get("maps")),
+    )
+
+
+def _taken(record: Any, name: str, where: str, kind: type) -> Any:
+    value = record.get(name) if isinstance(record, dict) else None
+    if not isinstance(value, kind):
+        raise R3labError(f"{where}: {name} is {shown(value)}; remove the explanation or save it again.")
+    return value
+
+
+def _attention(path: Path, shapes: Any) -> list[Cells | None]:
+    """Maps in the order of the moments: none for the overview, then one a look."""
+    if not isinstance(shapes, list) or not path.is_file():
+        return []
+    found: dict[int, Cells] = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > MOST_BYTES:
+                raise R3labError(f"{path.name} holds over {MOST_BYTES:,} bytes; save the explanation again.")
+        with np.load(path, allow_pickle=False) as held:
+            for number, shape in enumerate(shapes):
+                name, box = str(shape["name"]), tuple(float(v) for v in shape["box"])
+                words = name.split(" ")
+                if len(words) != 3 or words[0] != "look" or words[2] not in ("raw", "relative") or len(box) != 4:
+                    continue
+                look = int(words[1])
+                if 1 <= look <= NOTED_LOOKS and (words[2] == "relative" or look not in found):
+                    found[look] = Cells(np.asarray(held[str(number)], dtype=np.float64), box)
+    except R3labError:
+        raise
+    except Exception as error:  # a hostile archive can raise nearly anything from a reader
+        raise R3labError(f"Cannot read {path.name}: {shown(str(error))}; save the explanation again.") from error
+    return [found.get(look) for look in range(max(found, default=-1) + 1)]
+
+
+# An explanation as a picture: for each look, what attention says drew it, what it was worth, and the verdict above.
+#
+# Maps lie on the photograph as spotlights, bright where much is. Bars say by how much what was written becomes less
+# likely with another crop in the place of the look's. Simplified: the first six looks; the record has all of them.
+#
+#     show_explanation(explain(policy, trajectory))          # the last line of a notebook cell
 
 SHOWN_LOOKS, BARS = 6, 8
-MARGIN, GAP, SIDE, CROP, CHART = 0.28, 0.22, 1.75, 1.1, 2.6  # inches: pictures, crop, bars
+EXPLANATION_MARGIN, EXPLANATION_GAP, SIDE, CROP, CHART = 0.28, 0.22, 1.75, 1.1, 2.6  # inches: pictures, crop, bars
 PANELS = (("raw", "attention"), ("relative", "relative attention"), ("value", "worth of a look"))
 
 
@@ -49,24 +243,24 @@ def explanation_figure(explanation: Explanation, dark: bool = False) -> Figure:
         Without a window.
     """
     e, chosen = explanation, theme(dark)
-    width = 2 * MARGIN + len(PANELS) * (SIDE + GAP) + CROP + GAP + CHART
-    inner = width - 2 * MARGIN
+    width = 2 * EXPLANATION_MARGIN + len(PANELS) * (SIDE + EXPLANATION_GAP) + CROP + EXPLANATION_GAP + CHART
+    inner = width - 2 * EXPLANATION_MARGIN
     question = wrap(e.trajectory.question, inner, TITLE, 2, bold=True)
     verdict = wrap(f"{e.verdict.kind}. {e.sentence}", inner, BODY, 4)
     entries = [(entry, wrap(entry.sentence, inner, SMALL, 4)) for entry in e.looks[:SHOWN_LOOKS]]
     tall = fitted(source_size(e.trajectory), SIDE, SIDE * 1.3)[1]
     head = height(1, HEADING) + 0.06
     rows = [(head + tall if not entry.refused else head) + height(len(text), SMALL) + 0.22 for entry, text in entries]
-    top = MARGIN + height(len(question), TITLE) + height(len(verdict), BODY) + 0.2
+    top = EXPLANATION_MARGIN + height(len(question), TITLE) + height(len(verdict), BODY) + 0.2
     with style(chosen):
-        canvas = Canvas(width, top + sum(rows) + MARGIN * 0.6, chosen)
-        y = canvas.block(MARGIN, MARGIN * 0.8, question, TITLE, chosen.ink, bold=True)
-        canvas.block(MARGIN, y + 0.06, verdict, BODY, chosen.ink)
+        canvas = Canvas(width, top + sum(rows) + EXPLANATION_MARGIN * 0.6, chosen)
+        y = canvas.block(EXPLANATION_MARGIN, EXPLANATION_MARGIN * 0.8, question, TITLE, chosen.ink, bold=True)
+        canvas.block(EXPLANATION_MARGIN, y + 0.06, verdict, BODY, chosen.ink)
         y = top
         for (entry, text), high in zip(entries, rows, strict=True):
             _row(canvas, e, entry, y, tall)
             below = y + (head + tall if not entry.refused else head) + 0.06
-            canvas.block(MARGIN, below, text, SMALL, chosen.muted)
+            canvas.block(EXPLANATION_MARGIN, below, text, SMALL, chosen.muted)
             y += high
     return canvas.figure
 
@@ -74,17 +268,17 @@ def explanation_figure(explanation: Explanation, dark: bool = False) -> Figure:
 def _row(canvas: Canvas, e: Explanation, entry: LookEntry, y: float, tall: float) -> None:
     """One look: its maps, its crop, its bars."""
     ink, number, top = canvas.theme.ink, entry.number + 1, y + height(1, HEADING) + 0.06
-    canvas.tag(MARGIN, y, number)
+    canvas.tag(EXPLANATION_MARGIN, y, number)
     if entry.refused:
-        return canvas.line(MARGIN + 0.24, y, f"Look {number}: refused", HEADING, ink, bold=True)
-    x = MARGIN
+        return canvas.line(EXPLANATION_MARGIN + 0.24, y, f"Look {number}: refused", HEADING, ink, bold=True)
+    x = EXPLANATION_MARGIN
     for key, title in PANELS:
         heat = e.maps.get(f"look {number} {key}")
         if heat is not None:
-            indent = 0.24 if x == MARGIN else 0.0
+            indent = 0.24 if x == EXPLANATION_MARGIN else 0.0
             canvas.line(x + indent, y, title, HEADING, ink, bold=True)
             _panel(canvas, e, entry, heat, x, top, f"look-{number}-{key}")
-            x += SIDE + GAP
+            x += SIDE + EXPLANATION_GAP
     look = e.trajectory.looks[entry.number]
     if look.crop is not None and look.box is not None:
         canvas.line(x, y, "crop", HEADING, ink, bold=True)
@@ -93,7 +287,7 @@ def _row(canvas: Canvas, e: Explanation, entry: LookEntry, y: float, tall: float
             e.trajectory.images.get(look.crop.hash), x, top, w, h, look.box, f"crop-{number}", "crop not kept"
         )
         canvas.border(axes, look_colour(number), 2.0)
-        x += CROP + GAP
+        x += CROP + EXPLANATION_GAP
     _bars(canvas, entry, x, y, tall)
     return None
 
@@ -159,4 +353,240 @@ def explanation_alt(explanation: Explanation) -> str:
     said += [one_line(entry.sentence, 1200) for entry in e.looks[:SHOWN_LOOKS]]
     if len(e.looks) > SHOWN_LOOKS:
         said.append(f"{len(e.looks) - SHOWN_LOOKS} more looks are not shown.")
+    return " ".join(said)
+
+
+# The value map of a look: where a look would have been worth what, where the policy looked, what it missed.
+#
+# On the left the photograph with the look, the best window and the true region; on the right the map, with a scale in
+# nats; under them the regret in words. Worth is the log-probability of the right answer (of the answer given, where
+# none
+# is known) above that without any crop, so a place below zero would have done harm. Simplified: a cell shows the mean
+# of
+# the windows that cover it, so its colour may be weaker than the best window's worth.
+#
+#     value = value_map(policy, trajectory, look=0)                 # explain.crop_value, needs the policy
+#     picture(draw_value(trajectory, 0, value.heat(), value.best.box, value.regret), value_alt(...))
+#
+# From a saved explanation (no policy): its map "look 1 value", and `best` and `regret` of its entry.
+
+MARGIN, VALUE_MAP_WIDE, GAP = 0.28, 3.6, 0.4  # inches
+BEST = OKABE_ITO["reddish purple"]
+LITTLE = 0.05  # nats: regret below it is none
+
+
+def _check(t: Trajectory, look: int, values: np.ndarray, regret: float) -> Look:
+    """The look, if all fits."""
+    if not 0 <= look < len(t.looks) or t.looks[look].box is None:
+        raise R3labError(
+            f"There is no look {look} with a box; the trajectory has {len(t.looks)} looks, counted from 0."
+        )
+    if values.ndim != 2 or not values.size or not np.isfinite(values).all():
+        raise R3labError(f"A value map must be rows of finite numbers, got {shown(values)}.")
+    if not regret >= 0 or not np.isfinite(regret):
+        raise R3labError(f"Regret is a number of nats from 0, got {shown(regret)}.")
+    return t.looks[look]
+
+
+def draw_value(t: Trajectory, look: int, values: np.ndarray, best: Box, regret: float, dark: bool = False) -> Figure:
+    """Draw a value map.
+
+    Parameters
+    ----------
+    t
+        The trajectory, with its photograph.
+    look
+        Number of the look, from 0.
+    values
+        (rows, columns) over the whole source: worth in nats of a look there, above no crop (`ValueMap.heat`).
+    best
+        The window of most worth, source pixels.
+    regret
+        What it is worth above the look that was taken, nats, from 0.
+    dark
+        For a dark page.
+
+    Raises
+    ------
+    R3labError
+        If there is no such look, or the map is none.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    own, size, chosen = _check(t, look, values, regret), source_size(t), theme(dark)
+    w, h = fitted(size, VALUE_MAP_WIDE, VALUE_MAP_WIDE * 1.2)
+    width = 2 * MARGIN + 2 * w + GAP + 0.95
+    title = wrap(t.question, width - 2 * MARGIN, TITLE, 2, bold=True)
+    said = wrap(value_words(t, look, best, regret), width - 2 * MARGIN, HEADING, 4)
+    top = MARGIN * 0.8 + height(len(title), TITLE) + 0.42
+    with style(chosen):
+        canvas = Canvas(width, top + h + 0.2 + height(len(said), HEADING) + KEY_ROW + 0.4, chosen)
+        canvas.block(MARGIN, MARGIN * 0.8, title, TITLE, chosen.ink, bold=True)
+        right = MARGIN + w + GAP
+        canvas.line(MARGIN, top - 0.24, f"Look {look + 1} and the best place", HEADING, chosen.ink, bold=True)
+        canvas.line(right, top - 0.24, "What a look would have been worth", HEADING, chosen.ink, bold=True)
+        whole: Box = (0.0, 0.0, float(size[0]), float(size[1]))
+        axes = canvas.picture(photograph(t), MARGIN, top, w, h, whole, "photo")
+        _regions(axes, t, own, look, best)
+        heat = canvas.axes(right, top, w, h, whole, "map")
+        low, high = float(values.min()), float(values.max())
+        colours = LinearSegmentedColormap.from_list("worth", DIVERGING)
+        heat.imshow(
+            values, cmap=colours, vmin=low, vmax=max(high, low + 1e-6), extent=(0, size[0], size[1], 0), aspect="auto",
+            interpolation="nearest", origin="upper",
+        )  # fmt: skip
+        heat.set(xlim=(0, size[0]), ylim=(size[1], 0))
+        _regions(heat, t, own, look, best)
+        _scale(canvas, low, high, right + w + 0.12, top, h)
+        y = canvas.block(MARGIN, top + h + 0.16, said, HEADING, chosen.ink)
+        _key(canvas, y + 0.08, bool(true_regions(t)), look + 1)
+    return canvas.figure
+
+
+def _regions(axes: Axes, t: Trajectory, own: Look, look: int, best: Box) -> None:
+    for region in true_regions(t):
+        draw_truth(axes, region)
+    seen = drawable_part(best, axes)
+    if seen is not None:
+        x1, y1, x2, y2 = seen
+        for colour, wide, name in ((HALO[0], 3.6, None), (BEST, 2.0, f"{axes.get_gid()}-best")):
+            axes.add_patch(
+                Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=wide, zorder=4, gid=name,
+                          linestyle=(0, (1.2, 1.2)) if name else "solid")
+            )  # fmt: skip
+    if own.box is not None:
+        draw_look(axes, own.box, look + 1, own.valid)
+
+
+def _scale(canvas: Canvas, low: float, high: float, x: float, y: float, tall: float) -> None:
+    """Colours from the least to the most, with nats, and where no crop stands between them."""
+    axes = canvas.axes(x, y, 0.14, tall, (0, 0, 1, 1), "scale")
+    colours = LinearSegmentedColormap.from_list("worth", DIVERGING)
+    axes.imshow(np.linspace(1, 0, 128)[:, None], cmap=colours, aspect="auto", extent=(0, 1, 1, 0), origin="upper")
+    marks = [(0.0, f"{high:+.2g} nats"), (1.0, f"{low:+.2g} nats")]
+    if low < 0 < high and 0.06 < (place := high / (high - low)) < 0.94:
+        marks.append((place, "no crop"))
+        axes.axhline(place, color=HALO[1], linewidth=0.8)
+    for place, words in marks:
+        canvas.line(x + 0.2, y + place * (tall - height(1, SMALL)), words, SMALL, canvas.theme.muted)
+
+
+def _key(canvas: Canvas, y: float, truth: bool, number: int) -> None:
+    """The lines in one row."""
+    x = MARGIN
+    signs = [(look_colour(number), "solid", f"look {number}"), (BEST, (0, (1.2, 1.2)), "best window")]
+    for colour, dashes, words in signs:
+        canvas.figure.add_artist(
+            Rectangle(
+                (x / canvas.width, 1 - (y + 0.11) / canvas.height),
+                0.2 / canvas.width,
+                0.09 / canvas.height,
+                fill=False,
+                edgecolor=colour,
+                linewidth=1.9,
+                linestyle=dashes,
+                transform=canvas.figure.transFigure,
+            )
+        )
+        canvas.line(x + 0.28, y, words, SMALL, canvas.theme.muted)
+        x += 0.28 + text_width(words, SMALL) + 0.25
+    canvas.key(x, y, ["truth"] * truth)
+
+
+def value_words(t: Trajectory, look: int, best: Box, regret: float) -> str:
+    """The regret in a sentence or two."""
+    own, size = t.looks[look], source_size(t)
+    if regret < LITTLE:
+        return f"No other place would have been worth more than look {look + 1}: its regret is {regret:.2f} nats."
+    factor = float(np.exp(min(regret, 50.0)))
+    far = f"{factor:.2g} times" if factor < 1000 else "more than a thousand times"
+    answer = "its answer" if verdict(t).truth is None else "the right answer"
+    said = (
+        f"The best place, {where_in(best, size)} of the photograph, would have been worth {regret:.2f} nats more: "
+        f"{answer} would have been {far} as likely."
+    )
+    if own.box is not None:
+        apart = iou(own.box, best)
+        said += " It overlaps the look that was taken" if apart else " The look that was taken does not touch it"
+        said += f" (IoU {apart:.2f})." if apart else "."
+    return said
+
+
+def value_alt(t: Trajectory, look: int, values: np.ndarray, best: Box, regret: float) -> str:
+    """What the drawing shows, in words."""
+    values = np.asarray(values)
+    own = t.looks[look].box
+    place = "" if own is None else f"look {look + 1} at the {where_in(own, source_size(t))}, "
+    box = ", ".join(f"{v:.0f}" for v in best)
+    return (
+        f"Value map. Question: {quoted(t.question, 300)} The photograph twice, with {place}the best window at "
+        f"[{box}]{', and the true region' if true_regions(t) else ''}; on the second a map of what a look would have "
+        f"been worth at each place, from {values.min():+.2f} to {values.max():+.2f} nats above no crop. "
+        f"{value_words(t, look, best, regret)}"
+    )
+
+
+HIGH, WIDE = 3.1, 4.6  # inches of a panel
+Panels = Mapping[str, Mapping[str, Line]]  # measure -> chain -> line
+
+
+def persistence(panels: Panels, level: Mapping[str, float] | None = None, dark: bool = False) -> Figure:
+    """Draw lines of attention along what was written.
+
+    Parameters
+    ----------
+    panels
+        By the title of a panel, by the name of a line: what `explain.persistence.along` found. A name has the same
+        colour and dashes in every panel.
+    level
+        By the title of a panel, a value that is marked, such as an even share.
+    dark
+        For a dark page.
+
+    Raises
+    ------
+    R3labError
+        If there is nothing to draw, or there are more lines than can be told apart.
+    """
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    if not names or len(names) > len(RUNS):
+        raise R3labError(f"{len(names)} lines cannot be drawn; give 1 to {len(RUNS)}")
+    chosen = theme(dark)
+    with style(chosen):
+        figure = Figure(figsize=(WIDE * len(panels), HIGH), layout="constrained", facecolor=chosen.paper)
+        for axes, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+            for name, line in lines.items():
+                colour, dashes = RUNS[names.index(name)]
+                low, high = [m.low for m in line.mean], [m.high for m in line.mean]
+                axes.fill_between(line.at, low, high, color=colour, alpha=0.18, linewidth=0)
+                axes.plot(
+                    line.at,
+                    [m.value for m in line.mean],
+                    color=colour,
+                    linewidth=1.8,
+                    linestyle=(0, dashes) if dashes else "solid",
+                    label=one_line(name, 40),
+                )
+            axes.axvline(0, color=chosen.muted, linewidth=0.8, linestyle=":")
+            if level and title in level:
+                axes.axhline(level[title], color=chosen.ink, linewidth=0.8)
+            axes.set(title=one_line(title, 60), xlabel="tokens written since the first box", ylim=(0, None))
+            axes.grid(axis="y")
+            axes.legend(frameon=False, fontsize=SMALL)
+    return figure
+
+
+def persistence_alt(panels: Panels) -> str:
+    """What `persistence` shows, in words: each line at its beginning, at the box, and at its end."""
+    said = ["Lines of attention along what was written, counted from the end of the first box."]
+    for title, lines in panels.items():
+        told = []
+        for name, line in lines.items():
+            steps = sorted({line.at[0], min(line.at, key=abs), line.at[-1]})
+            values = [line.mean[line.at.index(step)] for step in steps]
+            points = ", ".join(
+                f"{m.value:.2f} ({m.low:.2f} to {m.high:.2f}) at {step:+d}"
+                for step, m in zip(steps, values, strict=True)
+            )
+            told.append(f"{one_line(name, 40)}: {points}")
+        said.append(f"{one_line(title, 60)}. {'; '.join(told)}.")
     return " ".join(said)

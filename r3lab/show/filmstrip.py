@@ -1,35 +1,45 @@
-"""The filmstrip of a trajectory: what the model saw, what it wrote, what it looked at again, what it answered.
+"""Before and after: the same questions, answered by two policies, one above the other.
 
-It reads from left to right: the photograph with numbered boxes; the overview, pixel for pixel as the model got
-it, with the text that it wrote on seeing it; each crop as the model got it, beside what the overview had held
-of that region; the answer. Simplified: long text is cut (the record has all of it), and of more than 16 looks
-the first 16 are shown unless more are asked for.
+Each column is a question; each row a policy; in each field the photograph with the numbered looks, the crop that
+the answer was read from, and the answer, right or wrong. Simplified: one rollout a question and policy, the
+first where there are several.
 
-    save_filmstrip(trajectory, "runs/first/filmstrip.png")
-    picture(filmstrip(trajectory, dark=True), filmstrip_alt(trajectory))
+    before_after(rollout(cold_start, samples, temperature=0), rollout(trained, samples, temperature=0), count=3)
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ..arms import INTERLEAVED, get_arm
-from ..geometry import Box, Frame, from_source, intersection, iou
+from ..core.arms import INTERLEAVED, get_arm
+from ..core.errors import R3labError
+from ..core.geometry import Box, Frame, Size, from_source, intersection, iou
+from ..train.rewards import deciding_look
 from ..trajectory import Look, Trajectory
-from .alt import save
-from .boxes import draw_look, draw_truth
-from .canvas import KEY_ROW, Canvas, fitted
-from .lettering import height, measure, one_line, wrap
+from .canvas import KEY_ROW, Canvas, draw_look, draw_truth, fitted
 from .palette import ANSWER, BODY, DPI, HEADING, SMALL, TITLE, VERDICTS, look_colour, style, theme
+from .picture import save_picture
 from .story import Step, overview, photograph, reason, region_shown, source_size, steps, told, true_regions, verdict
+from .text import height, one_line, text_width, wrap
+
+# The filmstrip of a trajectory: what the model saw, what it wrote, what it looked at again, what it answered.
+#
+# It reads from left to right: the photograph with numbered boxes; the overview, pixel for pixel as the model got
+# it, with the text that it wrote on seeing it; each crop as the model got it, beside what the overview had held
+# of that region; the answer. Simplified: long text is cut (the record has all of it), and of more than 16 looks
+# the first 16 are shown unless more are asked for.
+#
+#     save_filmstrip(trajectory, "runs/first/filmstrip.png")
+#     picture(filmstrip(trajectory, dark=True), filmstrip_alt(trajectory))
 
 SHOWN_LOOKS = 16
 LINES = 22  # of text under a picture
-MARGIN, GAP, LEAST, MOST, NARROW = 0.28, 0.34, 1.62, 2.4, 1.5  # inches; widths of a picture, of the answer
+STRIP_MARGIN, STRIP_GAP, LEAST, MOST, NARROW = 0.28, 0.34, 1.62, 2.4, 1.5  # inches; widths of a picture, of the answer
 HEAD = 2 * height(1, HEADING)  # above a picture: heading and a line of detail
 STRIP = 0.58  # below a crop: the same region in the overview
 
@@ -46,14 +56,14 @@ class Layout:
     @classmethod
     def of(cls, cards: int, width: float) -> Layout:
         """As many cards in a row as fit, in rows of about equal length; the answer is the last card."""
-        inner = max(LEAST, width - 2 * MARGIN)
-        if (cards - 1) * (LEAST + GAP) + NARROW <= inner:  # one row: the answer needs less than a picture
-            card = min(MOST, (inner - NARROW) / (cards - 1) - GAP)
-            return cls(cards, card, (cards - 1) * (card + GAP) + NARROW + 2 * MARGIN, NARROW)
-        fit = max(1, int((inner + GAP) // (LEAST + GAP)))
+        inner = max(LEAST, width - 2 * STRIP_MARGIN)
+        if (cards - 1) * (LEAST + STRIP_GAP) + NARROW <= inner:  # one row: the answer needs less than a picture
+            card = min(MOST, (inner - NARROW) / (cards - 1) - STRIP_GAP)
+            return cls(cards, card, (cards - 1) * (card + STRIP_GAP) + NARROW + 2 * STRIP_MARGIN, NARROW)
+        fit = max(1, int((inner + STRIP_GAP) // (LEAST + STRIP_GAP)))
         columns = -(-cards // -(-cards // fit))
-        card = min(MOST, (inner + GAP) / columns - GAP)
-        return cls(columns, card, columns * (card + GAP) - GAP + 2 * MARGIN, card)
+        card = min(MOST, (inner + STRIP_GAP) / columns - STRIP_GAP)
+        return cls(columns, card, columns * (card + STRIP_GAP) - STRIP_GAP + 2 * STRIP_MARGIN, card)
 
 
 @dataclass(frozen=True)
@@ -93,24 +103,24 @@ def filmstrip(
     layout = Layout.of(len(story) + 2, width)
     row = _cards(t, story, layout)
     rows = [row[i : i + layout.columns] for i in range(0, len(row), layout.columns)]
-    question = wrap(t.question, layout.width - 2 * MARGIN, TITLE, 3, bold=True)
-    details = wrap(_details(t), layout.width - 2 * MARGIN, SMALL, 1)
-    top = MARGIN * 0.8 + height(len(question), TITLE) + height(len(details), SMALL) + 0.16
+    question = wrap(t.question, layout.width - 2 * STRIP_MARGIN, TITLE, 3, bold=True)
+    details = wrap(_details(t), layout.width - 2 * STRIP_MARGIN, SMALL, 1)
+    top = STRIP_MARGIN * 0.8 + height(len(question), TITLE) + height(len(details), SMALL) + 0.16
     heights = [max(map(_height, cards_of_row)) for cards_of_row in rows]
     with style(chosen):
-        canvas = Canvas(layout.width, top + sum(heights) + GAP * (len(rows) - 1) + MARGIN, chosen)
-        y = canvas.block(MARGIN, MARGIN * 0.8, question, TITLE, chosen.ink, bold=True)
-        canvas.block(MARGIN, y, details, SMALL, chosen.muted)
+        canvas = Canvas(layout.width, top + sum(heights) + STRIP_GAP * (len(rows) - 1) + STRIP_MARGIN, chosen)
+        y = canvas.block(STRIP_MARGIN, STRIP_MARGIN * 0.8, question, TITLE, chosen.ink, bold=True)
+        canvas.block(STRIP_MARGIN, y, details, SMALL, chosen.muted)
         y = top
         for cards_of_row, high in zip(rows, heights, strict=True):
             pictures = [card.size[1] for card in cards_of_row if card.kind != "answer"]
             middle = y + HEAD + min(pictures, default=0.8) / 2
             for column, card in enumerate(cards_of_row):
-                x = MARGIN + column * (layout.card + GAP)
+                x = STRIP_MARGIN + column * (layout.card + STRIP_GAP)
                 _draw(canvas, t, seen, card, x, y, len(story) - 1)
                 if card is not row[-1]:
                     canvas.arrow(x + layout.card + 0.09, middle, 0.15)
-            y += high + GAP
+            y += high + STRIP_GAP
     return canvas.figure
 
 
@@ -191,7 +201,7 @@ def _draw_look(
 ) -> None:
     colour, (w, h) = look_colour(number), size
     canvas.tag(x, top - HEAD, number)
-    name, indent = f"Look {number}", max(0.22, measure(str(number), SMALL, True) + 0.14)
+    name, indent = f"Look {number}", max(0.22, text_width(str(number), SMALL, True) + 0.14)
     if look.crop is None or look.box is None:
         alone = look.valid and get_arm(t.arm).back == "nothing"
         _heading(canvas, x, top, f"{name}: {'a box alone' if alone else 'refused'}", _place(look), indent)
@@ -243,7 +253,7 @@ def _given(t: Trajectory, wide: float) -> tuple[float, list[str]]:
     if t.answer is None:
         return 13.0, ["no answer"]
     text = one_line(t.answer, 300)
-    size = next((size for size in (ANSWER, 18.0, 13.0) if measure(text, size, True) <= wide), 10.0)
+    size = next((size for size in (ANSWER, 18.0, 13.0) if text_width(text, size, True) <= wide), 10.0)
     return size, wrap(text, wide, size, 6, bold=True)
 
 
@@ -296,4 +306,145 @@ def save_filmstrip(
     R3labError
         If the ending is another one, or the file cannot be written.
     """
-    return save(filmstrip(trajectory, width, dark, looks), path, filmstrip_alt(trajectory, looks), dpi)
+    return save_picture(filmstrip(trajectory, width, dark, looks), path, filmstrip_alt(trajectory, looks), dpi)
+
+
+Pair = tuple[Trajectory, Trajectory]
+PANELS_MARGIN, PANELS_GAP, LABEL = 0.28, 0.4, 0.72  # inches; the last is the width of the row's name
+PHOTO, CROP, BETWEEN = 1.9, 1.05, 0.1
+COLUMN = PHOTO + BETWEEN + CROP
+NAMES = ("before", "after")
+
+
+def pairs(before: Sequence[Trajectory], after: Sequence[Trajectory], count: int = 3) -> list[Pair]:
+    """The first `count` samples of `before` that `after` has too, in the order of `before`.
+
+    Raises
+    ------
+    R3labError
+        If they share no sample, or `count` is under 1.
+    """
+    if count < 1:
+        raise R3labError(f"count must be at least 1, got {count}.")
+    first: dict[str, Trajectory] = {}
+    for t in after:
+        first.setdefault(t.sample_id, t)
+    found: dict[str, Pair] = {}
+    for t in before:
+        if t.sample_id in first and len(found) < count:
+            found.setdefault(t.sample_id, (t, first[t.sample_id]))
+    if not found:
+        raise R3labError(
+            f"The {len(before)} trajectories before and the {len(after)} after share no sample; "
+            "let both policies answer the same samples."
+        )
+    return list(found.values())
+
+
+def before_after(
+    before: Sequence[Trajectory],
+    after: Sequence[Trajectory],
+    count: int = 3,
+    names: tuple[str, str] = NAMES,
+    dark: bool = False,
+) -> Figure:
+    """Draw two policies' answers to the same questions.
+
+    Parameters
+    ----------
+    before, after
+        Trajectories; they are paired by sample.
+    count
+        Questions, at most.
+    names
+        What the two rows are called.
+    dark
+        For a dark page.
+
+    Raises
+    ------
+    R3labError
+        If the two share no sample.
+    """
+    chosen, shown = theme(dark), pairs(before, after, count)
+    questions = [wrap(one[0].question, COLUMN, HEADING, 3, bold=True) for one in shown]
+    top = PANELS_MARGIN + max(height(len(lines), HEADING) for lines in questions) + 0.1
+    photo = [max(fitted(source_size(t), PHOTO, PHOTO * 1.2)[1] for t in row) for row in zip(*shown, strict=True)]
+    field = [high + 0.58 for high in photo]
+    both = [t for pair in shown for t in pair]
+    boxed = {look.valid for t in both for look in t.looks if look.box is not None}
+    kinds = ["look"] * (True in boxed) + ["refused"] * (False in boxed)
+    kinds += ["truth"] * any(true_regions(t) for t in both)
+    width = PANELS_MARGIN * 2 + LABEL + len(shown) * (COLUMN + PANELS_GAP) - PANELS_GAP
+    with style(chosen):
+        canvas = Canvas(width, top + sum(field) + KEY_ROW * len(kinds) + PANELS_MARGIN * 0.8, chosen)
+        for column, (lines, pair) in enumerate(zip(questions, shown, strict=True)):
+            x, y = PANELS_MARGIN + LABEL + column * (COLUMN + PANELS_GAP), top
+            canvas.block(x, PANELS_MARGIN, lines, HEADING, chosen.ink, bold=True)
+            for row, t in enumerate(pair):
+                _field(canvas, t, x, y, photo[row], f"{('before', 'after')[row]}-{column + 1}")
+                y += field[row]
+        y = top
+        for name, high in zip(names, field, strict=True):
+            canvas.block(
+                PANELS_MARGIN, y, wrap(name, LABEL - 0.06, HEADING, 3, bold=True), HEADING, chosen.ink, bold=True
+            )
+            y += high
+        canvas.key(PANELS_MARGIN + LABEL, y, kinds)
+    return canvas.figure
+
+
+def _field(canvas: Canvas, t: Trajectory, x: float, y: float, high: float, gid: str) -> None:
+    """One answer: the photograph with its looks, the deciding crop beside it, the verdict below."""
+    size: Size = source_size(t)
+    w, h = fitted(size, PHOTO, high)
+    axes = canvas.picture(photograph(t), x, y, w, h, (0, 0, *size), gid)
+    for region in true_regions(t):
+        draw_truth(axes, region)
+    for number, look in enumerate(t.looks[:16], start=1):
+        if look.box is not None:
+            draw_look(axes, look.box, number, look.valid)
+    _crop(canvas, t, x + w + BETWEEN, y, f"{gid}-crop")
+    ending = verdict(t)
+    colour, mark, word = VERDICTS[ending.state]
+    canvas.verdict(x, y + high + 0.08, colour, mark, one_line(_ending(t), 48))
+
+
+def _crop(canvas: Canvas, t: Trajectory, x: float, y: float, gid: str) -> None:
+    """What the answer was read from."""
+    look = deciding_look(t)
+    if look is None or look.box is None or look.crop is None:
+        canvas.block(x, y, ["no look"], SMALL, canvas.theme.muted)
+        return
+    number = next(i for i, one in enumerate(t.looks, start=1) if one is look)
+    w, h = fitted((look.crop.width, look.crop.height), CROP, CROP * 1.4)
+    axes = canvas.picture(t.images.get(look.crop.hash), x, y, w, h, look.box, gid, "not kept")
+    canvas.border(axes, look_colour(number), 2.0)
+    for region in true_regions(t):
+        if intersection(region, look.box) > 0:
+            draw_truth(axes, region)
+    canvas.tag(x, y + h + 0.06, number)
+    words = f"{look.crop.width} \N{MULTIPLICATION SIGN} {look.crop.height}"
+    canvas.line(x + 0.22, y + h + 0.07, words, SMALL, canvas.theme.muted)
+
+
+def _ending(t: Trajectory) -> str:
+    ending = verdict(t)
+    given = "no answer" if ending.answer is None else one_line(ending.answer, 24)
+    return f"{given} (true: {one_line(ending.truth, 16)})" if ending.state == "wrong" else given
+
+
+def before_after_alt(
+    before: Sequence[Trajectory],
+    after: Sequence[Trajectory],
+    count: int = 3,
+    names: tuple[str, str] = NAMES,
+) -> str:
+    """What `before_after` with the same arguments shows, in words."""
+    shown = pairs(before, after, count)
+    right = [sum(verdict(t).state == "right" for t in row) for row in zip(*shown, strict=True)]
+    said = [f"{len(shown)} questions, each answered by two policies."]
+    said += [f"{one_line(name, 60)}: {n} of {len(shown)} right." for name, n in zip(names, right, strict=True)]
+    for pair in shown:
+        said += [f"{one_line(name, 60)}: {told(t, looks=4)}" for name, t in zip(names, pair, strict=True)]
+    return " ".join(said)

@@ -14,9 +14,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..geometry import Box, Size, intersection
-from .markup import attribute
+from ..core.geometry import Box, Size, intersection
 from .palette import HALO, TRUTH, ink_on, look_colour
+from .text import attribute
 
 SIDE = 1000  # CSS pixels: the longer side of a picture that nothing limits
 TAG = 0.052  # side of a number's tag, of the longer side of the picture

@@ -14,18 +14,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import R3labError, shown
+from ..core.errors import R3labError, shown
+from ..core.files import write_whole
 from ..trajectory import MANY, ONE, Kind, Trajectory, TrajectoryError, load
-from .embed import BUDGET
-from .markup import line, words
-from .measures import measures_of
-from .notes import Notes, notes_beside
-from .page import page
+from .explanation import Notes, notes_beside
+from .page import BUDGET, page
 from .palette import VERDICTS
+from .player import badge, labels, stage
 from .ribbon import rules, tokens
-from .stage import badge, labels, stage
-from .story import verdict
-from .whole import write_whole
+from .story import measures_of, verdict
+from .text import html_line, html_words
 
 MOST, TOKENS = 500, 1200
 ALL, LEAST = 6_400_000, 60_000  # characters: of the pictures of all trajectories together, of one at least
@@ -101,7 +99,7 @@ def report(entries: Sequence[Entry], title: str = "") -> str:
     count = f"{len(entries)} trajector{'y' if len(entries) == 1 else 'ies'}"
     name = title or (entries[0].t.question if len(entries) == 1 else count)
     budget = min(BUDGET, max(LEAST, ALL // len(entries)))
-    parts = [f"<h1>{words(name, 300)}</h1>", f'<p class="r3-facts">{_summary(entries, count)}</p>']
+    parts = [f"<h1>{html_words(name, 300)}</h1>", f'<p class="r3-facts">{_summary(entries, count)}</p>']
     if len(entries) > 1:
         parts.append(_table(entries))
     for number, entry in enumerate(entries, start=1):
@@ -132,7 +130,7 @@ def _summary(entries: Sequence[Entry], count: str) -> str:
     said.append(f"{looked} with a look")
     models = list(dict.fromkeys(e.t.model for e in entries if e.t.model))
     if models:
-        said.append(f"polic{'y' if len(models) == 1 else 'ies'} {', '.join(line(m, 60) for m in models[:6])}")
+        said.append(f"polic{'y' if len(models) == 1 else 'ies'} {', '.join(html_line(m, 60) for m in models[:6])}")
     return "; ".join(said)
 
 
@@ -140,9 +138,9 @@ def _table(entries: Sequence[Entry]) -> str:
     rows = []
     for number, entry in enumerate(entries, start=1):
         t, ending = entry.t, verdict(entry.t)
-        given = "no answer" if ending.answer is None else line(ending.answer, 60)
+        given = "no answer" if ending.answer is None else html_line(ending.answer, 60)
         reward = f"{sum(t.rewards.values()):.2f}" if t.rewards else ""
-        asked = f'<a href="#t{number}">{line(t.question, 140)}</a>'
+        asked = f'<a href="#t{number}">{html_line(t.question, 140)}</a>'
         rows.append(
             f'<tr><td class="number">{number}</td><td class="r3-asked">{asked}</td>'
             f"<td>{given}</td><td>{badge(*VERDICTS[ending.state])}</td>"
@@ -158,12 +156,12 @@ def _table(entries: Sequence[Entry]) -> str:
 def _section(entry: Entry, number: int, budget: int, alone: bool) -> str:
     t = entry.t
     attention = entry.notes.attention[: len(labels(t))] if entry.notes else ()
-    head = "" if alone else f"<h2>{number}. {words(t.question, 2000)}</h2>"
-    facts = [line(t.sample_id, 80), f"policy {line(t.model, 60)}" if t.model else ""]
+    head = "" if alone else f"<h2>{number}. {html_words(t.question, 2000)}</h2>"
+    facts = [html_line(t.sample_id, 80), f"policy {html_line(t.model, 60)}" if t.model else ""]
     facts.append("greedy" if t.temperature == 0 else f"temperature {t.temperature:g}")
-    facts.append("" if t.arm == "interleaved" else f"arm {line(t.arm, 40)}")
+    facts.append("" if t.arm == "interleaved" else f"arm {html_line(t.arm, 40)}")
     facts.append(f"{len(t.ids)} tokens, {sum(t.sampled_mask)} sampled")
-    facts.append(line(entry.place, 200) if entry.place else "")
+    facts.append(html_line(entry.place, 200) if entry.place else "")
     return (
         f'<section class="r3-one" id="t{number}">{head}<p class="r3-facts">{" · ".join(f for f in facts if f)}</p>'
         f"{stage(t, f't{number}', attention, budget=budget)}{_explained(entry.notes)}{_reward(t)}{_tokens(t)}</section>"
@@ -173,19 +171,19 @@ def _section(entry: Entry, number: int, budget: int, alone: bool) -> str:
 def _explained(notes: Notes | None) -> str:
     if notes is None:
         return ""
-    looks = "".join(f"<li>{words(one, 3000)}</li>" for one in notes.sentences)
-    reasons = "".join(f"<li>{words(one, 400)}</li>" for one in notes.reasons)
+    looks = "".join(f"<li>{html_words(one, 3000)}</li>" for one in notes.sentences)
+    reasons = "".join(f"<li>{html_words(one, 400)}</li>" for one in notes.reasons)
     because = f"<details><summary>What it rests on</summary><ul>{reasons}</ul></details>" if reasons else ""
     return (
-        f"<h3>Why it looked there, and whether it mattered: {line(notes.verdict, 80)}</h3>"
-        f"<p>{words(notes.sentence, 3000)}</p>{f'<ul>{looks}</ul>' if looks else ''}{because}"
+        f"<h3>Why it looked there, and whether it mattered: {html_line(notes.verdict, 80)}</h3>"
+        f"<p>{html_words(notes.sentence, 3000)}</p>{f'<ul>{looks}</ul>' if looks else ''}{because}"
     )
 
 
 def _reward(t: Trajectory) -> str:
     if not t.rewards:
         return ""
-    cells = "".join(f'<th class="number">{line(name, 40)}</th>' for name in list(t.rewards)[:12])
+    cells = "".join(f'<th class="number">{html_line(name, 40)}</th>' for name in list(t.rewards)[:12])
     values = "".join(f'<td class="number">{value:.2f}</td>' for value in list(t.rewards.values())[:12])
     more = f'<td class="number">{sum(t.rewards.values()):.2f}</td>'
     head = f'{cells}<th class="number">reward</th>'

@@ -19,18 +19,17 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ..errors import R3labError, shown
-from ..geometry import Size
-from ..images import cut
+from ..core.errors import R3labError, shown
+from ..core.geometry import Size
+from ..core.images import cut
 from ..vlir.sample import Sample
 from ..vlir.worlds import WORLDS, World, get_world
 from ..vlir.worlds.material import SPLITS, split_number
-from .alt import FORMATS, save
-from .boxes import draw_truth
-from .canvas import Canvas, fitted
-from .lettering import height, one_line, quoted, wrap
+from .canvas import Canvas, draw_truth, fitted
 from .palette import SMALL, TITLE, style, theme
-from .story import as_box, where
+from .picture import FORMATS, save_picture
+from .story import as_box, where_in
+from .text import height, one_line, quoted, wrap
 
 MARGIN, GAP, CARD, SPOT = 0.28, 0.2, 1.75, 0.46  # inches; the last is the side of the small picture
 LINES = 3  # of a question
@@ -107,7 +106,7 @@ def sheet_alt(samples: Sequence[Sample], title: str = "") -> str:
         f"Contact sheet{': ' + one_line(title, 200) if title else ''}, {len(samples)} samples, {needed} need a look."
     ]
     for i, sample in enumerate(samples[:6], start=1):
-        place = f" at the {where(sample.regions[-1], sample.image.size)}" if sample.regions else ""
+        place = f" at the {where_in(sample.regions[-1], sample.image.size)}" if sample.regions else ""
         said.append(f"Sample {i}: {quoted(sample.question)} {quoted(_answer(sample))}{place}.")
     if len(samples) > 6:
         said.append(f"{len(samples) - 6} more.")
@@ -164,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         samples += [world.sample(args.split, index, args.seed) for index in range(share)]
         print(f"{world.name}: {speed(world, args.split, args.seed):.0f} samples a second")
     title = f"{', '.join(world.name for world in chosen)}; {args.split} split, seed {args.seed}"
-    print(save(sheet(samples, title), path, sheet_alt(samples, title)))
+    print(save_picture(sheet(samples, title), path, sheet_alt(samples, title)))
     return 0
 
 

@@ -17,11 +17,11 @@ from collections.abc import Sequence
 
 import torch
 
-from ..errors import R3labError
+from ..core.errors import R3labError
 from ..models.policy import Features, Policy
 from ..trajectory import Trajectory
 from .objective import Objective, advantages, policy_loss
-from .packed import packed_logprobs
+from .update import packed_logprobs
 
 
 def token_weights(

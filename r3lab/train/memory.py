@@ -22,9 +22,8 @@ import torch
 
 from ..models.policy import Policy
 from ..trajectory import Kind, Trajectory
-from .packed import drawn, prompt_length, sight
-from .passes import checkpointed, grouped
-from .rgrpo_settings import RgrpoSettings
+from .settings import RgrpoSettings
+from .update import checkpointed, drawn, grouped, prompt_length, sight
 
 SHORT, LONG = 64, 192  # tokens of the rows that are measured
 SAFE = 0.8  # part of the memory that is counted on; the rest is for what is held for a moment

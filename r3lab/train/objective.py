@@ -1,24 +1,35 @@
-"""The objective of R-GRPO and of its relatives: advantages, importance ratios, aggregation, KL, entropy.
+"""Credit by span: which part of an answer the advantage acts on, and how strongly.
 
-    a = advantages(rewards, "grpo")                                       # (N, G)
-    loss, metrics = policy_loss(new, old, a.flatten(), mask, Objective())   # (R, T) log-probabilities
+Each sampled token belongs to one span: `box` (the tokens of a look, from its opening to its closing mark), `answer`
+(from the token that opens `<answer>` on), or `reason` (all others). Factors on the advantage of each span let an
+ablation ask what learns what: the boxes alone, the words alone, the answer alone.
 
-What is region-conditioned in R-GRPO is the conditioning itself: each token's log-probability is taken given the crops
-that the policy's own earlier boxes brought in, and image and environment tokens carry no loss. Everything here is
-arithmetic on log-probabilities of sampled tokens; no model is needed to try it.
-
-`Objective()` is VLM-R3's published setting. Presets of the field's other objectives are in `OBJECTIVES`.
+    weights = span_weights(trajectories, {"reason": 1.0, "box": 2.0, "answer": 1.0})     # (R, T)
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from ..errors import R3labError, nearest
-from .ratio_bins import BINS, EDGES, KEY
+from ..core.errors import R3labError, nearest
+from ..trajectory import Kind, Trajectory
+from .measure import BINS, EDGES, KEY
+
+# The objective of R-GRPO and of its relatives: advantages, importance ratios, aggregation, KL, entropy.
+#
+#     a = advantages(rewards, "grpo")                                       # (N, G)
+#     loss, metrics = policy_loss(new, old, a.flatten(), mask, Objective())   # (R, T) log-probabilities
+#
+# What is region-conditioned in R-GRPO is the conditioning itself: each token's log-probability is taken given the
+# crops
+# that the policy's own earlier boxes brought in, and image and environment tokens carry no loss. Everything here is
+# arithmetic on log-probabilities of sampled tokens; no model is needed to try it.
+#
+# `Objective()` is VLM-R3's published setting. Presets of the field's other objectives are in `OBJECTIVES`.
 
 ADVANTAGES = ("grpo", "dr-grpo", "leave-one-out", "batch")
 RATIOS = ("token", "sequence", "cispo")
@@ -270,3 +281,28 @@ def clipped_loss(
     Source: GRPO (arXiv 2402.03300), equation 3; clip-higher from DAPO (arXiv 2503.14476), section 3.1.
     """
     return policy_loss(new, old, advantages, mask, Objective(clip_low=clip_low, clip_high=clip_high), rows)
+
+
+SPANS = ("reason", "box", "answer")
+OPENING = "<answer>"
+
+
+def spans(trajectory: Trajectory) -> list[str]:
+    """The span of each sampled token, in order."""
+    boxed = {i for look in trajectory.looks for i in range(*look.span)}
+    found, written = [], ""
+    for i, (kind, piece) in enumerate(zip(trajectory.kinds, trajectory.pieces, strict=True)):
+        if kind != Kind.SAMPLED:
+            continue
+        written += piece
+        found.append("box" if i in boxed else "answer" if OPENING in written else "reason")
+    return found
+
+
+def span_weights(trajectories: Sequence[Trajectory], factors: Mapping[str, float]) -> torch.Tensor | None:
+    """Factors (R, T) on the advantage of each sampled token, T the most of a row; None where all are 1."""
+    if all(factors[name] == 1.0 for name in SPANS):
+        return None
+    rows = [[factors[name] for name in spans(t)] for t in trajectories]
+    length = max(map(len, rows))
+    return torch.tensor([row + [1.0] * (length - len(row)) for row in rows])

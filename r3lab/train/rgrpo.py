@@ -20,25 +20,21 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from ..arms import get_arm
-from ..errors import R3labError
+from ..core.arms import get_arm
+from ..core.errors import R3labError
+from ..core.settings import check_positive
 from ..models.policy import Features, Policy
-from ..rollout import rollout
+from ..rollout.loop import rollout
 from ..trajectory import Trajectory
 from ..vlir.sample import Sample
-from .interrupt import finish_step
 from .measure import facts, step_metrics
 from .memory import Footprint, footprint_of, room
 from .objective import advantages
-from .processes import ALONE, Processes
+from .processes import ALONE, Processes, gathered, shard
 from .rewards import preset, score
-from .rgrpo_settings import RgrpoSettings
-from .run import Progress, Run
-from .schedule import cooldown
-from .settings import check_positive
-from .sharding import gathered, shard
+from .run import Progress, Run, cooldown, finish_step
+from .settings import RgrpoSettings, objective_of
 from .update import Guard, update
-from .update_settings import objective_of
 
 Log = Callable[[dict[str, Any]], None]
 

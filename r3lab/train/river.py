@@ -1,27 +1,49 @@
-"""The region river: how looks at the same held-out samples move while a policy is trained. A record, without a model.
+"""The same held-out samples, asked again and again while a policy is trained: what the region river is drawn from.
 
-Every so many steps the policy answers the same few samples greedily (`held_out`); kept are its boxes and what came of
-them (`river_files` on disk). Simplified: nothing of the text is kept (`trajectory` keeps all); of crops only the boxes,
-since the photograph is there.
+With `--show-every N` a run keeps, beside rollouts of its own samples, where the policy looks at six samples of the
+world's validation split: before training and every N steps, greedily, in `OUT/river`. Simplified: samples from a folder
+(`--data`) have no held-out part, so such a run keeps none.
 
-    found = river_of({0: rollout(policy, held_out, temperature=0), 10: ...})
-    found.steps, found.answers[0][0].looks, found.means("IoU")
+    follow = follower(policy, settings, processes, start=0)
+    follow(0)                                        # every step; it acts on those that are due
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from PIL import Image
 
-from ..errors import R3labError, shown
-from ..geometry import Box
-from ..trajectory import ImageRef, Trajectory
+from ..core import records as schema
+from ..core.arms import get_arm
+from ..core.errors import R3labError, shown
+from ..core.geometry import Box
+from ..core.images import content_hash, open_image, to_png_bytes
+from ..models.policy import Policy
+from ..rollout.loop import rollout
+from ..trajectory import ImageRef, Trajectory, plain
+from ..vlir.sample import Sample
+from ..vlir.worlds import get_world
+from .processes import Processes
 from .rewards import deciding_iou, right
+from .settings import RgrpoSettings
+
+# The region river: how looks at the same held-out samples move while a policy is trained. A record, without a model.
+#
+# Every so many steps the policy answers the same few samples greedily (`held_out`); kept are its boxes and what came
+# of
+# them (`river_files` on disk). Simplified: nothing of the text is kept (`trajectory` keeps all); of crops only the
+# boxes,
+# since the photograph is there.
+#
+#     found = river_of({0: rollout(policy, held_out, temperature=0), 10: ...})
+#     found.steps, found.answers[0][0].looks, found.means("IoU")
 
 
 class RiverError(R3labError):
@@ -159,3 +181,192 @@ def river_of(rollouts: Mapping[int, Sequence[Trajectory]]) -> River:
     answers = tuple(tuple(answered(by_step[step][name]) for name in common) for step in steps)
     images = {h: i for s in steps for t in rollouts[s] for h, i in t.images.items() if h == t.image.hash}
     return River(subjects, tuple(steps), answers, images)
+
+
+# A region river on disk: a line a step in `river.jsonl`, each photograph once in `images/`.
+#
+#     log = RiverLog("runs/rgrpo/river")
+#     log(10, rollout(policy, held_out, temperature=0))           # the step, and one trajectory a sample
+#     load_river("runs/rgrpo/river").steps
+#
+# Reading is strict: what is missing, of another kind or out of bounds is an error that names its line. Simplified: a
+# line that a kill cut off is left out; a photograph that is not there is none.
+
+FORMAT, VERSION, LINES = "r3lab.river", 1, "river.jsonl"
+MOST_BYTES = 64_000_000  # of the file
+
+
+class RiverLog:
+    """Writes a river while a policy is trained; a run that goes on goes on with its river.
+
+    Parameters
+    ----------
+    folder
+        Made if it is not there.
+    start
+        Step from which this run goes on: later lines of an earlier part are dropped; 0 begins anew.
+    """
+
+    def __init__(self, folder: str | Path, start: int = 0) -> None:
+        self.path = Path(folder) / LINES
+        self._subjects: tuple[Subject, ...] = ()
+        if start and self.path.is_file():
+            self._subjects, rows = _read(self.path)
+            kept = [_line(step, row) for step, row in rows if step <= start]
+            self.path.write_text("".join([_head(self._subjects), *kept]), "ascii")
+
+    def __call__(self, step: int, trajectories: Sequence[Trajectory]) -> None:
+        """Keep the answers of a step.
+
+        Raises
+        ------
+        RiverError
+            If these are not the samples of the steps before, or the disk refuses.
+        """
+        subjects = tuple(map(subject_of, trajectories))
+        if self._subjects and subjects != self._subjects:
+            raise RiverError(f"Step {step} answers other samples than the steps before; give the same, in order.")
+        try:
+            if not self._subjects:
+                self._begin(subjects, trajectories)
+            with self.path.open("a", encoding="ascii") as stream:
+                stream.write(_line(step, tuple(map(answered, trajectories))))
+        except OSError as error:
+            raise RiverError(
+                f"Cannot write {shown(str(self.path))}: {error.strerror or error}; free some space."
+            ) from error
+
+    def _begin(self, subjects: tuple[Subject, ...], trajectories: Sequence[Trajectory]) -> None:
+        images = self.path.parent / "images"
+        images.mkdir(parents=True, exist_ok=True)
+        for t in trajectories:
+            if t.image.hash in t.images:
+                (images / f"{t.image.hash}.png").write_bytes(to_png_bytes(t.images[t.image.hash]))
+        self.path.write_text(_head(subjects), "ascii")
+        self._subjects = subjects
+
+
+def _head(subjects: Sequence[Subject]) -> str:
+    head = {"format": FORMAT, "version": VERSION, "subjects": plain(list(subjects))}
+    return json.dumps(head, allow_nan=False) + "\n"
+
+
+def _line(step: int, row: Sequence[Answered]) -> str:
+    return json.dumps({"step": step, "answers": plain(list(row))}, allow_nan=False) + "\n"
+
+
+def load_river(folder: str | Path) -> River:
+    """Read what `RiverLog` or `save_river` wrote; a last line that was cut off by a kill is left out.
+
+    Raises
+    ------
+    RiverError
+        Naming line and field, if the file is missing, is no river or another version, or contradicts itself; or if a
+        photograph has other pixels than its name says. Photographs that are not there are none.
+    """
+    path = Path(folder) if Path(folder).is_file() else Path(folder) / LINES
+    subjects, rows = _read(path)
+    images = {}
+    for subject in subjects:
+        held = path.parent / "images" / f"{subject.image.hash}.png"
+        if held.is_file():
+            image = open_image(held)
+            if content_hash(image) != subject.image.hash:
+                raise RiverError(f"Image {held.name} has other pixels than when it was saved; restore it.")
+            images[subject.image.hash] = image
+    return River(subjects, tuple(step for step, _ in rows), tuple(row for _, row in rows), images)
+
+
+def _read(path: Path) -> tuple[tuple[Subject, ...], list[tuple[int, tuple[Answered, ...]]]]:
+    """Samples, and steps with their answers, of a file."""
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise RiverError(f"{shown(str(path))} has over {MOST_BYTES:,} bytes; it is no river.")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        if isinstance(error, RiverError):
+            raise
+        raise RiverError(f"Cannot read {shown(str(path))}: {shown(str(error))}; name a saved river.") from error
+    lines = text.split("\n")[:-1]  # each ends with a newline; a last one without was cut off
+    if not lines:
+        raise RiverError(f"{shown(str(path))} is empty; name a saved river.")
+    try:
+        head = schema.parse(lines[0], f"{path.name} line 1")
+        if not isinstance(head, dict) or head.get("format") != FORMAT:
+            raise RiverError(f'{path.name} is not a river: it lacks "format": "{FORMAT}".')
+        if head.get("version") != VERSION:
+            raise RiverError(f"{path.name} has version {shown(head.get('version'))}; this r3lab reads {VERSION}.")
+        subjects = _HEAD({"subjects": head.get("subjects")}, f"{path.name} line 1")["subjects"]
+        places = [f"{path.name} line {number}" for number in range(2, len(lines) + 1)]
+        rows = [_ROW(schema.parse(line, place), place) for line, place in zip(lines[1:], places, strict=True)]
+    except schema.SchemaError as error:
+        raise RiverError(str(error)) from error
+    return tuple(subjects), rows
+
+
+def _tuple(read: schema.Read) -> schema.Read:
+    rows = schema.row(read)
+    return lambda value, where: tuple(rows(value, where))
+
+
+def _between(low: float, high: float, kind: schema.Read) -> schema.Read:
+    """A number of that kind within bounds, so that it can be drawn."""
+
+    def read(value: Any, where: str) -> Any:
+        found = kind(value, where)
+        if not low <= found <= high:
+            raise schema.SchemaError(f"{where} must be from {low:g} to {high:g}, got {shown(value)}.")
+        return found
+
+    return read
+
+
+_box = schema.fixed(schema.number, 4)
+_side, _step = _between(1, 1_000_000, schema.count), _between(0, 1e12, schema.count)
+_image = schema.made(ImageRef, hash=schema.sha256, width=_side, height=_side)
+_subject = schema.made(Subject, id=schema.text, question=schema.text, image=_image, regions=_tuple(_box))
+_answered = schema.made(
+    Answered,
+    looks=_tuple(_box),
+    refused=_between(0, 1e6, schema.count),
+    iou=schema.maybe(_between(0, 1, schema.number)),
+    entropy=schema.maybe(_between(0, 1e6, schema.number)),
+    answer=schema.maybe(schema.text),
+    right=schema.maybe(schema.flag),
+)
+_HEAD = schema.made(dict, subjects=schema.row(_subject))
+_ROW = schema.made(lambda step, answers: (step, answers), step=_step, answers=_tuple(_answered))
+
+
+COUNT, SPLIT, FOLDER = 6, "validation", "river"
+
+
+def held_out(settings: RgrpoSettings) -> list[Sample]:
+    """The samples that a run with these settings is followed on; none if it is not, or learns from a folder."""
+    if settings.data or not settings.show_every:
+        return []
+    world = get_world(settings.world)
+    return [world.sample(SPLIT, index, settings.seed) for index in range(COUNT)]
+
+
+def follower(policy: Policy, settings: RgrpoSettings, processes: Processes, start: int = 0) -> Callable[[int], None]:
+    """What is to be called before training and after each step.
+
+    Parameters
+    ----------
+    policy : it is asked greedily; nothing random is drawn, so a run that is followed does what it would have done
+    processes : the main one asks and writes; where the weights lie in parts (`shard`) all of them ask
+    start : step from which the run goes on; what an earlier part wrote beyond it is dropped
+    """
+    samples = held_out(settings)
+    log = RiverLog(Path(settings.out) / FOLDER, start) if samples and processes.main else None
+
+    def follow(step: int) -> None:
+        if not samples or step % settings.show_every or not (processes.main or settings.shard):
+            return
+        most, arm = settings.max_new_tokens, get_arm(settings.arm)
+        answers = rollout(policy, samples, temperature=0, max_looks=settings.max_looks, max_new_tokens=most, arm=arm)
+        if log is not None:
+            log(step, answers)
+
+    return follow

@@ -1,52 +1,86 @@
-"""Command-line settings from a frozen dataclass: one place where a name, its type, its default and its help stand.
+"""The settings of a run of R-GRPO.
 
-    settings = from_command_line(RgrpoSettings, ["--steps", "100"], "r3lab train rgrpo", "R-GRPO on a checkpoint.")
-
-Each field's help is its `metadata["help"]`. An unknown name is an error that names the nearest known one.
+RgrpoSettings(steps=50, prompts=12, group=8)
 """
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
-import sys
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
 
-from ..errors import R3labError, nearest
+from ..core.arms import ARMS
+from ..core.errors import R3labError, nearest
+from ..core.settings import setting
+from .objective import OBJECTIVES, Objective
 
-T = TypeVar("T")
-_TYPES = {"int": int, "float": float, "str": str, "bool": bool}
-
-
-def setting(default: Any, help: str) -> Any:
-    """A dataclass field with a help text."""
-    return dataclasses.field(default=default, metadata={"help": help})
+# What an update maximises, as settings of the command line and as an `Objective`.
+#
+# objective_of(UpdateSettings(objective="dapo", kl_weight=0.01))
 
 
-def from_command_line(kind: type[T], arguments: Sequence[str], program: str, about: str) -> T:
-    """Read a settings dataclass from `--name value` (`--name` / `--no-name` for booleans)."""
-    parser = argparse.ArgumentParser(prog=program, description=about, allow_abbrev=False)
-    names = []
-    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
-        flag = "--" + field.name.replace("_", "-")
-        names.append(flag)
-        text = f"{field.metadata['help']} (default: {field.default})".replace("%", "%%")
-        if field.type == "bool":
-            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=field.default, help=text)
-        else:
-            parser.add_argument(
-                flag, type=_TYPES[str(field.type)], default=field.default, help=text, metavar=str(field.type)
-            )
-    known, unknown = parser.parse_known_args(list(arguments))
-    if unknown:
-        print(f"{program}: unknown option {unknown[0]!r}.{nearest(unknown[0], names)}", file=sys.stderr)
-        raise SystemExit(2)
-    return kind(**vars(known))
+@dataclass(frozen=True)
+class UpdateSettings:
+    """What an update maximises, and how; where the paper gives a value it is named."""
+
+    objective: str = setting("r-grpo", f"one of {', '.join(OBJECTIVES)}")
+    clip_low: float = setting(-1.0, "lower clip of the ratio; below zero: the objective's own (paper: 0.2)")
+    clip_high: float = setting(-1.0, "upper clip of the ratio; below zero: the objective's own (paper: 0.28)")
+    kl_weight: float = setting(0.0, "weight of the distance to the policy at the start (paper: 0)")
+    kl: str = setting("k3", "its estimator: k1, k2 or k3")
+    entropy_weight: float = setting(0.0, "weight of the entropy of the sampled tokens, maximised")
+    credit_reason: float = setting(1.0, "factor on the advantage of reasoning tokens")
+    credit_box: float = setting(1.0, "factor on the advantage of box tokens")
+    credit_answer: float = setting(1.0, "factor on the advantage of answer tokens")
+    temperature: float = setting(1.0, "sampling temperature (paper)")
+    max_new_tokens: int = setting(96, "sampled tokens a rollout may have")
+    max_grad_norm: float = setting(1.0, "gradient norm above which the gradient is scaled down")
+    freeze_vision: bool = setting(True, "leave the vision tower as it is")
+    checkpointing: bool = setting(False, "keep less for the backward pass and compute it again (a third more time)")
+    pass_groups: int = setting(0, "groups in memory at once; 0: all of an update")
 
 
-def check_positive(settings: Any, *names: str) -> None:
-    """Every named setting must be above zero."""
-    for name in names:
-        if getattr(settings, name) <= 0:
-            raise R3labError(f"{name} must be above zero, got {getattr(settings, name)}")
+def objective_of(settings: UpdateSettings) -> Objective:
+    """The objective that the settings name, with what they change of it."""
+    if settings.objective not in OBJECTIVES:
+        near = nearest(settings.objective, OBJECTIVES)
+        raise R3labError(f"unknown objective {settings.objective!r}; known: {', '.join(OBJECTIVES)}.{near}")
+    own = {k: v for k in ("clip_low", "clip_high") if (v := getattr(settings, k)) >= 0}
+    return replace(
+        OBJECTIVES[settings.objective],
+        kl=settings.kl,
+        kl_weight=settings.kl_weight,
+        entropy_weight=settings.entropy_weight,
+        length=settings.max_new_tokens,
+        **own,
+    )
+
+
+@dataclass(frozen=True)
+class RgrpoSettings(UpdateSettings):
+    """Settings of R-GRPO; where the paper gives a value it is named."""
+
+    model: str = setting("", "checkpoint folder to start from (default: the shipped cold start of badges)")
+    data: str = setting("", "VLIR folder with samples; if empty, samples come from --world")
+    world: str = setting("badges", "world to draw samples from")
+    arm: str = setting("interleaved", f"what a box brings, and how an answer is marked: {', '.join(ARMS)}")
+    out: str = setting("runs/rgrpo", "folder for checkpoint and log")
+    steps: int = setting(100, "rollout-and-update steps")
+    prompts: int = setting(12, "samples a step")
+    group: int = setting(8, "rollouts a sample, G (paper: 5)")
+    reward: str = setting("grounded", "reward preset: paper, official-code or grounded; or 'grounded without region'")
+    learning_rate: float = setting(1.5e-4, "constant (paper: 1e-6 for 7B)")
+    cooldown: int = setting(0, "last steps, over which the learning rate falls linearly towards 0 (paper: none)")
+    lora_rank: int = setting(0, "rank of LoRA matrices; 0: all weights of the text model are trained")
+    lora_alpha: float = setting(0.0, "their product is multiplied by alpha / rank; 0: twice the rank")
+    minibatches: int = setting(2, "updates a pass over the rollouts, each on a part of the groups")
+    epochs: int = setting(1, "passes over the rollouts of a step")
+    shard: bool = setting(False, "shard the text model's layers over the processes (FSDP)")
+    redraws: int = setting(0, "times that groups of equal rewards are replaced by those of other samples (DAPO)")
+    overlong: str = setting("keep", "rollouts cut off at the token limit: keep, or mask (no loss; DAPO)")
+    max_looks: int = setting(8, "looks a rollout may take")
+    save_every: int = setting(25, "steps between checkpoints")
+    keep: int = setting(2, "checkpoints that stay, beside the best")
+    show_every: int = setting(0, "steps between groups of rollouts that are kept with their images; 0: none")
+    trackers: str = setting("", "beside log.jsonl: tensorboard, wandb or others of accelerate, with commas between")
+    resume: bool = setting(False, "go on with the run in --out")
+    max_skipped: int = setting(3, "updates in a row that may be left out because they are not finite")
+    seed: int = setting(0, "of samples and sampling")

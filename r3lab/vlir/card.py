@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..geometry import area, clip
-from ..images import content_hash
-from .filters.measures import words
+from ..core.geometry import area, clip
+from ..core.images import content_hash
+from .filters.rules import words
 from .sample import Rationale, Sample
 
 CELLS = 32  # of the heat map, across and down

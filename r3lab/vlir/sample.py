@@ -21,12 +21,12 @@ from typing import Any
 
 from PIL import Image
 
-from ..errors import R3labError, shown
-from ..foreign.lines import lines
-from ..foreign.row import MAX_RECORD
-from ..geometry import Box, problem
-from ..images import content_hash, open_image
-from ..protocol import MAX_ANSWER, MAX_QUESTION
+from ..core.errors import R3labError, shown
+from ..core.geometry import Box, problem
+from ..core.images import content_hash, open_image
+from ..core.protocol import MAX_ANSWER, MAX_QUESTION
+from ..core.records import MAX_RECORD
+from ..core.rows import lines
 
 FORMAT = "r3lab.vlir"
 VERSION = 1

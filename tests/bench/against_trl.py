@@ -35,18 +35,17 @@ from forced import Forced, only, words
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
 
-from r3lab.arms import INTERLEAVED
-from r3lab.assets_path import assets_dir
-from r3lab.errors import R3labError
-from r3lab.geometry import clip, from_source, to_source, write_ints
-from r3lab.images import cut, resize
+from r3lab.core.arms import INTERLEAVED
+from r3lab.core.errors import R3labError
+from r3lab.core.files import assets_dir
+from r3lab.core.geometry import clip, from_source, to_source, write_ints
+from r3lab.core.images import cut, resize
+from r3lab.core.protocol import answer_of, bare, box_text
 from r3lab.models.policy import Features, Policy
-from r3lab.protocol import answer_of, bare, box_text
 from r3lab.train.rewards import score
 from r3lab.train.rgrpo import compare, draw
-from r3lab.train.rgrpo_settings import RgrpoSettings
+from r3lab.train.settings import RgrpoSettings, objective_of
 from r3lab.train.update import update
-from r3lab.train.update_settings import objective_of
 from r3lab.trajectory import Kind, Trajectory
 from r3lab.vlir.rationale import jitter
 from r3lab.vlir.sample import Sample

@@ -17,13 +17,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from r3lab.explain.events import AFTER, ANSWER, COORDINATES
-from r3lab.explain.heat import HeatMap
-from r3lab.explain.maps import box_score, heat_map, relative
-from r3lab.explain.neutral import reasked
-from r3lab.explain.rows import OVERVIEW, AttentionRows, rows
+from r3lab.core.geometry import Box
+from r3lab.explain.explanation import HeatMap
+from r3lab.explain.maps import box_score, heat_map, reasked, relative
+from r3lab.explain.rows import AFTER, ANSWER, COORDINATES, OVERVIEW, AttentionRows, rows
 from r3lab.explain.trials import off_centre, region_of
-from r3lab.geometry import Box
 from r3lab.models.policy import Features, Policy
 from r3lab.trajectory import Trajectory
 

@@ -24,14 +24,14 @@ from compare import Comparison, interleaved
 from official import replay
 from results_file import whole
 
-from r3lab.assets_path import assets_dir
-from r3lab.errors import R3labError
+from r3lab.core.errors import R3labError
+from r3lab.core.files import assets_dir
 from r3lab.models.policy import Features, Policy
-from r3lab.rollout import rollout
-from r3lab.sequence import row_of
+from r3lab.rollout.loop import rollout
+from r3lab.rollout.sequence import row_of
 from r3lab.train.memory import saved
-from r3lab.train.packed import packed_logprobs, token_logprobs
-from r3lab.train.rgrpo_settings import RgrpoSettings
+from r3lab.train.settings import RgrpoSettings
+from r3lab.train.update import packed_logprobs, token_logprobs
 from r3lab.trajectory import Trajectory
 from r3lab.vlir.sample import Sample
 from r3lab.vlir.worlds import get_world

@@ -25,16 +25,16 @@ from compare import Comparison, interleaved
 from engine import row
 from results_file import EXPLAIN, keep
 
-from r3lab.assets_path import assets_dir
-from r3lab.explain.crop_value import alternatives_of
-from r3lab.explain.replay import Alternative, Outcome, after_look, begin, joined, replay
+from r3lab.core.files import assets_dir
+from r3lab.core.images import resize
+from r3lab.core.protocol import ANSWER
+from r3lab.explain.interventions import Alternative, Outcome, after_look, begin, joined, replay
 from r3lab.explain.rows import rows
-from r3lab.images import resize
-from r3lab.models.layout import patchify
+from r3lab.explain.value import alternatives_of
+from r3lab.models.families import patchify
 from r3lab.models.policy import Features, Policy
-from r3lab.protocol import ANSWER
-from r3lab.rollout import rollout
-from r3lab.sequence import row_of
+from r3lab.rollout.loop import rollout
+from r3lab.rollout.sequence import row_of
 from r3lab.trajectory import Kind, Trajectory
 from r3lab.vlir.worlds import get_world
 

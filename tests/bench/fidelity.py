@@ -23,20 +23,16 @@ import numpy as np
 from results_file import EXPLAIN, keep, rounded
 from tqdm import tqdm
 
-from r3lab.assets_path import assets_dir
-from r3lab.explain.attention_rollout import rollout_rows
-from r3lab.explain.crop_value import value_map
-from r3lab.explain.drawn import numbers_of
-from r3lab.explain.events import COORDINATES
+from r3lab.core.files import assets_dir
+from r3lab.explain.attention import numbers_of
+from r3lab.explain.explanation import HeatMap
 from r3lab.explain.fidelity import Fidelity, fidelity, summary
-from r3lab.explain.gradient import gradient_rows
-from r3lab.explain.heat import HeatMap
-from r3lab.explain.maps import find_sinks, heat_map, relative
-from r3lab.explain.neutral import reasked
-from r3lab.explain.rows import OVERVIEW, AttentionRows, rows
+from r3lab.explain.maps import find_sinks, gradient_rows, heat_map, reasked, relative, rollout_rows
+from r3lab.explain.rows import COORDINATES, OVERVIEW, AttentionRows, rows
 from r3lab.explain.trials import first_crop, region_of
+from r3lab.explain.value import value_map
 from r3lab.models.policy import Features, Policy
-from r3lab.rollout import rollout
+from r3lab.rollout.loop import rollout
 from r3lab.trajectory import Trajectory
 from r3lab.vlir.worlds import get_world
 

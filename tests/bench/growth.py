@@ -23,11 +23,11 @@ import torch
 from forced import Forced, words
 from results_file import whole
 
-from r3lab.assets_path import assets_dir
-from r3lab.geometry import from_source, write_ints
+from r3lab.core.files import assets_dir
+from r3lab.core.geometry import from_source, write_ints
+from r3lab.core.protocol import box_text
 from r3lab.models.policy import Policy
-from r3lab.protocol import box_text
-from r3lab.rollout import rollout
+from r3lab.rollout.loop import rollout
 from r3lab.show.palette import RUNS, style, theme
 from r3lab.vlir.rationale import jitter
 from r3lab.vlir.sample import Sample

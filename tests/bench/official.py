@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList
 
-from r3lab.images import resize
-from r3lab.models.layout import patchify
+from r3lab.core.images import resize
+from r3lab.models.families import patchify
 from r3lab.models.policy import Policy
 from r3lab.trajectory import Kind, Trajectory
 

@@ -25,14 +25,13 @@ from attention_only import Rule, fit, numbers
 from results_file import EXPLAIN, keep, rounded
 from tqdm import tqdm
 
-from r3lab.assets_path import assets_dir
-from r3lab.errors import R3labError
-from r3lab.explain.judge import KINDS
+from r3lab.core.errors import R3labError
+from r3lab.core.files import assets_dir
+from r3lab.core.stats import mean_interval
+from r3lab.explain.kinds import KINDS
 from r3lab.explain.verdict import Settings, explain
 from r3lab.models.policy import Policy
-from r3lab.planted.planting import BATCH, others_of, plant, rolled, step, told
-from r3lab.planted.reasons import PLANTS, Plant, lessons
-from r3lab.resampling import mean_interval
+from r3lab.recipes.planted import BATCH, PLANTS, Plant, lessons, others_of, plant, rolled, step, told
 from r3lab.trajectory import Trajectory
 
 TARGET = 0.95

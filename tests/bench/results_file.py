@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from r3lab.results import circumstances
-from r3lab.show.whole import write_whole
+from r3lab.core.files import circumstances, write_whole
 
 EXPLAIN = "python tests/bench/planted.py && python tests/bench/fidelity.py && python tests/bench/explain_cost.py"
 

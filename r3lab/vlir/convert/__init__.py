@@ -16,19 +16,15 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ...errors import R3labError, shown
-from ...foreign.errors import Refused
-from ...foreign.files import rows
-from ...foreign.row import Row
-from ...geometry import fit_tokens
+from ...core.errors import R3labError, shown
+from ...core.geometry import fit_tokens
+from ...core.records import Refused, Row
+from ...core.rows import rows
 from ..sample import SampleError
 from . import formats
-from .fields import need, text
 from .formats import FORMATS, detect
-from .frames import BUDGET, FACTOR, FrameName, frame_named
-from .index import Index
-from .reader import Source
-from .record import ConvertError, FrameNeeded, Record
+from .frames import BUDGET, FACTOR, FrameName, Source, frame_named
+from .record import ConvertError, FrameNeeded, Index, Record, need, text
 
 __all__ = [
     "BUDGET",

@@ -11,13 +11,32 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ...errors import nearest, shown
-from ...foreign.files import DELIMITERS, data_files, is_saved, rows
-from ...foreign.row import Row
+from ...core.errors import nearest, shown
+from ...core.records import Row
+from ...core.rows import DELIMITERS, data_files, is_saved, rows
 from ..sample import LINES
-from . import calls, gqa, ocr, official, own, tables, viscot
-from .frames import FrameName
-from .reader import Source
+from . import (
+    rationales as calls,
+)
+from . import (
+    rationales as official,
+)
+from . import (
+    regions as gqa,
+)
+from . import (
+    regions as ocr,
+)
+from . import (
+    regions as viscot,
+)
+from . import (
+    tables,
+)
+from . import (
+    tables as own,
+)
+from .frames import FrameName, Source
 from .record import ConvertError, Record
 
 _LOOKED_AT = 100  # rows until the format must be clear
@@ -111,17 +130,17 @@ FORMATS: dict[str, Format] = {
             tables.TABLE,
             "a table of r3lab",
             _names("id image question answer regions rationale needs_look"),
-            tables.read,
+            tables.read_table,
         ),
         Format(
             own.NAME,
             "a VLIR folder of r3lab",
             _names("format version id image question answer rationale regions needs_look world split"),
-            own.read,
+            own.read_own,
             write=own.write,
         ),
-        Format("parquet", "a Parquet file of r3lab", frozenset(), tables.read, write=tables.write_parquet),
-        Format("datasets", "a datasets folder of r3lab", frozenset(), tables.read, write=tables.write_dataset),
+        Format("parquet", "a Parquet file of r3lab", frozenset(), tables.read_table, write=tables.write_parquet),
+        Format("datasets", "a datasets folder of r3lab", frozenset(), tables.read_table, write=tables.write_dataset),
         Format("scene graphs", "GQA scene graphs", _names("width height objects")),
         Format("OCR of TextVQA", "TextVQA OCR", _names("image_id ocr_info")),
     )

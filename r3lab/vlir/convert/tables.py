@@ -9,31 +9,45 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...errors import shown
-from ...foreign.arrow import STATE, pyarrow
-from ...foreign.errors import Refused
-from ...foreign.row import Row
-from ...geometry import Box
-from ...images import open_image, to_png_bytes
-from ..sample import Rationale
-from .fields import answer, box, items, need, optional, question, table, text
-from .frames import checked
-from .output import whole_file, whole_folder
-from .reader import Source
-from .record import Record
+from ...core.errors import shown
+from ...core.geometry import Box
+from ...core.images import open_image, to_png_bytes
+from ...core.records import Refused, Row
+from ...core.rows import STATE, pyarrow
+from ..sample import Rationale, from_record, write_vlir
+from .frames import Source, checked
+from .record import Record, answer, box_field, items, need, optional, question, table, text, whole_file, whole_folder
+
+# r3lab's own VLIR folder as one of the formats: `vlir.jsonl` and `images/`, see `r3lab.vlir.sample`.
+
+NAME = "vlir"
+
+
+def read_own(row: Row, source: Source) -> Record:
+    """One line; its image is decoded, since its hash must fit its pixels."""
+    return replace(Record.of(*from_record(row.data, source.images, "The record")), where=row.where)
+
+
+def write(records: Iterable[Record], path: Path) -> Path:
+    """A new VLIR folder; the path of its `vlir.jsonl`. A record without rationale ends it, nothing written."""
+    with whole_folder(path) as folder:
+        name = write_vlir(folder, (record.pair() for record in records)).name
+    return path / name
+
 
 TABLE, INFO = "table", "dataset_info.json"
 BATCH = 32  # rows with images in memory at a time
 
 
-def read(row: Row, source: Source) -> Record:
+def read_table(row: Row, source: Source) -> Record:
     """One row of our own table."""
     data = row.data
     picture, size = source.picture(need(data, "image"))
-    regions = [box(b, "regions") for b in items(need(data, "regions"), "regions")]
+    regions = [box_field(b, "regions") for b in items(need(data, "regions"), "regions")]
     look = data.get("needs_look")
     if look not in (True, False, None) or type(look) is int:
         raise Refused("field 'needs_look' is not true, false or null", shown(look))
@@ -60,7 +74,9 @@ def _rationale(value: Any, size: tuple[int, int]) -> Rationale | None:
         words, place = part.get("text"), part.get("box")
         if (words is None) == (place is None):
             raise Refused("a rationale part that is not one of text and box", shown(part))
-        parts.append(text(words, "rationale", empty=True) if place is None else checked(box(place, "rationale"), size))
+        parts.append(
+            text(words, "rationale", empty=True) if place is None else checked(box_field(place, "rationale"), size)
+        )
     if not parts:
         raise Refused("field 'rationale' is empty", "leave it null where there is none")
     return Rationale(tuple(parts))

@@ -9,13 +9,269 @@ knows (true regions, whether a look is needed), so that they pass a sample of wh
 
 from __future__ import annotations
 
-from ...errors import shown
-from ...geometry import area, clip, coverage, iou, problem, write_ints
-from ...protocol import box_text, scan
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ...core.errors import R3labError, shown
+from ...core.geometry import Box, area, clip, coverage, iou, problem, write_ints
+from ...core.protocol import MAX_ANSWER, answer_of, box_text, scan
 from ..sample import Rationale, Sample
-from .judges import agrees
-from .limits import Limits, Reason
-from .measures import detail, repeated, repeated_sentence, spelled, words
+
+# The thresholds of the filters, and the reasons for which they reject.
+#
+# Limits(max_iou=0.5)                  # the others as they are; a value that cannot be one is an error
+# Reason("redundancy", "regions overlap", 0.83, 0.7, "looks 1, 2").record()
+
+
+def _limit(default: float, about: str, share: bool = False) -> Any:
+    return field(default=default, metadata={"help": about, "share": share})
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The thresholds of all filters; `r3lab vlir filter --help` lists them. A share is a number from 0 to 1."""
+
+    max_looks: int = _limit(8, "looks of a rationale, at most")
+    max_characters: int = _limit(20_000, "characters of a rationale, at most")
+    min_side: float = _limit(8.0, "source pixels of a region's shorter side, at least")
+    max_share: float = _limit(0.8, "share of the image that a region covers, at most", True)
+    min_detail: float = _limit(0.005, "share of a region's neighbouring pixels with an edge between, at least", True)
+    min_coverage: float = _limit(0.5, "share of a true region that a look shows, at least", True)
+    min_spelled: float = _limit(0.5, "share of the answer's words said after the last look, at least", True)
+    max_iou: float = _limit(0.7, "overlap of two regions (intersection over union), at most", True)
+    max_repeated: float = _limit(0.5, "share of phrases of six words that were said before, at most", True)
+    min_score: float = _limit(0.5, "of a judge from 0 (no) to 1 (yes), at least", True)
+    blind: int = _limit(4, "answers without a look that the judge of necessity gives")
+    max_blind: float = _limit(0.5, "share of those that may be right, at most", True)
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            value, most = getattr(self, one.name), 1.0 if one.metadata["share"] else math.inf
+            least = 1 if one.name == "blind" else 0
+            if not (math.isfinite(value) and least <= value <= most):
+                wanted = "from 0 to 1" if one.metadata["share"] else f"of at least {least}"
+                raise R3labError(f"{one.name} must be a number {wanted}, got {shown(value)}.")
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a sample is rejected.
+
+    Attributes
+    ----------
+    filter, name : which filter, and what it found, in words of our own
+    value, threshold : what was measured, and the limit that it misses; None where there is none
+    detail : where; may repeat a little of the sample's own text, made harmless
+    """
+
+    filter: str
+    name: str
+    value: float | int | None = None
+    threshold: float | int | None = None
+    detail: str = ""
+
+    def record(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+
+# What a filter asks a judge, and what it makes of the reply.
+#
+# A judge is any callable that takes a question and images and returns text or a score from 0 to 1: a policy
+# (`r3lab.evaluate.legibility`), an endpoint, a person, a rule. One that answers many questions faster together has a
+# method
+# `many(queries)` besides. What a judge says is as untrusted as a data set: its text is cut, only compared, never run;
+# and a reply that decides nothing is never taken for a yes or a no.
+#
+#     def judge(question, images):                          # any callable will do
+#         return "yes" if images[0].width > 40 else "no"
+#
+#     [reply] = put(judge, [Query("Does the picture show a recognisable thing?", (crop,))])
+#     affirmed(reply)                                       # 1.0
+
+Judge = Callable[[str, Sequence[Image.Image]], "str | float"]  # question, images
+
+READ = 4 * MAX_ANSWER  # characters of a reply that are looked at
+_YES_NO = re.compile(r"\W*(yes|no)\b", re.IGNORECASE)
+
+
+class JudgeError(R3labError):
+    """A question that a judge could not decide; the record it is about is rejected for that, the others go on."""
+
+
+Reply = str | float | JudgeError
+
+
+@dataclass(frozen=True)
+class Query:
+    """One question to a judge.
+
+    Attributes
+    ----------
+    question : text; what a data set or a model wrote may stand in it
+    images : RGB, in order; may be none
+    """
+
+    question: str
+    images: tuple[Image.Image, ...] = ()
+
+
+def put(judge: Judge, queries: Sequence[Query]) -> list[Reply]:
+    """Put questions to a judge, together if it can.
+
+    Returns
+    -------
+    list of Reply
+        One a query: text, a score from 0 to 1, or the `JudgeError` that says why there is neither.
+
+    Raises
+    ------
+    R3labError
+        If a judge's `many` gives another number of replies; and whatever a judge raises besides `JudgeError`: a judge
+        that is broken ends the run.
+    """
+    many = getattr(judge, "many", None)
+    if many is None:
+        return [_one(judge, query) for query in queries]
+    replies = list(many(queries)) if queries else []
+    if len(replies) != len(queries):
+        raise R3labError(f"The judge gave {len(replies)} replies to {len(queries)} questions; give one for each.")
+    return [_checked(reply) for reply in replies]
+
+
+def _one(judge: Judge, query: Query) -> Reply:
+    try:
+        return _checked(judge(query.question, query.images))
+    except JudgeError as error:
+        return error
+
+
+def _checked(reply: object) -> Reply:
+    if isinstance(reply, JudgeError):
+        return reply
+    if isinstance(reply, str):
+        return reply[:READ]
+    try:
+        score = float(reply) if isinstance(reply, int | float) else math.nan
+    except OverflowError:  # an integer past the largest float
+        score = math.nan
+    return score if 0 <= score <= 1 else JudgeError(f"the reply {shown(reply)} is neither text nor a score from 0 to 1")
+
+
+def affirmed(reply: Reply) -> float | JudgeError:
+    """How far a reply says yes: its score, or 1 for a text that begins with "yes" and 0 for one with "no".
+
+    Inside `<answer>`, where there is one. A text that begins with neither decides nothing.
+    """
+    if not isinstance(reply, str):
+        return reply
+    found = _YES_NO.match(answer_of(reply) or reply)
+    if found is None:
+        return JudgeError(f"the reply {shown(reply)} begins with neither yes nor no")
+    return float(found[1].casefold() == "yes")
+
+
+def agrees(reply: Reply, answer: str) -> float | JudgeError:
+    """How far a reply is the true answer: its score, or 1 where the texts are the same, else 0.
+
+    Case, white space and a final full stop do not count; of a text with an `<answer>`, what stands in it counts.
+    """
+    if not isinstance(reply, str):
+        return reply
+    said = answer_of(reply)
+    return float(_folded(reply if said is None else said) == _folded(answer))
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split()).rstrip(". ")
+
+
+# What filters measure of a rationale without a model: detail of a crop, repetition of text, words of an answer.
+#
+# All are linear in what they read. Simplified: edges stand for content, and the same words for the same thought;
+# whether
+# a crop *shows something* and whether a thought *follows* only a judge can tell.
+#
+#     detail(image, (40, 60, 90, 110))            # 0.08; 0.0 for a stretch of sky
+#     repeated("It is red. So it is red. It is red. So it is red.")
+
+STEP, PLAIN = 16.0, 48.0  # grey levels, of 255, between neighbours: fewer make no edge; more always make one
+NOISE = 5.0  # times the median difference: what evenly noisy pixels seldom reach
+LOOKED = 512  # pixels of a crop's longer side that are looked at
+SENTENCE, PHRASE = 4, 6  # words: the shortest sentence that can repeat another; the phrases that are counted
+_TAGS = re.compile(r"</?(?:think|answer)>")
+_WORD = re.compile(r"\w+")
+_ENDS = re.compile(r"[.!?\u3002\uff01\uff1f\n]")
+CLOSED = {"yes", "no", "true", "false", "none"}  # answers that a reasoning need not spell
+
+
+def detail(image: Image.Image, box: Box) -> float:
+    """How much there is to see in a region: the share of neighbouring pixels with an edge between them.
+
+    Parameters
+    ----------
+    image
+        RGB, the source.
+    box
+        Source pixels; must have a part in the image.
+
+    Returns
+    -------
+    float
+        0 to 1. An edge is a difference in grey of over 16 levels that is over five times the median one, or over 48
+        levels; a plain, a smooth or an evenly noisy region has (almost) none.
+    """
+    x1, y1, x2, y2 = write_ints(clip(box, image.size))
+    scale = LOOKED / max(x2 - x1, y2 - y1, LOOKED)
+    size = (max(1, round((x2 - x1) * scale)), max(1, round((y2 - y1) * scale)))
+    place = (x1, y1, min(x2, image.width), min(y2, image.height))
+    crop = image.crop(place) if scale == 1 else image.resize(size, Image.Resampling.BOX, place, reducing_gap=2.0)
+    grey = np.asarray(crop.convert("L"), dtype=np.float32)
+    steps = np.concatenate([np.abs(np.diff(grey, axis=axis)).ravel() for axis in (0, 1)])
+    return float(np.mean(steps > min(PLAIN, max(STEP, NOISE * float(np.median(steps)))))) if steps.size else 0.0
+
+
+def words(text: str) -> list[str]:
+    """The words and numbers of a text in order, case folded, without the protocol's tags."""
+    return _WORD.findall(_TAGS.sub(" ", text).casefold())
+
+
+def repeated_sentence(text: str) -> str | None:
+    """The first sentence of at least four words that was said before, as its words; None where none was."""
+    seen: set[tuple[str, ...]] = set()
+    for sentence in _ENDS.split(_TAGS.sub("\n", text)):
+        said = tuple(words(sentence))
+        if len(said) >= SENTENCE and said in seen:
+            return " ".join(said)
+        seen.add(said)
+    return None
+
+
+def repeated(text: str) -> float:
+    """The share, 0 to 1, of a text's phrases of six words that occurred before in it."""
+    said = words(text)
+    phrases = [tuple(said[i : i + PHRASE]) for i in range(len(said) - PHRASE + 1)]
+    return 1 - len(set(phrases)) / len(phrases) if phrases else 0.0
+
+
+def spelled(answer: str, text: str) -> float:
+    """The share, 0 to 1, of the answer's words and numbers that a text holds; 1 for yes, no, or the letter of a choice.
+
+    A word must stand on its own ("1" is not in "12"), except in scripts that are written without spaces.
+    """
+    wanted = words(answer)
+    if not wanted or all(w in CLOSED or len(w) == 1 and w.isascii() and w.isalpha() for w in wanted):
+        return 1.0
+    have = set(words(text))
+    folded = text.casefold()
+    found = [w in have or not w.isascii() and w in folded for w in wanted]
+    return sum(found) / len(found)
 
 
 def form(sample: Sample, rationale: Rationale, limits: Limits) -> list[Reason]:

@@ -17,13 +17,12 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from ...errors import R3labError, nearest, shown
-from ...geometry import crop_size
-from ...images import cut
+from ...core.errors import R3labError, nearest, shown
+from ...core.geometry import crop_size
+from ...core.images import cut
 from ..sample import Rationale, Sample
 from . import rules
-from .judges import Judge, JudgeError, Query, Reply, affirmed, agrees, put
-from .limits import Limits, Reason
+from .rules import Judge, JudgeError, Limits, Query, Reason, Reply, affirmed, agrees, put
 
 CROP_SIDE, CROP_TOKENS = 28, (4, 1024)  # pixels of a token's side, tokens of a crop: what a judge is shown (official)
 UNDECIDED = "the judge did not decide"

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ...errors import R3labError, shown
+from ...core.errors import R3labError, shown
 
 try:
     import fcntl

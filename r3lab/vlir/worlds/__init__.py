@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from ...errors import R3labError, nearest
+from ...core.errors import R3labError, nearest
 from ..sample import Rationale, Sample
 from .badges import Badges
 from .charts import Charts

@@ -19,7 +19,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ...geometry import Box
+from ...core.geometry import Box
 from ..rationale import LARGE as IS_LARGE
 from ..rationale import SMALL as IS_SMALL
 from ..rationale import look_again, one_look, shows

@@ -17,17 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from ...geometry import Box
+from ...core.geometry import Box
 from ..rationale import LARGE as IS_LARGE
 from ..rationale import SMALL as IS_SMALL
 from ..rationale import in_turn, shows
 from ..sample import Rationale, Sample
 from .badges import COLOURS
-from .grain import grained
-from .lettering import around, padded
-from .material import split_number
+from .lettering import around, grained, padded
+from .material import Table, split_number, tables
 from .plots import LARGE_INK, SIDE, SMALL_INK, Mark, Plot, on_mark, paint, place, styles
-from .tables import Table, tables
 
 SHARES = {"value": 0.3, "largest": 0.15, "label": 0.2, "named": 0.15, "difference": 0.2}  # of the questions
 LARGE_LEGEND, LARGE_VALUE = 0.3, 0.3  # how often what a question needs is readable without a look

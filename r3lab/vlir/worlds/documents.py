@@ -16,13 +16,12 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ...geometry import Box
+from ...core.geometry import Box
 from ..rationale import LARGE as IS_LARGE
 from ..rationale import SMALL as IS_SMALL
 from ..rationale import look_again, one_look, shows
 from ..sample import Rationale, Sample
-from .grain import grained
-from .lettering import padded
+from .lettering import grained, padded
 from .material import photos, split_number
 from .pages import Entry, Page, Template, templates
 

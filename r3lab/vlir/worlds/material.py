@@ -1,24 +1,32 @@
-"""Raw material of the worlds: real photographs and real handwriting, split so that nothing is shared between splits.
+"""Real tables for the charts: what countries, districts, winds, guests and wines measured, gathered by assets/build.py.
 
-    photos("train")        # list of (name, array (H, W, 3) uint8), shorter side at least 640 pixels
-    handwriting("test")    # images (N, 8, 8) float32 in 0..1, labels (N,)
+    table = tables("train")[0]
+    table.labels, table.columns, table.values        # ("AGO", ...), ("1952", ...), ((30.0, ...), ...)
 
-Photographs are divided by name (assets/photos.json), handwriting by bitmap: of the bitmaps of each digit, in the
-order of the UCI file, of every six one goes to validation, one to test, four to train.
+Tables are divided by what they are about: no country, district, direction, party or feature is in two splits.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol, TypeVar
 
 import numpy as np
 from PIL import Image
 
-from ...assets_path import assets_dir
-from ...errors import R3labError
+from ...core.errors import R3labError
+from ...core.files import assets_dir
+
+# Raw material of the worlds: real photographs and real handwriting, split so that nothing is shared between splits.
+#
+#     photos("train")        # list of (name, array (H, W, 3) uint8), shorter side at least 640 pixels
+#     handwriting("test")    # images (N, 8, 8) float32 in 0..1, labels (N,)
+#
+# Photographs are divided by name (assets/photos.json), handwriting by bitmap: of the bitmaps of each digit, in the
+# order of the UCI file, of every six one goes to validation, one to test, four to train.
 
 SPLITS = ("train", "validation", "test")
 MIN_SIDE = 640
@@ -133,3 +141,44 @@ def other_hand(
     image = Image.fromarray(mixed.astype(np.float32))
     turned = image.transform((8, 8), Image.Transform.AFFINE, affine, Image.Resampling.BICUBIC)
     return np.clip(np.asarray(turned) * rng.uniform(0.85, 1.2), 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: `values` has a row a label and a number a column."""
+
+    name: str
+    source: str
+    title: str
+    unit: str
+    labels: tuple[str, ...]
+    columns: tuple[str, ...]
+    values: tuple[tuple[float, ...], ...]
+
+
+@lru_cache(maxsize=3)
+def tables(split: str) -> tuple[Table, ...]:
+    """The tables of a split, in the order of assets/tables.json.
+
+    Raises
+    ------
+    R3labError
+        If the split is unknown, or the file is not there.
+    """
+    split_number(split)
+    path = assets_dir() / "tables.json"
+    if not path.is_file():
+        raise R3labError(f"No tables in {path.name}: `python assets/build.py tables` gathers them.")
+    return tuple(
+        Table(
+            name,
+            entry["source"],
+            entry["title"],
+            entry["unit"],
+            tuple(entry["labels"]),
+            tuple(entry["columns"]),
+            tuple(tuple(float(v) for v in row) for row in entry["values"]),
+        )
+        for name, entry in json.loads(path.read_text("utf-8")).items()
+        if entry["split"] == split
+    )

@@ -18,7 +18,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ...geometry import Box, intersection
+from ...core.geometry import Box, intersection
 from .badges import COLOURS
 from .lettering import around, width, write
 from .material import shared_out

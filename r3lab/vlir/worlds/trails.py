@@ -19,15 +19,14 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ...errors import R3labError
-from ...geometry import Box
+from ...core.errors import R3labError
+from ...core.geometry import Box
 from ..rationale import LARGE as IS_LARGE
 from ..rationale import SMALL as IS_SMALL
 from ..rationale import in_turn, shows
 from ..sample import Rationale, Sample
 from .badges import COLOURS, DIRECTIONS, SHAPES, SIDE
-from .grain import grained
-from .lettering import write
+from .lettering import grained, write
 from .material import handwriting, photos, split_number
 
 HOPS = {1: 0.3, 2: 0.35, 3: 0.23, 4: 0.12}  # steps of the trails that need looks

@@ -1,0 +1,356 @@
+"""`r3lab explain`: why a recorded trajectory's looks were taken, whether they mattered, and the record of that.
+
+    r3lab explain runs/ask/20260101-120000
+    r3lab explain runs/rollouts/trajectories.jsonl --number 3 --look 1 --quick --out runs/explain/third
+
+Prints the evidence as a table and the sentences, and saves the explanation with its picture in a folder of its own. The
+other trajectories of a file lend what they saw (`--others` names more); a trajectory alone is its own donor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import shutil
+import sys
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from ..core.errors import R3labError, shown
+from ..core.files import shipped_policy
+from ..core.images import content_hash, open_image
+from ..core.protocol import bare
+from ..explain.explanation import Explanation, check_free
+from ..explain.verdict import QUICK, Settings, explain
+from ..models.policy import Policy
+from ..show.explanation import explanation_alt, explanation_figure
+from ..show.filmstrip import save_filmstrip
+from ..show.picture import save_picture
+from ..show.report import Entry, save_report
+from ..show.text import clean, one_line
+from ..trajectory import Kind, Look, Trajectory, load, save
+
+# `r3lab ask`: one question on one image, the policy's steps as they happen, and the record of them.
+#
+# Everything that can be wrong with the input is found before the policy runs, and nothing is written before it has
+# answered; then the trajectory and its filmstrip appear together, in a folder of their own. Simplified: one image,
+# one rollout, and nobody knows the true answer.
+#
+#     ask("street.jpg", "which digit is on the red circle?")          # prints, returns 0
+#     ask("street.jpg", "what does the sign say?", model="checkpoints/qwen", out="runs/sign")
+
+if TYPE_CHECKING:
+    from ..models.policy import Policy
+
+_INDENT = "    "
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the rollout needs to know of a question without a known answer."""
+
+    id: str
+    image: Image.Image
+    question: str
+    truth: dict[str, Any] = field(default_factory=dict)
+
+
+def ask(
+    image: str | Path,
+    question: str,
+    model: str | Path | None = None,
+    out: str | Path | None = None,
+    temperature: float = 0.0,
+    seed: int = 0,
+    max_looks: int = 8,
+    report: bool = False,
+) -> int:
+    """Let a policy answer, print its steps as they come, save the trajectory and the filmstrip.
+
+    Parameters
+    ----------
+    image
+        Path of an image file.
+    question
+        In words.
+    model
+        Folder of a checkpoint; the shipped tiny policy if None.
+    out
+        Folder to make (it must not hold anything yet); ``runs/ask/<time>`` if None.
+    temperature
+        0 is greedy.
+    seed
+        Of the sampling, from 0.
+    max_looks
+        Looks that the policy may take, from 0.
+    report
+        Save ``report.html`` as well, to step through it in a browser.
+
+    Returns
+    -------
+    int
+        0: done, whatever the policy answered.
+
+    Raises
+    ------
+    R3labError
+        If the image, the question, a number, the folder or the checkpoint cannot be used.
+    """
+    asked = _asked(image, question)
+    _check_numbers(temperature, seed, max_looks)
+    folder = _free_folder(out)
+    policy = _load(model)  # seconds: what is quick to check was checked before
+    _check_question(policy, asked.question)
+
+    from ..rollout.loop import rollout
+
+    _write(f"policy {one_line(policy.name, 60)}, image {asked.image.width} x {asked.image.height}\n")
+    steps = Steps(_write)
+    start = time.perf_counter()
+    [trajectory] = rollout(policy, [asked], temperature=temperature, seed=seed, max_looks=max_looks, watch=steps)
+    seconds = time.perf_counter() - start
+    steps.end()
+    keep(trajectory, folder, report)
+    tokens, looks = sum(trajectory.sampled_mask), len(trajectory.looks)
+    answer = "none" if trajectory.answer is None else one_line(trajectory.answer, 2000)
+    ending = "" if trajectory.answer is not None else f" ({trajectory.finish})"
+    _write(f"answer: {answer}{ending}\n")
+    _write(f"{seconds:.1f} s, {tokens} tokens, {looks} look{'' if looks == 1 else 's'}\n")
+    _write(f"saved: {clean(str(folder))} (trajectory.json, filmstrip.png{', report.html' * report})\n")
+    return 0
+
+
+def _asked(image: str | Path, question: str) -> Asked:
+    text = bare(question)
+    opened = open_image(image)
+    return Asked(f"ask-{content_hash(opened)[:12]}", opened, text)
+
+
+def _check_numbers(temperature: float, seed: int, max_looks: int) -> None:
+    if not (math.isfinite(temperature) and temperature >= 0):
+        raise R3labError(f"The temperature must be a number from 0, got {shown(temperature)}.")
+    for name, value in (("seed", seed), ("number of looks", max_looks)):
+        if value < 0:
+            raise R3labError(f"The {name} must be a whole number from 0, got {shown(value)}.")
+
+
+def _free_folder(out: str | Path | None) -> Path:
+    """The folder to make; refused now if it could not be made later."""
+    if out is None:
+        stem = Path("runs", "ask", time.strftime("%Y%m%d-%H%M%S"))
+        names = (stem if i == 1 else stem.with_name(f"{stem.name}-{i}") for i in range(1, 1000))
+        folder = next(name for name in names if not name.exists())
+    else:
+        folder = Path(out)
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise R3labError(f"{shown(str(folder))} is a file; name a folder to make.")
+        if folder.is_dir() and any(folder.iterdir()):
+            raise R3labError(f"The folder {shown(str(folder))} is not empty; name one to make.")
+        parent = folder.absolute().parent
+        while not parent.exists():
+            parent = parent.parent
+        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+            raise R3labError(f"Cannot write to {shown(str(parent))}; choose another folder.")
+    except (OSError, ValueError) as error:
+        if isinstance(error, R3labError):
+            raise
+        raise R3labError(f"{shown(str(folder))} cannot be a folder: {error}; choose another.") from error
+    return folder
+
+
+def _load(model: str | Path | None) -> Policy:
+    """The policy of a folder; whatever is wrong with its files is the user's to mend."""
+    folder = Path(model) if model is not None else shipped_policy()
+    from ..models.policy import Policy
+
+    return Policy.load(folder)
+
+
+def _check_question(policy: Policy, question: str) -> None:
+    """A question that holds one of the model's control tokens would change who says what."""
+    from ..rollout.sequence import check_template, control_token
+
+    check_template(policy)
+    if found := control_token(policy, question):
+        raise R3labError(f"The question holds {shown(found)}, a control token; leave it out.")
+
+
+class Steps:
+    """Prints a growing trajectory: text as it comes, a line for each look.
+
+    Every line of the model's own text is indented further than the lines about looks, so that it cannot pretend
+    to be one.
+    """
+
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self._write, self._tokens, self._looks, self._fresh = write, 0, 0, True
+
+    def __call__(self, t: Trajectory) -> None:
+        """Print what is new since the last call."""
+        for at in range(self._tokens, len(t.ids)):
+            if t.kinds[at] == Kind.SAMPLED:
+                self._text(clean(t.pieces[at]))
+            while self._looks < len(t.looks) and t.looks[self._looks].span[1] <= at + 1:
+                self.end()
+                self._looks += 1
+                self._write(f"  {look_line(t.looks[self._looks - 1], self._looks)}\n")
+        self._tokens = len(t.ids)
+
+    def _text(self, text: str) -> None:
+        if self._fresh:
+            text = text.lstrip()
+        if text:
+            self._write((_INDENT if self._fresh else "") + text.replace("\n", f"\n{_INDENT}"))
+            self._fresh = False
+
+    def end(self) -> None:
+        """End the line in progress."""
+        if not self._fresh:
+            self._write("\n")
+        self._fresh = True
+
+
+def look_line(look: Look, number: int) -> str:
+    """One look in a line: ``look 1: [40, 60, 90, 110] px, zoom x2 -> 64x64 crop``."""
+    place = "no box"
+    if look.box is not None:
+        place = "[" + ", ".join(f"{value:.0f}" if abs(value) < 1e9 else "huge" for value in look.box) + "] px"
+    if look.crop is None:
+        return f"look {number}: {place}, refused: {one_line(look.reason, 120) or 'no crop'}"
+    zoom = "" if look.zoom is None else f"zoom x{look.zoom:.3g} "
+    return f"look {number}: {place}, {zoom}-> {look.crop.width}x{look.crop.height} crop"
+
+
+def keep(trajectory: Trajectory, folder: Path, report: bool = False) -> None:
+    """Write the trajectory, its filmstrip, on demand its report: the folder appears with all in it, or not at all.
+
+    Raises
+    ------
+    R3labError
+        If the folder cannot be written or has come to hold something.
+    """
+    part = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}.part")
+    try:
+        part.mkdir(parents=True)
+        save(trajectory, part)
+        save_filmstrip(trajectory, part / "filmstrip.png")
+        if report:
+            save_report([Entry(trajectory)], part / "report.html")
+        if folder.is_dir():
+            folder.rmdir()  # only an empty one
+        os.replace(part, folder)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise R3labError(f"Cannot write {shown(str(folder))}: {why}; choose another folder.") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _write(text: str) -> None:
+    """Print now, with a question mark for what the terminal's encoding lacks."""
+    coding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print(text.encode(coding, "replace").decode(coding), end="", flush=True)
+
+
+PICTURE = "explanation.png"
+
+
+def explain_command(argv: Sequence[str] | None = None) -> int:
+    """Explain one trajectory.
+
+    Parameters
+    ----------
+    argv
+        Arguments after `r3lab explain`.
+
+    Returns
+    -------
+    int
+        0: done, whatever the verdict is.
+
+    Raises
+    ------
+    R3labError
+        If something given cannot be used; nothing is written then.
+    """
+    args = build_parser().parse_args(None if argv is None else list(argv))
+    found = read(args.trajectory)
+    if not 1 <= args.number <= len(found):
+        raise R3labError(f"there is no trajectory {args.number}; the file has {len(found)}, counted from 1")
+    chosen = found[args.number - 1]
+    count = len(chosen.looks)
+    if args.look is not None and not 1 <= args.look <= count:
+        raise R3labError(f"there is no look {args.look}; the trajectory has {count}, counted from 1")
+    others = [t for t in found if t is not chosen] + [t for path in args.others for t in read(path)]
+    folder = Path(args.out) if args.out else Path("runs", "explain", time.strftime("%Y%m%d-%H%M%S"))
+    check_free(folder)
+    policy = Policy.load(args.model or shipped_policy())
+    look = None if args.look is None else args.look - 1
+    explanation = explain(policy, chosen, others, look, QUICK if args.quick else Settings(), progress=True)
+    explanation.save(folder)
+    save_picture(explanation_figure(explanation), folder / PICTURE, explanation_alt(explanation))
+    write(explanation)
+    say(f"saved: {folder} (explanation.json, {PICTURE})")
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(
+        prog="r3lab explain",
+        description="Say why each look of a trajectory was taken and whether it mattered, with the evidence.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("trajectory", help="trajectory.json, trajectories.jsonl, or a folder that holds one of them")
+    parser.add_argument("--model", metavar="PATH", help="the checkpoint that wrote it (default: the tiny policy)")
+    parser.add_argument("--number", type=int, default=1, metavar="N", help="of a file of many, from 1 (default: 1)")
+    parser.add_argument("--look", type=int, metavar="N", help="this look alone, from 1 (default: all)")
+    parser.add_argument(
+        "--others",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="trajectories that lend what they saw, beside the file's",
+    )
+    parser.add_argument("--out", metavar="DIR", help="folder to make (default: runs/explain/TIME)")
+    parser.add_argument("--quick", action="store_true", help="fewer interventions, and no map of every place")
+    return parser
+
+
+def read(path: str | Path) -> list[Trajectory]:
+    """The trajectories of a file or folder.
+
+    Raises
+    ------
+    R3labError
+        If there are none.
+    """
+    found = load(path)
+    every = found if isinstance(found, list) else [found]
+    if not every:
+        raise R3labError(f"{shown(str(path))} holds no trajectory; name another file")
+    return every
+
+
+def write(explanation: Explanation) -> None:
+    """Print the table and the sentences; foreign text is made harmless for a terminal."""
+    for look, what, value in explanation.table():
+        say(f"{what}: {value}" if look == "all" else f"{look}  {what}: {value}")
+    say("")
+    for entry in explanation.looks:
+        say(entry.sentence)
+    say(explanation.sentence)
+
+
+def say(line: str) -> None:
+    """One line, with a question mark for what the terminal's encoding lacks."""
+    coding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print(one_line(line, 2000).encode(coding, "replace").decode(coding))

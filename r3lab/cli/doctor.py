@@ -1,0 +1,196 @@
+"""What this machine has for r3lab and what is missing, in plain words.
+
+Simplified: looks, never repairs; starts no kernel and loads no checkpoint.
+
+    for check in doctor():
+        print(check.state, check.name, check.found, check.mend)
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+
+from .. import __version__
+from ..core.errors import R3labError
+from ..core.files import assets_dir
+
+PACKAGES = (  # essential; names as the package index knows them
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "jinja2",
+    "numpy",
+    "pillow",
+    "matplotlib",
+    "plotly",
+    "ipywidgets",
+    "jupyterlab",
+    "ipykernel",
+    "papermill",
+    "nbclient",
+    "nbconvert",
+    "tqdm",
+)
+TINY = {  # folder: what it is, and the command that makes it
+    "worlds/rgrpo": ("of four worlds", "r3lab train worlds"),
+    "tiny/cold-start": ("of badges, after the cold start", "r3lab train tiny"),
+    "tiny/rgrpo": ("of badges, after R-GRPO", "r3lab train tiny"),
+}
+INSTALL = "python -m pip install -e . (in the checkout) brings what is missing"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding: what was looked for, what was found, and what to do about it."""
+
+    name: str
+    found: str
+    state: str = "ok"  # ok, note (works, but know this) or missing
+    mend: str = ""  # what to do, "" where nothing is to be done
+    essential: bool = True
+
+
+def doctor() -> list[Check]:
+    """Look at the interpreter, the packages, the device, the Jupyter kernel and the assets.
+
+    Returns
+    -------
+    list of Check
+        In an order that reads well. Nothing essential is missing where no check is both.
+    """
+    wanted = _wanted()
+    python = Check("python", f"{platform.python_version()} with r3lab {__version__}, {platform.platform()}")
+    packages = [_package(name, wanted.get(name, "")) for name in PACKAGES]
+    return [python, *packages, *_device(), _kernel(), *_assets()]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the findings; 0 where all essentials are there, else 1."""
+    checks = doctor()
+    width = max(len(check.name) for check in checks)
+    for check in checks:
+        print(f"{check.state:<7}  {check.name:<{width}}  {check.found}")
+        if check.mend:
+            print(f"{'':<7}  {'':<{width}}  -> {check.mend}")
+    lacking = [check.name for check in checks if check.state == "missing" and check.essential]
+    print(f"\nMissing: {', '.join(lacking)}." if lacking else "\nEverything essential is there.")
+    return int(bool(lacking))
+
+
+def _wanted() -> dict[str, str]:
+    """The versions that r3lab requires, by package; empty where r3lab itself is not installed."""
+    try:
+        from packaging.requirements import Requirement
+
+        lines = [Requirement(line) for line in metadata.requires("r3lab") or []]
+    except ImportError:  # also metadata.PackageNotFoundError
+        return {}
+    return {line.name: str(line.specifier) for line in lines if not line.marker}
+
+
+def _package(name: str, wanted: str) -> Check:
+    try:
+        version = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return Check(name, "not installed", "missing", INSTALL)
+    if wanted:
+        from packaging.specifiers import SpecifierSet
+
+        if not SpecifierSet(wanted).contains(version, prereleases=True):
+            return Check(name, version, "missing", f"python -m pip install '{name}{wanted}'")
+    return Check(name, version)
+
+
+def _device() -> list[Check]:
+    try:
+        torch = importlib.import_module("torch")
+    except (ImportError, OSError) as error:
+        return [Check("device", f"unknown: torch cannot be imported ({error})", "missing", INSTALL)]
+    if torch.cuda.is_available():
+        card = torch.cuda.get_device_properties(0)
+        others = f", and {torch.cuda.device_count() - 1} more" if torch.cuda.device_count() > 1 else ""
+        found = f"cuda: {card.name}, {card.total_memory / 2**30:.0f} GiB{others}"
+        return [Check("device", found), _threads(torch)]
+    memory = f"{_memory() / 2**30:.0f} GiB of memory" if _memory() else "memory unknown"
+    if torch.backends.mps.is_available():
+        return [Check("device", f"mps: {_processor()}, {memory}"), _threads(torch)]
+    slow = Check(
+        "bfloat16",
+        "can be hundreds of times slower than float32 on a CPU",
+        "note",
+        "keep to float32 here (r3lab does so by itself)",
+        essential=False,
+    )
+    return [Check("device", f"cpu: {_processor()}, {memory}"), _threads(torch), slow]
+
+
+def _threads(torch: ModuleType) -> Check:
+    threads, cores = torch.get_num_threads(), os.cpu_count() or 1
+    found = f"torch uses {threads} of {cores} cores"
+    if threads < cores and "OMP_NUM_THREADS" in os.environ:
+        return Check("threads", found, "note", "OMP_NUM_THREADS limits it; unset it to use all")
+    return Check("threads", found)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _memory() -> int:
+    """Bytes of main memory, 0 where unknown."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 0
+
+
+def _kernel() -> Check:
+    if not all(importlib.util.find_spec(name) for name in ("ipykernel", "jupyter_client")):
+        return Check("jupyter kernel", "none", "missing", "python -m pip install ipykernel")
+    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+
+    try:
+        first = KernelSpecManager().get_kernel_spec("python3").argv[0]
+    except (NoSuchKernel, OSError, ValueError):
+        first = ""
+    if Path(first).name.startswith("python") and not os.path.isabs(first) or first == sys.executable:
+        return Check("jupyter kernel", f"python3 is {sys.executable}")
+    return Check(
+        "jupyter kernel",
+        f"r3lab runs notebooks with {sys.executable}, but JupyterLab's python3 is {first or 'none'}",
+        "note",
+        "for JupyterLab: python -m ipykernel install --sys-prefix",
+        essential=False,
+    )
+
+
+def _assets() -> list[Check]:
+    try:
+        folder = assets_dir()
+    except R3labError as error:
+        return [Check("assets", "none", "missing", str(error))]
+    photos = len(list((folder / "photos").glob("*.jpg")))
+    checks = [Check("assets", f"{photos} photographs in {folder}")]
+    if not photos:
+        checks = [Check("assets", f"no photographs in {folder}", "missing", "python assets/build.py gathers them")]
+    for place, (stage, made) in TINY.items():
+        if (folder / place / "config.json").is_file():
+            checks.append(Check("tiny policy", f"{stage}: {folder / place}"))
+        else:
+            mend = f"`{made}` makes it; until then give `r3lab ask` a --model"
+            checks.append(Check("tiny policy", f"{stage}: not in {folder / place}", "missing", mend, essential=False))
+    return checks

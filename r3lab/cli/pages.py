@@ -1,0 +1,193 @@
+"""The command `r3lab report`: saved trajectories as one HTML file.
+
+r3lab report runs/ask -o report.html
+r3lab report runs/rgrpo/rollouts/step-000050 runs/explain --title "Step 50"
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ..core.errors import R3labError, shown
+from ..show.browser import PAGE, browser_of
+from ..show.browser_rows import read_rows
+from ..show.dashboard import dashboard
+from ..show.dashboard_data import AUTO, BANDS
+from ..show.report import read_entries, save_report
+from ..show.text import clean
+
+# The command `r3lab browse`: VLIR samples, an evaluation's answers or trajectories as one page to filter and play.
+#
+# r3lab browse vlir/raw -o browse.html
+# r3lab browse runs/eval runs/rgrpo/rollouts --limit 2000 --budget 40
+# r3lab browse vlir/raw#17 -o one.html
+
+TOLD = 20  # records left out that are told one by one
+
+
+def browse_command(arguments: Sequence[str] | None = None) -> int:
+    """Run `r3lab browse`.
+
+    Parameters
+    ----------
+    arguments
+        Behind the command's name.
+
+    Returns
+    -------
+    int
+        0.
+
+    Raises
+    ------
+    R3labError
+        If a path holds no records, none of them fits, or the file cannot be written.
+    """
+    parser = argparse.ArgumentParser(
+        prog="r3lab browse",
+        description="Write VLIR samples, an evaluation's answers or trajectories as one HTML file to filter, page "
+        "through and play, which needs no network.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "paths", nargs="+", metavar="PATH",
+        help="a VLIR folder, the folder of `r3lab eval`, or one of trajectories; PATH#N is its N-th record",
+    )  # fmt: skip
+    parser.add_argument("-o", "--out", default="browse.html", metavar="FILE", help="default: browse.html")
+    parser.add_argument("--limit", type=int, metavar="N", help="the first N records of each path (default: all)")
+    parser.add_argument(
+        "--budget", type=float, default=PAGE / 1e6, metavar="MB",
+        help=f"that the records which can be played may take; the others are listed (default: {PAGE / 1e6:g})",
+    )  # fmt: skip
+    parser.add_argument("--title", default="", help="over the page")
+    args = parser.parse_args(None if arguments is None else list(arguments))
+    if Path(args.out).suffix.lower() != ".html":
+        raise R3labError(f"Cannot write a browser to {shown(args.out)}: end its name in .html.")
+    if not (math.isfinite(args.budget) and 0 <= args.budget <= 1000):
+        raise R3labError(f"--budget must be 0 to 1000 MB, got {args.budget}.")
+    found = read_rows(args.paths, args.limit)
+    for problem in found.problems[:TOLD]:
+        print(f"left out: {clean(problem)}", file=sys.stderr)
+    if found.left_out > TOLD:
+        print(f"left out: {found.left_out - TOLD:,} more, not told one by one", file=sys.stderr)
+    bar = partial(tqdm, desc="browse", unit=" records", disable=None, mininterval=1)
+    view = browser_of(found, round(args.budget * 1e6), args.title or ", ".join(args.paths), each=bar)
+    path = view.save(args.out)
+    opens = view.body.count('class="r3-held"')
+    told = f", {opens:,} of them can be played in it" if opens < len(found.rows) else ""
+    print(f"{clean(str(path))}: {len(found.rows):,} records{told}, {path.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+# The command `r3lab dashboard`: training logs as one HTML file.
+#
+# r3lab dashboard runs/rgrpo -o dashboard.html
+# r3lab dashboard paper=runs/a paper=runs/b grounded=runs/c --png dashboard.png --smooth 20
+
+
+def dashboard_command(arguments: Sequence[str] | None = None) -> int:
+    """Run `r3lab dashboard`.
+
+    Parameters
+    ----------
+    arguments
+        Behind the command's name.
+
+    Returns
+    -------
+    int
+        0.
+
+    Raises
+    ------
+    R3labError
+        If a log cannot be read or is none, is given twice, or a file cannot be written.
+    """
+    parser = argparse.ArgumentParser(
+        prog="r3lab dashboard",
+        description="Draw training logs, one or many over each other, as one HTML file that needs no network.",
+    )
+    parser.add_argument(
+        "logs", nargs="+", metavar="LOG", help="a log or a run's folder; LABEL=LOG puts those of a label together"
+    )
+    parser.add_argument("-o", "--out", default="dashboard.html", metavar="FILE", help="default: dashboard.html")
+    parser.add_argument("--png", metavar="FILE", help="a picture too (.png, .svg or .pdf)")
+    parser.add_argument("--smooth", type=int, metavar="N", help="steps of the running mean (default: a twelfth of all)")
+    parser.add_argument("--band", default="range", choices=BANDS, help="over several runs: lowest to highest, or 95 %%")
+    parser.add_argument(
+        "--by", default=AUTO, metavar="HOW", help="group unlabelled runs: auto, run (not at all), or a setting's name"
+    )
+    parser.add_argument("--title", default="Training", help="over the page")
+    args = parser.parse_args(None if arguments is None else list(arguments))
+    found = dashboard(_runs(args.logs), smooth=args.smooth, band=args.band, by=args.by, title=args.title)
+    if Path(args.out).suffix.lower() != ".html":
+        raise R3labError(f"--out must end in .html, got {shown(args.out)}; --png takes a picture's name.")
+    path = found.save(args.out)
+    for note in found.board.notes():
+        print(clean(note))
+    print(f"{clean(str(path))}: {len(found.board.panels)} charts, {path.stat().st_size / 1e6:.1f} MB")
+    if args.png:
+        print(clean(str(found.save(args.png))))
+    return 0
+
+
+def _runs(given: Sequence[str]) -> Any:
+    """Paths, or paths by label."""
+    labelled: list[tuple[str, str]] = []
+    for one in given:
+        label, sign, path = one.partition("=")
+        labelled.append((label, path) if sign and not Path(one).exists() else ("", one))
+    seen: set[Path] = set()
+    for _, path in labelled:
+        if Path(path).resolve() in seen:
+            raise R3labError(f"{shown(path)} is given twice; a run counts once.")
+        seen.add(Path(path).resolve())
+    if not any(label for label, _ in labelled):
+        return [path for _, path in labelled]
+    groups: dict[str, list[str]] = {}
+    for label, path in labelled:
+        if not label:
+            raise R3labError(f"{shown(path)} has no label and others have; write LABEL={path[:60]}.")
+        groups.setdefault(label, []).append(path)
+    return groups
+
+
+def report_command(arguments: Sequence[str] | None = None) -> int:
+    """Run `r3lab report`.
+
+    Parameters
+    ----------
+    arguments
+        Behind the command's name.
+
+    Returns
+    -------
+    int
+        0.
+
+    Raises
+    ------
+    R3labError
+        If a path holds no trajectory, one cannot be read, or the file cannot be written.
+    """
+    parser = argparse.ArgumentParser(
+        prog="r3lab report",
+        description="Write trajectories, with the explanations beside them, as one HTML file that needs no network.",
+    )
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="a trajectory's file or folder, or a folder of such")
+    parser.add_argument("-o", "--out", default="report.html", metavar="FILE", help="default: report.html")
+    parser.add_argument("--title", default="", help="over the report")
+    args = parser.parse_args(None if arguments is None else list(arguments))
+    entries = read_entries(args.paths)
+    path = save_report(entries, args.out, args.title)
+    count = f"{len(entries)} trajector{'y' if len(entries) == 1 else 'ies'}"
+    print(f"{clean(str(path))}: {count}, {path.stat().st_size / 1e6:.1f} MB")
+    return 0

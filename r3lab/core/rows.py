@@ -1,0 +1,519 @@
+"""The rows of a file or folder in whichever of the formats it is: told by its name, else by how it begins.
+
+    for row in rows(Path("train.json")):
+        row.where, row.data         # "train.json line 7 (record 3)", {...}; or row.problem says why there is no data
+
+Simplified: no compressed files but Parquet, no encoding but UTF-8.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ijson
+
+from .errors import shown
+from .images import inside
+from .records import (
+    MAX_DEPTH,
+    MAX_EVENTS,
+    MAX_MARKS,
+    MAX_RECORD,
+    ForeignError,
+    Refused,
+    Row,
+    SchemaError,
+    parse,
+    too_deep,
+    too_large,
+)
+
+# Rows of JSON lines, one record a line, in bounded memory; a broken line loses only itself.
+#
+# for row in json_lines(Path("train.jsonl")):
+#     row.where, row.data         # "train.jsonl line 7", {...}; or row.problem says why there is no data
+
+BOM = b"\xef\xbb\xbf"
+_MARKS = (b",", b"[", b"{")
+
+
+def lines(path: Path, limit: int) -> Iterator[tuple[int, bytes | None]]:
+    """Number (from 1) and bytes of each line, without a byte order mark; None for one over `limit` bytes."""
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(limit + 1):
+            number += 1
+            if len(line) <= limit:
+                yield number, line.removeprefix(BOM)
+                continue
+            while line and not line.endswith(b"\n"):
+                line = file.readline(1 << 20)
+            yield number, None
+
+
+def json_lines(path: Path, limit: int = MAX_RECORD) -> Iterator[Row]:
+    """A record a line; blank lines are no records, but they are counted as lines."""
+    for number, line in lines(path, limit):
+        where = f"{path.name} line {number}"
+        if line is None or len(line) > MAX_MARKS and sum(map(line.count, _MARKS)) > MAX_MARKS:
+            yield Row(where, number, {}, too_large(limit, MAX_MARKS))
+        elif line.strip():
+            yield _row(line, where, number)
+
+
+def _row(line: bytes, where: str, number: int) -> Row:
+    try:
+        data = parse(line.decode("utf-8"), "The line")
+    except UnicodeDecodeError as error:
+        return Row(where, number, {}, Refused("not UTF-8", f"byte {error.start} of the line; save it again as UTF-8"))
+    except SchemaError as error:
+        return Row(where, number, {}, Refused("not valid JSON", str(error)))
+    if not isinstance(data, dict):
+        return Row(where, number, {}, Refused("not a JSON object", shown(data)))
+    if line.count(b"[") + line.count(b"{") > MAX_DEPTH and _depth(data) > MAX_DEPTH:
+        return Row(where, number, {}, too_deep())
+    return Row(where, number, data)
+
+
+def _depth(value: Any) -> int:
+    """Levels of lists and objects, without recursion."""
+    level, depth = [value], 0
+    while level := [v for v in level if isinstance(v, dict | list)]:
+        level = [inner for v in level for inner in (v.values() if isinstance(v, dict) else v)]
+        depth += 1
+    return depth
+
+
+# Rows of one JSON document, however large, even on a single line: it is read by `ijson` and never held whole.
+#
+# Three layouts: a list of records; an object of records by their id (GQA, MathVista, ScienceQA); an object that holds
+# a
+# list of records (`data`, TextVQA and DocVQA), whose other plain members are passed over. A record that is no object,
+# is
+# too large or too deep, or gives a key twice is a problem in its place. Simplified: where the text is not JSON, or
+# one
+# value alone is over the limit, the reading ends, since nothing after the fault can be trusted; JSON lines go on.
+#
+#     for row in document(Path("train.json")):
+#         row.where, row.data, row.key       # "train.json line 7 (record 3)", {...}, None
+
+PIECE = 64 * 1024  # bytes that are read at once
+
+
+def document(path: Path, limit: int = MAX_RECORD) -> Iterator[Row]:
+    """The records of one JSON document, each with the line on which it begins.
+
+    Parameters
+    ----------
+    path
+        Of a file in UTF-8.
+    limit
+        Most bytes of a value, and most characters of a record's text, that are held.
+
+    Raises
+    ------
+    ForeignError
+        If it is not JSON, is a single value, or holds a value over `limit`; the message names the line.
+    """
+    events = ijson.sendable_list()
+    # use_float: without it, the C parser ends the whole process at an integer of over 4300 digits
+    parser, build = ijson.basic_parse_coro(events, use_float=True), _Builder(path.name, limit)
+    line, silent = 1, 0  # bytes since the parser last gave something
+    with path.open("rb") as file:
+        piece = file.readline(PIECE).removeprefix(BOM)
+        while True:
+            try:
+                parser.send(piece) if piece else parser.close()
+            except (ijson.JSONError, ValueError, SystemError, RecursionError, UnicodeError) as error:
+                fault: Exception | None = error
+            else:
+                fault = None
+            silent = 0 if events else silent + len(piece)
+            for event, value in events:
+                if row := build.take(event, value, line):
+                    yield row
+            events.clear()
+            if fault is not None or silent > limit:
+                why = f"is not JSON: {shown(str(fault).split(chr(10))[0])}" if piece else "ends in the middle"
+                raise ForeignError(
+                    f"{path.name} line {line} (after {build.count} whole records) "
+                    f"{why if fault else f'holds a single value of over {limit:,} bytes'}. "
+                    "Nothing after it can be trusted; mend the file, or write one record a line (.jsonl)."
+                )
+            if not piece:
+                return
+            line += piece.endswith(b"\n")
+            piece = file.readline(PIECE)
+
+
+class _Builder:
+    """Puts parse events together to rows, and forgets a row that grows too large or too deep while it comes."""
+
+    def __init__(self, name: str, limit: int) -> None:
+        self.name, self.limit = name, limit
+        self.count = 0
+        self.outer: list[str] = []  # containers around the rows: "list" or "object"
+        self.outer_key: str | None = None
+        self.stack: list[Any] = []  # containers of the row
+        self.keys: list[str | None] = []
+        self.depth = self.events = self.size = self.line = 0
+        self.problem: Refused | None = None
+
+    def take(self, event: str, value: Any, line: int) -> Row | None:
+        """Take the next event; the row that it completes, if any."""
+        if self.depth:
+            return self._inside(event, value)
+        if event == "map_key":
+            self.outer_key = value
+        elif event in ("end_array", "end_map"):
+            self.outer.pop()
+        elif event == "start_map" and self.outer:
+            self._begin(line)
+        elif event in ("start_map", "start_array") and (not self.outer or self.outer == ["object"]):
+            self.outer.append("list" if event == "start_array" else "object")
+        elif event == "start_array":
+            self._begin(line, Refused("not a JSON object", "a list"))
+        elif not self.outer:
+            raise ForeignError(f"{self.name} holds a single {type(value).__name__}; wanted a list of records.")
+        elif self.outer == ["list"] or self.outer == ["object", "list"] and self.outer_key == "data":
+            self.count += 1
+            return self._row(line, {}, Refused("not a JSON object", shown(value)))
+        return None
+
+    def _begin(self, line: int, problem: Refused | None = None) -> None:
+        self.stack, self.keys, self.depth = [{}], [None], 1
+        self.events, self.size, self.line, self.problem = 0, 0, line, problem
+
+    def _row(self, line: int, data: dict[str, Any], problem: Refused | None) -> Row:
+        key = self.outer_key if self.outer == ["object"] else None
+        return Row(f"{self.name} line {line} (record {self.count})", self.count, data, problem, key)
+
+    def _inside(self, event: str, value: Any) -> Row | None:
+        self.events += 1
+        if type(value) is str:
+            self.size += len(value)
+        if self.problem is None and (self.events > MAX_EVENTS or self.size > self.limit):
+            self._drop(too_large(self.limit, MAX_EVENTS))
+        if event == "start_map" or event == "start_array":
+            self.depth += 1
+            if self.depth > MAX_DEPTH and self.problem is None:
+                self._drop(too_deep())
+            if self.problem is None:
+                inner: Any = {} if event == "start_map" else []
+                self._put(inner)
+                self.stack.append(inner)
+                self.keys.append(None)
+        elif event == "end_map" or event == "end_array":
+            self.depth -= 1
+            if not self.depth:
+                self.count += 1
+                data = {} if self.problem else self.stack[0]
+                self.stack = []
+                return self._row(self.line, data, self.problem)
+            if self.problem is None:
+                self.stack.pop()
+                self.keys.pop()
+        elif self.problem is None:
+            if event == "map_key":
+                if value in self.stack[-1]:
+                    self._drop(Refused("a key that is given twice", shown(value)))
+                else:
+                    self.keys[-1] = value
+            else:
+                self._put(value)
+        return None
+
+    def _put(self, value: Any) -> None:
+        top = self.stack[-1]
+        if isinstance(top, list):
+            top.append(value)
+        else:
+            top[self.keys[-1]] = value
+
+    def _drop(self, problem: Refused) -> None:
+        self.problem, self.stack, self.keys = problem, [], []
+
+
+# Rows of a TSV or CSV file with a header (RFC 4180), in bounded memory; one that does not fit loses only itself.
+#
+# for row in delimited(Path("hr_bench_4k.tsv"), " "):
+#     row.where, row.data             # "hr_bench_4k.tsv line 2", {"index": "0", ...}: every value is text
+
+
+class _Fields:
+    """The fields of one record, which a quoted field may stretch over several lines."""
+
+    def __init__(self, delimiter: str) -> None:
+        self.delimiter, self.fields, self.open = delimiter, list[str](), list[str]()
+        self.quoted = False
+
+    def feed(self, line: str) -> bool:
+        """Take the next line; True when the record is complete."""
+        at = 0
+        while True:
+            if self.quoted:
+                end = line.find('"', at)
+                if end < 0:
+                    self.open.append(line[at:])
+                    return False
+                if line[end + 1 : end + 2] == '"':
+                    self.open.append(line[at : end + 1])
+                    at = end + 2
+                    continue
+                self.open.append(line[at:end])
+                self.quoted, at = False, end + 1
+                rest = line.find(self.delimiter, at)
+                tail = (line[at:] if rest < 0 else line[at:rest]).rstrip("\r\n")
+                if tail:
+                    raise Refused("text after a closing quote", f"{shown(tail)}; double the quotes inside a field")
+                self.fields.append("".join(self.open))
+                self.open = []
+            else:
+                if line[at : at + 1] == '"':
+                    self.quoted, at = True, at + 1
+                    continue
+                rest = line.find(self.delimiter, at)
+                self.fields.append((line[at:] if rest < 0 else line[at:rest]).rstrip("\r\n" if rest < 0 else ""))
+            if rest < 0:
+                return True
+            at = rest + 1
+
+
+def delimited(path: Path, delimiter: str, limit: int = MAX_RECORD) -> Iterator[Row]:
+    """The rows of a TSV or CSV file with a header; every value is text.
+
+    Raises
+    ------
+    ForeignError
+        If the header is missing or names a column twice, or a quoted field has no end.
+    """
+    header: list[str] | None = None
+    record, first, size = _Fields(delimiter), 0, 0
+    for number, line in lines(path, limit):
+        if not record.quoted:
+            record, first, size = _Fields(delimiter), number, 0
+        size += len(line or b"")
+        where = f"{path.name} line {first}"
+        if size > limit:
+            raise ForeignError(f"{where}: the quoted field has no end; close its quote.")
+        data: dict[str, Any] = {}
+        problem = None
+        try:
+            if line is None:
+                raise Refused("a record that is too large", f"over {limit:,} bytes; shorten it")
+            if not record.feed(line.decode("utf-8")):
+                continue
+            if header is None:
+                if len(set(record.fields)) != len(record.fields) or record.fields == [""]:
+                    raise Refused("the header must name each column once", f"got {shown(record.fields)}")
+                header = record.fields
+                continue
+            if record.fields == [""]:
+                continue
+            if len(record.fields) != len(header):
+                wanted = f"wanted {len(header)} fields as in the header, got {len(record.fields)}"
+                raise Refused("a row of another length", f"{wanted}; quote fields that hold a {delimiter!r}")
+            data = dict(zip(header, record.fields, strict=True))
+        except UnicodeDecodeError as error:
+            problem = Refused("not UTF-8", f"byte {error.start} of the line; save it again as UTF-8")
+        except Refused as error:
+            problem = error
+        if problem is not None:
+            record = _Fields(delimiter)
+            if header is None:
+                raise ForeignError(f"{where}: {problem}; mend the header.") from None
+        yield Row(where, first, data, problem)
+    if record.quoted:
+        raise ForeignError(f"{path.name} line {first}: the quoted field has no end; close its quote.")
+    if header is None:
+        raise ForeignError(f"{path.name} is empty; copy or download it again.")
+
+
+# Rows of Parquet files and of folders that the `datasets` library saved, a few at a time.
+#
+# A saved data set is a folder of Arrow streams with a `state.json` that names them; `pyarrow` alone reads it, so
+# nothing
+# of `datasets` is needed (nor its pickles). The names in the state file are as untrusted as a record's. Simplified: a
+# data set that was saved with indices is refused.
+#
+#     for row in parquet(Path("test-00000-of-00001.parquet"), {"pid", "question"}): ...
+#     for row in saved(Path("mathvista/testmini")): ...
+
+STATE, SPLITS = "state.json", "dataset_dict.json"
+BATCH = 8  # rows held at once: one may be an image of ten megabytes
+MAX_STATE = 1 << 20  # bytes of a state file
+
+
+def pyarrow(part: str = "") -> Any:
+    """`pyarrow` or a part of it.
+
+    Raises
+    ------
+    ForeignError
+        If it is not installed; the message says how to.
+    """
+    try:
+        whole = importlib.import_module("pyarrow")
+        return importlib.import_module(f"pyarrow.{part}") if part else whole
+    except ImportError as error:
+        raise ForeignError("Parquet and saved data sets need pyarrow; run pip install 'pyarrow>=17'.") from error
+
+
+def parquet(path: Path, columns: Collection[str] | None = None) -> Iterator[Row]:
+    """The rows of one Parquet file; only `columns` if given, of which it may lack some."""
+    number, read = 0, pyarrow("parquet").ParquetFile
+    with _clear(path), read(path, buffer_size=1 << 20, pre_buffer=False) as file:
+        names = _wanted(file.schema_arrow.names, columns)
+        for batch in file.iter_batches(batch_size=BATCH, columns=names, use_threads=False):
+            yield from _rows(batch, path.name, number)
+            number += batch.num_rows
+
+
+def saved(folder: Path, columns: Collection[str] | None = None) -> Iterator[Row]:
+    """The rows of a folder that `save_to_disk` wrote, or of every split of a folder of them.
+
+    Raises
+    ------
+    ForeignError
+        If the state file names no Arrow files in the folder, or the rows were selected without being written anew.
+    """
+    if (folder / SPLITS).is_file():
+        for split in splits(folder):
+            yield from _saved(inside(folder, f"{split}/{STATE}").parent, columns)
+    else:
+        yield from _saved(folder, columns)
+
+
+def splits(folder: Path) -> list[str]:
+    """Names of the splits of a folder of saved data sets; they are those of the file, and can be anything."""
+    found = _state(folder / SPLITS).get("splits")
+    if not isinstance(found, list) or not found or not all(isinstance(name, str) for name in found):
+        raise ForeignError(f"{shown(str(folder / SPLITS))} names no splits; save the data set anew.")
+    return found
+
+
+def _saved(folder: Path, columns: Collection[str] | None) -> Iterator[Row]:
+    arrow, ipc, state = pyarrow(), pyarrow("ipc"), _state(folder / STATE)
+    files = state.get("_data_files")
+    names = [f.get("filename") if isinstance(f, dict) else None for f in files] if isinstance(files, list) else []
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ForeignError(f"{shown(str(folder / STATE))} names no data files; save the data set anew.")
+    if state.get("_indices_data_files"):
+        raise ForeignError(f"{shown(str(folder))} holds a selection; call flatten_indices() and save it anew.")
+    number = 0
+    for name in names:
+        path = inside(folder, name)
+        with _clear(path), arrow.memory_map(str(path)) as source, ipc.open_stream(source) as stream:
+            wanted = _wanted(stream.schema.names, columns)
+            for batch in stream:
+                part = batch if wanted is None else batch.select(wanted)
+                part.validate(full=True)  # offsets of a damaged file point anywhere
+                for start in range(0, part.num_rows, BATCH):
+                    yield from _rows(part.slice(start, BATCH), f"{folder.name}/{path.name}", number + start)
+                number += part.num_rows
+
+
+def _wanted(names: list[str], columns: Collection[str] | None) -> list[str] | None:
+    return None if columns is None else [name for name in names if name in columns]
+
+
+def _state(path: Path) -> dict[str, Any]:
+    """The content of a state file."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_STATE + 1)
+        state = parse(text.decode("utf-8"), path.name) if len(text) <= MAX_STATE else None
+    except (OSError, UnicodeDecodeError, SchemaError) as error:
+        why = shown(str(error))
+        raise ForeignError(f"{shown(str(path))} cannot be read: {why}; save the data set anew.") from error
+    return state if isinstance(state, dict) else {}
+
+
+def _rows(batch: Any, name: str, number: int) -> Iterator[Row]:
+    for i in range(batch.num_rows):
+        number += 1
+        data, problem = {}, None
+        try:
+            [data] = batch.slice(i, 1).to_pylist()
+        except (UnicodeDecodeError, ValueError, OverflowError) as error:
+            problem = Refused("a row that cannot be read", f"{shown(str(error), 120)}; save it again")
+        yield Row(f"{name} record {number}", number, data, problem)
+
+
+@contextmanager
+def _clear(path: Path) -> Iterator[None]:
+    """Turn what pyarrow raises about a file into one clear line."""
+    try:
+        yield
+    except ForeignError:
+        raise
+    except Exception as error:  # a damaged file can raise nearly anything from a decoder
+        why = shown(" ".join(str(error).split()), 120)
+        raise ForeignError(f"{path.name} cannot be read ({why}); copy or download it again.") from error
+
+
+JSON, LINES, DELIMITERS = (".json",), (".jsonl", ".ndjson"), {".tsv": "\t", ".csv": ","}
+SUFFIXES = (".parquet", *JSON, *LINES, *DELIMITERS)
+_SNIFF = 1 << 20
+
+
+def is_saved(folder: Path) -> bool:
+    """Is it a data set that `save_to_disk` wrote, or a folder of its splits?"""
+    return (folder / STATE).is_file() or (folder / SPLITS).is_file()
+
+
+def data_files(folder: Path) -> list[Path]:
+    """The files in a folder that `rows` can read, by name."""
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+
+
+def rows(path: Path, columns: Collection[str] | None = None, limit: int = MAX_RECORD) -> Iterator[Row]:
+    """Every record of a file or of a saved data set, in order.
+
+    Parameters
+    ----------
+    path
+        A JSON, JSON lines, TSV, CSV or Parquet file, or a folder that `save_to_disk` wrote.
+    columns
+        Of a table of columns (Parquet, saved data sets), those that are read; None reads all.
+    limit
+        Bytes of the largest record of a text file that is held; a larger one is a problem in its place.
+
+    Raises
+    ------
+    ForeignError
+        If it cannot be opened, is empty, or is in none of the formats; while reading, if the file is damaged where
+        nothing after can be trusted.
+    """
+    if path.is_dir():
+        return saved(path, columns)
+    if path.exists() and not path.is_file():
+        raise ForeignError(f"{shown(str(path))} is not a regular file; give the path of one.")
+    suffix = path.suffix.lower()
+    try:
+        with path.open("rb") as file:
+            head = file.read(_SNIFF)
+    except OSError as error:
+        raise ForeignError(f"{shown(str(path))} cannot be read: {error.strerror}; check the path.") from None
+    if suffix == ".parquet" or head.startswith(b"PAR1"):
+        return parquet(path, columns)
+    text = head.removeprefix(BOM).lstrip()
+    if not text:
+        raise ForeignError(f"{shown(path.name)} is empty, there are no records in it; copy or download it again.")
+    if suffix in DELIMITERS:
+        return delimited(path, DELIMITERS[suffix], limit)
+    if suffix in LINES or _has_lines(text):
+        return json_lines(path, limit)
+    if suffix in JSON or text[:1] in (b"{", b"["):
+        return document(path, limit)
+    raise ForeignError(f"{shown(path.name)} is in no format that can be read ({', '.join(SUFFIXES)}); convert it.")
+
+
+def _has_lines(text: bytes) -> bool:
+    """A second line begins with another object: JSON lines under whatever name."""
+    first, _, rest = text.partition(b"\n")
+    return text.startswith(b"{") and first.rstrip().endswith(b"}") and rest.lstrip().startswith(b"{")

@@ -1,0 +1,144 @@
+"""How an answer to an exercise is judged: run it on cases, and print one hint that diagnoses.
+
+An exercise is a table: a reference taken from the library itself, cases, and the mistakes that people make, each as
+the function that makes it and a hint that names it. An answer that behaves like a mistake on every case gets that
+hint; one that is wrong in a way of its own is told on which input, and in which direction. Simplified: nothing stops a
+function that never returns, and two mistakes at once are not told apart.
+
+    passed, words = judge(zoom, ZOOM)        # (False, "not right: that is a step. ...")
+    judge(None, ZOOM)                        # (False, "not yet: ..."): an unsolved notebook runs through
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..core.errors import shown
+
+Function = Callable[..., Any]
+NOT_YET = "not yet: write the function above, run its cell, then run this one again. The folded hint is a way in."
+RIGHT = "right"
+
+
+class Unfit(Exception):
+    """A result that `run` cannot judge; the message is the hint."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong answer that is recognised: what to tell, and the functions that make it (each is a variant)."""
+
+    hint: str
+    made: tuple[Function, ...]
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """What an answer is held against.
+
+    Attributes
+    ----------
+    reference : the right answer, from the library
+    cases : arguments, chosen so that no mistake equals the reference on all of them
+    mistakes : the wrong answers that are known, the more specific first
+    run : how a function is applied to the arguments of a case (`with_gradient` looks at the gradient too)
+    """
+
+    reference: Function
+    cases: tuple[tuple[Any, ...], ...]
+    mistakes: tuple[Mistake, ...]
+    run: Callable[[Function, tuple[Any, ...]], Any] = lambda function, arguments: function(*arguments)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a function did on one case: the numbers it returned with their shape, or what it raised."""
+
+    values: tuple[float, ...] = ()
+    shape: tuple[int, ...] | None = None  # None: no numbers
+    raised: BaseException | None = None
+    nothing: bool = False  # None, or `...`
+
+    def like(self, other: Outcome) -> bool:
+        """The same numbers to 1e-6 (NaN equals NaN), or the same kind of error."""
+        if self.raised or other.raised or self.nothing or other.nothing:
+            return type(self.raised) is type(other.raised) and self.nothing == other.nothing
+        same = self.shape is not None and self.shape == other.shape
+        return same and bool(np.allclose(self.values, other.values, rtol=1e-6, atol=1e-6, equal_nan=True))
+
+
+def judge(answer: Any, exercise: Exercise) -> tuple[bool, str]:
+    """Whether an answer is right, and the one line that is printed about it."""
+    if not callable(answer):
+        return False, NOT_YET
+    given = [_outcome(answer, exercise, case) for case in exercise.cases]
+    if isinstance(given[0].raised, NotImplementedError) or all(o.nothing for o in given):
+        return False, NOT_YET
+    wanted = [_outcome(exercise.reference, exercise, case) for case in exercise.cases]
+    if _alike(given, wanted):
+        return True, RIGHT
+    for mistake in exercise.mistakes:
+        for made in mistake.made:
+            if _alike(given, [_outcome(made, exercise, case) for case in exercise.cases]):
+                return False, f"not right: {mistake.hint}"
+    at = next(i for i, (g, w) in enumerate(zip(given, wanted, strict=True)) if not g.like(w))
+    return False, f"not right: {_difference(exercise, at, given[at], wanted[at])}"
+
+
+def _alike(given: Sequence[Outcome], other: Sequence[Outcome]) -> bool:
+    return all(g.like(o) for g, o in zip(given, other, strict=True))
+
+
+def _outcome(function: Function, exercise: Exercise, case: tuple[Any, ...]) -> Outcome:
+    own = tuple(x.clone() if isinstance(x, torch.Tensor) else list(x) if isinstance(x, list) else x for x in case)
+    try:
+        value = exercise.run(function, own)
+    except Exception as error:  # whatever the student's code does
+        return Outcome(raised=error)
+    if value is None or value is Ellipsis:
+        return Outcome(nothing=True)
+    try:
+        array = np.asarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value, dtype=np.float64)
+    except (TypeError, ValueError, RuntimeError):
+        return Outcome()
+    return Outcome(tuple(array.ravel().tolist()), array.shape)
+
+
+def _difference(exercise: Exercise, at: int, given: Outcome, wanted: Outcome) -> str:
+    """In which way an unknown wrong answer is wrong, without the right number."""
+    names = inspect.signature(exercise.reference).parameters
+    told = ", ".join(f"{name}={_told(value)}" for name, value in zip(names, exercise.cases[at], strict=False))
+    if isinstance(given.raised, Unfit):
+        return str(given.raised)
+    if given.raised is not None:
+        return f"with {told} your function raises {type(given.raised).__name__}: {shown(str(given.raised))}"
+    if given.nothing:
+        return f"with {told} your function returns nothing; does every path end in `return`?"
+    if given.shape is None:
+        return f"with {told} your function does not return numbers"
+    if given.shape != wanted.shape:
+        return f"with {told} your function returns shape {given.shape}, wanted {wanted.shape} (a number has shape ())"
+    i = int(np.argmin(np.isclose(given.values, wanted.values, rtol=1e-6, atol=1e-6)))
+    place = f" in entry {tuple(int(k) for k in np.unravel_index(i, given.shape))}" if given.shape else ""
+    if not math.isfinite(given.values[i]):
+        return f"with {told} your function gives {given.values[i]}{place}"
+    way = "large" if given.values[i] > wanted.values[i] else "small"
+    return f"with {told} your {given.values[i]:.4g}{place} is too {way}"
+
+
+def _told(value: Any) -> str:
+    return f"a tensor {tuple(value.shape)}" if isinstance(value, torch.Tensor) else shown(value)
+
+
+def report(answer: Any, exercise: Exercise) -> bool:
+    """Print what `judge` says; True when the answer is right."""
+    passed, words = judge(answer, exercise)
+    print(words)
+    return passed

@@ -1,0 +1,276 @@
+"""Tables of measured numbers and of the lessons, into the README and notebook 00: nothing there is typed by hand.
+
+python -m r3lab.course.tables README.md notebooks/00_start_here.ipynb      # rewrites what stands between the markers
+print(learning_table(json.loads(path.read_text())))
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..core.arms import INTERLEAVED
+from ..core.errors import R3labError
+from ..core.files import assets_dir
+from ..recipes.ablations import effects
+from ..run.parameters import read_notebook
+from ..run.site import lessons_table, read_lessons
+from ..show.effects import COLUMNS, effects_table, spread
+
+# Three tables of explain.json: reasons named, maps against chance, what an explanation costs.
+#
+# print(named_table(result), fidelity_table(result), cost_table(result), sep="\n\n")
+
+NAMED = "planted reason named"
+AREAS = {
+    "rank correlation with the worth of a look": "rank correlation with worth",
+    "pointing game": "pointing game",
+    "deletion area, lower is better": "deletion area (lower is better)",
+    "insertion area": "insertion area",
+}
+
+
+def _share(row: dict[str, Any]) -> str:
+    return f"{100 * row['ours']:.1f} % ({100 * row['low']:.1f} to {100 * row['high']:.1f})"
+
+
+def named_table(result: dict[str, Any]) -> str:
+    """How often the planted reason was named: one line a kind, one for all, with 95 % intervals."""
+    rows = {row["measure"]: row for row in result["rows"] if row["measure"].startswith(NAMED)}
+    lines = ["| planted reason | named by `explain` | by raw attention alone |", "| --- | ---: | ---: |"]
+    for measure, row in rows.items():
+        kind = measure.removeprefix(f"{NAMED}: ")
+        if kind != measure:
+            lines.append(f"| {kind} | {_share(row)} | {100 * row['reference']:.1f} % |")
+    raw, relative = (rows[f"{NAMED}, against {name} attention"] for name in ("raw", "relative"))
+    lines.append(f"| all | {_share(raw)} | {100 * raw['reference']:.1f} % |")
+    said = f"Relative attention alone names {100 * relative['reference']:.1f} % of all. Of {raw['n']}."
+    return "\n".join([*lines, "", said])
+
+
+def fidelity_table(result: dict[str, Any]) -> str:
+    """Four measures of each kind of map, with 95 % intervals, and of random cells."""
+    lines = [
+        "| map of the box's coordinates | " + " | ".join(AREAS.values()) + " |",
+        "| --- |" + " ---: |" * len(AREAS),
+    ]
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in result["rows"]:
+        for measure in AREAS:
+            if row["measure"].startswith(f"{measure}, "):
+                kind = row["measure"].removeprefix(f"{measure}, ").removesuffix(" attention")
+                found.setdefault(kind, {})[measure] = row
+    for kind, by in found.items():
+        cells = [f"{r['ours']:.2f} ({r['low']:.2f} to {r['high']:.2f})" for r in (by[measure] for measure in AREAS)]
+        lines.append(f"| {kind} | " + " | ".join(cells) + " |")
+    one = next(iter(found.values()))
+    lines.append("| random cells | " + " | ".join(f"{one[measure]['reference']:.2f}" for measure in AREAS) + " |")
+    return "\n".join([*lines, "", f"Of {next(iter(one.values()))['n']} that look and answer rightly."])
+
+
+def cost_table(result: dict[str, Any]) -> str:
+    """Medians of two ways timed in turn, the ratio with its range."""
+    lines = ["| cost | ours | reference | ratio | of |", "| --- | ---: | ---: | ---: | --- |"]
+    for r in result["rows"]:
+        if "turns" in r:
+            span = f" ({r['low']:.2f} to {r['high']:.2f})" if r["turns"] > 1 else ""
+            values = f"{r['ours']:.3g} {r['unit']} | {r['reference']:.3g} {r['unit']} | {r['ratio']:.2f}{span}"
+            lines.append(f"| {r['measure']} | {values} | {r['n']} |")
+    return "\n".join([*lines, "", f"Made by `{result['command']}` on {result['date']} ({result['machine']})."])
+
+
+def explain_tables(result: dict[str, Any]) -> str:
+    """All three, as the README shows them."""
+    return "\n\n".join(table(result) for table in (named_table, fidelity_table, cost_table))
+
+
+# Two tables of worlds.json: right answers by arm and world, and how the interleaved arm looks in each world.
+#
+# print(arms_table(result), looks_table(result), sep="\n\n")
+
+LOOKS = {
+    "legible": "legible behind the true crops",
+    "overview_alone": "overview alone",
+    "exact_needed": "right, look needed",
+    "exact_unneeded": "right, not needed",
+    "look_rate_needed": "looks, needed",
+    "look_rate_unneeded": "looks, not needed",
+    "iou": "IoU of the deciding look",
+}
+
+
+def over_seeds(values: Sequence[float], percent: bool = True) -> str:
+    """Mean, with the least and the most where there are several: `81.2 % (80.0 to 82.5)`."""
+    told = spread(values, percent)
+    return told if len(values) > 1 else told.partition(" (")[0]
+
+
+def arms_table(result: dict[str, Any]) -> str:
+    """Right answers on held-out samples: a line an arm and stage, a column a world."""
+    worlds = list(dict.fromkeys(row["world"] for row in result["rows"]))
+    found: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for row in result["rows"]:
+        found.setdefault((row["arm"], row["stage"]), {}).setdefault(row["world"], []).append(row["exact"])
+    lines = [
+        "| arm | stage | seeds | " + " | ".join(worlds) + " |",
+        "| --- | --- | ---: |" + " ---: |" * len(worlds),
+    ]
+    for (arm, stage), by in found.items():
+        cells = [over_seeds(by[world]) for world in worlds]
+        lines.append(f"| {arm} | {stage} | {len(by[worlds[0]])} | " + " | ".join(cells) + " |")
+    n = result["rows"][0]["n"]
+    said = (
+        f"Mean and range over seeds, {n} held-out samples of each world, greedy. Made by `{result['command']}` "
+        f"on {result['date']} ({result['machine']})."
+    )
+    return "\n".join([*lines, "", said])
+
+
+def looks_table(result: dict[str, Any]) -> str:
+    """The interleaved arm's last stage: what it can read in each world, and when and where it looks."""
+    rows = [row for row in result["rows"] if row["arm"] == INTERLEAVED.name]
+    rows = [row for row in rows if row["stage"] == rows[-1]["stage"]]
+    lines = ["| world | " + " | ".join(LOOKS.values()) + " |", "| --- |" + " ---: |" * len(LOOKS)]
+    for world in dict.fromkeys(row["world"] for row in rows):
+        of = [row for row in rows if row["world"] == world]
+        told = {key: [row[key] for row in of if row[key] is not None] for key in LOOKS}
+        cells = [over_seeds(v, key != "iou") if v else "none" for key, v in told.items()]
+        lines.append(f"| {world} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def world_tables(result: dict[str, Any]) -> str:
+    """Both, for the README."""
+    return f"{looks_table(result)}\n\n{arms_table(result)}"
+
+
+SHIPPED = ("tiny", "worlds", "engine", "explain", "ablations")  # files of results
+SHARES = {"exact", "exact_needed", "look_rate_needed", "look_rate_unneeded"}  # shown in per cent
+
+
+def learning_table(result: dict[str, Any]) -> str:
+    """Markdown table of the rows of `tiny.json`: one line an arm, mean and range over seeds."""
+    arms: dict[str, list[dict[str, Any]]] = {}
+    for row in result["rows"]:
+        arms.setdefault(row["arm"], []).append(row)
+    lines = ["| arm | " + " | ".join(COLUMNS.values()) + " |", "| --- |" + " --- |" * len(COLUMNS)]
+    for arm, rows in arms.items():
+        cells = []
+        for key in COLUMNS:
+            values = [r[key] for r in rows if r.get(key) is not None]
+            cells.append(spread(values, key in SHARES) if values else "none")
+        lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+    seeds, n = len({r["seed"] for r in result["rows"]}), result["rows"][0]["n"]
+    lines.append("")
+    lines.append(
+        f"Mean and range over {seeds} seeds, {n} held-out samples each; made by `{result['command']}` "
+        f"on {result['date']} ({result['machine']})."
+    )
+    return "\n".join(lines)
+
+
+def engine_table(result: dict[str, Any]) -> str:
+    """Markdown table of the rows of `engine.json`: medians of two ways timed in turn, the ratio with its range."""
+    lines = ["| measure | ours | reference | ratio | of |", "| --- | ---: | ---: | ---: | --- |"]
+    for r in result["rows"]:
+        span = f" ({r['low']:.1f} to {r['high']:.1f})" if r["turns"] > 1 else ""
+        lines.append(
+            f"| {r['measure']} | {r['ours']:.3g} {r['unit']} | {r['reference']:.3g} {r['unit']} | "
+            f"{r['ratio']:.1f}{span} | {r['n']} |"
+        )
+    lines.append("")
+    lines.append(f"Made by `{result['command']}` on {result['date']} ({result['machine']}).")
+    return "\n".join(lines)
+
+
+def ablation_table(result: dict[str, Any]) -> str:
+    """Markdown table of ablations.json: means over seeds, differences at the same seed, published ones beside."""
+    budget, seeds = result["rows"][0]["budget"], len({row["seed"] for row in result["rows"]})
+    lines = [
+        effects_table(effects(result["rows"])),
+        "",
+        f"Mean over {seeds} seeds with its 95 % interval, {budget['test']} held-out samples of badges each; as many "
+        f"updates for every variant. Made by `{result['command']}` on {result['date']} ({result['machine']}).",
+    ]
+    return "\n".join(lines)
+
+
+def ask_lines(tiny: dict[str, Any], worlds: dict[str, Any]) -> str:
+    """The commands that put the examples' questions to the shipped policy, as a Markdown code block."""
+    asked = {"badges": tiny["example"]["question"]} | {w: e["question"] for w, e in worlds["examples"].items()}
+    lines = [f"{'worlds --sheet':<40} # what the tiny policy knows: samples of four worlds"]
+    lines += [f'ask assets/pictures/{world}.png "{question}"' for world, question in asked.items()]
+    lines += [f"{'doctor':<40} # device, versions, what is missing"]
+    return "\n".join(("```", *(f".venv/bin/r3lab {line}" for line in lines), "```"))
+
+
+def fill(text: str, tables: dict[str, str]) -> str:
+    """Put each table between `<!-- results: NAME -->` and `<!-- end -->`.
+
+    Raises
+    ------
+    R3labError
+        If the text has no such markers.
+    """
+    for name, table in tables.items():
+        pattern = re.compile(rf"(<!-- results: {re.escape(name)} -->\n).*?(<!-- end -->)", re.S)
+        found = pattern.search(text)
+        if not found:
+            raise R3labError(f"the text has no '<!-- results: {name} -->' ... '<!-- end -->' to fill")
+        text = f"{text[: found.start()]}{found[1]}{table}\n{found[2]}{text[found.end() :]}"
+    return text
+
+
+def shipped_tables() -> dict[str, str]:
+    """The tables of all results that ship."""
+    results = assets_dir() / "results"
+    read = (json.loads((results / f"{name}.json").read_text()) for name in SHIPPED)
+    tiny, worlds, engine, explain, ablations = read
+    return {
+        "ask": ask_lines(tiny, worlds),
+        "tiny": learning_table(tiny),
+        "worlds": world_tables(worlds),
+        "engine": engine_table(engine),
+        "explain": explain_tables(explain),
+        "ablations": ablation_table(ablations),
+    }
+
+
+def filled(path: Path) -> str:
+    """The text of a README with all its tables, or of a notebook with the table of the lessons beside it, as it should
+    be.
+
+    Raises
+    ------
+    R3labError
+        If markers are missing, or a notebook of the course does not say what it is about.
+    """
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".ipynb":
+        return fill(
+            text, shipped_tables() | {"lessons": lessons_table(read_lessons(path.parent / "notebooks"), "notebooks")}
+        )
+    read_notebook(path)  # a readable error where it is none
+    notebook, table = json.loads(text), {"lessons": lessons_table(read_lessons(path.parent))}
+    sources = ["".join(cell["source"]) for cell in notebook["cells"]]
+    marked = [i for i, source in enumerate(sources) if "<!-- results: lessons -->" in source]
+    if len(marked) != 1:
+        raise R3labError(f"{path.name} has {len(marked)} cells with '<!-- results: lessons -->', wanted one to fill.")
+    notebook["cells"][marked[0]]["source"] = fill(sources[marked[0]], table).splitlines(keepends=True)
+    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Rewrite the tables of the given files."""
+    for name in arguments:
+        text = filled(Path(name))
+        Path(name).write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

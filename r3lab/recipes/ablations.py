@@ -1,0 +1,495 @@
+"""What leaving a part out does, over seeds: means with intervals, differences seed by seed, and where a new run falls.
+
+    for effect in effects(result["rows"]):
+        print(effect.variant, effect.mean.value, effect.difference)     # against the whole method, same seed
+    low, high = expected(list(values_of(result["rows"], "full").values()))    # 99 % of further runs lie between
+
+A run differs from another by its seed: of the lessons, of the questions, of sampling. Few seeds want Student's t
+rather than a bootstrap (which is too narrow for five). Simplified: values are taken as normal, no correction for many
+comparisons.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ..core.arms import get_arm
+from ..core.errors import R3labError, nearest, shown
+from ..core.files import write_whole
+from ..core.stats import LEVEL, Interval
+from ..explain.interventions import replay
+from ..explain.value import RANDOM, TRUE, alternatives_of
+from ..models.policy import Features, Policy
+from ..rollout.loop import rollout
+from ..train.measure import summary
+from ..train.rewards import same_answer
+from ..train.rgrpo import train_rgrpo
+from ..train.run import JsonlLog, read_log, save_policy
+from ..train.settings import RgrpoSettings
+from ..train.sft import SftSettings, cold_start
+from ..vlir.worlds import get_world, world_batches
+from .policy import Recipe, lessons_of_imperfect_teacher
+
+# What is compared: the whole method, and what is left of it when a part is taken away.
+#
+# VARIANTS["without R-GRPO"]
+
+FULL = "full"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One line of the table.
+
+    Attributes
+    ----------
+    name, about : of the line
+    arm : in which it is taught and rolled out
+    cold : whether it begins with the VLIR cold start; else R-GRPO makes as many updates more
+    push : whether R-GRPO follows; else the cold start makes as many updates more
+    changes : settings of R-GRPO that differ
+    """
+
+    name: str
+    about: str
+    arm: str = "interleaved"
+    cold: bool = True
+    push: bool = True
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _reward(part: str, about: str) -> Variant:
+    return Variant(f"without {part} reward", about, changes={"reward": f"grounded without {part}"})
+
+
+def _group(size: int, rollouts: int = 96) -> Variant:
+    changes = {"group": size, "prompts": rollouts // size}
+    return Variant(f"group of {size}", f"{size} rollouts of each of {rollouts // size} questions", changes=changes)
+
+
+_TABLE = (
+    Variant(FULL, "VLIR cold start, then R-GRPO, crops woven in"),
+    Variant("without interleaving", "boxes are written, and bring nothing", arm="boxes-as-text"),
+    Variant("full image again", "a box brings the overview again, not a crop", arm="full-image-again"),
+    Variant("without VLIR cold start", "R-GRPO from the base", cold=False),
+    Variant("without R-GRPO", "the cold start goes on instead", push=False),
+    _reward("accuracy", "form, region and look cost alone"),
+    _reward("format", "nothing for a well-formed answer"),
+    _reward("region", "nothing for where it looks"),
+    _reward("look cost", "needless looks are free"),
+    _group(4),
+    _group(16),
+    Variant("vision tower trained", "R-GRPO changes all weights", changes={"freeze_vision": False}),
+)
+VARIANTS: dict[str, Variant] = {variant.name: variant for variant in _TABLE}
+
+
+def get_variant(name: str) -> Variant:
+    """A variant by name.
+
+    Raises
+    ------
+    R3labError
+        If there is none; the nearest is named.
+    """
+    if name not in VARIANTS:
+        raise R3labError(f"unknown variant {name!r}; known: {', '.join(VARIANTS)}.{nearest(name, VARIANTS)}")
+    return VARIANTS[name]
+
+
+# One variant and seed: taught, pushed, measured. All get the same samples and as many updates.
+#
+#     row = point(get_variant("without R-GRPO"), seed=0, budget=Budget(), base=Path("runs/tiny/base"), work=work)
+#
+# What is finished is kept in the work folder and not repeated; variants of an arm share the cold start of a seed.
+
+WORLD = "badges"
+BATCH = 100  # samples rolled out together when a policy is measured
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every variant may use.
+
+    Attributes
+    ----------
+    lessons : updates of the cold start, 32 VLIR samples each
+    steps : of R-GRPO, 96 rollouts and two updates each
+    test : held-out samples
+    """
+
+    lessons: int = 100
+    steps: int = 50
+    test: int = 300
+
+
+def settings_of(variant: Variant, seed: int, budget: Budget) -> RgrpoSettings:
+    """R-GRPO of a variant. Where there is no cold start its updates are R-GRPO's."""
+    settings = replace(RgrpoSettings(), steps=budget.steps, arm=variant.arm, seed=seed, **dict(variant.changes))
+    if variant.cold:
+        return settings
+    return replace(settings, steps=budget.steps + budget.lessons // settings.minibatches)
+
+
+def updates_of(variant: Variant, budget: Budget) -> tuple[int, int]:
+    """Updates of the cold start and of R-GRPO."""
+    minibatches = RgrpoSettings().minibatches
+    pushed = settings_of(variant, 0, budget).steps * minibatches if variant.push else 0
+    taught = (budget.lessons if variant.cold else 0) + (0 if variant.push else budget.steps * minibatches)
+    return taught, pushed
+
+
+def taught(variant: Variant, seed: int, budget: Budget, base: Path, work: Path) -> Policy:
+    """The base after the variant's cold start."""
+    if not variant.cold:
+        return Policy.load(base)
+    lessons, _ = updates_of(variant, budget)
+    name = f"cold-start-{variant.arm}-{lessons}-{seed}"
+    if not (work / name / "config.json").is_file():
+        policy, recipe = Policy.load(base), Recipe()
+        settings = SftSettings(steps=lessons, learning_rate=recipe.cold_start_rate, seed=seed, arm=variant.arm)
+        torch.manual_seed(seed)
+        cold_start(policy, lessons_of_imperfect_teacher(recipe, seed), settings, JsonlLog(work / f"{name}.jsonl"))
+        save_policy(policy, work / name)
+    return Policy.load(work / name)
+
+
+def measured(policy: Policy, variant: Variant, samples: int) -> dict[str, Any]:
+    """Held-out summary, greedy, in the variant's arm."""
+    world, starts = get_world(WORLD), range(0, samples, BATCH)
+    parts = ([world.sample("test", i) for i in range(a, min(a + BATCH, samples))] for a in starts)
+    arm = get_arm(variant.arm)
+    return summary(
+        list(chain.from_iterable(rollout(policy, p, temperature=0.0, max_new_tokens=96, arm=arm) for p in parts))
+    )
+
+
+def pushed(policy: Policy, variant: Variant, seed: int, budget: Budget, log: Path, progress: bool = True) -> float:
+    """R-GRPO of a variant, in place; returns its seconds."""
+    settings, noted = settings_of(variant, seed, budget), JsonlLog(log)
+    train_rgrpo(policy, world_batches(WORLD, settings.prompts, seed), settings, noted, progress)
+    return float(sum(row["seconds_rollout"] + row["seconds_update"] for row in read_log(log)))
+
+
+def named(variant: str, seed: int) -> str:
+    """What a point's files are called."""
+    return f"{variant.replace(' ', '-')}-{seed}"
+
+
+def point(variant: Variant, seed: int, budget: Budget, base: Path, work: Path) -> dict[str, Any]:
+    """A row of ablations.json: what was trained, for how long, and the held-out summary.
+
+    Raises
+    ------
+    R3labError
+        If the base is no checkpoint, or the work folder holds this point of another budget.
+    """
+    name = named(variant.name, seed)
+    done = work / f"{name}.json"
+    if done.is_file():
+        row: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
+        if row["budget"] != asdict(budget):
+            raise R3labError(f"{done} was made with another budget, {row['budget']}; give another --work, or remove it")
+        return row
+    policy = taught(variant, seed, budget, base, work)
+    spent = pushed(policy, variant, seed, budget, work / f"{name}.jsonl") if variant.push else 0.0
+    if variant.push:
+        save_policy(policy, work / name)
+    lessons, updates = updates_of(variant, budget)
+    row = {
+        "variant": variant.name,
+        "world": WORLD,
+        "arm": variant.arm,
+        "seed": seed,
+        "budget": asdict(budget),
+        "updates": {"cold start": lessons, "R-GRPO": updates},
+        "seconds_rgrpo": round(spent, 1),
+        **measured(policy, variant, budget.test),
+    }
+    write_whole(done, (json.dumps(row, indent=1) + "\n").encode("utf-8"))
+    return row
+
+
+# Simulated grounding: how right answers depend on how often the look is at the right place (the paper's figure 4).
+#
+#     rows = curve(policy, seed=0, samples=200)          # shares 0.4 to 1.0
+#
+# Each held-out sample that needs a look, and in which the policy takes one, is replayed twice: with the crop of the
+# true
+# region, and with a crop of the same size from elsewhere. At a simulated grounding accuracy of p each sample gets the
+# first with probability p, else the second.
+
+SHARES = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+DRAWS = 200  # of which samples are grounded, for each share
+
+
+def outcomes(policy: Policy, seed: int, samples: int) -> np.ndarray:
+    """Whether the answer is right, (samples, 2) bool: with the true region, with a crop from elsewhere."""
+    world, found, index = get_world(WORLD), list[tuple[bool, bool]](), 0
+    bar = tqdm(total=samples, desc="grounding", mininterval=1)
+    while len(found) < samples:
+        asked = [s for s in (world.sample("test", index + k) for k in range(BATCH)) if s.needs_look]
+        index += BATCH
+        store: dict[str, Features] = {}
+        for t in rollout(policy, asked, temperature=0.0, max_new_tokens=96, features=store):
+            number = next((n for n, look in enumerate(t.looks) if look.crop is not None), None)
+            if number is None or t.answer is None or len(found) == samples:
+                continue
+            crop = t.looks[number].crop
+            assert crop is not None
+            every = alternatives_of(t, number, (crop.width, crop.height), seed * 10_007 + index + len(found))
+            wanted = [next(a for a in every if a.name == name) for name in (TRUE, RANDOM)]
+            told = [o.answer for o in replay(policy, t, number, wanted, store)]
+            found.append((same_answer(told[0], t.truth["answer"]), same_answer(told[1], t.truth["answer"])))
+            bar.update()
+    bar.close()
+    return np.array(found)
+
+
+def curve(policy: Policy, seed: int, samples: int) -> list[dict[str, Any]]:
+    """A row a share: mean accuracy over draws of which samples are grounded."""
+    right, rng = outcomes(policy, seed, samples), np.random.default_rng([seed, 9])
+    rows = []
+    for share in SHARES:
+        grounded = rng.random((DRAWS, len(right))) < share
+        exact = np.where(grounded, right[:, 0], right[:, 1]).mean()
+        rows.append({"grounding": share, "seed": seed, "n": len(right), "exact": round(float(exact), 4)})
+    return rows
+
+
+NEW_RUN = 0.99  # of further runs inside the band
+
+
+def student(level: float, freedom: int) -> float:
+    """The two-sided quantile of Student's t: `level` of the distribution lies between minus and plus this.
+
+    Parameters
+    ----------
+    level : between 0 and 1
+    freedom : degrees of freedom, 1 or more
+
+    Source: the closed form for whole numbers (Abramowitz and Stegun, 26.7.3 and 26.7.4), inverted by halving.
+    """
+
+    def inside(t: float) -> float:
+        angle, even = math.atan(t / math.sqrt(freedom)), freedom % 2 == 0
+        term, total = (1.0, 1.0) if even else (math.cos(angle), math.cos(angle))
+        for k in range(1 if even else 2, freedom - 2, 2):
+            term *= k / (k + 1) * math.cos(angle) ** 2
+            total += term
+        if even:
+            return math.sin(angle) * total
+        return 2 / math.pi * (angle + (math.sin(angle) * total if freedom > 1 else 0.0))
+
+    if not 0 < level < 1 or freedom < 1:
+        raise R3labError(
+            f"no quantile at level {level} with {freedom} degrees of freedom; wanted 0 to 1, and 1 or more"
+        )
+    low, high = 0.0, 1.0
+    while inside(high) < level:
+        high *= 2
+    for _ in range(80):
+        middle = (low + high) / 2
+        low, high = (middle, high) if inside(middle) < level else (low, middle)
+    return (low + high) / 2
+
+
+def _mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
+    if len(values) < 2 or not all(math.isfinite(v) for v in values):
+        raise R3labError(f"a spread over seeds needs two finite values or more; got {shown(list(values)[:5])}")
+    return fmean(values), stdev(values)
+
+
+def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
+    """The mean over seeds with its interval by Student's t.
+
+    Raises
+    ------
+    R3labError
+        If there are fewer than two values, or one is not finite.
+    """
+    mean, spread = _mean_and_spread(values)
+    half = student(level, len(values) - 1) * spread / math.sqrt(len(values))
+    return Interval(mean, mean - half, mean + half, len(values), level)
+
+
+def expected(values: Sequence[float], level: float = NEW_RUN) -> tuple[float, float]:
+    """Where one more run of the same kind falls, `level` of the time: wider than the interval of the mean.
+
+    Raises
+    ------
+    R3labError
+        If there are fewer than two values, or one is not finite.
+    """
+    mean, spread = _mean_and_spread(values)
+    half = student(level, len(values) - 1) * spread * math.sqrt(1 + 1 / len(values))
+    return mean - half, mean + half
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One line of the comparison.
+
+    Attributes
+    ----------
+    variant, about : what it is
+    values : by seed
+    mean : over seeds, with its interval
+    difference : this less the whole method at the same seed, with its interval; None for the whole method itself
+    """
+
+    variant: str
+    about: str
+    values: Mapping[int, float]
+    mean: Interval
+    difference: Interval | None
+
+
+def values_of(rows: Sequence[Mapping[str, Any]], variant: str, key: str = "exact") -> dict[int, float]:
+    """A measure of a variant by seed; seeds in which there was nothing to average are left out.
+
+    Raises
+    ------
+    R3labError
+        If the rows hold no such variant, or no such measure.
+    """
+    own = [row for row in rows if row["variant"] == variant]
+    if not own:
+        raise R3labError(f"no rows of {shown(variant)}.{nearest(variant, [r['variant'] for r in rows])}")
+    if not any(key in row for row in own):
+        raise R3labError(f"rows of {shown(variant)} have no {shown(key)}.{nearest(key, own[0])}")
+    return {int(row["seed"]): float(row[key]) for row in own if row.get(key) is not None}
+
+
+def effects(rows: Sequence[Mapping[str, Any]], key: str = "exact") -> list[Effect]:
+    """All variants in the order of the rows, each against the whole method.
+
+    Parameters
+    ----------
+    rows : of ablations.json
+    key : a measure of the held-out summary
+
+    Raises
+    ------
+    R3labError
+        If there are no rows of the whole method, or a variant shares fewer than two seeds with it.
+    """
+    whole, found = values_of(rows, FULL, key), []
+    for name in dict.fromkeys(row["variant"] for row in rows):
+        values = values_of(rows, name, key)
+        apart = [values[seed] - whole[seed] for seed in sorted(values.keys() & whole.keys())]
+        about = VARIANTS[name].about if name in VARIANTS else ""
+        difference = None if name == FULL else t_interval(apart)
+        found.append(Effect(name, about, values, t_interval(list(values.values())), difference))
+    return found
+
+
+# One seed of a variant again, from a cold start that is at hand: does it fall where the shipped runs fell?
+#
+#     policy, curve = again("full", 0, steps=12, cold_start=assets_dir() / "tiny" / "cold-start")
+#     low, high = band(result["curves"], "full", "exact", 7, 12)
+#     low <= level(curve, "exact", 7, 12) <= high
+#
+# Simplified: what begins elsewhere (from the base, in another arm) cannot be repeated from the cold start that ships.
+
+KEYS = ("exact", "iou", "look_rate_needed", "look_rate_unneeded")  # of a curve
+Curve = Mapping[str, Sequence[float | None]]  # a value a step
+
+
+def repeatable(variant: Variant) -> bool:
+    """Whether it begins with the cold start of the whole method, and goes on with R-GRPO."""
+    return variant.cold and variant.push and variant.arm == VARIANTS[FULL].arm
+
+
+def curve_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float | None]]:
+    """The measures `KEYS` of a training log, in the order of its steps."""
+    return {key: [row.get(key) for row in rows] for key in KEYS}
+
+
+def rows_of(curve: Curve, steps: int | None = None) -> list[dict[str, Any]]:
+    """A curve as the rows of a training log, which `show.curves` draws; its first steps or all."""
+    rows = zip(*(curve[key] for key in KEYS), strict=True)
+    return [{"step": i, **dict(zip(KEYS, row, strict=True))} for i, row in enumerate(rows, start=1)][:steps]
+
+
+def again(
+    name: str,
+    seed: int,
+    steps: int,
+    cold_start: str | Path,
+    log: Callable[[dict[str, Any]], None] = lambda row: None,
+    progress: bool = True,
+) -> tuple[Policy, dict[str, list[float | None]]]:
+    """R-GRPO of a variant, as the shipped runs were made, for its first steps or all of them.
+
+    Parameters
+    ----------
+    name : of a variant that begins with the cold start of the whole method
+    seed : of questions and sampling
+    steps : of R-GRPO
+    cold_start : checkpoint to begin with
+    log : gets each step's metrics too
+
+    Returns
+    -------
+    the trained policy, and its curve
+
+    Raises
+    ------
+    R3labError
+        If the variant is unknown, or begins elsewhere.
+    """
+    variant = get_variant(name)
+    if not repeatable(variant):
+        known = ", ".join(v.name for v in VARIANTS.values() if repeatable(v))
+        raise R3labError(f"{shown(name)} does not begin with the cold start of the whole method; these do: {known}")
+    policy, kept = Policy.load(cold_start), JsonlLog(None)
+
+    def both(row: dict[str, Any]) -> None:
+        kept(row)
+        log(row)
+
+    settings = settings_of(variant, seed, Budget(steps=steps))
+    train_rgrpo(policy, world_batches(WORLD, settings.prompts, seed), settings, both, progress)
+    return policy, curve_of(kept.rows)
+
+
+def level(curve: Curve, key: str, first: int, last: int) -> float:
+    """Mean of a measure over steps `first` to `last`, counted from 1; steps without a value are passed over.
+
+    Raises
+    ------
+    R3labError
+        If the curve has no such measure, or no value there.
+    """
+    if key not in curve:
+        raise R3labError(f"a curve has no {shown(key)}.{nearest(key, KEYS)}")
+    found = [value for value in curve[key][first - 1 : last] if value is not None]
+    if not found:
+        raise R3labError(f"no {key} in steps {first} to {last}; the curve has {len(curve[key])} steps")
+    return fmean(found)
+
+
+def band(curves: Sequence[Mapping[str, Any]], variant: str, key: str, first: int, last: int) -> tuple[float, float]:
+    """Where one more run of a variant is expected over these steps (`effects.expected`), from the shipped curves.
+
+    Raises
+    ------
+    R3labError
+        If fewer than two curves are of this variant.
+    """
+    levels = [level(curve, key, first, last) for curve in curves if curve["variant"] == variant]
+    if len(levels) < 2:
+        raise R3labError(f"{len(levels)} curves of {shown(variant)}; a band wants two or more")
+    return expected(levels)

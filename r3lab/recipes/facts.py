@@ -1,0 +1,310 @@
+"""A sample's own question answered in full: its steps as facts, which know where in the picture each word is seen.
+
+Statements teach what can be read and where; what comes after what has been read (the next sign, the second value, the
+sum) is learned from whole answers alone. They are those of an exact teacher, so that a lesson can point; how samples of
+an imperfect one are answered, in which arm, is left to the cold start.
+
+    whole = whole_of(sample, scene_of(sample))
+    whole.steps        # (Fact("The red circle", ...), Fact("The blue square", ...))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..core.errors import R3labError, nearest
+from ..core.geometry import Box, Size
+from ..vlir.rationale import shows
+from ..vlir.sample import Sample
+from ..vlir.worlds.badges import COLOURS
+from ..vlir.worlds.charts import LARGEST, NOUNS, SEARCHED, legend_text
+from ..vlir.worlds.documents import ASK, FIELDS, GOODS, MONTHS, SUBJECT
+from ..vlir.worlds.lettering import around, padded
+from ..vlir.worlds.trails import WAYS, Sign, ahead
+
+# What can be said of a scene of the worlds `documents`, `charts` and `trails`, and where each word of it is seen.
+#
+# A sample asks one question; the lessons that give the tiny policy its base want all that its picture holds: every
+# value
+# with its place, every sign with what it says. It is read from the sample's `meta`, never from pixels. Each fact
+# carries
+# points: where in the picture is what a character depends on, so that two attention heads can be told where to look
+# (`train.statements.stated`).
+#
+#     scene = scene_of(Documents().sample("train", 0))
+
+Point = tuple[float, float]  # source pixels
+Saying = tuple[str, str, Point | None]  # what is given, what follows, and where that shows
+Mark = tuple[bool, Point]  # whether it is seen in the overview even when there is a crop, and where
+WORDS = (*GOODS, *FIELDS, "Total", "Date", *COLOURS)  # what a label or a swatch is, as a class
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something that can be read somewhere.
+
+    Attributes
+    ----------
+    question : one to which it is the answer, or the first step to it
+    subject : what is read, as a rationale begins
+    box : where it stands, source pixels
+    large : whether the overview is enough
+    said : what is said when it has been read
+    marks : for each character of `said`, what it depends on; None where that is not a place
+    anchor : what leads there (a label, a bar), where something does
+    via : what leads from what is read to what is said, where that stands elsewhere (an arrow's next sign)
+    recalls : (character, earlier character) of `said`: a word that is said again is found where it was read
+    hangs : (character, earlier character) of `said`: what a word belongs to, by which it is found
+    """
+
+    question: str
+    subject: str
+    box: Box
+    large: bool
+    said: str
+    marks: tuple[Mark | None, ...]
+    anchor: Point | None = None
+    via: Mark | None = None
+    recalls: tuple[tuple[int, int], ...] = ()
+    hangs: tuple[tuple[int, int], ...] = ()
+
+
+def near(fact: Fact) -> Fact:
+    """The fact as far as what stands in its box tells it: of an arrow the way, without the sign that it leads to."""
+    end = next((k for k, mark in enumerate(fact.marks) if mark and mark[0]), len(fact.marks))
+    return replace(fact, said=fact.said[:end], marks=fact.marks[:end], via=None)
+
+
+@dataclass(frozen=True)
+class Thing:
+    """Something that stands in the overview: its middle, its box, its class in WORDS or its name, where it has one."""
+
+    at: Point
+    box: Box | None = None
+    large: bool = False
+    word: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A sample's facts, what stands in its overview, and sayings."""
+
+    facts: tuple[Fact, ...]
+    things: tuple[Thing, ...]
+    sayings: tuple[Saying, ...] = ()
+
+
+def centre(box: Box) -> Point:
+    """The middle of a box."""
+    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+
+
+def along(text: str, part: str, ink: Box, overview: bool = False) -> tuple[Mark | None, ...]:
+    """Marks of a text of which `part` is written in `ink`, its characters evenly from left to right."""
+    start = text.index(part)
+    step, y = (ink[2] - ink[0]) / len(part), (ink[1] + ink[3]) / 2
+    inside: list[Mark | None] = [(overview, (ink[0] + (k + 0.5) * step, y)) for k in range(len(part))]
+    return (*[None] * start, *inside, *[None] * (len(text) - start - len(part)))
+
+
+def on(text: str, part: str, at: Point, overview: bool = False) -> tuple[Mark | None, ...]:
+    """Marks of a text of which all of `part` depends on one point."""
+    return along(text, part, (*at, *at), overview)
+
+
+def _documents(meta: dict[str, Any], size: Size) -> Scene:
+    facts, things = [], []
+    for entry in meta["entries"]:
+        label, box = entry["label"], tuple(entry["box"])
+        asked, said = label.lower() if entry["kind"] == "line" else label, shows(entry["value"])
+        facts.append(
+            Fact(
+                ASK[entry["kind"]].format(asked),
+                SUBJECT[entry["kind"]].format(asked),
+                padded(box, size),
+                entry["large"],
+                said,
+                along(said, entry["value"], box),
+                centre(entry["label_box"]),
+            )
+        )
+        things += [Thing(centre(box), padded(box, size), entry["large"])]
+        things += [Thing(centre(entry["label_box"]), word=label)]
+    return Scene(tuple(facts), tuple(things))
+
+
+def _label_box(mark: dict[str, Any]) -> Box:
+    """Where a legend's label is written: its line without the swatch."""
+    _, top, right, bottom = mark["key"]
+    return mark["swatch"][2], top, right, bottom
+
+
+def _lines(marks: list[dict[str, Any]]) -> tuple[Mark | None, ...]:
+    """Marks of what a legend shows: each label at its letters, each colour at its swatch."""
+    seen: list[Mark | None] = []
+    for mark in marks:
+        colour = f" {mark['colour']}"
+        seen += along(mark["label"], mark["label"], _label_box(mark))
+        seen += [*on(colour, colour, centre(tuple(mark["swatch"]))), None, None]  # with the comma behind it
+    return (*[None] * (len(shows("")) - 1), *seen[:-2], None)
+
+
+def searched(said: str) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
+    """How what is said of a legend hangs together: `recalls` and `hangs` of a `Fact`.
+
+    Every colour hangs on the last letter of its label, and so does the word before the colour that is said again, which
+    is taken from the line of that label.
+    """
+    lines, _, found = said.removeprefix(shows("")[:-1]).partition(". ")
+    at, colours, hangs = len(shows("")) - 1, {}, []
+    for line in lines.split(", "):
+        label = line.split()[0]
+        colours[label] = at + len(label) + 1
+        hangs.append((colours[label], at + len(label) - 1))
+        at += len(line) + 2
+    label, the = found.split()[0], said.rindex(" the ")
+    hangs.append((the + 1, said.rindex(f". {label} is") + 1 + len(label)))
+    return ((the + len(" the "), colours[label]),), tuple(hangs)
+
+
+def _charts(meta: dict[str, Any], size: Size) -> Scene:
+    noun, marks, large = NOUNS[meta["chart"]], meta["marks"], meta["large_legend"]
+    facts, things, sayings = [], [], []
+    whole = padded(around([tuple(m["key"]) for m in marks]), size, 4.0)
+    lines, listed = shows(legend_text(marks)), _lines(marks)
+    for mark in marks:
+        name, ink, swatch = f"the {mark['colour']} {noun}", tuple(mark["ink"]), tuple(mark["swatch"])
+        key, value, label = tuple(mark["key"]), shows(mark["said"]), shows(mark["label"])
+        text = _label_box(mark)
+        box = padded(key, size, 4.0, 18.0)
+        what, which = f"What is the value of {name}?", f"Which label has {name}?"
+        read = along(value, mark["said"], ink)
+        facts += [
+            Fact(what, f"The value of {name}", padded(ink, size), mark["large"], value, read, tuple(mark["middle"])),
+            Fact(which, f"The label of {name}", box, large, label, along(label, mark["label"], text), centre(swatch)),
+        ]
+        if large:
+            sayings.append((f"{mark['label']} is", f" {name}.", centre(swatch)))
+        elif len(marks) <= SEARCHED:
+            asked = f"What is the value of {mark['label']}?"
+            said = f"{lines} {mark['label']} is {name}."
+            again = along(mark["label"], mark["label"], text)
+            seen = (*listed, None, *again, *[None] * len(f" is {name}."))
+            facts.append(Fact(asked, "The legend", whole, False, said, seen, None, None, *searched(said)))
+        things += [
+            Thing(centre(ink), padded(ink, size), mark["large"]),
+            Thing(centre(swatch), box, large, mark["colour"]),
+        ]
+        things += [Thing(tuple(mark["middle"]), word=mark["colour"])]
+    most = max(marks, key=lambda m: m["value"])
+    sayings.append((f"The {LARGEST[noun]} is", f" the {most['colour']} {noun}.", tuple(most["middle"])))
+    return Scene(tuple(facts), tuple(things), tuple(sayings))
+
+
+def _trails(meta: dict[str, Any], size: Size) -> Scene:
+    signs = tuple(Sign(**{k: v for k, v in sign.items() if k != "face"}) for sign in meta["signs"])
+    facts = []
+    for sign in signs:
+        there, via = centre(sign.face), None
+        following = ahead(signs, sign, sign.says) if sign.says in WAYS else None
+        if following is not None:
+            way, name = f"It points {WAYS[sign.says]}", f" {following.name}"
+            said = f"{way} to the{name}."
+            seen, via = on(said, name, (following.x, following.y), True), (True, (sign.x, sign.y))
+            marks = tuple(s or w for s, w in zip(seen, on(said, way, there), strict=True))
+        elif sign.says.isdigit():
+            said = shows(sign.says)
+            marks = on(said, sign.says, there)
+        else:
+            said = f"It says {sign.says}."
+            marks = on(said, f" {sign.says}", there)
+        question = f"Start at the {sign.name}. Which digit is at the end of the trail?"
+        facts.append(Fact(question, f"The {sign.name}", sign.face, sign.large, said, marks, (sign.x, sign.y), via))
+    return Scene(tuple(facts), tuple(Thing((s.x, s.y), s.face, s.large, name=s.name) for s in signs))
+
+
+_READERS: dict[str, Callable[[dict[str, Any], Size], Scene]] = {
+    "documents": _documents,
+    "charts": _charts,
+    "trails": _trails,
+}
+
+
+def scene_of(sample: Sample) -> Scene:
+    """All that can be said of a sample's picture.
+
+    Raises
+    ------
+    R3labError
+        If the sample is of another world.
+    """
+    if sample.world not in _READERS:
+        raise R3labError(f"No facts are known of the world {sample.world!r}.{nearest(sample.world, _READERS)}")
+    return _READERS[sample.world](sample.meta, sample.image.size)
+
+
+def words() -> list[str]:
+    """Texts whose words are single tokens of a policy for these worlds; numbers and codes are read by character."""
+    texts = [
+        f"{ask.format(label)} {SUBJECT[kind].format(label)}" for kind, ask in ASK.items() for label in _labels(kind)
+    ]
+    texts += [f"It shows {month}. <answer>{month}</answer>" for month in MONTHS]
+    for noun in sorted(set(NOUNS.values())):
+        texts.append(f"What is the value of the {LARGEST[noun]}? The {LARGEST[noun]} is the. The legend")
+        for colour in COLOURS:
+            name = f"the {colour} {noun}"
+            texts.append(
+                f"What is the value of {name}? Which label has {name}? The value of {name} The label of {name}"
+            )
+            texts.append(f"How much more is {name} than {name}? - =")
+    for way in WAYS.values():
+        texts.append(f"Start at the. Which digit is at the end of the trail? It points {way} to the It says")
+    return texts
+
+
+def _labels(kind: str) -> tuple[str, ...]:
+    return {"line": tuple(g.lower() for g in GOODS), "field": tuple(FIELDS)}.get(kind, ("",))
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A question, the steps to its answer, and the answer."""
+
+    question: str
+    steps: tuple[Fact | Saying, ...]
+    answer: str
+
+
+def whole_of(sample: Sample, scene: Scene) -> Whole:
+    """The steps of a sample's question, in the words of its world's rationale; `scene` is that of the sample."""
+    if sample.world == "charts":
+        steps = _chart(sample.meta, sample.answer, scene)
+    elif sample.world == "trails":
+        steps = tuple(_about(scene, f"The {name}") for name in sample.meta["trail"])
+    else:
+        steps = (next(f for f in scene.facts if f.question == sample.question),)
+    return Whole(sample.question, steps, sample.answer)
+
+
+def _about(scene: Scene, subject: str) -> Fact:
+    return next(fact for fact in scene.facts if fact.subject == subject)
+
+
+def _chart(meta: dict[str, Any], answer: str, scene: Scene) -> tuple[Fact | Saying, ...]:
+    kind, noun = meta["kind"], NOUNS[meta["chart"]]
+    asked = [meta["marks"][k] for k in meta["asked"]]
+    names = [f"the {mark['colour']} {noun}" for mark in asked]
+    if kind == "label":
+        return (_about(scene, f"The label of {names[0]}"),)
+    values = [_about(scene, f"The value of {name}") for name in names]
+    if kind == "value":
+        return (values[0],)
+    if kind == "difference":
+        return (*values, ("", f"{asked[0]['said']} - {asked[1]['said']} = {answer}.", None))
+    if kind == "largest":
+        return next(saying for saying in scene.sayings if saying[0] == f"The {LARGEST[noun]} is"), *values
+    found = f" {asked[0]['label']} is {names[0]}."
+    return next(f for f in scene.facts if f.subject == "The legend" and f.said.endswith(found)), *values

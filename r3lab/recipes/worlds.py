@@ -1,0 +1,324 @@
+"""The recipe of the policy of four worlds: `r3lab train worlds`, one checkpoint for all of them, and every arm alike.
+
+From the policy of badges: stages in four worlds (`world_curriculum`), then for each arm and seed a cold start on VLIR
+samples of an imperfect teacher, written in that arm, and R-GRPO in that arm, on the four worlds in turn. All arms get
+the same base, the same samples and as many updates of R-GRPO; the staged ones, which answer in marks that the base has
+never written, get a longer cold start: after as many steps as the others have they misspell their own headings. Each is
+measured on the held-out samples of each world. What is finished stays in the work folder and is not repeated, and the
+results hold all of it: two commands with other arms or seeds may work in one folder, side by side once the base is
+made. A run of R-GRPO that was killed goes on.
+
+    python -m r3lab train worlds                        # twelve hours on two cores; --help lists every setting
+    python -m r3lab train worlds --arms interleaved,direct --seeds 1
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..core.arms import ARMS, INTERLEAVED, get_arm
+from ..core.errors import R3labError
+from ..core.files import assets_dir, circumstances, write_whole
+from ..core.protocol import ANSWER
+from ..core.settings import check_positive, from_command_line, setting
+from ..evaluate.legibility import legibility
+from ..models import tiny
+from ..models.policy import Policy
+from ..rollout.loop import rollout
+from ..show.filmstrip import save_filmstrip
+from ..train.measure import summary
+from ..train.rgrpo import train_rgrpo
+from ..train.run import JsonlLog, Progress, Run, save_policy
+from ..train.settings import RgrpoSettings
+from ..train.sft import SftSettings, cold_start
+from ..vlir.sample import Sample
+from ..vlir.worlds import WORLDS, get_world, world_batches
+from .base import badge_lessons
+from .facts import words
+from .lessons import vocabulary
+from .policy import BASE, PROGRESS, Recipe, example, lessons_of_imperfect_teacher, run_stage
+from .world_lessons import WorldHeads, WorldLessons, WorldStage
+
+# Put what the recipe of four worlds made into the assets: results, policies, settings, and a picture of each world.
+#
+# ship_worlds("python -m r3lab train worlds", work, settings, rows, assets_dir())
+
+POLICIES = ("cold-start", "rgrpo")  # of the first seed
+DRAWN = tuple(name for name in WORLDS if name != "badges")  # that one has its picture from `ship`
+
+
+def ship_worlds(command: str, work: Path, settings: dict[str, Any], rows: list[dict[str, Any]], out: Path) -> Path:
+    """Write the results; where the interleaved arm's first seed is there, its policies and a picture of each world.
+
+    Parameters
+    ----------
+    command : what was called
+    work : the recipe's work folder
+    settings : that all rows share
+    rows : measured, one a world, arm, stage and seed
+    out : the assets folder
+
+    Returns
+    -------
+    Path
+        The file of results.
+    """
+    first = {name: work / f"{name}-{INTERLEAVED.name}-0" for name in POLICIES}
+    examples = {}
+    if all((folder / "config.json").is_file() for folder in first.values()):
+        for name, folder in first.items():
+            save_policy(Policy.load(folder), out / "worlds" / name, half=True)
+        examples = pictures(Policy.load(out / "worlds" / POLICIES[-1]), out / "pictures", settings["new_tokens"])
+    result = {**circumstances(command), "recipe": settings, "examples": examples, "rows": rows}
+    path = out / "results" / "worlds.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, (json.dumps(result, indent=1) + "\n").encode("utf-8"))
+    return path
+
+
+def pictures(policy: Policy, folder: Path, new_tokens: int) -> dict[str, dict[str, str]]:
+    """For each world a held-out picture that the policy looks at rightly, with its filmstrip; a world in which there is
+    none has no picture. Returns sample, question and answer by world."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = {}
+    for world in DRAWN:
+        shown = example(policy, world, new_tokens)
+        if shown is not None:
+            sample, trajectory = shown
+            sample.image.save(folder / f"{world}.png", optimize=True)
+            save_filmstrip(trajectory, folder / f"filmstrip-{world}.png")
+            found[world] = {"sample": sample.id, "question": sample.question, "answer": sample.answer}
+    return found
+
+
+# The base of four worlds: the base of badges, given the words of the other worlds and taught in all of them.
+#
+# folder = make_world_base(Path("runs/worlds"), base=Path("runs/tiny/grounding-4"))
+
+CROP_TOKENS = (24, 36)  # of a crop: a character of small print is then about as wide as a token
+SHARES = (("badges", 0.1), ("documents", 0.33), ("charts", 0.31), ("trails", 0.26))
+LATER = (("badges", 0.08), ("documents", 0.22), ("charts", 0.38), ("trails", 0.32))
+LAST = (("badges", 0.08), ("documents", 0.22), ("charts", 0.45), ("trails", 0.25))
+END = (("badges", 0.1), ("documents", 0.22), ("charts", 0.35), ("trails", 0.33))
+SIGNS = (("badges", 0.14), ("documents", 0.2), ("charts", 0.3), ("trails", 0.36))
+EVERY = (("documents", 0.6), ("charts", 0.6), ("trails", 0.6))
+FEWER = (("documents", 0.2), ("charts", 0.2), ("trails", 0.6))  # where an arrow leads is not seen in its crop alone
+_LIKE = asdict(replace(BASE[-1], learning_rate=8e-4)) | {"shares": SHARES, "crops": EVERY}  # what stages have in common
+_BOTH = {"batch": 20, "head_weight": 0.04, "windows": 1, "crops": FEWER, "readings": 2, "sums": 2}
+_WHOLE = {"wholes": True, "matches": 2, "glances": 2, "shares": LATER}
+_SHORT = _LIKE | _BOTH | _WHOLE | {"learning_rate": 6e-4}
+# First scenes, with the heads of badges learning on. Then also crops alone, since reading takes the most examples; with
+# the heads at a tenth of their weight the text gets through to the vision tower. The labels of papers, six pixels high
+# in the overview, are learned by that tower alone, several hundred a step; then both go on together, for long: large
+# print in the overview and the letters of labels come latest. Last a question of each scene is answered in full, since
+# no statement tells what comes after the first look, with more charts and trails, where that matters; then with still
+# more charts and searches of legends, which that left at half, and a while with more trails again.
+STAGES: tuple[WorldStage, ...] = (
+    WorldStage(**_LIKE | {"name": "worlds-1", "steps": 2000, "head_weight": 0.3, "seed": 7, "windows": 2}),
+    WorldStage(**_LIKE | _BOTH | {"name": "worlds-2", "steps": 1100, "final_fraction": 0.7, "seed": 8}),
+    WorldStage(
+        **_LIKE
+        | {"name": "labels", "steps": 1300, "batch": 48, "text": False, "head_weight": 1.0, "seed": 9, "windows": 0}
+        | {"readings": 1, "shares": (("documents", 0.8), ("charts", 0.1), ("trails", 0.07), ("badges", 0.03))}
+    ),
+    WorldStage(**_LIKE | _BOTH | {"name": "worlds-3", "steps": 1300, "seed": 10}),
+    WorldStage(**_LIKE | _BOTH | {"name": "worlds-4", "steps": 500, "learning_rate": 6e-4, "seed": 11}),
+    WorldStage(**_LIKE | _BOTH | {"name": "worlds-5", "steps": 4400, "seed": 12}),
+    WorldStage(**_LIKE | _BOTH | _WHOLE | {"name": "worlds-6", "steps": 3000, "seed": 13}),
+    WorldStage(**_LIKE | _BOTH | _WHOLE | {"name": "worlds-7", "steps": 900, "seed": 14, "matches": 6, "shares": LAST}),
+    WorldStage(**_SHORT | {"name": "worlds-8", "steps": 700, "seed": 15, "shares": END}),
+    WorldStage(**_SHORT | {"name": "worlds-9", "steps": 350, "seed": 16, "shares": SIGNS}),
+    WorldStage(**_SHORT | {"name": "worlds-10", "steps": 1300, "seed": 17, "shares": END}),
+)
+
+
+def make_world_base(work: Path, base: Path, seed: int = 0, stages: tuple[WorldStage, ...] = STAGES) -> Path:
+    """Run the stages that are not done yet; returns the folder of the last.
+
+    Parameters
+    ----------
+    work : folder for the stages
+    base : a policy of badges: the shipped cold start, or the last stage of `curriculum.make_base`, whose heads learn on
+    seed : added to each stage's own
+    """
+    policy = tiny.widened(Policy.load(base), [*vocabulary(), *words()], CROP_TOKENS)
+    torch.manual_seed(seed)
+    heads = WorldHeads(policy.model.config.text_config.hidden_size)
+    if (base / PROGRESS).is_file():  # a shipped policy has no heads: they are linear, and soon learned anew
+        heads.load_state_dict(torch.load(base / PROGRESS, weights_only=True)["heads"], strict=False)
+    for stage in stages:
+        own = replace(stage, seed=stage.seed + seed)
+
+        def lessons(policy: Policy, start: int, stage: WorldStage = own) -> WorldLessons:
+            return WorldLessons(policy, stage, badge_lessons(policy, stage), start)
+
+        policy = run_stage(policy, heads, own, work, lessons)
+    return work / stages[-1].name
+
+
+COMMAND = "python -m r3lab train worlds"
+WORLD_STAGES = ("cold start", "R-GRPO")
+BATCH = 50  # samples rolled out together when a policy is measured
+
+
+@dataclass(frozen=True)
+class WorldRecipe:
+    """Every number that the policy of four worlds depends on."""
+
+    work: str = setting("runs/worlds", "folder for what is finished; it is not repeated")
+    badges: str = setting("", "a policy of badges to begin with (default: the shipped cold start)")
+    base: str = setting("", "a base of four worlds that is there already (default: make one)")
+    out: str = setting("", "where results and the first seed go (default: the assets folder)")
+    arms: str = setting(",".join(ARMS), "arms, with commas between")
+    seeds: int = setting(3, "repetitions of cold start and R-GRPO")
+    cold_start_steps: int = setting(150, "cold start: steps of 32 VLIR samples")
+    marks_steps: int = setting(300, "further ones for an arm whose marks of an answer the base has never written")
+    cold_start_rate: float = setting(6e-4, "its peak learning rate (AdamW)")
+    cold_start_spread: float = setting(0.1, "how far the teacher's boxes miss, as a part of their sides")
+    needless: float = setting(0.3, "share of samples in which the teacher looks although nothing needs it")
+    hasty: float = setting(0.5, "share of samples in which the teacher takes no look although one is needed")
+    rgrpo_steps: int = setting(100, "R-GRPO: steps")
+    rgrpo_rate: float = setting(5e-5, "its learning rate, before it falls")
+    rgrpo_cooldown: int = setting(30, "its last steps, over which the rate falls to 0; at most all of them")
+    prompts: int = setting(12, "its prompts a step, of the worlds in turn")
+    new_tokens: int = setting(224, "tokens that a rollout may sample: a trail of four hops takes some 170")
+    test_samples: int = setting(200, "held-out samples of each world")
+
+
+def settings_of(recipe: WorldRecipe) -> dict[str, Any]:
+    """The settings that all points of a work folder share."""
+    return {k: v for k, v in asdict(recipe).items() if k not in ("work", "out", "arms", "seeds")}
+
+
+def claim(recipe: WorldRecipe, work: Path) -> None:
+    """Note the settings in the work folder; an error where it holds points of others.
+
+    Raises
+    ------
+    R3labError
+        Naming the setting that differs.
+    """
+    settings = settings_of(recipe)
+    noted = work / "recipe.json"
+    if noted.is_file():
+        before = json.loads(noted.read_text(encoding="utf-8"))
+        for key, value in settings.items():
+            if before.get(key) != value:
+                raise R3labError(
+                    f"{work} holds what was made with {key} {before.get(key)!r}, not {value!r}; give another --work, "
+                    "or remove it"
+                )
+    work.mkdir(parents=True, exist_ok=True)
+    write_whole(noted, (json.dumps(settings, indent=1) + "\n").encode("utf-8"))
+
+
+def measured(policy: Policy, recipe: WorldRecipe, arm: str, world: str) -> dict[str, Any]:
+    """Held-out summary of a policy in a world, greedy, in its arm."""
+    asked = held_out(recipe, world)
+    parts = (asked[start : start + BATCH] for start in range(0, len(asked), BATCH))
+    options: dict[str, Any] = {"temperature": 0.0, "max_new_tokens": recipe.new_tokens, "arm": get_arm(arm)}
+    return summary(list(chain.from_iterable(rollout(policy, part, **options) for part in parts)))
+
+
+def held_out(recipe: WorldRecipe, world: str) -> list[Sample]:
+    """What a policy is measured with in a world."""
+    return [get_world(world).sample("test", i) for i in range(recipe.test_samples)]
+
+
+def taught(recipe: WorldRecipe, base: Path, work: Path, arm: str, seed: int) -> Path:
+    """The cold start of an arm and seed."""
+    folder = work / f"cold-start-{arm}-{seed}"
+    if not (folder / "config.json").is_file():
+        policy, log = Policy.load(base), JsonlLog(work / f"{folder.name}.jsonl")
+        teacher = replace(
+            Recipe(), cold_start_spread=recipe.cold_start_spread, needless=recipe.needless, hasty=recipe.hasty
+        )
+        steps = recipe.cold_start_steps + (recipe.marks_steps if get_arm(arm).marks != ANSWER else 0)
+        settings = SftSettings(steps=steps, learning_rate=recipe.cold_start_rate, seed=seed, arm=arm)
+        torch.manual_seed(seed)
+        cold_start(policy, lessons_of_imperfect_teacher(teacher, seed, worlds=tuple(WORLDS)), settings, log)
+        save_policy(policy, folder, half=True)
+    return folder
+
+
+def pushed(recipe: WorldRecipe, start: Path, work: Path, arm: str, seed: int) -> Path:
+    """R-GRPO of an arm and seed."""
+    folder = work / f"rgrpo-{arm}-{seed}"
+    if not (folder / "config.json").is_file():
+        policy = Policy.load(start)
+        settings = replace(
+            RgrpoSettings(),
+            steps=recipe.rgrpo_steps,
+            learning_rate=recipe.rgrpo_rate,
+            cooldown=min(recipe.rgrpo_cooldown, recipe.rgrpo_steps),
+            prompts=recipe.prompts,
+            max_new_tokens=recipe.new_tokens,
+            arm=arm,
+            seed=seed,
+        )
+        run = Run(work / f"{folder.name}.run", settings)
+        newest = run.newest()
+        begin = newest[1] if newest else Progress()
+        log = JsonlLog(work / f"{folder.name}.jsonl", begin.step)
+        batches = world_batches(tuple(WORLDS), settings.prompts, seed, begin.draws * settings.prompts)
+        train_rgrpo(policy, batches, settings, log, run=run)
+        save_policy(policy, folder, half=True)
+        shutil.rmtree(run.folder)
+    return folder
+
+
+def point(recipe: WorldRecipe, base: Path, work: Path, arm: str, seed: int) -> list[dict[str, Any]]:
+    """Cold start and R-GRPO of an arm and seed, measured in each world; the rows of worlds.json."""
+    done = work / f"rows-{arm}-{seed}.json"
+    if done.is_file():
+        kept: list[dict[str, Any]] = json.loads(done.read_text(encoding="utf-8"))
+        return kept
+    cold = taught(recipe, base, work, arm, seed)
+    rows = []
+    for stage, folder in zip(WORLD_STAGES, (cold, pushed(recipe, cold, work, arm, seed)), strict=True):
+        policy = Policy.load(folder)
+        for world in WORLDS:
+            row = {"world": world, "arm": arm, "stage": stage, "seed": seed, **measured(policy, recipe, arm, world)}
+            if arm == INTERLEAVED.name:
+                row |= legibility(policy, held_out(recipe, world), recipe.new_tokens)
+            print(json.dumps(row), flush=True)
+            rows.append(row)
+    write_whole(done, (json.dumps(rows, indent=1) + "\n").encode("utf-8"))
+    return rows
+
+
+def finished(work: Path) -> list[dict[str, Any]]:
+    """The rows of all points that are finished in the work folder, by arm and seed: it may take several commands."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in work.glob("rows-*.json")]
+    rows: list[dict[str, Any]] = list(chain.from_iterable(found))
+    return sorted(rows, key=lambda row: ([*ARMS].index(row["arm"]), row["seed"]))  # worlds and stages stay in order
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`r3lab train worlds`."""
+    recipe = from_command_line(WorldRecipe, arguments, COMMAND, "Make the policy of four worlds and its results.")
+    check_positive(recipe, "seeds", "cold_start_steps", "rgrpo_steps", "prompts", "new_tokens", "test_samples")
+    if recipe.marks_steps < 0:
+        raise R3labError(f"marks_steps must be 0 or above, got {recipe.marks_steps}")
+    arms = [get_arm(name.strip()).name for name in recipe.arms.split(",")]
+    work = Path(recipe.work)
+    given = recipe.base or recipe.badges
+    needed = Path(given) if given else assets_dir() / "tiny" / "cold-start"
+    if not (needed / "config.json").is_file():
+        raise R3labError(f"no policy at {needed}: a folder with config.json is wanted, as `r3lab train` makes")
+    claim(recipe, work)
+    base = needed if recipe.base else make_world_base(work, needed)
+    for seed in range(recipe.seeds):
+        for arm in arms:
+            point(recipe, base, work, arm, seed)
+    out = Path(recipe.out) if recipe.out else assets_dir()
+    print(f"results in {ship_worlds(COMMAND, work, settings_of(recipe), finished(work), out)}")
+    return 0

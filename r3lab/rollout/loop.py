@@ -1,0 +1,392 @@
+"""The interleaved look-again loop, batched: reason, write a box, get the crop as image tokens, reason on, answer.
+
+Token in, token out: what is recorded is what was sampled, id for id. Each image is encoded once; each prompt is read
+once and its keys and values are copied to the rows of its group; rows advance at their own pace (`models.cache`). A
+row that closes a box waits until enough rows have one, then their crops are encoded and read together. The order in
+which rows are served changes no result: every row draws its random numbers from its own stream, (seed, sample, member
+of the group).
+
+    trajectories = rollout(policy, samples, group=8, temperature=1.0, seed=0)   # sample by sample, group members
+    together
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from ..core.arms import INTERLEAVED, Arm
+from ..core.errors import R3labError, shown
+from ..core.images import content_hash, resize
+from ..models.cache import SlotCache
+from ..models.decoder import Decoder, fits
+from ..models.policy import Features, Policy, Row
+from ..trajectory import ImageRef, Kind, Trajectory
+from .sequence import Question, overview_key, prompt_ids, rows_of
+from .state import Branch, Limits
+
+# The engine of `rollout`: a slot cache, the rows that use it, and who is served next.
+#
+# A row that closes a box waits until enough rows have one; then their crops are encoded and read together. The order
+# in
+# which rows are served changes no result. What rows begin with alike is read once: a prompt for its group, a whole
+# trajectory for the alternatives that branch off it.
+#
+#     loop = Loop(policy, Limits(looks=8, new_tokens=96), store, temperature=1.0, seed=0)
+#     loop.open(samples, group=8, numbers=range(len(samples)))
+#     trajectories = loop.run(progress=False)
+
+Watch = Callable[[Trajectory], None]
+
+
+class Loop:
+    """Rows in progress; `open` or `resume` makes them, `run` takes them to their end."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        limits: Limits,
+        store: dict[str, Features],
+        temperature: float = 0.0,
+        seed: int = 0,
+        watch: Watch | None = None,
+    ) -> None:
+        self.policy, self.temperature, self.seed = policy, temperature, seed
+        self.limits, self.store, self.watch = limits, store, watch
+        self.cache = SlotCache(policy.model.config.get_text_config().num_hidden_layers)
+        self.decoder = Decoder(policy) if fits(policy) else None
+        self.branches: list[Branch] = []
+        self.last = torch.zeros(0)  # (rows, D): hidden state from which each row's next token comes
+
+    def open(self, samples: Sequence[Question], group: int, numbers: Sequence[int], arm: Arm = INTERLEAVED) -> None:
+        """Encode the overviews, read every prompt once, and make the rows."""
+        policy = self.policy
+        references, sizes, missing = [], [], {}
+        for sample in samples:
+            reference = ImageRef(content_hash(sample.image), *sample.image.size)
+            size = policy.overview_size(sample.image.size)
+            references.append(reference)
+            sizes.append(size)
+            key = overview_key(reference, size)
+            if key not in self.store and key not in missing:
+                missing[key] = resize(sample.image, size)
+        self.store.update(zip(missing, policy.encode(list(missing.values())), strict=True))
+        rows = []
+        for sample, reference, size in zip(samples, references, sizes, strict=True):
+            image = self.store[overview_key(reference, size)]
+            rows.append(Row(prompt_ids(policy, sample.question, size, len(image.tokens), arm), [image]))
+        batch = policy.rows(rows)
+        self.cache.start(len(rows), policy.device)
+        states = self._forward(torch.arange(len(rows)), batch.ids, batch.positions, batch.lengths, batch.images)
+        last = states[torch.arange(len(rows)), batch.lengths - 1]
+        repeat = torch.arange(len(rows)).repeat_interleave(group)
+        if group > 1:
+            self.cache.share(repeat)
+        self.last = last[repeat.to(policy.device)]
+        for i in repeat.tolist():
+            member = len(self.branches) % group
+            ids, size, sample = rows[i].ids, sizes[i], samples[i]
+            kinds = [int(Kind.OVERVIEW if t == policy.image_id else Kind.PROMPT) for t in ids]
+            record = Trajectory(
+                sample_id=sample.id,
+                question=sample.question,
+                image=references[i],
+                overview=size,
+                frame=policy.family.frame,
+                ids=list(ids),
+                kinds=kinds,
+                pieces=["" if t == policy.image_id else policy.piece(t) for t in ids],
+                logprobs=[None] * len(ids),
+                entropies=[None] * len(ids),
+                looks=[],
+                answer=None,
+                finish="length",
+                truth=dict(sample.truth),
+                rewards={},
+                advantage=None,
+                model=policy.name,
+                seed=self.seed,
+                temperature=self.temperature,
+                arm=arm.name,
+                images={references[i].hash: sample.image},
+            )
+            position = int(batch.positions[:, i, : len(ids)].max()) + 1
+            noise = np.random.default_rng([self.seed, numbers[i], member])
+            self.branches.append(Branch(policy, record, sample.image, self.limits, noise, position))
+
+    def enter(self, rows: Sequence[Row], most: int | None = None) -> tuple[int, torch.Tensor]:
+        """Read rows, the beginning that they share once.
+
+        Parameters
+        ----------
+        most : tokens that the shared beginning may have; states are given of what follows it alone
+
+        Returns
+        -------
+        shared : tokens of that beginning
+        states : (R, q, D) hidden states of what follows it in each row, padded on the right
+        """
+        policy = self.policy
+        shared, images = common(rows, policy.image_id, most)
+        positions = [policy.positions(row) for row in rows]
+        self.cache.start(1, policy.device)
+        if shared:
+            ids, at, lengths = self._padded([rows[0].ids[:shared]], [positions[0][:, :shared]])
+            self._forward(torch.arange(1), ids, at, lengths, rows[0].images[:images])
+        self.cache.share(torch.zeros(len(rows), dtype=torch.int64))
+        rest = self._padded([row.ids[shared:] for row in rows], [p[:, shared:] for p in positions])
+        own = [f for row in rows for f in row.images[images:]]
+        return shared, self._forward(torch.arange(len(rows)), *rest, own)
+
+    def resume(self, begun: Sequence[Trajectory]) -> None:
+        """Make rows of records that end in the middle."""
+        policy = self.policy
+        rows = rows_of(policy, begun, self.store)
+        shared, states = self.enter(rows)
+        ends = torch.tensor([len(row.ids) - shared - 1 for row in rows])
+        self.last = states[torch.arange(len(rows)), ends]
+        for number, (t, row) in enumerate(zip(begun, rows, strict=True)):
+            record = t.until(len(t.ids))
+            record.seed, record.temperature = self.seed, self.temperature
+            noise = np.random.default_rng([self.seed, number, 0])
+            position = int(policy.positions(row).max()) + 1
+            branch = Branch(policy, record, t.images[t.image.hash], self.limits, noise, position)
+            branch.recall()
+            self.branches.append(branch)
+
+    def run(self, progress: bool) -> list[Trajectory]:
+        """Advance all rows to their end."""
+        live = list(range(len(self.branches)))  # branch in each slot of the cache
+        done = [False] * len(self.branches)
+        bar = tqdm(total=len(live), desc="rollout", disable=not progress, mininterval=1)
+        ready = list(range(len(live)))  # slots whose next token can be sampled
+        while True:
+            self._sample([live[s] for s in ready], ready)
+            single: list[int] = []
+            blocks: list[int] = []
+            for slot, index in enumerate(live):
+                branch = self.branches[index]
+                if branch.pending:
+                    (blocks if len(branch.pending) > 1 else single).append(slot)
+                elif not done[index]:
+                    done[index] = True
+                    bar.update()
+            serve = single if single and len(blocks) * 3 < len(live) else blocks or single
+            if not serve:
+                break
+            if len(single) + len(blocks) <= len(live) // 2:  # drop finished rows from the cache
+                kept = sorted(single + blocks)
+                place = {slot: i for i, slot in enumerate(kept)}
+                rows = torch.tensor(kept)
+                self.cache.select(rows)
+                self.last = self.last[rows.to(self.policy.device)]
+                live, serve = [live[s] for s in kept], [place[s] for s in serve]
+            self._read([self.branches[live[s]] for s in serve], serve)
+            ready = serve
+        bar.close()
+        return [b.trajectory for b in self.branches]
+
+    def _forward(
+        self,
+        slots: torch.Tensor,
+        ids: torch.Tensor,
+        positions: torch.Tensor,
+        lengths: torch.Tensor,
+        images: list[Features],
+    ) -> torch.Tensor:
+        """Read blocks (R, q) into cache slots; returns the hidden states (R, q, D)."""
+        policy, cache = self.policy, self.cache
+        cache.place(slots, lengths, ids.shape[1])
+        states = policy.read(ids, positions, images, attention_mask=cache.mask(), past_key_values=cache, use_cache=True)
+        cache.advance()
+        return states
+
+    def _padded(
+        self, ids: Sequence[Sequence[int]], positions: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Blocks as ids (R, q) and positions (3, R, q), padded on the right, and their lengths (R,)."""
+        width, device = max(map(len, ids)), self.policy.device
+        found = torch.full((len(ids), width), self.policy.tokenizer.pad_token_id or 0, dtype=torch.int64)
+        places = torch.zeros(3, len(ids), width, dtype=torch.int64)
+        for i, (own, at) in enumerate(zip(ids, positions, strict=True)):
+            found[i, : len(own)] = torch.tensor(own)
+            places[:, i, : len(own)] = at
+        return found.to(device), places.to(device), torch.tensor([len(own) for own in ids])
+
+    def _read(self, branches: list[Branch], slots: list[int]) -> None:
+        """Let the model read what is pending in these rows, crops encoded first."""
+        waiting = [b for b in branches if b.crop is not None]
+        for branch, found in zip(waiting, self._encode([b.crop for b in waiting if b.crop]), strict=True):
+            branch.images, branch.crop = [found], None
+        if self.decoder is not None and all(len(b.pending) == 1 for b in branches):
+            ends = self._step(self.decoder, branches, slots)
+        else:
+            ids, positions, lengths = self._padded([b.pending for b in branches], [b.positions for b in branches])
+            images = [f for b in branches for f in b.images]
+            states = self._forward(torch.tensor(slots), ids, positions, lengths, images)
+            ends = states[torch.arange(len(slots)), lengths - 1]
+        self.last[torch.tensor(slots, device=self.policy.device)] = ends
+        for branch in branches:
+            branch.pending, branch.pending_positions, branch.images = [], [], []
+
+    def _step(self, decoder: Decoder, branches: list[Branch], slots: list[int]) -> torch.Tensor:
+        """Read the one token that is pending in each of these rows: the common step; states (R, D)."""
+        ids = torch.tensor([b.pending[0] for b in branches], device=self.policy.device)
+        at = torch.tensor([b.pending_at for b in branches])
+        self.cache.place(torch.tensor(slots), torch.ones(len(slots), dtype=torch.int64), 1)
+        states = decoder.step(ids, at, self.cache)
+        self.cache.advance()
+        return states
+
+    def _encode(self, crops: list[Image.Image]) -> list[Features]:
+        """Features of crops, each distinct one encoded once."""
+        keys = [content_hash(c) for c in crops]
+        missing = {k: c for k, c in zip(keys, crops, strict=True) if k not in self.store}
+        self.store.update(zip(missing, self.policy.encode(list(missing.values())), strict=True))
+        return [self.store[k] for k in keys]
+
+    def _sample(self, indices: list[int], slots: list[int]) -> None:
+        """Draw the next token of these rows and act on what it completes."""
+        if not indices:
+            return
+        logits = self.policy.logits(self.last[torch.tensor(slots, device=self.policy.device)])
+        if self.temperature not in (0, 1):
+            logits = logits / self.temperature
+        logp = torch.log_softmax(logits, dim=-1)  # (R, V)
+        shares = logp.exp()
+        entropy = torch.special.entr(shares).sum(-1)
+        if self.temperature == 0:
+            chosen = logp.argmax(-1)
+        else:  # inverse of the cumulative distribution, one uniform number a row
+            draws = torch.tensor([[self.branches[i].noise.random()] for i in indices], dtype=torch.float64)
+            total = shares.cumsum(-1, dtype=torch.float64)
+            chosen = torch.searchsorted(total, draws.to(total.device) * total[:, -1:], right=True)[:, 0]
+            chosen = chosen.clamp(max=logp.shape[-1] - 1)
+        taken = logp.gather(1, chosen[:, None])[:, 0]
+        rows = zip(indices, chosen.tolist(), taken.tolist(), entropy.tolist(), strict=True)
+        for index, token, logprob, spread in rows:
+            branch = self.branches[index]
+            branch.take(token, logprob, spread)
+            if self.watch is not None:
+                self.watch(branch.trajectory)
+
+
+def common(rows: Sequence[Row], image_id: int, most: int | None = None) -> tuple[int, int]:
+    """Tokens, `most` at most, and images that all rows begin with; each has a token more, and no image is cut."""
+    first = rows[0]
+    shared = min([len(row.ids) - 1 for row in rows] + ([] if most is None else [most]))
+    for row in rows[1:]:
+        shared = next((i for i in range(shared) if row.ids[i] != first.ids[i]), shared)
+    at, whole = 0, 0
+    for number, image in enumerate(first.images):
+        start = first.ids.index(image_id, at)
+        at = start + len(image.tokens)
+        alike = all(number < len(row.images) and row.images[number] is image for row in rows)
+        if at > shared or not alike:
+            return min(shared, start), whole
+        whole += 1
+    return shared, whole
+
+
+@torch.no_grad()
+def rollout(
+    policy: Policy,
+    samples: Sequence[Question],
+    group: int = 1,
+    *,
+    temperature: float = 1.0,
+    seed: int = 0,
+    max_looks: int = 8,
+    max_new_tokens: int = 512,
+    features: dict[str, Features] | None = None,
+    watch: Watch | None = None,
+    progress: bool = False,
+    numbers: Sequence[int] | None = None,
+    arm: Arm = INTERLEAVED,
+) -> list[Trajectory]:
+    """Let the policy answer each sample `group` times.
+
+    Parameters
+    ----------
+    samples : questions on images
+    group : rollouts a sample (G of R-GRPO)
+    temperature : 0 is greedy; log-probabilities are those at this temperature (at 1 when greedy)
+    seed : of all sampling; the same seed gives the same trajectories on the same machine
+    max_looks : looks a trajectory may take; one that asks for more is told so once, then ended (finish "looks")
+    max_new_tokens : sampled tokens a trajectory may have (finish "length" beyond)
+    features : store that is read and filled: features of every overview and crop by key, for training without
+        encoding twice
+    watch : called with a trajectory whenever it has grown (for live display)
+    numbers : of the samples, on which their random streams depend; by default 0, 1, ...; a process that rolls out a
+        part of a batch gives the numbers that its samples have in the whole
+    arm : what is asked, what a box brings, how an answer is marked (`arms.get_arm`); `resume` reads it in the record
+
+    Returns
+    -------
+    list of len(samples) * group trajectories, the members of a group next to each other
+    """
+    if not samples:
+        return []
+    with reading(policy):
+        limits, store = Limits(max_looks, max_new_tokens), {} if features is None else features
+        loop = Loop(policy, limits, store, temperature, seed, watch)
+        loop.open(samples, group, list(range(len(samples))) if numbers is None else numbers, arm)
+        return loop.run(progress)
+
+
+@torch.no_grad()
+def resume(
+    policy: Policy,
+    begun: Sequence[Trajectory],
+    *,
+    temperature: float = 0.0,
+    seed: int = 0,
+    max_looks: int = 8,
+    max_new_tokens: int = 512,
+    features: dict[str, Features] | None = None,
+    watch: Watch | None = None,
+) -> list[Trajectory]:
+    """Let the policy go on from where records stand: behind a crop, or a message, that may not be what it asked for.
+
+    Parameters
+    ----------
+    begun : records without an answer; what all of them begin with is read once, and they stay as they are
+    max_looks, max_new_tokens : with those that the records hold already
+
+    Returns
+    -------
+    finished copies, in the same order
+
+    Raises
+    ------
+    R3labError
+        If a record has an answer already, or does not carry its image.
+    """
+    if not begun:
+        return []
+    for t in begun:
+        if t.answer is not None:
+            raise R3labError(f"the trajectory {shown(t.sample_id)} has its answer already; cut it off before that")
+        if t.image.hash not in t.images:
+            raise R3labError(f"the trajectory {shown(t.sample_id)} does not carry its image; load it with its images")
+    with reading(policy):
+        limits, store = Limits(max_looks, max_new_tokens), {} if features is None else features
+        loop = Loop(policy, limits, store, temperature, seed, watch)
+        loop.resume(begun)
+        return loop.run(False)
+
+
+@contextmanager
+def reading(policy: Policy) -> Iterator[None]:
+    """The model in evaluation mode inside, afterwards as it was."""
+    was_training = policy.model.training
+    policy.model.eval()
+    try:
+        yield
+    finally:
+        policy.model.train(was_training)

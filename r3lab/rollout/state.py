@@ -1,0 +1,192 @@
+"""One row of the loop in progress: what a sampled token completes, and what the model must read next.
+
+A `Branch` holds the record (`Trajectory`), reads the sampled text as it comes (`protocol.Scanner`), and queues what the
+model has yet to read: the sampled token itself, and behind it the crop of a box that was just closed or a short message
+that says why there is none; the record's arm may want the whole image instead, or nothing. It knows nothing of batches,
+caches or sampling; `rollout` drives many of them.
+
+    branch.take(token, logprob, entropy)     # -> branch.pending, branch.crop, branch.trajectory.finish
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..core.arms import Arm, get_arm
+from ..core.geometry import Box, Size, clip, problem, to_source
+from ..core.images import content_hash, cut, resize
+from ..core.protocol import Event, Scanner, environment_message
+from ..models.families import text_positions
+from ..models.policy import Features, Policy
+from ..trajectory import ImageRef, Kind, Look, Trajectory
+
+NO_LOOK_LEFT = "no look left"  # what a policy is told that asks for more looks than it may have
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Looks that a trajectory may take, and tokens that may be sampled for it."""
+
+    looks: int = 8
+    new_tokens: int = 512
+
+
+@dataclass
+class Branch:
+    """A row in progress.
+
+    Attributes
+    ----------
+    position : M-RoPE position of the next token
+    pending : ids that the model has not read yet; empty when the row has ended
+    pending_at : position of the first of them, the sampled token
+    pending_positions : positions [(3, n)] of what follows it: most tokens have nothing, and cost no tensor
+    images : features that the pending image tokens stand for
+    crop : image of a pending crop that is still to be encoded
+    """
+
+    policy: Policy
+    trajectory: Trajectory
+    source: Image.Image
+    limits: Limits
+    noise: np.random.Generator
+    position: int
+    pending: list[int] = field(default_factory=list)
+    pending_at: int = 0
+    pending_positions: list[torch.Tensor] = field(default_factory=list)
+    images: list[Features] = field(default_factory=list)
+    crop: Image.Image | None = None
+    arm: Arm = field(init=False)
+    scanner: Scanner = field(init=False)
+    end: int | None = field(init=False)  # id of the token that ends a text
+    sampled: int = 0
+    refused: bool = False  # has been told that no look is left
+    fed: int = 0  # characters given to the scanner
+    marks: list[tuple[int, int]] = field(default_factory=list)  # of sampled tokens: (first character, index)
+    undecoded: list[int] = field(default_factory=list)  # tokens of a character that is not complete
+
+    def __post_init__(self) -> None:
+        self.arm = get_arm(self.trajectory.arm)
+        self.scanner = Scanner(self.arm.marks)
+        self.end = self.policy.tokenizer.eos_token_id
+
+    def _append(
+        self, token: int, kind: Kind, piece: str, logprob: float | None = None, entropy: float | None = None
+    ) -> None:
+        t = self.trajectory
+        t.ids.append(token)
+        t.kinds.append(int(kind))
+        t.pieces.append(piece)
+        t.logprobs.append(logprob)
+        t.entropies.append(entropy)
+
+    def _queue_text(self, ids: list[int], kind: Kind) -> None:
+        """Environment text: recorded, and waiting to be read."""
+        for token in ids:
+            self._append(token, kind, self.policy.piece(token))
+        self.pending += ids
+        self.pending_positions.append(text_positions(self.position, len(ids)))
+        self.position += len(ids)
+
+    def recall(self) -> None:
+        """Take up a record that has begun: count what was sampled, and read it, so that a box in progress goes on."""
+        for at, (kind, piece) in enumerate(zip(self.trajectory.kinds, self.trajectory.pieces, strict=True)):
+            if kind == Kind.SAMPLED:
+                self.marks.append((self.fed, at))
+                self.scanner.feed(piece)
+                self.fed += len(piece)
+                self.sampled += 1
+
+    @property
+    def positions(self) -> torch.Tensor:
+        """Positions (3, n) of all that is pending."""
+        return torch.cat([text_positions(self.pending_at, 1), *self.pending_positions], dim=1)
+
+    def take(self, token: int, logprob: float, entropy: float) -> None:
+        """Record a sampled token; end the row, or queue what the model reads next."""
+        t, policy = self.trajectory, self.policy
+        self.sampled += 1
+        self.undecoded.append(token)
+        piece = policy.piece(token) if len(self.undecoded) == 1 else policy.tokenizer.decode(self.undecoded)
+        if piece.endswith("\ufffd") and len(self.undecoded) < 8:
+            piece = ""  # part of a character that the next tokens complete
+        else:
+            self.undecoded = []
+        self.marks.append((self.fed, len(t.ids)))
+        self._append(token, Kind.SAMPLED, piece, logprob, entropy)
+        ended = token == self.end
+        event = self.scanner.end() if ended else None  # before its own text: that is no part of an answer
+        event = event or next(iter(self.scanner.feed(piece)), None)
+        self.fed += len(piece)
+        self.pending, self.pending_at, self.pending_positions = [token], self.position, []
+        self.position += 1
+        if event is not None and event.kind == "answer":
+            t.answer = None if event.reason else event.text
+            self._end("malformed" if event.reason else "answered")
+        elif ended:
+            self._end("malformed")
+        elif self.sampled >= self.limits.new_tokens:
+            self._end("length")
+        elif event is not None:
+            self._look(event)
+
+    def _end(self, finish: str) -> None:
+        self.trajectory.finish = finish
+        self.pending, self.pending_positions = [], []
+
+    def _look(self, event: Event) -> None:
+        """Queue the crop of a box that was just closed, or the reason why there is none."""
+        t, policy = self.trajectory, self.policy
+        span = (max(at for fed, at in self.marks if fed <= event.start), len(t.ids))
+        source: Size = (t.image.width, t.image.height)
+        box: Box | None = None
+        reason = event.reason
+        if event.values is not None:
+            box = to_source(event.values, t.frame, source, t.overview)
+            reason = reason or problem(box, source)
+        if not reason and len(t.looks) >= self.arm.most(self.limits.looks):
+            reason = NO_LOOK_LEFT
+            if self.refused:
+                t.looks.append(Look(span, event.values, box, False, reason))
+                return self._end("looks")
+            self.refused = True
+        if reason or box is None:
+            t.looks.append(Look(span, event.values, box, False, reason))
+            if self.arm.back != "nothing":
+                self._queue_text(policy.ids(environment_message(reason)), Kind.ENVIRONMENT)
+        elif self.arm.back == "crop":
+            self.show(span, event.values, clip(box, source))
+        elif self.arm.back == "overview":
+            look = Look(span, event.values, clip(box, source), True)
+            self.insert(look, resize(self.source, t.overview))
+        else:
+            t.looks.append(Look(span, event.values, clip(box, source), True))
+        return None
+
+    def show(self, span: tuple[int, int], written: tuple[float, ...] | None, box: Box) -> None:
+        """Queue the crop of a box (source pixels, inside the image)."""
+        source: Size = (self.trajectory.image.width, self.trajectory.image.height)
+        zoom, size = self.policy.crop_size(box, source)
+        self.insert(Look(span, written, box, True, "", zoom), cut(self.source, box, size))
+
+    def insert(self, look: Look, crop: Image.Image) -> None:
+        """Queue a crop, whatever it shows, with sides that are multiples of the token size, and record the look."""
+        t, policy = self.trajectory, self.policy
+        reference = ImageRef(content_hash(crop), *crop.size)
+        t.images[reference.hash] = crop
+        columns, rows = crop.width // policy.layout.factor, crop.height // policy.layout.factor
+        self._queue_text(policy.vision_start, Kind.ENVIRONMENT)
+        start = len(t.ids)
+        for _ in range(columns * rows):
+            self._append(policy.image_id, Kind.CROP, "")
+        positions, after = policy.image_positions(self.position, columns, rows)
+        self.pending += [policy.image_id] * (columns * rows)
+        self.pending_positions.append(positions)
+        self.position = after
+        t.looks.append(replace(look, crop=reference, crop_span=(start, len(t.ids))))
+        self._queue_text(policy.vision_end, Kind.ENVIRONMENT)
+        self.crop = crop

@@ -1,0 +1,1 @@
+"""Notebooks without a screen: execute one, sweep one over many points, publish the course as a site."""

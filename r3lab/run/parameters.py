@@ -1,0 +1,428 @@
+"""A list of points from a file: CSV with the names in its first line, JSON (a list of objects), or JSON lines.
+
+A table's values are read by the notebook's defaults, as the command line's are; JSON brings its own types. Every point
+is checked against the notebook, and an error says which one it was. Simplified: the file is read whole.
+
+    points = read_points("points.csv", {"group": 8, "seed": 0})       # [{"group": 4, "seed": 0}, ...]
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import io
+import itertools
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+
+from ..core.errors import R3labError, nearest, shown
+
+# The parameters of a notebook: what its `parameters` cell declares, and what a caller may put in its place.
+#
+# The cell tagged `parameters` holds one literal a line with a comment. A value given for another name, or of
+# another type than the default, is an error here: papermill only logs the first and does not see the second.
+#
+# Simplified: literals only (numbers, text, booleans, None, lists, tuples, dicts with text keys); what is inside
+# a list or dict is not compared with the default's.
+#
+#     nb = read_notebook("notebooks/02_rgrpo.ipynb")
+#     given = check_parameters({"steps": 40}, parameters_of(nb))
+
+PARAMETERS, INJECTED = "parameters", "injected-parameters"  # tags, as papermill names them
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    """The tags of a cell."""
+    return list(cell.metadata.get("tags", []))
+
+
+def read_notebook(path: str | Path) -> NotebookNode:
+    """Read a Python notebook.
+
+    Parameters
+    ----------
+    path
+        An .ipynb file of any format version; it is brought to the newest 4.x, where every cell has an id.
+
+    Returns
+    -------
+    NotebookNode
+
+    Raises
+    ------
+    R3labError
+        No such file, not a notebook, or not a Python one.
+    """
+    name = shown(str(path))
+    try:
+        nb = nbformat.v4.upgrade(nbformat.reads(Path(path).read_text("utf-8"), as_version=4))
+        nbformat.validate(nb)
+    except OSError as error:
+        raise R3labError(f"Cannot read the notebook {name}: {error.strerror}. Check the path.") from None
+    except Exception as error:
+        raise R3labError(f"{name} is not a notebook ({type(error).__name__}). Give an .ipynb file.") from None
+    language = nb.metadata.get("kernelspec", {}).get("language", "python")
+    if language != "python":
+        raise R3labError(f"{name} is written in {shown(language)}. r3lab runs Python notebooks only.")
+    return nb
+
+
+def parameters_of(nb: NotebookNode) -> dict[str, Any]:
+    """What the cell tagged `parameters` declares.
+
+    Returns
+    -------
+    dict
+        Name to default, in the order of the cell; empty where no cell has the tag.
+
+    Raises
+    ------
+    R3labError
+        An assignment in that cell is not a name and a literal.
+    """
+    found: dict[str, Any] = {}
+    cells = [c for c in nb.cells if c.cell_type == "code" and PARAMETERS in tags(c)]
+    for line in _statements(cells[0].source) if cells else []:
+        try:
+            match line:
+                case ast.Expr() | ast.Import() | ast.ImportFrom():  # a docstring, say
+                    continue
+                case (
+                    ast.Assign(targets=[ast.Name(id=name)], value=value)
+                    | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
+                ):
+                    found[name] = ast.literal_eval(value)
+                case _:
+                    raise ValueError
+        except ValueError:
+            raise R3labError(
+                f"Line {line.lineno} of the parameters cell is {shown(ast.unparse(line))}. "
+                "It must be `name = literal`; compute in a later cell."
+            ) from None
+    return found
+
+
+def _statements(source: str) -> list[ast.stmt]:
+    try:
+        return ast.parse(source).body
+    except SyntaxError as error:
+        raise R3labError(f"Line {error.lineno} of the parameters cell is not Python: {error.msg}.") from None
+
+
+def parse_parameters(pairs: list[list[str]], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Read the `-p name value` pairs of a command line.
+
+    Parameters
+    ----------
+    pairs
+        Name and text of each. Where the default is text, it stays; else it is read as a Python literal (true,
+        false and null too), and stays text where it is none.
+    defaults
+        From `parameters_of`.
+
+    Returns
+    -------
+    dict
+        Name to value, not yet checked.
+    """
+    given: dict[str, Any] = {}
+    for name, text in pairs:
+        try:
+            literal = ast.literal_eval({"true": "True", "false": "False", "null": "None"}.get(text, text))
+        except (SyntaxError, ValueError):
+            literal = text
+        given[name] = text if isinstance(defaults.get(name), str) else literal
+    return given
+
+
+def check_parameters(given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Hold what is given against what the notebook declares.
+
+    Parameters
+    ----------
+    given
+        Name to value.
+    defaults
+        From `parameters_of`. Where a default is None, any type is accepted.
+
+    Returns
+    -------
+    dict
+        `given` in the types of the defaults: an int became a float, a list a tuple, where the default is one.
+
+    Raises
+    ------
+    R3labError
+        Unknown name, another type, or a value that JSON cannot hold (nan, a set, an object).
+    """
+    checked: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in defaults:
+            known = f"It has {', '.join(defaults)}." if defaults else "It has no cell tagged `parameters`."
+            raise R3labError(f"The notebook has no parameter {shown(name)}.{nearest(name, defaults)} {known}")
+        wanted, got = type(defaults[name]), type(value)
+        if (wanted, got) in ((float, int), (list, tuple), (tuple, list)):
+            value = wanted(value)
+        elif defaults[name] is not None and wanted is not got:
+            raise R3labError(
+                f"Parameter {name!r} got {shown(value)} ({got.__name__}), wanted {wanted.__name__}, "
+                f"like its default {shown(defaults[name])}."
+            )
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise R3labError(f"Parameter {name!r} got {shown(value)}, not fit for JSON: {error}.") from None
+        checked[name] = value
+    return checked
+
+
+def inject(nb: NotebookNode, given: dict[str, Any]) -> None:
+    """Put a cell that sets `given` behind the parameters cell, in place.
+
+    papermill would write the same cell, but turns a tuple into text and the keys of a dict too.
+    """
+    if not given:
+        return
+    tagged = [i for i, c in enumerate(nb.cells) if PARAMETERS in tags(c)]
+    source = "# Parameters\n" + "\n".join(f"{name} = {value!r}" for name, value in given.items())
+    nb.cells.insert(tagged[0] + 1, nbformat.v4.new_code_cell(source, metadata={"tags": [INJECTED]}))
+
+
+# The points of a sweep, from `-p name=values` and a list of points; all of them checked before anything starts.
+#
+# Values are split at commas outside brackets and quotes and read by the type of the notebook's default; `0..4` is
+# 0, 1, 2, 3, 4 and `0..8..4` is 0, 4, 8 where the default is a number. Every value of one name meets every value of
+# the
+# others. Simplified: ranges are of whole numbers, upwards.
+#
+#     grid = read_grid(["group=4,8,16", "seed=0..4"], {"group": 8, "seed": 0})     # {"group": [4, 8, 16], "seed":
+#     ...}
+#     points = cross(grid, [{}])                                                   # 15 of {"group": 4, "seed": 0},
+#     ...
+
+MOST = 10_000  # points of a sweep
+_RANGE = re.compile(r"(-?\d{1,18})\.\.(-?\d{1,18})(?:\.\.(\d{1,18}))?")
+_OPEN, _CLOSE, _QUOTES = "([{", ")]}", "'\""
+
+
+def read_grid(texts: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Read what was given as `-p name=values`.
+
+    Parameters
+    ----------
+    texts
+        One for each name.
+    defaults
+        Of the notebook, from `notebook_parameters.parameters_of`.
+
+    Returns
+    -------
+    dict
+        Name to its values, in the types of the defaults.
+
+    Raises
+    ------
+    R3labError
+        No `name=values`, a name that is given twice or that the notebook does not have, a value of another type, a
+        range that is empty or endless.
+    """
+    grid: dict[str, list[Any]] = {}
+    for text in texts:
+        name, mark, values = text.partition("=")
+        name = name.strip()
+        if not mark or not name:
+            raise R3labError(f"-p got {shown(text)}; wanted NAME=VALUES, as in -p seed=0..4 or -p group=4,8,16.")
+        if name in grid:
+            raise R3labError(f"-p gives {shown(name)} twice. Put all its values behind one -p, with commas.")
+        known_name(name, defaults)
+        grid[name] = [_value(name, item, defaults) for item in _items(name, values, defaults[name])]
+    return grid
+
+
+def known_name(name: str, defaults: Mapping[str, Any]) -> None:
+    """Raise an `R3labError` with the nearest name if the notebook has no such parameter."""
+    if name not in defaults:
+        known = f"It has {', '.join(defaults)}." if defaults else "It has no cell tagged `parameters`."
+        raise R3labError(f"The notebook has no parameter {shown(name)}.{nearest(name, defaults)} {known}")
+
+
+def cross(grid: Mapping[str, Sequence[Any]], listed: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Every point of the list with every combination of the grid, the last name of the grid changing fastest.
+
+    Raises
+    ------
+    R3labError
+        A name stands in both, or there would be too many points.
+    """
+    for point in listed:
+        both = [name for name in point if name in grid]
+        if both:
+            raise R3labError(f"{shown(both[0])} is given both by -p and in the list of points. Give it once.")
+    count = len(listed) * math.prod(len(values) for values in grid.values())
+    if count > MOST:
+        raise R3labError(f"That makes {count:,} points; a sweep has at most {MOST:,}. Give fewer values.")
+    combinations = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    return [{**point, **combination} for point in listed for combination in combinations]
+
+
+def _items(name: str, text: str, default: Any) -> list[str]:
+    """The texts of the single values, ranges written out."""
+    found: list[str] = []
+    for item in _split(name, text):
+        match = _RANGE.fullmatch(item)
+        if match is None or isinstance(default, str):
+            found.append(item)
+            continue
+        first, last, step = int(match[1]), int(match[2]), int(match[3] or 1)
+        if step < 1 or last < first:
+            raise R3labError(f"The range {item} of {name!r} is empty; wanted FIRST..LAST or FIRST..LAST..STEP.")
+        if (last - first) // step >= MOST:
+            raise R3labError(f"The range {item} of {name!r} has more than {MOST:,} values. Give a shorter one.")
+        found += [str(number) for number in range(first, last + 1, step)]
+    return found
+
+
+def _split(name: str, text: str) -> list[str]:
+    """`text` cut at the commas that stand in no bracket and no quotation marks."""
+    items, depth, quote, start = [], 0, "", 0
+    for at, sign in enumerate(text):
+        if quote:
+            quote = "" if sign == quote else quote
+        elif sign in _QUOTES:
+            quote = sign
+        elif sign in _OPEN:
+            depth += 1
+        elif sign in _CLOSE:
+            depth -= 1
+        elif sign == "," and depth == 0:
+            items.append(text[start:at].strip())
+            start = at + 1
+    items.append(text[start:].strip())
+    if quote or depth or "" in items:
+        trouble = "an open quotation mark" if quote else "an open bracket" if depth else "an empty value"
+        raise R3labError(f"-p {name} has {trouble} in {shown(text)}; wanted values with commas between them.")
+    return items
+
+
+def _value(name: str, text: str, defaults: Mapping[str, Any]) -> Any:
+    if isinstance(defaults[name], str) and len(text) > 1 and text[0] in _QUOTES and text[-1] == text[0]:
+        text = text[1:-1]  # the marks only kept its commas together
+    read = parse_parameters([[name, text]], dict(defaults))
+    return check_parameters(read, dict(defaults))[name]
+
+
+LARGEST = 32 * 1024 * 1024  # bytes
+KINDS = (".csv", ".json", ".jsonl")
+
+
+def read_points(path: str | Path, defaults: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Read a file of points.
+
+    Parameters
+    ----------
+    path
+        Ends in .csv, .json or .jsonl.
+    defaults
+        Of the notebook, from `notebook_parameters.parameters_of`.
+
+    Returns
+    -------
+    list of dict
+        Name to value, in the types of the defaults; not every name need be there.
+
+    Raises
+    ------
+    R3labError
+        The file cannot be read, is of another kind, has no point or too many; or a point has an unknown name, a value
+        of another type or an empty place.
+    """
+    path, known = Path(path), dict(defaults)
+    name = shown(str(path))
+    if path.suffix.lower() not in KINDS:
+        raise R3labError(f"Cannot read points from {name}: end its name in {', '.join(KINDS)}.")
+    try:
+        if path.stat().st_size > LARGEST:
+            raise R3labError(f"{name} has more than {LARGEST // 2**20} MB; a list of points is smaller.")
+        text = path.read_text("utf-8-sig")
+    except OSError as error:
+        raise R3labError(f"Cannot read the points in {name}: {error.strerror}. Check the path.") from None
+    except UnicodeDecodeError:
+        raise R3labError(f"{name} is not UTF-8 text. Save it as UTF-8.") from None
+    read = {".csv": _csv, ".json": _json, ".jsonl": _lines}[path.suffix.lower()]
+    found = read(text, name, known)
+    if not 0 < len(found) <= MOST:
+        raise R3labError(f"{name} has {len(found):,} points; wanted 1 to {MOST:,}.")
+    checked = []
+    for where, point in found:
+        try:
+            for key in point:
+                known_name(key, known)
+            checked.append(check_parameters(point, known))
+        except R3labError as error:
+            raise R3labError(f"{name}, {where}: {error}") from None
+    return checked
+
+
+def _csv(text: str, name: str, known: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error as error:
+        raise R3labError(f"{name} is not CSV: {error}.") from None
+    head = [column.strip() for column in rows[0]] if rows else []
+    if len(set(head)) < len(head):
+        raise R3labError(f"{name} names a column twice in its first line. Each parameter has one column.")
+    found = []
+    for number, row in enumerate(rows[1:], start=2):
+        if not row:
+            continue
+        if len(row) != len(head):
+            raise R3labError(f"{name}, line {number}: {len(row)} values under {len(head)} names. Mend the line.")
+        for column, value in zip(head, row, strict=True):
+            if not value.strip() and not isinstance(known.get(column), str):
+                raise R3labError(f"{name}, line {number}: no value for {shown(column)}. Write one.")
+        pairs = [[column, value.strip()] for column, value in zip(head, row, strict=True)]
+        found.append((f"line {number}", parse_parameters(pairs, known)))
+    return found
+
+
+def _json(text: str, name: str, known: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    points = _parsed(text, name, "the file")
+    if not isinstance(points, list):
+        raise R3labError(f"{name} holds {shown(points)}; wanted a list of objects, one a point.")
+    return [(f"point {i}", _object(point, name, f"point {i}")) for i, point in enumerate(points, start=1)]
+
+
+def _lines(text: str, name: str, known: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    lines = [(f"line {i}", line) for i, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    return [(where, _object(_parsed(line, name, where), name, where)) for where, line in lines]
+
+
+def _parsed(text: str, name: str, where: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refused, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
+        raise R3labError(f"{name}, {where}: not JSON that can be used ({error}).") from None
+
+
+def _object(point: Any, name: str, where: str) -> dict[str, Any]:
+    if not isinstance(point, dict):
+        raise R3labError(f"{name}, {where}: {shown(point)}; wanted an object of parameters.")
+    return point
+
+
+def _refused(constant: str) -> None:
+    raise ValueError(f"{constant} is no value")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return found
