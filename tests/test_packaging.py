@@ -142,3 +142,19 @@ def test_scripts_stop_at_the_first_failure(script: str, words: str) -> None:
     text = path.read_text("utf-8")
     assert text.startswith("#!/usr/bin/env bash\n") and "set -euo pipefail" in text and words in text
     assert os.name == "nt" or os.access(path, os.X_OK), f"chmod +x {script}"
+
+
+def test_the_tests_that_hold_the_readmes_claims_exist() -> None:
+    """Each row of claims.md names tests that are there, or says in words that there is none."""
+    rows = re.findall(r"^\| (?!claim \||---)(.+?) \| (.+) \|$", (ROOT / "tests" / "claims.md").read_text("utf-8"), re.M)
+    assert len(rows) > 100
+    defined: dict[str, set[str]] = {}
+    for claim, held in rows:
+        named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", held)
+        assert named or held.startswith("no test"), f"{claim!r}: name a test, or begin with 'no test'"
+        for file, name in named:
+            if file not in defined:
+                path = ROOT / "tests" / file
+                nodes = ast.walk(ast.parse(path.read_text("utf-8"))) if path.is_file() else ()
+                defined[file] = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+            assert name in defined[file], f"{claim!r}: there is no {file}::{name}; name the test that holds it now"
