@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import base64
 import csv
+import difflib
 import hashlib
 import html.parser
 import io
@@ -61,13 +62,16 @@ COMMANDS = (
     "vlir", "vlir build", "vlir rationale", "vlir filter", "vlir card", "vlir convert",
 )  # fmt: skip
 FORGOTTEN = re.compile(r"second|memory|date|machine|^place$|^key$|^pieces$")  # names of fields
-VOLATILE = re.compile(r"\b\d+(\.\d+)? (s|min|h|MB|MiB|GB|GiB)\b|\b\d{4}-\d\d-\d\d\b|(?<=torch )\S+")  # in texts
+VOLATILE = re.compile(  # in texts: durations, sizes, speeds, dates, versions
+    r"\b\d+(\.\d+)? (s|min|h|MB|MiB|GB|GiB|samples a second)\b|\b\d{4}-\d\d-\d\d\b|(?<=torch )\S+"
+)
 MINIATURES = """
 import importlib, pathlib, re, sys
 def find(name):  # wherever it lives
     for path in sorted(pathlib.Path("r3lab").rglob("*.py")):
         if re.search(rf"^def {name}\\(", path.read_text("utf-8"), re.M):
-            return getattr(importlib.import_module(".".join(path.with_suffix("").parts)), name)
+            module = ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+            return getattr(importlib.import_module(module), name)
     sys.exit(f"no function {name} in r3lab")
 for family in sys.argv[2:]:
     made = find("miniature")(family, find("vocabulary")(), seed=0, plain=False)
@@ -354,7 +358,7 @@ def record(folder: Path, checkpoints: Path | None, only: list[str]) -> int:
     root, folder = Path.cwd(), folder.resolve()
     checkpoints = (checkpoints or folder / "checkpoints").resolve()
     checkpoints.mkdir(parents=True, exist_ok=True)
-    (folder / "items").mkdir(exist_ok=True)
+    (folder / "items").mkdir(parents=True, exist_ok=True)
     bench = Bench(root, folder, checkpoints)
     look = [sys.executable, "-c", "import r3lab; print(r3lab.__file__)"]
     used = subprocess.run(look, cwd=folder, env=bench.env, capture_output=True, text=True).stdout.strip()
@@ -388,10 +392,17 @@ def differences(a: Any, b: Any, at: str = "") -> Iterator[tuple[str, str]]:
             else:
                 yield from differences(a[key], b[key], place)
     elif isinstance(a, list) and isinstance(b, list):
+        if len(a) != len(b) and all(isinstance(one, str) for one in (*a, *b)):
+            for word, i, j, k, m in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+                if word != "equal":
+                    yield f"{at}[{i}]", f"{word}: {str(a[i:j])[:80]} -> {str(b[k:m])[:80]}"
+            return
         if len(a) != len(b):
             yield at, f"{len(a)} entries -> {len(b)}"
         for number, (one, other) in enumerate(zip(a, b, strict=False)):
             yield from differences(one, other, f"{at}[{number}]")
+    elif a != b and isinstance(a, float) and isinstance(b, float):
+        yield at, f"{a!r} -> {b!r}, {abs(a - b) / max(abs(a), abs(b)):.1e} of it"
     elif a != b or type(a) is not type(b):
         yield at, f"{str(a)[:80]!r} -> {str(b)[:80]!r}"
 
