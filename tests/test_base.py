@@ -27,7 +27,7 @@ from r3lab.recipes.base import (
 )
 from r3lab.recipes.lessons import CELLS, FACTOR, IGNORE, NAMES, STATEMENTS, Lessons, dense, vocabulary
 from r3lab.recipes.policy import BASE, PROGRESS, Recipe, claim, make_base
-from r3lab.train.run import read_log
+from r3lab.train.log import read_log
 from r3lab.vlir.worlds.badges import SIDE, scene
 
 STAGE = Stage("short", 4, 2, (1, 3), True, 1e-3, head_weight=0.3, seed=5, windows=1, pointing=0.3)

@@ -49,11 +49,11 @@ from r3lab.show.dashboard_data import (
     student,
 )
 from r3lab.show.palette import DARK, LIGHT
-from r3lab.train import measure as ratio_bins
+from r3lab.train import log as lr
+from r3lab.train.log import JsonlLog
 from r3lab.train.measure import step_metrics
 from r3lab.train.objective import Objective, policy_loss
 from r3lab.train.river import RiverLog
-from r3lab.train.run import JsonlLog
 from r3lab.train.update import _joined
 from r3lab.vlir.worlds import get_world
 
@@ -70,7 +70,7 @@ def rows(steps: int = 30, level: float = 1.0, settings: dict[str, Any] | None = 
                 "step": step, "reward": level * part, "reward/format": 0.5 * part, "zero_variance": 0.25,
                 "look_rate_needed": part, "look_rate_unneeded": 1 - part, "invalid": 0.02, "entropy": 0.5 - 0.3 * part,
                 "length": 30.0, "approx_kl": 1e-4 * step, "clip_fraction_low": 1e-3, "clip_fraction_high": 2e-3,
-                ratio_bins.KEY: COUNTS, "grad_norm": 0.4, "seconds_rollout": 2.0, "seconds_update": 1.0, **more,
+                lr.LOG_RATIO_COUNTS: COUNTS, "grad_norm": 0.4, "seconds_rollout": 2.0, "seconds_update": 1.0, **more,
             }
         )  # fmt: skip
     return found
@@ -92,14 +92,16 @@ def test_the_update_counts_how_far_tokens_moved_in_fixed_bins() -> None:
     mask = torch.ones(2, 14, dtype=torch.bool)
     mask[0, -1] = mask[1, 3:] = False
     _, metrics = policy_loss(new, torch.zeros_like(new), torch.ones(2), mask, Objective())
-    assert metrics[ratio_bins.KEY] == [1] * 6 + [4] + [1] * 6 and sum(metrics[ratio_bins.KEY]) == int(mask.sum())
-    joined = _joined([(13, metrics), (3, {**metrics, ratio_bins.KEY: COUNTS})])
-    assert joined[ratio_bins.KEY][6] == 904 and joined["ratio_max"] == pytest.approx(math.exp(2.0))
+    assert metrics[lr.LOG_RATIO_COUNTS] == [1] * 6 + [4] + [1] * 6 and sum(metrics[lr.LOG_RATIO_COUNTS]) == int(
+        mask.sum()
+    )
+    joined = _joined([(13, metrics), (3, {**metrics, lr.LOG_RATIO_COUNTS: COUNTS})])
+    assert joined[lr.LOG_RATIO_COUNTS][6] == 904 and joined["ratio_max"] == pytest.approx(math.exp(2.0))
     fact = {"rewards": {"accuracy": 1.0}, "entropy": 1.0, "tokens": 2, "needs_look": None, "iou": None, "looks": 0}
     found = [{**fact, "right": True, "valid": 0, "answered": True}] * 2
     row = step_metrics(found, torch.ones(1, 2), [metrics, {}, {"skipped": 1.0}, joined], 1.0, 1.0)
-    assert row[ratio_bins.KEY][6] == 908 and json.loads(json.dumps(row)) == row
-    assert ratio_bins.label(6) == "-0.003 to 0.003" and ratio_bins.label(0) == "below -1"
+    assert row[lr.LOG_RATIO_COUNTS][6] == 908 and json.loads(json.dumps(row)) == row
+    assert lr.log_ratio_label(6) == "-0.003 to 0.003" and lr.log_ratio_label(0) == "below -1"
 
 
 def test_every_measure_of_a_step_has_a_panel() -> None:
@@ -114,7 +116,14 @@ def test_every_measure_of_a_step_has_a_panel() -> None:
         1,
     )
     assert {panel.key for panel in panels_of(row)} == set(row)
-    wanted = {"reward", "reward/accuracy", "approx_kl", "clip_fraction_low", "clip_fraction_high", ratio_bins.KEY}
+    wanted = {
+        "reward",
+        "reward/accuracy",
+        "approx_kl",
+        "clip_fraction_low",
+        "clip_fraction_high",
+        lr.LOG_RATIO_COUNTS,
+    }
     wanted |= {"zero_variance", "look_rate_needed", "look_rate_unneeded", "invalid", "length", "entropy", "grad_norm"}
     assert wanted | {"seconds_rollout", "seconds_update"} <= set(row)
     assert len({panel_of(k).title for keys in SECTIONS.values() for k in keys if k[-1] != "/"}) > 25
@@ -184,7 +193,7 @@ def test_values_that_are_none_are_gaps_and_counted() -> None:
     log = rows(9)
     for place, value in enumerate([math.nan, math.inf, None, "high", 10**400, [1], True]):
         log[place + 1]["reward"] = value
-    log[0][ratio_bins.KEY] = [1, 2]
+    log[0][lr.LOG_RATIO_COUNTS] = [1, 2]
     log.append({**log[-1], "entropy": 7.0})  # the last step again
     found = made(log, "run")
     known = np.isfinite(found.series["reward"].values)
@@ -385,7 +394,7 @@ def test_dark_and_light_differ_in_paper_alone() -> None:
 
 def test_drawing_changes_no_setting_and_needs_no_model() -> None:
     before, template = dict(matplotlib.rcParams), pio.templates.default
-    shown = dashboard(rows(5), ("reward", ratio_bins.KEY))
+    shown = dashboard(rows(5), ("reward", lr.LOG_RATIO_COUNTS))
     assert shown.picture.png and shown.figure and shown.to_page()
     assert dict(matplotlib.rcParams) == before and not Gcf.figs and pio.templates.default == template
     code = (
@@ -417,7 +426,7 @@ def test_names_are_text(kind: str) -> None:
     """In labels, components, worlds, file names and settings; in picture, page and Plotly's own markup."""
     name = KINDS[kind]
     log = rows(4, **{f"reward/{name}": 1.0, f"held_out/{name}": 0.5})
-    keys = [key for key in made(log, "run").series if key in ("reward", ratio_bins.KEY) or "/" in key]
+    keys = [key for key in made(log, "run").series if key in ("reward", lr.LOG_RATIO_COUNTS) or "/" in key]
     by_label = dashboard({name: log, "other": rows(4)}, keys, title=name)
     by_name = Dashboard(board_of([made(log, name), made(rows(4), "other")], keys))
     settings = dashboard([rows(3, settings={"reward": name}), rows(3, settings={"reward": "b", name: 1})], keys[:1])

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from r3lab.core.errors import R3labError
+from r3lab.core.stats import expected, student, t_interval
 from r3lab.evaluate.table import published_effects, published_grounding
 from r3lab.models import tiny
 from r3lab.models.policy import Policy
@@ -22,18 +23,16 @@ from r3lab.recipes.ablations import (
     band,
     curve_of,
     effects,
-    expected,
     get_variant,
     level,
     repeatable,
     rows_of,
-    student,
-    t_interval,
     values_of,
 )
 from r3lab.recipes.lessons import vocabulary
 from r3lab.show.effects import effects_alt, effects_figure, effects_table, grounding_alt, grounding_figure
-from r3lab.train.run import read_log, save_policy
+from r3lab.train.log import read_log
+from r3lab.train.run import save_policy
 
 ROWS = [
     {"variant": variant, "seed": seed, "exact": exact, "iou": None}

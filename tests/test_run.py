@@ -16,10 +16,11 @@ import torch
 from r3lab.cli.train import rgrpo_command
 from r3lab.core.errors import R3labError
 from r3lab.models.policy import Policy
+from r3lab.train.log import read_log
 from r3lab.train.processes import trackers
 from r3lab.train.rgrpo import train_rgrpo
 from r3lab.train.river import load_river
-from r3lab.train.run import Progress, Run, finish_step, how_to_resume, read_log
+from r3lab.train.run import Progress, Run, finish_step, how_to_resume
 from r3lab.train.settings import RgrpoSettings
 from r3lab.trajectory import load
 from r3lab.vlir.worlds import world_batches

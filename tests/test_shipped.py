@@ -16,8 +16,8 @@ from r3lab.models.policy import Policy
 from r3lab.recipes.policy import BASE, Recipe, claim
 from r3lab.rollout.loop import rollout
 from r3lab.show.effects import spread
+from r3lab.train.log import read_log
 from r3lab.train.measure import summary
-from r3lab.train.run import read_log
 from r3lab.vlir.worlds import get_world
 
 ROOT = Path(__file__).parent.parent

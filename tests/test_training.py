@@ -16,11 +16,12 @@ from r3lab.models.policy import Policy
 from r3lab.rollout.loop import rollout
 from r3lab.rollout.sequence import row_of
 from r3lab.train import rewards as rewards_module
+from r3lab.train.log import JsonlLog, read_log
 from r3lab.train.measure import summary
 from r3lab.train.objective import clipped_loss
 from r3lab.train.rewards import PRESETS, preset, score
 from r3lab.train.rgrpo import reward_groups, train_rgrpo
-from r3lab.train.run import JsonlLog, cooldown, read_log, save_policy
+from r3lab.train.run import cooldown, save_policy
 from r3lab.train.settings import RgrpoSettings
 from r3lab.train.sft import encode_batch, next_token_loss
 from r3lab.train.update import token_logprobs, update

@@ -30,7 +30,7 @@ from r3lab.recipes.world_lessons import (
     cell,
 )
 from r3lab.recipes.worlds import CROP_TOKENS, STAGES, make_world_base
-from r3lab.train.run import read_log
+from r3lab.train.log import read_log
 from r3lab.vlir.rationale import LARGE, SMALL
 from r3lab.vlir.worlds import get_world
 

@@ -26,11 +26,12 @@ from ..recipes.ablations import FULL, VARIANTS, Budget, curve, curve_of, effects
 from ..rollout.sequence import prompt_ids
 from ..show.effects import effects_alt, effects_figure
 from ..show.picture import save_picture
+from ..train.log import JsonlLog, read_log
 from ..train.memory import Footprint, footprint_of
 from ..train.processes import Processes, trackers, whole_weights
 from ..train.rgrpo import train_rgrpo
 from ..train.river import follower
-from ..train.run import JsonlLog, Progress, Run, how_to_resume, read_log, save_policy
+from ..train.run import Progress, Run, how_to_resume, save_policy
 from ..train.settings import RgrpoSettings
 from ..trajectory import Trajectory, save
 from ..vlir.sample import Sample, read_vlir

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from statistics import fmean, pstdev, stdev
 from typing import Any
 
-from ..recipes.ablations import student
+from ..core.stats import student
 from .judge import Exercise, Mistake, report
 
 FIVE = student(0.95, 4)  # 2.776

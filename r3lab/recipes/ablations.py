@@ -12,12 +12,11 @@ comparisons.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -27,15 +26,16 @@ from tqdm import tqdm
 from ..core.arms import get_arm
 from ..core.errors import R3labError, nearest, shown
 from ..core.files import write_whole
-from ..core.stats import LEVEL, Interval
+from ..core.stats import Effect, expected, t_interval
 from ..explain.interventions import replay
 from ..explain.value import RANDOM, TRUE, alternatives_of
 from ..models.policy import Features, Policy
 from ..rollout.loop import rollout
+from ..train.log import JsonlLog, read_log
 from ..train.measure import summary
 from ..train.rewards import same_answer
 from ..train.rgrpo import train_rgrpo
-from ..train.run import JsonlLog, read_log, save_policy
+from ..train.run import save_policy
 from ..train.settings import RgrpoSettings
 from ..train.sft import SftSettings, cold_start
 from ..vlir.worlds import get_world, world_batches
@@ -266,94 +266,6 @@ def curve(policy: Policy, seed: int, samples: int) -> list[dict[str, Any]]:
         exact = np.where(grounded, right[:, 0], right[:, 1]).mean()
         rows.append({"grounding": share, "seed": seed, "n": len(right), "exact": round(float(exact), 4)})
     return rows
-
-
-NEW_RUN = 0.99  # of further runs inside the band
-
-
-def student(level: float, freedom: int) -> float:
-    """The two-sided quantile of Student's t: `level` of the distribution lies between minus and plus this.
-
-    Parameters
-    ----------
-    level : between 0 and 1
-    freedom : degrees of freedom, 1 or more
-
-    Source: the closed form for whole numbers (Abramowitz and Stegun, 26.7.3 and 26.7.4), inverted by halving.
-    """
-
-    def inside(t: float) -> float:
-        angle, even = math.atan(t / math.sqrt(freedom)), freedom % 2 == 0
-        term, total = (1.0, 1.0) if even else (math.cos(angle), math.cos(angle))
-        for k in range(1 if even else 2, freedom - 2, 2):
-            term *= k / (k + 1) * math.cos(angle) ** 2
-            total += term
-        if even:
-            return math.sin(angle) * total
-        return 2 / math.pi * (angle + (math.sin(angle) * total if freedom > 1 else 0.0))
-
-    if not 0 < level < 1 or freedom < 1:
-        raise R3labError(
-            f"no quantile at level {level} with {freedom} degrees of freedom; wanted 0 to 1, and 1 or more"
-        )
-    low, high = 0.0, 1.0
-    while inside(high) < level:
-        high *= 2
-    for _ in range(80):
-        middle = (low + high) / 2
-        low, high = (middle, high) if inside(middle) < level else (low, middle)
-    return (low + high) / 2
-
-
-def _mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
-    if len(values) < 2 or not all(math.isfinite(v) for v in values):
-        raise R3labError(f"a spread over seeds needs two finite values or more; got {shown(list(values)[:5])}")
-    return fmean(values), stdev(values)
-
-
-def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
-    """The mean over seeds with its interval by Student's t.
-
-    Raises
-    ------
-    R3labError
-        If there are fewer than two values, or one is not finite.
-    """
-    mean, spread = _mean_and_spread(values)
-    half = student(level, len(values) - 1) * spread / math.sqrt(len(values))
-    return Interval(mean, mean - half, mean + half, len(values), level)
-
-
-def expected(values: Sequence[float], level: float = NEW_RUN) -> tuple[float, float]:
-    """Where one more run of the same kind falls, `level` of the time: wider than the interval of the mean.
-
-    Raises
-    ------
-    R3labError
-        If there are fewer than two values, or one is not finite.
-    """
-    mean, spread = _mean_and_spread(values)
-    half = student(level, len(values) - 1) * spread * math.sqrt(1 + 1 / len(values))
-    return mean - half, mean + half
-
-
-@dataclass(frozen=True)
-class Effect:
-    """One line of the comparison.
-
-    Attributes
-    ----------
-    variant, about : what it is
-    values : by seed
-    mean : over seeds, with its interval
-    difference : this less the whole method at the same seed, with its interval; None for the whole method itself
-    """
-
-    variant: str
-    about: str
-    values: Mapping[int, float]
-    mean: Interval
-    difference: Interval | None
 
 
 def values_of(rows: Sequence[Mapping[str, Any]], variant: str, key: str = "exact") -> dict[int, float]:

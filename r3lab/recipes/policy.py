@@ -29,10 +29,11 @@ from ..models import tiny
 from ..models.policy import Policy
 from ..rollout.loop import rollout
 from ..show.filmstrip import save_filmstrip
+from ..train.log import JsonlLog, read_log
 from ..train.measure import summary
 from ..train.rewards import deciding_iou, right
 from ..train.rgrpo import train_rgrpo
-from ..train.run import JsonlLog, Progress, Run, read_log, save_policy
+from ..train.run import Progress, Run, save_policy
 from ..train.settings import RgrpoSettings
 from ..train.sft import Pair, SftSettings, cold_start
 from ..trajectory import Trajectory

@@ -34,9 +34,10 @@ from ..models import tiny
 from ..models.policy import Policy
 from ..rollout.loop import rollout
 from ..show.filmstrip import save_filmstrip
+from ..train.log import JsonlLog
 from ..train.measure import summary
 from ..train.rgrpo import train_rgrpo
-from ..train.run import JsonlLog, Progress, Run, save_policy
+from ..train.run import Progress, Run, save_policy
 from ..train.settings import RgrpoSettings
 from ..train.sft import SftSettings, cold_start
 from ..vlir.sample import Sample

@@ -35,7 +35,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..core.errors import R3labError, shown
 from ..core.files import write_whole
-from ..train import measure as ratio_bins
+from ..train import log as lr
 from .canvas import Canvas
 from .curves import _kernel
 from .dashboard_data import (
@@ -168,9 +168,9 @@ def _profiles(board: Board, panel: Panel) -> list[Trace]:
             {
                 "type": "scatter",
                 "mode": "lines+markers",
-                "x": list(range(ratio_bins.BINS)),
+                "x": list(range(lr.LOG_RATIO_BINS)),
                 "y": [_number(v) if v > 0 else None for v in shares],
-                "text": [ratio_bins.label(i) for i in range(ratio_bins.BINS)],
+                "text": [lr.log_ratio_label(i) for i in range(lr.LOG_RATIO_BINS)],
                 "line": {"color": colour, "width": BOLD, "dash": _dash(dashes)},
                 "name": plain(board.legend(name)),
                 "meta": number,
@@ -185,9 +185,13 @@ def _profiles(board: Board, panel: Panel) -> list[Trace]:
 def axes(board: Board, panel: Panel) -> dict[str, dict[str, Any]]:
     """Both axes of a panel, without colours."""
     if panel.bins:
-        edges = [f"&lt; {ratio_bins.EDGES[0]:g}", "0", f"&gt; {ratio_bins.EDGES[-1]:g}"]
-        places = [0, ratio_bins.BINS // 2, ratio_bins.BINS - 1]
-        across: dict[str, Any] = {"tickvals": places, "ticktext": edges, "range": [-0.5, ratio_bins.BINS - 0.5]}
+        edges = [f"&lt; {lr.LOG_RATIO_EDGES[0]:g}", "0", f"&gt; {lr.LOG_RATIO_EDGES[-1]:g}"]
+        places = [0, lr.LOG_RATIO_BINS // 2, lr.LOG_RATIO_BINS - 1]
+        across: dict[str, Any] = {
+            "tickvals": places,
+            "ticktext": edges,
+            "range": [-0.5, lr.LOG_RATIO_BINS - 0.5],
+        }
         return {"xaxis": across, "yaxis": {"type": "log", "tickformat": "~p", "nticks": 5}}
     low, high = limits(board, panel)
     upright: dict[str, Any] = {"range": [_number(low), _number(high)], "nticks": 5, "exponentformat": "e"}
@@ -400,8 +404,12 @@ def _bins(axes: Axes, board: Board, panel: Panel, x: float, y: float, chosen: Th
     low = math.floor(math.log10(least) - 0.1)
     ticks = [(y + DASHBOARD_PICTURE_HIGH * t / low, f"{100 * 10.0**t:g} %") for t in range(low, 1, max(1, -low // 3))]
     _frame(axes, panel, x, y, ticks, chosen)
-    places = x + WIDE * (np.arange(ratio_bins.BINS) + 0.5) / ratio_bins.BINS
-    for at, words in ((0.5, f"< {ratio_bins.EDGES[0]:g}"), (6.5, "0"), (12.5, f"> {ratio_bins.EDGES[-1]:g}")):
+    places = x + WIDE * (np.arange(lr.LOG_RATIO_BINS) + 0.5) / lr.LOG_RATIO_BINS
+    for at, words in (
+        (0.5, f"< {lr.LOG_RATIO_EDGES[0]:g}"),
+        (6.5, "0"),
+        (12.5, f"> {lr.LOG_RATIO_EDGES[-1]:g}"),
+    ):
         write(axes, x + WIDE * at / 13, y + DASHBOARD_PICTURE_HIGH + 0.05, words, SMALL, chosen.muted, ha="center")
     for number, shares in found.items():
         colour, dashes = line_style(number)
@@ -463,8 +471,10 @@ def dashboard_alt(board: Board) -> str:
     for panel in board.panels:
         if panel.bins:
             shares = [board.profile(name) for name in board.groups]
-            middle = [told(panel, float(one[ratio_bins.BINS // 2])) for one in shares if one is not None]
-            said.append(f"{panel.title}: {', '.join(middle[:4])} of the tokens within {ratio_bins.EDGES[6]:g} of zero.")
+            middle = [told(panel, float(one[lr.LOG_RATIO_BINS // 2])) for one in shares if one is not None]
+            said.append(
+                f"{panel.title}: {', '.join(middle[:4])} of the tokens within {lr.LOG_RATIO_EDGES[6]:g} of zero."
+            )
             continue
         ends = {name: board.course(name, panel.key).ends for name in board.groups}
         ends = {name: pair for name, pair in ends.items() if math.isfinite(pair[1])}
@@ -689,7 +699,7 @@ def _dashboard_page_numbers(board: Board) -> str:
         for name in list(board.groups)[:MOST_ROWS]:
             if panel.bins:
                 shares = board.profile(name)
-                value = math.nan if shares is None else float(shares[ratio_bins.BINS // 2])
+                value = math.nan if shares is None else float(shares[lr.LOG_RATIO_BINS // 2])
             else:
                 value = board.course(name, panel.key).ends[1]
             cells += f'<td class="number">{told(panel, value) if math.isfinite(value) else "–"}</td>'

@@ -20,7 +20,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ..core.errors import R3labError, nearest, shown
-from ..train import measure as ratio_bins
+from ..train import log as lr
 from ..train.river import LINES, River, RiverError, load_river
 from .curves import MEASURES
 from .palette import RUNS
@@ -43,7 +43,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Answers": ("exact", "exact_needed", "exact_unneeded", HELD_OUT, "answered"),
     "Looks": ("look_rate_needed", "look_rate_unneeded", "look_rate", "looks", "iou", "invalid"),
     "Update": (
-        "approx_kl", "kl", "clip_fraction_low", "clip_fraction_high", ratio_bins.KEY, "ratio_mean", "ratio_max",
+        "approx_kl", "kl", "clip_fraction_low", "clip_fraction_high", lr.LOG_RATIO_COUNTS, "ratio_mean", "ratio_max",
         "grad_norm", "loss", "learning_rate", "skipped",
     ),
     "Tokens": ("entropy", "entropy_bonus", "length", "token_accuracy"),
@@ -62,7 +62,7 @@ _MORE: dict[str, tuple[str, bool]] = {
     "seconds_rollout": ("Seconds of the rollouts", False),
     "seconds_update": ("Seconds of the update", False),
     "redrawn": ("Groups drawn anew", False),
-    ratio_bins.KEY: ("Log ratio of the tokens, at the end", True),
+    lr.LOG_RATIO_COUNTS: ("Log ratio of the tokens, at the end", True),
 }
 _SMALL = ("clip_fraction_low", "clip_fraction_high", "invalid")  # shares whose axis ends where they do
 
@@ -112,7 +112,7 @@ def panel_of(key: str) -> Panel:
     if key not in _SECTION:
         raise R3labError(f"There is no panel for {shown(key)}.{nearest(str(key), _SECTION)}")
     words, share = _MORE[key] if key in _MORE else MEASURES[key]
-    bins = key == ratio_bins.KEY
+    bins = key == lr.LOG_RATIO_COUNTS
     return Panel(key, words, _SECTION[key], share, share and not bins and key not in _SMALL, bins)
 
 
@@ -149,7 +149,7 @@ def missing(keys: Iterable[str]) -> list[str]:
     have = set(keys)
     wanted = [
         *("reward", "zero_variance", "look_rate_needed", "look_rate_unneeded", "invalid", "approx_kl"),
-        *("clip_fraction_low", "clip_fraction_high", ratio_bins.KEY, "grad_norm", "entropy", "length"),
+        *("clip_fraction_low", "clip_fraction_high", lr.LOG_RATIO_COUNTS, "grad_norm", "entropy", "length"),
     ]
     titles = [panel_of(key).title for key in wanted if key not in have]
     held = any(key.startswith(HELD_OUT) for key in have)
@@ -300,7 +300,7 @@ def made(
         for key, value in row.items():
             if key == "step" or not isinstance(key, str):
                 continue
-            read = _counts(value) if key == ratio_bins.KEY else _number(value) if known(key) else None
+            read = _counts(value) if key == lr.LOG_RATIO_COUNTS else _number(value) if known(key) else None
             if read is None and value is not None:
                 lost[key] = lost.get(key, 0) + 1
             found.setdefault(key, {})[step] = read  # also None: of a step that is logged twice, the later counts
@@ -334,7 +334,7 @@ def _bounded(keys: Iterable[str]) -> list[str]:
 
 def _series(found: Mapping[float, Any], key: str = "") -> Series:
     steps = sorted(found)
-    gap: Any = [math.nan] * ratio_bins.BINS if key == ratio_bins.KEY else math.nan
+    gap: Any = [math.nan] * lr.LOG_RATIO_BINS if key == lr.LOG_RATIO_COUNTS else math.nan
     values = [gap if found[step] is None else found[step] for step in steps]
     return Series(np.array(steps, dtype=float), np.array(values, dtype=float))
 
@@ -354,11 +354,11 @@ def _number(value: object) -> float | None:
 
 def _counts(value: object) -> list[float] | None:
     """Counts in the bins of `ratio_bins`, else None."""
-    if not isinstance(value, Sequence) or isinstance(value, str | bytes) or len(value) != ratio_bins.BINS:
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes) or len(value) != lr.LOG_RATIO_BINS:
         return None
     found = [_number(one) for one in value]
     kept = [one for one in found if one is not None and one >= 0]
-    return kept if len(kept) == ratio_bins.BINS and sum(kept) > 0 else None
+    return kept if len(kept) == lr.LOG_RATIO_BINS and sum(kept) > 0 else None
 
 
 def _river(folder: Path) -> tuple[dict[str, Series], list[str]]:
@@ -698,7 +698,7 @@ class Board:
 
     def profile(self, name: str) -> np.ndarray | None:
         """Share of the tokens in each bin of the log ratio, at the end; None if it is not known."""
-        return profile(self.groups[name], ratio_bins.KEY, self.smooth)
+        return profile(self.groups[name], lr.LOG_RATIO_COUNTS, self.smooth)
 
     @property
     def last(self) -> float:

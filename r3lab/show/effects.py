@@ -18,10 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ..core.errors import R3labError
-from ..core.stats import Interval
+from ..core.stats import Effect, Interval, t_interval
 from ..evaluate.benchmarks import get_benchmark
 from ..evaluate.table import Difference, Line, Table, published_effects, published_grounding
-from ..recipes.ablations import Effect, t_interval
 from .palette import BODY, OKABE_ITO, RUNS, SMALL, style, theme
 from .text import escape, one_line
 from .text import table as markdown_table

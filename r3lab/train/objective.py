@@ -17,7 +17,7 @@ import torch
 
 from ..core.errors import R3labError, nearest
 from ..trajectory import Kind, Trajectory
-from .measure import BINS, EDGES, KEY
+from .log import LOG_RATIO_BINS, LOG_RATIO_COUNTS, LOG_RATIO_EDGES
 
 # The objective of R-GRPO and of its relatives: advantages, importance ratios, aggregation, KL, entropy.
 #
@@ -221,7 +221,7 @@ def policy_loss(
     -------
     loss : scalar
     metrics : ratio_mean, ratio_max, clip_fraction_low, clip_fraction_high, approx_kl (k3, of old from new),
-        log_ratio_counts (`ratio_bins`), and kl, entropy_bonus where they have a weight
+        log_ratio_counts (`train.log`), and kl, entropy_bonus where they have a weight
     """
     a = advantages[:, None] if weights is None else advantages[:, None] * weights
     value, ratio = surrogate(new, old, a, mask, objective)
@@ -253,14 +253,14 @@ def _ratio_metrics(
     difference = torch.where(mask, new - old, torch.zeros_like(new))
     low = (ratio < 1 - objective.clip_low) & (a < 0) & mask
     high = (ratio > 1 + objective.clip_high) & (a > 0) & mask
-    bins = torch.bucketize(difference[mask].float(), torch.tensor(EDGES, device=new.device))
+    bins = torch.bucketize(difference[mask].float(), torch.tensor(LOG_RATIO_EDGES, device=new.device))
     return {
         "ratio_mean": float((ratio * weight).sum() / count),
         "ratio_max": float(torch.where(mask, ratio, torch.ones_like(ratio)).max()),
         "clip_fraction_low": float(low.sum() / count),
         "clip_fraction_high": float(high.sum() / count),
         "approx_kl": float(((torch.exp(-difference) - 1 + difference) * weight).sum() / count),
-        KEY: torch.bincount(bins, minlength=BINS).tolist(),
+        LOG_RATIO_COUNTS: torch.bincount(bins, minlength=LOG_RATIO_BINS).tolist(),
     }
 
 

@@ -113,7 +113,6 @@ def finish_step() -> Iterator[Stop]:
 # bit.
 #
 #     save_policy(policy, "runs/rgrpo/step-100")
-#     log = JsonlLog("runs/rgrpo/log.jsonl"); log({"step": 1, "reward": 0.3})
 
 
 def round_to_half(model: torch.nn.Module) -> None:
@@ -185,46 +184,6 @@ def _save_whole(policy: Policy, folder: Path, half: bool, weights: dict[str, tor
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     policy.tokenizer.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(policy.processor, indent=2) + "\n")
-
-
-class JsonlLog:
-    """Append one JSON object a line; every line is flushed. `rows` keeps them for live curves.
-
-    Parameters
-    ----------
-    path : file to write, anew; None to keep the rows in memory alone
-    through : keep what an earlier run wrote there, as far as this step
-    """
-
-    def __init__(self, path: str | Path | None, through: int = 0) -> None:
-        self.path = Path(path) if path else None
-        self.rows: list[dict[str, Any]] = []
-        if self.path:
-            if through and self.path.is_file():
-                self.rows = [row for row in read_log(self.path) if row.get("step", 0) <= through]
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
-
-    def __call__(self, row: dict[str, Any]) -> None:
-        self.rows.append(row)
-        if self.path:
-            with self.path.open("a", encoding="utf-8") as out:
-                out.write(json.dumps(row) + "\n")
-
-
-def read_log(path: str | Path) -> list[dict[str, Any]]:
-    """Rows of a JSONL log; a last line cut off by a kill is left out."""
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
-    rows = []
-    for number, line in enumerate(lines, 1):
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            if number < len(lines):
-                raise R3labError(
-                    f"{path} line {number} is not JSON; the log was edited or two runs wrote to it"
-                ) from None
-    return rows
 
 
 STATE, OPTIMISER = "state.json", "optimiser.safetensors"

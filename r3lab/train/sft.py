@@ -33,7 +33,8 @@ from ..rollout.state import Branch, Limits
 from ..trajectory import ImageRef, Kind, Trajectory
 from ..vlir.rationale import in_arm
 from ..vlir.sample import Rationale, Sample, read_vlir
-from .run import JsonlLog, save_policy, schedule
+from .log import JsonlLog
+from .run import save_policy, schedule
 
 Pair = tuple[Sample, Rationale]
 

@@ -24,7 +24,7 @@ from ..models.packed_attention import Spans, able
 from ..models.policy import Features, Policy, Row
 from ..rollout.sequence import rows_of
 from ..trajectory import Kind, Trajectory
-from .measure import KEY
+from .log import LOG_RATIO_COUNTS
 from .objective import SPANS, Objective, policy_loss, span_weights
 from .processes import ALONE, Processes, clip_gradients, is_sharded
 from .settings import UpdateSettings, objective_of
@@ -451,7 +451,7 @@ def _joined(found: list[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
         values = [m[key] for _, m in found]
         if key in ("kl", "entropy_bonus"):
             joined[key] = sum(values)
-        elif key == KEY:
+        elif key == LOG_RATIO_COUNTS:
             joined[key] = [sum(counts) for counts in zip(*values, strict=True)]
         elif key == "ratio_max":
             joined[key] = max(values)
