@@ -71,46 +71,50 @@ def test_ask_passes_on_its_arguments(monkeypatch: pytest.MonkeyPatch, options: l
 
 
 @pytest.mark.parametrize(
-    ("argv", "module", "passed"),
+    ("argv", "module", "function", "passed"),
     [
-        (["train", "tiny", "--steps", "3"], "r3lab.recipes.policy", ["--steps", "3"]),
-        (["train", "sft", "--help"], "r3lab.train.sft", ["--help"]),
+        (["train", "tiny", "--steps", "3"], "r3lab.recipes.policy", "main", ["--steps", "3"]),
+        (["train", "sft", "--help"], "r3lab.train.sft", "main", ["--help"]),
         (
             ["train", "rgrpo", "run", "--seed=1", "-v", "x"],
             "r3lab.cli.train",
+            "rgrpo_command",
             ["run", "--seed=1", "-v", "x"],
         ),
         (
             ["worlds", "--sheet", "out.png", "--seed", "2"],
             "r3lab.show.sheet",
+            "main",
             ["--sheet", "out.png", "--seed", "2"],
         ),
         (
             ["worlds", "--sheet", "--world", "trails", "--out", "t.png"],
             "r3lab.show.sheet",
+            "main",
             ["--sheet", "--world", "trails", "--out", "t.png"],
         ),
-        (["worlds"], "r3lab.show.sheet", []),
-        (["worlds", "--help"], "r3lab.show.sheet", ["--help"]),
+        (["worlds"], "r3lab.show.sheet", "main", []),
+        (["worlds", "--help"], "r3lab.show.sheet", "main", ["--help"]),
         (
             ["eval", "--world", "badges", "--arm", "a", "b", "--seed", "-1"],
             "r3lab.cli.evaluate",
+            "evaluate_command",
             ["--world", "badges", "--arm", "a", "b", "--seed", "-1"],
         ),
     ],
 )
 def test_what_a_stage_takes_reaches_it_in_order(
-    monkeypatch: pytest.MonkeyPatch, argv: list[str], module: str, passed: list[str]
+    monkeypatch: pytest.MonkeyPatch, argv: list[str], module: str, function: str, passed: list[str]
 ) -> None:
     seen: list[list[str]] = []
-    fake(monkeypatch, module, "main", lambda rest: seen.append(rest) or 7)
+    fake(monkeypatch, module, function, lambda rest: seen.append(rest) or 7)
     assert main(argv) == 7
     assert seen == [passed]
 
 
 @pytest.mark.parametrize(
     ("module", "function"),
-    [("r3lab.cli.ask", "ask"), ("r3lab.show.sheet", "main"), *((name, "main") for name in TRAIN.values())],
+    [("r3lab.cli.ask", "ask"), ("r3lab.show.sheet", "main"), *TRAIN.values()],
 )
 def test_what_the_commands_import_when_wanted_is_there(module: str, function: str) -> None:
     source = (Path(r3lab.__file__).parent.parent / module.replace(".", "/")).with_suffix(".py").read_text("utf-8")

@@ -20,12 +20,12 @@ from .. import __version__
 from ..core.errors import R3labError
 
 Call = Callable[[argparse.Namespace], int]
-TRAIN = {
-    "tiny": "r3lab.recipes.policy",
-    "sft": "r3lab.train.sft",
-    "rgrpo": "r3lab.cli.train",
-    "ablations": "r3lab.cli.train",
-    "worlds": "r3lab.recipes.worlds",
+TRAIN = {  # stage -> module and function
+    "tiny": ("r3lab.recipes.policy", "main"),
+    "sft": ("r3lab.train.sft", "main"),
+    "rgrpo": ("r3lab.cli.train", "rgrpo_command"),
+    "ablations": ("r3lab.cli.train", "ablations_command"),
+    "worlds": ("r3lab.recipes.worlds", "main"),
 }
 VLIR = ("build", "rationale", "filter", "card", "convert")
 
@@ -155,7 +155,7 @@ def _ask(args: argparse.Namespace) -> int:
 
 
 def _explain(args: argparse.Namespace) -> int:
-    return int(import_module("r3lab.cli.ask").main(args.rest))
+    return int(import_module("r3lab.cli.ask").explain_command(args.rest))
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -183,11 +183,12 @@ def _course(args: argparse.Namespace) -> int:
 
 
 def _sweep(args: argparse.Namespace) -> int:
-    return int(import_module("r3lab.cli.sweep").main(args.rest))
+    return int(import_module("r3lab.cli.sweep").sweep_command(args.rest))
 
 
 def _train(args: argparse.Namespace) -> int:
-    return int(import_module(TRAIN[args.stage]).main(args.rest))
+    module, function = TRAIN[args.stage]
+    return int(getattr(import_module(module), function)(args.rest))
 
 
 def _worlds(args: argparse.Namespace) -> int:
@@ -196,24 +197,24 @@ def _worlds(args: argparse.Namespace) -> int:
 
 def _vlir(args: argparse.Namespace) -> int:
     if args.step == "rationale":
-        return int(import_module("r3lab.cli.vlir").main(args.rest))
-    return int(import_module("r3lab.cli.vlir").main([args.step, *args.rest]))
+        return int(import_module("r3lab.cli.vlir").rationale_command(args.rest))
+    return int(import_module("r3lab.cli.vlir").vlir_command([args.step, *args.rest]))
 
 
 def _eval(args: argparse.Namespace) -> int:
-    return int(import_module("r3lab.cli.evaluate").main(args.rest))
+    return int(import_module("r3lab.cli.evaluate").evaluate_command(args.rest))
 
 
 def _report(args: argparse.Namespace) -> int:
-    return int(import_module("r3lab.cli.pages").main(args.rest))
+    return int(import_module("r3lab.cli.pages").report_command(args.rest))
 
 
 def _browse(args: argparse.Namespace) -> int:
-    return int(import_module("r3lab.cli.pages").main(args.rest))
+    return int(import_module("r3lab.cli.pages").browse_command(args.rest))
 
 
 def _dashboard(args: argparse.Namespace) -> int:
-    return int(import_module("r3lab.cli.pages").main(args.rest))
+    return int(import_module("r3lab.cli.pages").dashboard_command(args.rest))
 
 
 def _gallery(args: argparse.Namespace) -> int:
