@@ -25,7 +25,7 @@ from r3lab.course.tables import filled, main
 from r3lab.run import site as lessons
 from r3lab.run.notebook import Result
 from r3lab.run.site import badges, fitted, lessons_table, read_lesson, read_lessons, repository, setup_cell
-from r3lab.show.picture import picture
+from r3lab.show.picture import Picture
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob(lessons.PATTERN))
@@ -206,7 +206,7 @@ def run(folder: Path, number: str, *more: Any, status: str = "ok") -> Result:
     """A notebook as if the course had executed it, and how that ended."""
     folder.mkdir()
     v4 = nbformat.v4
-    shown = picture(Image.new("RGB", (60, 40), "red"), "A red field & <b>words</b>.")
+    shown = Picture(Image.new("RGB", (60, 40), "red"), "A red field & <b>words</b>.")
     outputs = [v4.new_output("stream", text="bit by "), v4.new_output("stream", text="bit <script>fired=1</script>\n")]
     outputs.append(v4.new_output("execute_result", data=dict(shown._repr_mimebundle_()), metadata={}))
     outputs.append(v4.new_output("display_data", data={"application/x-own+json": {"a": 1}, "text/plain": "seen"}))

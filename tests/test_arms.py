@@ -322,7 +322,7 @@ def test_a_filmstrip_shows_what_the_arm_gave(samples) -> None:
     words = {}
     for arm in ("boxes-as-text", "full-image-again", "direct"):
         t = written(f"{BOX}<answer>7</answer>", arm, sample)
-        figure = filmstrip(t)
+        figure = filmstrip(t).figure
         words[arm] = " ".join(text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text")))
         crops = [a for a in figure.axes if a.get_gid() == "crop-1"]
         if arm == "full-image-again":

@@ -14,7 +14,7 @@ from test_show import PHOTO, SPOT, trajectory
 from r3lab.cli import ask as ask_module
 from r3lab.cli.ask import Steps, ask, keep, look_line
 from r3lab.core.errors import R3labError
-from r3lab.show.filmstrip import filmstrip_alt
+from r3lab.show.filmstrip import filmstrip
 from r3lab.show.text import clean
 from r3lab.trajectory import Kind, Look, Trajectory, load
 
@@ -88,7 +88,7 @@ def test_ask_prints_the_steps_and_keeps_the_record(
     t = load(out)
     assert isinstance(t, Trajectory) and t.question == "Which digit?" and t.truth == {} and t.temperature == 1.0
     with Image.open(out / "filmstrip.png") as image:
-        assert image.info["Description"] == filmstrip_alt(t)
+        assert image.info["Description"] == filmstrip(t).alt
     shown = capsys.readouterr().out
     assert "answer: " in shown and str(out) in shown and " s, " in shown
     assert clean(t.pieces[-1]).split("\n")[0] in shown
@@ -148,7 +148,7 @@ def test_a_record_that_cannot_be_drawn_leaves_nothing(tmp_path: Path, monkeypatc
     def fails(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(ask_module, "save_filmstrip", fails)
+    monkeypatch.setattr(ask_module, "filmstrip", fails)
     with pytest.raises(R3labError, match="No space left"):
         keep(trajectory("x"), tmp_path / "out")
     assert not list(tmp_path.iterdir())

@@ -17,8 +17,7 @@ from nbconvert.filters import markdown2html
 from PIL import Image
 
 from r3lab.core.geometry import Box
-from r3lab.show.card import MARK, card_alt, card_page, draw_card, facts, looks_counted, percent
-from r3lab.show.picture import save_picture
+from r3lab.show.card import MARK, card_page, draw_card, facts, looks_counted, percent
 from r3lab.show.text import escape, one_line, table
 from r3lab.vlir.card import CELLS, OTHER, SOURCES, Card, measure, quantiles
 from r3lab.vlir.sample import Rationale, Sample
@@ -124,7 +123,8 @@ def written(figure: Figure) -> list[str]:
 
 def test_the_drawing_shows_the_numbers(tmp_path: Path) -> None:
     """Bars are as long as their counts; figures stand as text; the file carries the alt text."""
-    figure = draw_card(CARD, "a set")
+    drawn = draw_card(CARD, "a set")
+    figure, alt = drawn.figure, drawn.alt
     [looks], [sources] = ([a for a in figure.axes if a.get_gid() == gid] for gid in ("looks", "sources"))
     assert [round(p.get_height()) for p in looks.patches] == [count for _, count in looks_counted(CARD)]
     by_size = sorted((part.samples for part in CARD.sources.values()), reverse=True)
@@ -135,8 +135,7 @@ def test_the_drawing_shows_the_numbers(tmp_path: Path) -> None:
     [heat] = [a for a in figure.axes if a.get_gid() == "heat"]
     assert np.array_equal(heat.images[0].get_array(), CARD.heat_shares())
     assert {"a set", *(value for _, value in facts(CARD))} <= set(written(figure))
-    alt = card_alt(CARD, "a set")
-    with Image.open(save_picture(figure, tmp_path / "card.png", alt)) as image:
+    with Image.open(drawn.save(tmp_path / "card.png")) as image:
         assert image.info["Description"] == alt and image.width > 900
     assert f"samples: {CARD.samples}" in alt and f"looks: {CARD.looks}" in alt
 
@@ -152,8 +151,9 @@ def test_nothing_one_and_a_long_tail_can_be_drawn(dark: bool, tmp_path: Path) ->
     ]
     for i, some in enumerate(([], [(sample, bare)], PAIRS[:1], [*PAIRS, *many, (sample, endless)])):
         card = measure(some)
-        figure = draw_card(card, "t" * 300, dark)
-        save_picture(figure, tmp_path / f"{i}.png", card_alt(card), dpi=40)
+        drawn = draw_card(card, "t" * 300, dark)
+        drawn.save(tmp_path / f"{i}.png", dpi=40)
+        figure = drawn.figure
         for text in figure.findobj(Text):
             if text.get_text() and text.get_visible():
                 box = text.get_window_extent()
@@ -203,9 +203,10 @@ def test_foreign_text_on_the_page_is_text(case: str) -> None:
     assert [c for c in page.cells if c == one_line(name, 60)], page.cells[:3]
     assert sum(tag == "tr" for tag, _ in page.tags) == sum(line.startswith("| ") for line in text.splitlines()) - 7
     assert all(part.isprintable() for part in text.splitlines()) and len(text) < 20_000
-    for drawn in written(draw_card(card, name)):
-        assert all(c.isprintable() or c == "\n" for c in drawn)
-    assert all(c.isprintable() for c in card_alt(card, name))
+    drawn = draw_card(card, name)
+    for one in written(drawn.figure):
+        assert all(c.isprintable() or c == "\n" for c in one)
+    assert drawn.alt.isprintable()
 
 
 def test_escaping_is_undone_by_reading_and_leaves_plain_words_plain() -> None:

@@ -338,7 +338,7 @@ def test_one_burst_does_not_flatten_an_axis() -> None:
 
 def test_the_picture_and_its_words_hold_what_the_log_holds() -> None:
     shown = dashboard({"paper": [rows(30, 1.0), rows(30, 1.2)], "grounded": rows(20, 2.0)}, smooth=5)
-    figure = shown.still()
+    figure = shown.picture.figure
     drawn = {one.get_gid(): one for axes in figure.axes for one in axes.collections if one.get_gid()}
     assert len(drawn["mean-reward"].get_segments()) == 2 and "mean-loss" not in drawn
     first, second = drawn["mean-reward"].get_segments()
@@ -386,7 +386,7 @@ def test_dark_and_light_differ_in_paper_alone() -> None:
     for dark, chosen in ((True, DARK), (False, LIGHT)):
         shown = dashboard(rows(4), few, dark=dark)
         assert shown.figure.layout.paper_bgcolor == chosen.paper
-        assert matplotlib.colors.to_hex(shown.still().get_facecolor()).upper() == chosen.paper
+        assert matplotlib.colors.to_hex(shown.picture.figure.get_facecolor()).upper() == chosen.paper
     assert (
         dashboard(rows(4), few, dark=True).to_page() == dashboard(rows(4), few).to_page()
     )  # a page follows its reader

@@ -30,7 +30,7 @@ from r3lab.recipes.ablations import (
     values_of,
 )
 from r3lab.recipes.lessons import vocabulary
-from r3lab.show.effects import effects_alt, effects_figure, effects_table, grounding_alt, grounding_figure
+from r3lab.show.effects import draw_effects, draw_grounding, effects_table
 from r3lab.train.log import read_log
 from r3lab.train.run import save_policy
 
@@ -98,27 +98,27 @@ def test_values_that_are_not_there():
 
 def test_the_picture_and_the_table_say_the_numbers():
     found = effects(ROWS)
-    table, words = effects_table(found), effects_alt(found)
+    table, words = effects_table(found), draw_effects(found).alt
     assert "| without R-GRPO | 88.4 % (83.2 to 93.6) | -4.2 (-5.2 to -3.2) | ScienceQA -3.28; MathVista -0.7 |" in table
     assert "| group of 16 |" in table and table.count("\n") == 4
     assert "without R-GRPO: 88.4 %" in words and "-4.2 (-5.2 to -3.2) points" in words
-    left, right = effects_figure(found).axes
+    left, right = draw_effects(found).figure.axes
     assert [label.get_text() for label in left.get_yticklabels()] == [FULL, "without R-GRPO", "group of 16"]
     shapes = {line.get_marker() for line in right.lines} - {"None"}
     assert shapes == {"o", "D"}, "what is sure differs in mark, not in colour alone"
     with pytest.raises(R3labError, match="no effects"):
-        effects_figure([])
+        draw_effects([])
 
 
 def test_grounding_stands_beside_what_is_published():
     rows = [{"grounding": g, "seed": s, "exact": g - 0.01 * s} for g in (0.4, 1.0) for s in (0, 1, 2)]
-    words = grounding_alt(rows)
+    words = draw_grounding(rows).alt
     assert "40 %: 39.0 %" in words and "100 %: 99.0 %" in words and "54.1 % at 40 %, 87.9 % at 90 %" in words
-    [axes] = grounding_figure(rows).axes
+    [axes] = draw_grounding(rows).figure.axes
     measured, stated = axes.lines
     assert list(measured.get_ydata()) == pytest.approx([0.39, 0.99]) and list(stated.get_ydata()) == [0.541, 0.879]
     with pytest.raises(R3labError, match="no rows of simulated grounding"):
-        grounding_figure([])
+        draw_grounding([])
 
 
 def test_published_numbers_name_their_source():

@@ -371,7 +371,7 @@ def test_worlds_are_scored_where_the_truth_is_known(
         kept = sorted((out / "trajectories" / arm).iterdir())
         assert [p.name for p in kept] == ["badges-00000", "badges-00001", "badges-00002"]
         t = load(kept[0])
-        assert t.arm == arm and t.sample_id in held and filmstrip(t).axes
+        assert t.arm == arm and t.sample_id in held and filmstrip(t).figure.axes
     assert {e["number"] for e in entries(out)} == set(range(12)) and len(script.asked) == 24
     assert not capsys.readouterr().err
     assert code(*argv[:-1], "5") == 0 and len(script.asked) == 24  # two more were asked before they were to be kept

@@ -41,34 +41,33 @@ PICKED = (False, True)  # whether the samples of the game need a look, in order
 CELLS = """
 from r3lab.core.files import assets_dir
 from r3lab.models.policy import Policy
-from r3lab.show.picture import picture
 from r3lab.show.browser import browse
 from r3lab.show.dashboard import dashboard
 from r3lab.show.explanation import show_explanation
-from r3lab.show.filmstrip import filmstrip, filmstrip_alt
-from r3lab.show.group import group_alt, group_view
+from r3lab.show.filmstrip import filmstrip
+from r3lab.show.group import group_view
 from r3lab.show.play import be_the_policy
 from r3lab.show.player import play
 from r3lab.show.gallery import load_records
 from r3lab.show.ribbon import ribbon
 from r3lab.show.river import river
-from r3lab.show.explanation import draw_value, value_alt
+from r3lab.show.explanation import draw_value
 from r3lab.vlir.worlds import get_world
 found = load_records()
 one, value = found.explained, found.value
 ---
-picture(filmstrip(one), filmstrip_alt(one))
+filmstrip(one)
 ---
 play(one, found.notes.attention)
 ---
-picture(group_view(found.group), group_alt(found.group))
+group_view(found.group)
 ---
 river(found.river)
 ---
 ribbon(one, found.ratio, None, found.attention)
 ---
 spot = (one, value.look, value.values, value.best, value.regret)
-picture(draw_value(*spot), value_alt(*spot))
+draw_value(*spot)
 ---
 show_explanation(found.explanation)
 ---

@@ -13,7 +13,7 @@ from r3lab.explain.attention import CROPS, Line, along, shares
 from r3lab.explain.maps import percentile
 from r3lab.explain.rows import OVERVIEW, rows
 from r3lab.models.policy import Policy
-from r3lab.show.explanation import persistence, persistence_alt
+from r3lab.show.explanation import persistence
 from r3lab.train.sft import taught
 from r3lab.trajectory import Kind
 from r3lab.vlir.worlds import get_world
@@ -90,14 +90,14 @@ def line(*values):
 def test_a_name_has_one_colour_in_every_panel():
     """As many lines as were given, each as high as its means; the words say first, fork and last of each."""
     panels = {"mass": {"crop": line(0.2, 0.4, 0.3), "overview": line(0.5, 0.6)}, "times": {"overview": line(0.9, 2.5)}}
-    first, second = persistence(panels, {"times": 1.0}).axes
+    first, second = persistence(panels, {"times": 1.0}).figure.axes
     drawn = {one.get_label(): one for one in first.lines if not one.get_label().startswith("_")}
     assert set(drawn) == {"crop", "overview"}
     assert list(drawn["crop"].get_ydata()) == [0.2, 0.4, 0.3]
     again = next(one for one in second.lines if one.get_label() == "overview")
     assert again.get_color() == drawn["overview"].get_color() != drawn["crop"].get_color()
     assert any(list(one.get_ydata()) == [1.0, 1.0] for one in second.lines), "the even share is marked"
-    told = persistence_alt(panels)
+    told = persistence(panels).alt
     assert "crop: 0.20 (0.10 to 0.30) at -1, 0.40 (0.30 to 0.50) at +0, 0.30 (0.20 to 0.40) at +1" in told
     with pytest.raises(R3labError, match="0 lines cannot be drawn"):
         persistence({"mass": {}})

@@ -20,7 +20,6 @@ import pytest
 from matplotlib._pylab_helpers import Gcf
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from PIL import Image
@@ -31,9 +30,9 @@ from r3lab.core.images import content_hash, cut
 from r3lab.core.protocol import box_text, environment_message
 from r3lab.show import curves as curves_module
 from r3lab.show import palette
-from r3lab.show.curves import LiveCurves, curve, curves, curves_alt, running_mean
-from r3lab.show.filmstrip import before_after, before_after_alt, filmstrip, filmstrip_alt, save_filmstrip
-from r3lab.show.picture import picture, save_picture
+from r3lab.show.curves import LiveCurves, curve, curves, running_mean
+from r3lab.show.filmstrip import before_after, filmstrip
+from r3lab.show.picture import Picture
 from r3lab.show.sheet import main as worlds
 from r3lab.show.story import steps, true_regions, verdict
 from r3lab.show.text import clean, text_width, wrap
@@ -127,9 +126,9 @@ def look(i: int) -> Box:
     return (10.0 + 40 * i, 20.0 + 30 * i, 60.0 + 42 * i, 70.0 + 31 * i)
 
 
-def by_gid(figure: Figure, gid: str) -> Any:
+def by_gid(drawn: Picture, gid: str) -> Any:
     """The one artist of that name."""
-    [found] = figure.findobj(lambda artist: artist.get_gid() == gid)
+    [found] = drawn.figure.findobj(lambda artist: artist.get_gid() == gid)
     return found
 
 
@@ -138,8 +137,8 @@ def corners(patch: Rectangle) -> Box:
     return (x, y, x + patch.get_width(), y + patch.get_height())
 
 
-def words(figure: Figure) -> str:
-    return "\n".join(text.get_text() for text in figure.findobj(Text))
+def words(drawn: Picture) -> str:
+    return "\n".join(text.get_text() for text in drawn.figure.findobj(Text))
 
 
 # Colours.
@@ -241,7 +240,7 @@ def test_each_text_stands_with_the_picture_that_it_was_written_on() -> None:
 def test_verdict(answer: str | None, truth: dict[str, Any], state: str) -> None:
     t = trajectory("text", answer=answer, truth=truth)
     assert verdict(t).state == state
-    assert {"right": "That is right", "wrong": "true answer is", "unknown": "not known"}[state] in filmstrip_alt(t)
+    assert {"right": "That is right", "wrong": "true answer is", "unknown": "not known"}[state] in filmstrip(t).alt
     assert set(palette.VERDICTS[state][1:]) <= set(words(filmstrip(t)).split("\n"))
 
 
@@ -275,18 +274,18 @@ def test_every_look_has_its_box_its_crop_and_its_number(count: int) -> None:
     t = trajectory(*parts)
     figure = filmstrip(t)
     assert [corners(by_gid(figure, f"photo-look-{i + 1}")) for i in range(count)] == [look(i) for i in range(count)]
-    assert sum(str(axes.get_gid()).startswith("crop-") for axes in figure.axes) == count
+    assert sum(str(axes.get_gid()).startswith("crop-") for axes in figure.figure.axes) == count
     shown = words(figure)
     assert all(f"Look {i + 1}" in shown and f"text {i}" in shown for i in range(count))
     assert "Which digit?" in shown and "right" in shown
-    assert figure.get_figwidth() <= 11
+    assert figure.figure.get_figwidth() <= 11
 
 
 def test_source_pixels_are_drawn_under_their_box() -> None:
     """The red block of the photograph is, on the drawn page, exactly inside the look at it."""
     figure = filmstrip(trajectory("x", SPOT, "y"))
-    figure.canvas.draw()
-    page = np.asarray(figure.canvas.buffer_rgba())[..., :3].astype(int)  # type: ignore[attr-defined]
+    figure.figure.canvas.draw()
+    page = np.asarray(figure.figure.canvas.buffer_rgba())[..., :3].astype(int)  # type: ignore[attr-defined]
     for gid in ("photo", "overview"):
         axes: Axes = by_gid(figure, gid)
         (x1, y2), (x2, y1) = axes.transData.transform([SPOT[:2], SPOT[2:]])  # display y goes up
@@ -319,7 +318,7 @@ def test_a_true_region_is_outlined_where_it_lies_also_in_the_crop() -> None:
         190,
     )
     blind = filmstrip(trajectory("x", truth={}))
-    assert not blind.findobj(lambda artist: "truth" in str(artist.get_gid()))
+    assert not blind.figure.findobj(lambda artist: "truth" in str(artist.get_gid()))
 
 
 @pytest.mark.parametrize(
@@ -334,9 +333,9 @@ def test_a_true_region_is_outlined_where_it_lies_also_in_the_crop() -> None:
 def test_a_refused_look_is_dashed_and_says_why(box: Box, corner: Box | None) -> None:
     t = trajectory("x", box, "y")
     figure = filmstrip(t)
-    assert t.looks[0].reason in words(figure) and t.looks[0].reason in filmstrip_alt(t)
-    assert not [axes for axes in figure.axes if str(axes.get_gid()).startswith("crop")]
-    patches = figure.findobj(lambda artist: artist.get_gid() == "photo-look-1")
+    assert t.looks[0].reason in words(figure) and t.looks[0].reason in figure.alt
+    assert not [axes for axes in figure.figure.axes if str(axes.get_gid()).startswith("crop")]
+    patches = figure.figure.findobj(lambda artist: artist.get_gid() == "photo-look-1")
     assert [corners(p) for p in patches] == ([corner] if corner else [])  # type: ignore[arg-type]
     assert all(p.get_linestyle() != "solid" and p.get_linestyle() != "-" for p in patches)  # type: ignore[attr-defined]
 
@@ -350,7 +349,7 @@ def test_what_is_not_kept_is_said() -> None:
 def test_more_looks_than_fit_are_counted() -> None:
     t = trajectory(*[(50.0, 9.0, 40.0, 20.0)] * 40, answer=None)
     assert "24 more looks are not shown" in words(filmstrip(t))
-    assert "24 more looks are not shown" in filmstrip_alt(t)
+    assert "24 more looks are not shown" in filmstrip(t).alt
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
@@ -358,8 +357,9 @@ def test_hostile_text_is_drawn_as_text(kind: str, tmp_path: Path) -> None:
     text = HOSTILE[kind]
     t = trajectory(text, look(0), text, (9.0, 9.0, 5.0, 9.5), text, answer="1" + text[:300].replace("<", ""))
     t.question, t.sample_id, t.model, t.truth = f"q {text}", text, text, {"answer": f"{text}x"}
-    figure = filmstrip(t)
-    assert figure.get_figheight() < 12 and len(filmstrip_alt(t)) < 4000
+    drawn = filmstrip(t)
+    figure = drawn.figure
+    assert figure.get_figheight() < 12 and len(drawn.alt) < 4000
     for one in figure.findobj(Text):
         if not (isinstance(one, Text) and one.get_text()):
             continue
@@ -368,7 +368,7 @@ def test_hostile_text_is_drawn_as_text(kind: str, tmp_path: Path) -> None:
     if kind not in ("markup", "controls", "bidi"):  # text becomes outlines, which takes long
         figure.savefig(tmp_path / "a.png", dpi=40)
         return
-    root = ElementTree.parse(save_picture(figure, tmp_path / "a.svg", filmstrip_alt(t))).getroot()
+    root = ElementTree.parse(drawn.save(tmp_path / "a.svg")).getroot()
     assert not [e for e in root.iter() if e.tag.endswith("script") or any(k.startswith("on") for k in e.attrib)]
 
 
@@ -381,14 +381,14 @@ def test_drawing_leaves_no_figure_open_and_no_setting_changed() -> None:
     t = trajectory("x", answer="7")
     for _ in range(300):
         filmstrip(t)
-    picture(filmstrip(t), "x")
+    assert filmstrip(t).png
     curves([{"step": 1, "reward": 1.0}])
     assert dict(matplotlib.rcParams) == before and list(Gcf.figs) == figures
 
 
 def test_the_readers_settings_do_not_change_the_picture() -> None:
     t = trajectory("x", look(0), "$y$")
-    plain = picture(filmstrip(t), "x").png
+    plain = filmstrip(t).png
     theirs: Any = {
         "text.usetex": True,
         "font.size": 30,
@@ -396,7 +396,7 @@ def test_the_readers_settings_do_not_change_the_picture() -> None:
         "image.interpolation": "bicubic",
     }
     with matplotlib.rc_context({**theirs, "savefig.bbox": "tight", "image.origin": "lower"}):
-        assert picture(filmstrip(t), "x").png == plain
+        assert filmstrip(t).png == plain
 
 
 def test_views_need_neither_torch_nor_pyplot() -> None:
@@ -410,7 +410,7 @@ def test_views_need_neither_torch_nor_pyplot() -> None:
 
 def test_alt_text_tells_looks_answer_and_truth() -> None:
     t = trajectory("It is small.", look(0), "I see.", SPOT, "A nine.", answer="9")
-    alt = filmstrip_alt(t)
+    alt = filmstrip(t).alt
     for part in (
         "Which digit?",
         "512 by 384",
@@ -421,7 +421,7 @@ def test_alt_text_tells_looks_answer_and_truth() -> None:
         assert part in alt
     assert "Look 2: region [96, 200, 160, 248]" in alt and "1.00 (IoU)" in alt
     assert "“9”" in alt and "wrong" in alt and "“7”" in alt
-    assert "no answer: it ran out of tokens" in filmstrip_alt(trajectory("x", answer=None))
+    assert "no answer: it ran out of tokens" in filmstrip(trajectory("x", answer=None)).alt
 
 
 # Files and notebooks.
@@ -430,12 +430,12 @@ def test_alt_text_tells_looks_answer_and_truth() -> None:
 @pytest.mark.parametrize(("name", "magic"), [("a.png", b"\x89PNG"), ("deep/er/a.SVG", b"<?xml"), ("a.pdf", b"%PDF")])
 def test_a_saved_filmstrip_carries_its_alt_text_and_is_reproducible(name: str, magic: bytes, tmp_path: Path) -> None:
     t = trajectory("x", look(0), "y")
-    path = save_filmstrip(t, tmp_path / name)
+    path = filmstrip(t).save(tmp_path / name)
     first = path.read_bytes()
-    assert first.startswith(magic) and save_filmstrip(t, path).read_bytes() == first
+    assert first.startswith(magic) and filmstrip(t).save(path).read_bytes() == first
     if name.endswith("png"):
         with Image.open(path) as image:
-            assert image.info["Description"] == filmstrip_alt(t)
+            assert image.info["Description"] == filmstrip(t).alt
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
@@ -443,7 +443,7 @@ def test_a_saved_filmstrip_carries_its_alt_text_and_is_reproducible(name: str, m
 def test_what_cannot_be_written_is_one_clear_error(name: str, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(R3labError, match="Cannot"):
-        save_filmstrip(trajectory("x"), tmp_path / name)
+        filmstrip(trajectory("x")).save(tmp_path / name)
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
 
 
@@ -464,7 +464,7 @@ class Tags(HTMLParser):
 
 @pytest.mark.parametrize("alt", ['"><script>alert(1)</script>', "' onload='x", "a & b\nc", "\x1b[31m\u202ered"])
 def test_a_picture_shows_its_alt_text_and_runs_none_of_it(alt: str) -> None:
-    bundle = picture(PHOTO, alt)._repr_mimebundle_()
+    bundle = Picture(PHOTO, alt)._repr_mimebundle_()
     tags = Tags()
     tags.feed(bundle["text/html"])
     [(tag, attributes)] = tags.found
@@ -512,16 +512,16 @@ def test_a_band_spans_the_seeds_and_gaps_are_no_zeros() -> None:
 def test_curves_draw_a_chart_a_measure_and_a_line_a_run() -> None:
     runs: dict[str, Any] = {"a": [log(0), log(1)], "b": log(2, 40)}
     figure = curves(runs, keys=("reward", "exact", "iou"), smooth=5)
-    assert [axes.get_gid() for axes in figure.axes] == ["chart-reward", "chart-exact", "chart-iou"]
+    assert [axes.get_gid() for axes in figure.figure.axes] == ["chart-reward", "chart-exact", "chart-iou"]
     line = by_gid(figure, "mean-reward-1")
     assert np.allclose(line.get_ydata()[-1], np.mean([row["reward"] for row in log(2, 40)[-5:]]))
     assert "Right answers" in words(figure) and "a" in words(figure).split("\n")
-    alt = curves_alt(runs, keys=("reward", "iou"), smooth=5)
+    alt = curves(runs, keys=("reward", "iou"), smooth=5).alt
     assert "over 60 steps" in alt and "mean of 2 seeds" in alt and "b from" in alt and "to 0.5" in alt
 
 
 def test_curves_draw_what_the_log_has_unless_told() -> None:
-    assert [axes.get_gid() for axes in curves(log()).axes] == ["chart-reward", "chart-exact", "chart-iou"]
+    assert [axes.get_gid() for axes in curves(log()).figure.axes] == ["chart-reward", "chart-exact", "chart-iou"]
     assert "no value yet" in words(curves([], keys=("reward",)))
     with pytest.raises(R3labError, match="'rewrad'.*Did you mean 'reward'"):
         curves(log(), keys=("rewrad",))
@@ -533,9 +533,9 @@ def test_curves_draw_what_the_log_has_unless_told() -> None:
 def test_names_in_a_log_are_foreign_text(kind: str) -> None:
     text = HOSTILE[kind]
     runs = {text: [{"step": 1, text: 1.0}, {"step": 2, text: 1e300}], "b": [{"step": 1, text: -1e300}]}
-    figure = curves(runs, keys=(text,))
-    shown = picture(figure, curves_alt(runs, keys=(text,)))
-    assert not [c for c in words(figure) + shown.alt if unicodedata.category(c)[0] == "C" and c != "\n"]
+    shown = curves(runs, keys=(text,))
+    assert shown.png
+    assert not [c for c in words(shown) + shown.alt if unicodedata.category(c)[0] == "C" and c != "\n"]
     assert len(shown.alt) < 1000
 
 
@@ -607,14 +607,13 @@ def test_before_and_after_pair_the_same_samples_in_order() -> None:
         for column, box in enumerate(boxes, start=1):
             assert corners(by_gid(figure, f"{row}-{column}-look-1")) == box
             assert by_gid(figure, f"{row}-{column}-crop").get_xlim() == (box[0], box[2])
-    alt = before_after_alt(before, after, count=2)
-    assert "before: 0 of 2 right" in alt and "after: 2 of 2 right" in alt
+    assert "before: 0 of 2 right" in figure.alt and "after: 2 of 2 right" in figure.alt
     with pytest.raises(R3labError, match="share no sample"):
         before_after(before, [trajectory("x", sample_id="else")])
 
 
 def test_a_sheet_shows_each_sample_with_its_region(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from r3lab.show.sheet import sheet, sheet_alt
+    from r3lab.show.sheet import sheet
     from r3lab.vlir.sample import Sample
 
     samples = [Sample(f"s{i}", PHOTO, f"Which {i}?", str(i), (look(i % 8),), i % 2 == 0) for i in range(24)]
@@ -623,7 +622,7 @@ def test_a_sheet_shows_each_sample_with_its_region(tmp_path: Path, capsys: pytes
         assert corners(by_gid(figure, f"sample-{i + 1}-truth")) == look(i % 8)
         assert by_gid(figure, f"sample-{i + 1}-region").get_xlim() == (look(i % 8)[0], look(i % 8)[2])
         assert f"Which {i}?" in words(figure)
-    assert "24 samples, 12 need a look" in sheet_alt(samples)
+    assert "24 samples, 12 need a look" in figure.alt
     path = tmp_path / "sheet.png"
     assert worlds(["--sheet", str(path), "--count", "2", "--split", "test", "--seed", "3"]) == 0
     with Image.open(path) as image:
@@ -642,7 +641,7 @@ def test_question_and_answer_share_the_lines_of_a_card() -> None:
     )
     assert "no look needed" in " ".join(words(short).split())
     for figure in (short, long):
-        assert len([text for text in figure.texts if text.get_text()]) <= LINES + 1
+        assert len([text for text in figure.figure.texts if text.get_text()]) <= LINES + 1
     assert "needed" not in words(long) and "17 Sept" in words(long)
 
 

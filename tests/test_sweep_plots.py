@@ -14,7 +14,7 @@ from PIL import Image
 
 from r3lab.core.errors import R3labError
 from r3lab.run import sweep as sweep_table
-from r3lab.run.plots import draw_table, means, sweep_heat, sweep_heat_alt, sweep_lines, sweep_lines_alt, varied
+from r3lab.run.plots import draw_table, means, sweep_heat, sweep_lines, varied
 from r3lab.run.sweep import STATE, Table, read_table, table_of, write_table
 
 HOSTILE = ("<script>alert(1)</script>", "$\\frac{1}{0}$", "\x1b[31mred", "\u202eturned", "=1+1", "x" * 5000, "[x](y)|")
@@ -107,7 +107,7 @@ def test_means_go_over_the_seeds_of_points_that_are_done() -> None:
 
 def test_lines_and_bands_are_the_numbers_of_the_table() -> None:
     table = made()
-    (axes,) = sweep_lines(table, "score", "group", "rate").axes
+    (axes,) = sweep_lines(table, "score", "group", "rate").figure.axes
     lines = {line.get_gid(): line for line in axes.lines}
     assert lines["mean-0"].get_xdata().tolist() == [4, 8, 16]
     assert lines["mean-0"].get_ydata() == pytest.approx([0.1, 1.1, 2.1])
@@ -115,7 +115,7 @@ def test_lines_and_bands_are_the_numbers_of_the_table() -> None:
     bands = {band.get_gid(): band.get_paths()[0].vertices for band in axes.collections}
     assert bands["band-0"][:, 1].min() == 0.0 and bands["band-0"][:, 1].max() == pytest.approx(2.2)
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["0.25", "1"]
-    alt = sweep_lines_alt(table, "score", "group", "rate")
+    alt = sweep_lines(table, "score", "group", "rate").alt
     assert "rate 0.25: 0.1 (0 to 0.2) at 4; 1.1 (1 to 1.2) at 8" in alt and "Mean over seed" in alt
     with pytest.raises(R3labError, match="at most 6 lines"):
         sweep_lines(made(rates=tuple(range(7))), "score", "group", "rate")
@@ -123,13 +123,13 @@ def test_lines_and_bands_are_the_numbers_of_the_table() -> None:
 
 def test_a_map_has_the_means_in_its_cells() -> None:
     table = made()
-    (axes,) = sweep_heat(table, "score", "group", "rate").axes
+    (axes,) = sweep_heat(table, "score", "group", "rate").figure.axes
     written = {text.get_position(): text.get_text() for text in axes.texts}
     assert written == {(0, 0): "0.1", (1, 0): "1.1", (2, 0): "2.1", (0, 1): "10.1", (1, 1): "11.1", (2, 1): "–"}
     assert np.nanmax(axes.images[0].get_array()) == pytest.approx(11.1)
     dark, light = (text.get_color() for text in (axes.texts[0], axes.texts[4]))
     assert to_rgba(dark) != to_rgba(light)  # on the lightest and the darkest cell
-    alt = sweep_heat_alt(table, "score", "group", "rate")
+    alt = sweep_heat(table, "score", "group", "rate").alt
     assert "highest 11.1 at group 8, rate 1; lowest 0.1 at group 4, rate 0.25. 1 of 6 cells are empty" in alt
     with pytest.raises(R3labError, match="at most 24 on a side"):
         sweep_heat(made(groups=tuple(range(25))), "score", "group", "rate")

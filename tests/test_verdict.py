@@ -51,7 +51,7 @@ from r3lab.explain.value import NOTHING
 from r3lab.explain.verdict import QUICK, Settings, explain, look_sentence, verdict_sentence
 from r3lab.models.policy import Features, Policy
 from r3lab.rollout.loop import rollout
-from r3lab.show.explanation import explanation_alt, explanation_figure, show_explanation
+from r3lab.show.explanation import show_explanation
 from r3lab.trajectory import save
 
 FEW = Settings(3, 3, 2, 2, 2, 2, 2, value_map=False)
@@ -458,7 +458,8 @@ def test_hostile_text_stays_text(explained):
     e = Explanation(t, looks, BASE, judge(BASE), told, maps=explained.maps)
     for line in [told, look_sentence(entry(refused=NASTY), ALL), *(value for _, _, value in e.table())]:
         assert len(line) < 2000 and line.isprintable()
-    figure, alt = explanation_figure(e), explanation_alt(e)
+    drawn = show_explanation(e)
+    figure, alt = drawn.figure, drawn.alt
     assert all(c.isprintable() for c in alt) and "\u202e" not in alt
     texts = [text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text"))]
     assert texts and not any("\x1b" in text or "\u202e" in text for text in texts)
@@ -570,11 +571,11 @@ def test_the_command_explains_a_file(recorded, taught_folder, tmp_path, capsys):
 
 
 def test_a_picture_shows_every_map(explained):
-    figure = explanation_figure(explained)
+    figure = show_explanation(explained).figure
     found = {axes.get_gid() for axes in figure.axes}
     assert {"look-1-raw", "look-1-relative", "look-1-value", "crop-1"} <= found
-    assert explained.verdict.kind in explanation_alt(explained)
+    assert explained.verdict.kind in show_explanation(explained).alt
     bare = replace(explained, maps={}, looks=(replace(explained.looks[0], worth=(), drawn=None),))
-    explanation_figure(bare).canvas.draw()
+    show_explanation(bare).figure.canvas.draw()
     heat = HeatMap(np.zeros((2, 2), np.float32), (0.0, 0.0, 9.0, 9.0), (9, 9))
-    explanation_figure(replace(explained, maps={"look 1 raw": heat})).canvas.draw()
+    show_explanation(replace(explained, maps={"look 1 raw": heat})).figure.canvas.draw()

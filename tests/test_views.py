@@ -38,16 +38,16 @@ from r3lab.core.arms import ARMS
 from r3lab.core.errors import R3labError
 from r3lab.core.images import content_hash
 from r3lab.show import palette
-from r3lab.show.explanation import DARKEST, Cells, draw_value, notes_beside, spotlight, value_alt, value_words
-from r3lab.show.filmstrip import filmstrip, filmstrip_alt
+from r3lab.show.explanation import DARKEST, Cells, draw_value, notes_beside, spotlight, value_words
+from r3lab.show.filmstrip import filmstrip
 from r3lab.show.gallery import load_records, records_dir
 from r3lab.show.gallery import main as gallery
-from r3lab.show.group import group_alt, group_view
+from r3lab.show.group import group_view
 from r3lab.show.page import embed
 from r3lab.show.player import play, player
 from r3lab.show.report import Entry, read_entries, report, save_report
-from r3lab.show.ribbon import columns_of, ribbon, ribbon_alt, ribbon_figure, tokens
-from r3lab.show.river import river, river_alt, river_figure
+from r3lab.show.ribbon import columns_of, ribbon, tokens
+from r3lab.show.river import river
 from r3lab.show.story import LEVELS, measures_of
 from r3lab.show.text import attribute, clean
 from r3lab.show.text import html_words as markup_words
@@ -118,7 +118,7 @@ def test_drawing_changes_no_setting_and_leaves_memory_flat() -> None:
         play(t).to_html()
         player(t, [None, CELLS])
         group_view(rows)
-        river_figure(found)
+        river(found)
         tokens(t, measures)
         filmstrip(t)
 
@@ -243,15 +243,10 @@ def test_hostile_text_is_drawn_as_text(kind: str) -> None:
     text = KINDS[kind]
     t = hostile(text)
     asked = {0: [replace(one, question=text, sample_id=f"{text[:50]}{n}") for n, one in enumerate(stream(1, 2)[0])]}
-    figures = [group_view([t, t]), ribbon_figure(t, by="advantage"), river_figure(river_of(asked))]
-    figures.append(draw_value(t, 0, np.eye(4), SPOT, 1.0))
-    alts = [
-        group_alt([t, t]),
-        ribbon_alt(t, measures_of(t), "entropy"),
-        river_alt(river_of(asked)),
-        value_alt(t, 0, np.eye(4), SPOT, 1.0),
-    ]
-    for figure in figures:
+    drawings = [group_view([t, t]), ribbon(t, by="advantage").picture, ribbon(t, by="entropy").picture]
+    drawings += [river(river_of(asked)).picture, draw_value(t, 0, np.eye(4), SPOT, 1.0)]
+    alts = [drawing.alt for drawing in drawings]
+    for figure in (drawing.figure for drawing in drawings):
         figure.set_dpi(40)
         figure.canvas.draw()
         for one in figure.findobj(Text):
@@ -385,7 +380,7 @@ def test_the_plotly_player_has_a_frame_a_moment_that_shows_the_path_so_far() -> 
     heat = [f.data[0] for f in figure.frames]
     assert len(heat[1].z) == 3 and all(h.visible is None for h in heat) and figure.data[moving[0]].visible is False
     assert "text 1" in str(figure.frames[2].data[-1].text) and "text 2" not in str(figure.frames[2].data[-1].text)
-    assert figure.layout.meta["alt"] == filmstrip_alt(looks(3))
+    assert figure.layout.meta["alt"] == filmstrip(looks(3)).alt
 
 
 def test_eight_large_looks_stay_under_two_megabytes() -> None:
@@ -408,10 +403,10 @@ def test_a_view_saves_as_page_or_picture_and_nothing_else(name: str, tmp_path: P
 
 def test_a_strip_shows_as_many_looks_as_are_asked_for() -> None:
     t = trajectory(*[part for i in range(20) for part in (f"w{i} ", (10.0 + i, 9.0, 60.0 + i, 70.0))])
-    assert "4 more looks are not shown" in words(filmstrip(t)) and "4 more looks" in filmstrip_alt(t)
+    assert "4 more looks are not shown" in words(filmstrip(t)) and "4 more looks" in filmstrip(t).alt
     whole = filmstrip(t, looks=None, dark=True)
     assert corners(by_gid(whole, "photo-look-20")) == (29.0, 9.0, 79.0, 70.0)
-    assert "not shown" not in words(whole) + filmstrip_alt(t, None) and "Look 20" in words(whole)
+    assert "not shown" not in words(whole) + whole.alt and "Look 20" in words(whole)
 
 
 # The group.
@@ -430,7 +425,7 @@ def test_a_group_shows_rewards_as_bars_and_pushes_by_advantage() -> None:
     shown = words(figure)
     assert "+1.50, made likelier" in shown and "-1.00, made less likely" in shown and "+0.00, left as it is" in shown
     assert "4 rollouts, 2 right, 2 with a look" in shown
-    order = [m.start() for m in (re.search(f"Rollout {n}:", group_alt(group())) for n in (2, 3, 4, 1)) if m]
+    order = [m.start() for m in (re.search(f"Rollout {n}:", figure.alt) for n in (2, 3, 4, 1)) if m]
     assert order == sorted(order) and len(order) == 4
 
 
@@ -438,7 +433,7 @@ def test_a_group_without_a_signal_or_a_score_says_so() -> None:
     same = group()[:2]
     for t in same:
         t.rewards, t.advantage = {"accuracy": 1.0}, 0.0
-    assert "this group teaches nothing" in words(group_view(same)) and "teaches nothing" in group_alt(same)
+    assert "this group teaches nothing" in words(group_view(same)) and "teaches nothing" in group_view(same).alt
     assert "not scored" in words(group_view([looks(1), trajectory("x")]))
 
 
@@ -447,7 +442,7 @@ def test_looks_that_lie_close_are_drawn_once_more_enlarged() -> None:
     detail = by_gid(near, "detail")
     assert corners(by_gid(near, "detail-look-of-1")) == SPOT and detail.get_xlim()[1] - detail.get_xlim()[0] < 200
     far = group_view([trajectory("x", SPOT, "y"), trajectory("x", (400.0, 300.0, 500.0, 380.0), "y")])
-    assert not far.findobj(lambda artist: artist.get_gid() == "detail")
+    assert not far.figure.findobj(lambda artist: artist.get_gid() == "detail")
 
 
 def test_a_group_is_of_one_sample() -> None:
@@ -505,7 +500,7 @@ def test_four_thousand_tokens_are_small_and_quick() -> None:
     view = ribbon(t, by="entropy")
     assert time.process_time() - start < 4.0
     assert len(Seen(view.body).of("i")) == 4000 and len(view.body) < 1_000_000
-    assert "3678 more tokens with text" in words(ribbon_figure(t))  # 2 of 4,000 are images, 320 are drawn
+    assert "3678 more tokens with text" in words(view.picture)  # 2 of 4,000 are images, 320 are drawn
 
 
 @pytest.mark.parametrize(
@@ -582,7 +577,7 @@ def test_a_spoiled_river_is_one_clear_error(tmp_path: Path) -> None:
         lines = [*good[:place], spoiled(good[place], rng, junk), *good[place + 1 :]]
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
         try:
-            river_figure(load_river(tmp_path))
+            river(load_river(tmp_path))
         except R3labError as error:
             refused += 1
             assert "\x1b" not in str(error)
@@ -590,10 +585,10 @@ def test_a_spoiled_river_is_one_clear_error(tmp_path: Path) -> None:
 
 
 def test_a_river_draws_each_steps_look_where_it_lies() -> None:
-    figure = river_figure(river_of(stream()))
+    figure = river(river_of(stream())).picture
     assert corners(by_gid(figure, "sample-2-step-30")) == SPOT
     assert corners(by_gid(figure, "sample-2-step-20")) == tuple(v + 40 for v in SPOT)
-    assert not figure.findobj(lambda artist: artist.get_gid() == "sample-1-step-0")
+    assert not figure.figure.findobj(lambda artist: artist.get_gid() == "sample-1-step-0")
     x, y = by_gid(figure, "sample-2-way").get_data()
     assert (x[-1], y[-1]) == ((SPOT[0] + SPOT[2]) / 2, (SPOT[1] + SPOT[3]) / 2) and len(x) == 4
     seen = Seen(river(river_of(stream())).to_page())
@@ -601,18 +596,16 @@ def test_a_river_draws_each_steps_look_where_it_lies() -> None:
     assert root["data-labels"] == "Step 0|Step 10|Step 20|Step 30"
     steps = {g["data-from"] for g in seen.of("g", kind="only")}
     assert steps == {"0", "1", "2", "3"}
-    alt = river_alt(river_of(stream()))
-    assert (
-        "At step 0 it takes no look, at step 30 it looks at the left" in alt
-        and "Right answers: from 0.00 to 1.00" in alt
-    )
+    assert "At step 0 it takes no look, at step 30 it looks at the left" in figure.alt
+    assert "Right answers: from 0.00 to 1.00" in figure.alt
 
 
 def test_a_river_of_one_step_without_truth_or_pictures_is_drawn() -> None:
     rollouts = {5: [replace(t, truth={}, images={}) for t in stream(1, 1)[0]]}
     found = river_of(rollouts)
     assert found.means("IoU") == [None] and found.means("right answers") == [None]
-    assert "no value" in words(river_figure(found)) and "picture not kept" in words(river_figure(found))
+    drawn = words(river(found).picture)
+    assert "no value" in drawn and "picture not kept" in drawn
     Seen(river(found).to_page()).check()
     with pytest.raises(RiverError, match="at least one"):
         River((), (), ())

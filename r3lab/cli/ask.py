@@ -30,9 +30,8 @@ from ..core.protocol import bare
 from ..explain.explanation import Explanation, check_free
 from ..explain.verdict import QUICK, Settings, explain
 from ..models.policy import Policy
-from ..show.explanation import explanation_alt, explanation_figure
-from ..show.filmstrip import save_filmstrip
-from ..show.picture import save_picture
+from ..show.explanation import show_explanation
+from ..show.filmstrip import filmstrip
 from ..show.report import Entry, save_report
 from ..show.text import clean, one_line
 from ..trajectory import Kind, Look, Trajectory, load, save
@@ -241,7 +240,7 @@ def keep(trajectory: Trajectory, folder: Path, report: bool = False) -> None:
     try:
         part.mkdir(parents=True)
         save(trajectory, part)
-        save_filmstrip(trajectory, part / "filmstrip.png")
+        filmstrip(trajectory).save(part / "filmstrip.png")
         if report:
             save_report([Entry(trajectory)], part / "report.html")
         if folder.is_dir():
@@ -296,7 +295,7 @@ def explain_command(argv: Sequence[str] | None = None) -> int:
     look = None if args.look is None else args.look - 1
     explanation = explain(policy, chosen, others, look, QUICK if args.quick else Settings(), progress=True)
     explanation.save(folder)
-    save_picture(explanation_figure(explanation), folder / PICTURE, explanation_alt(explanation))
+    show_explanation(explanation).save(folder / PICTURE)
     write(explanation)
     say(f"saved: {folder} (explanation.json, {PICTURE})")
     return 0

@@ -24,8 +24,7 @@ from ..models.adapters import add_lora
 from ..models.policy import Policy
 from ..recipes.ablations import FULL, VARIANTS, Budget, curve, curve_of, effects, get_variant, named, point
 from ..rollout.sequence import prompt_ids
-from ..show.effects import effects_alt, effects_figure
-from ..show.picture import save_picture
+from ..show.effects import draw_effects
 from ..train.log import JsonlLog, read_log
 from ..train.memory import Footprint, footprint_of
 from ..train.processes import Processes, trackers, whole_weights
@@ -196,6 +195,6 @@ def ablations_command(arguments: Sequence[str]) -> int:
     print(f"results in {out}")
     if s.seeds > 1 and any(variant.name == FULL for variant in variants):
         compared = effects(rows)
-        drawn = save_picture(effects_figure(compared), pictures(out) / "ablations.png", effects_alt(compared))
+        drawn = draw_effects(compared).save(pictures(out) / "ablations.png")
         print(f"picture in {drawn}")
     return 0

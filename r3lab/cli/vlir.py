@@ -225,8 +225,7 @@ class Told:
 
 def card(args: argparse.Namespace) -> int:
     """`r3lab vlir card`."""
-    from ..show.card import MARK, card_alt, card_page, draw_card
-    from ..show.picture import save_picture as save  # matplotlib: a second
+    from ..show.card import MARK, card_page, draw_card  # matplotlib: a second
 
     folder, out = Path(args.folder), Path(args.out or args.folder)
     page = out / "README.md"
@@ -240,7 +239,7 @@ def card(args: argparse.Namespace) -> int:
     if not found.samples:
         raise R3labError(f"{shown(str(folder))} holds no sample that can be read ({told.count:,} left out).")
     text = card_page(found, title)
-    picture = save(draw_card(found, title), out / "card.png", card_alt(found, title))
+    picture = draw_card(found, title).save(out / "card.png")
     with whole_file(page) as partial:
         partial.write_text(text, encoding="utf-8")
     print(f"{reading.summary}\n{page}\n{picture}")

@@ -28,7 +28,7 @@ from ..core.settings import from_command_line, setting
 from ..models import tiny
 from ..models.policy import Policy
 from ..rollout.loop import rollout
-from ..show.filmstrip import save_filmstrip
+from ..show.filmstrip import filmstrip
 from ..train.log import JsonlLog, read_log
 from ..train.measure import summary
 from ..train.rewards import deciding_iou, right
@@ -90,7 +90,7 @@ def ship(command: str, work: Path, base: Sequence[str], rows: list[dict[str, Any
         raise R3labError("the policy answers no held-out sample with a look on its region; nothing can be drawn of it")
     sample, trajectory = shown
     sample.image.save(pictures / "badges.png", optimize=True)
-    save_filmstrip(trajectory, pictures / "filmstrip.png")
+    filmstrip(trajectory).save(pictures / "filmstrip.png")
     result = {
         **circumstances(command),
         "training_seconds": {stage: read_log(work / f"{stage}.jsonl")[-1]["seconds"] for stage in base},

@@ -33,7 +33,7 @@ from ..evaluate.legibility import legibility
 from ..models import tiny
 from ..models.policy import Policy
 from ..rollout.loop import rollout
-from ..show.filmstrip import save_filmstrip
+from ..show.filmstrip import filmstrip
 from ..train.log import JsonlLog
 from ..train.measure import summary
 from ..train.rgrpo import train_rgrpo
@@ -95,7 +95,7 @@ def pictures(policy: Policy, folder: Path, new_tokens: int) -> dict[str, dict[st
         if shown is not None:
             sample, trajectory = shown
             sample.image.save(folder / f"{world}.png", optimize=True)
-            save_filmstrip(trajectory, folder / f"filmstrip-{world}.png")
+            filmstrip(trajectory).save(folder / f"filmstrip-{world}.png")
             found[world] = {"sample": sample.id, "question": sample.question, "answer": sample.answer}
     return found
 

@@ -1,7 +1,7 @@
 """Plots of a sweep from its table alone: lines with bands over the repeats, and a heat map over two parameters.
 
     table = read_table("runs/sweeps/lesson/table.csv")
-    picture(sweep_lines(table, "accuracy", "group", "rate"), sweep_lines_alt(table, "accuracy", "group", "rate"))
+    sweep_lines(table, "accuracy", "group", "rate")
     draw_table("runs/sweeps/lesson/table.csv", "runs/sweeps/lesson")       # plots.html and plots/*.png, of every result
 
 Everything in the table is foreign: it is cleaned and bounded before it is written. Simplified: at most six lines in a
@@ -28,7 +28,7 @@ from ..core.files import write_whole
 from ..core.stats import mean_interval
 from ..show.page import page
 from ..show.palette import BODY, DPI, HEADING, RUNS, SEQUENTIAL, SMALL, Theme, ink_on, style, theme
-from ..show.picture import picture, save_picture
+from ..show.picture import Picture
 from ..show.text import attribute, drawable, html_line, one_line
 from .sweep import Table, read_table
 
@@ -157,7 +157,7 @@ WRITTEN = 10  # values on a side up to which a map has its numbers written in
 
 def sweep_lines(
     table: Table, result: str, x: str, lines: str | None = None, band: Band = "range", dark: bool = False
-) -> Figure:
+) -> Picture:
     """A result over a parameter, a line for each value of another, with a band over the repeats.
 
     Parameters
@@ -208,11 +208,11 @@ def sweep_lines(
                 title=drawable(one_line(lines, 30)), loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False,
                 fontsize=BODY, title_fontsize=BODY, handlelength=2.6,
             )  # fmt: skip
-    return figure
+    return Picture(figure, _lines_alt(table, result, x, lines, band))
 
 
-def sweep_lines_alt(table: Table, result: str, x: str, lines: str | None = None, band: Band = "range") -> str:
-    """What `sweep_lines` with the same arguments shows, in words."""
+def _lines_alt(table: Table, result: str, x: str, lines: str | None, band: Band) -> str:
+    """What `sweep_lines` shows, in words."""
     parts = []
     for name, points in _series(table, result, x, lines, band).items():
         said = [f"{m.value:.3g} ({m.low:.3g} to {m.high:.3g}) at {label(value)}" for value, m in points.items()]
@@ -222,7 +222,7 @@ def sweep_lines_alt(table: Table, result: str, x: str, lines: str | None = None,
     return f"Lines of {one_line(result, 60)} over {one_line(x, 40)}. {' '.join(parts)} {note}."
 
 
-def sweep_heat(table: Table, result: str, x: str, y: str, dark: bool = False) -> Figure:
+def sweep_heat(table: Table, result: str, x: str, y: str, dark: bool = False) -> Picture:
     """The mean of a result at each pair of values of two parameters, as a map with its numbers written in.
 
     Parameters
@@ -255,11 +255,11 @@ def sweep_heat(table: Table, result: str, x: str, y: str, dark: bool = False) ->
         axes.spines[:].set_visible(False)
         if max(grid.shape) <= WRITTEN:
             _numbers(axes, grid, drawn, chosen)
-    return figure
+    return Picture(figure, _heat_alt(table, result, x, y))
 
 
-def sweep_heat_alt(table: Table, result: str, x: str, y: str) -> str:
-    """What `sweep_heat` with the same arguments shows, in words."""
+def _heat_alt(table: Table, result: str, x: str, y: str) -> str:
+    """What `sweep_heat` shows, in words."""
     columns, rows, found = _cells(table, result, x, y)
     named = {
         key: f"{m.value:.3g} at {one_line(x, 40)} {label(key[0])}, {one_line(y, 40)} {label(key[1])}"
@@ -305,18 +305,16 @@ def draw_table(path: str | Path, folder: str | Path) -> tuple[Path | None, str]:
     body = [f"<h1>{html_line(Path(path).parent.resolve().name)}</h1>"]
     for i, result in enumerate(results[:RESULTS]):
         name = f"{i:02d}-{re.sub(r'[^A-Za-z0-9_]', '_', result)[:40]}"
-        drawn = [(f"{name}-lines.png", sweep_lines(table, result, x, lines), sweep_lines_alt(table, result, x, lines))]
+        drawn = [(f"{name}-lines.png", sweep_lines(table, result, x, lines))]
         if len(pair) == 2:
             a, b = pair
-            drawn.append((f"{name}-map.png", sweep_heat(table, result, a, b), sweep_heat_alt(table, result, a, b)))
+            drawn.append((f"{name}-map.png", sweep_heat(table, result, a, b)))
         body.append(f"<h2>{html_line(result)}</h2>")
-        for file, figure, alt in drawn:
-            save_picture(figure, folder / "plots" / file, alt)
-            shot = picture(figure, alt)
-            source = shot.to_html().partition('src="')[2].partition('"')[0]
+        for file, shot in drawn:
+            shot.save(folder / "plots" / file)
             body.append(
-                f'<figure><img alt="{attribute(alt)}" src="{source}" width="{shot.width}">'
-                f"<figcaption>{html_line(alt, 2000)}</figcaption></figure>"
+                f'<figure><img alt="{attribute(shot.alt)}" src="{shot.uri}" width="{shot.width}">'
+                f"<figcaption>{html_line(shot.alt, 2000)}</figcaption></figure>"
             )
     target = folder / "plots.html"
     whole = page("Plots of a sweep", "\n".join(body), ".r3 img{max-width:100%;height:auto}")

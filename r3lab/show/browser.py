@@ -25,7 +25,6 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
 from PIL import Image
 
 from ..core.errors import R3labError, shown
@@ -35,7 +34,7 @@ from .browser_rows import NEEDS, RESULTS, SAMPLE, Found, Row, read_rows, row_of_
 from .canvas import Canvas, fitted
 from .page import HERE, embed, fragment, page
 from .palette import SMALL, TITLE, style, theme
-from .picture import Picture, View, picture
+from .picture import Picture, View
 from .player import badge
 from .text import attribute, clean, height, html_line, one_line, quoted, wrap
 
@@ -237,7 +236,7 @@ def _facet(key: str, label: str, of: Sequence[str]) -> dict[str, Any]:
 # What a browser shows where no script runs: a picture of a dozen of its records, the first ones as a table, the
 # words.
 #
-#     draw_rows(shown, "vlir/raw")                     # a figure; shown are (place, row, image or None)
+#     draw_rows(rows, shown, "vlir/raw")               # a picture; shown are (place, row, image or None)
 #     table_of(rows[:25])                              # markup
 #
 # Simplified: a picture has no regions drawn in; it is there to be recognised, the player to be read.
@@ -247,11 +246,13 @@ LINES, FIRST = 3, 25  # of a question; records of the table
 Shown = tuple[int, Row, Image.Image | None]
 
 
-def draw_rows(shown: Sequence[Shown], title: str, dark: bool = False) -> Figure:
+def draw_rows(rows: Sequence[Row], shown: Sequence[Shown], title: str, dark: bool = False) -> Picture:
     """Draw records as cards: picture, question, answer, result.
 
     Parameters
     ----------
+    rows
+        All records; the words count them.
     shown
         Place from 0, record, and its image; at least one.
     title
@@ -266,9 +267,9 @@ def draw_rows(shown: Sequence[Shown], title: str, dark: bool = False) -> Figure:
     pictured = any(image is not None for _, _, image in shown)
     picture = CARD if pictured else 0.0
     high = picture + 0.08 + height(LINES + 2, SMALL) + 0.2
-    rows = -(-len(shown) // columns)
+    lines = -(-len(shown) // columns)
     with style(chosen):
-        canvas = Canvas(wide + 2 * MARGIN, top + rows * high + MARGIN * 0.5, chosen)
+        canvas = Canvas(wide + 2 * MARGIN, top + lines * high + MARGIN * 0.5, chosen)
         canvas.block(MARGIN, MARGIN, head, TITLE, chosen.ink, bold=True)
         for at, (place, row, image) in enumerate(shown):
             x, y = MARGIN + at % columns * (CARD + GAP), top + at // columns * high
@@ -283,7 +284,7 @@ def draw_rows(shown: Sequence[Shown], title: str, dark: bool = False) -> Figure:
             answer = wrap(_said(row), CARD, SMALL, 1, bold=True)
             below = canvas.block(x, below, answer, SMALL, chosen.ink, bold=True)
             canvas.block(x, below, wrap(_note(row), CARD, SMALL, 1), SMALL, chosen.muted)
-    return canvas.figure
+    return Picture(canvas.figure, _rows_alt(rows, shown, title))
 
 
 def _said(row: Row) -> str:
@@ -298,7 +299,7 @@ def _note(row: Row) -> str:
     return " · ".join(one for one in said if one)
 
 
-def rows_alt(rows: Sequence[Row], shown: Sequence[Shown], title: str) -> str:
+def _rows_alt(rows: Sequence[Row], shown: Sequence[Shown], title: str) -> str:
     """What the picture shows, in words."""
     said = [f"Browser of {counted(rows)}: {quoted(title)}."]
     for place, row, _ in shown[:6]:
@@ -441,7 +442,7 @@ def browser_of(
     held = hold(rows, budget, prefix, each)
     name = one_line(title, 200) or counted(rows)
     shown_rows = _cards(rows, held)
-    still = picture(draw_rows(shown_rows, name, dark), rows_alt(rows, shown_rows, name))
+    still = draw_rows(rows, shown_rows, name, dark)
     scripts = [f'<script type="application/json" class="r3-index">{as_script(index_of(rows, held))}</script>']
     scripts += [
         f'<script type="application/json" class="r3-held" data-row="{i}">{markup}</script>'

@@ -14,12 +14,12 @@ from collections import Counter
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ..vlir.card import Card, Part, quantiles
 from .canvas import Canvas
 from .palette import BODY, HEADING, LIGHT, LOOKS, SMALL, TITLE, Theme, style, theme
+from .picture import Picture
 from .text import escape, height, one_line, quoted, table, text_width, wrap, write
 
 NAMED = 11  # sources by name; the others together
@@ -74,7 +74,7 @@ def percent(share: float) -> str:
     return f"{value:.{min(digits, 6)}f} %"
 
 
-def card_alt(card: Card, title: str = "") -> str:
+def _card_alt(card: Card, title: str = "") -> str:
     """What the drawing of a card shows, in words."""
     said = [f"Card of {quoted(title or 'VLIR samples')}, six parts."]
     said.append("In figures: " + "; ".join(f"{name}: {value}" for name, value in facts(card)) + ".")
@@ -118,7 +118,7 @@ def card_page(card: Card, title: str = "", picture: str = "card.png") -> str:
         f"# {name}",
         "Questions on images with rationales in which text and looks alternate (VLIR). Boxes are source pixels; read "
         "it with `r3lab.vlir.sample.read_vlir`.",
-        f"![{escape(card_alt(card, title), 4000)}]({picture})",
+        f"![{escape(_card_alt(card, title), 4000)}]({picture})",
         "## In figures\n\n" + table(("", ""), facts(card)),
         "## Samples by source\n\n" + _card_page_sources(card),
         "## Samples by split\n\n" + table(("split", "samples"), _named(card.splits)),
@@ -172,7 +172,7 @@ def _card_page_heat(card: Card) -> str:
 # The card of a VLIR data set, drawn: samples a source, looks, crop sizes, where regions lie, words, the facts.
 #
 #     card = measure(read_vlir("vlir/kept"))                          # vlir.card
-#     picture(draw_card(card, "my set"), card_alt(card, "my set"))     # the last line of a notebook cell
+#     draw_card(card, "my set")                                       # the last line of a notebook cell
 #
 # The numbers come from `vlir.card`; the same stand in the tables of `card_page`. Simplified: at most eleven sources
 # by
@@ -183,7 +183,7 @@ SIZES = np.logspace(-4, 0, 25)  # edges of the bins of crop sizes, shares of the
 BARS = 24  # of rationale lengths
 
 
-def draw_card(card: Card, title: str = "", dark: bool = False) -> Figure:
+def draw_card(card: Card, title: str = "", dark: bool = False) -> Picture:
     """Draw a card.
 
     Parameters
@@ -224,7 +224,7 @@ def draw_card(card: Card, title: str = "", dark: bool = False) -> Figure:
             canvas.line(x, y + 0.02, name, BODY, chosen.muted)
             canvas.line(x + 1.5, y + 0.02, value, BODY, chosen.ink)
             y += height(1, BODY) + 0.07
-    return canvas.figure
+    return Picture(canvas.figure, _card_alt(card, title))
 
 
 def _short(name: str) -> str:

@@ -26,7 +26,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ..core.errors import R3labError, nearest, shown
 from .palette import BODY, DPI, HEADING, RUNS, SMALL, Theme, style, theme
-from .picture import Picture, picture
+from .picture import Picture
 from .text import height, one_line, text_width, wrap, write
 
 # Rows of training logs as curves: the values of a measure by step, over seeds, with a running mean.
@@ -196,7 +196,7 @@ def curves(
     smooth: int | None = None,
     band: Band = "range",
     dark: bool = False,
-) -> Figure:
+) -> Picture:
     """Draw small charts over the steps of training.
 
     Parameters
@@ -222,7 +222,7 @@ def curves(
     return draw(logs, measures(logs, keys), smooth, band, theme(dark))
 
 
-def draw(logs: Mapping[str, list[Rows]], keys: Sequence[str], smooth: int | None, band: Band, chosen: Theme) -> Figure:
+def draw(logs: Mapping[str, list[Rows]], keys: Sequence[str], smooth: int | None, band: Band, chosen: Theme) -> Picture:
     """`curves` with everything decided; a key without values gets an empty chart."""
     columns = min(COLUMNS, max(1, len(keys)))
     rows = max(1, -(-len(keys) // columns))
@@ -247,7 +247,7 @@ def draw(logs: Mapping[str, list[Rows]], keys: Sequence[str], smooth: int | None
             _legend(figure, list(logs), chosen)
         several = any(len(group) > 1 for group in logs.values())
         write(figure, 0.45 / width, 0.2 / high, _note(smooth, band, several), SMALL, chosen.muted)
-    return figure
+    return Picture(figure, _curves_alt(logs, keys, smooth, band))
 
 
 def _note(smooth: int | None, band: Band, several: bool) -> str:
@@ -342,14 +342,8 @@ def _legend(figure: Figure, names: Sequence[str], chosen: Theme) -> None:
         x += 0.37 + text_width(label, BODY) + 0.3
 
 
-def curves_alt(runs: Runs, keys: Sequence[str] | None = None, smooth: int | None = None, band: Band = "range") -> str:
-    """What `curves` with the same arguments shows, in words: where each running mean starts and ends."""
-    logs = named(runs)
-    return describe(logs, measures(logs, keys), smooth, band)
-
-
-def describe(logs: Mapping[str, list[Rows]], keys: Sequence[str], smooth: int | None, band: Band) -> str:
-    """`curves_alt` with everything decided."""
+def _curves_alt(logs: Mapping[str, list[Rows]], keys: Sequence[str], smooth: int | None, band: Band) -> str:
+    """What `curves` shows, in words: where each running mean starts and ends."""
     said, last = [], 0.0
     for key in keys:
         words, share = MEASURES.get(key, (one_line(key, 60), False))
@@ -412,8 +406,7 @@ class LiveCurves:
     def picture(self) -> Picture:
         """The curves of all rows so far."""
         logs: dict[str, list[Rows]] = {"": [self.rows]}
-        figure = draw(logs, self.keys, self.smooth, "range", theme(self.dark))
-        return picture(figure, describe(logs, self.keys, self.smooth, "range"))
+        return draw(logs, self.keys, self.smooth, "range", theme(self.dark))
 
     def flush(self) -> None:
         """Draw what was not drawn yet; the end of the cell does it as well."""

@@ -29,7 +29,6 @@ import plotly.graph_objects as go
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
@@ -55,7 +54,7 @@ from .dashboard_data import (
 )
 from .page import page
 from .palette import BODY, DPI, HEADING, SMALL, Theme, style, theme
-from .picture import FORMATS, Picture, picture, save_picture
+from .picture import FORMATS, Picture
 from .player import plain
 from .text import attribute, height, html_line, html_words, one_line, text_width, wrap, write
 
@@ -230,7 +229,7 @@ def _numbers(values: np.ndarray) -> list[float | int | None]:
 # picture
 # of 26 charts and 20 runs comes within a second. Simplified: of more than 12 groups the legend names the first ones.
 #
-#     picture(dashboard_figure(board), dashboard_alt(board))
+#     dashboard(runs).picture
 
 DASHBOARD_PICTURE_COLUMNS, NAMED = 4, 12  # charts in a row; groups that the legend names
 WIDE, DASHBOARD_PICTURE_HIGH = 1.66, 0.92  # inches of a chart's field
@@ -244,8 +243,8 @@ MARGIN = 0.14
 ENDS = 3  # groups whose last values are written
 
 
-def dashboard_figure(board: Board, dark: bool = False) -> Figure:
-    """Draw a board."""
+def _drawn(board: Board, dark: bool, dpi: int) -> Picture:
+    """A board as a picture."""
     chosen = theme(dark)
     columns = min(DASHBOARD_PICTURE_COLUMNS, max(2, len(board.panels)))
     rows = -(-len(board.panels) // columns)
@@ -276,7 +275,7 @@ def dashboard_figure(board: Board, dark: bool = False) -> Figure:
                 _bins(axes, board, panel, x, y, chosen)
             else:
                 _chart(axes, board, panel, x, y, chosen, lowest=i + columns >= len(board.panels))
-    return canvas.figure
+    return Picture(canvas.figure, _dashboard_alt(board), dpi)
 
 
 # -- legend ----------------------------------------------------------------------------------------------------------
@@ -460,7 +459,7 @@ def _short(value: float, panel: Panel, ticks: list[float]) -> str:
 # -- words -----------------------------------------------------------------------------------------------------------
 
 
-def dashboard_alt(board: Board) -> str:
+def _dashboard_alt(board: Board) -> str:
     """What the dashboard shows, in words: where every measure of every group begins and ends."""
     count = sum(len(logs) for logs in board.groups.values())
     names = [board.legend(name) for name in board.groups]
@@ -520,7 +519,7 @@ def figure_data(board: Board, dark: bool = False) -> dict[str, Any]:
         "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "yref": "container"},
         "showlegend": True,
         "annotations": [],
-        "meta": {"alt": dashboard_alt(board)},
+        "meta": {"alt": _dashboard_alt(board)},
     }
     data: list[dict[str, Any]] = _legend(board)
     for i, panel in enumerate(board.panels):
@@ -758,21 +757,17 @@ class Dashboard:
     @property
     def alt(self) -> str:
         """What it shows, in words."""
-        return dashboard_alt(self.board)
+        return _dashboard_alt(self.board)
 
     @property
     def figure(self) -> go.Figure:
         """As a Plotly figure, to restyle or compose."""
         return plotly_figure(self.board, self.dark)
 
-    def still(self) -> Figure:
-        """As a matplotlib figure."""
-        return dashboard_figure(self.board, self.dark)
-
     @cached_property
     def picture(self) -> Picture:
         """As a picture with words."""
-        return picture(self.still(), self.alt, self.dpi)
+        return _drawn(self.board, self.dark, self.dpi)
 
     def to_page(self) -> str:
         """A whole page that needs no other file."""
@@ -793,7 +788,7 @@ class Dashboard:
         if kind not in FORMATS:
             wanted = ", .".join(["html", *FORMATS])
             raise R3labError(f"Cannot save a dashboard as {shown(str(path))}: end its name in .{wanted}.")
-        return save_picture(self.still(), path, self.alt, self.dpi)
+        return self.picture.save(path)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         still = {kind: data for kind, data in self.picture._repr_mimebundle_().items() if kind != "image/png"}

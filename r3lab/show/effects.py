@@ -22,6 +22,7 @@ from ..core.stats import Effect, Interval, t_interval
 from ..evaluate.benchmarks import get_benchmark
 from ..evaluate.table import Difference, Line, Table, published_effects, published_grounding
 from .palette import BODY, OKABE_ITO, RUNS, SMALL, style, theme
+from .picture import Picture
 from .text import escape, one_line
 from .text import table as markdown_table
 
@@ -48,8 +49,8 @@ def spread(values: Sequence[float], percent: bool) -> str:
 # Ablations as pictures and a table: what each part is worth, and how answers follow grounding.
 #
 #     found = effects(result["rows"])
-#     picture(effects_figure(found), effects_alt(found))
-#     picture(grounding_figure(result["grounding"]), grounding_alt(result["grounding"]))
+#     draw_effects(found)
+#     draw_grounding(result["grounding"])
 #
 # Simplified: differences are in points of one measure; intervals are those of Student's t over seeds.
 
@@ -65,7 +66,7 @@ def _share(interval: Interval) -> str:
     return f"{100 * interval.value:.1f} % ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
 
 
-def effects_figure(effects: Sequence[Effect], measure: str = RIGHT, dark: bool = False) -> Figure:
+def draw_effects(effects: Sequence[Effect], measure: str = RIGHT, dark: bool = False) -> Picture:
     """A row a variant: its seeds and their mean; and beside, the difference from the whole method, seed by seed.
 
     Parameters
@@ -104,11 +105,11 @@ def effects_figure(effects: Sequence[Effect], measure: str = RIGHT, dark: bool =
             axes.xaxis.set_major_locator(MaxNLocator(6))
             axes.grid(axis="x")
             axes.tick_params(labelsize=BODY)
-    return figure
+    return Picture(figure, _effects_alt(effects, measure))
 
 
-def effects_alt(effects: Sequence[Effect], measure: str = RIGHT) -> str:
-    """What `effects_figure` shows, in words."""
+def _effects_alt(effects: Sequence[Effect], measure: str) -> str:
+    """What `draw_effects` shows, in words."""
     told = [
         f"{one_line(e.variant, 40)}: {_share(e.mean)}" + (f", {_points(e.difference)} points" if e.difference else "")
         for e in effects
@@ -136,7 +137,7 @@ def _mixtures(rows: Sequence[Mapping[str, Any]]) -> dict[float, Interval]:
     return {share: t_interval([r["exact"] for r in rows if r["grounding"] == share]) for share in shares}
 
 
-def grounding_figure(rows: Sequence[Mapping[str, Any]], dark: bool = False) -> Figure:
+def draw_grounding(rows: Sequence[Mapping[str, Any]], dark: bool = False) -> Picture:
     """Right answers against the share of looks that are at the right place; the published ends beside it.
 
     Parameters
@@ -163,11 +164,11 @@ def grounding_figure(rows: Sequence[Mapping[str, Any]], dark: bool = False) -> F
         axes.set(xlabel="looks at the right place (simulated)", ylabel="right answers", ylim=(0, 1.05))
         axes.grid()
         axes.legend(frameon=False, fontsize=SMALL, loc="lower right")
-    return figure
+    return Picture(figure, _grounding_alt(rows))
 
 
-def grounding_alt(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What `grounding_figure` shows, in words."""
+def _grounding_alt(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What `draw_grounding` shows, in words."""
     told = [f"{100 * share:.0f} %: {_share(interval)}" for share, interval in _mixtures(rows).items()]
     ends = [f"{100 * p.value:.1f} % at {100 * p.grounding:.0f} %" for p in published_grounding()]
     return (

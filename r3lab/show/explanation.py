@@ -4,7 +4,7 @@ The words are counted from the end of the first box, where a chain with crops an
 they are the same. Simplified: the band is the 95 % interval of the mean word by word, so that the lines of a whole
 chain may leave it somewhere.
 
-    picture(persistence({"share": {"overview": line}}, ...), persistence_alt({"share": {"overview": line}}))
+    persistence({"share": {"overview": line}})
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ..explain.explanation import Explanation, HeatMap, LookEntry, Worth
 from ..trajectory import Look, Trajectory
 from .canvas import KEY_ROW, Canvas, draw_look, draw_truth, drawable_part, fitted
 from .palette import BODY, DIVERGING, HALO, HEADING, LOOKS, OKABE_ITO, RUNS, SMALL, TITLE, look_colour, style, theme
-from .picture import Picture, picture
+from .picture import Picture
 from .story import photograph, source_size, true_regions, verdict, where_in
 from .text import height, one_line, quoted, text_width, wrap
 
@@ -223,11 +223,6 @@ PANELS = (("raw", "attention"), ("relative", "relative attention"), ("value", "w
 
 
 def show_explanation(explanation: Explanation, dark: bool = False) -> Picture:
-    """The picture with its alt text, for a notebook."""
-    return picture(explanation_figure(explanation, dark), explanation_alt(explanation))
-
-
-def explanation_figure(explanation: Explanation, dark: bool = False) -> Figure:
     """Draw an explanation.
 
     Parameters
@@ -236,11 +231,6 @@ def explanation_figure(explanation: Explanation, dark: bool = False) -> Figure:
         From `explain.verdict.explain`, or loaded; all text in it is drawn as foreign.
     dark
         For a dark page.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Without a window.
     """
     e, chosen = explanation, theme(dark)
     width = 2 * EXPLANATION_MARGIN + len(PANELS) * (SIDE + EXPLANATION_GAP) + CROP + EXPLANATION_GAP + CHART
@@ -262,7 +252,7 @@ def explanation_figure(explanation: Explanation, dark: bool = False) -> Figure:
             below = y + (head + tall if not entry.refused else head) + 0.06
             canvas.block(EXPLANATION_MARGIN, below, text, SMALL, chosen.muted)
             y += high
-    return canvas.figure
+    return Picture(canvas.figure, _explanation_alt(e))
 
 
 def _row(canvas: Canvas, e: Explanation, entry: LookEntry, y: float, tall: float) -> None:
@@ -343,9 +333,8 @@ def _bars(canvas: Canvas, entry: LookEntry, x: float, y: float, tall: float) -> 
         canvas.line(left + long + 0.06, high, f"{worth.given:+.1f}{arrow}", SMALL, theme_.ink)
 
 
-def explanation_alt(explanation: Explanation) -> str:
-    """What `explanation_figure` shows, in words."""
-    e = explanation
+def _explanation_alt(e: Explanation) -> str:
+    """What `show_explanation` shows, in words."""
     said = [
         f"Question: {one_line(e.trajectory.question, 300)}",
         f"Verdict: {e.verdict.kind}. {one_line(e.sentence, 800)}",
@@ -366,7 +355,7 @@ def explanation_alt(explanation: Explanation) -> str:
 # the windows that cover it, so its colour may be weaker than the best window's worth.
 #
 #     value = value_map(policy, trajectory, look=0)                 # explain.crop_value, needs the policy
-#     picture(draw_value(trajectory, 0, value.heat(), value.best.box, value.regret), value_alt(...))
+#     draw_value(trajectory, 0, value.heat(), value.best.box, value.regret)
 #
 # From a saved explanation (no policy): its map "look 1 value", and `best` and `regret` of its entry.
 
@@ -388,7 +377,7 @@ def _check(t: Trajectory, look: int, values: np.ndarray, regret: float) -> Look:
     return t.looks[look]
 
 
-def draw_value(t: Trajectory, look: int, values: np.ndarray, best: Box, regret: float, dark: bool = False) -> Figure:
+def draw_value(t: Trajectory, look: int, values: np.ndarray, best: Box, regret: float, dark: bool = False) -> Picture:
     """Draw a value map.
 
     Parameters
@@ -439,7 +428,7 @@ def draw_value(t: Trajectory, look: int, values: np.ndarray, best: Box, regret: 
         _scale(canvas, low, high, right + w + 0.12, top, h)
         y = canvas.block(MARGIN, top + h + 0.16, said, HEADING, chosen.ink)
         _key(canvas, y + 0.08, bool(true_regions(t)), look + 1)
-    return canvas.figure
+    return Picture(canvas.figure, _value_alt(t, look, values, best, regret))
 
 
 def _regions(axes: Axes, t: Trajectory, own: Look, look: int, best: Box) -> None:
@@ -511,9 +500,8 @@ def value_words(t: Trajectory, look: int, best: Box, regret: float) -> str:
     return said
 
 
-def value_alt(t: Trajectory, look: int, values: np.ndarray, best: Box, regret: float) -> str:
+def _value_alt(t: Trajectory, look: int, values: np.ndarray, best: Box, regret: float) -> str:
     """What the drawing shows, in words."""
-    values = np.asarray(values)
     own = t.looks[look].box
     place = "" if own is None else f"look {look + 1} at the {where_in(own, source_size(t))}, "
     box = ", ".join(f"{v:.0f}" for v in best)
@@ -529,7 +517,7 @@ HIGH, WIDE = 3.1, 4.6  # inches of a panel
 Panels = Mapping[str, Mapping[str, Line]]  # measure -> chain -> line
 
 
-def persistence(panels: Panels, level: Mapping[str, float] | None = None, dark: bool = False) -> Figure:
+def persistence(panels: Panels, level: Mapping[str, float] | None = None, dark: bool = False) -> Picture:
     """Draw lines of attention along what was written.
 
     Parameters
@@ -572,10 +560,10 @@ def persistence(panels: Panels, level: Mapping[str, float] | None = None, dark: 
             axes.set(title=one_line(title, 60), xlabel="tokens written since the first box", ylim=(0, None))
             axes.grid(axis="y")
             axes.legend(frameon=False, fontsize=SMALL)
-    return figure
+    return Picture(figure, _persistence_alt(panels))
 
 
-def persistence_alt(panels: Panels) -> str:
+def _persistence_alt(panels: Panels) -> str:
     """What `persistence` shows, in words: each line at its beginning, at the box, and at its end."""
     said = ["Lines of attention along what was written, counted from the end of the first box."]
     for title, lines in panels.items():

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from matplotlib.figure import Figure
 from PIL import Image
 
 from ..core.arms import INTERLEAVED, get_arm
@@ -22,8 +20,8 @@ from ..core.geometry import Box, Frame, Size, from_source, intersection, iou
 from ..train.rewards import deciding_look
 from ..trajectory import Look, Trajectory
 from .canvas import KEY_ROW, Canvas, draw_look, draw_truth, fitted
-from .palette import ANSWER, BODY, DPI, HEADING, SMALL, TITLE, VERDICTS, look_colour, style, theme
-from .picture import save_picture
+from .palette import ANSWER, BODY, HEADING, SMALL, TITLE, VERDICTS, look_colour, style, theme
+from .picture import Picture
 from .story import Step, overview, photograph, reason, region_shown, source_size, steps, told, true_regions, verdict
 from .text import height, one_line, text_width, wrap
 
@@ -34,8 +32,8 @@ from .text import height, one_line, text_width, wrap
 # of that region; the answer. Simplified: long text is cut (the record has all of it), and of more than 16 looks
 # the first 16 are shown unless more are asked for.
 #
-#     save_filmstrip(trajectory, "runs/first/filmstrip.png")
-#     picture(filmstrip(trajectory, dark=True), filmstrip_alt(trajectory))
+#     filmstrip(trajectory).save("runs/first/filmstrip.png")
+#     filmstrip(trajectory, dark=True)
 
 SHOWN_LOOKS = 16
 LINES = 22  # of text under a picture
@@ -78,7 +76,7 @@ class Card:
 
 def filmstrip(
     trajectory: Trajectory, width: float = 11.0, dark: bool = False, looks: int | None = SHOWN_LOOKS
-) -> Figure:
+) -> Picture:
     """Draw a trajectory.
 
     Parameters
@@ -94,8 +92,8 @@ def filmstrip(
 
     Returns
     -------
-    matplotlib.figure.Figure
-        Without a window; nothing of matplotlib's global state has changed.
+    Picture
+        With its alt text (`story.told`); nothing of matplotlib's global state has changed.
     """
     t, chosen = trajectory, theme(dark)
     seen, most = overview(t), len(t.looks) if looks is None else max(0, looks)
@@ -121,7 +119,7 @@ def filmstrip(
                 if card is not row[-1]:
                     canvas.arrow(x + layout.card + 0.09, middle, 0.15)
             y += high + STRIP_GAP
-    return canvas.figure
+    return Picture(canvas.figure, f"Filmstrip of a rollout. {told(t, most)}")
 
 
 def _details(t: Trajectory) -> str:
@@ -277,38 +275,6 @@ def _overlap(t: Trajectory) -> list[str]:
     return [f"last look on true region: IoU {iou(looks[-1], regions[-1]):.2f}"] if regions and looks else []
 
 
-def filmstrip_alt(trajectory: Trajectory, looks: int | None = SHOWN_LOOKS) -> str:
-    """What the filmstrip shows, in words (`story.told`)."""
-    return f"Filmstrip of a rollout. {told(trajectory, len(trajectory.looks) if looks is None else max(0, looks))}"
-
-
-def save_filmstrip(
-    trajectory: Trajectory,
-    path: str | Path,
-    width: float = 11.0,
-    dark: bool = False,
-    dpi: int = DPI,
-    looks: int | None = SHOWN_LOOKS,
-) -> Path:
-    """Write the filmstrip as a picture, with its alt text as the file's description.
-
-    Parameters
-    ----------
-    path
-        Ends in .png, .svg or .pdf; appears whole or not at all.
-    width, dark, looks
-        As of `filmstrip`.
-    dpi
-        Dots an inch of a PNG, and of the photographs inside an SVG.
-
-    Raises
-    ------
-    R3labError
-        If the ending is another one, or the file cannot be written.
-    """
-    return save_picture(filmstrip(trajectory, width, dark, looks), path, filmstrip_alt(trajectory, looks), dpi)
-
-
 Pair = tuple[Trajectory, Trajectory]
 PANELS_MARGIN, PANELS_GAP, LABEL = 0.28, 0.4, 0.72  # inches; the last is the width of the row's name
 PHOTO, CROP, BETWEEN = 1.9, 1.05, 0.1
@@ -347,7 +313,7 @@ def before_after(
     count: int = 3,
     names: tuple[str, str] = NAMES,
     dark: bool = False,
-) -> Figure:
+) -> Picture:
     """Draw two policies' answers to the same questions.
 
     Parameters
@@ -391,7 +357,7 @@ def before_after(
             )
             y += high
         canvas.key(PANELS_MARGIN + LABEL, y, kinds)
-    return canvas.figure
+    return Picture(canvas.figure, _before_after_alt(shown, names))
 
 
 def _field(canvas: Canvas, t: Trajectory, x: float, y: float, high: float, gid: str) -> None:
@@ -434,14 +400,8 @@ def _ending(t: Trajectory) -> str:
     return f"{given} (true: {one_line(ending.truth, 16)})" if ending.state == "wrong" else given
 
 
-def before_after_alt(
-    before: Sequence[Trajectory],
-    after: Sequence[Trajectory],
-    count: int = 3,
-    names: tuple[str, str] = NAMES,
-) -> str:
-    """What `before_after` with the same arguments shows, in words."""
-    shown = pairs(before, after, count)
+def _before_after_alt(shown: Sequence[Pair], names: tuple[str, str]) -> str:
+    """What `before_after` shows, in words."""
     right = [sum(verdict(t).state == "right" for t in row) for row in zip(*shown, strict=True)]
     said = [f"{len(shown)} questions, each answered by two policies."]
     said += [f"{one_line(name, 60)}: {n} of {len(shown)} right." for name, n in zip(names, right, strict=True)]

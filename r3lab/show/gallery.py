@@ -11,7 +11,6 @@ all of Plotly, are written on demand (`--plotly`, 5 MB each).
 from __future__ import annotations
 
 import argparse
-import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -30,13 +29,13 @@ from ..explain.explanation import Explanation
 from ..train.river import River, load_river
 from ..trajectory import ImageRef, Look, Trajectory, load
 from .browser import browse
-from .curves import curves, curves_alt
+from .curves import curves
 from .dashboard import dashboard
-from .explanation import Notes, draw_value, notes_beside, show_explanation, value_alt
-from .filmstrip import before_after, before_after_alt, filmstrip, filmstrip_alt
-from .group import group_alt, group_view
+from .explanation import Notes, draw_value, notes_beside, show_explanation
+from .filmstrip import before_after, filmstrip
+from .group import group_view
 from .page import page
-from .picture import Picture, View, picture
+from .picture import Picture, View
 from .player import play, player
 from .report import Entry, save_report
 from .ribbon import ribbon
@@ -199,17 +198,17 @@ def pieces(found: Records) -> list[Piece]:
     first, both = found.trajectories[0], (found.before, found.trajectories)
     return [
         Piece("player", "A trajectory, to step through", lambda dark: play(one, found.notes.attention, dark=dark)),
-        Piece("filmstrip", "A strip", lambda dark: picture(filmstrip(first, dark=dark), filmstrip_alt(first))),
+        Piece("filmstrip", "A strip", lambda dark: filmstrip(first, dark=dark)),
         Piece("group", "A group of R-GRPO: what each rollout was paid for, where the update pushes",
-              lambda dark: picture(group_view(found.group, dark), group_alt(found.group))),
+              lambda dark: group_view(found.group, dark)),
         Piece("river", "The same held-out samples over the steps of R-GRPO", lambda dark: river(found.river, dark)),
         Piece("ribbon", "Every token, and what carries loss",
               lambda dark: ribbon(one, found.ratio, None, found.attention, by="attention received", dark=dark)),
         Piece("value-map", "Where a look would have been worth what",
-              lambda dark: picture(draw_value(*spot, dark=dark), value_alt(*spot))),
+              lambda dark: draw_value(*spot, dark=dark)),
         Piece("before-after", "The same questions before and after R-GRPO",
-              lambda dark: picture(before_after(*both, dark=dark), before_after_alt(*both))),
-        Piece("curves", "A run of R-GRPO", lambda dark: picture(curves(log, keys, dark=dark), curves_alt(log, keys))),
+              lambda dark: before_after(*both, dark=dark)),
+        Piece("curves", "A run of R-GRPO", lambda dark: curves(log, keys, dark=dark)),
         Piece("explanation", "Why it looked there, and what the look was worth",
               lambda dark: show_explanation(found.explanation, dark)),
         Piece("browser", "Records to filter and to play",
@@ -275,11 +274,10 @@ def draw_gallery(folder: str | Path, records: str | Path | None = None, plotly: 
 
 
 def _section(piece: Piece, still: Picture, moves: bool) -> str:
-    data = base64.b64encode(still.png).decode("ascii")
     name = f'<a href="{piece.name}.html">{piece.about}</a>' if moves else piece.about
     return (
         f'<section class="r3-one"><h2>{name}</h2>'
-        f'<img class="r3-still" alt="{attribute(still.alt, 8000)}" src="data:image/png;base64,{data}" '
+        f'<img class="r3-still" alt="{attribute(still.alt, 8000)}" src="{still.uri}" '
         f'width="{still.width}"><details><summary>In words</summary>'
         f"<p>{html_words(still.alt, 8000)}</p></details></section>"
     )

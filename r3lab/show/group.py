@@ -6,7 +6,7 @@ do to it. Numbers are those of the rollouts in the order given. Simplified: at m
 
     group = rollout(policy, [sample], group=8, temperature=1.0)
     reward_groups(group, 8, "grounded")
-    picture(group_view(group), group_alt(group))
+    group_view(group)
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from statistics import fmean, pstdev
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ..core.errors import R3labError, shown
@@ -40,6 +39,7 @@ from .palette import (
     style,
     theme,
 )
+from .picture import Picture
 from .story import photograph, region_shown, source_size, true_regions, verdict
 from .text import height, one_line, quoted, text_width, wrap, write
 
@@ -351,7 +351,7 @@ def _advantage(canvas: Canvas, member: Member, rows: list[Member], x: float, y: 
 PHOTO, GAP = 2.9, 0.35  # inches
 
 
-def group_view(group: Sequence[Trajectory], dark: bool = False) -> Figure:
+def group_view(group: Sequence[Trajectory], dark: bool = False) -> Picture:
     """Draw a group.
 
     Parameters
@@ -387,10 +387,10 @@ def group_view(group: Sequence[Trajectory], dark: bool = False) -> Figure:
             y += detail[1] + 0.12
         draw_scale(canvas, rows, MARGIN, y)
         draw_rows(canvas, rows, names, MARGIN + PHOTO + GAP, top)
-    return canvas.figure
+    return Picture(canvas.figure, _group_alt(group))
 
 
-def group_alt(group: Sequence[Trajectory]) -> str:
+def _group_alt(group: Sequence[Trajectory]) -> str:
     """What the group view shows, in words."""
     said = [f"A group of rollouts. Question: {quoted(group[0].question, 300)}", f"{verdict_of_group(group)}."]
     for member in members(group):

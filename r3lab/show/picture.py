@@ -1,11 +1,15 @@
-"""A view that moves, with a picture of it that does not: for a notebook's cell, a page, a file.
+"""A picture that knows what it shows, and a view that moves, with a picture of it that does not.
 
-In a notebook the bundle holds HTML that shows the picture until its script replaces it by the view (so a page that runs
-no code still has the picture, with alt text), the PNG, and the words. Simplified: the moving view is HTML of our own,
-since Plotly's sliders and buttons cannot be reached by keyboard and its script alone is 4.8 MB.
+A picture without words is lost to who cannot see it, to a search, and to a page whose images do not load. So each view
+is one function that returns a `Picture`, drawing and alt text together. In a notebook its bundle holds HTML with alt
+text (shown by Lab and by exported pages), a PNG and the words; that of a `View` holds HTML that shows the picture until
+its script replaces it by the view. Simplified: the PNG is held twice in a bundle, because viewers differ in which of
+the two they show; a moving view is HTML of our own, which works by keyboard and without a network.
 
-    play(trajectory)                             # last line of a cell
-    play(trajectory).save("runs/first.html")     # opens from disk, without a network
+    filmstrip(trajectory)                                 # a picture: the last line of a cell
+    filmstrip(trajectory).save("runs/first.png")          # the words lie in the file
+    Picture(figure, "The reward rises from 0.2 to 1.4.")  # of one's own figure
+    play(trajectory).save("runs/first.html")              # a view: opens from disk, without a network
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import html
 import io
 import uuid
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,42 +34,111 @@ from .page import fragment, page
 from .palette import DPI, LIGHT, style
 from .text import clean, html_words
 
-# Pictures that say what they show: for a notebook cell, an exported page, a file.
-#
-# A picture without words is lost to who cannot see it, to a search, and to a page whose images do not load. In a
-# notebook the bundle holds HTML with alt text (shown by Lab and by exported pages), a PNG and the text itself.
-# Simplified: the PNG is held twice, because viewers differ in which of the two they show.
-#
-#     picture(filmstrip(trajectory), filmstrip_alt(trajectory))       # last line of a cell
-#     save(figure, "runs/curves.png", alt="The reward rises from 0.2 to 1.4 ...")
-
 FORMATS = ("png", "svg", "pdf")
 _INCH = 96  # CSS pixels
 
 
-@dataclass(frozen=True)
 class Picture:
-    """A PNG with its alt text, which a notebook shows; `picture` makes one.
+    """A figure or an image with its alt text; a notebook shows it, `save` writes it.
+
+    Parameters
+    ----------
+    drawn
+        A matplotlib figure (rendered, unchanged, when its pixels are first asked for) or a PIL image; or a picture, to
+        give it other words.
+    alt
+        What it shows, as one would tell it on the phone; foreign text in it is made harmless.
+    dpi
+        Dots an inch of a figure.
 
     Attributes
     ----------
-    alt : what the picture shows, plain text
-    png : the file's bytes
-    width : at which a page shows it, CSS pixels
+    alt : plain text
+    dpi : of the PNG
+
+    Example
+    -------
+    >>> picture = Picture(Image.new("RGB", (60, 40), "red"), "A red field.")
+    >>> picture.alt, picture.width
+    ('A red field.', 60)
     """
 
-    alt: str
-    png: bytes = field(repr=False)
-    width: int
+    def __init__(self, drawn: Figure | Image.Image | Picture, alt: str, dpi: int = DPI) -> None:
+        self._drawn: Figure | Image.Image = drawn._drawn if isinstance(drawn, Picture) else drawn
+        self.alt, self.dpi = clean(alt, 8000), dpi
+
+    @property
+    def figure(self) -> Figure:
+        """The figure, to change it before it is shown.
+
+        Raises
+        ------
+        R3labError
+            If it is a picture of an image.
+        """
+        if not isinstance(self._drawn, Figure):
+            raise R3labError("This picture is an image; only one of a figure has a figure.")
+        return self._drawn
+
+    @property
+    def width(self) -> int:
+        """At which a page shows it, CSS pixels."""
+        drawn = self._drawn
+        return round(drawn.get_figwidth() * _INCH) if isinstance(drawn, Figure) else drawn.width
+
+    def __repr__(self) -> str:
+        return f"Picture({self.alt!r})"
+
+    @cached_property
+    def png(self) -> bytes:
+        """The file's bytes."""
+        return self._file("png", self.dpi)
+
+    def _file(self, kind: str, dpi: int) -> bytes:
+        """As a file that carries its alt text; the same figure gives the same bytes (no date is written)."""
+        if not isinstance(self._drawn, Figure):
+            return to_png_bytes(self._drawn)
+        words = {
+            "png": {"Description": self.alt, "Software": "r3lab"},
+            "svg": {"Description": self.alt, "Date": None, "Creator": "r3lab"},
+            "pdf": {"Subject": self.alt, "CreationDate": None, "Creator": "r3lab"},
+        }
+        buffer, paper = io.BytesIO(), self._drawn.get_facecolor()
+        with style(LIGHT):  # for what is read while drawing; colours are set on the figure itself
+            FigureCanvasAgg(self._drawn)
+            self._drawn.savefig(buffer, format=kind, dpi=dpi, metadata=words[kind], facecolor=paper, bbox_inches=None)
+        return buffer.getvalue()
+
+    def save(self, path: str | Path, dpi: int | None = None) -> Path:
+        """Write it with its alt text as the file's description; the file appears whole or not at all.
+
+        Parameters
+        ----------
+        path
+            Ends in .png, .svg or .pdf (an image: .png); its folder is made.
+        dpi
+            Dots an inch of a PNG, and of photographs inside an SVG or PDF; by default those of the picture.
+
+        Raises
+        ------
+        R3labError
+            If the ending is another one, or the file cannot be written.
+        """
+        kind = Path(path).suffix.lower().removeprefix(".")
+        formats = FORMATS if isinstance(self._drawn, Figure) else FORMATS[:1]
+        if kind not in formats:
+            raise R3labError(f"Cannot draw into {shown(str(path))}: end its name in .{', .'.join(formats)}.")
+        return write_whole(path, self._file(kind, dpi or self.dpi))
 
     def to_html(self) -> str:
         """An ``<img>`` that needs no other file."""
-        data = base64.b64encode(self.png).decode("ascii")
         alt = html.escape(self.alt, quote=True).replace("\n", "&#10;")
-        return (
-            f'<img alt="{alt}" src="data:image/png;base64,{data}" width="{self.width}" '
-            'style="max-width:100%;height:auto">'
-        )
+        return f'<img alt="{alt}" src="{self.uri}" width="{self.width}" style="max-width:100%;height:auto">'
+
+    @property
+    def uri(self) -> str:
+        """The PNG as a data URI."""
+        return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {
@@ -72,66 +146,6 @@ class Picture:
             "image/png": base64.b64encode(self.png).decode("ascii"),
             "text/plain": self.alt,
         }
-
-
-def picture(figure: Figure | Image.Image, alt: str, dpi: int = DPI) -> Picture:
-    """A figure or an image, with words, for a notebook.
-
-    Parameters
-    ----------
-    figure
-        A matplotlib figure (drawn now, unchanged) or a PIL image.
-    alt
-        What it shows, as one would tell it on the phone; foreign text in it is made harmless.
-    dpi
-        Dots an inch of a figure.
-    """
-    words = clean(alt, 8000)
-    if isinstance(figure, Image.Image):
-        return Picture(words, to_png_bytes(figure), figure.width)
-    return Picture(words, _render(figure, "png", words, dpi), round(figure.get_figwidth() * _INCH))
-
-
-def save_picture(figure: Figure, path: str | Path, alt: str, dpi: int = DPI) -> Path:
-    """Write a figure as a file that carries its alt text as description; it appears whole or not at all.
-
-    Parameters
-    ----------
-    path
-        Ends in .png, .svg or .pdf; its folder is made.
-    dpi
-        Dots an inch of a PNG, and of photographs inside an SVG or PDF.
-
-    Raises
-    ------
-    R3labError
-        If the ending is another one, or the file cannot be written.
-    """
-    kind = Path(path).suffix.lower().removeprefix(".")
-    if kind not in FORMATS:
-        raise R3labError(f"Cannot draw into {shown(str(path))}: end its name in .{', .'.join(FORMATS)}.")
-    return write_whole(path, _render(figure, kind, clean(alt, 8000), dpi))
-
-
-def _render(figure: Figure, kind: str, alt: str, dpi: int) -> bytes:
-    """The figure as a file; the same figure gives the same bytes (no date is written)."""
-    words = {
-        "png": {"Description": alt, "Software": "r3lab"},
-        "svg": {"Description": alt, "Date": None, "Creator": "r3lab"},
-        "pdf": {"Subject": alt, "CreationDate": None, "Creator": "r3lab"},
-    }
-    buffer = io.BytesIO()
-    with style(LIGHT):  # for what is read while drawing; colours are set on the figure itself
-        FigureCanvasAgg(figure)
-        figure.savefig(
-            buffer,
-            format=kind,
-            dpi=dpi,
-            metadata=words[kind],
-            facecolor=figure.get_facecolor(),
-            bbox_inches=None,
-        )
-    return buffer.getvalue()
 
 
 @dataclass(frozen=True)

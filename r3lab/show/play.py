@@ -32,10 +32,10 @@ from ..core.images import resize
 from ..explain.value import ValueMap
 from ..models.policy import Policy
 from ..rollout.sequence import Question
-from .explanation import BEST, draw_value, value_alt
+from .explanation import BEST, draw_value
 from .page import embed, notebook_style
 from .palette import DIVERGING, HALO, TRUTH, ink_on, look_colour
-from .picture import Picture, picture
+from .picture import Picture
 from .play_turn import Choice, Score, Session, Turn, outcome_words, overlap_words, rewards_words, sure
 from .text import clean, html_line, one_line
 
@@ -71,7 +71,8 @@ def still(turn: Turn, dark: bool = False) -> Picture:
         raise R3labError("The value map of this sample has not been measured; measure it first.")
     t, look, found = turn.point.trajectory, turn.point.look, turn.map
     spot = (t, look, found.heat(), found.best.box, found.regret)
-    return picture(draw_value(*spot, dark=dark), f"{value_alt(*spot)} {policys_words(turn)}")
+    drawn = draw_value(*spot, dark=dark)
+    return Picture(drawn, f"{drawn.alt} {policys_words(turn)}")
 
 
 def policys_words(turn: Turn) -> str:

@@ -22,11 +22,11 @@ from ..core.geometry import Box, Size, clip, intersection, iou
 from ..trajectory import Look, Trajectory
 from . import marks
 from .explanation import DARKEST, Heat, checked, spotlight_uri
-from .filmstrip import filmstrip, filmstrip_alt
+from .filmstrip import filmstrip
 from .marks import Spot, centre, spots
 from .page import BUDGET, Embedded, Pictures, pictures_of
 from .palette import HALO, TRUTH, VERDICTS, Theme, ink_on, look_colour, theme
-from .picture import View, picture
+from .picture import Picture, View
 from .story import region_shown, source_size, steps, told, true_regions, verdict, where_in, without_crop
 from .text import html_line, html_words, one_line, wrap
 
@@ -490,7 +490,7 @@ def play(t: Trajectory, attention: Sequence[Heat | None] = (), start: int = -1, 
     names = [t.image.hash, t.question, *(look.crop.hash for look in t.looks if look.crop)]
     prefix = "p" + hashlib.sha256("\n".join(names).encode("utf-8", "replace")).hexdigest()[:12]
     body = stage(t, prefix, attention, start)
-    still = picture(filmstrip(t, dark=dark), f"Player of a rollout. {told(t, SHOWN_LOOKS)}")
+    still = Picture(filmstrip(t, dark=dark), f"Player of a rollout. {told(t, SHOWN_LOOKS)}")
     return View(t.question, body, still)
 
 
@@ -534,7 +534,7 @@ def player(t: Trajectory, attention: Sequence[Heat | None] = (), dark: bool = Fa
         layout=_layout(t, names, chosen, size, moving[0] if any(maps) else None),
     )
     figure.data[moving[0]].visible = False
-    figure.layout.meta = {"alt": filmstrip_alt(t)}
+    figure.layout.meta = {"alt": filmstrip(t).alt}
     return figure
 
 

@@ -1,6 +1,6 @@
 """The token ribbon as a picture: for a paper, and for pages that run no code.
 
-    picture(ribbon_figure(trajectory, by="entropy"), ribbon_alt(trajectory, measures_of(trajectory), "entropy"))
+    ribbon(trajectory, by="entropy").picture
 
 Simplified: of the tokens with text the first 320 are drawn; image tokens stand as grids, a line of their own each.
 """
@@ -15,7 +15,6 @@ from itertools import groupby
 
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PatchCollection
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ..core.errors import R3labError
@@ -23,7 +22,7 @@ from ..core.geometry import Size
 from ..trajectory import Kind, Trajectory
 from .canvas import Canvas
 from .palette import BODY, DIVERGING, KINDS, SEQUENTIAL, SMALL, TITLE, Theme, ink_on, on_scale, style, theme
-from .picture import View, picture
+from .picture import Picture, View
 from .story import KIND, LEVELS, Measure, Values, chosen_measure, measures_of
 from .text import MISSING, clean, drawable, height, one_line, quoted, text_width, wrap, write
 
@@ -81,12 +80,9 @@ def ribbon(
     R3labError
         If the numbers do not fit, there is no such measure, or there are too many tokens.
     """
-    pass
-
     measures = measures_of(t, ratio, advantage, attention)
     body = tokens(t, measures, chosen_measure(by, measures))
-    still = picture(ribbon_figure(t, ratio, advantage, attention, by, dark), ribbon_alt(t, measures, by))
-    return View(f"Tokens: {clean(t.question, 150)}", body, still, rules())
+    return View(f"Tokens: {clean(t.question, 150)}", body, _drawn(t, measures, by, dark), rules())
 
 
 def tokens(t: Trajectory, measures: dict[str, Measure], by: str = KIND, images: bool = True) -> str:
@@ -255,21 +251,9 @@ class _Sheet:
             self.x, self.y = MARGIN, self.y + ROW
 
 
-def ribbon_figure(
-    t: Trajectory,
-    ratio: Values | None = None,
-    advantage: Values | None = None,
-    attention: Values | None = None,
-    by: str = KIND,
-    dark: bool = False,
-) -> Figure:
-    """Draw the tokens of a trajectory, coloured by one of their numbers.
-
-    Parameters and errors as of `ribbon.ribbon`.
-    """
-    chosen = theme(dark)
-    measures = measures_of(t, ratio, advantage, attention)
-    shown = measures.get(chosen_measure(by, measures))
+def _drawn(t: Trajectory, measures: dict[str, Measure], by: str, dark: bool) -> Picture:
+    """The tokens of a trajectory, coloured by one of their numbers."""
+    chosen, shown = theme(dark), measures.get(by)
     title = wrap(f"Tokens by {by}: {one_line(t.question, 300)}", WIDTH - 2 * MARGIN, TITLE, 2, bold=True)
     sheet = _Sheet(y=MARGIN * 0.8 + height(len(title), TITLE) + 0.46)
     left_out = _lay(t, shown, chosen, sheet)
@@ -282,7 +266,7 @@ def ribbon_figure(
         _draw(axes, sheet, chosen)
         if left_out:
             canvas.line(MARGIN, sheet.y + 0.04, f"{left_out} more tokens with text", SMALL, chosen.muted)
-    return canvas.figure
+    return Picture(canvas.figure, _ribbon_alt(t, measures, by))
 
 
 def _colour(t: Trajectory, i: int, shown: Measure | None) -> str | None:
@@ -379,7 +363,7 @@ def _ribbon_figure_key(canvas: Canvas, axes: Axes, t: Trajectory, shown: Measure
     words("carries loss")
 
 
-def ribbon_alt(t: Trajectory, measures: dict[str, Measure], by: str = KIND) -> str:
+def _ribbon_alt(t: Trajectory, measures: dict[str, Measure], by: str) -> str:
     """What the ribbon shows, in words."""
     counts = ", ".join(f"{t.kinds.count(kind)} {kind.name.lower()}" for kind in Kind if kind in t.kinds)
     said = [f"The {len(t.ids)} tokens of a rollout in order, coloured by {by}: {counts}."]

@@ -9,7 +9,6 @@ the script those of the last step stand. Simplified: photographs are embedded at
 from __future__ import annotations
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -19,7 +18,7 @@ from . import marks
 from .canvas import KEY_ROW, Canvas, draw_truth, drawable_part, fitted
 from .page import embed
 from .palette import BODY, DIVERGING, HALO, HEADING, RUNS, SMALL, TITLE, VERDICTS, on_scale, style, theme
-from .picture import View, picture
+from .picture import Picture, View
 from .player import badge, controls
 from .story import where_in
 from .text import height, html_line, html_words, quoted, wrap, write
@@ -136,7 +135,7 @@ def _told(name: str, value: float) -> str:
 #
 #     found = load_river("runs/rgrpo/river")
 #     river(found)                                                 # last line of a cell: slider over the steps
-#     save(river_figure(found), "river.pdf", alt=river_alt(found))
+#     river(found).picture.save("river.pdf")
 
 MOST, COLUMNS = 12, 4
 MARGIN, CARD, GAP = 0.28, 2.1, 0.26  # inches
@@ -154,19 +153,11 @@ def river(found: River, dark: bool = False) -> View:
         For the picture that stands where no code runs.
     """
     title = f"Where it looks, from step {found.steps[0]} to step {found.steps[-1]}"
-    return View(title, river_markup(found, MOST), picture(river_figure(found, dark), river_alt(found)))
+    return View(title, river_markup(found, MOST), _drawn(found, dark))
 
 
-def river_figure(found: River, dark: bool = False) -> Figure:
-    """Draw the river of all steps at once.
-
-    Parameters
-    ----------
-    found
-        A river; of more than twelve samples the first twelve are drawn.
-    dark
-        For a dark page.
-    """
+def _drawn(found: River, dark: bool) -> Picture:
+    """The river of all steps at once; of more than twelve samples the first twelve."""
     chosen, shown = theme(dark), found.subjects[:MOST]
     columns = min(COLUMNS, max(2, len(shown)))
     rows = -(-len(shown) // columns)
@@ -198,7 +189,7 @@ def river_figure(found: River, dark: bool = False) -> Figure:
             canvas.line(x - 0.25, below + 0.12, name[0].upper() + name[1:], HEADING, chosen.ink, bold=True)
             box = (x / width, 1 - (below + 0.4 + CHART) / canvas.height, (wide - 0.6) / width, CHART / canvas.height)
             _line(canvas.figure.add_axes(box), found, name, chosen.muted)
-    return canvas.figure
+    return Picture(canvas.figure, _river_alt(found))
 
 
 def _stream(axes: Axes, found: River, number: int) -> None:
@@ -259,7 +250,7 @@ def _line(axes: Axes, found: River, name: str, muted: str) -> None:
     write(axes, 1, -0.22, "step", SMALL, muted, transform=axes.transAxes, ha="right", va="top")
 
 
-def river_alt(found: River) -> str:
+def _river_alt(found: River) -> str:
     """What the river shows, in words: where each look went, and each measure at the ends."""
     first, last = found.steps[0], found.steps[-1]
     said = [f"Region river: {len(found.subjects)} held-out samples, answered at {len(found.steps)} steps, "]

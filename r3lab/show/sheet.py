@@ -6,7 +6,7 @@ itself. Simplified: the last true region of a sample stands for all of them in t
 
     r3lab worlds --sheet                                             # some of every world, into runs/worlds.png
     r3lab worlds --sheet --world badges --out runs/badges.png --split validation --count 36 --seed 1
-    picture(sheet(samples), sheet_alt(samples))
+    sheet(samples)
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from ..core.errors import R3labError, shown
 from ..core.geometry import Size
 from ..core.images import cut
@@ -27,7 +25,7 @@ from ..vlir.worlds import WORLDS, World, get_world
 from ..vlir.worlds.material import SPLITS, split_number
 from .canvas import Canvas, draw_truth, fitted
 from .palette import SMALL, TITLE, style, theme
-from .picture import FORMATS, save_picture
+from .picture import FORMATS, Picture
 from .story import as_box, where_in
 from .text import height, one_line, quoted, wrap
 
@@ -36,7 +34,7 @@ LINES = 3  # of a question
 MOST = 400  # samples on one sheet
 
 
-def sheet(samples: Sequence[Sample], title: str = "", columns: int = 6, dark: bool = False) -> Figure:
+def sheet(samples: Sequence[Sample], title: str = "", columns: int = 6, dark: bool = False) -> Picture:
     """Draw samples with their truth.
 
     Parameters
@@ -69,7 +67,7 @@ def sheet(samples: Sequence[Sample], title: str = "", columns: int = 6, dark: bo
         for i, sample in enumerate(samples):
             row, column = divmod(i, columns)
             _card(canvas, sample, MARGIN + column * (CARD + GAP), top + row * high, f"sample-{i + 1}")
-    return canvas.figure
+    return Picture(canvas.figure, _sheet_alt(samples, title))
 
 
 def _card(canvas: Canvas, sample: Sample, x: float, y: float, gid: str) -> None:
@@ -99,7 +97,7 @@ def _answer(sample: Sample) -> str:
     return f"{one_line(sample.answer, 40)}{need}"
 
 
-def sheet_alt(samples: Sequence[Sample], title: str = "") -> str:
+def _sheet_alt(samples: Sequence[Sample], title: str) -> str:
     """What the sheet shows, in words: the counts, and the first samples one by one."""
     needed = sum(sample.needs_look is True for sample in samples)
     said = [
@@ -163,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         samples += [world.sample(args.split, index, args.seed) for index in range(share)]
         print(f"{world.name}: {speed(world, args.split, args.seed):.0f} samples a second")
     title = f"{', '.join(world.name for world in chosen)}; {args.split} split, seed {args.seed}"
-    print(save_picture(sheet(samples, title), path, sheet_alt(samples, title)))
+    print(sheet(samples, title).save(path))
     return 0
 
 

@@ -188,7 +188,7 @@ def main(arguments: Sequence[str]) -> int:
 # did not choose: where they are low, the lesson has something to teach. Simplified: one pair at a time.
 #
 #     lesson = taught(policy, sample, rationale)
-#     picture(filmstrip(lesson), filmstrip_alt(lesson))
+#     filmstrip(lesson)
 
 TEACHER = "teacher"  # who wrote it, in place of a policy's name
 
