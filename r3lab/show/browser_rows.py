@@ -1,260 +1,45 @@
-"""Rows of a browser from disk: a VLIR folder, the folder of an evaluation, saved trajectories; told by what is in them.
+"""Rows of a browser: VLIR samples, answers of an evaluation, rollouts; from memory, or from disk, told by content.
 
-What does not fit is counted and told, and costs only itself. An index is made without opening a picture; the line of a
-record is kept, packed, so that opening it needs no second reading. ``PATH#17`` names one record, as a browser does.
-Simplified: a VLIR image is checked when its record is opened.
+A row holds what one filters and sorts by; the trajectory that the player shows is read when the row is opened, and only
+then its pictures. What does not fit is counted and told, and costs only itself. ``PATH#17`` names one record, as a
+browser does. Simplified: a VLIR sample is played like the rollout that its rationale would be, and its image is checked
+when it is opened.
 
     found = read_rows(["vlir/raw", "runs/eval"])
     found.rows, found.left_out, found.problems           # [Row, ...], 2, ["vlir.jsonl line 7: ...", ...]
+    found.rows[0].world, found.rows[0].read()            # "badges", Trajectory(...)
 """
 
 from __future__ import annotations
 
 import json
 import math
-import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from ..core import records as schema
+from ..core import records
 from ..core.errors import R3labError, shown
-from ..core.geometry import Box, Size, intersection, iou
+from ..core.geometry import Frame, iou
 from ..core.images import cut
-from ..core.protocol import CLOSE, OPEN
+from ..core.protocol import answer_of, box_text
+from ..core.records import Read
 from ..core.records import Row as Line
 from ..core.rows import json_lines
-from ..train.rewards import deciding_iou, same_answer
+from ..train.rewards import deciding_look, same_answer
 from ..trajectory import FORMAT as ROLLOUTS
-from ..trajectory import MANY, ONE, Trajectory, TrajectoryError, from_record, load
+from ..trajectory import MANY, ONE, ImageRef, Kind, Look, Trajectory, TrajectoryError, from_record, load
 from ..vlir import sample as vlir
-from ..vlir.sample import Rationale, Sample, SampleError
-from . import marks
-from .page import Embedded, embed
-from .palette import VERDICTS
-from .player import SHOWN_LOOKS, TEXT, badge, chip, controls, stage
-from .story import ended, photograph, true_regions, verdict, where_in
-from .text import html_line, html_words, one_line
-
-# What is seen when a record of a browser is opened: a VLIR sample to step through, an answer without its trajectory.
-#
-# A sample is played like a rollout (`stage`): the question on its image, each region of the rationale with its crop
-# and
-# the text that follows, the answer. The slider is brought to life by `page.js`. Simplified: of more than 16 regions
-# the
-# first 16 are shown, and what the policy would see first is not drawn, since a sample belongs to no policy.
-#
-#     sample_stage(sample, rationale, "8", "r1", 200_000)         # markup; ids begin with the prefix
-
-TIMES = "\N{MULTIPLICATION SIGN}"
-PHOTO = 0.6  # of the budget; the crops share the rest
-LEAST = 6000  # characters of one crop
-_THINK = re.compile(r"</?think>")
-
-
-def headed(question: str, facts: str, body: str) -> str:
-    """An opened record: its question, where it comes from, and what there is to see."""
-    head = html_words(question, 2000) if one_line(question) else "The question was not written down"
-    return f"<h2>{head}</h2>{facts}{body}"
-
-
-def facts_line(said: Sequence[str]) -> str:
-    """Foreign facts in one line; empty ones are left out."""
-    return f'<p class="r3-facts">{" · ".join(html_line(one, 160) for one in said if one)}</p>'
-
-
-def answer_sheet(
-    given: str | None,
-    truth: str | None,
-    result: tuple[str, str, str],
-    wrote: str,
-    numbers: Sequence[str],
-    ending: str,
-    why: str,
-) -> str:
-    """An answer whose trajectory was not kept: what is known of it in words.
-
-    Parameters
-    ----------
-    given, truth
-        The answers; None where there is none, or it is not known.
-    result
-        Colour, mark and word.
-    wrote
-        What the policy wrote.
-    numbers
-        Facts such as "2 looks".
-    ending, why
-        How it ended without an answer ("ran out of tokens"), and why it was not asked; "" otherwise.
-    """
-    answer = "no answer" if given is None else html_line(given, 300)
-    size = "r3-given long" if len(given or "") > 30 else "r3-given"
-    notes = [f"true answer: {html_line(truth, 300)}" if truth is not None else "the true answer is not recorded"]
-    notes += [f"it {html_line(ending, 60)}" if ending else "", html_line(why, 300) if why else ""]
-    text = f'<h3>What it wrote</h3><p class="r3-wrote">{html_words(wrote, TEXT)}</p>' if wrote.strip() else ""
-    return (
-        f'<p><strong class="{size}">{answer}</strong> {badge(*result)}</p>'
-        f'<p class="r3-note">{"; ".join(note for note in notes if note)}</p>{facts_line(numbers)}{text}'
-        '<p class="r3-note">There is nothing to play: its trajectory was not kept; r3lab eval --keep N keeps those of '
-        "the first N questions of each source.</p>"
-    )
-
-
-# -- a sample --------------------------------------------------------------------------------------------------------
-
-
-def sample_stage(sample: Sample, rationale: Rationale, given: str | None, prefix: str, budget: int) -> str:
-    """A VLIR sample to step through.
-
-    Parameters
-    ----------
-    given
-        The answer that its rationale ends in; None if it has none.
-    prefix
-        Of ids; letters and digits.
-    budget
-        Characters of its pictures, about.
-    """
-    boxes, texts = _parts(rationale)
-    size, last = sample.image.size, len(boxes[:SHOWN_LOOKS]) + 1
-    photo = embed(sample.image, round(PHOTO * budget))
-    crops = _crops(sample, boxes, round((1 - PHOTO) * budget))
-    found = marks.spots([(i, box, True) for i, box in enumerate(boxes[:SHOWN_LOOKS], start=1)], size)
-    inside = marks.use(f"{prefix}-photo", (0.0, 0.0, float(size[0]), float(size[1])), photo.hard)
-    inside += "".join(marks.truth_mark(region, size) for region in sample.regions)
-    for before, after in zip(found, found[1:], strict=False):
-        inside += marks.path_mark(before, after, _moment(after.number))
-    inside += "".join(marks.look_mark(spot, size, _moment(spot.number)) for spot in found)
-    label = f"The image, {size[0]} by {size[1]} pixels, {_count(len(sample.regions), 'true region')}, "
-    picture = marks.svg((0, 0, *size), inside, f"{label}{_count(len(boxes), 'numbered region')} of the rationale.")
-    names = ["Question", *(f"Region {i + 1}" for i in range(last - 1)), "Answer"]
-    store = [(f"{prefix}-photo", photo.uri)] + [(f"{prefix}-crop-{i}", c.uri) for i, c in enumerate(crops, start=1)]
-    seen = "".join(_crop(sample, boxes[i - 1], crop, i, last, prefix) for i, crop in enumerate(crops, start=1))
-    return (
-        f'<div class="r3-player" role="group" aria-label="Player of a sample" tabindex="0" data-at="{last}" '
-        f'data-labels="{"|".join(names)}">{marks.store(store)}'
-        f"{controls(last, last, 'Moment of the rationale')}"
-        f'<div class="r3-stage"><figure class="r3-photo">{picture}<figcaption>{_key(sample, boxes)}</figcaption>'
-        f'</figure><div class="r3-seen">{seen or _nothing()}</div>'
-        f'<ol class="r3-text" role="list">{_texts(sample, boxes, texts, given, last)}</ol></div></div>'
-    )
-
-
-def _nothing() -> str:
-    return '<p class="r3-missing">this rationale looks at no region</p>'
-
-
-def _parts(rationale: Rationale) -> tuple[list[Box], list[str]]:
-    """The regions, and the text before the first and after each of them, without tags."""
-    boxes: list[Box] = []
-    texts = [""]
-    for part in rationale.parts:
-        if isinstance(part, str):
-            texts[-1] += part
-        else:
-            boxes.append(part)
-            texts.append("")
-    return boxes, [_THINK.sub(" ", text.partition(OPEN)[0]).strip() for text in texts]
-
-
-def _crops(sample: Sample, boxes: Sequence[Box], budget: int) -> list[Embedded]:
-    shown = boxes[:SHOWN_LOOKS]
-    each = max(LEAST, budget // max(1, len(shown)))
-    sizes = [(max(1, round(x2 - x1)), max(1, round(y2 - y1))) for x1, y1, x2, y2 in shown]
-    return [embed(cut(sample.image, box, size), each) for box, size in zip(shown, sizes, strict=True)]
-
-
-def _crop(sample: Sample, box: Box, crop: Embedded, number: int, last: int, prefix: str) -> str:
-    size: Size = sample.image.size
-    inside = marks.use(f"{prefix}-crop-{number}", box, crop.hard)
-    inside += "".join(marks.truth_mark(r, size) for r in sample.regions if intersection(r, box) > 0)
-    when = _moment(number, last if number == last - 1 else number)
-    caption = f"Region {number}, {round(box[2] - box[0])} {TIMES} {round(box[3] - box[1])} pixels of the image"
-    picture = marks.svg(box, inside, f"Region {number} of the rationale.", "r3-crop")
-    return f"<figure{when}>{picture}<figcaption>{caption}</figcaption></figure>"
-
-
-def _key(sample: Sample, boxes: Sequence[Box]) -> str:
-    said = [f"Image, {sample.image.width} {TIMES} {sample.image.height} pixels"]
-    said += ['<span class="r3-sign solid"></span>looked at'] if boxes else []
-    said += ['<span class="r3-sign truth"></span>true region'] if sample.regions else []
-    return " ".join(f'<span class="r3-key">{one}</span>' for one in said)
-
-
-def _texts(sample: Sample, boxes: Sequence[Box], texts: Sequence[str], given: str | None, last: int) -> str:
-    items = []
-    for number, text in enumerate(texts[: SHOWN_LOOKS + 1]):
-        head = "" if number == 0 else f'<p class="r3-look">{chip(number)} {_place(sample, boxes[number - 1])}</p>'
-        wrote = f'<p class="r3-wrote">{html_words(text, TEXT)}</p>' if text else ""
-        if head or wrote:
-            items.append(f"<li{_moment(number)}>{head}{wrote}</li>")
-    if len(boxes) > SHOWN_LOOKS:
-        items.append(f"<li{_moment(last)}>{len(boxes) - SHOWN_LOOKS} more regions are not shown.</li>")
-    state = "unknown" if given is None else "right" if same_answer(given, sample.answer) else "wrong"
-    size = "r3-given long" if len(sample.answer) > 30 else "r3-given"
-    note = {
-        "right": f"{badge(*VERDICTS[state])}: the rationale ends in it",
-        "wrong": f"{badge(*VERDICTS[state])}: the rationale ends in {html_line(given, 200)}",
-        "unknown": "the rationale ends in no answer",
-    }[state]
-    answer = f'<p><strong class="{size}">{html_line(sample.answer, 300)}</strong></p><p class="r3-note">{note}</p>'
-    return "".join([*items, f'<li class="r3-answer"{_moment(last)}>{answer}</li>'])
-
-
-def _place(sample: Sample, box: Box) -> str:
-    numbers = ", ".join(f"{v:.0f}" for v in box)
-    said = f"looked at [{numbers}], {where_in(box, sample.image.size)}"
-    best = max((iou(box, region) for region in sample.regions), default=None)
-    return said + (f"; IoU with a true region {best:.2f}" if best is not None else "")
-
-
-def _count(number: int, name: str) -> str:
-    return f"{number} {name}{'' if number == 1 else 's'}"
-
-
-def _moment(first: int, last: int | None = None) -> str:
-    return f' data-from="{first}"' + (f' data-to="{last}"' if last is not None else "")
-
-
-# A record as a line of a browser: VLIR samples, answers of an evaluation, rollouts; each opens into its player.
-#
-# A `Row` holds what one filters and sorts by, bounded and harmless; what is seen when it is opened, its pictures
-# above
-# all, is made by `Row.open`, and only then read. Simplified: the text that is searched is the beginning of the
-# question,
-# both answers and the name.
-#
-#     row = row_of_sample(sample, rationale)
-#     row.world, row.looks, row.open().markup("r1", 200_000)
+from ..vlir.sample import Rationale, Sample
+from .story import ended, true_regions, verdict
 
 SAMPLE, ANSWER, ROLLOUT = "sample", "answer", "rollout"  # what a row can be
-NEEDS = {True: "yes", False: "no", None: "not known"}
-GREY = VERDICTS["unknown"][0]
-RESULTS = {  # colour, mark, word
-    **VERDICTS,
-    "partly": (GREY, "\N{ALMOST EQUAL TO}", "partly right"),
-    "skipped": (GREY, "\N{EN DASH}", "not asked"),
-}
-
-
-@dataclass(frozen=True)
-class Opened:
-    """What is seen when a row is opened.
-
-    Attributes
-    ----------
-    image : for the thumbnail; None where there is none
-    markup : from a prefix of ids and a budget in characters of pictures; foreign text in it is escaped
-    """
-
-    image: Image.Image | None
-    markup: Callable[[str, int], str]
+JOURNALS = "r3lab.journal"
+JOURNAL = Path("records", "journal.jsonl")  # in the folder of an evaluation
+TOLD = 100  # problems that are kept in words
 
 
 @dataclass(frozen=True)
@@ -265,19 +50,19 @@ class Row:
     ----------
     kind : SAMPLE, ANSWER or ROLLOUT
     name, question, world, split, arm : text
+    read : gives what is played, with its images, or raises `R3labError`; None where only words were kept
     given, truth : answers; None where there is none, or it is not known
-    result : a key of `RESULTS`
+    result : right, wrong, unknown, partly (a score between 0 and 1) or skipped
     needs_look : None where this is not known
     looks, reward, score, iou : None where there is no such number
-    open : reads what is seen; raises `R3labError` if that cannot be read
-    pictured : whether it has a picture
+    wrote, ending : where nothing is played: what the policy wrote, and why it gave no answer
     file, number : where it was read from: the path as it was given, and its place there from 1
     """
 
     kind: str
     name: str
     question: str
-    open: Callable[[], Opened] = field(compare=False, repr=False)
+    read: Callable[[], Trajectory] | None = field(compare=False, repr=False)
     world: str = ""
     split: str = ""
     arm: str = ""
@@ -289,267 +74,10 @@ class Row:
     reward: float | None = None
     score: float | None = None
     iou: float | None = None
-    pictured: bool = True
+    wrote: str = ""
+    ending: str = ""
     file: str = ""
     number: int = 0
-
-    def facts(self) -> str:
-        """Where it comes from, as markup."""
-        need = {True: "a look is needed", False: "no look is needed", None: ""}[self.needs_look]
-        found = [self.name, self.world, f"{self.split} split" if self.split else "", self.arm and f"arm {self.arm}"]
-        return facts_line([*found, need])
-
-
-# -- samples ---------------------------------------------------------------------------------------------------------
-
-
-def answer_in(text: str) -> str | None:
-    """What stands in the last `<answer>...</answer>`; None if there is none."""
-    before, opened, rest = text.rpartition(OPEN)
-    answer, closed, _ = rest.partition(CLOSE)
-    return answer.strip() if opened and closed else None
-
-
-def row_of_sample(sample: Sample, rationale: Rationale, **place: Any) -> Row:
-    """A VLIR sample; its result says whether the rationale ends in the true answer."""
-    text = "".join(p for p in rationale.parts if isinstance(p, str))
-    known = (sample.id, sample.question, sample.answer, sample.world, sample.split, sample.needs_look)
-    return sample_row(known, text, len(rationale.boxes), lambda: (sample, rationale), **place)
-
-
-def sample_row(
-    known: tuple[str, str, str, str, str, bool | None],
-    text: str,
-    looks: int,
-    pair: Callable[[], tuple[Sample, Rationale]],
-    **place: Any,
-) -> Row:
-    """A VLIR sample that is read when it is opened.
-
-    Parameters
-    ----------
-    known
-        Name, question, answer, world, split, whether a look is needed.
-    text
-        Of its rationale.
-    looks
-        Boxes of its rationale.
-    pair
-        Reads it.
-    place
-        `file` and `number` of the row.
-    """
-    name, question, answer, world, split, needs = known
-    given = answer_in(text)
-
-    def opened() -> Opened:
-        sample, rationale = pair()
-
-        def markup(prefix: str, budget: int) -> str:
-            return headed(question, row.facts(), sample_stage(sample, rationale, given, prefix, budget))
-
-        return Opened(sample.image, markup)
-
-    row = Row(
-        SAMPLE,
-        name,
-        question,
-        opened,
-        world,
-        split,
-        given=given,
-        truth=answer,
-        result="unknown" if given is None else "right" if same_answer(given, answer) else "wrong",
-        needs_look=needs,
-        looks=looks,
-        **place,
-    )
-    return row
-
-
-# -- rollouts --------------------------------------------------------------------------------------------------------
-
-
-def row_of_trajectory(t: Trajectory, again: Callable[[], Trajectory] | None = None, **place: Any) -> Row:
-    """A rollout.
-
-    Parameters
-    ----------
-    t
-        With its images, or without where `again` reads it once more with them.
-    """
-    ending = verdict(t)
-    needs = t.truth.get("needs_look")
-
-    read = again if again is not None else lambda: t
-
-    def opened() -> Opened:
-        whole = read()
-        body = played(whole)
-        return Opened(
-            photograph(whole), lambda prefix, budget: headed(whole.question, row.facts(), body(prefix, budget))
-        )
-
-    row = Row(
-        ROLLOUT,
-        t.sample_id,
-        t.question,
-        opened,
-        text_or_nothing(t.truth.get("world")),
-        text_or_nothing(t.truth.get("split")),
-        t.arm,
-        given=ending.answer,
-        truth=ending.truth,
-        result=ending.state,
-        needs_look=needs if isinstance(needs, bool) else None,
-        looks=len(t.looks),
-        reward=math.fsum(t.rewards.values()) if t.rewards else None,
-        iou=_overlap(t),
-        **place,
-    )
-    return row
-
-
-def played(t: Trajectory, score: float | None = None) -> Callable[[str, int], str]:
-    """The player of a trajectory, with what it was paid; a score is what an evaluation gave it."""
-    said = [f"score {score:g}"] if score is not None else []
-    if t.rewards:
-        parts = " + ".join(f"{name} {value:.2f}" for name, value in list(t.rewards.items())[:12])
-        said.append(f"reward {math.fsum(t.rewards.values()):.2f} = {parts}")
-    said.append(f"advantage {t.advantage:+.2f}" if t.advantage is not None else "")
-    said.append(f"policy {t.model}" if t.model else "")
-    said.append("greedy" if t.temperature == 0 else f"temperature {t.temperature:g}")
-    return lambda prefix, budget: stage(t, prefix, budget=budget) + facts_line(said)
-
-
-def _overlap(t: Trajectory) -> float | None:
-    """IoU of the deciding look with the true region, where the truth holds one that is a box."""
-    regions = true_regions(t)
-    return deciding_iou(replace(t, truth={"regions": [list(regions[-1])]})) if regions else None
-
-
-def text_or_nothing(value: object) -> str:
-    """Text as it is, anything else as nothing."""
-    return value if isinstance(value, str) else ""
-
-
-# Answers of an evaluation as rows of a browser: what `r3lab eval` wrote into its journal, each with its trajectory.
-#
-# An entry is checked field by field, since a journal may come from anywhere. Simplified: a trajectory that was kept
-# is
-# read when its row is opened; one of another question is an error then.
-#
-#     row = row_of_entry({"source": "badges", "arm": "direct", "id": "badges-test-0-0", "outcome": "graded", ...})
-#     row.result, row.score                    # "right", 1.0
-
-
-class EntryError(R3labError):
-    """An entry that does not fit; the message names the field, what it holds and what was wanted."""
-
-
-def row_of_entry(
-    entry: Mapping[str, Any],
-    split: str = "",
-    kept: Callable[[], Trajectory] | None = None,
-    where: str = "The entry",
-    **place: Any,
-) -> Row:
-    """An entry of an evaluation's journal (`evaluate.run`).
-
-    Parameters
-    ----------
-    split
-        That was asked.
-    kept
-        Reads its trajectory, where one was kept.
-    where
-        Begins the message of an error.
-
-    Raises
-    ------
-    EntryError
-        If a field is missing or wrong.
-    """
-
-    def need(name: str, wanted: str, fits: Callable[[Any], bool]) -> Any:
-        if not fits(entry.get(name)):
-            raise EntryError(f"{where}: field {name!r} must be {wanted}, got {shown(entry.get(name))}.")
-        return entry.get(name)
-
-    def maybe(name: str, wanted: str, fits: Callable[[Any], bool]) -> Any:
-        return need(name, f"{wanted} or null", lambda value: value is None or fits(value))
-
-    for name in ("source", "arm", "id"):
-        need(name, "text", _is_text)
-    outcome = need("outcome", "'graded' or 'skipped'", lambda value: value in ("graded", "skipped"))
-    graded = outcome == "graded"
-    score = float(need("score", "a number", _is_number)) if graded else None
-    truth = maybe("truth", "text", lambda value: _is_text(value) or _is_number(value))
-    answer, question = maybe("answer", "text", _is_text), maybe("question", "text", _is_text)
-    needs, iou = maybe("needs_look", "true, false", lambda v: isinstance(v, bool)), maybe("iou", "a number", _is_number)
-    looks = maybe("looks", "a count", lambda value: type(value) is int and 0 <= value < 1 << 31)
-    wrote = maybe("text", "text", _is_text) or ""
-    ending = ended(text_or_nothing(entry.get("finish"))) if answer is None and graded else ""
-    why = "" if graded else f"{text_or_nothing(entry.get('reason'))} {text_or_nothing(entry.get('detail'))}".strip()
-
-    def opened() -> Opened:
-        t = kept() if kept is not None else None
-        if t is not None and t.sample_id != entry["id"]:
-            raise EntryError(f"{where}: the trajectory kept for {shown(entry['id'])} is of {shown(t.sample_id)}.")
-        head = question or (t.question if t is not None else "")
-        if t is not None:
-            body = played(t, score)
-            return Opened(photograph(t), lambda prefix, budget: headed(head, row.facts(), body(prefix, budget)))
-        sheet = answer_sheet(answer, row.truth, RESULTS[row.result], wrote, _numbers(row), ending, why)
-        return Opened(None, lambda prefix, budget: headed(head, row.facts(), sheet))
-
-    row = Row(
-        ANSWER,
-        entry["id"],
-        question or "",
-        opened,
-        entry["source"],
-        split,
-        entry["arm"],
-        given=answer,
-        truth=None if truth is None else str(truth),
-        result=_result(score),
-        needs_look=needs,
-        looks=looks,
-        score=score,
-        iou=None if iou is None else float(iou),
-        pictured=kept is not None,
-        **place,
-    )
-    return row
-
-
-def _result(score: float | None) -> str:
-    if score is None:
-        return "skipped"
-    return "right" if score >= 1 else "wrong" if score <= 0 else "partly"
-
-
-def _numbers(row: Row) -> list[str]:
-    found = [f"score {row.score:g}" if row.score is not None else ""]
-    found.append(f"{row.looks} look{'' if row.looks == 1 else 's'}" if row.looks is not None else "")
-    return [*found, f"IoU of the deciding look {row.iou:.2f}" if row.iou is not None else ""]
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_number(value: object) -> bool:
-    try:
-        return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
-    except OverflowError:  # an integer past the largest float
-        return False
-
-
-JOURNALS = "r3lab.journal"
-JOURNAL = Path("records", "journal.jsonl")  # in the folder of an evaluation
-TOLD = 100  # problems that are kept in words
 
 
 @dataclass
@@ -574,6 +102,211 @@ class Found:
             self.problems.append(message)
 
 
+# -- one record ------------------------------------------------------------------------------------------------------
+
+_text, _optional = records.text, records.maybe(records.text)
+_parts = records.of(
+    "a list of parts", lambda v: isinstance(v, list) and len(v) > 0 and all(isinstance(p, dict) for p in v)
+)
+_SAMPLE: dict[str, Read] = {
+    **dict.fromkeys(("id", "question", "answer", "world", "split", "image"), _text),
+    "format": records.of(repr(vlir.FORMAT), lambda value: value == vlir.FORMAT),
+    "version": records.of(str(vlir.VERSION), lambda value: value == vlir.VERSION),
+    "needs_look": records.maybe(records.flag),
+    "rationale": _parts,
+    "regions": records.of("a list of boxes", lambda value: isinstance(value, list)),
+}
+_ENTRY: dict[str, Read] = {
+    **dict.fromkeys(("source", "arm", "id"), _text),
+    "outcome": records.of("'graded' or 'skipped'", lambda value: value in ("graded", "skipped")),
+    "question": _optional,
+    "answer": _optional,
+    "text": _optional,
+    "truth": records.maybe(records.of("text or a number", lambda v: type(v) in (str, int, float), str)),
+    "needs_look": records.maybe(records.flag),
+    "iou": records.maybe(records.number),
+    "looks": records.maybe(records.of("a count", lambda v: type(v) is int and 0 <= v < 1 << 31)),
+}
+
+
+def _fields(record: Mapping[str, Any], table: Mapping[str, Read], where: str) -> dict[str, Any]:
+    return {key: read(record.get(key), f"{where}: field {key!r}") for key, read in table.items()}
+
+
+def row_of_sample(sample: Sample, rationale: Rationale) -> Row:
+    """A VLIR sample; its result says whether the rationale ends in the true answer."""
+    return _sample(vlir.to_record(sample, rationale), "The sample", lambda: as_rollout(sample, rationale))
+
+
+def _sample(record: Mapping[str, Any], where: str, read: Callable[[], Trajectory]) -> Row:
+    """A VLIR sample from its record, of which all but the boxes and the image is checked."""
+    held = _fields(record, _SAMPLE, where)
+    given = answer_of("".join(part["text"] for part in held["rationale"] if isinstance(part.get("text"), str)))
+    return Row(
+        SAMPLE,
+        held["id"],
+        held["question"],
+        read,
+        held["world"],
+        held["split"],
+        given=given,
+        truth=held["answer"],
+        result="right" if same_answer(given, held["answer"]) else "wrong",
+        needs_look=held["needs_look"],
+        looks=sum("box" in part for part in held["rationale"]),
+    )
+
+
+def as_rollout(sample: Sample, rationale: Rationale) -> Trajectory:
+    """A rationale as the rollout that it would be: its regions are looks, their crops the pixels of the image.
+
+    Simplified: a part is one token of no policy, and an image is filed under a name instead of its hash.
+    """
+    size = sample.image.size
+    text = "".join(part for part in rationale.parts if isinstance(part, str))
+    answer = answer_of(text)
+    t = Trajectory(
+        sample.id, sample.question, ImageRef("image", *size), size, Frame.SOURCE, answer=answer,
+        finish="malformed" if answer is None else "answered", truth=sample.truth, images={"image": sample.image},
+    )  # fmt: skip
+    for part in rationale.parts:
+        at = len(t.pieces)
+        if isinstance(part, str):
+            t.pieces.append(part)
+            t.kinds.append(Kind.SAMPLED)
+            continue
+        crop = cut(sample.image, part, (max(1, round(part[2] - part[0])), max(1, round(part[3] - part[1]))))
+        name = f"crop {len(t.looks) + 1}"
+        t.images[name] = crop
+        t.looks.append(
+            Look((at, at + 1), part, part, True, crop=ImageRef(name, *crop.size), crop_span=(at + 1, at + 2))
+        )
+        t.pieces += [box_text([round(v) for v in part]), ""]
+        t.kinds += [Kind.SAMPLED, Kind.CROP]
+    t.ids, t.logprobs, t.entropies = [0] * len(t.pieces), [None] * len(t.pieces), [None] * len(t.pieces)
+    return t
+
+
+def row_of_entry(
+    entry: Mapping[str, Any],
+    split: str = "",
+    read: Callable[[], Trajectory] | None = None,
+    where: str = "The entry",
+) -> Row:
+    """An entry of an evaluation's journal (`evaluate.run`).
+
+    Parameters
+    ----------
+    split
+        That was asked.
+    read
+        Its trajectory, where one was kept.
+    where
+        Begins the message of an error.
+
+    Raises
+    ------
+    R3labError
+        If a field is missing or wrong; the message names it, what it holds and what was wanted.
+    """
+    held = _fields(entry, _ENTRY, where)
+    graded = held["outcome"] == "graded"
+    score = records.number(entry.get("score"), f"{where}: field 'score'") if graded else None
+    told = [_text_or_nothing(entry.get(key)) for key in ("reason", "detail")]
+    ending = "" if held["answer"] is not None else f"it {ended(_text_or_nothing(entry.get('finish')))}"
+    return Row(
+        ANSWER,
+        held["id"],
+        held["question"] or "",
+        read,
+        held["source"],
+        split,
+        held["arm"],
+        held["answer"],
+        held["truth"],
+        "skipped" if score is None else "right" if score >= 1 else "wrong" if score <= 0 else "partly",
+        held["needs_look"],
+        held["looks"],
+        score=score,
+        iou=held["iou"],
+        wrote=held["text"] or "",
+        ending=ending if graded else " ".join(filter(None, told)),
+    )
+
+
+def row_of_trajectory(t: Trajectory, read: Callable[[], Trajectory] | None = None) -> Row:
+    """A rollout.
+
+    Parameters
+    ----------
+    t
+        With its images, or without where `read` gives it once more with them.
+    """
+    ending, needs = verdict(t), t.truth.get("needs_look")
+    look, regions = deciding_look(t), true_regions(t)
+    return Row(
+        ROLLOUT,
+        t.sample_id,
+        t.question,
+        read or (lambda: t),
+        _text_or_nothing(t.truth.get("world")),
+        _text_or_nothing(t.truth.get("split")),
+        t.arm,
+        ending.answer,
+        ending.truth,
+        ending.state,
+        needs if isinstance(needs, bool) else None,
+        len(t.looks),
+        math.fsum(t.rewards.values()) if t.rewards else None,
+        iou=iou(look.box, regions[-1]) if look is not None and look.box is not None and regions else None,
+    )
+
+
+def _text_or_nothing(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+# -- many ------------------------------------------------------------------------------------------------------------
+
+
+class _NoRecordError(R3labError):
+    """Something that a browser cannot show."""
+
+
+def rows_of(given: Iterable[Any], limit: int | None = None) -> Found:
+    """Rows of records in memory: (sample, rationale) pairs, samples, trajectories, entries of a journal.
+
+    Raises
+    ------
+    R3labError
+        If something is no record at all, or not one fits.
+    """
+    _check(limit)
+    found = Found()
+    for number, record in enumerate(islice(given, limit), start=1):
+        try:
+            found.rows.append(replace(_row(record, number), number=number))
+        except _NoRecordError:
+            raise
+        except R3labError as error:
+            found.leave_out(str(error))
+    return _some(found, "; give samples, trajectories or entries")
+
+
+def _row(record: Any, number: int) -> Row:
+    if isinstance(record, Trajectory):
+        return row_of_trajectory(record)
+    if isinstance(record, Sample):
+        return row_of_sample(record, Rationale(("",)))
+    if isinstance(record, tuple) and len(record) == 2 and isinstance(record[0], Sample):
+        return row_of_sample(*record)
+    if isinstance(record, Mapping):
+        return row_of_entry(record, where=f"Entry {number}")
+    raise _NoRecordError(
+        f"Record {number} must be a (sample, rationale) pair, a trajectory or an entry, got {shown(record)}."
+    )
+
+
 def read_rows(paths: Iterable[str | Path], limit: int | None = None) -> Found:
     """Read records.
 
@@ -590,22 +323,30 @@ def read_rows(paths: Iterable[str | Path], limit: int | None = None) -> Found:
     R3labError
         If a path holds no records, the limit is less than 1, or not one record fits.
     """
-    if limit is not None and limit < 1:
-        raise R3labError(f"The limit must be at least 1, got {limit}.")
+    _check(limit)
     found, names = Found(), [str(path) for path in paths]
     for name in names:
         path, number = _named(name)
-        read, files = _reader(path)
-        if number is not None:
-            one = next((row for row in read(files, str(path), Found()) if row.number >= number), None)
-            if one is None or one.number != number:
-                raise R3labError(f"{shown(str(path))} has no record {number:,} that can be read; name another.")
-            found.rows.append(one)
-        else:
-            found.rows += islice(read(files, str(path), found), limit)
+        rows = _rows_in(path, found if number is None else Found())
+        if number is None:
+            found.rows += islice(rows, limit)
+            continue
+        one = next((row for row in rows if row.number >= number), None)
+        if one is None or one.number != number:
+            raise R3labError(f"{shown(str(path))} has no record {number:,} that can be read; name another.")
+        found.rows.append(one)
+    return _some(found, f" in {', '.join(map(shown, names)) or 'nothing'}")
+
+
+def _check(limit: int | None) -> None:
+    if limit is not None and limit < 1:
+        raise R3labError(f"The limit must be at least 1, got {limit}.")
+
+
+def _some(found: Found, where: str) -> Found:
     if not found.rows:
         why = f" ({found.left_out:,} do not fit; the first: {found.problems[0]})" if found.left_out else ""
-        raise R3labError(f"There is no record to show in {', '.join(map(shown, names)) or 'nothing'}{why}.")
+        raise R3labError(f"There is no record to show{where}{why}.")
     return found
 
 
@@ -624,180 +365,129 @@ def _exists(path: Path) -> bool:
         return False
 
 
-Read = Callable[[Sequence[Path], str, Found], Iterator[Row]]
-
-
-def _reader(path: Path) -> tuple[Read, list[Path]]:
-    """How a path is read, and the files in it."""
+def _rows_in(path: Path, found: Found) -> Iterator[Row]:
+    """The rows of a path, by what is in it; records that do not fit are counted in `found`."""
     if not _exists(path):
         raise R3labError(f"{shown(str(path))} does not exist; name a folder of records.")
+    kinds: dict[str, Make] = {vlir.FORMAT: _samples, JOURNALS: _answers, ROLLOUTS: _rollouts}
     if not path.is_dir():
-        return _told_by_content(path), [path]
-    for name, read in ((Path(vlir.LINES), _samples), (JOURNAL, _answers), (Path(JOURNAL.name), _answers)):
-        if (path / name).is_file():
-            return read, [path / name]
-    files = sorted(f for name in (ONE, MANY) for f in path.rglob(name))
-    files = [f for f in files if not any(part.startswith(".") for part in f.relative_to(path).parts)]  # half written
+        first = (line.data.get("format") for line in _lines(path))
+        kind = next((name for name in first if name in list(kinds)), None)  # what is in a record may have no hash
+        if kind is None:
+            raise R3labError(
+                f"{shown(str(path))} holds no VLIR sample, no journal and no trajectory; name another file."
+            )
+        files, make = [path], kinds[kind]
+    else:
+        held = [name for name in (Path(vlir.LINES), JOURNAL, Path(JOURNAL.name)) if (path / name).is_file()][:1]
+        files, make = [path / name for name in held], _samples if held == [Path(vlir.LINES)] else _answers
+        if not held:
+            saved = sorted(file for name in (ONE, MANY) for file in path.rglob(name))  # hidden ones are half written
+            files = [f for f in saved if not any(part.startswith(".") for part in f.relative_to(path).parts)]
+            make = _rollouts
     if not files:
         raise R3labError(
             f"{shown(str(path))} holds no {vlir.LINES}, no {JOURNAL} and no saved trajectory; name a VLIR folder, the "
             "folder of `r3lab eval`, or one of trajectories."
         )
-    return _rollouts, files
+    before = 0
+    for file in files:  # numbered through all of them
+        last = 0
+        for number, row in make(file, found):
+            last = max(last, number)
+            yield replace(row, file=str(path), number=before + number)
+        before += max(last, 1)
 
 
-def _told_by_content(path: Path) -> Read:
-    """How a file is read, by the format that its first record names."""
-    if path.suffix == ".json":
-        return _rollouts
-    kinds: dict[str, Read] = {vlir.FORMAT: _samples, JOURNALS: _answers, ROLLOUTS: _rollouts}
-    first = next((row.data["format"] for row in _lines(path) if row.data.get("format") in list(kinds)), None)
-    if first is None:
-        raise R3labError(f"{shown(str(path))} holds no VLIR sample, no journal and no trajectory; name another file.")
-    return kinds[first]
-
-
-def _pack(data: dict[str, Any]) -> bytes:
-    return zlib.compress(json.dumps(data).encode("ascii"), 1)
-
-
-def _unpack(packed: bytes) -> Any:
-    return json.loads(zlib.decompress(packed))
+Make = Callable[[Path, Found], Iterator[tuple[int, Row]]]  # a file's rows, each with its place there from 1
 
 
 def _lines(path: Path) -> Iterator[Line]:
+    """The records of a file: one a line, or the whole file."""
     try:
-        yield from json_lines(path)
-    except OSError as error:
-        raise R3labError(f"Cannot read {shown(str(path))}: {error.strerror or error}; check the path.") from error
+        if path.suffix != ".json":
+            yield from json_lines(path)
+            return
+        data = records.parse(path.read_text(encoding="utf-8"), path.name)
+        yield Line(f"{path.parent.name}/{path.name}", 1, data if isinstance(data, dict) else {})
+    except (OSError, UnicodeDecodeError, records.SchemaError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise R3labError(f"Cannot read {shown(str(path))}: {why}; check the path.") from error
 
 
-def _fitting(path: Path, found: Found) -> Iterator[Line]:
-    """The lines of a file that are objects; of the others it is told."""
+def _fitting(path: Path, found: Found, make: Callable[[Line], Row | None]) -> Iterator[tuple[Line, Row]]:
+    """Each line of a file with its row; of lines that do not fit it is told."""
     for line in _lines(path):
-        if line.problem is not None:
-            found.leave_out(f"{line.where}: {line.problem}")
-        else:
-            yield line
-
-
-# -- samples ---------------------------------------------------------------------------------------------------------
-
-
-def _samples(files: Sequence[Path], name: str, found: Found) -> Iterator[Row]:
-    """VLIR samples; images are opened with the records."""
-    for line in _fitting(files[0], found):
         try:
-            known, text, looks = _sample_fields(line)
+            if line.problem is not None:
+                raise TrajectoryError(f"{line.where}: {line.problem}")
+            row = make(line)
         except R3labError as error:
             found.leave_out(str(error))
             continue
-        pair = partial(_pair, _pack(line.data), files[0].parent, line.where)
-        yield sample_row(known, text, looks, pair, file=name, number=line.number)
+        if row is not None:
+            yield line, row
 
 
-def _pair(packed: bytes, folder: Path, where: str) -> tuple[Sample, Rationale]:
-    return vlir.from_record(_unpack(packed), folder, where)
+def _packed(record: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+    """A record, small until it is wanted again."""
+    packed = zlib.compress(json.dumps(record).encode("ascii"), 1)
+    return lambda: dict(json.loads(zlib.decompress(packed)))
 
 
-def _sample_fields(line: Line) -> tuple[tuple[str, str, str, str, str, bool | None], str, int]:
-    """What a row says of a sample, its text, its looks; all but the boxes and the image is checked."""
-    data, where = line.data, line.where
-    if data.get("format") != vlir.FORMAT or data.get("version") != vlir.VERSION:
-        raise SampleError(f"{where}: wanted format {vlir.FORMAT!r} version {vlir.VERSION}, got {shown(data)}")
-    for key in ("id", "question", "answer", "world", "split", "image"):
-        if not isinstance(data.get(key), str):
-            raise SampleError(f"{where}: field {key!r} must be text, got {shown(data.get(key))}")
-    needs, parts = data.get("needs_look"), data.get("rationale")
-    if needs is not None and not isinstance(needs, bool):
-        raise SampleError(f"{where}: field 'needs_look' must be true, false or null, got {shown(needs)}")
-    if not isinstance(parts, list) or not parts or not all(isinstance(part, dict) for part in parts):
-        raise SampleError(f"{where}: field 'rationale' must be a list with at least one part")
-    if not isinstance(data.get("regions"), list):
-        raise SampleError(f"{where}: field 'regions' must be a list of boxes")
-    text = "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
-    known = (data["id"], data["question"], data["answer"], data["world"], data["split"], needs)
-    return known, text, sum("box" in part for part in parts)
+def _samples(path: Path, found: Found) -> Iterator[tuple[int, Row]]:
+    def make(line: Line) -> Row:
+        record, where = _packed(line.data), line.where
+        return _sample(line.data, where, lambda: as_rollout(*vlir.from_record(record(), path.parent, where)))
+
+    return ((line.number, row) for line, row in _fitting(path, found, make))
 
 
-# -- answers ---------------------------------------------------------------------------------------------------------
+def _rollouts(path: Path, found: Found) -> Iterator[tuple[int, Row]]:
+    def make(line: Line) -> Row:
+        record, where = _packed(line.data), line.where
+        return row_of_trajectory(from_record(line.data, where), lambda: from_record(record(), where, path.parent))
+
+    return ((line.number, row) for line, row in _fitting(path, found, make))
 
 
-def _answers(files: Sequence[Path], name: str, found: Found) -> Iterator[Row]:
+def _answers(path: Path, found: Found) -> Iterator[tuple[int, Row]]:
     """Entries of an evaluation's journal; of several with one key the last counts."""
-    split, lines = "", {}
-    for line in _fitting(files[0], found):
+    split = ""
+    rows: dict[str, tuple[int, Row]] = {}
+
+    def make(line: Line) -> Row | None:
+        nonlocal split
         if line.data.get("format") == JOURNALS:
             same = line.data.get("same")
-            asked = same.get("split") if isinstance(same, dict) else None
-            split = asked if isinstance(asked, str) else ""
-        else:
-            lines[str(line.data.get("key", line.number))] = (line.where, line.number, _pack(line.data))
-    out = files[0].parent.parent
-    for where, number, packed in sorted(lines.values(), key=lambda one: one[1]):
-        entry = _unpack(packed)
-        try:
-            kept = _kept(out, entry)
-            if kept is not None and not isinstance(entry.get("question"), str):  # journals did not always hold it
-                entry["question"] = _one(kept).question
-            read = partial(_one, kept, True) if kept is not None else None
-            yield row_of_entry(entry, split, read, where, file=name, number=number)
-        except R3labError as error:
-            found.leave_out(str(error))
+            split = _text_or_nothing(same.get("split")) if isinstance(same, dict) else ""
+            return None
+        rows.pop(str(line.data.get("key", line.number)), None)
+        return row_of_entry(line.data, split, _kept(path.parent.parent, line), line.where)
+
+    for line, row in _fitting(path, found, make):
+        rows[str(line.data.get("key", line.number))] = (line.number, row)
+    return iter(rows.values())
 
 
-def _kept(out: Path, entry: dict[str, Any]) -> Path | None:
-    """The file of the trajectory that was kept of an answer, as `evaluate.run.kept_in` names it; None without one."""
-    source, arm, number = entry.get("source"), entry.get("arm"), entry.get("number")
+def _kept(out: Path, line: Line) -> Callable[[], Trajectory] | None:
+    """Reads the trajectory that was kept of an answer, as `evaluate.run.kept_in` names it; None without one."""
+    source, arm, number, name = (line.data.get(key) for key in ("source", "arm", "number", "id"))
     if not (isinstance(source, str) and isinstance(arm, str) and type(number) is int and 0 <= number < 1 << 31):
         return None
-    home, path = out / "trajectories", out / "trajectories" / arm / f"{source}-{number:05d}" / ONE
+    home, path, where = out / "trajectories", out / "trajectories" / arm / f"{source}-{number:05d}" / ONE, line.where
     try:
         inside = path.resolve().is_relative_to(home.resolve())  # a name that leads out of the folder is no name
-        return path if inside and path.is_file() else None
+        if not (inside and path.is_file()):
+            return None
     except (OSError, ValueError):
         return None
 
+    def read() -> Trajectory:
+        t = load(path)
+        assert isinstance(t, Trajectory)
+        if t.sample_id != name:
+            raise TrajectoryError(f"{where}: the trajectory kept for {shown(name)} is of {shown(t.sample_id)}.")
+        return t
 
-def _one(path: Path, images: bool = False) -> Trajectory:
-    """A trajectory from a file that holds one."""
-    try:
-        if images:
-            held = load(path)
-            assert isinstance(held, Trajectory)
-            return held
-        return from_record(schema.parse(path.read_text(encoding="utf-8"), path.name), path.name)
-    except (OSError, UnicodeDecodeError, schema.SchemaError) as error:
-        raise TrajectoryError(f"Cannot read {shown(str(path))}: {shown(str(error))}.") from error
-
-
-# -- rollouts --------------------------------------------------------------------------------------------------------
-
-
-def _rollouts(files: Sequence[Path], name: str, found: Found) -> Iterator[Row]:
-    """Saved trajectories, numbered through all files."""
-    number = 0
-    for path in files:
-        if path.suffix != ".jsonl":
-            number += 1
-            try:
-                yield row_of_trajectory(_one(path), partial(_one, path, True), file=name, number=number)
-            except R3labError as error:
-                found.leave_out(f"{path.parent.name}/{path.name}: {error}")
-            continue
-        before = number
-        for line in _lines(path):
-            number = before + line.number
-            try:
-                if line.problem is not None:
-                    raise TrajectoryError(f"{line.where}: {line.problem}")
-                t = from_record(line.data, line.where)
-            except R3labError as error:
-                found.leave_out(str(error))
-                continue
-            again = partial(_again, _pack(line.data), line.where, path.parent)
-            yield row_of_trajectory(t, again, file=name, number=number)
-
-
-def _again(packed: bytes, where: str, folder: Path) -> Trajectory:
-    return from_record(_unpack(packed), where, folder)
+    return read
