@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import itertools
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 
 from r3lab import nano
 from r3lab.core.files import assets_dir
-from r3lab.core.geometry import Frame, clip, fit_tokens, problem, to_source
+from r3lab.core.geometry import Frame, clip, crop_size, fit_tokens, problem, to_source
 from r3lab.core.images import cut
 from r3lab.models.policy import Policy
 from r3lab.rollout.loop import rollout
@@ -21,7 +22,7 @@ from r3lab.rollout.sequence import row_of
 from r3lab.train.objective import Objective, policy_loss
 from r3lab.train.objective import advantages as engine_advantages
 from r3lab.train.rewards import score
-from r3lab.train.settings import UpdateSettings
+from r3lab.train.settings import RgrpoSettings, UpdateSettings
 from r3lab.train.update import packed_logprobs, token_logprobs, update
 from r3lab.trajectory import Kind, Trajectory
 from r3lab.vlir.sample import read_vlir, write_vlir
@@ -151,6 +152,24 @@ def test_scripts_reach_every_ending_and_refusal(written):
     assert max(sum(look.valid for look in t.looks) for t in written.values()) == nano.MAX_LOOKS
 
 
+@pytest.mark.parametrize("needs_look", [True, False, None])
+@pytest.mark.parametrize(
+    "regions", [[], [[60.0, 170.0, 160.0, 260.0]], [[0.0, 0.0, 9.0, 9.0], [60.0, 170.0, 160.0, 260.0]]]
+)
+def test_rewards_are_the_engines_whatever_the_truth(written, needs_look, regions):
+    """With no, one and two true regions, and a need that is known or not."""
+    found = set()
+    for t in written.values():
+        looks = [(look.box, None) if look.valid else look.reason for look in t.looks]
+        r = nano.Rollout([], [], [], looks, t.response_text, 0, t.answer, t.finish)
+        truth = {"answer": " 7", "regions": regions, "needs_look": needs_look}
+        parts = score(replace(t, truth=truth), "grounded")
+        assert nano.reward(r, truth) == pytest.approx(parts, abs=1e-12)
+        found |= {(name, value) for name, value in parts.items() if value}
+    assert {"accuracy", "format", "look cost"} <= {name for name, _ in found}
+    assert ("region" in {name for name, _ in found}) == bool(needs_look and regions)
+
+
 def groups_of(monkeypatch, engine: Policy, small: nano.Policy, folder: Path):
     """Groups that the cold start samples, by the engine and by nano from the same tokens, and the engine's features."""
     samples, store = [pair[0] for pair in read_vlir(folder)], {}
@@ -204,7 +223,9 @@ def test_a_step_is_the_engines_two_updates(monkeypatch, engine, small, folder, c
     nano.train(small, records, steps=1, prompts=4, group=6, seed=1)
     order = [theirs[records.index(s)] for s in asked]
     expected = torch.tensor([[sum(score(t, "grounded").values()) for t in g] for g in order], dtype=torch.float64)
-    optimiser = torch.optim.AdamW(engine.trained(True), lr=nano.LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.0)
+    optimiser = torch.optim.AdamW(
+        engine.trained(True), lr=RgrpoSettings().learning_rate, betas=(0.9, 0.99), weight_decay=0.0
+    )
     for half in (slice(0, 2), slice(2, 4)):
         for group, row in zip(order[half], engine_advantages(expected)[half].tolist(), strict=True):
             for t, value in zip(group, row, strict=True):
@@ -219,11 +240,12 @@ def test_a_step_is_the_engines_two_updates(monkeypatch, engine, small, folder, c
     assert (torch.cat(apart) > 1e-5).float().mean() < 0.01  # but not where a gradient is rounding alone
 
 
-def test_sizes_boxes_and_zoom_are_the_engines(monkeypatch, engine, small):
+def test_sizes_boxes_and_zoom_are_the_engines(monkeypatch, small):
     """Random images and boxes, also those that reach outside: the same reason, or the same crop, pixel for pixel."""
     monkeypatch.setattr(
         nano, "encode", lambda policy, image: nano.Seen(torch.zeros(image.width * image.height // 256, 1), [], None)
     )
+    small.crop_tokens = [4, 1024]  # the tiny policy's own 25 tokens would hide the zoom
     chance, valid = np.random.default_rng(0), 0
     noise = nano.Image.fromarray(chance.integers(0, 256, (700, 900, 3), dtype=np.uint8))
     for _ in range(300):
@@ -241,7 +263,7 @@ def test_sizes_boxes_and_zoom_are_the_engines(monkeypatch, engine, small):
             assert r.looks == [reason]
         else:
             valid += 1
-            crop = cut(source, there, engine.crop_size(clip(there, (w, h)), (w, h))[1])
+            crop = cut(source, there, crop_size(clip(there, (w, h)), (w, h), 16, 4, 1024)[1])
             assert np.array_equal(r.looks[0][1], crop)
     assert 100 < valid < 290
 
