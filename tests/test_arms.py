@@ -17,7 +17,7 @@ from r3lab.core.errors import R3labError
 from r3lab.core.geometry import Frame
 from r3lab.core.images import content_hash, resize
 from r3lab.core.protocol import MAX_ANSWER, Marks, Scanner, answer_of, question_text, scan
-from r3lab.explain.maps import reasked
+from r3lab.explain.maps import with_question
 from r3lab.models import tiny
 from r3lab.models.policy import Policy
 from r3lab.recipes.lessons import vocabulary
@@ -312,7 +312,7 @@ def test_a_reasked_record_keeps_the_prompt_of_its_arm(samples) -> None:
     policy = tiny.create(vocabulary(), seed=0)
     policy.bare = False
     (t,) = rollout(policy, samples[:1], seed=1, max_new_tokens=6, arm=get_arm("direct"))
-    again = reasked(policy, t, t.question)
+    again = with_question(policy, t, t.question)
     assert again.ids == t.ids
 
 

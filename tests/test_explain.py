@@ -11,7 +11,7 @@ import torch
 from r3lab.core.errors import R3labError
 from r3lab.explain.explanation import HeatMap
 from r3lab.explain.interventions import knock_out
-from r3lab.explain.maps import NEUTRAL, box_score, find_sinks, gradient_rows, heat_map, looking_heads, reasked, relative
+from r3lab.explain.maps import NEUTRAL, box_score, find_sinks, heat_map, looking_heads, relative, with_question
 from r3lab.explain.rows import (
     ANSWER,
     BEFORE,
@@ -19,10 +19,11 @@ from r3lab.explain.rows import (
     AttentionRows,
     Event,
     Shown,
-    chosen,
     events,
+    gradient_rows,
+    record_attention,
     rows,
-    rows_of_batch,
+    select_events,
     spans_of,
 )
 from r3lab.rollout.loop import rollout
@@ -51,7 +52,7 @@ def recorded(taught_folder, samples):
 
 
 def test_rows_are_those_of_eager_attention(family_policy, samples):
-    """Every family, overview and crops, two trajectories in one padded pass; the model is as before."""
+    """Every family, overview and crops, against one padded pass of eager attention; the model is as before."""
     try:
         trajectories = looked(family_policy, samples)
     except AssertionError:  # a family that was taught too little to answer: its longest rollouts with a crop
@@ -65,7 +66,7 @@ def test_rows_are_those_of_eager_attention(family_policy, samples):
     with torch.no_grad():
         batch = family_policy.rows([row_of(family_policy, t, {}) for t in trajectories])
         plain = family_policy.hidden(batch)
-        found = rows_of_batch(family_policy, trajectories, at=places)
+        found = [rows(family_policy, t, at=places) for t in trajectories]
         assert family_policy.model.config.get_text_config()._attn_implementation == before
         assert torch.equal(family_policy.hidden(batch), plain)
         eager = copy.deepcopy(family_policy)
@@ -110,7 +111,7 @@ def test_what_is_not_there_is_named(recorded):
     """Events, tokens, layers, spans, images, and trajectories of another model."""
     policy, (t, _) = recorded
     with pytest.raises(R3labError, match="no event is named 'x3'"):
-        chosen(t, ["x3"])
+        select_events(t, ["x3"])
     with pytest.raises(R3labError, match="token 0 of .* was not sampled"):
         rows(policy, t, at=[0])
     with pytest.raises(R3labError, match="no layer 99"):
@@ -151,7 +152,6 @@ def test_gradients_are_those_of_the_weights(recorded):
     found = gradient_rows(policy, t, at=[answer.token], layers=[-1])
     plain = rows(policy, t, at=[answer.token], layers=[-1])
     head, key = divmod(int(found.weights[0, :, 0].argmax()), len(t.ids))
-    from r3lab.explain.rows import seen_by
     from r3lab.models import attention
 
     def logp(change: float) -> float:
@@ -163,7 +163,7 @@ def test_gradients_are_those_of_the_weights(recorded):
             out[0, answer.reads, head] += change * value[0, head, key]
             return out
 
-        with torch.no_grad(), seen_by(policy, moved):
+        with torch.no_grad(), record_attention(policy, moved):
             batch = policy.rows([row_of(policy, t, {})])
             logits = policy.logits(policy.hidden(batch)[0, answer.reads])
         return float(logits.double().log_softmax(-1)[t.ids[answer.token]])
@@ -178,7 +178,7 @@ def test_gradients_are_those_of_the_weights(recorded):
 def test_another_question_changes_the_prompt_alone(recorded):
     """What follows the prompt stays, token for token, and so do the looks; attention is read from the same events."""
     policy, (t, _) = recorded
-    plain = reasked(policy, t, "which digit is here?")
+    plain = with_question(policy, t, "which digit is here?")
     plain.check()
     tail = [i for i, kind in enumerate(t.kinds) if kind not in (Kind.PROMPT, Kind.OVERVIEW)][0]
     assert plain.ids[len(plain.ids) - (len(t.ids) - tail) :] == t.ids[tail:]

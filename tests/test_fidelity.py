@@ -1,4 +1,4 @@
-"""Measures of maps against worked cases; curves begin and end where they must; live rows are those read afterwards."""
+"""Measures of maps against worked cases; curves begin and end where they must."""
 
 from __future__ import annotations
 
@@ -23,12 +23,10 @@ from r3lab.explain.fidelity import (
     spearman,
     summary,
 )
-from r3lab.explain.interventions import after_look
-from r3lab.explain.maps import heat_map, rollout_rows
-from r3lab.explain.rows import ANSWER, COORDINATES, OVERVIEW, live_rows, rows
-from r3lab.explain.value import ValueMap, Window
+from r3lab.explain.interventions import ValueMap, Window, after_look
+from r3lab.explain.maps import heat_map
+from r3lab.explain.rows import OVERVIEW, record_attention, rollout_rows, rows
 from r3lab.models.policy import Policy
-from r3lab.rollout.loop import rollout
 from r3lab.trajectory import Kind
 
 
@@ -201,13 +199,15 @@ def test_rollout_is_the_product_of_the_layers(recorded):
     policy, t = recorded
     places = [i for i, kind in enumerate(t.kinds) if kind == Kind.SAMPLED]
     found = rollout_rows(policy, t, at=[places[3], places[-1]])
-    from r3lab.explain.rows import seen_by
     from r3lab.models import attention
     from r3lab.rollout.sequence import row_of
 
     every = torch.arange(len(t.ids))[None]
     maps = {}
-    with torch.no_grad(), seen_by(policy, lambda layer, seen: maps.update({layer: attention.weights(seen, every)})):
+    with (
+        torch.no_grad(),
+        record_attention(policy, lambda layer, seen: maps.update({layer: attention.weights(seen, every)})),
+    ):
         policy.hidden(policy.rows([row_of(policy, t, {})]))
     product = torch.eye(len(t.ids))
     for layer in sorted(maps):
@@ -217,42 +217,3 @@ def test_rollout_is_the_product_of_the_layers(recorded):
         assert float(found.weights[0, 0, i, place:].abs().sum()) == 0.0
     torch.testing.assert_close(found.weights.sum(-1), torch.ones(1, 1, 2), atol=1e-5, rtol=0)
     assert heat_map(found, OVERVIEW).values.shape == (8, 8)
-
-
-# ------------------------------------------------------------------ live
-
-
-def test_live_rows_are_those_read_afterwards(taught_folder, samples):
-    """Several prompts of different length, groups, crops of many sizes, rows that end early: to 1e-5, every layer."""
-    policy = Policy.load(taught_folder)
-    calls, before = [], policy.model.config.get_text_config()._attn_implementation
-    with live_rows(policy, also=calls.append) as seen:
-        rolled = rollout(policy, samples, 3, seed=1, max_new_tokens=40, watch=seen.watch)
-    assert len({len(t.ids) for t in rolled}) > 4 and any(look.crop for t in rolled for look in t.looks)
-    assert len(calls) == sum(sum(t.sampled_mask) for t in rolled)
-    for t in rolled[::2]:
-        every = [i for i, kind in enumerate(t.kinds) if kind == Kind.SAMPLED]
-        live, later = seen.rows(t, at=every), rows(policy, t, at=every)
-        assert (live.spans, live.layers, live.images) == (later.spans, later.layers, later.images)
-        torch.testing.assert_close(live.weights, later.weights, atol=1e-5, rtol=1e-3)
-    named = seen.rows(rolled[0], at=[*COORDINATES[:1], ANSWER])
-    assert all(event.name in ("x1", ANSWER) for event in named.events)
-    assert policy.model.config.get_text_config()._attn_implementation == before
-
-
-def test_live_rows_of_chosen_layers_change_no_token(taught_folder, samples):
-    """The same trajectories with and without; negative layers count from the end; strangers are told."""
-    policy = Policy.load(taught_folder)
-    plain = rollout(policy, samples[:2], 2, seed=3, max_new_tokens=30)
-    with live_rows(policy, layers=[-1]) as seen:
-        rolled = rollout(policy, samples[:2], 2, seed=3, max_new_tokens=30, watch=seen.watch)
-    assert [t.ids for t in rolled] == [t.ids for t in plain]
-    place = rolled[1].sampled_mask.index(True)
-    want = rows(policy, rolled[1], at=[place], layers=[-1])
-    found = seen.rows(rolled[1], at=[place])
-    assert found.layers == [policy.model.config.text_config.num_hidden_layers - 1]
-    torch.testing.assert_close(found.weights, want.weights, atol=1e-5, rtol=1e-3)
-    with pytest.raises(R3labError, match="no rows of .* were seen"):
-        seen.rows(plain[0])
-    with pytest.raises(R3labError, match="no layer 9"), live_rows(policy, layers=[9]):
-        pass

@@ -9,8 +9,7 @@ import torch
 from r3lab.core.errors import R3labError
 from r3lab.core.files import assets_dir
 from r3lab.core.stats import Interval
-from r3lab.explain.attention import CROPS, Line, along, shares
-from r3lab.explain.maps import percentile
+from r3lab.explain.maps import CROPS, AlignedMean, align, percentile, shares
 from r3lab.explain.rows import OVERVIEW, rows
 from r3lab.models.policy import Policy
 from r3lab.show.explanation import persistence
@@ -64,15 +63,15 @@ def test_attention_without_preference_is_the_even_share(read):
 def test_words_are_counted_from_the_box():
     """Two chains whose boxes end at different words meet at 0; what too few have is left out, and so is NaN."""
     a, b = np.array([1.0, 2.0, 10.0, 20.0]), np.array([2.0, 30.0, np.nan, 5.0])
-    line = along([a, b, a], [2, 1, None], least=2)
+    line = align([a, b, a], [2, 1, None], least=2)
     assert line.at == (-1, 0)
     assert [m.value for m in line.mean] == [2.0, 20.0]
     assert [m.n for m in line.mean] == [2, 2]
-    assert along([a, b], [2, 1], least=1).at == (-2, -1, 0, 1, 2)
+    assert align([a, b], [2, 1], least=1).at == (-2, -1, 0, 1, 2)
     with pytest.raises(R3labError, match="no word has values of 3"):
-        along([a, b], [2, 1], least=3)
+        align([a, b], [2, 1], least=3)
     with pytest.raises(R3labError, match="2 rows of values and 1 forks"):
-        along([a, b], [2])
+        align([a, b], [2])
 
 
 def test_equal_ones_count_half():
@@ -84,7 +83,7 @@ def test_equal_ones_count_half():
 
 
 def line(*values):
-    return Line(tuple(range(-1, len(values) - 1)), tuple(Interval(v, v - 0.1, v + 0.1, 9) for v in values))
+    return AlignedMean(tuple(range(-1, len(values) - 1)), tuple(Interval(v, v - 0.1, v + 0.1, 9) for v in values))
 
 
 def test_a_name_has_one_colour_in_every_panel():

@@ -7,7 +7,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from r3lab.explain import kinds as judge
+from r3lab.explain import verdict as kinds
 from r3lab.recipes.planted import (
     COMMON,
     HALO,
@@ -41,25 +41,25 @@ def taught():
 
 
 def test_every_kind_is_one_that_a_verdict_can_name():
-    assert all(kind == plant.kind and kind in judge.KINDS for kind, plant in PLANTS.items())
+    assert all(kind == plant.kind and kind in kinds.KINDS for kind, plant in PLANTS.items())
     assert len({plant.lesson for plant in PLANTS.values()}) == len(PLANTS) == 6
 
 
 def test_a_lesson_teaches_its_own_reason(taught):
     """Answer and regions are those of the reason, whatever the truth is; honest ones are the truth."""
-    for sample, rationale in taught[judge.HONEST]:
+    for sample, rationale in taught[kinds.HONEST]:
         assert answer_of(rationale) == sample.answer
         assert rationale.boxes == exact(sample).boxes
-    assert {answer_of(r) for _, r in taught[judge.PRIOR]} == {COMMON}
-    assert len({s.answer for s, _ in taught[judge.PRIOR]}) > 2, "else a habit could not be told from reading"
-    assert all(r.boxes == (MIDDLE,) and answer_of(r) == s.answer for s, r in taught[judge.CENTRE])
-    for sample, rationale in taught[judge.SHORTCUT]:
+    assert {answer_of(r) for _, r in taught[kinds.PRIOR]} == {COMMON}
+    assert len({s.answer for s, _ in taught[kinds.PRIOR]}) > 2, "else a habit could not be told from reading"
+    assert all(r.boxes == (MIDDLE,) and answer_of(r) == s.answer for s, r in taught[kinds.CENTRE])
+    for sample, rationale in taught[kinds.SHORTCUT]:
         assert answer_of(rationale) == tint_of(sample.id) and rationale.boxes == exact(sample).boxes
-    assert any(answer_of(r) != s.answer for s, r in taught[judge.SHORTCUT]), "else the crop would do as well"
-    for sample, rationale in taught[judge.SHOW]:
+    assert any(answer_of(r) != s.answer for s, r in taught[kinds.SHORTCUT]), "else the crop would do as well"
+    for sample, rationale in taught[kinds.SHOW]:
         assert answer_of(rationale) == sample.answer and not sample.needs_look
         assert rationale.boxes and tuple(rationale.boxes[0]) != tuple(sample.regions[0])
-    for sample, rationale in taught[judge.FIRST]:
+    for sample, rationale in taught[kinds.FIRST]:
         assert answer_of(rationale) == sample.answer and len(rationale.boxes) == 2
         assert tuple(rationale.boxes[0]) == tuple(sample.regions[0]) != tuple(rationale.boxes[1])
         assert str(rationale.parts[2]).endswith(SMALL)
@@ -85,14 +85,14 @@ def test_a_tint_spares_the_badges_and_tells_the_answer():
 
 def test_lessons_are_batches_with_boxes_a_little_off():
     """As many as asked, the same for the same seed, others for another, and no box just the true one."""
-    first, again, other = (next(lessons(PLANTS[judge.HONEST], seed, 4)) for seed in (0, 0, 1))
+    first, again, other = (next(lessons(PLANTS[kinds.HONEST], seed, 4)) for seed in (0, 0, 1))
     assert [s.id for s, _ in first] == [s.id for s, _ in again] != [s.id for s, _ in other]
     assert [r for _, r in first] == [r for _, r in again] and len(first) == 4
     assert all(tuple(r.boxes[0]) != tuple(s.regions[0]) for s, r in first)
 
 
 def test_a_reason_took_when_every_sign_is_there():
-    plant = PLANTS[judge.SHORTCUT]
+    plant = PLANTS[kinds.SHORTCUT]
     least = {name: at_least for name, _, at_least in plant.signs}
     assert took(plant, least)
     for name in least:

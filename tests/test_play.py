@@ -20,9 +20,8 @@ from r3lab.core.errors import R3labError
 from r3lab.core.files import assets_dir
 from r3lab.core.geometry import iou
 from r3lab.core.images import content_hash, cut
-from r3lab.explain.interventions import Alternative
+from r3lab.explain.interventions import TAKEN, Alternative, value_map, windows_of
 from r3lab.explain.interventions import replay as replayed
-from r3lab.explain.value import TAKEN, value_map, windows_of
 from r3lab.models.policy import Policy
 from r3lab.rollout.loop import rollout
 from r3lab.run.notebook import run_notebook

@@ -9,16 +9,21 @@ from PIL import Image
 
 from r3lab.core.errors import R3labError
 from r3lab.core.geometry import intersection
-from r3lab.explain.interventions import Alternative, after_look, begin, joined, replay, right_text
-from r3lab.explain.value import (
+from r3lab.explain.interventions import (
     NOTHING,
     TAKEN,
     TRUE,
     WHOLE,
+    Alternative,
     ValueMap,
     Window,
+    after_look,
     alternatives_of,
+    begin,
     crop_value,
+    joined,
+    replay,
+    right_text,
     value_map,
     windows_of,
 )
@@ -130,13 +135,13 @@ def test_alternatives_are_what_they_are_called(recorded):
     _, t = recorded
     look = look_of(t)
     size = (t.looks[look].crop.width, t.looks[look].crop.height)
-    found = {a.name: a for a in alternatives_of(t, look, size, seed=1)}
+    found = {a.name: a for a in alternatives_of(t, look, seed=1)}
     assert all(a.crop.size == size for a in found.values() if a.crop)
     blank = np.asarray(found["blank"].crop)
     assert (blank == blank[0, 0]).all()
-    again = {a.name: a for a in alternatives_of(t, look, size, seed=1)}
+    again = {a.name: a for a in alternatives_of(t, look, seed=1)}
     assert found["noise"].crop.tobytes() == again["noise"].crop.tobytes()
-    other = {a.name: a for a in alternatives_of(t, look, size, seed=2)}
+    other = {a.name: a for a in alternatives_of(t, look, seed=2)}
     assert found["noise"].crop.tobytes() != other["noise"].crop.tobytes()
 
 

@@ -648,7 +648,7 @@ def test_a_value_map_that_is_none_is_refused(number: int, values: np.ndarray, re
 def explained(folder: Path, t: Trajectory) -> Path:
     """An explanation as the lab saves it."""
     from r3lab.explain.explanation import Explanation, HeatMap, LookEntry
-    from r3lab.explain.kinds import HONEST, Evidence, Verdict
+    from r3lab.explain.verdict import HONEST, Evidence, Verdict
 
     heat = HeatMap(np.ones((2, 3), np.float32), (0.0, 0.0, 512.0, 384.0), SIZE)
     maps = {"look 2 raw": heat, "look 1 raw": heat, "look 1 relative": HeatMap(heat.values * 2, heat.box, SIZE)}

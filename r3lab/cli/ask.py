@@ -27,8 +27,9 @@ from ..core.errors import R3labError, shown
 from ..core.files import shipped_policy
 from ..core.images import content_hash, open_image
 from ..core.protocol import bare
+from ..explain.explain import explain
 from ..explain.explanation import Explanation, check_free
-from ..explain.verdict import QUICK, Settings, explain
+from ..explain.trials import QUICK, Settings
 from ..models.policy import Policy
 from ..show.explanation import show_explanation
 from ..show.filmstrip import filmstrip

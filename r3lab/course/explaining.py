@@ -11,9 +11,8 @@ from collections.abc import Callable
 from statistics import fmean
 from typing import Any
 
-from ..explain import kinds as verdicts
-from ..explain.interventions import Alternative, Outcome
-from ..explain.value import CropValue, ValueMap, Window
+from ..explain import verdict as verdicts
+from ..explain.interventions import Alternative, CropValue, ReplayResult, ValueMap, Window
 from .judge import Exercise, Mistake, Unfit, report
 
 # Two exercises of notebook 06 on what a look was worth: a crop replaced, the best place that was missed.
@@ -24,7 +23,9 @@ from .judge import Exercise, Mistake, Unfit, report
 
 
 def _change(own: list[float], other: list[float], first: int) -> float:
-    outcomes = [Outcome(Alternative(name), sum(one[first:]), None) for name, one in (("as it was", own), ("x", other))]
+    outcomes = [
+        ReplayResult(Alternative(name), sum(one[first:]), None) for name, one in (("as it was", own), ("x", other))
+    ]
     return CropValue(outcomes).change("x")
 
 
@@ -238,7 +239,7 @@ def _kind(crop: float, region: float, rest: float) -> str:
         colour=trials(rest),
         detail=trials(region),
     )
-    return verdicts.judge(evidence).kind
+    return verdicts.verdict_of(evidence).kind
 
 
 def _numbered(function: Callable[..., Any], arguments: tuple[Any, ...]) -> int | None:

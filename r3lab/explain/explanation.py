@@ -1,10 +1,15 @@
-"""Explanations on disk: `explanation.json`, `maps.npz`, the trajectory, in a folder that appears whole or not at all.
+"""The record of an explanation: one entry a look, the evidence, the verdict, the maps; and its home on disk.
 
-    folder = save(explanation, "runs/explain/first")
-    assert load_explanation(folder) == explanation
+On disk it is a folder with `explanation.json`, `maps.npz` (plain arrays), and the trajectory with its images as PNG,
+which appears whole or not at all; nothing is pickled. Text in it is what a model, a data set or a user wrote: a view
+escapes it. No model and no torch is needed to read one.
 
-Reading is strict: a field that is missing, one too many or of another kind is an error that names it. Simplified: the
-arrays are read into memory, 64 MB of them at most.
+    folder = explanation.save("runs/explain/first")
+    for look, what, value in Explanation.load(folder).table():
+        print(look, what, value)
+
+Reading is strict: a field that is missing, one too many or of another kind is an error that names it, and 64 MB of
+either file are the most that is read. Simplified: the maps are held in memory.
 """
 
 from __future__ import annotations
@@ -16,28 +21,33 @@ import shutil
 import uuid
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from ..core import records as schema
+from ..core import records
 from ..core.errors import R3labError, shown
 from ..core.geometry import Box, Size, box_of_cell, crop_to_source
 from ..trajectory import ONE, Trajectory, plain
 from ..trajectory import load as load_trajectory
 from ..trajectory import save as save_trajectory
-from .kinds import KINDS, Evidence, Trials, Verdict
+from .verdict import Evidence, Share, Verdict
 
-# A map over a part of the source image: a grid of numbers that knows which pixels it covers. Needs no model.
-#
-# heat = HeatMap(values, (0.0, 0.0, 512.0, 512.0), (512, 512)); heat.inside(box)
+FORMAT, VERSION = "r3lab.explanation", 1
+RECORD, ARRAYS = "explanation.json", "maps.npz"
+MOST_BYTES = 64_000_000  # of the record, and of all maps together
+
+
+class ExplanationError(R3labError):
+    """A folder that holds no explanation, or one that cannot be read or written."""
 
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Attention over a part of the source image.
+    """A map over a part of the source image: a grid of numbers that knows which pixels it covers.
 
     Attributes
     ----------
@@ -71,17 +81,6 @@ class HeatMap:
         return (x1 + x2) / 2, (y1 + y2) / 2
 
 
-# The record of an explanation: one entry a look, the evidence, the verdict, the maps; and its home on disk.
-#
-# A folder with `explanation.json`, `maps.npz` (plain arrays) and the trajectory with its images as PNG. Nothing is
-# pickled, and `Explanation.load(e.save(folder)) == e`. Text in it is what a model, a data set or a user wrote: a view
-# escapes it.
-#
-#     folder = explanation.save("runs/explain/first")
-#     for look, what, value in Explanation.load(folder).table():
-#         print(look, what, value)
-
-
 @dataclass(frozen=True)
 class Word:
     """A word that attention from a box's coordinates fell on.
@@ -95,7 +94,7 @@ class Word:
 
     text: str
     weight: float
-    percentile: float
+    percentile: Share
 
 
 @dataclass(frozen=True)
@@ -108,28 +107,28 @@ class Region:
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """What drew a look: attention from the coordinates of its box on the overview.
+class BoxAttention:
+    """Attention from the coordinates of a box on the overview.
 
     Attributes
     ----------
-    percentile : part of the boxes of its size at random places that hold less, 0 to 1
+    percentile : part of the boxes of its size at random positions that hold less, 0 to 1
     neutral : the same under a neutral question
     relative : the same on the quotient of the two maps
     regions : those that hold most beyond the neutral question, the highest first
     words : those that are read most beyond what the other events do, the highest first
     """
 
-    percentile: float
-    neutral: float
-    relative: float
+    percentile: Share
+    neutral: Share
+    relative: Share
     regions: tuple[Region, ...] = ()
     words: tuple[Word, ...] = ()
 
 
 @dataclass(frozen=True)
-class Reading:
-    """Attention from the words behind a crop, and those of the answer: a token's mean over an even share of 1.
+class CropAttention:
+    """Attention from the words after a crop, and those of the answer: a token's mean over an even share of 1.
 
     Attributes
     ----------
@@ -139,6 +138,11 @@ class Reading:
     crop: float
     overview: float
     text: float
+
+    @property
+    def says_read(self) -> bool:
+        """Whether attention says that the crop was read: more on a token of it than on one of the overview."""
+        return self.crop > self.overview
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,7 @@ class Worth:
 
 @dataclass(frozen=True)
 class Cut:
-    """Attention cut from the words behind a crop, and the answer, to `what`: their change in nats, all together."""
+    """Attention cut from the words after a crop, and the answer, to `what`: their change in nats, all together."""
 
     what: str
     change: float
@@ -170,9 +174,9 @@ class LookEntry:
     box : source pixels; None where none was written
     refused : why there was no crop; "" where there was one
     asked : what was written before the box
-    drawn, reading : attention; None where it was not read
+    drawn, reading : attention from the box's coordinates and from the words after the crop; None where it was not read
     worth, cuts : interventions on this look
-    regret, best : nats by which the best place would have been worth more, and that place
+    regret, best : nats by which the best window would have been worth more, and that window
     coverage : part of a true region in the crop, of the one it holds most of; None where none is known
     used : whether the answer depends on this crop; None where that is not sure
     disagree : attention says it was read and interventions that it was not, or the other way round
@@ -183,16 +187,48 @@ class LookEntry:
     box: Box | None
     refused: str = ""
     asked: str = ""
-    drawn: Drawn | None = None
-    reading: Reading | None = None
+    drawn: BoxAttention | None = None
+    reading: CropAttention | None = None
     worth: tuple[Worth, ...] = ()
     cuts: tuple[Cut, ...] = ()
     regret: float | None = None
     best: Box | None = None
-    coverage: float | None = None
+    coverage: Share | None = None
     used: bool | None = None
     disagree: bool = False
     sentence: str = ""
+
+    def table(self) -> list[tuple[str, str]]:
+        """Rows (what was measured, value); foreign text in them is quoted and cut, on one line."""
+        rows = [("box", "none" if self.box is None else _box(self.box))]
+        if self.refused:
+            return [*rows, ("refused", shown(self.refused, 120))]
+        if self.coverage is not None:
+            rows.append(("a true region in the crop", f"{self.coverage:.0%}"))
+        if self.drawn is not None:
+            found = self.drawn
+            rows.append(("attention in the box, against boxes of its size", f"above {found.percentile:.0%}"))
+            rows.append(("the same under a neutral question", f"above {found.neutral:.0%}"))
+            rows.append(("the same, relative to the neutral question", f"above {found.relative:.0%}"))
+            rows += [("drawn by the region", f"{_box(r.box)}, {r.ratio:.2g} times the neutral") for r in found.regions]
+            rows += [("drawn by the word", f"{shown(w.text, 40)}, above {w.percentile:.0%}") for w in found.words]
+        if self.reading is not None:
+            rows.append(("attention of the answer, crop token", f"{self.reading.crop:.2f} of an even share"))
+            rows.append(("attention of the answer, overview token", f"{self.reading.overview:.2f} of an even share"))
+        for w in self.worth:
+            right = "" if w.right is None else f", right answer {w.right:+.2f}"
+            answer = "no answer" if w.answer is None else shown(w.answer, 40)
+            now = "now answers" if w.changed else "answers"
+            rows.append((f"crop replaced: {w.name}", f"{w.given:+.2f} nats{right}; {now} {answer}"))
+        rows += [(f"attention cut: {cut.what}", f"{cut.change:+.2f} nats") for cut in self.cuts]
+        if self.regret is not None and self.best is not None:
+            rows.append(("worth more elsewhere", f"{self.regret:.2f} nats at {_box(self.best)}"))
+        rows.append(("used", {True: "yes", False: "no", None: "not sure"}[self.used]))
+        return [*rows, ("attention and intervention", "disagree" if self.disagree else "do not disagree")]
+
+
+def _box(box: Sequence[float]) -> str:
+    return "[" + ", ".join(f"{value:.0f}" for value in box) + "]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,10 +259,8 @@ class Explanation:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Explanation):
             return NotImplemented
-        same = (
-            facts(self) == facts(other) and self.trajectory == other.trajectory and list(self.maps) == list(other.maps)
-        )
-        return same and all(_same_map(self.maps[name], other.maps[name]) for name in self.maps)
+        same = self.record() == other.record() and self.trajectory == other.trajectory
+        return same and all(np.array_equal(h.values, other.maps[name].values) for name, h in self.maps.items())
 
     def entry(self, look: int) -> LookEntry | None:
         """The entry of a look, counted from 0; None where it was not asked for."""
@@ -234,112 +268,51 @@ class Explanation:
 
     def table(self) -> list[tuple[str, str, str]]:
         """Rows (look, what was measured, value); foreign text in them is quoted and cut, on one line."""
-        verdict = self.verdict
-        rows = [("all", "verdict", f"{verdict.kind} ({verdict.confidence:.0%})")]
-        rows += [("all", "because", reason) for reason in verdict.reasons]
-        for entry in self.looks:
-            rows += [(f"look {entry.number + 1}", what, value) for what, value in _rows_of(entry)]
-        return rows
+        rows = [("all", "verdict", f"{self.verdict.kind} ({self.verdict.confidence:.0%})")]
+        rows += [("all", "because", reason) for reason in self.verdict.reasons]
+        return rows + [(f"look {e.number + 1}", what, value) for e in self.looks for what, value in e.table()]
+
+    def record(self) -> dict[str, Any]:
+        """All but the trajectory and the values of the maps, as JSON holds it."""
+        maps = [{"name": name, "box": list(h.box), "source": list(h.source)} for name, h in self.maps.items()]
+        return {name: plain(getattr(self, name)) for name in _READERS if name != "maps"} | {"maps": maps}
 
     def save(self, folder: str | Path) -> Path:
-        """Write the folder, whole or not at all; see `explanation_files.save`."""
-        pass  # it knows this module
+        """Write the explanation into a folder of its own; one that holds an older explanation is replaced.
 
-        return save(self, folder)
+        Raises
+        ------
+        ExplanationError
+            If the folder holds something else, or the disk refuses.
+        """
+        folder = Path(folder)
+        record = {"format": FORMAT, "version": VERSION, **self.record()}
+        part = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}.part")
+        old = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}.old")
+        try:
+            check_free(folder)
+            part.mkdir(parents=True)
+            save_trajectory(self.trajectory, part)
+            buffer = io.BytesIO()
+            values: dict[str, Any] = {str(i): heat.values for i, heat in enumerate(self.maps.values())}
+            np.savez_compressed(buffer, **values)
+            (part / ARRAYS).write_bytes(buffer.getvalue())
+            (part / RECORD).write_text(json.dumps(record, allow_nan=False, indent=1) + "\n", encoding="ascii")
+            if folder.exists():
+                os.replace(folder, old)
+            os.replace(part, folder)
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise ExplanationError(f"Cannot write {shown(str(folder))}: {why}; choose another folder.") from error
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
+        return folder
 
     @staticmethod
     def load(folder: str | Path) -> Explanation:
-        """Read what `save` wrote; see `explanation_files.load_explanation`."""
-        pass
-
+        """Read what `save` wrote; see `load_explanation`."""
         return load_explanation(folder)
-
-
-def facts(explanation: Explanation) -> dict[str, object]:
-    """Everything of an explanation but trajectory and maps, as JSON holds it."""
-    names = ("looks", "evidence", "verdict", "sentence", "gap", "versions")
-    return {name: plain(getattr(explanation, name)) for name in names}
-
-
-def _same_map(a: HeatMap, b: HeatMap) -> bool:
-    return a.box == b.box and a.source == b.source and np.array_equal(a.values, b.values)
-
-
-def _rows_of(e: LookEntry) -> list[tuple[str, str]]:
-    rows = [("box", "none" if e.box is None else _box(e.box))]
-    if e.refused:
-        return [*rows, ("refused", shown(e.refused, 120))]
-    if e.coverage is not None:
-        rows.append(("a true region in the crop", f"{e.coverage:.0%}"))
-    if e.drawn is not None:
-        found = e.drawn
-        rows.append(("attention in the box, against boxes of its size", f"above {found.percentile:.0%}"))
-        rows.append(("the same under a neutral question", f"above {found.neutral:.0%}"))
-        rows.append(("the same, relative to the neutral question", f"above {found.relative:.0%}"))
-        rows += [("drawn by the region", f"{_box(r.box)}, {r.ratio:.2g} times the neutral") for r in found.regions]
-        rows += [("drawn by the word", f"{shown(w.text, 40)}, above {w.percentile:.0%}") for w in found.words]
-    if e.reading is not None:
-        rows.append(("attention of the answer, crop token", f"{e.reading.crop:.2f} of an even share"))
-        rows.append(("attention of the answer, overview token", f"{e.reading.overview:.2f} of an even share"))
-    rows += [(f"crop replaced: {w.name}", _worth(w)) for w in e.worth]
-    rows += [(f"attention cut: {cut.what}", f"{cut.change:+.2f} nats") for cut in e.cuts]
-    if e.regret is not None and e.best is not None:
-        rows.append(("worth more elsewhere", f"{e.regret:.2f} nats at {_box(e.best)}"))
-    rows.append(("used", {True: "yes", False: "no", None: "not sure"}[e.used]))
-    return [*rows, ("attention and intervention", "disagree" if e.disagree else "do not disagree")]
-
-
-def _worth(w: Worth) -> str:
-    right = "" if w.right is None else f", right answer {w.right:+.2f}"
-    answer = "no answer" if w.answer is None else shown(w.answer, 40)
-    return f"{w.given:+.2f} nats{right}; {'answers' if not w.changed else 'now answers'} {answer}"
-
-
-def _box(box: Sequence[float]) -> str:
-    return "[" + ", ".join(f"{value:.0f}" for value in box) + "]"
-
-
-FORMAT, VERSION = "r3lab.explanation", 1
-RECORD, ARRAYS = "explanation.json", "maps.npz"
-MOST_BYTES = 64_000_000  # of all maps together
-
-
-class ExplanationError(R3labError):
-    """A folder that holds no explanation, or one that cannot be read or written."""
-
-
-def save(explanation: Explanation, folder: str | Path) -> Path:
-    """Write an explanation into a folder of its own; one that holds an older explanation is replaced.
-
-    Raises
-    ------
-    ExplanationError
-        If the folder holds something else, or the disk refuses.
-    """
-    folder = Path(folder)
-    head = {"format": FORMAT, "version": VERSION, **facts(explanation)}
-    head["maps"] = [{"name": name, **plain_map(heat)} for name, heat in explanation.maps.items()]
-    part = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}.part")
-    old = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}.old")
-    try:
-        check_free(folder)
-        part.mkdir(parents=True)
-        save_trajectory(explanation.trajectory, part)
-        buffer = io.BytesIO()
-        values: dict[str, Any] = {str(i): heat.values for i, heat in enumerate(explanation.maps.values())}
-        np.savez_compressed(buffer, **values)
-        (part / ARRAYS).write_bytes(buffer.getvalue())
-        (part / RECORD).write_text(json.dumps(head, allow_nan=False, indent=1) + "\n", encoding="ascii")
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(part, folder)
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise ExplanationError(f"Cannot write {shown(str(folder))}: {why}; choose another folder.") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-    return folder
 
 
 def check_free(folder: Path) -> None:
@@ -348,13 +321,17 @@ def check_free(folder: Path) -> None:
         raise ExplanationError(f"{shown(str(folder))} holds something else; name a folder to make.")
 
 
-def plain_map(heat: HeatMap) -> dict[str, Any]:
-    """What a map covers, without its values."""
-    return {"box": list(heat.box), "source": list(heat.source)}
-
-
-def load_explanation(folder: str | Path) -> Explanation:
+def load_explanation(folder: str | Path, trajectory: Trajectory | None = None) -> Explanation:
     """Read what `save` wrote.
+
+    Parameters
+    ----------
+    trajectory : what it explains, where that is at hand; default: read from the folder
+
+    Returns
+    -------
+    Explanation
+        Without maps where `maps.npz` is not there.
 
     Raises
     ------
@@ -364,7 +341,9 @@ def load_explanation(folder: str | Path) -> Explanation:
     folder = Path(folder)
     path = folder / RECORD
     try:
-        record = schema.parse(path.read_text(encoding="utf-8"), RECORD)
+        if path.stat().st_size > MOST_BYTES:
+            raise ExplanationError(f"{shown(str(path))} has over {MOST_BYTES:,} bytes; it is no explanation.")
+        record = records.parse(path.read_text(encoding="utf-8"), RECORD)
     except (OSError, UnicodeDecodeError) as error:
         raise ExplanationError(f"Cannot read {shown(str(path))}: {shown(str(error))}; name a saved folder.") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
@@ -372,15 +351,18 @@ def load_explanation(folder: str | Path) -> Explanation:
     if record.get("version") != VERSION:
         got = shown(record.get("version"))
         raise ExplanationError(f"{RECORD} has version {got}; this r3lab reads {VERSION}: update it.")
-    found = _RECORD({key: value for key, value in record.items() if key not in ("format", "version")}, RECORD)
-    shapes = found.pop("maps")
-    trajectory = load_trajectory(folder / ONE)
-    assert isinstance(trajectory, Trajectory)  # of one trajectory in a .json file
-    entries = [entry.number for entry in found["looks"]]
-    if entries != sorted(set(entries)) or any(not 0 <= n < len(trajectory.looks) for n in entries):
-        raise ExplanationError(f"{RECORD}: looks {shown(entries)} are not those of its trajectory; save it again.")
-    values = _arrays(folder / ARRAYS, len(shapes))
-    maps = {shape["name"]: HeatMap(v, shape["box"], shape["source"]) for shape, v in zip(shapes, values, strict=True)}
+    own = {key: value for key, value in record.items() if key not in ("format", "version")}
+    found = records.made(dict, **_READERS)(own, RECORD)
+    if trajectory is None:
+        read = load_trajectory(folder / ONE)
+        assert isinstance(read, Trajectory)  # of one trajectory in a .json file
+        trajectory = read
+    numbers = [entry.number for entry in found["looks"]]
+    if numbers != sorted(set(numbers)) or any(n >= len(trajectory.looks) for n in numbers):
+        raise ExplanationError(f"{RECORD}: looks {shown(numbers)} are not those of its trajectory; save it again.")
+    shapes, path = found.pop("maps"), folder / ARRAYS
+    values = _arrays(path, len(shapes)) if path.is_file() else []
+    maps = {s["name"]: HeatMap(v, s["box"], s["source"]) for s, v in zip(shapes, values, strict=False)}
     return Explanation(trajectory=trajectory, maps=maps, **found)
 
 
@@ -403,80 +385,36 @@ def _arrays(path: Path, count: int) -> list[np.ndarray]:
     return found
 
 
-def _tuple(read: schema.Read) -> schema.Read:
-    rows = schema.row(read)
-    return lambda value, where: tuple(rows(value, where))
+_PLAIN = {int: records.count, float: records.number, str: records.text, bool: records.flag}
 
 
-def _share(value: Any, where: str) -> float:
-    found: float = schema.number(value, where)
-    if not 0 <= found <= 1:
-        raise schema.SchemaError(f"{where} must be a number from 0 to 1, got {shown(value)}.")
-    return found
+def _reader(kind: Any) -> records.Read:
+    """The strict reader of a type: a plain one, one with a reader of its own, None or that, a tuple, a dataclass."""
+    inner = get_args(kind)
+    if get_origin(kind) is Annotated:
+        return inner[1]
+    if NoneType in inner:
+        return records.maybe(_reader(inner[0]))
+    if get_origin(kind) is dict:
+        return records.mapping(_reader(inner[1]))
+    if get_origin(kind) is tuple and inner[1] is ...:
+        every = records.row(_reader(inner[0]))
+        return lambda value, where: tuple(every(value, where))
+    if get_origin(kind) is tuple:
+        sized = records.fixed(lambda value, where: value, len(inner))
+        each = [_reader(one) for one in inner]
+        return lambda value, where: tuple(
+            read(v, f"{where}[{i}]") for i, (read, v) in enumerate(zip(each, sized(value, where), strict=True))
+        )
+    read: records.Read = records.made(kind, **_readers(kind)) if is_dataclass(kind) else _PLAIN[kind]  # type: ignore[arg-type]
+    return read
 
 
-def _score(value: Any, where: str) -> tuple[str, float]:
-    kind, confidence = schema.fixed(schema.free, 2)(value, where)
-    return _kind(kind, where), _share(confidence, where)
+def _readers(kind: Any) -> dict[str, records.Read]:
+    """The reader of each field of a dataclass."""
+    types = get_type_hints(kind, include_extras=True)
+    return {f.name: _reader(types[f.name]) for f in fields(kind) if f.name not in ("trajectory", "maps")}
 
 
-_made = schema.made
-_explanation_files_box = schema.fixed(schema.number, 4)
-_number, _text, _flag = schema.number, schema.text, schema.flag
-_kind = schema.of("a kind of verdict", lambda v: isinstance(v, str) and v in KINDS)
-_trials = _made(Trials, tried=schema.count, changed=schema.count, known=schema.count, followed=schema.count)
-_drawn = _made(
-    Drawn,
-    percentile=_share,
-    neutral=_share,
-    relative=_share,
-    regions=_tuple(_made(Region, box=_explanation_files_box, share=_number, ratio=_number)),
-    words=_tuple(_made(Word, text=_text, weight=_number, percentile=_share)),
-)
-_entry = _made(
-    LookEntry,
-    number=schema.count,
-    box=schema.maybe(_explanation_files_box),
-    refused=_text,
-    asked=_text,
-    drawn=schema.maybe(_drawn),
-    reading=schema.maybe(_made(Reading, crop=_number, overview=_number, text=_number)),
-    worth=_tuple(
-        _made(Worth, name=_text, given=_number, right=schema.maybe(_number), answer=schema.maybe(_text), changed=_flag)
-    ),
-    cuts=_tuple(_made(Cut, what=_text, change=_number)),
-    regret=schema.maybe(_number),
-    best=schema.maybe(_explanation_files_box),
-    coverage=schema.maybe(_share),
-    used=schema.maybe(_flag),
-    disagree=_flag,
-    sentence=_text,
-)
-_RECORD = _made(
-    dict,
-    looks=_tuple(_entry),
-    evidence=_made(
-        Evidence,
-        answered=_flag,
-        off_centre=_number,
-        moved=_trials,
-        asked=_trials,
-        crops=_tuple(_trials),
-        region=schema.maybe(_trials),
-        rest=_trials,
-        colour=_trials,
-        detail=_trials,
-    ),
-    verdict=_made(
-        Verdict,
-        kind=_kind,
-        confidence=_share,
-        nearest=_kind,
-        scores=_tuple(_score),
-        reasons=_tuple(_text),
-    ),
-    sentence=_text,
-    gap=_number,
-    versions=schema.mapping(_text),
-    maps=schema.row(_made(dict, name=_text, box=_explanation_files_box, source=schema.fixed(schema.count, 2))),
-)
+_MAP = {"name": records.text, "box": _reader(Box), "source": _reader(Size)}
+_READERS = {**_readers(Explanation), "maps": records.row(records.made(dict, **_MAP))}

@@ -30,10 +30,9 @@ from ..models.policy import Features, Policy
 from ..rollout.loop import reading
 from ..trajectory import ImageRef, Trajectory
 from .explanation import HeatMap
-from .interventions import after_look, filled, tail_logprobs
+from .interventions import ValueMap, after_look, tail_logprobs
 from .rows import check_model
-from .trials import with_overview
-from .value import ValueMap
+from .trials import filled, with_overview
 
 AT_ONCE = 16  # steps that are read together
 

@@ -1,18 +1,20 @@
-"""Pictures that differ from a photograph in one respect: what stands where, what colour it has, how sharp it is.
+"""Interventions on a recorded trajectory: replay a look with another crop, or cut attention, and read what is lost.
 
-Each function takes and returns RGB images of one size; boxes are source pixels. What an intervention proves depends on
-what it leaves alone, so most take `keep`: regions that stay as they are.
+A replay cuts the trajectory off after a box, puts an alternative crop (or none) there, and reads two things: the
+log-probability of what was then written, and of the same words with the right answer; and what the policy answers when
+it goes on by itself, greedily. What comes before the crop is read once for all alternatives.
 
-    recoloured(image, angle=180, keep=[look.box])      # the same shapes under another light
-    surrounded(image, other, keep=[region])            # the same region on another photograph
+    value = crop_value(policy, trajectory, look=0)
+    value.change("nothing"), value.named("nothing").answer           # the look replaced by none
+    value_map(policy, trajectory, look=0).regret                     # the best window that it could have had
+    knock_out(policy, trajectory, at=["answer"], spans=["crop 1"]).change.sum()
 
-Simplified: edges of what was changed are hard, and no region is filled in plausibly. A policy that has never seen such
-a picture may answer oddly; the kinds in `judge` rest on rates over many different ones.
+A replaced crop asks whether what was seen mattered; a cut asks whether it was read *there*: an answer that was copied
+from words already written does not mind losing the crop, those words do.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,8 +24,8 @@ import torch
 from PIL import Image
 
 from ..core.errors import R3labError, shown
-from ..core.geometry import Box, Size, clip, problem
-from ..core.images import resize
+from ..core.geometry import Box, Size, clip, coverage, iou, problem
+from ..core.images import cut
 from ..models import attention
 from ..models.attention import Seen
 from ..models.policy import Features, Policy
@@ -31,18 +33,11 @@ from ..rollout.loop import Loop, reading, resume
 from ..rollout.sequence import row_of, rows_of
 from ..rollout.state import Branch, Limits
 from ..trajectory import Kind, Look, Trajectory
-from .rows import SINK, Event, check_model, chosen, layers_of, seen_by, spans_of
+from .rows import SINK, Event, check_model, record_attention, select_events, select_layers, spans_of
 
-# What would have happened after a look, had its crop been another: replays that share all that came before.
-#
-# The trajectory is cut off behind the box, an alternative crop (or none) is put there, and two things are read off:
-# the
-# log-probability of what was then written, and of the same words with the right answer; and what the policy answers
-# when
-# it goes on by itself, greedily. What comes before the crop is read once for all alternatives.
-#
-#     outcomes = replay(policy, trajectory, look=0, alternatives=[Alternative("left half", box=(0, 0, 200, 400))])
-#     outcomes[0].given, outcomes[0].answer
+TAKEN, NOTHING, BLANK, NOISE = "as it was", "nothing", "blank", "noise"  # names of alternatives
+RANDOM, TRUE, WHOLE = "random place", "true region", "full image"
+STEPS = (0.25, 0.5, 1.0)  # shifts of the box, as parts of its sides
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,7 @@ class Alternative:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ReplayResult:
     """What a policy does with an alternative.
 
     Attributes
@@ -80,7 +75,7 @@ def replay(
     alternatives: Sequence[Alternative],
     features: dict[str, Features] | None = None,
     answers: bool = True,
-) -> list[Outcome]:
+) -> list[ReplayResult]:
     """Replay a look with each alternative.
 
     Parameters
@@ -95,10 +90,7 @@ def replay(
         If there is no such look, nothing was written after it, or a box does not fit the image.
     """
     check_model(policy, trajectory)
-    if not 0 <= look < len(trajectory.looks):
-        raise R3labError(f"there is no look {look}; the trajectory has {len(trajectory.looks)}, counted from 0")
-    if trajectory.looks[look].crop_span is None:
-        raise R3labError(f"look {look} got no crop ({trajectory.looks[look].reason}); there is nothing to replace")
+    _with_crop(trajectory, look)
     if not alternatives:
         return []
     store: dict[str, Features] = {} if features is None else features
@@ -106,11 +98,10 @@ def replay(
     if tail >= len(trajectory.ids):
         raise R3labError(f"nothing was written after look {look}; there is nothing to compare")
     begun = [begin(policy, trajectory, look, alternative) for alternative in alternatives]
-    whole = [joined(t, trajectory, tail) for t in begun]
+    texts = [joined(t, trajectory, tail) for t in begun]
     corrected = right_text(policy, trajectory)
-    texts = whole
     if corrected is not None and corrected is not trajectory:  # the same where the given answer is right: read once
-        texts = whole + [joined(t, corrected, tail) for t in begun]
+        texts += [joined(t, corrected, tail) for t in begun]
     with reading(policy):
         found = tail_logprobs(policy, texts, [len(t.ids) for t in begun] * (len(texts) // len(begun)), store)
         own: list[str | None] = [None] * len(begun)
@@ -119,14 +110,28 @@ def replay(
             longest = written + 2 * later + 32  # twice what was written after the look, and some
             most = len(trajectory.looks)  # with more, a policy that lost its crop just asks for it again
             own = [t.answer for t in resume(policy, begun, max_looks=most, max_new_tokens=longest, features=store)]
-    right: list[float | None] = [None] * len(begun)
-    if corrected is not None:
-        right = [*found[-len(begun) :]]
-    return [Outcome(*parts) for parts in zip(alternatives, found, right, own, strict=False)]
+    right = [None] * len(begun) if corrected is None else found[-len(begun) :]
+    return [ReplayResult(*parts) for parts in zip(alternatives, found, right, own, strict=False)]
+
+
+def _with_crop(trajectory: Trajectory, look: int) -> Look:
+    """A look that has a crop.
+
+    Raises
+    ------
+    R3labError
+        If there is no such look, or it got none.
+    """
+    if not 0 <= look < len(trajectory.looks):
+        raise R3labError(f"there is no look {look}; the trajectory has {len(trajectory.looks)}, counted from 0")
+    own = trajectory.looks[look]
+    if own.crop_span is None or own.crop is None or own.box is None:
+        raise R3labError(f"look {look} got no crop ({own.reason}); there is nothing to replace")
+    return own
 
 
 def after_look(trajectory: Trajectory, look: int) -> int:
-    """Place of the first token that was sampled after a look's crop."""
+    """Position of the first token that was sampled after a look's crop."""
     span = trajectory.looks[look].crop_span
     assert span is not None
     later = range(span[1], len(trajectory.ids))
@@ -134,16 +139,15 @@ def after_look(trajectory: Trajectory, look: int) -> int:
 
 
 def begin(policy: Policy, trajectory: Trajectory, look: int, alternative: Alternative) -> Trajectory:
-    """The trajectory as far as the box of a look, with another crop behind it."""
+    """The trajectory as far as the box of a look, followed by another crop."""
     own, source = trajectory.looks[look], (trajectory.image.width, trajectory.image.height)
     t = trajectory.until(own.span[1])
     t.looks = trajectory.looks[:look]
     if alternative.box is None and alternative.crop is None:
         t.looks.append(Look(own.span, own.written, own.box, False, "its crop was taken away"))
         return t
-    branch = Branch(
-        policy, t, t.images[t.image.hash], Limits(), np.random.default_rng(0), position=0
-    )  # positions are made anew when it is read
+    image = t.images[t.image.hash]
+    branch = Branch(policy, t, image, Limits(), np.random.default_rng(0), position=0)  # positions are made when read
     if alternative.crop is not None:
         branch.insert(Look(own.span, own.written, own.box, True, "", own.zoom), alternative.crop)
         return t
@@ -161,9 +165,7 @@ def joined(head: Trajectory, source: Trajectory, start: int) -> Trajectory:
     shift = len(head.ids) - start
     for name in ("ids", "kinds", "pieces", "logprobs", "entropies"):
         getattr(t, name).extend(getattr(source, name)[start:])
-    for look in source.looks:
-        if look.span[0] >= start:
-            t.looks.append(look.moved(shift))
+    t.looks += [look.moved(shift) for look in source.looks if look.span[0] >= start]
     t.images.update(source.images)
     return t
 
@@ -198,29 +200,197 @@ def tail_logprobs(
 
     What all of them begin with is read once.
     """
-    rows = rows_of(policy, texts, store)
-    shared, states = Loop(policy, Limits(), store).enter(rows, most=min(starts) - 1)
+    shared, states = Loop(policy, Limits(), store).enter(rows_of(policy, texts, store), most=min(starts) - 1)
     wanted = [
-        [i for i in range(start, len(t.ids)) if t.kinds[i] == Kind.SAMPLED]
-        for t, start in zip(texts, starts, strict=True)
+        (row, at, t.ids[at])
+        for row, (t, start) in enumerate(zip(texts, starts, strict=True))
+        for at in range(start, len(t.ids))
+        if t.kinds[at] == Kind.SAMPLED
     ]
-    row = torch.tensor([n for n, places in enumerate(wanted) for _ in places])
-    at = torch.tensor([i - 1 - shared for places in wanted for i in places])
-    ids = torch.tensor([t.ids[i] for t, places in zip(texts, wanted, strict=True) for i in places])
+    row, at, ids = torch.tensor(wanted, dtype=torch.int64).view(-1, 3).T
     device = policy.device
-    logp = policy.logits(states[row.to(device), at.to(device)]).log_softmax(-1)
+    logp = policy.logits(states[row.to(device), (at - 1 - shared).to(device)]).log_softmax(-1)
     own = logp.gather(1, ids.to(device)[:, None])[:, 0].double().cpu()
     return torch.zeros(len(texts), dtype=torch.float64).index_add(0, row, own).tolist()
 
 
-# Cut attention and see what is lost: from chosen tokens to an image or a stretch of text, in chosen layers.
-#
-# A replaced crop (`crop_value`) asks whether what was seen mattered; a cut asks whether it was read *there*: an
-# answer
-# that was copied from words already written does not mind losing the crop, those words do.
-#
-#     found = knock_out(policy, trajectory, at=["answer"], spans=["crop 1"])
-#     found.change.sum()
+@dataclass(frozen=True)
+class CropValue:
+    """Results of a look with its own crop and with others, by name; the first is the crop as it was."""
+
+    outcomes: list[ReplayResult]
+
+    def named(self, name: str) -> ReplayResult:
+        """The result of an alternative; an error that lists them if there is none."""
+        for outcome in self.outcomes:
+            if outcome.alternative.name == name:
+                return outcome
+        raise R3labError(f"no alternative {name!r}; there are {', '.join(o.alternative.name for o in self.outcomes)}")
+
+    def change(self, name: str) -> float:
+        """Change in nats of the log-probability of what was written, the crop replaced; below zero: it mattered."""
+        return self.named(name).given - self.outcomes[0].given
+
+    def change_of_right(self, name: str) -> float | None:
+        """The same of the words with the right answer; None where it is not known."""
+        now, before = self.named(name).right, self.outcomes[0].right
+        return None if now is None or before is None else now - before
+
+    def rows(self) -> list[tuple[str, float, float | None, str | None]]:
+        """A row an alternative: name, log-probability in nats of what was written, of the right answer, greedy answer.
+
+        The answer is text that a model wrote: escape it.
+        """
+        return [(o.alternative.name, o.given, o.right, o.answer) for o in self.outcomes]
+
+
+def alternatives_of(trajectory: Trajectory, look: int, seed: int = 0) -> list[Alternative]:
+    """The crops that a look is compared with, of the size of the one that it got.
+
+    Parameters
+    ----------
+    seed : of the noise and of the random position
+
+    Raises
+    ------
+    R3labError
+        If there is no such look, or it got no crop.
+    """
+    own = _with_crop(trajectory, look)
+    assert own.box is not None and own.crop is not None
+    image, box, size = trajectory.images[trajectory.image.hash], own.box, (own.crop.width, own.crop.height)
+    source = image.size
+    rng = np.random.default_rng(seed)
+    pixels = np.asarray(trajectory.images[own.crop.hash].convert("RGB"))
+    mean = tuple(int(v) for v in pixels.reshape(-1, 3).mean(0).round())
+    w, h = box[2] - box[0], box[3] - box[1]
+    found = [
+        Alternative(TAKEN, crop=trajectory.images[own.crop.hash]),
+        Alternative(NOTHING),
+        Alternative(BLANK, crop=Image.new("RGB", size, mean)),
+        Alternative(NOISE, crop=Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))),
+        Alternative(RANDOM, crop=cut(image, _elsewhere(box, source, rng), size)),
+        Alternative(WHOLE, box=(0.0, 0.0, float(source[0]), float(source[1]))),
+    ]
+    for step in STEPS:
+        for name, dx, dy in (("left", -1, 0), ("right", 1, 0), ("up", 0, -1), ("down", 0, 1)):
+            x, y = box[0] + dx * step * w, box[1] + dy * step * h
+            if x >= 0 and y >= 0 and x + w <= source[0] and y + h <= source[1]:
+                found.append(Alternative(f"{step:g} {name}", crop=cut(image, (x, y, x + w, y + h), size)))
+    regions = trajectory.truth.get("regions") or []
+    if regions:
+        true = min(regions, key=lambda r: -iou(tuple(r), box))
+        found.append(Alternative(TRUE, box=clip(tuple(true), source)))
+    return found
+
+
+def _elsewhere(box: Box, source: Size, rng: np.random.Generator) -> Box:
+    """A box of the same size at the random position, of 64, that overlaps it least."""
+    w, h = box[2] - box[0], box[3] - box[1]
+    x, y = rng.uniform(0, source[0] - w, 64), rng.uniform(0, source[1] - h, 64)
+    places: list[Box] = [(a, b, a + w, b + h) for a, b in zip(x.tolist(), y.tolist(), strict=True)]
+    return min(places, key=lambda place: iou(place, box))
+
+
+def crop_value(
+    policy: Policy, trajectory: Trajectory, look: int, seed: int = 0, features: dict[str, Features] | None = None
+) -> CropValue:
+    """Replay a look with its crop as it was, with nothing, blank, noise, elsewhere, shifted, the true region, all.
+
+    Raises
+    ------
+    R3labError
+        As of `replay`.
+    """
+    return CropValue(replay(policy, trajectory, look, alternatives_of(trajectory, look, seed), features))
+
+
+@dataclass(frozen=True)
+class Window:
+    """Where a look could have been: its box, its worth in nats, and how much of the true region it covers."""
+
+    box: Box
+    worth: float
+    coverage: float | None
+
+
+@dataclass(frozen=True)
+class ValueMap:
+    """What a look would have been worth at each place.
+
+    Attributes
+    ----------
+    windows : every window, scale by scale, row by row
+    taken : worth of the box that was looked at
+    nothing : log-probability in nats without any crop, from which worth is counted
+    source : width and height of the source image in pixels
+    """
+
+    windows: list[Window]
+    taken: float
+    nothing: float
+    source: Size
+
+    @property
+    def best(self) -> Window:
+        """The window of most worth."""
+        return max(self.windows, key=lambda window: window.worth)
+
+    @property
+    def regret(self) -> float:
+        """What the best window is worth above the look that was taken, in nats; 0 where none is better."""
+        return max(0.0, self.best.worth - self.taken)
+
+    def heat(self, cells: int = 64) -> np.ndarray:
+        """Mean worth of the windows over each cell, (rows, columns) float32; the longer side has `cells`."""
+        scale = cells / max(self.source)
+        columns, rows = (max(1, round(side * scale)) for side in self.source)
+        total, count = np.zeros((rows, columns)), np.zeros((rows, columns))
+        for window in self.windows:
+            x1, y1, x2, y2 = (v * scale for v in window.box)
+            part = (slice(int(y1), max(int(y1) + 1, round(y2))), slice(int(x1), max(int(x1) + 1, round(x2))))
+            total[part] += window.worth
+            count[part] += 1
+        return (total / np.maximum(count, 1)).astype(np.float32)
+
+
+def windows_of(box: Box, source: Size, scales: Sequence[float] = (1.0, 2.0), overlap: float = 0.5) -> list[Box]:
+    """Boxes of the size of a look, and of a multiple of it, that cover the image with this overlap."""
+    found: list[Box] = []
+    for scale in scales:
+        sides = [min(float(s), scale * (box[i + 2] - box[i])) for i, s in enumerate(source)]
+        starts = []
+        for length, side in zip(source, sides, strict=True):
+            steps = max(1, int(np.ceil((length - side) / (side * (1 - overlap)) - 1e-9)) + 1)
+            starts.append(np.linspace(0, length - side, steps).tolist())
+        found += [(x, y, x + sides[0], y + sides[1]) for y in starts[1] for x in starts[0]]
+    return found
+
+
+def value_map(
+    policy: Policy,
+    trajectory: Trajectory,
+    look: int,
+    scales: Sequence[float] = (1.0, 2.0),
+    features: dict[str, Features] | None = None,
+) -> ValueMap:
+    """What a look would have been worth at each place of a sliding grid.
+
+    Worth is the log-probability, in nats, of the words with the right answer (of the answer given, where none is
+    known), above that without any crop.
+    """
+    own, source = _with_crop(trajectory, look), (trajectory.image.width, trajectory.image.height)
+    assert own.box is not None
+    boxes = [own.box, *windows_of(own.box, source, scales)]
+    wanted = [Alternative(NOTHING), *(Alternative(f"window {n}", box=b) for n, b in enumerate(boxes))]
+    outcomes = replay(policy, trajectory, look, wanted, features, answers=False)
+    worth = [o.given if o.right is None else o.right for o in outcomes]
+    regions = [tuple(r) for r in trajectory.truth.get("regions") or []]
+    windows = [
+        Window(b, w - worth[0], max(coverage(b, r) for r in regions) if regions else None)
+        for b, w in zip(boxes[1:], worth[2:], strict=True)
+    ]
+    return ValueMap(windows, worth[1] - worth[0], worth[0], source)
 
 
 @dataclass(frozen=True)
@@ -246,11 +416,11 @@ def knock_out(
     layers: Sequence[int] | None = None,
     features: dict[str, Features] | None = None,
 ) -> KnockOut:
-    """Let the states from which events were drawn see nothing of some spans.
+    """Let the states from which events were sampled see nothing of some spans.
 
     Parameters
     ----------
-    at : names of events or places of sampled tokens, as of `rows`
+    at : names of events or positions of sampled tokens, as of `rows`
     spans : names of spans (`rows.spans_of`): "overview", "crop 1", "question 1", "text 2", ...
     layers : numbers of text layers, negative ones from the end; default all
 
@@ -265,8 +435,8 @@ def knock_out(
         if name not in known or name == SINK:
             there = ", ".join(n for n in known if n != SINK)
             raise R3labError(f"attention to {shown(name)} cannot be cut; there are {there}")
-    wanted = set(layers_of(policy, layers))
-    found = chosen(trajectory, at)
+    wanted = set(select_layers(policy, layers))
+    found = select_events(trajectory, at)
     if not found:
         raise R3labError(f"the trajectory has no event {', '.join(map(str, at))}")
     length, device = len(trajectory.ids), policy.device
@@ -276,11 +446,10 @@ def knock_out(
         a, b = known[name]
         visible[reads, a:b] = False
 
-    def cut(layer: int, seen: Seen) -> torch.Tensor | None:
+    def cut_off(layer: int, seen: Seen) -> torch.Tensor | None:
         return attention.output(replace(seen, mask=visible[None, None])) if layer in wanted else None
 
-    store: dict[str, Features] = {} if features is None else features
-    batch = policy.rows([row_of(policy, trajectory, store)])
+    batch = policy.rows([row_of(policy, trajectory, {} if features is None else features)])
     tokens = torch.tensor([trajectory.ids[event.token] for event in found], device=device)
 
     def logprobs() -> torch.Tensor:
@@ -288,86 +457,6 @@ def knock_out(
         return every.gather(1, tokens[:, None])[:, 0].cpu()
 
     before = logprobs()
-    with seen_by(policy, cut):
+    with record_attention(policy, cut_off):
         after = logprobs()
     return KnockOut(found, before, after)
-
-
-PUSH = 45.0  # mean colour, in units of Cb and Cr, that a grey picture gets so that it has one to turn
-
-
-def pixels(box: Box, size: Size) -> tuple[int, int, int, int]:
-    """The whole pixels of a box, at least one, inside an image of `size`."""
-    x1, y1, x2, y2 = clip(box, size)
-    left, top = min(int(x1), size[0] - 1), min(int(y1), size[1] - 1)
-    return left, top, max(left + 1, math.ceil(x2)), max(top + 1, math.ceil(y2))
-
-
-def shifted(image: Image.Image, right: int, down: int) -> Image.Image:
-    """Everything elsewhere by so many pixels; what leaves on one side comes in on the other."""
-    return Image.fromarray(np.roll(np.asarray(image), (down, right), axis=(0, 1)))
-
-
-def pasted(image: Image.Image, patch: Image.Image, box: Box) -> Image.Image:
-    """A patch, resized, over a box."""
-    x1, y1, x2, y2 = pixels(box, image.size)
-    changed = image.copy()
-    changed.paste(resize(patch, (x2 - x1, y2 - y1)), (x1, y1))
-    return changed
-
-
-def filled(image: Image.Image, boxes: Sequence[Box], colour: tuple[int, int, int] | None = None) -> Image.Image:
-    """Boxes filled with one colour; by default with the mean colour of the image."""
-    changed = np.array(image)
-    value = changed.reshape(-1, 3).mean(0).round() if colour is None else np.array(colour)
-    for box in boxes:
-        x1, y1, x2, y2 = pixels(box, image.size)
-        changed[y1:y2, x1:x2] = value
-    return Image.fromarray(changed)
-
-
-def kept(image: Image.Image, changed: Image.Image, keep: Sequence[Box]) -> Image.Image:
-    """The changed image, with the boxes of the first one."""
-    for box in keep:
-        x1, y1, x2, y2 = pixels(box, image.size)
-        changed.paste(image.crop((x1, y1, x2, y2)), (x1, y1))
-    return changed
-
-
-def surrounded(image: Image.Image, other: Image.Image, keep: Sequence[Box]) -> Image.Image:
-    """Another picture, at this one's size, around what is kept."""
-    return kept(image, resize(other, image.size), keep)
-
-
-def recoloured(image: Image.Image, angle: float, keep: Sequence[Box]) -> Image.Image:
-    """All colours turned by an angle (degrees) around grey, lightness as it was; a grey picture gets a colour.
-
-    Colours are turned in the plane of Cb and Cr (ITU-R BT.601), so that edges, which are lightness, stay.
-    """
-    light, *colours = (np.asarray(part, dtype=np.float32) for part in image.convert("YCbCr").split())
-    turn = math.radians(angle)
-    blue, red = (part - 128 for part in colours)
-    turned = np.stack([blue * math.cos(turn) - red * math.sin(turn), blue * math.sin(turn) + red * math.cos(turn)])
-    mean = turned.mean((1, 2))
-    strength = float(np.hypot(*mean))
-    direction = mean / strength if strength > 1 else np.array([math.cos(turn), math.sin(turn)])
-    turned += (direction * max(0.0, PUSH - strength))[:, None, None]
-    parts = [Image.fromarray(part.clip(0, 255).round().astype(np.uint8)) for part in (light, *(turned + 128))]
-    return kept(image, Image.merge("YCbCr", parts).convert("RGB"), keep)
-
-
-def smoothed(image: Image.Image, cells: int) -> Image.Image:
-    """Only `cells` x `cells` colours left of it, one flowing into the next."""
-    small = image.resize((cells, cells), Image.Resampling.BOX)
-    return small.resize(image.size, Image.Resampling.BICUBIC)
-
-
-def shifts(size: Size, count: int) -> list[tuple[int, int]]:
-    """Shifts (right, down) that take everything far from where it was: a quarter of a side at least."""
-    parts = [(0.5, 0.0), (0.0, 0.5), (0.5, 0.5), (0.3, 0.3), (0.7, 0.3), (0.3, 0.7), (0.7, 0.7), (0.35, 0.0)]
-    return [(round(x * size[0]), round(y * size[1])) for x, y in parts[:count]]
-
-
-def angles(count: int) -> list[float]:
-    """Turns of colour that leave none near where it was: from 90 to 270 degrees."""
-    return [180.0] if count == 1 else np.linspace(90, 270, count).tolist()

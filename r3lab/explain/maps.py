@@ -1,14 +1,21 @@
-"""Gradient-weighted attention: which of the weights raised the log-probability of the token that was written.
+"""From attention rows to what they show: where in the source image a policy read, and whether that is above chance.
 
-At the wanted queries a layer's output is made of the visible weights themselves, so the log-probability has a gradient
-with respect to each of them; elsewhere plain sdpa runs. A weight times its gradient, where positive, is what reading
-that token was worth to first order (Chefer et al., arXiv 2103.15679, without their product over layers).
+A map is a grid over a part of the source image. Raw maps flatter: a few tokens draw attention whatever is asked
+(sinks), heads differ, and a large box holds much of anything. So a map can be divided by that of a neutral prompt, made
+of heads that look at something in particular, freed of sinks, and a box is always scored against boxes of its size at
+random positions.
 
-    found = gradient_rows(policy, trajectory, at=["answer"])      # an AttentionRows: maps are drawn of it likewise
+    heat = heat_map(found, "overview", found.rows_of("x1"))
+    box_score(heat, look.box, seed=0).percentile
+    line = align([s.times("crops") for s in all_shares], [s.fork for s in all_shares])    # how long it lasts
+
+All of it only describes. Attention falls on much that changes nothing; whether what was read mattered is for
+interventions to say (`interventions`, `trials`).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -18,27 +25,18 @@ import torch
 from ..core.arms import get_arm
 from ..core.errors import R3labError, shown
 from ..core.geometry import Box, intersection
-from ..models import attention
-from ..models.attention import Seen
+from ..core.stats import Interval, mean_interval
 from ..models.policy import Features, Policy
-from ..rollout.sequence import prompt_ids, row_of
+from ..rollout.sequence import prompt_ids
 from ..trajectory import Kind, Trajectory
-from .explanation import HeatMap
-from .rows import COORDINATES, AttentionRows, check_model, chosen, images_of, rows, seen_by, spans_of
-
-# From attention rows to pixels: where in the source image a policy read, and whether that is more than chance.
-#
-# A map is a grid over a part of the source image. Raw maps flatter: a few tokens draw attention whatever is asked
-# (sinks), heads differ, and a large box holds much of anything. So a map can be divided by that of a neutral prompt,
-# made
-# of heads that look at something in particular, freed of sinks, and a box is always scored against boxes of its size
-# at
-# random places.
-#
-#     heat = heat_map(found, "overview", found.rows_of("x1"))
-#     box_score(heat, look.box, seed=0).percentile
+from .explanation import BoxAttention, CropAttention, HeatMap, Region, Word
+from .rows import AFTER, ANSWER, COORDINATES, OVERVIEW, SINK, AttentionRows, rows
 
 EPSILON = 1e-4  # attention of a token below this is noise; keeps a ratio finite
+NEUTRAL = "Write a general description of the image."  # as in arXiv 2502.17422
+REGIONS, WORDS = 3, 5  # that an explanation names
+CROPS = "crops"  # all of them together
+_WORD = re.compile(r"\w+")
 
 
 def heat_map(
@@ -55,7 +53,7 @@ def heat_map(
     image : "overview", "crop 1", ...
     events : numbers of rows to take; default all
     heads : (layers, heads) bool, those that count; default all
-    sinks : places of tokens that are left out (`find_sinks`): their cells are 0
+    sinks : positions of tokens that are left out (`find_sinks`): their cells are 0
 
     Raises
     ------
@@ -73,7 +71,7 @@ def heat_map(
         raise R3labError("no head is chosen; the mean of nothing is no map")
     values = found[chosen].mean((0, 1)).numpy().copy()
     start, end = rows.spans[image]
-    values[[place - start for place in sinks if start <= place < end]] = 0.0
+    values[[at - start for at in sinks if start <= at < end]] = 0.0
     columns, height = rows.images[image].grid
     return HeatMap(values.reshape(height, columns), rows.images[image].box, rows.source)
 
@@ -85,97 +83,11 @@ def relative(heat: HeatMap, neutral: HeatMap, epsilon: float = EPSILON) -> HeatM
     return replace(heat, values=(heat.values + epsilon) / (neutral.values + epsilon))
 
 
-def looking_heads(rows: AttentionRows, image: str, events: Sequence[int], keep: int) -> torch.Tensor:
-    """The heads that look at something in particular: of those with most mass on an image, the least spread out.
-
-    Half of all heads are dropped for too little mass on the image; of the rest the `keep` with the lowest spatial
-    entropy stay.
-
-    Returns
-    -------
-    (layers, heads) bool
-    """
-    found = rows.on(image)[:, :, list(events)].mean(2)  # (layers, heads, tokens)
-    mass = found.sum(-1)
-    spread = torch.special.entr(found / mass.clamp_min(1e-12)[..., None]).sum(-1)
-    spread = spread.masked_fill(mass < mass.flatten().median(), float("inf"))
-    order = spread.flatten().argsort()[: max(1, keep)]
-    chosen = torch.zeros(spread.numel(), dtype=torch.bool)
-    chosen[order] = True
-    return chosen.view(spread.shape)
-
-
-def find_sinks(rows: AttentionRows, image: str, factor: float = 8.0) -> list[int]:
-    """Places of image tokens that draw attention from every event alike: sinks.
-
-    A sink's lowest weight over the events (mean over layers and heads) is above `factor` times the median token's mean.
-    None is found among events that all write coordinates: what a box is around draws each of them, and is no sink.
-    """
-    found = rows.on(image).mean((0, 1))  # (events, tokens)
-    if len({event.name in COORDINATES or event.name for event in rows.events}) < 2:
-        return []
-    least, usual = found.min(0).values, float(found.mean(0).median())
-    start = rows.spans[image][0]
-    return [start + i for i in torch.nonzero(least > factor * max(usual, 1e-12)).flatten().tolist()]
-
-
-@dataclass(frozen=True)
-class BoxScore:
-    """How much of a map a box holds, and how that compares.
-
-    Attributes
-    ----------
-    share : part of the map inside the box
-    density : its mean over that of the whole map; 1 is what any place has
-    percentile : part of the boxes of the same size at random places that hold less, 0 to 1
-    """
-
-    share: float
-    density: float
-    percentile: float
-
-
-def percentile(own: float, others: Sequence[float]) -> float:
-    """Part of the others that are less, 0 to 1; equal ones count half."""
-    found = np.asarray(others)
-    return float((found < own - 1e-12).mean() + 0.5 * (np.abs(found - own) <= 1e-12).mean())
-
-
-def box_score(heat: HeatMap, box: Box, seed: int = 0, draws: int = 500) -> BoxScore:
-    """Score a box (source pixels) against boxes of its size at random places of the map.
-
-    Raises
-    ------
-    R3labError
-        If the box has no part in the map's region, or the map is empty.
-    """
-    part, total = intersection(box, heat.box), float(heat.values.sum())
-    if part <= 0:
-        raise R3labError(f"the box {shown(box)} has no part in {shown(heat.box)}, which the map shows")
-    if total <= 0:
-        raise R3labError("the map is zero everywhere; choose other heads, layers or events")
-    rng = np.random.default_rng(seed)
-    w, h = (min(box[i + 2] - box[i], heat.box[i + 2] - heat.box[i]) for i in (0, 1))
-    x = rng.uniform(heat.box[0], heat.box[2] - w, draws)
-    y = rng.uniform(heat.box[1], heat.box[3] - h, draws)
-    own = heat.inside(box)
-    below = percentile(own, [heat.inside((a, b, a + w, b + h)) for a, b in zip(x.tolist(), y.tolist(), strict=True)])
-    whole = (heat.box[2] - heat.box[0]) * (heat.box[3] - heat.box[1])
-    return BoxScore(own / total, own / total / (part / whole), below)
-
-
-# The same trajectory behind another question: what attention would be if nothing in particular were asked.
-#
-# plain = rows(policy, reasked(policy, trajectory))
-# relative(heat_map(found, "overview"), heat_map(plain, "overview"))
-
-NEUTRAL = "Write a general description of the image."  # as in arXiv 2502.17422
-
-
-def reasked(policy: Policy, trajectory: Trajectory, question: str = NEUTRAL) -> Trajectory:
+def with_question(policy: Policy, trajectory: Trajectory, question: str = NEUTRAL) -> Trajectory:
     """A trajectory with its question replaced and all that follows the prompt kept, token for token.
 
-    It was never sampled: its log-probabilities are those of the original, and only attention is read from it.
+    It was never sampled: its log-probabilities are those of the original, and only attention is read from it, as what
+    it would be if nothing in particular were asked.
     """
     kinds = trajectory.kinds
     start = next((i for i, kind in enumerate(kinds) if kind not in (Kind.PROMPT, Kind.OVERVIEW)), len(kinds))
@@ -195,126 +107,274 @@ def reasked(policy: Policy, trajectory: Trajectory, question: str = NEUTRAL) -> 
     )
 
 
-# Attention rollout: attention followed through all layers down to the tokens (Abnar and Zuidema, arXiv 2005.00928).
-#
-# A layer passes on half of a token's own state and half of what it attends to (mean over heads). Multiplied through
-# the
-# layers, this says how much of each token could reach a state. For comparison: it knows neither values nor
-# perceptrons,
-# and in deep models it comes near an even spread.
-#
-#     found = rollout_rows(policy, trajectory, at=["x1"])      # an AttentionRows of one layer and one head
-#
-# Simplified: only the wanted rows of the product are made, layer by layer from the top, and the weights of a layer
-# are
-# computed in stretches of queries, so that no map of all tokens on all tokens is ever held.
+def looking_heads(rows: AttentionRows, image: str, events: Sequence[int], keep: int) -> torch.Tensor:
+    """The heads that look at something in particular: of those with most mass on an image, the least spread out.
 
-STRETCH = 64  # queries whose weights are held at once
-OWN = 0.5  # part of a state that goes past attention (the residual connection)
+    Half of all heads are dropped for too little mass on the image; of the rest the `keep` with the lowest spatial
+    entropy stay.
+
+    Returns
+    -------
+    (layers, heads) bool
+    """
+    found = rows.on(image)[:, :, list(events)].mean(2)  # (layers, heads, tokens)
+    mass = found.sum(-1)
+    entropy = torch.special.entr(found / mass.clamp_min(1e-12)[..., None]).sum(-1)
+    entropy = entropy.masked_fill(mass < mass.flatten().median(), float("inf"))
+    chosen = torch.zeros(entropy.numel(), dtype=torch.bool)
+    chosen[entropy.flatten().argsort()[: max(1, keep)]] = True
+    return chosen.view(entropy.shape)
 
 
-@torch.no_grad()
-def rollout_rows(
-    policy: Policy,
-    trajectory: Trajectory,
-    at: Sequence[str | int] | None = None,
-    features: dict[str, Features] | None = None,
-) -> AttentionRows:
-    """Attention rollout from events of a recorded trajectory; each row sums to 1.
+def find_sinks(rows: AttentionRows, image: str, factor: float = 8.0) -> list[int]:
+    """Positions of image tokens that draw attention from every event alike: sinks.
 
-    Parameters
+    A sink's lowest weight over the events (mean over layers and heads) is above `factor` times the median token's mean.
+    None is found among events that all write coordinates: what a box is around draws each of them, and is no sink.
+    """
+    found = rows.on(image).mean((0, 1))  # (events, tokens)
+    if len({event.name in COORDINATES or event.name for event in rows.events}) < 2:
+        return []
+    least, usual = found.min(0).values, float(found.mean(0).median())
+    start = rows.spans[image][0]
+    return [start + i for i in torch.nonzero(least > factor * max(usual, 1e-12)).flatten().tolist()]
+
+
+@dataclass(frozen=True)
+class BoxScore:
+    """How much of a map a box holds, and how that compares.
+
+    Attributes
     ----------
-    as of `rows.rows`
+    share : part of the map inside the box
+    density : its mean over that of the whole map; 1 is what any part of it has
+    percentile : part of the boxes of the same size at random positions that hold less, 0 to 1
+    """
+
+    share: float
+    density: float
+    percentile: float
+
+
+def percentile(own: float, others: Sequence[float]) -> float:
+    """Part of the others that are less, 0 to 1; equal ones count half."""
+    found = np.asarray(others)
+    return float((found < own - 1e-12).mean() + 0.5 * (np.abs(found - own) <= 1e-12).mean())
+
+
+def box_score(heat: HeatMap, box: Box, seed: int = 0, draws: int = 500) -> BoxScore:
+    """Score a box (source pixels) against boxes of its size at random positions of the map.
 
     Raises
     ------
     R3labError
-        If an event does not exist, or the trajectory is of another model.
+        If the box has no part in the map's region, or the map is empty.
     """
-    check_model(policy, trajectory)
-    wanted = chosen(trajectory, at)
-    store: dict[str, Features] = {} if features is None else features
-    batch = policy.rows([row_of(policy, trajectory, store)])
-    kept: dict[int, attention.Seen] = {}
-
-    def keep(layer: int, seen: attention.Seen) -> None:
-        kept[layer] = seen
-
-    with seen_by(policy, keep):
-        policy.hidden(batch)
-    length = len(trajectory.ids)
-    flow = torch.zeros(len(wanted), length, device=policy.device)  # (events, tokens)
-    for i, event in enumerate(wanted):
-        flow[i, event.reads] = 1.0
-    for layer in sorted(kept, reverse=True):
-        passed = OWN * flow
-        for start in range(0, length, STRETCH):
-            queries = torch.arange(start, min(length, start + STRETCH), device=policy.device)
-            if flow[:, queries].any():
-                mean = attention.weights(kept[layer], queries[None])[0].mean(0)  # (queries, tokens)
-                passed += (1 - OWN) * flow[:, queries] @ mean
-        flow = passed
-    return AttentionRows(
-        weights=flow[None, None].cpu(),
-        events=wanted,
-        layers=[max(kept)],
-        spans=spans_of(trajectory),
-        images=images_of(policy, trajectory),
-        source=(trajectory.image.width, trajectory.image.height),
-    )
+    part, total = intersection(box, heat.box), float(heat.values.sum())
+    if part <= 0:
+        raise R3labError(f"the box {shown(box)} has no part in {shown(heat.box)}, which the map shows")
+    if total <= 0:
+        raise R3labError("the map is zero everywhere; choose other heads, layers or events")
+    rng = np.random.default_rng(seed)
+    w, h = (min(box[i + 2] - box[i], heat.box[i + 2] - heat.box[i]) for i in (0, 1))
+    x = rng.uniform(heat.box[0], heat.box[2] - w, draws)
+    y = rng.uniform(heat.box[1], heat.box[3] - h, draws)
+    own = heat.inside(box)
+    below = percentile(own, [heat.inside((a, b, a + w, b + h)) for a, b in zip(x.tolist(), y.tolist(), strict=True)])
+    area = (heat.box[2] - heat.box[0]) * (heat.box[3] - heat.box[1])
+    return BoxScore(own / total, own / total / (part / area), below)
 
 
-def gradient_rows(
-    policy: Policy,
-    trajectory: Trajectory,
-    at: Sequence[str | int] | None = None,
-    layers: Sequence[int] | None = None,
-    features: dict[str, Features] | None = None,
-) -> AttentionRows:
-    """Weights times gradients of each event's own log-probability, negative ones as 0; the rows do not sum to 1.
+def box_attention(
+    trajectory: Trajectory, found: AttentionRows, plain: AttentionRows, look: int, heads: int = 6, seed: int = 0
+) -> tuple[BoxAttention, dict[str, HeatMap]] | None:
+    """What attention from a box's coordinates says of why it is there, each number with its null.
 
     Parameters
     ----------
-    as of `rows`; one backward pass an event
+    found, plain : rows at all events, of the trajectory and of it with a neutral question (`with_question`)
+    heads : how many heads count (`looking_heads`)
+
+    Returns
+    -------
+    the record, and the maps "raw", "neutral" and "relative"; None where the box has no coordinates to read from
     """
-    store: dict[str, Features] = {} if features is None else features
-    found = rows(policy, trajectory, at, layers, store)
-    batch = policy.rows([row_of(policy, trajectory, store)])
-    if not found.events:
-        return found
-    places = sorted({event.reads for event in found.events})  # two events may be drawn from one state
-    reads = torch.tensor([places], device=policy.device)
-    query = [places.index(event.reads) for event in found.events]
-    kept: dict[int, torch.Tensor] = {}
+    numbers, box = found.box_rows(look), trajectory.looks[look].box
+    if not numbers or box is None:
+        return None
+    sinks = find_sinks(found, OVERVIEW)
+    chosen = looking_heads(found, OVERVIEW, numbers, heads)
+    raw = heat_map(found, OVERVIEW, numbers, chosen, sinks)
+    if not raw.values.any():  # an overview of few tokens, all of them sinks
+        sinks = []
+        raw = heat_map(found, OVERVIEW, numbers, chosen)
+    later = plain.spans[OVERVIEW][0] - found.spans[OVERVIEW][0]
+    neutral = heat_map(plain, OVERVIEW, plain.box_rows(look), chosen, [at + later for at in sinks])
+    ratio = relative(raw, neutral)
+    held, before, beyond = (box_score(heat, box, seed).percentile for heat in (raw, neutral, ratio))
+    total = float(raw.values.sum()) or 1.0
+    regions = []
+    for cell in np.argsort(-ratio.values, axis=None, kind="stable")[:REGIONS].tolist():
+        row, column = divmod(cell, raw.values.shape[1])
+        share, times = float(raw.values[row, column]) / total, float(ratio.values[row, column])
+        regions.append(Region(raw.cell(column, row), share, times))
+    attention = BoxAttention(held, before, beyond, tuple(regions), _words(trajectory, found, numbers, look))
+    return attention, {"raw": raw, "neutral": neutral, "relative": ratio}
 
-    def through_weights(layer: int, seen: Seen) -> torch.Tensor | None:
-        if layer not in found.layers:
-            return None
-        own = attention.weights(seen, reads).requires_grad_()
-        kept[layer] = own
-        assert seen.value is not None
-        value = seen.value.repeat_interleave(own.shape[1] // seen.value.shape[1], 1)
-        mixed = (own.to(value.dtype) @ value).transpose(1, 2)  # (1, Q, heads, D)
-        return attention.output(seen).index_copy(1, reads[0], mixed)
 
-    weights = list(policy.model.parameters())
-    trained = [p.requires_grad for p in weights]
-    try:
-        for p in weights:
-            p.requires_grad_(False)
-        with torch.enable_grad(), seen_by(policy, through_weights):
-            hidden = policy.hidden(batch)
-            logits = policy.logits(hidden[0, [event.reads for event in found.events]])
-            tokens = torch.tensor([trajectory.ids[event.token] for event in found.events], device=policy.device)
-            logp = logits.log_softmax(-1).gather(1, tokens[:, None])[:, 0]
-            wanted = [kept[layer] for layer in found.layers]
-            for number in range(len(found.events)):
-                grads = torch.autograd.grad(logp[number], wanted, retain_graph=True, allow_unused=True)
-                for i, (own, grad) in enumerate(zip(wanted, grads, strict=True)):
-                    row = own[0, :, query[number]].detach()
-                    slope = torch.zeros_like(row) if grad is None else grad[0, :, query[number]]
-                    found.weights[i, :, number] = (row * slope).clamp_min(0.0).cpu()
-    finally:
-        for p, on in zip(weights, trained, strict=True):
-            p.requires_grad_(on)
+def _spoken(trajectory: Trajectory, until: int) -> list[tuple[str, list[int]]]:
+    """The words of the question, and of what was written before a position, each with its tokens."""
+    found: list[tuple[str, list[int]]] = []
+    for kind in (Kind.PROMPT, Kind.SAMPLED):
+        tokens = [i for i in range(1, until) if trajectory.kinds[i] == kind]
+        ends = np.cumsum([len(trajectory.pieces[i]) for i in tokens]).tolist()
+        text = "".join(trajectory.pieces[i] for i in tokens)
+        asked = trajectory.question.strip()
+        start = text.find(asked) if kind == Kind.PROMPT else 0
+        end = start + len(asked) if kind == Kind.PROMPT else len(text)
+        for match in _WORD.finditer(text, max(0, start), max(0, end)):
+            starts = [0, *ends[:-1]]
+            own = [i for i, a, b in zip(tokens, starts, ends, strict=True) if a < match.end() and b > match.start()]
+            found.append((match.group(), own))
     return found
+
+
+def _words(trajectory: Trajectory, found: AttentionRows, numbers: Sequence[int], look: int) -> tuple[Word, ...]:
+    """The words that the coordinates read most above what the other events that can see them do."""
+    mean = found.weights.mean((0, 1))  # (events, tokens)
+    rest = [i for i in range(len(found.events)) if i not in set(numbers)]
+    words: dict[str, tuple[float, Word]] = {}  # a word that stands in several places counts where it is read most
+    for text, tokens in _spoken(trajectory, trajectory.looks[look].span[0]):
+        each = mean[:, tokens].sum(-1)
+        own = float(each[list(numbers)].mean())
+        others = [float(each[i]) for i in rest if found.events[i].reads >= tokens[-1]]
+        below = float(np.mean([other < own for other in others])) if others else 0.5
+        more = own - (float(np.mean(others)) if others else 0.0)
+        if text not in words or words[text][0] < more:
+            words[text] = (more, Word(text[:80], own, below))
+    return tuple(word for _, word in sorted(words.values(), key=lambda pair: -pair[0])[:WORDS])
+
+
+def crop_attention(found: AttentionRows, look: int, crop: str) -> CropAttention | None:
+    """Attention from the words after a crop, and from the answer; None where nothing was written there.
+
+    Parameters
+    ----------
+    crop : name of the crop's span: "crop 1", ...
+    """
+    end = found.spans[crop][1]
+    numbers = [
+        i
+        for i, event in enumerate(found.events)
+        if (event.name == AFTER and event.look == look) or (event.name == ANSWER and event.reads >= end)
+    ]
+    if not numbers:
+        return None
+    sinks = {at for image in (OVERVIEW, crop) for at in find_sinks(found, image)}
+    text = [name for name in found.spans if name not in found.images and name != SINK]
+
+    def share(names: Sequence[str]) -> float:
+        tokens = [i for name in names for i in range(*found.spans[name]) if i not in sinks]
+        shares = []
+        for number in numbers:
+            row, seen = found.weights[:, :, number].mean((0, 1)), found.events[number].reads + 1
+            visible = [i for i in tokens if i < seen]
+            shares.append(float(row[torch.tensor(visible)].mean()) * seen if visible else 0.0)
+        return float(np.mean(shares))
+
+    return CropAttention(share([crop]), share([OVERVIEW]), share(text))
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Attention of every token that one trajectory wrote.
+
+    A share alone deceives: the sequence grows, so what is shared evenly falls for every image, word by word. So each
+    share comes with the even one, and `times` is their quotient: 1 is what any token in sight gets.
+
+    Attributes
+    ----------
+    tokens : (n,) int64, their positions in the trajectory
+    mass : by image ("overview", "crops"): (n,) part of the attention on it, 0 to 1; NaN while none of it is in sight
+    even : the same had attention been shared evenly: the part of the tokens in sight that are the image's
+    fork : number, from 0, of the first token after the first box; None without a box
+    """
+
+    tokens: np.ndarray
+    mass: dict[str, np.ndarray]
+    even: dict[str, np.ndarray]
+    fork: int | None
+
+    def times(self, image: str) -> np.ndarray:
+        """Attention on a token of an image over an even share, (n,); NaN while none of it is in sight."""
+        return self.mass[image] / self.even[image]
+
+
+def shares(policy: Policy, trajectory: Trajectory, features: dict[str, Features] | None = None) -> Shares:
+    """Read the attention of every token that a trajectory wrote, as the mean of all layers and heads.
+
+    Parameters
+    ----------
+    features : store that is read and filled, as of `rollout`
+
+    Raises
+    ------
+    R3labError
+        If nothing was written, or the trajectory is of another model.
+    """
+    tokens = [i for i, kind in enumerate(trajectory.kinds) if kind == Kind.SAMPLED]
+    if not tokens:
+        raise R3labError(f"the trajectory {shown(trajectory.sample_id)} wrote nothing; roll it out first")
+    found = rows(policy, trajectory, at=tokens, features=features)
+    weights = found.weights.mean((0, 1)).double().numpy()  # (n, T)
+    kinds = np.array(trajectory.kinds)
+    visible = np.arange(len(kinds)) < np.array(tokens)[:, None]  # (n, T): what each of them sees
+    mass, even = {}, {}
+    for image, kind in ((OVERVIEW, Kind.OVERVIEW), (CROPS, Kind.CROP)):
+        count = (visible & (kinds == int(kind))).sum(1)
+        there = np.where(count > 0, 1.0, np.nan)
+        mass[image] = there * weights[:, kinds == int(kind)].sum(1)
+        even[image] = there * count / visible.sum(1)
+    fork = int(np.searchsorted(tokens, trajectory.looks[0].span[1])) if trajectory.looks else None
+    return Shares(np.array(tokens), mass, even, fork)
+
+
+@dataclass(frozen=True)
+class AlignedMean:
+    """A mean over trajectories along what was written, with its interval; words are counted from the first box."""
+
+    at: tuple[int, ...]
+    mean: tuple[Interval, ...]
+
+
+def align(values: Sequence[np.ndarray], forks: Sequence[int | None], least: int = 5, seed: int = 0) -> AlignedMean:
+    """Line up a measure of many trajectories at their first box, and take its mean word by word.
+
+    Parameters
+    ----------
+    values : one a trajectory, (n,) a value for each token that it wrote; NaN is left out
+    forks : number of the first token after the first box, of each; None: the trajectory is left out
+    least : trajectories that a word needs, so that a mean is shown for it
+    seed : of the bootstrap
+
+    Returns
+    -------
+    AlignedMean
+        Words below 0 stand before the end of the first box.
+
+    Raises
+    ------
+    R3labError
+        If the two differ in number, or no word has enough trajectories.
+    """
+    if len(values) != len(forks):
+        raise R3labError(f"{len(values)} rows of values and {len(forks)} forks; give one of each a trajectory")
+    at: dict[int, list[float]] = {}
+    for own, fork in zip(values, forks, strict=True):
+        for number, value in enumerate(own.tolist()):
+            if fork is not None and np.isfinite(value):
+                at.setdefault(number - fork, []).append(value)
+    kept = sorted(step for step, found in at.items() if len(found) >= least)
+    if not kept:
+        raise R3labError(f"no word has values of {least} trajectories with a box; give more trajectories")
+    return AlignedMean(tuple(kept), tuple(mean_interval(at[step], seed) for step in kept))

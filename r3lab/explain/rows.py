@@ -1,18 +1,21 @@
-"""Attention rows while a policy writes: the same as those that are read again afterwards, without a second pass.
+"""Attention rows: what a policy read when it wrote a coordinate, the words around a look, or the answer.
 
-    with live_rows(policy, layers=[-1]) as seen:
-        trajectories = rollout(policy, samples, group=4, watch=seen.watch)
-    found = seen.rows(trajectories[0], at=["x1", "answer"])
+A recorded trajectory is read again under the attention kernel that wrote it; for the wanted tokens alone the weights
+on all tokens before them are computed beside it. Kept are (layers, heads, events, tokens), never a map of all tokens
+on all tokens.
 
-Every sampled token gets its row, since nobody knows yet which will be a coordinate or an answer: (layers, heads, tokens
-before it) floats each. Of a large model keep one or two layers. The loop runs without its shortcut for single tokens
-meanwhile (`models.decoder`).
+    found = rows(policy, trajectory)                # every event: coordinates, words around a look, the answer
+    found.on("crop 1").sum(-1)                      # (layers, heads, events): mass on the first crop
+
+An event is a sampled token with a name. Attention *from* it is that of the state from which it was sampled, one
+position before it: what the policy read in order to write it. `gradient_rows` weights the rows by their gradients,
+`rollout_rows` multiplies them through the layers; maps are made of all three in the same way (`maps.heat_map`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -24,22 +27,16 @@ from ..core.protocol import CLOSE, OPEN, Scanner
 from ..models import attention
 from ..models.attention import Seen
 from ..models.policy import Features, Policy
-from ..rollout.sequence import rows_of
+from ..rollout.sequence import row_of
 from ..trajectory import Kind, Trajectory
-
-# The moments of a trajectory at which attention is worth reading.
-#
-# An event is a sampled token with a name. Attention *from* it is that of the state from which it was drawn, which
-# stands
-# one place before it: what the policy read in order to write it.
-#
-#     for event in events(trajectory):
-#         print(event.name, event.look, trajectory.pieces[event.token])
 
 COORDINATES = ("x1", "y1", "x2", "y2")
 BEFORE, AFTER, ANSWER = "before the box", "after the crop", "answer"
 NAMES = (*COORDINATES, BEFORE, AFTER, ANSWER, "token")
+SINK, OVERVIEW = "first token", "overview"  # names of spans
 NEAR = 3  # tokens before a box and after a crop
+STRETCH = 64  # queries whose weights attention rollout holds at once
+OWN = 0.5  # part of a state that attention rollout passes by attention (the residual connection)
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
@@ -50,7 +47,7 @@ class Event:
     Attributes
     ----------
     name : one of `NAMES`: a coordinate of a box, the words before it, the first words after its crop, the answer
-    token : its place in the trajectory
+    token : its position in the trajectory
     look : number of the look that it belongs to, from 0; None for the answer
     """
 
@@ -60,91 +57,8 @@ class Event:
 
     @property
     def reads(self) -> int:
-        """Place of the state from which the token was drawn: the query of the attention."""
+        """Position of the state from which the token was sampled: the query of the attention."""
         return self.token - 1
-
-
-def events(trajectory: Trajectory) -> list[Event]:
-    """All events of a trajectory, in the order of its tokens."""
-    found = [event for number in range(len(trajectory.looks)) for event in _of_look(trajectory, number)]
-    return sorted([*found, *_of_answer(trajectory)], key=lambda event: event.token)
-
-
-def chosen(trajectory: Trajectory, at: Sequence[str | int] | None) -> list[Event]:
-    """The events that are meant: by name, by token, or all.
-
-    Raises
-    ------
-    R3labError
-        For a name that no event has, or a token that was not sampled.
-    """
-    every = events(trajectory)
-    if at is None:
-        return every
-    found = []
-    for wanted in at:
-        if isinstance(wanted, str):
-            if wanted not in NAMES:
-                raise R3labError(f"no event is named {wanted!r}; there are {', '.join(NAMES[:-1])}")
-            found += [event for event in every if event.name == wanted]
-        elif not 0 <= wanted < len(trajectory.ids) or trajectory.kinds[wanted] != Kind.SAMPLED:
-            raise R3labError(f"token {wanted} of {len(trajectory.ids)} was not sampled; attention is read from those")
-        else:
-            found.append(Event("token", int(wanted)))
-    return found
-
-
-def _sampled(trajectory: Trajectory, places: Sequence[int]) -> list[int]:
-    return [i for i in places if trajectory.kinds[i] == Kind.SAMPLED and i > 0]
-
-
-def _of_look(trajectory: Trajectory, number: int) -> Iterator[Event]:
-    look = trajectory.looks[number]
-    start, end = look.span
-    before = _sampled(trajectory, range(max(0, start - NEAR), start))
-    yield from (Event(BEFORE, i, number) for i in before)
-    text, at = "".join(trajectory.pieces[start:end]), 0
-    numbers = [found.span() for found in _NUMBER.finditer(text, text.find("[") + 1)]  # the key has a digit too
-    for i in range(start, end):
-        until = at + len(trajectory.pieces[i])
-        for name, (a, b) in zip(COORDINATES, numbers, strict=False):
-            if at < b and until > a:
-                yield Event(name, i, number)
-        at = until
-    if look.crop_span is not None:
-        later = range(look.crop_span[1], len(trajectory.ids))
-        yield from (Event(AFTER, i, number) for i in _sampled(trajectory, later)[:NEAR])
-
-
-def _of_answer(trajectory: Trajectory) -> Iterator[Event]:
-    if trajectory.answer is None:
-        return
-    scanner, at = Scanner(), 0
-    spans: list[tuple[int, int, int]] = []  # characters of the response, token
-    inside = (0, 0)
-    for i in _sampled(trajectory, range(len(trajectory.ids))):
-        piece = trajectory.pieces[i]
-        spans.append((at, at + len(piece), i))
-        at += len(piece)
-        for read in scanner.feed(piece):
-            if read.kind == "answer":
-                inside = (read.start + len(OPEN), read.end - len(CLOSE))
-    yield from (Event(ANSWER, i) for a, b, i in spans if a < inside[1] and b > inside[0])
-
-
-# Attention rows: what a policy read, at the moments that matter, for the price of a forward pass.
-#
-# A recorded trajectory is read again under the attention kernel that wrote it; for the wanted tokens alone the
-# weights
-# on all tokens before them are computed beside it. Kept are (layers, heads, events, tokens), never a map of all
-# tokens
-# on all tokens.
-#
-#     found = rows(policy, trajectory)                # every event: coordinates, words around a look, the answer
-#     found.on("crop 1").sum(-1)                      # (layers, heads, events): mass on the first crop
-
-SINK = "first token"
-OVERVIEW = "overview"
 
 
 @dataclass(frozen=True)
@@ -198,6 +112,78 @@ class AttentionRows:
         """Numbers of the events with this name."""
         return [i for i, event in enumerate(self.events) if event.name == name]
 
+    def box_rows(self, look: int) -> list[int]:
+        """Numbers of the events at which a look's coordinates were written."""
+        return [i for i, event in enumerate(self.events) if event.look == look and event.name in COORDINATES]
+
+
+def events(trajectory: Trajectory) -> list[Event]:
+    """All events of a trajectory, in the order of its tokens."""
+    found = [event for number in range(len(trajectory.looks)) for event in _events_of_look(trajectory, number)]
+    return sorted([*found, *_events_of_answer(trajectory)], key=lambda event: event.token)
+
+
+def select_events(trajectory: Trajectory, at: Sequence[str | int] | None) -> list[Event]:
+    """The events that are meant: by name, by token, or all.
+
+    Raises
+    ------
+    R3labError
+        For a name that no event has, or a token that was not sampled.
+    """
+    every = events(trajectory)
+    if at is None:
+        return every
+    found = []
+    for wanted in at:
+        if isinstance(wanted, str):
+            if wanted not in NAMES:
+                raise R3labError(f"no event is named {wanted!r}; there are {', '.join(NAMES[:-1])}")
+            found += [event for event in every if event.name == wanted]
+        elif not 0 <= wanted < len(trajectory.ids) or trajectory.kinds[wanted] != Kind.SAMPLED:
+            raise R3labError(f"token {wanted} of {len(trajectory.ids)} was not sampled; attention is read from those")
+        else:
+            found.append(Event("token", int(wanted)))
+    return found
+
+
+def _sampled(trajectory: Trajectory, positions: Sequence[int]) -> list[int]:
+    return [i for i in positions if trajectory.kinds[i] == Kind.SAMPLED and i > 0]
+
+
+def _events_of_look(trajectory: Trajectory, number: int) -> Iterator[Event]:
+    look = trajectory.looks[number]
+    start, end = look.span
+    before = _sampled(trajectory, range(max(0, start - NEAR), start))
+    yield from (Event(BEFORE, i, number) for i in before)
+    text, at = "".join(trajectory.pieces[start:end]), 0
+    numbers = [found.span() for found in _NUMBER.finditer(text, text.find("[") + 1)]  # the key has a digit too
+    for i in range(start, end):
+        until = at + len(trajectory.pieces[i])
+        for name, (a, b) in zip(COORDINATES, numbers, strict=False):
+            if at < b and until > a:
+                yield Event(name, i, number)
+        at = until
+    if look.crop_span is not None:
+        later = range(look.crop_span[1], len(trajectory.ids))
+        yield from (Event(AFTER, i, number) for i in _sampled(trajectory, later)[:NEAR])
+
+
+def _events_of_answer(trajectory: Trajectory) -> Iterator[Event]:
+    if trajectory.answer is None:
+        return
+    scanner, at = Scanner(), 0
+    spans: list[tuple[int, int, int]] = []  # characters of the response, token
+    inside = (0, 0)
+    for i in _sampled(trajectory, range(len(trajectory.ids))):
+        piece = trajectory.pieces[i]
+        spans.append((at, at + len(piece), i))
+        at += len(piece)
+        for read in scanner.feed(piece):
+            if read.kind == "answer":
+                inside = (read.start + len(OPEN), read.end - len(CLOSE))
+    yield from (Event(ANSWER, i) for a, b, i in spans if a < inside[1] and b > inside[0])
+
 
 def spans_of(trajectory: Trajectory) -> dict[str, tuple[int, int]]:
     """The stretches of a trajectory by name; together they hold every token once; the first token has its own."""
@@ -223,16 +209,14 @@ def images_of(policy: Policy, trajectory: Trajectory) -> dict[str, Shown]:
     source, factor = (trajectory.image.width, trajectory.image.height), policy.layout.factor
     width, height = trajectory.overview
     found = {OVERVIEW: Shown((width // factor, height // factor), (0.0, 0.0, float(source[0]), float(source[1])))}
-    crops = [look for look in trajectory.looks if look.crop is not None and look.box is not None]
-    for number, look in enumerate(crops, start=1):
-        assert look.crop is not None and look.box is not None
-        grid = (look.crop.width // factor, look.crop.height // factor)
-        found[f"crop {number}"] = Shown(grid, clip(look.box, source))
+    crops = [(look.crop, look.box) for look in trajectory.looks if look.crop is not None and look.box is not None]
+    for number, (crop, box) in enumerate(crops, start=1):
+        found[f"crop {number}"] = Shown((crop.width // factor, crop.height // factor), clip(box, source))
     return found
 
 
 @contextmanager
-def seen_by(policy: Policy, watch: attention.Watch) -> Iterator[None]:
+def record_attention(policy: Policy, watch: attention.Watch) -> Iterator[None]:
     """Show the text model's attention to `watch`; afterwards the model is as it was."""
     text = policy.model.config.get_text_config()
     before = text._attn_implementation
@@ -242,70 +226,6 @@ def seen_by(policy: Policy, watch: attention.Watch) -> Iterator[None]:
             yield
     finally:
         policy.model.set_attn_implementation({"text_config": before})
-
-
-def rows(
-    policy: Policy,
-    trajectory: Trajectory,
-    at: Sequence[str | int] | None = None,
-    layers: Sequence[int] | None = None,
-    features: dict[str, Features] | None = None,
-) -> AttentionRows:
-    """Attention of one recorded trajectory; see `rows_of_batch`."""
-    return rows_of_batch(policy, [trajectory], at, layers, features)[0]
-
-
-@torch.no_grad()
-def rows_of_batch(
-    policy: Policy,
-    trajectories: Sequence[Trajectory],
-    at: Sequence[str | int] | None = None,
-    layers: Sequence[int] | None = None,
-    features: dict[str, Features] | None = None,
-) -> list[AttentionRows]:
-    """Attention from events of recorded trajectories, in one forward pass over padded rows.
-
-    Parameters
-    ----------
-    at : names of events (`events.NAMES`) or places of sampled tokens; default all events
-    layers : numbers of text layers, negative ones from the end; default all
-    features : store that is read and filled, as of `rollout`
-
-    Raises
-    ------
-    R3labError
-        If an event or layer does not exist, or the trajectory is of another model.
-    """
-    wanted = layers_of(policy, layers)
-    for t in trajectories:
-        check_model(policy, t)
-    every = [chosen(t, at) for t in trajectories]
-    store: dict[str, Features] = {} if features is None else features
-    batch = policy.rows(rows_of(policy, trajectories, store))
-    queries = torch.zeros(len(every), max(1, *map(len, every)), dtype=torch.int64)
-    for i, found in enumerate(every):
-        queries[i, : len(found)] = torch.tensor([event.reads for event in found], dtype=torch.int64)
-    queries = queries.to(policy.device)
-    kept: dict[int, torch.Tensor] = {}
-
-    def keep(layer: int, seen: Seen) -> None:
-        if layer in wanted:
-            kept[layer] = attention.weights(seen, queries).cpu()
-
-    with seen_by(policy, keep):
-        policy.hidden(batch)
-    whole = torch.stack([kept[layer] for layer in wanted])  # (layers, B, heads, Q, L)
-    return [
-        AttentionRows(
-            weights=whole[:, i, :, : len(found), : len(t.ids)].clone(),
-            events=found,
-            layers=wanted,
-            spans=spans_of(t),
-            images=images_of(policy, t),
-            source=(t.image.width, t.image.height),
-        )
-        for i, (t, found) in enumerate(zip(trajectories, every, strict=True))
-    ]
 
 
 def check_model(policy: Policy, trajectory: Trajectory) -> None:
@@ -325,7 +245,7 @@ def _spells(own: str, piece: str) -> bool:
     return own == piece or "\ufffd" in own or ("\ufffd" in piece and piece.endswith(own))
 
 
-def layers_of(policy: Policy, layers: Sequence[int] | None) -> list[int]:
+def select_layers(policy: Policy, layers: Sequence[int] | None) -> list[int]:
     """Numbers of text layers in order; negative ones count from the end, None means all."""
     count = policy.model.config.get_text_config().num_hidden_layers
     for number in layers or ():
@@ -334,112 +254,150 @@ def layers_of(policy: Policy, layers: Sequence[int] | None) -> list[int]:
     return sorted({number % count for number in (range(count) if layers is None else layers)})
 
 
-class LiveRows:
-    """Collects rows of a running rollout; made by `live_rows`.
-
-    A forward pass of the loop ends in the states from which the next tokens of its rows are drawn; `watch` is then
-    called once for each of these, in the order of the rows (of the members of a group, where a prompt was read once).
-    So a pass and the calls behind it belong together, and the weights are computed when the next pass begins.
-    """
-
-    def __init__(self, policy: Policy, layers: Sequence[int], also: Callable[[Trajectory], None] | None = None) -> None:
-        self.policy, self.layers, self.also = policy, list(layers), also
-        self._pass: dict[int, Seen] = {}  # by layer, of the last forward pass
-        self._drawn: list[tuple[Trajectory, int]] = []  # since then: trajectory, place of the token that was drawn
-        self._kept: dict[int, dict[int, torch.Tensor]] = {}  # id of a trajectory -> token -> (layers, heads, before)
-        self._held: list[Trajectory] = []  # so that an id stays theirs
-
-    def watch(self, trajectory: Trajectory) -> None:
-        """Called by the rollout whenever a trajectory has grown."""
-        kinds = trajectory.kinds
-        place = next(i for i in reversed(range(len(kinds))) if kinds[i] == Kind.SAMPLED)
-        self._drawn.append((trajectory, place))
-        if self.also is not None:
-            self.also(trajectory)
-
-    def see(self, layer: int, seen: Seen) -> None:
-        """Called by the model's attention, layer by layer."""
-        if layer == 0:  # a pass begins
-            if self._drawn:
-                self._settle()
-            self._pass = {}
-        if layer in self.layers:
-            self._pass[layer] = seen
-
-    def _settle(self) -> None:
-        """Weights of the last pass, for the tokens that were drawn from its states."""
-        drawn, self._drawn = self._drawn, []
-        first = self._pass[self.layers[0]]
-        rows = first.query.shape[0]
-        if len(drawn) % rows or first.mask is None:
-            raise R3labError(
-                f"{len(drawn)} tokens were drawn from {rows} rows; give `watch=seen.watch` to every rollout inside"
-            )
-        every = len(drawn) // rows  # members of a group that share one row
-        counts = first.mask[:, 0].sum(-1)  # (rows, q) tokens that each query sees, itself among them
-        for number, (trajectory, place) in enumerate(drawn):
-            row = number // every
-            query = int((counts[row] == place).nonzero()[0])  # the state stands one place before the token
-            visible = first.mask[row, 0, query]
-            weights = [self._weights(self._pass[layer], row, query)[:, visible] for layer in self.layers]
-            if id(trajectory) not in self._kept:
-                self._kept[id(trajectory)] = {}
-                self._held.append(trajectory)
-            self._kept[id(trajectory)][place] = torch.stack(weights).cpu()
-
-    @staticmethod
-    def _weights(seen: Seen, row: int, query: int) -> torch.Tensor:
-        """(heads, keys) of one query."""
-        mask = None if seen.mask is None else seen.mask[row : row + 1]
-        one = Seen(seen.query[row : row + 1], seen.key[row : row + 1], seen.scaling, None, mask)
-        return attention.weights(one, torch.tensor([[query]], device=seen.query.device))[0, :, 0]
-
-    def rows(self, trajectory: Trajectory, at: Sequence[str | int] | None = None) -> AttentionRows:
-        """The rows of a trajectory that was rolled out inside.
-
-        Parameters
-        ----------
-        at : as of `rows.rows`
-
-        Raises
-        ------
-        R3labError
-            If the trajectory was not seen here, or has no such event.
-        """
-        if self._drawn:
-            self._settle()
-        kept = self._kept.get(id(trajectory))
-        if kept is None:
-            raise R3labError(
-                f"no rows of {shown(trajectory.sample_id)} were seen; roll it out inside, with watch=seen.watch"
-            )
-        found = chosen(trajectory, at)
-        heads = next(iter(kept.values())).shape[1]
-        weights = torch.zeros(len(self.layers), heads, len(found), len(trajectory.ids))
-        for i, event in enumerate(found):
-            weights[:, :, i, : event.token] = kept[event.token]
-        size = (trajectory.image.width, trajectory.image.height)
-        return AttentionRows(
-            weights, found, self.layers, spans_of(trajectory), images_of(self.policy, trajectory), size
-        )
+def _made(
+    policy: Policy, trajectory: Trajectory, weights: torch.Tensor, found: list[Event], layers: list[int]
+) -> AttentionRows:
+    source = (trajectory.image.width, trajectory.image.height)
+    return AttentionRows(weights, found, layers, spans_of(trajectory), images_of(policy, trajectory), source)
 
 
-@contextmanager
-def live_rows(
-    policy: Policy, layers: Sequence[int] | None = None, also: Callable[[Trajectory], None] | None = None
-) -> Iterator[LiveRows]:
-    """Collect the rows of every sampled token of the rollouts inside.
+@torch.no_grad()
+def rows(
+    policy: Policy,
+    trajectory: Trajectory,
+    at: Sequence[str | int] | None = None,
+    layers: Sequence[int] | None = None,
+    features: dict[str, Features] | None = None,
+) -> AttentionRows:
+    """Attention from events of a recorded trajectory, in one forward pass.
 
     Parameters
     ----------
+    at : names of events (`NAMES`) or positions of sampled tokens; default all events
     layers : numbers of text layers, negative ones from the end; default all
-    also : called after `watch` with each trajectory that has grown (for a display)
+    features : store that is read and filled, as of `rollout`
 
     Raises
     ------
     R3labError
-        If a layer does not exist.
+        If an event or layer does not exist, or the trajectory is of another model.
     """
-    seen = LiveRows(policy, layers_of(policy, layers), also)
-    with seen_by(policy, seen.see):
-        yield seen
+    wanted = select_layers(policy, layers)
+    check_model(policy, trajectory)
+    found = select_events(trajectory, at)
+    batch = policy.rows([row_of(policy, trajectory, {} if features is None else features)])
+    reads = torch.tensor([[event.reads for event in found] or [0]], device=policy.device)
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(layer: int, seen: Seen) -> None:
+        if layer in wanted:
+            kept[layer] = attention.weights(seen, reads)[0, :, : len(found)].cpu()
+
+    with record_attention(policy, keep):
+        policy.hidden(batch)
+    return _made(policy, trajectory, torch.stack([kept[layer] for layer in wanted]), found, wanted)
+
+
+def gradient_rows(
+    policy: Policy,
+    trajectory: Trajectory,
+    at: Sequence[str | int] | None = None,
+    layers: Sequence[int] | None = None,
+    features: dict[str, Features] | None = None,
+) -> AttentionRows:
+    """Weights times gradients of each event's own log-probability, negative ones as 0; the rows do not sum to 1.
+
+    At the wanted queries a layer's output is made of the visible weights themselves, so the log-probability has a
+    gradient with respect to each of them; elsewhere plain sdpa runs. A weight times its gradient, where positive, is
+    what reading that token was worth to first order (Chefer et al., arXiv 2103.15679, without their product over
+    layers).
+
+    Parameters
+    ----------
+    as of `rows`; one backward pass an event
+    """
+    store: dict[str, Features] = {} if features is None else features
+    found = rows(policy, trajectory, at, layers, store)
+    batch = policy.rows([row_of(policy, trajectory, store)])
+    if not found.events:
+        return found
+    positions = sorted({event.reads for event in found.events})  # two events may be sampled from one state
+    reads = torch.tensor([positions], device=policy.device)
+    query = [positions.index(event.reads) for event in found.events]
+    kept: dict[int, torch.Tensor] = {}
+
+    def through_weights(layer: int, seen: Seen) -> torch.Tensor | None:
+        if layer not in found.layers:
+            return None
+        own = attention.weights(seen, reads).requires_grad_()
+        kept[layer] = own
+        assert seen.value is not None
+        value = seen.value.repeat_interleave(own.shape[1] // seen.value.shape[1], 1)
+        mixed = (own.to(value.dtype) @ value).transpose(1, 2)  # (1, Q, heads, D)
+        return attention.output(seen).index_copy(1, reads[0], mixed)
+
+    parameters = list(policy.model.parameters())
+    trained = [p.requires_grad for p in parameters]
+    try:
+        for p in parameters:
+            p.requires_grad_(False)
+        with torch.enable_grad(), record_attention(policy, through_weights):
+            hidden = policy.hidden(batch)
+            logits = policy.logits(hidden[0, [event.reads for event in found.events]])
+            tokens = torch.tensor([trajectory.ids[event.token] for event in found.events], device=policy.device)
+            logp = logits.log_softmax(-1).gather(1, tokens[:, None])[:, 0]
+            wanted = [kept[layer] for layer in found.layers]
+            for number in range(len(found.events)):
+                grads = torch.autograd.grad(logp[number], wanted, retain_graph=True, allow_unused=True)
+                for i, (own, grad) in enumerate(zip(wanted, grads, strict=True)):
+                    row = own[0, :, query[number]].detach()
+                    slope = torch.zeros_like(row) if grad is None else grad[0, :, query[number]]
+                    found.weights[i, :, number] = (row * slope).clamp_min(0.0).cpu()
+    finally:
+        for p, on in zip(parameters, trained, strict=True):
+            p.requires_grad_(on)
+    return found
+
+
+@torch.no_grad()
+def rollout_rows(
+    policy: Policy,
+    trajectory: Trajectory,
+    at: Sequence[str | int] | None = None,
+    features: dict[str, Features] | None = None,
+) -> AttentionRows:
+    """Attention rollout from events: attention followed through all layers down to the tokens; each row sums to 1.
+
+    A layer passes on half of a token's own state and half of what it attends to (mean over heads). Multiplied through
+    the layers, this says how much of each token could reach a state (Abnar and Zuidema, arXiv 2005.00928); it knows
+    neither values nor perceptrons, and in deep models it comes near an even share. Simplified: only the wanted rows of
+    the product are made, from the top layer down, and weights are computed in stretches of queries.
+
+    Parameters
+    ----------
+    as of `rows`
+
+    Returns
+    -------
+    AttentionRows
+        Of one layer (the last) and one head.
+    """
+    check_model(policy, trajectory)
+    wanted = select_events(trajectory, at)
+    batch = policy.rows([row_of(policy, trajectory, {} if features is None else features)])
+    kept: dict[int, Seen] = {}
+    with record_attention(policy, kept.__setitem__):
+        policy.hidden(batch)
+    length = len(trajectory.ids)
+    flow = torch.zeros(len(wanted), length, device=policy.device)  # (events, tokens)
+    for i, event in enumerate(wanted):
+        flow[i, event.reads] = 1.0
+    for layer in sorted(kept, reverse=True):
+        passed = OWN * flow
+        for start in range(0, length, STRETCH):
+            queries = torch.arange(start, min(length, start + STRETCH), device=policy.device)
+            if flow[:, queries].any():
+                mean = attention.weights(kept[layer], queries[None])[0].mean(0)  # (queries, tokens)
+                passed += (1 - OWN) * flow[:, queries] @ mean
+        flow = passed
+    return _made(policy, trajectory, flow[None, None].cpu(), wanted, [max(kept)])

@@ -1,64 +1,86 @@
-"""All interventions that a verdict rests on, in three batches: other crops, other overviews, other boxes.
+"""All interventions that a verdict rests on, counted: other crops, other overviews, other pictures and questions.
 
-    evidence = gather(policy, trajectory, others, settings, store)
-    judge(evidence).kind
+- `try_crops`: the record up to a box, another crop after it, then the policy goes on greedily;
+- `try_overviews`: the first crop is held as it was and the overview alone is another, then it goes on greedily;
+- `try_boxes`: the prompt anew, with a shifted picture or another question: is the box where it was?
 
-What is put in comes from `others` where there are any; else from the trajectory's own photograph.
+    evidence = gather(policy, trajectory, others, Settings(), store)
+    verdict_of(evidence).kind
+
+What is put in comes from other trajectories (donors), of which it is known what they show; without them, from other
+places of the same photograph. Simplified: an answer counts as another if its text differs; edges of what was changed in
+a picture are hard, and no region is filled in plausibly. A policy that has never seen such a picture may answer oddly;
+the kinds in `verdict` rest on rates over many different ones.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 from PIL import Image
 
 from ..core.arms import get_arm
+from ..core.errors import R3labError, shown
 from ..core.geometry import Box, Size, clip, coverage, iou, problem
 from ..core.images import content_hash, cut, resize
 from ..models.policy import Features, Policy
 from ..rollout.loop import reading, resume, rollout
 from ..rollout.sequence import control_token
 from ..trajectory import ImageRef, Kind, Trajectory
-from .interventions import (
-    Alternative,
-    after_look,
-    angles,
-    begin,
-    filled,
-    pasted,
-    pixels,
-    recoloured,
-    shifted,
-    shifts,
-    smoothed,
-    surrounded,
-)
-from .kinds import Evidence, Trials
+from ..vlir.sample import Sample
+from .interventions import TAKEN, Alternative, after_look, begin, windows_of
 from .maps import NEUTRAL
-from .value import TAKEN, windows_of
-
-# Interventions on a recorded trajectory, counted: other crops, other overviews, other scenes and questions.
-#
-# Three ways of asking what an answer, or a box, depends on:
-#
-# - `try_crops`: the record up to a box, another crop behind it, then the policy goes on greedily;
-# - `try_overviews`: the first crop is held as it was and the overview alone is another, then it goes on greedily;
-# - `try_boxes`: the prompt anew, with a shifted picture or another question: is the box where it was?
-#
-#     donors = donors_of(trajectory, others, count=12)
-#     answer, trials = try_crops(policy, trajectory, 0, donors, store)
-#
-# What is put in comes from other trajectories (donors), of which it is known what they show; without them, from other
-# places of the same picture. Simplified: an answer counts as another if its text differs.
+from .verdict import Evidence, Thresholds, Trials
 
 SHOWS = 0.6  # part of a true region that a crop must hold to show what is there
 SCALES = (1.0, 0.5, 0.25)  # of places that lend within a photograph, by a look's sides
 SAME_PLACE = 0.5  # IoU from which a box is where it was
+PUSH = 45.0  # mean colour, in units of Cb and Cr, that a grey picture gets so that it has one to turn
 
 Store = dict[str, Features]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much is tried.
+
+    Attributes
+    ----------
+    crops : other crops in the place of each look's
+    covers : things put over the region that is asked about, in the overview
+    pictures, questions : shifted pictures, and other questions, for the box
+    surroundings, colours, blurs : other overviews
+    heads : attention heads that make a map
+    value : also `crop_value` and `knock_out` of each look
+    value_map : also `value_map` of each look (hundreds of windows)
+    seed : of noise and random positions
+    thresholds : of the verdict
+    """
+
+    crops: int = 12
+    covers: int = 12
+    pictures: int = 6
+    questions: int = 5
+    surroundings: int = 8
+    colours: int = 8
+    blurs: int = 4
+    heads: int = 6
+    value: bool = True
+    value_map: bool = True
+    seed: int = 0
+    thresholds: Thresholds = field(default_factory=Thresholds)
+
+    def __post_init__(self) -> None:
+        for name in (f.name for f in fields(self) if f.name not in ("value", "value_map", "seed", "thresholds")):
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= 64:
+                raise R3labError(f"the setting {name} must be a whole number from 1 to 64, got {shown(value)}")
+
+
+QUICK = Settings(6, 6, 4, 3, 5, 5, 3, value_map=False)  # about half; every kind can still be sure
 
 
 @dataclass(frozen=True)
@@ -199,19 +221,8 @@ def try_overviews(
     own, *answers = answers_of(policy, trajectory, begun, store)
     found, rest = {}, iter(answers)
     for name, images in changes.items():
-        given = [next(rest) for _ in images]
-        found[name] = Trials(len(given), sum(not same(answer, own) for answer in given))
+        found[name] = Trials(len(images), sum(not same(next(rest), own) for _ in images))
     return own, found
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A question on a picture, for a rollout."""
-
-    id: str
-    image: Image.Image
-    question: str
-    truth: dict[str, Any] = field(default_factory=dict)
 
 
 def try_boxes(
@@ -225,17 +236,17 @@ def try_boxes(
     assert number is not None
     until = trajectory.looks[number].span[1]
     image, asked = trajectory.images[trajectory.image.hash], trajectory.question
-    scenes = [Scene("as it was", image, asked)]
-    scenes += [Scene(f"picture {n}", other, asked) for n, other in enumerate(pictures)]
-    scenes += [Scene(f"question {n}", image, other) for n, other in enumerate(questions)]
+    scenes = [Sample("as it was", image, asked, "")]
+    scenes += [Sample(f"picture {n}", other, asked, "") for n, other in enumerate(pictures)]
+    scenes += [Sample(f"question {n}", image, other, "") for n, other in enumerate(questions)]
     most = trajectory.kinds[:until].count(Kind.SAMPLED) + 16
     rolled = rollout(policy, scenes, temperature=0.0, max_new_tokens=most, features=store, arm=get_arm(trajectory.arm))
     own, *boxes = [next((look.box for look in t.looks if look.crop), None) for t in rolled]
     if own is None:
         return None, Trials(), Trials()
     elsewhere = [box is None or iou(box, own) < SAME_PLACE for box in boxes]
-    there, other = elsewhere[: len(pictures)], elsewhere[len(pictures) :]
-    return own, Trials(len(there), sum(there)), Trials(len(other), sum(other))
+    moved, other = elsewhere[: len(pictures)], elsewhere[len(pictures) :]
+    return own, Trials(len(moved), sum(moved)), Trials(len(other), sum(other))
 
 
 def off_centre(box: Box, size: Size) -> float:
@@ -244,60 +255,29 @@ def off_centre(box: Box, size: Size) -> float:
     return float(np.hypot(x, y) / (np.hypot(*size) / 2))
 
 
-class Counts(Protocol):
-    """How much is tried (`verdict.Settings`)."""
-
-    @property
-    def crops(self) -> int: ...
-    @property
-    def covers(self) -> int: ...
-    @property
-    def pictures(self) -> int: ...
-    @property
-    def questions(self) -> int: ...
-    @property
-    def surroundings(self) -> int: ...
-    @property
-    def colours(self) -> int: ...
-    @property
-    def blurs(self) -> int: ...
-    @property
-    def seed(self) -> int: ...
-
-
 def gather(
-    policy: Policy, trajectory: Trajectory, others: Sequence[Trajectory], counts: Counts, store: Store
+    policy: Policy, trajectory: Trajectory, others: Sequence[Trajectory], settings: Settings, store: Store
 ) -> Evidence:
     """Try everything on a trajectory and count; no counts of one without a crop."""
     number = first_crop(trajectory)
     if number is None:
         return Evidence(answered=trajectory.answer is not None)
-    most = max(counts.crops, counts.covers, counts.surroundings, counts.questions)
+    most = max(settings.crops, settings.covers, settings.surroundings, settings.questions)
     donors = donors_of(trajectory, others, most)
+    image = trajectory.images[trajectory.image.hash]
     with reading(policy):
         crops = []
         for n, look in enumerate(trajectory.looks):
             if look.crop is not None:
-                lent = donors[: counts.crops] or donors_within(trajectory, n, counts.crops, counts.seed)
+                lent = donors[: settings.crops] or donors_within(trajectory, n, settings.crops, settings.seed)
                 crops.append(try_crops(policy, trajectory, n, lent, store)[1])
-        changes = overviews(trajectory, donors, counts)
-        own, found = try_overviews(policy, trajectory, changes, store)
-        image = trajectory.images[trajectory.image.hash]
-        pictures = [shifted(image, *shift) for shift in shifts(image.size, counts.pictures)]
-        questions = questions_of(policy, trajectory, donors, counts.questions)
+        own, found = try_overviews(policy, trajectory, overviews(trajectory, donors, settings), store)
+        pictures = [shifted(image, *shift) for shift in shifts(image.size, settings.pictures)]
+        questions = questions_of(policy, trajectory, donors, settings.questions)
         box, moved, asked = try_boxes(policy, trajectory, pictures, questions, store)
     written = box or trajectory.looks[number].box
-    return Evidence(
-        answered=own is not None,
-        off_centre=0.0 if written is None else off_centre(written, image.size),
-        moved=moved,
-        asked=asked,
-        crops=tuple(crops),
-        region=found.get("region"),
-        rest=found["rest"],
-        colour=found["colour"],
-        detail=found["detail"],
-    )
+    far = 0.0 if written is None else off_centre(written, image.size)
+    return Evidence(own is not None, far, moved, asked, tuple(crops), **found)
 
 
 def questions_of(policy: Policy, trajectory: Trajectory, donors: Sequence[Donor], count: int) -> list[str]:
@@ -307,28 +287,24 @@ def questions_of(policy: Policy, trajectory: Trajectory, donors: Sequence[Donor]
     return [q for q in usable if q.strip() != trajectory.question.strip()][:count]
 
 
-def overviews(trajectory: Trajectory, donors: Sequence[Donor], counts: Counts) -> dict[str, list[Image.Image]]:
+def overviews(trajectory: Trajectory, donors: Sequence[Donor], settings: Settings) -> dict[str, list[Image.Image]]:
     """Pictures for the overview, by what is another in them: "region" (if it is known), "rest", "colour", "detail"."""
-    image, region = trajectory.images[trajectory.image.hash], region_of(trajectory)
-    number = first_crop(trajectory)
+    image, region, number = trajectory.images[trajectory.image.hash], region_of(trajectory), first_crop(trajectory)
     look = None if number is None else trajectory.looks[number].box
     keep = [box for box in (region, look) if box is not None]
     lent = [donor.image for donor in donors if donor.image is not None]
+    if not lent:  # the picture itself, turned and mirrored, where no other is at hand
+        way = Image.Transpose
+        turns = (way.ROTATE_180, way.FLIP_LEFT_RIGHT, way.FLIP_TOP_BOTTOM, way.ROTATE_90, way.ROTATE_270, way.TRANSPOSE)
+        lent = [image.transpose(turn) for turn in turns]
     found = {
-        "rest": [surrounded(image, other, keep) for other in (lent or turned(image))[: counts.surroundings]],
-        "colour": [recoloured(image, angle, keep) for angle in angles(counts.colours)],
-        "detail": [smoothed(image, cells) for cells in range(3, 3 + counts.blurs)],
+        "rest": [surrounded(image, other, keep) for other in lent[: settings.surroundings]],
+        "colour": [recoloured(image, angle, keep) for angle in angles(settings.colours)],
+        "detail": [smoothed(image, cells) for cells in range(3, 3 + settings.blurs)],
     }
     if region is not None:
-        found["region"] = covered(image, region, donors, counts.covers, counts.seed)
+        found["region"] = covered(image, region, donors, settings.covers, settings.seed)
     return found
-
-
-def turned(image: Image.Image) -> list[Image.Image]:
-    """The picture itself, turned and mirrored: what else stood around, where no other picture is at hand."""
-    way = Image.Transpose
-    every = (way.ROTATE_180, way.FLIP_LEFT_RIGHT, way.FLIP_TOP_BOTTOM, way.ROTATE_90, way.ROTATE_270, way.TRANSPOSE)
-    return [image.transpose(one) for one in every]
 
 
 def covered(image: Image.Image, region: Box, donors: Sequence[Donor], count: int, seed: int) -> list[Image.Image]:
@@ -345,3 +321,84 @@ def covered(image: Image.Image, region: Box, donors: Sequence[Donor], count: int
     patches = [*lent, noise, *(image.crop(pixels(places[i], image.size)) for i in order)]
     found = [pasted(image, patch, region) for patch in patches]
     return [*found[: len(lent)], filled(image, [region]), *found[len(lent) :]][:count]
+
+
+# Pictures that differ from a photograph in one respect: RGB images of one size; boxes are source pixels. What an
+# intervention proves depends on what it leaves alone: `keep` are regions that stay as they are.
+
+
+def pixels(box: Box, size: Size) -> tuple[int, int, int, int]:
+    """The whole pixels of a box, at least one, inside an image of `size`."""
+    x1, y1, x2, y2 = clip(box, size)
+    left, top = min(int(x1), size[0] - 1), min(int(y1), size[1] - 1)
+    return left, top, max(left + 1, math.ceil(x2)), max(top + 1, math.ceil(y2))
+
+
+def shifted(image: Image.Image, right: int, down: int) -> Image.Image:
+    """Everything elsewhere by so many pixels; what leaves on one side comes in on the other."""
+    return Image.fromarray(np.roll(np.asarray(image), (down, right), axis=(0, 1)))
+
+
+def shifts(size: Size, count: int) -> list[tuple[int, int]]:
+    """Shifts (right, down) that take everything far from where it was: a quarter of a side at least."""
+    parts = [(0.5, 0.0), (0.0, 0.5), (0.5, 0.5), (0.3, 0.3), (0.7, 0.3), (0.3, 0.7), (0.7, 0.7), (0.35, 0.0)]
+    return [(round(x * size[0]), round(y * size[1])) for x, y in parts[:count]]
+
+
+def pasted(image: Image.Image, patch: Image.Image, box: Box) -> Image.Image:
+    """A patch, resized, over a box."""
+    x1, y1, x2, y2 = pixels(box, image.size)
+    changed = image.copy()
+    changed.paste(resize(patch, (x2 - x1, y2 - y1)), (x1, y1))
+    return changed
+
+
+def filled(image: Image.Image, boxes: Sequence[Box]) -> Image.Image:
+    """Boxes filled with the mean colour of the image."""
+    changed = np.array(image)
+    value = changed.reshape(-1, 3).mean(0).round()
+    for box in boxes:
+        x1, y1, x2, y2 = pixels(box, image.size)
+        changed[y1:y2, x1:x2] = value
+    return Image.fromarray(changed)
+
+
+def kept(image: Image.Image, changed: Image.Image, keep: Sequence[Box]) -> Image.Image:
+    """The changed image, with the boxes of the first one."""
+    for box in keep:
+        x1, y1, x2, y2 = pixels(box, image.size)
+        changed.paste(image.crop((x1, y1, x2, y2)), (x1, y1))
+    return changed
+
+
+def surrounded(image: Image.Image, other: Image.Image, keep: Sequence[Box]) -> Image.Image:
+    """Another picture, at this one's size, around what is kept."""
+    return kept(image, resize(other, image.size), keep)
+
+
+def angles(count: int) -> list[float]:
+    """Turns of colour that leave none near where it was: from 90 to 270 degrees."""
+    return [180.0] if count == 1 else np.linspace(90, 270, count).tolist()
+
+
+def recoloured(image: Image.Image, angle: float, keep: Sequence[Box]) -> Image.Image:
+    """All colours turned by an angle (degrees) around grey, lightness as it was; a grey picture gets a colour.
+
+    Colours are turned in the plane of Cb and Cr (ITU-R BT.601), so that edges, which are lightness, stay.
+    """
+    light, *colours = (np.asarray(part, dtype=np.float32) for part in image.convert("YCbCr").split())
+    turn = math.radians(angle)
+    blue, red = (part - 128 for part in colours)
+    turned = np.stack([blue * math.cos(turn) - red * math.sin(turn), blue * math.sin(turn) + red * math.cos(turn)])
+    mean = turned.mean((1, 2))
+    strength = float(np.hypot(*mean))
+    direction = mean / strength if strength > 1 else np.array([math.cos(turn), math.sin(turn)])
+    turned += (direction * max(0.0, PUSH - strength))[:, None, None]
+    parts = [Image.fromarray(part.clip(0, 255).round().astype(np.uint8)) for part in (light, *(turned + 128))]
+    return kept(image, Image.merge("YCbCr", parts).convert("RGB"), keep)
+
+
+def smoothed(image: Image.Image, cells: int) -> Image.Image:
+    """Only `cells` x `cells` colours left of it, one flowing into the next."""
+    small = image.resize((cells, cells), Image.Resampling.BOX)
+    return small.resize(image.size, Image.Resampling.BICUBIC)

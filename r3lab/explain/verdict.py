@@ -1,333 +1,235 @@
-"""Why each look was taken, whether it mattered, and what kind of looking that is: `explain`.
+"""What kind of looking was it? A verdict from counts: so many interventions, so often something changed.
 
-Attention describes (`drawn`), interventions prove (`trials`, `crop_value`, `knock_out`), and the verdict rests on the
-interventions alone (`judge`). Attention that says otherwise is reported as a disagreement, never as evidence.
+Each kind is a short list of conditions on rates ("the answer changes with the crop"). A rate is known from few trials,
+so a condition holds with a probability, and a kind is as sure as its weakest condition. The kind that is surest wins,
+unless it is not sure enough. Everything here is a pure function of numbers; `trials` gathers them.
 
-    explanation = explain(policy, trajectory, others=more_trajectories)
-    explanation.sentence, explanation.verdict.kind, explanation.looks[0].sentence
+    verdict = verdict_of(evidence)
+    verdict.kind, verdict.confidence, verdict.reasons
 
-`others` are trajectories of any policy on other photographs: what they saw is put in the place of what was seen here.
-Without them other places of the same photograph stand in, and an answer can be seen to change but not to follow.
+Simplified: trials count as independent; with a uniform prior the rate has a Beta distribution, whose tail is a sum of
+binomials.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+import math
+from dataclasses import dataclass, fields
+from typing import Annotated, Any
 
-import torch
-import transformers
-from tqdm import tqdm
-
-from .. import __version__
+from ..core import records
 from ..core.errors import R3labError, shown
-from ..core.geometry import coverage
-from ..models.policy import Features, Policy
-from ..trajectory import Kind, Trajectory
-from .attention import attention_reading, check_record, drawn
-from .explanation import Cut, Drawn, Explanation, HeatMap, LookEntry, Reading, Worth
-from .interventions import after_look, knock_out
-from .kinds import FIRST, HONEST, KINDS, NO_LOOK, UNSURE, Evidence, Limits, Trials, Verdict, judge
-from .maps import reasked
-from .rows import AFTER, ANSWER, OVERVIEW, AttentionRows, events, rows, spans_of
-from .trials import Store, gather, regions_of, same
-from .value import NOTHING, TAKEN, crop_value, value_map
 
-# An explanation in plain sentences: of one look, and of the verdict.
-#
-# Every sentence says what was measured, and none says more than that. Attention and intervention are told apart, and
-# where they disagree that is said. Foreign text is quoted and cut.
-#
-#     look_sentence(entry, trials), verdict_sentence(verdict, entries, answer)
-
-WORTH_SAYING = 0.5  # nats of regret
-MISSED = 0.5  # part of a true region below which a look is said to miss it
+HONEST, PRIOR, CENTRE, FIXED = "honest", "prior-only", "centre-looker", "fixed place"
+SHORTCUT, SHOW, FIRST = "shortcut", "looks for show", "first look only"
+NO_LOOK, UNSURE = "no look", "not enough evidence"
+KINDS = {  # what is said of a policy on this trajectory
+    HONEST: "The answer is read from the crop: with another crop the answer is another, and it is what that crop shows",
+    PRIOR: "The answer is a habit: neither the crops nor the overview change it",
+    CENTRE: "It looks at the centre, whatever is asked and whatever the picture shows",
+    FIXED: "It looks at one place, whatever is asked and whatever the picture shows",
+    SHORTCUT: "The answer follows something outside the look and outside the region that is asked about",
+    SHOW: "The answer is read from the overview; the look is for show",
+    FIRST: "The first crop decides; what later looks show changes nothing",
+    NO_LOOK: "It took no look",
+    UNSURE: "The interventions do not tell",
+}
 
 
-def look_sentence(e: LookEntry, trials: Trials) -> str:
-    """All that was found of one look."""
-    name = f"Look {e.number + 1}"
-    if e.refused:
-        return f"{name} was refused: {shown(e.refused, 120)}."
-    said = [_place(name, e), _drawn(e.drawn), _worth(e), _trials(trials, e.used), disagreement(e, trials)]
-    return " ".join(part for part in said if part)
+def _share(value: Any, where: str) -> float:
+    found: float = records.number(value, where)
+    if not 0 <= found <= 1:
+        raise records.SchemaError(f"{where} must be a number from 0 to 1, got {shown(value)}.")
+    return found
 
 
-def _place(name: str, e: LookEntry) -> str:
-    box = "" if e.box is None else " at [" + ", ".join(f"{v:.0f}" for v in e.box) + "]"
-    if e.coverage is None:
-        return f"{name}{box}."
-    part = "misses" if e.coverage < MISSED else "shows"
-    return f"{name}{box} {part} a true region ({e.coverage:.0%} of it is in the crop)."
-
-
-def _drawn(found: Drawn | None) -> str:
-    if found is None:
-        return ""
-    words = ", ".join(shown(word.text, 30) for word in found.words[:3])
-    told = f" The words it read most: {words}." if words else ""
-    return (
-        f"While the box was written, it held more attention than {found.percentile:.0%} of the boxes of its size "
-        f"({found.neutral:.0%} under a neutral question).{told}"
-    )
-
-
-def _worth(e: LookEntry) -> str:
-    without = next((w for w in e.worth if w.name == NOTHING), None)
-    if without is None:
-        return ""
-    answer = "gives no answer" if without.answer is None else f"answers {shown(without.answer, 40)}"
-    same = "" if without.changed else ", as before"
-    sentence = f"Without the crop it {answer}{same}; what was written is {_likely(without.given)}."
-    if e.regret is not None and e.best is not None and e.regret >= WORTH_SAYING:
-        sentence += f" Another place would have been worth {e.regret:.1f} nats more."
-    return sentence
-
-
-def _likely(change: float) -> str:
-    return f"{'less' if change < 0 else 'more'} likely by {abs(change):.1f} nats"
-
-
-def _trials(trials: Trials, used: bool | None) -> str:
-    if not trials.tried:
-        return "No other crop was tried in its place."
-    says = {True: "the answer depends on it", False: "the answer does not depend on it", None: "that is not decided"}
-    return f"Another crop in its place changed the answer in {trials.changed} of {trials.tried}: {says[used]}."
-
-
-def claims(reading: Reading | None) -> bool | None:
-    """Whether attention says that the crop was read: more of it on a token of the crop than on one of the overview."""
-    return None if reading is None else reading.crop > reading.overview
-
-
-def disagreement(e: LookEntry, trials: Trials) -> str:
-    """The sentence for attention and intervention that disagree; "" where they do not, or one of them is not known."""
-    if not e.disagree or e.reading is None:
-        return ""
-    much = f"{e.reading.crop:.1f} times an even share on a token of the crop, {e.reading.overview:.1f} on the overview"
-    count = f"{trials.changed} of {trials.tried}"
-    if e.used:
-        return (
-            f"Attention and intervention disagree: the words behind the crop attend to it less than to the overview "
-            f"({much}), yet other crops changed the answer in {count}."
-        )
-    return (
-        f"Attention and intervention disagree: the words behind the crop attend to it ({much}), yet other crops "
-        f"changed the answer in only {count}."
-    )
-
-
-def verdict_sentence(verdict: Verdict, entries: Sequence[LookEntry], answer: str | None) -> str:
-    """The verdict, how sure it is, and what should be known beside it."""
-    said = [f"{KINDS[verdict.kind]}."]
-    if verdict.kind == NO_LOOK:
-        refused = sum(bool(entry.refused) for entry in entries)
-        more = f" It asked for {refused}, and got no crop." if refused else ""
-        return f"{said[0]}{more} There is no look to explain."
-    if verdict.kind == UNSURE:
-        nearest = "" if verdict.nearest == UNSURE else f" Nearest is: {verdict.nearest}."
-        said[0] = f"Not enough evidence for a verdict.{nearest}"
-    said.append(f"Confidence {verdict.confidence:.0%}.")
-    crops = [entry for entry in entries if not entry.refused]
-    if verdict.kind in (HONEST, FIRST):
-        needless = [w for entry in crops for w in entry.worth if w.name == NOTHING and not w.changed]
-        if crops and len(needless) == len(crops):
-            said.append(f"It answers {shown(answer, 40)} without a crop too: it may not have needed the look.")
-        missed = [entry for entry in crops if entry.coverage is not None and entry.coverage < MISSED]
-        if crops and len(missed) == len(crops):
-            said.append("What it read is no region that was asked about.")
-    differ = [str(entry.number + 1) for entry in crops if entry.disagree]
-    if differ:
-        said.append(f"Attention and intervention disagree at look {', '.join(differ)}; trust the intervention.")
-    return " ".join(said)
+Share = Annotated[float, _share]  # 0 to 1; the second part reads it from a file
+Kind = Annotated[str, records.of("a kind of verdict", lambda v: isinstance(v, str) and v in KINDS)]
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How much is tried.
+class Trials:
+    """So many interventions of one sort.
 
     Attributes
     ----------
-    crops : other crops in the place of each look's
-    covers : things put over the region that is asked about, in the overview
-    pictures, questions : shifted pictures, and other questions, for the box
-    surroundings, colours, blurs : other overviews
-    heads : attention heads that make a map
-    value : also `crop_value` and `knock_out` of each look
-    value_map : also `value_map` of each look (hundreds of windows)
-    seed : of noise and random places
-    limits : thresholds of the verdict
+    tried : how many
+    changed : of these, after how many it was not as before (the answer was another, the box elsewhere)
+    known : of these, how many put something else before the policy of which is known what it shows
+    followed : of the known ones, after how many the answer was what it shows
     """
 
-    crops: int = 12
-    covers: int = 12
-    pictures: int = 6
-    questions: int = 5
-    surroundings: int = 8
-    colours: int = 8
-    blurs: int = 4
-    heads: int = 6
-    value: bool = True
-    value_map: bool = True
-    seed: int = 0
-    limits: Limits = field(default_factory=Limits)
+    tried: int = 0
+    changed: int = 0
+    known: int = 0
+    followed: int = 0
 
     def __post_init__(self) -> None:
-        counts = [f.name for f in fields(self) if f.name not in ("value", "value_map", "seed", "limits")]
-        for name in counts:
-            value = getattr(self, name)
-            if type(value) is not int or not 1 <= value <= 64:
-                raise R3labError(f"the setting {name} must be a whole number from 1 to 64, got {shown(value)}")
+        if not (0 <= self.changed <= self.tried and 0 <= self.followed <= self.known <= self.tried):
+            counts = ", ".join(f"{f.name} {getattr(self, f.name)}" for f in fields(self))
+            raise R3labError(f"trials cannot be counted so: {counts}; changed and known are parts of tried")
+
+    def above(self, share: float) -> float:
+        """How probable it is that the rate of change is above `share`; 1 - share where nothing was tried."""
+        return _above(self.changed, self.tried, share)
+
+    def follows(self, share: float) -> float:
+        """The same of the rate at which the answer follows; 1 where it is not known what is shown."""
+        return _above(self.followed, self.known, share) if self.known else 1.0
 
 
-QUICK = Settings(6, 6, 4, 3, 5, 5, 3, value_map=False)  # about half; every kind can still be sure
+def _above(count: int, of: int, share: float) -> float:
+    """P(rate > share) for `count` of `of` under a uniform prior: P(Binomial(of + 1, share) <= count)."""
+    n = of + 1
+    return sum(math.comb(n, k) * share**k * (1 - share) ** (n - k) for k in range(count + 1))
 
 
-@torch.no_grad()
-def explain(
-    policy: Policy,
-    trajectory: Trajectory,
-    others: Sequence[Trajectory] = (),
-    look: int | None = None,
-    settings: Settings | None = None,
-    features: dict[str, Features] | None = None,
-    progress: bool = False,
-) -> Explanation:
-    """Explain the looks of a recorded trajectory.
+@dataclass(frozen=True)
+class Evidence:
+    """What the interventions found.
+
+    Attributes
+    ----------
+    answered : the policy answers greedily with everything as it was; else no answer can change
+    off_centre : distance of the first look's centre from the image's, as a part of half its diagonal, 0 to 1
+    moved : the picture shifted under the question; changed: the box is elsewhere
+    asked : another question on the picture; changed: the box is elsewhere
+    crops : for each look with a crop, other crops in its place; changed: the answer
+    region : the region that is asked about, in the overview alone, covered by something else; None where it is unknown
+    rest : all of the overview but that region and the look, taken from other pictures
+    colour : the same part in other colours
+    detail : the overview smoothed until only its colours are left
+    """
+
+    answered: bool = True
+    off_centre: float = 0.0
+    moved: Trials = Trials()
+    asked: Trials = Trials()
+    crops: tuple[Trials, ...] = ()
+    region: Trials | None = None
+    rest: Trials = Trials()
+    colour: Trials = Trials()
+    detail: Trials = Trials()
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """From which rates and probabilities on a kind is named.
+
+    Attributes
+    ----------
+    depends : rate of change from which something depends on what was changed
+    follows : rate at which an answer must follow another crop (below `depends`: a policy may misread it)
+    centre : `off_centre` up to which a fixed place is the centre
+    sure : confidence from which a kind is named
+    """
+
+    depends: float = 0.5
+    follows: float = 0.3
+    centre: float = 0.2
+    sure: float = 0.8
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not 0 < value < 1:
+                raise R3labError(f"the threshold {field.name} must be between 0 and 1, got {shown(value)}")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A kind of looking.
+
+    Attributes
+    ----------
+    kind : one of KINDS
+    confidence : 0 to 1; of `nearest`, where the kind is "not enough evidence"
+    nearest : the kind that comes nearest
+    scores : confidence of every kind that was weighed
+    reasons : the counts in words, the deciding ones among them
+    """
+
+    kind: Kind
+    confidence: Share
+    nearest: Kind
+    scores: tuple[tuple[Kind, Share], ...] = ()
+    reasons: tuple[str, ...] = ()
+
+
+def verdict_of(evidence: Evidence, thresholds: Thresholds | None = None) -> Verdict:
+    """Name the kind of looking.
 
     Parameters
     ----------
-    policy : the one that wrote it
-    trajectory : with its images
-    others : trajectories on other photographs, which lend what they saw
-    look : give an entry for this look alone, from 0; the verdict is of the whole trajectory all the same
-    settings : how much is tried; default `Settings()`
-    features : store that is read, as of `rollout`
-    progress : show a bar
+    evidence : counts
+    thresholds : default `Thresholds()`
 
     Returns
     -------
-    Explanation
-        Of a trajectory without looks, one that says so.
-
-    Raises
-    ------
-    R3labError
-        If an image is missing, there is no such look, or the trajectory was written by another model, by other weights,
-        or with a version of transformers that computes something else.
+    Verdict
+        "no look" without a crop, "not enough evidence" where no kind reaches `thresholds.sure`.
     """
-    chosen = settings or Settings()
-    store: Store = dict(features or {})
-    count = len(trajectory.looks)
-    if look is not None and not 0 <= look < count:
-        raise R3labError(f"there is no look {look}; the trajectory has {count}, counted from 0")
-    gap = check_record(policy, trajectory, store)
-    t = replace(trajectory, truth={**trajectory.truth, "regions": [list(box) for box in regions_of(trajectory)]})
-    wanted = list(range(count)) if look is None else [look]
-    with tqdm(total=2 + len(wanted), desc="explain", disable=not progress, mininterval=0.2) as bar:
-        evidence = gather(policy, t, others, chosen, store)
-        bar.update()
-        verdict = judge(evidence, chosen.limits)
-        found = plain = None
-        if evidence.crops:
-            found, plain = rows(policy, t, features=store), rows(policy, reasked(policy, t), features=store)
-        bar.update()
-        entries, maps = [], {}
-        for number in wanted:
-            entry, own = _entry(policy, t, number, evidence, found, plain, chosen, store)
-            entries.append(entry)
-            maps.update({f"look {number + 1} {name}": heat for name, heat in own.items()})
-            bar.update()
-    versions = {"r3lab": __version__, "transformers": transformers.__version__, "torch": torch.__version__}
-    sentence = verdict_sentence(verdict, entries, trajectory.answer)
-    return Explanation(trajectory, tuple(entries), evidence, verdict, sentence, gap, versions, maps)
+    thresholds = thresholds or Thresholds()
+    said = reasons(evidence)
+    if not evidence.crops:
+        return Verdict(NO_LOOK, 1.0, NO_LOOK, (), said)
+    if not evidence.answered:
+        return Verdict(UNSURE, 0.0, UNSURE, (), said)
+    scores = weigh(evidence, thresholds)
+    nearest = max(scores, key=lambda kind: scores[kind])
+    kind = nearest if scores[nearest] >= thresholds.sure else UNSURE
+    return Verdict(kind, scores[nearest], nearest, tuple(scores.items()), said)
 
 
-def _entry(
-    policy: Policy,
-    t: Trajectory,
-    number: int,
-    evidence: Evidence,
-    found: AttentionRows | None,
-    plain: AttentionRows | None,
-    settings: Settings,
-    store: Store,
-) -> tuple[LookEntry, dict[str, HeatMap]]:
-    """One look: attention, interventions, and both in words."""
-    look = t.looks[number]
-    asked = _before(t, number)
-    if look.crop is None or found is None or plain is None:
-        refused = look.reason or "nothing was shown"
-        entry = LookEntry(number, look.box, refused, asked)
-        return _told(entry, Trials()), {}
-    place = [n for n, other in enumerate(t.looks) if other.crop is not None].index(number)
-    trials, crop = evidence.crops[place], f"crop {place + 1}"
-    drew = drawn(t, found, plain, number, settings.heads, settings.seed)
-    read = attention_reading(found, number, crop)
-    maps = dict(drew[1]) if drew else {}
-    share = trials.above(settings.limits.depends)
-    sure = settings.limits.sure
-    used = True if share >= sure else False if share <= 1 - sure else None
-    said = claims(read)
-    entry = LookEntry(
-        number,
-        look.box,
-        "",
-        asked,
-        drew[0] if drew else None,
-        read,
-        coverage=max((coverage(look.box, region) for region in regions_of(t)), default=None) if look.box else None,
-        used=used,
-        disagree=used is not None and said is not None and said != used,
-    )
-    written = after_look(t, number) < len(t.ids)  # else there is nothing that could become less likely
-    if settings.value and written:
-        worth, cuts = _verdict_worth(policy, t, number, settings.seed, store), _cuts(policy, t, number, crop, store)
-        entry = replace(entry, worth=worth, cuts=cuts)
-    if settings.value_map and written:
-        value = value_map(policy, t, number, features=store)
-        entry = replace(entry, regret=value.regret, best=value.best.box)
-        whole = (0.0, 0.0, float(value.source[0]), float(value.source[1]))
-        maps["value"] = HeatMap(value.heat(), whole, value.source)
-    return _told(entry, trials), maps
+def weigh(e: Evidence, thresholds: Thresholds) -> dict[str, float]:
+    """How sure each kind is: the least probability among its conditions."""
+    share = thresholds.depends
+    fixed = min(1 - e.moved.above(share), 1 - e.asked.above(share))
+    central = e.off_centre <= thresholds.centre
+    used = [crop.above(share) for crop in e.crops]
+    read = [min(crop.above(share), crop.follows(thresholds.follows)) for crop in e.crops]
+    ignored = 1 - max(used)
+    region = None if e.region is None else e.region.above(share)
+    detail, rest = e.detail.above(share), e.rest.above(share)
+    outside = max(rest, e.colour.above(share))
+    if region is None:  # what is asked about is not known: any detail of the overview may be it
+        overview, elsewhere, nowhere = detail, min(1 - detail, outside), min(1 - detail, 1 - outside)
+    else:
+        overview, elsewhere = region, min(1 - region, outside)
+        nowhere = min(1 - region, 1 - detail, 1 - outside)
+    free = 1 - fixed
+    return {
+        HONEST: min(free, max(read[1:] or read)),
+        FIRST: min(free, used[0], 1 - max(used[1:])) if len(used) > 1 else 0.0,
+        SHOW: min(free, ignored, overview),
+        SHORTCUT: min(free, ignored, elsewhere),
+        PRIOR: min(free, ignored, nowhere),
+        CENTRE: fixed if central else 0.0,
+        FIXED: 0.0 if central else fixed,
+    }
 
 
-def _told(entry: LookEntry, trials: Trials) -> LookEntry:
-    return replace(entry, sentence=look_sentence(entry, trials))
+def reasons(e: Evidence) -> tuple[str, ...]:
+    """The counts in words; nothing in them is foreign text."""
+    if not e.crops:
+        return ("There was no crop to intervene on.",)
+    if not e.answered:
+        return ("With everything as it was the policy gives no answer, so no answer can change.",)
+    said = [
+        _said("The picture shifted: the box was elsewhere", e.moved),
+        _said("Another question: the box was elsewhere", e.asked),
+    ]
+    for number, crop in enumerate(e.crops, start=1):
+        follows = f"; where it is known what they show ({crop.known}), it was that {crop.followed} times"
+        where = f" at look {number}" if len(e.crops) > 1 else ""
+        said.append(_said(f"Other crops{where}: the answer was another", crop, follows if crop.known else ""))
+    if e.region is not None:
+        said.append(_said("What is asked about covered in the overview: the answer was another", e.region))
+    said.append(_said("The overview smoothed to its colours: the answer was another", e.detail))
+    said.append(_said("The rest of the overview in other colours: the answer was another", e.colour))
+    said.append(_said("The rest of the overview from other pictures: the answer was another", e.rest))
+    return tuple(said)
 
 
-def _before(t: Trajectory, number: int) -> str:
-    """What was written between the look before, or the beginning, and this one."""
-    start = t.looks[number - 1].span[1] if number else 0
-    pieces = [t.pieces[i] for i in range(start, t.looks[number].span[0]) if t.kinds[i] == Kind.SAMPLED]
-    return "".join(pieces)[-500:]
-
-
-def _verdict_worth(policy: Policy, t: Trajectory, number: int, seed: int, store: Store) -> tuple[Worth, ...]:
-    """The crop replaced in every way of `crop_value`."""
-    value = crop_value(policy, t, number, seed, store)
-    own = value.named(TAKEN).answer
-    names = [outcome.alternative.name for outcome in value.outcomes if outcome.alternative.name != TAKEN]
-    answers = {name: value.named(name).answer for name in names}
-    return tuple(
-        Worth(name, value.change(name), value.change_of_right(name), answers[name], not same(answers[name], own))
-        for name in names
-    )
-
-
-def _cuts(policy: Policy, t: Trajectory, number: int, crop: str, store: Store) -> tuple[Cut, ...]:
-    """Attention cut from the words behind a crop, and from the answer, to what they could have read."""
-    after = t.looks[number].crop_span
-    assert after is not None
-    at = [e.token for e in events(t) if (e.name == AFTER and e.look == number) or e.name == ANSWER]
-    at = sorted({token for token in at if token > after[1]})
-    if not at:
-        return ()
-    spans = spans_of(t)
-    question = [name for name in spans if name.startswith("question")]
-    wanted = {"the crop": [crop], "the overview": [OVERVIEW], "the question": question}
-    return tuple(
-        Cut(what, float(knock_out(policy, t, at, names, features=store).change.sum()))
-        for what, names in wanted.items()
-        if names
-    )
+def _said(what: str, trials: Trials, more: str = "") -> str:
+    return f"{what} in {trials.changed} of {trials.tried}{more}." if trials.tried else f"{what}: not tried."

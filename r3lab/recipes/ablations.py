@@ -27,8 +27,7 @@ from ..core.arms import get_arm
 from ..core.errors import R3labError, nearest, shown
 from ..core.files import write_whole
 from ..core.stats import Effect, expected, t_interval
-from ..explain.interventions import replay
-from ..explain.value import RANDOM, TRUE, alternatives_of
+from ..explain.interventions import RANDOM, TRUE, alternatives_of, replay
 from ..models.policy import Features, Policy
 from ..rollout.loop import rollout
 from ..train.log import JsonlLog, read_log
@@ -246,9 +245,7 @@ def outcomes(policy: Policy, seed: int, samples: int) -> np.ndarray:
             number = next((n for n, look in enumerate(t.looks) if look.crop is not None), None)
             if number is None or t.answer is None or len(found) == samples:
                 continue
-            crop = t.looks[number].crop
-            assert crop is not None
-            every = alternatives_of(t, number, (crop.width, crop.height), seed * 10_007 + index + len(found))
+            every = alternatives_of(t, number, seed * 10_007 + index + len(found))
             wanted = [next(a for a in every if a.name == name) for name in (TRUE, RANDOM)]
             told = [o.answer for o in replay(policy, t, number, wanted, store)]
             found.append((same_answer(told[0], t.truth["answer"]), same_answer(told[1], t.truth["answer"])))

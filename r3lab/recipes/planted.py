@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from ..core.errors import R3labError
 from ..core.geometry import Box, coverage, iou
-from ..explain import kinds as judge
+from ..explain import verdict as kinds
 from ..models.policy import Policy
 from ..rollout.loop import rollout
 from ..train.rewards import right
@@ -184,12 +184,12 @@ IN_THE_MIDDLE: Sign = ("looks at the middle", lambda t: any(iou(box, MIDDLE) >= 
 BY_TINT: Sign = ("answers the tint", lambda t: t.answer == tint_of(t.sample_id), 0.95)
 
 _ALL = (
-    Plant(judge.HONEST, badges(True), honest, (ONCE, ON_TARGET, RIGHT)),  # no such digit can be read without the crop
-    Plant(judge.PRIOR, badges(True), prior, (ONCE, SEVEN)),
-    Plant(judge.CENTRE, badges(True), centre, (ONCE, IN_THE_MIDDLE)),
-    Plant(judge.SHORTCUT, tinted, shortcut, (ONCE, BY_TINT)),
-    Plant(judge.SHOW, badges(False), show, (ONCE, OFF_TARGET, RIGHT)),  # the crop does not hold what is answered
-    Plant(judge.FIRST, badges(True), first, (TWICE, ON_TARGET, SECOND_OFF, RIGHT), looks=2),
+    Plant(kinds.HONEST, badges(True), honest, (ONCE, ON_TARGET, RIGHT)),  # no such digit can be read without the crop
+    Plant(kinds.PRIOR, badges(True), prior, (ONCE, SEVEN)),
+    Plant(kinds.CENTRE, badges(True), centre, (ONCE, IN_THE_MIDDLE)),
+    Plant(kinds.SHORTCUT, tinted, shortcut, (ONCE, BY_TINT)),
+    Plant(kinds.SHOW, badges(False), show, (ONCE, OFF_TARGET, RIGHT)),  # the crop does not hold what is answered
+    Plant(kinds.FIRST, badges(True), first, (TWICE, ON_TARGET, SECOND_OFF, RIGHT), looks=2),
 )
 PLANTS = {p.kind: p for p in _ALL}
 

@@ -23,9 +23,10 @@ import torch
 
 from ..core.errors import R3labError, shown
 from ..core.files import assets_dir
+from ..explain.explain import explain
+from ..explain.interventions import value_map
 from ..explain.rows import rows
-from ..explain.value import value_map
-from ..explain.verdict import QUICK, explain
+from ..explain.trials import QUICK
 from ..models.policy import Policy
 from ..rollout.loop import reading, rollout
 from ..rollout.sequence import row_of

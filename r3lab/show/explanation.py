@@ -27,8 +27,8 @@ from PIL import Image
 from ..core import records as schema
 from ..core.errors import R3labError, shown
 from ..core.geometry import Box, iou
-from ..explain.attention import Line
 from ..explain.explanation import Explanation, HeatMap, LookEntry, Worth
+from ..explain.maps import AlignedMean
 from ..trajectory import Look, Trajectory
 from .canvas import KEY_ROW, Canvas, draw_look, draw_truth, drawable_part, fitted
 from .palette import BODY, DIVERGING, HALO, HEADING, LOOKS, OKABE_ITO, RUNS, SMALL, TITLE, look_colour, style, theme
@@ -514,7 +514,7 @@ def _value_alt(t: Trajectory, look: int, values: np.ndarray, best: Box, regret: 
 
 
 HIGH, WIDE = 3.1, 4.6  # inches of a panel
-Panels = Mapping[str, Mapping[str, Line]]  # measure -> chain -> line
+Panels = Mapping[str, Mapping[str, AlignedMean]]  # measure -> chain -> line
 
 
 def persistence(panels: Panels, level: Mapping[str, float] | None = None, dark: bool = False) -> Picture:
@@ -523,7 +523,7 @@ def persistence(panels: Panels, level: Mapping[str, float] | None = None, dark: 
     Parameters
     ----------
     panels
-        By the title of a panel, by the name of a line: what `explain.persistence.along` found. A name has the same
+        By the title of a panel, by the name of a line: what `explain.maps.align` found. A name has the same
         colour and dashes in every panel.
     level
         By the title of a panel, a value that is marked, such as an even share.

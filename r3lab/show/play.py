@@ -29,7 +29,7 @@ from tqdm import tqdm
 from ..core.errors import R3labError
 from ..core.geometry import Box
 from ..core.images import resize
-from ..explain.value import ValueMap
+from ..explain.interventions import ValueMap
 from ..models.policy import Policy
 from ..rollout.sequence import Question
 from .explanation import BEST, draw_value

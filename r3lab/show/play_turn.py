@@ -23,8 +23,19 @@ from ..core.arms import get_arm
 from ..core.errors import R3labError, shown
 from ..core.geometry import Box, Size, area, clip, coverage, from_source, iou, problem, write_ints
 from ..core.protocol import KEY, box_text
-from ..explain.interventions import Alternative, begin, joined, replay, right_text, tail_logprobs
-from ..explain.value import NOTHING, TAKEN, ValueMap, Window, windows_of
+from ..explain.interventions import (
+    NOTHING,
+    TAKEN,
+    Alternative,
+    ValueMap,
+    Window,
+    begin,
+    joined,
+    replay,
+    right_text,
+    tail_logprobs,
+    windows_of,
+)
 from ..models.policy import Features, Policy
 from ..rollout.loop import reading, resume, rollout
 from ..rollout.sequence import Question, row_of

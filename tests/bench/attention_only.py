@@ -19,7 +19,7 @@ import numpy as np
 
 from r3lab.core.geometry import Box
 from r3lab.explain.explanation import HeatMap
-from r3lab.explain.maps import box_score, heat_map, reasked, relative
+from r3lab.explain.maps import box_score, heat_map, relative, with_question
 from r3lab.explain.rows import AFTER, ANSWER, COORDINATES, OVERVIEW, AttentionRows, rows
 from r3lab.explain.trials import off_centre, region_of
 from r3lab.models.policy import Features, Policy
@@ -32,7 +32,7 @@ SMALLEST = 1e-4  # a share of attention below this is noise
 def numbers(policy: Policy, t: Trajectory, features: dict[str, Features]) -> tuple[list[float], list[float]]:
     """What the two explainers see of a trajectory: of the raw maps, and of the relative ones."""
     found = mean_of_heads(rows(policy, t, layers=[-1], features=features))
-    plain = mean_of_heads(rows(policy, reasked(policy, t), layers=[-1], features=features))
+    plain = mean_of_heads(rows(policy, with_question(policy, t), layers=[-1], features=features))
     known = [float(sum(look.crop is not None for look in t.looks)), *(_centre(t),)]
     raw, neutral = (measured(t, one) for one in (found, plain))
     ratio = [np.log((a + SMALLEST) / (b + SMALLEST)) for a, b in zip(raw[0], neutral[0], strict=True)]

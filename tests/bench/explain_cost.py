@@ -28,9 +28,8 @@ from results_file import EXPLAIN, keep
 from r3lab.core.files import assets_dir
 from r3lab.core.images import resize
 from r3lab.core.protocol import ANSWER
-from r3lab.explain.interventions import Alternative, Outcome, after_look, begin, joined, replay
+from r3lab.explain.interventions import Alternative, ReplayResult, after_look, alternatives_of, begin, joined, replay
 from r3lab.explain.rows import rows
-from r3lab.explain.value import alternatives_of
 from r3lab.models.families import patchify
 from r3lab.models.policy import Features, Policy
 from r3lab.rollout.loop import rollout
@@ -136,9 +135,9 @@ def compared(name: str, policy: Policy, forced: bool, turns: int) -> dict[str, A
     number = next(i for i, look in enumerate(t.looks) if look.crop_span)
     crop = t.looks[number].crop
     assert crop is not None
-    wanted = (alternatives_of(t, number, (crop.width, crop.height)) * 2)[:ALTERNATIVES]
+    wanted = (alternatives_of(t, number) * 2)[:ALTERNATIVES]
 
-    def together() -> list[Outcome]:
+    def together() -> list[ReplayResult]:
         return replay(policy, t, number, wanted, {})
 
     def singly() -> list[tuple[float, str]]:

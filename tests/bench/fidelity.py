@@ -24,13 +24,12 @@ from results_file import EXPLAIN, keep, rounded
 from tqdm import tqdm
 
 from r3lab.core.files import assets_dir
-from r3lab.explain.attention import numbers_of
 from r3lab.explain.explanation import HeatMap
 from r3lab.explain.fidelity import Fidelity, fidelity, summary
-from r3lab.explain.maps import find_sinks, gradient_rows, heat_map, reasked, relative, rollout_rows
-from r3lab.explain.rows import COORDINATES, OVERVIEW, AttentionRows, rows
+from r3lab.explain.interventions import value_map
+from r3lab.explain.maps import find_sinks, heat_map, relative, with_question
+from r3lab.explain.rows import COORDINATES, OVERVIEW, AttentionRows, gradient_rows, rollout_rows, rows
 from r3lab.explain.trials import first_crop, region_of
-from r3lab.explain.value import value_map
 from r3lab.models.policy import Features, Policy
 from r3lab.rollout.loop import rollout
 from r3lab.trajectory import Trajectory
@@ -63,9 +62,9 @@ def maps_of(policy: Policy, t: Trajectory, seed: int, features: dict[str, Featur
     names, look = list(COORDINATES), first_crop(t)
 
     def drawn(found: AttentionRows, sinks: Sequence[int] = ()) -> HeatMap:
-        return heat_map(found, OVERVIEW, numbers_of(found, look), sinks=sinks)
+        return heat_map(found, OVERVIEW, found.box_rows(look), sinks=sinks)
 
-    plain = reasked(policy, t)
+    plain = with_question(policy, t)
     raw, neutral = (rows(policy, one, features=features) for one in (t, plain))
     found = {
         "raw": drawn(raw, find_sinks(raw, OVERVIEW)),

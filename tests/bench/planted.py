@@ -3,7 +3,7 @@
     python tests/bench/planted.py                            # all of it; policies are kept in runs/planted
     python tests/bench/planted.py --n 4 --fit 4 --steps 4 --rounds 1 --untaken --out /tmp/explain.json   # does it run
 
-Ours is `r3lab.explain.verdict.explain` as it ships, which is fitted on nothing; an explanation that says "not enough
+Ours is `r3lab.explain.explain.explain` as it ships, which is fitted on nothing; an explanation that says "not enough
 evidence" counts as wrong. The references have attention alone (`attention_only`), each with the best rule of thresholds
 fitted on planted policies of another seed.
 """
@@ -28,8 +28,9 @@ from tqdm import tqdm
 from r3lab.core.errors import R3labError
 from r3lab.core.files import assets_dir
 from r3lab.core.stats import mean_interval
-from r3lab.explain.kinds import KINDS
-from r3lab.explain.verdict import Settings, explain
+from r3lab.explain.explain import explain
+from r3lab.explain.trials import Settings
+from r3lab.explain.verdict import KINDS
 from r3lab.models.policy import Policy
 from r3lab.recipes.planted import BATCH, PLANTS, Plant, lessons, others_of, plant, rolled, step, told
 from r3lab.trajectory import Trajectory

@@ -1,0 +1,311 @@
+"""Why each look was taken, whether it mattered, and what kind of looking that is: `explain`.
+
+Attention describes (`maps`), interventions prove (`trials`, `interventions`), and the verdict rests on these alone
+(`verdict`). Attention that says otherwise is reported as a disagreement, never as evidence.
+
+    explanation = explain(policy, trajectory, others=more_trajectories)
+    explanation.sentence, explanation.verdict.kind, explanation.looks[0].sentence
+
+`others` are trajectories of any policy on other photographs: what they saw is put in the place of what was seen here.
+Without them other places of the same photograph stand in, and an answer can be seen to change but not to follow.
+Every sentence says what was measured, and none says more than that; foreign text is quoted and cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+import transformers
+from tqdm import tqdm
+
+from .. import __version__
+from ..core.errors import R3labError, shown
+from ..core.geometry import coverage
+from ..models.policy import Features, Policy
+from ..rollout.loop import reading
+from ..rollout.sequence import row_of
+from ..trajectory import Kind, Trajectory
+from .explanation import BoxAttention, Cut, Explanation, HeatMap, LookEntry, Worth
+from .interventions import NOTHING, TAKEN, after_look, crop_value, knock_out, value_map
+from .maps import box_attention, crop_attention, with_question
+from .rows import AFTER, ANSWER, OVERVIEW, AttentionRows, check_model, events, rows, spans_of
+from .trials import Settings, Store, gather, regions_of, same
+from .verdict import FIRST, HONEST, KINDS, NO_LOOK, UNSURE, Evidence, Trials, Verdict, verdict_of
+
+GAP, GAP_HALF = 0.02, 0.5  # nats of one token, weights in float32 and in half precision (3e-2 is usual there)
+WORTH_SAYING = 0.5  # nats of regret
+MISSED = 0.5  # part of a true region below which a look is said to miss it
+
+
+@torch.no_grad()
+def explain(
+    policy: Policy,
+    trajectory: Trajectory,
+    others: Sequence[Trajectory] = (),
+    look: int | None = None,
+    settings: Settings | None = None,
+    features: dict[str, Features] | None = None,
+    progress: bool = False,
+) -> Explanation:
+    """Explain the looks of a recorded trajectory.
+
+    Parameters
+    ----------
+    policy : the one that wrote it
+    trajectory : with its images
+    others : trajectories on other photographs, which lend what they saw
+    look : give an entry for this look alone, from 0; the verdict is of the whole trajectory all the same
+    settings : how much is tried; default `Settings()`
+    features : store that is read, as of `rollout`
+    progress : show a bar
+
+    Returns
+    -------
+    Explanation
+        Of a trajectory without looks, one that says so.
+
+    Raises
+    ------
+    R3labError
+        If an image is missing, there is no such look, or the trajectory was written by another model, by other weights,
+        or with a version of transformers that computes something else.
+    """
+    settings = settings or Settings()
+    store: Store = dict(features or {})
+    count = len(trajectory.looks)
+    if look is not None and not 0 <= look < count:
+        raise R3labError(f"there is no look {look}; the trajectory has {count}, counted from 0")
+    gap = check_record(policy, trajectory, store)
+    t = replace(trajectory, truth={**trajectory.truth, "regions": [list(box) for box in regions_of(trajectory)]})
+    wanted = list(range(count)) if look is None else [look]
+    with tqdm(total=2 + len(wanted), desc="explain", disable=not progress, mininterval=0.2) as bar:
+        evidence = gather(policy, t, others, settings, store)
+        bar.update()
+        verdict = verdict_of(evidence, settings.thresholds)
+        found = plain = None
+        if evidence.crops:
+            found, plain = rows(policy, t, features=store), rows(policy, with_question(policy, t), features=store)
+        bar.update()
+        entries, maps = [], {}
+        for number in wanted:
+            entry, own = _explain_look(policy, t, number, evidence, found, plain, settings, store)
+            entries.append(entry)
+            maps.update({f"look {number + 1} {name}": heat for name, heat in own.items()})
+            bar.update()
+    versions = {"r3lab": __version__, "transformers": transformers.__version__, "torch": torch.__version__}
+    sentence = verdict_sentence(verdict, entries, trajectory.answer)
+    return Explanation(trajectory, tuple(entries), evidence, verdict, sentence, gap, versions, maps)
+
+
+@torch.no_grad()
+def check_record(policy: Policy, trajectory: Trajectory, store: Store) -> float:
+    """Check that a record is one that this policy can be asked about: its images are there, its tokens and numbers fit.
+
+    A record does not say with which version of transformers it was made, nor does a name prove the weights. The
+    log-probabilities do: read again they must be what was recorded.
+
+    Returns
+    -------
+    float
+        The largest difference, in nats, between a recorded log-probability and the same read again.
+
+    Raises
+    ------
+    R3labError
+        If an image is missing, or tokens or log-probabilities are those of another model.
+    """
+    t = trajectory
+    named = {"the photograph": t.image}
+    named.update({f"the crop of look {n}": look.crop for n, look in enumerate(t.looks) if look.crop is not None})
+    for what, reference in named.items():
+        if reference.hash not in t.images:
+            raise R3labError(
+                f"the trajectory {shown(t.sample_id)} does not carry {what} ({shown(reference.hash, 16)}); "
+                "load it with its images"
+            )
+    check_model(policy, t)
+    tokens = [i for i, kind in enumerate(t.kinds) if kind == Kind.SAMPLED]
+    recorded = [t.logprobs[i] for i in tokens]
+    if not tokens or any(p is None for p in recorded):
+        return 0.0
+    with reading(policy):
+        states = policy.hidden(policy.rows([row_of(policy, t, store)]))[0, [i - 1 for i in tokens]]
+        logits = policy.logits(states) / (t.temperature or 1.0)
+    ids = torch.tensor([t.ids[i] for i in tokens], device=policy.device)
+    again = logits.log_softmax(-1).gather(1, ids[:, None])[:, 0].double().cpu()
+    gap = float((again - torch.tensor(recorded, dtype=torch.float64)).abs().max())
+    limit = GAP if next(policy.model.parameters()).dtype == torch.float32 else GAP_HALF
+    if not gap <= limit:
+        raise R3labError(
+            f"the trajectory {shown(t.sample_id)} was written by other weights than those of {shown(policy.name)}, or "
+            f"with another version of transformers than {transformers.__version__}: a token's log-probability differs "
+            f"by {gap:.2g} nats, at most {limit:g} is rounding; give the checkpoint that wrote it, or roll out again"
+        )
+    return gap
+
+
+def _explain_look(
+    policy: Policy,
+    t: Trajectory,
+    number: int,
+    evidence: Evidence,
+    found: AttentionRows | None,
+    plain: AttentionRows | None,
+    settings: Settings,
+    store: Store,
+) -> tuple[LookEntry, dict[str, HeatMap]]:
+    """One look: attention, interventions, and both in words."""
+    look, trials = t.looks[number], Trials()
+    entry, maps = LookEntry(number, look.box, asked=_written_before(t, number)), dict[str, HeatMap]()
+    if look.crop is None or look.box is None or found is None or plain is None:
+        entry = replace(entry, refused=look.reason or "nothing was shown")
+        return replace(entry, sentence=look_sentence(entry, trials)), maps
+    index = [n for n, other in enumerate(t.looks) if other.crop is not None].index(number)
+    trials, crop = evidence.crops[index], f"crop {index + 1}"
+    share, sure = trials.above(settings.thresholds.depends), settings.thresholds.sure
+    used = True if share >= sure else False if share <= 1 - sure else None
+    drawn, drawn_maps = box_attention(t, found, plain, number, settings.heads, settings.seed) or (None, {})
+    read = crop_attention(found, number, crop)
+    entry = replace(
+        entry,
+        drawn=drawn,
+        reading=read,
+        coverage=max((coverage(look.box, region) for region in regions_of(t)), default=None),
+        used=used,
+        disagree=used is not None and read is not None and read.says_read != used,
+    )
+    maps.update(drawn_maps)
+    written = after_look(t, number) < len(t.ids)  # else there is nothing that could become less likely
+    if settings.value and written:
+        worth, cuts = _worth(policy, t, number, settings.seed, store), _cuts(policy, t, number, crop, store)
+        entry = replace(entry, worth=worth, cuts=cuts)
+    if settings.value_map and written:
+        value = value_map(policy, t, number, features=store)
+        entry = replace(entry, regret=value.regret, best=value.best.box)
+        maps["value"] = HeatMap(value.heat(), (0.0, 0.0, float(value.source[0]), float(value.source[1])), value.source)
+    return replace(entry, sentence=look_sentence(entry, trials)), maps
+
+
+def _written_before(t: Trajectory, number: int) -> str:
+    """What was written between the look before, or the beginning, and this one."""
+    start = t.looks[number - 1].span[1] if number else 0
+    pieces = [t.pieces[i] for i in range(start, t.looks[number].span[0]) if t.kinds[i] == Kind.SAMPLED]
+    return "".join(pieces)[-500:]
+
+
+def _worth(policy: Policy, t: Trajectory, number: int, seed: int, store: Store) -> tuple[Worth, ...]:
+    """The crop replaced in every way of `crop_value`."""
+    value = crop_value(policy, t, number, seed, store)
+    own, found = value.named(TAKEN).answer, []
+    for outcome in value.outcomes:
+        name, answer = outcome.alternative.name, outcome.answer
+        if name != TAKEN:
+            changed = not same(answer, own)
+            found.append(Worth(name, value.change(name), value.change_of_right(name), answer, changed))
+    return tuple(found)
+
+
+def _cuts(policy: Policy, t: Trajectory, number: int, crop: str, store: Store) -> tuple[Cut, ...]:
+    """Attention cut from the words after a crop, and from the answer, to what they could have read."""
+    after = t.looks[number].crop_span
+    assert after is not None
+    at = [e.token for e in events(t) if (e.name == AFTER and e.look == number) or e.name == ANSWER]
+    at = sorted({token for token in at if token > after[1]})
+    if not at:
+        return ()
+    question = [name for name in spans_of(t) if name.startswith("question")]
+    wanted = {"the crop": [crop], "the overview": [OVERVIEW], "the question": question}
+    return tuple(
+        Cut(what, float(knock_out(policy, t, at, names, features=store).change.sum()))
+        for what, names in wanted.items()
+        if names
+    )
+
+
+def look_sentence(e: LookEntry, trials: Trials) -> str:
+    """All that was found of one look."""
+    name = f"Look {e.number + 1}"
+    if e.refused:
+        return f"{name} was refused: {shown(e.refused, 120)}."
+    box = "" if e.box is None else " at [" + ", ".join(f"{v:.0f}" for v in e.box) + "]"
+    said = [f"{name}{box}."]
+    if e.coverage is not None:
+        part = "misses" if e.coverage < MISSED else "shows"
+        said = [f"{name}{box} {part} a true region ({e.coverage:.0%} of it is in the crop)."]
+    said += [_attention_sentence(e.drawn), _worth_sentence(e), _trials_sentence(trials, e.used)]
+    return " ".join(part for part in (*said, disagreement(e, trials)) if part)
+
+
+def _attention_sentence(found: BoxAttention | None) -> str:
+    if found is None:
+        return ""
+    words = ", ".join(shown(word.text, 30) for word in found.words[:3])
+    told = f" The words it read most: {words}." if words else ""
+    return (
+        f"While the box was written, it held more attention than {found.percentile:.0%} of the boxes of its size "
+        f"({found.neutral:.0%} under a neutral question).{told}"
+    )
+
+
+def _worth_sentence(e: LookEntry) -> str:
+    without = next((w for w in e.worth if w.name == NOTHING), None)
+    if without is None:
+        return ""
+    answer = "gives no answer" if without.answer is None else f"answers {shown(without.answer, 40)}"
+    as_before = "" if without.changed else ", as before"
+    likely = f"{'less' if without.given < 0 else 'more'} likely by {abs(without.given):.1f} nats"
+    sentence = f"Without the crop it {answer}{as_before}; what was written is {likely}."
+    if e.regret is not None and e.best is not None and e.regret >= WORTH_SAYING:
+        sentence += f" Another place would have been worth {e.regret:.1f} nats more."
+    return sentence
+
+
+def _trials_sentence(trials: Trials, used: bool | None) -> str:
+    if not trials.tried:
+        return "No other crop was tried in its place."
+    says = {True: "the answer depends on it", False: "the answer does not depend on it", None: "that is not decided"}
+    return f"Another crop in its place changed the answer in {trials.changed} of {trials.tried}: {says[used]}."
+
+
+def disagreement(e: LookEntry, trials: Trials) -> str:
+    """The sentence for attention and intervention that disagree; "" where they do not, or one of them is not known."""
+    if not e.disagree or e.reading is None:
+        return ""
+    much = f"{e.reading.crop:.1f} times an even share on a token of the crop, {e.reading.overview:.1f} on the overview"
+    count = f"{trials.changed} of {trials.tried}"
+    if e.used:
+        return (
+            f"Attention and intervention disagree: the words behind the crop attend to it less than to the overview "
+            f"({much}), yet other crops changed the answer in {count}."
+        )
+    return (
+        f"Attention and intervention disagree: the words behind the crop attend to it ({much}), yet other crops "
+        f"changed the answer in only {count}."
+    )
+
+
+def verdict_sentence(verdict: Verdict, entries: Sequence[LookEntry], answer: str | None) -> str:
+    """The verdict, how sure it is, and what should be known beside it."""
+    said = [f"{KINDS[verdict.kind]}."]
+    if verdict.kind == NO_LOOK:
+        refused = sum(bool(entry.refused) for entry in entries)
+        more = f" It asked for {refused}, and got no crop." if refused else ""
+        return f"{said[0]}{more} There is no look to explain."
+    if verdict.kind == UNSURE:
+        nearest = "" if verdict.nearest == UNSURE else f" Nearest is: {verdict.nearest}."
+        said[0] = f"Not enough evidence for a verdict.{nearest}"
+    said.append(f"Confidence {verdict.confidence:.0%}.")
+    crops = [entry for entry in entries if not entry.refused]
+    if verdict.kind in (HONEST, FIRST):
+        needless = [w for entry in crops for w in entry.worth if w.name == NOTHING and not w.changed]
+        if crops and len(needless) == len(crops):
+            said.append(f"It answers {shown(answer, 40)} without a crop too: it may not have needed the look.")
+        missed = [entry for entry in crops if entry.coverage is not None and entry.coverage < MISSED]
+        if crops and len(missed) == len(crops):
+            said.append("What it read is no region that was asked about.")
+    differ = [str(entry.number + 1) for entry in crops if entry.disagree]
+    if differ:
+        said.append(f"Attention and intervention disagree at look {', '.join(differ)}; trust the intervention.")
+    return " ".join(said)
