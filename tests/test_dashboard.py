@@ -1,4 +1,4 @@
-"""The dashboard shows what the logs hold, says what they do not, and does nothing that a name in them asks for."""
+"""Curves and dashboard show what the logs hold, say what they do not, and do nothing that a name in them asks for."""
 
 from __future__ import annotations
 
@@ -10,47 +10,40 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
-import plotly.io as pio
 import pytest
 import torch
 from matplotlib._pylab_helpers import Gcf
+from matplotlib.text import Text
 from seen import ATTACK, KINDS, Seen
 from test_browser import PHONE, Opened, chromium, opened  # noqa: F401
-from test_show import Kernel
 from test_views import stream
 
 from r3lab.cli import main as cli
 from r3lab.core.errors import R3labError
 from r3lab.core.files import assets_dir
-from r3lab.show import dashboard as live_module
-from r3lab.show.dashboard import PLOTLY, Dashboard, LiveDashboard, dashboard, figure_data, traces
-from r3lab.show.dashboard_data import (
-    MOST,
-    SECTIONS,
-    Log,
-    Series,
+from r3lab.show import dashboard as dashboard_module
+from r3lab.show.curves import (
+    MEASURES,
     band_of,
-    board_of,
-    course,
-    groups_of,
+    charts_of,
+    curve,
+    curves,
     limits,
     line_style,
-    made,
     panel_of,
     panels_of,
-    parse,
-    read_log_file,
     smoothed,
-    student,
 )
+from r3lab.show.dashboard import LiveDashboard, dashboard, traces
+from r3lab.show.logs import MOST_GROUPS, Log, Series, groups_of, log_of
 from r3lab.show.palette import DARK, LIGHT
-from r3lab.train import log as lr
-from r3lab.train.log import JsonlLog
+from r3lab.train.log import LOG_RATIO_COUNTS, JsonlLog, log_ratio_label, read_log
 from r3lab.train.measure import step_metrics
 from r3lab.train.objective import Objective, policy_loss
 from r3lab.train.river import RiverLog
@@ -70,7 +63,7 @@ def rows(steps: int = 30, level: float = 1.0, settings: dict[str, Any] | None = 
                 "step": step, "reward": level * part, "reward/format": 0.5 * part, "zero_variance": 0.25,
                 "look_rate_needed": part, "look_rate_unneeded": 1 - part, "invalid": 0.02, "entropy": 0.5 - 0.3 * part,
                 "length": 30.0, "approx_kl": 1e-4 * step, "clip_fraction_low": 1e-3, "clip_fraction_high": 2e-3,
-                lr.LOG_RATIO_COUNTS: COUNTS, "grad_norm": 0.4, "seconds_rollout": 2.0, "seconds_update": 1.0, **more,
+                LOG_RATIO_COUNTS: COUNTS, "grad_norm": 0.4, "seconds_rollout": 2.0, "seconds_update": 1.0, **more,
             }
         )  # fmt: skip
     return found
@@ -92,16 +85,14 @@ def test_the_update_counts_how_far_tokens_moved_in_fixed_bins() -> None:
     mask = torch.ones(2, 14, dtype=torch.bool)
     mask[0, -1] = mask[1, 3:] = False
     _, metrics = policy_loss(new, torch.zeros_like(new), torch.ones(2), mask, Objective())
-    assert metrics[lr.LOG_RATIO_COUNTS] == [1] * 6 + [4] + [1] * 6 and sum(metrics[lr.LOG_RATIO_COUNTS]) == int(
-        mask.sum()
-    )
-    joined = _joined([(13, metrics), (3, {**metrics, lr.LOG_RATIO_COUNTS: COUNTS})])
-    assert joined[lr.LOG_RATIO_COUNTS][6] == 904 and joined["ratio_max"] == pytest.approx(math.exp(2.0))
+    assert metrics[LOG_RATIO_COUNTS] == [1] * 6 + [4] + [1] * 6 and sum(metrics[LOG_RATIO_COUNTS]) == int(mask.sum())
+    joined = _joined([(13, metrics), (3, {**metrics, LOG_RATIO_COUNTS: COUNTS})])
+    assert joined[LOG_RATIO_COUNTS][6] == 904 and joined["ratio_max"] == pytest.approx(math.exp(2.0))
     fact = {"rewards": {"accuracy": 1.0}, "entropy": 1.0, "tokens": 2, "needs_look": None, "iou": None, "looks": 0}
     found = [{**fact, "right": True, "valid": 0, "answered": True}] * 2
     row = step_metrics(found, torch.ones(1, 2), [metrics, {}, {"skipped": 1.0}, joined], 1.0, 1.0)
-    assert row[lr.LOG_RATIO_COUNTS][6] == 908 and json.loads(json.dumps(row)) == row
-    assert lr.log_ratio_label(6) == "-0.003 to 0.003" and lr.log_ratio_label(0) == "below -1"
+    assert row[LOG_RATIO_COUNTS][6] == 908 and json.loads(json.dumps(row)) == row
+    assert log_ratio_label(6) == "-0.003 to 0.003" and log_ratio_label(0) == "below -1"
 
 
 def test_every_measure_of_a_step_has_a_panel() -> None:
@@ -122,11 +113,11 @@ def test_every_measure_of_a_step_has_a_panel() -> None:
         "approx_kl",
         "clip_fraction_low",
         "clip_fraction_high",
-        lr.LOG_RATIO_COUNTS,
+        LOG_RATIO_COUNTS,
     }
     wanted |= {"zero_variance", "look_rate_needed", "look_rate_unneeded", "invalid", "length", "entropy", "grad_norm"}
     assert wanted | {"seconds_rollout", "seconds_update"} <= set(row)
-    assert len({panel_of(k).title for keys in SECTIONS.values() for k in keys if k[-1] != "/"}) > 25
+    assert len({title for _, title, _ in MEASURES.values()}) == len(MEASURES) > 25
 
 
 # Reading.
@@ -135,14 +126,17 @@ def test_every_measure_of_a_step_has_a_panel() -> None:
 def test_a_last_line_that_is_cut_off_is_left_out_and_said(tmp_path: Path) -> None:
     """At every byte of it, also inside a character; the rest is read."""
     line = json.dumps({"step": 5, "reward": 1.0, "note": "é"}, ensure_ascii=False).encode()
-    whole = "".join(json.dumps(row) + "\n" for row in rows(4)).encode()
+    whole, path = "".join(json.dumps(row) + "\n" for row in rows(4)).encode(), tmp_path / "some.jsonl"
     for cut in (1, 9, len(line) - 3, len(line) - 1):
-        found, notes = parse(whole + line[:cut], "log")
-        assert [row["step"] for row in found] == [1, 2, 3, 4] and "cut off" in notes[0] and "5" in notes[0]
-    assert parse(whole + line, "log")[0][-1]["step"] == 5  # whole, but for its newline
+        path.write_bytes(whole + line[:cut])
+        notes: list[str] = []
+        assert [row["step"] for row in read_log(path, notes)] == [1, 2, 3, 4]
+        assert "cut off" in notes[0] and "5" in notes[0] and log_of(path).notes == (notes[0],)
+    path.write_bytes(whole + line)
+    assert read_log(path)[-1]["step"] == 5  # whole, but for its newline
     path = written(tmp_path / "a" / "log.jsonl", rows(4), '{"step": 5, "rew')
-    log = read_log_file(tmp_path / "a")
-    assert log.name == "a" and log.last == 4 and "cut off" in " ".join(dashboard(path).board.notes())
+    log = log_of(tmp_path / "a")
+    assert log.name == "a" and log.last == 4 and "cut off" in " ".join(dashboard(path).charts.notes())
 
 
 @pytest.mark.parametrize(
@@ -193,9 +187,9 @@ def test_values_that_are_none_are_gaps_and_counted() -> None:
     log = rows(9)
     for place, value in enumerate([math.nan, math.inf, None, "high", 10**400, [1], True]):
         log[place + 1]["reward"] = value
-    log[0][lr.LOG_RATIO_COUNTS] = [1, 2]
+    log[0][LOG_RATIO_COUNTS] = [1, 2]
     log.append({**log[-1], "entropy": 7.0})  # the last step again
-    found = made(log, "run")
+    found = log_of(log, "run")
     known = np.isfinite(found.series["reward"].values)
     assert known.tolist() == [True, *[False] * 7, True] and found.series["entropy"].values[-1] == 7.0
     notes = " ".join(found.notes)
@@ -205,20 +199,21 @@ def test_values_that_are_none_are_gaps_and_counted() -> None:
         and "1 steps are logged twice" in notes
     )
     shown = dashboard(log, smooth=1)
-    [line] = traces(shown.board, panel_of("reward"))
+    [line] = traces(shown.charts, panel_of("reward"))
     assert line["y"][1:8] == [None] * 7 and line["y"][8] == 1
-    assert json.dumps(figure_data(shown.board), allow_nan=False)
+    assert json.dumps(traces(shown.charts, panel_of("reward")), allow_nan=False)
 
 
 def test_rewards_and_worlds_are_named_by_the_log_and_bounded() -> None:
     log = rows(3, **{f"reward/part {i}": 1.0 for i in range(40)}, **{"held_out/charts": 0.5, "held_out/badges": 0.9})
-    panels = panels_of(made(log, "run").series)
+    panels = panels_of(log_of(log, "run").series)
     assert sum(p.key.startswith("reward/") for p in panels) == 16
     assert [p.title for p in panels if p.key.startswith("held_out/")] == [
         "Held out, right: charts",
         "Held out, right: badges",
     ]
-    assert [p.section for p in panels] == sorted((p.section for p in panels), key=list(SECTIONS).index)
+    sections = ["Reward", "Answers", "Looks", "Update", "Tokens", "Time"]
+    assert [p.section for p in panels] == sorted((p.section for p in panels), key=sections.index)
 
 
 def test_held_out_answers_beside_a_log_are_drawn_by_world(tmp_path: Path) -> None:
@@ -228,7 +223,7 @@ def test_held_out_answers_beside_a_log_are_drawn_by_world(tmp_path: Path) -> Non
         for n, one in enumerate(answers):
             one.sample_id = f"{('badges', 'charts-x')[n % 2]}-validation-0-{n}"
         log(step, answers)
-    found = read_log_file(tmp_path / "run")
+    found = log_of(tmp_path / "run")
     held = {key: one for key, one in found.series.items() if key.startswith("held_out/")}
     assert set(held) == {"held_out/badges", "held_out/charts-x"}
     badges = held["held_out/badges"]
@@ -237,7 +232,7 @@ def test_held_out_answers_beside_a_log_are_drawn_by_world(tmp_path: Path) -> Non
     assert sample.id.rsplit("-", 3)[0] == "badges"  # what the worlds are told apart by
     assert "Held out, right: charts-x" in dashboard(tmp_path / "run").alt
     (tmp_path / "run" / "river" / "river.jsonl").write_text("{}\n", "ascii")
-    assert "held-out answers cannot be read" in " ".join(dashboard(tmp_path / "run").board.notes())
+    assert "held-out answers cannot be read" in " ".join(dashboard(tmp_path / "run").charts.notes())
 
 
 # Groups, smoothing, bands.
@@ -245,7 +240,7 @@ def test_held_out_answers_beside_a_log_are_drawn_by_world(tmp_path: Path) -> Non
 
 def test_runs_that_differ_in_the_seed_alone_are_one_group(tmp_path: Path) -> None:
     def log(name: str, **settings: Any) -> Log:
-        return made(rows(3, settings={"seed": 0, "out": name, "reward": "paper", "group": 5, **settings}), name)
+        return log_of(rows(3, settings={"seed": 0, "out": name, "reward": "paper", "group": 5, **settings}), name)
 
     four = [log("a"), log("b", seed=1), log("c", reward="grounded"), log("d", reward="grounded", seed=1, steps=9)]
     assert {k: [one.name for one in v] for k, v in groups_of(four).items()} == {
@@ -261,11 +256,11 @@ def test_runs_that_differ_in_the_seed_alone_are_one_group(tmp_path: Path) -> Non
     with pytest.raises(R3labError, match="Did you mean 'reward'"):
         groups_of(four, "rewrd")
     paths = [written(tmp_path / name / f"rgrpo-{i}.jsonl", rows(3)) for name in ("x",) for i in range(3)]
-    assert [len(v) for v in board_of([*paths, written(tmp_path / "other.jsonl", rows(3))]).groups.values()] == [3, 1]
-    assert list(groups_of([made(rows(2), "same")] * 2, "run")) == ["same", "same (2)"]
-    with pytest.raises(R3labError, match=f"at most {MOST}"):
-        groups_of([made(rows(2), f"x{i}y") for i in range(MOST + 1)], "run")
-    assert len({line_style(i) for i in range(MOST)}) == MOST
+    assert [len(v) for v in charts_of([*paths, written(tmp_path / "other.jsonl", rows(3))]).groups.values()] == [3, 1]
+    assert list(groups_of([log_of(rows(2), "same")] * 2, "run")) == ["same", "same (2)"]
+    with pytest.raises(R3labError, match=f"at most {MOST_GROUPS}"):
+        charts_of([log_of(rows(2), f"x{i}y") for i in range(MOST_GROUPS + 1)], by="run")
+    assert len({line_style(i) for i in range(MOST_GROUPS)}) == MOST_GROUPS
 
 
 def test_smoothing_is_the_mean_of_the_last_steps_and_never_looks_ahead() -> None:
@@ -277,30 +272,33 @@ def test_smoothing_is_the_mean_of_the_last_steps_and_never_looks_ahead() -> None
 
 
 def test_a_mean_ends_where_its_shortest_run_does() -> None:
-    logs = [made(rows(10, level=1.0), "a"), made(rows(6, level=3.0), "b")]
-    one = course(logs, "reward", 1)
+    logs = [log_of(rows(10, level=1.0), "a"), log_of(rows(6, level=3.0), "b")]
+    one = curve(logs, "reward", 1)
     assert one.steps.tolist() == [1, 2, 3, 4, 5, 6] and one.runs == 2
     assert one.mean[-1] == pytest.approx((0.6 + 3.0) / 2) and one.low[-1] == pytest.approx(0.6) and one.high[-1] == 3
     [(steps, values)] = one.tails
     assert steps.tolist() == [6, 7, 8, 9, 10] and values[-1] == 1.0
-    missing = course([logs[0], made([{"step": 1, "loss": 1.0}], "c")], "reward", 1)
+    drawn = curves({"a": [rows(10, level=1.0), rows(6, level=3.0)]}, ("reward",), smooth=1).figure
+    [line] = [one for one in drawn.axes[0].collections if one.get_gid() == "mean-reward"]
+    jumps = np.abs(np.diff(np.diff(line.get_segments()[0][:, 1])))
+    assert len(jumps) == 4 and jumps.max() < 1e-9  # a straight line up to step 6, in the picture as on the page
+    assert traces(charts_of({"a": [rows(10, 1.0), rows(6, 3.0)]}, smooth=1), panel_of("reward"))[-1]["y"][-1] == 1.8
+    missing = curve([logs[0], log_of([{"step": 1, "loss": 1.0}], "c")], "reward", 1)
     assert missing.runs == 1 and not missing.tails and not np.isfinite(missing.low).any()
-    nothing = course(logs, "loss", 1)
+    nothing = curve(logs, "loss", 1)
     assert nothing.runs == 0 and not len(nothing.steps)
 
 
 def test_a_stretch_without_rows_is_no_line() -> None:
     log = [row for row in rows(40) if not 11 <= row["step"] <= 30]
-    one = course([made(log, "a")], "reward", 5)
+    one = curve([log_of(log, "a")], "reward", 5)
     gap = np.flatnonzero(np.isnan(one.mean))
     assert len(gap) == 1 and 10 < one.steps[gap[0]] < 31 and len(one.steps) == 21
-    sparse = course([made([row for row in rows(40) if row["step"] % 10 == 0], "a")], "reward", 5)
+    sparse = curve([log_of([row for row in rows(40) if row["step"] % 10 == 0], "a")], "reward", 5)
     assert np.isfinite(sparse.mean).all()  # held-out answers: every tenth step is all there is
 
 
 def test_bands_say_what_they_are() -> None:
-    for freedom, wanted in ((1, 12.706), (2, 4.303), (4, 2.776), (9, 2.262), (30, 2.042), (1000, 1.962)):
-        assert student(freedom) == pytest.approx(wanted, abs=6e-4)
     rng = np.random.default_rng(0)
     inside = 0
     for _ in range(400):  # the interval of the mean of five covers the truth 95 times in a hundred
@@ -312,24 +310,24 @@ def test_bands_say_what_they_are() -> None:
     logs = {"a": [rows(9, level) for level in (1.0, 2.0, 3.0)]}
     for band, words in (("range", "from the lowest to the highest"), ("interval", "95 % interval")):
         assert words in dashboard(logs, band=band).alt
-        spoken = traces(board_of(logs, smooth=1, band=band), panel_of("reward"))[-1]["hovertemplate"]
+        spoken = traces(charts_of(logs, smooth=1, band=band), panel_of("reward"))[-1]["hovertemplate"]
         assert "3 runs" in spoken
     assert "band" not in dashboard(rows(9)).alt
 
 
 def test_long_logs_are_thinned_and_keep_their_ends() -> None:
-    one = course([made([{"step": i, "reward": 1.0 * i} for i in range(1, 9001)], "a")], "reward", 1)
+    one = curve([log_of([{"step": i, "reward": 1.0 * i} for i in range(1, 9001)], "a")], "reward", 1)
     assert len(one.steps) <= 1200 and one.ends == (1.0, 9000.0)
 
 
 def test_one_burst_does_not_flatten_an_axis() -> None:
     log = rows(300)
     log[100]["grad_norm"] = 1e6
-    low, high = limits(board_of(log, smooth=1), panel_of("grad_norm"))
+    low, high = limits(charts_of(log, smooth=1), panel_of("grad_norm"))
     assert high > 1e5  # without smoothing the line itself must fit
-    low, high = limits(board_of(log, smooth=25), panel_of("grad_norm"))
+    low, high = limits(charts_of(log, smooth=25), panel_of("grad_norm"))
     assert 1e6 / 25 < high < 1e5  # the smoothed line does, the burst itself need not
-    board = board_of({str(i): rows(9, level=i) for i in range(1, 4)})
+    board = charts_of({str(i): rows(9, level=i) for i in range(1, 4)})
     assert limits(board, panel_of("reward"))[1] > 2.5 and limits(board, panel_of("look_rate_needed")) == (-0.03, 1.03)
 
 
@@ -338,7 +336,7 @@ def test_one_burst_does_not_flatten_an_axis() -> None:
 
 def test_the_picture_and_its_words_hold_what_the_log_holds() -> None:
     shown = dashboard({"paper": [rows(30, 1.0), rows(30, 1.2)], "grounded": rows(20, 2.0)}, smooth=5)
-    figure = shown.picture.figure
+    figure = shown.figure
     drawn = {one.get_gid(): one for axes in figure.axes for one in axes.collections if one.get_gid()}
     assert len(drawn["mean-reward"].get_segments()) == 2 and "mean-loss" not in drawn
     first, second = drawn["mean-reward"].get_segments()
@@ -348,57 +346,69 @@ def test_the_picture_and_its_words_hold_what_the_log_holds() -> None:
     assert "3 runs in 2 groups (paper (2 runs), grounded)" in said and "over 30 steps" in said
     assert re.search(r"Reward, mean of a step: paper from 0\.0\d+ to 1\.03; grounded from 0\.1 to 1\.8\.", said)
     assert "Groups without a signal: paper from 25 % to 25 %" in said and "mean of the last 5 steps" in said
-    assert "In none of these logs: Held out, right" in " ".join(shown.board.notes())
+    assert "In none of these logs: Held out, right" in " ".join(shown.charts.notes())
     many = dashboard({f"run {i}": rows(5, 1 + i) for i in range(20)}, smooth=2)
     assert "Norm of the gradient: 0.4 at the end." in many.alt
     assert re.search(r"Reward, mean of a step: at the end from .* \(run 0\) to .* \(run 19\)\.", many.alt)
     assert len(many.alt) < 8000 and "left out, since there are more than 8 lines" in many.alt
 
 
+def test_curves_draw_the_usual_measures_or_those_that_are_asked_for_of_any_name() -> None:
+    log = [{**row, "heads seen": 3.0} for row in rows(60)]
+    usual = drawn_words(curves(log))
+    assert {"Reward, mean of a step", "Entropy, nats a token"} <= set(usual) and "Norm of the gradient" not in usual
+    assert "heads seen: from 3 to 3." in curves(log, ["heads seen"]).alt
+    assert "Loss" in drawn_words(curves([{"step": 1, "loss": 1.0}]))
+    for given in ([], [{"step": 1, "iou": None}, {"step": 2, "reward": 1.0}]):
+        assert "no value yet" in drawn_words(curves(given, ("iou", "reward")))
+    with pytest.raises(R3labError, match="'rewrad'.*Did you mean 'reward'"):
+        curves(log, ("rewrad",))
+    with pytest.raises(R3labError, match="Cannot draw 1"):
+        curves({"a": [1, 2]})
+
+
+def drawn_words(shown: Any) -> list[str]:
+    return [text.get_text() for text in shown.figure.findobj(Text)]
+
+
 def test_a_run_of_one_step_and_of_two_and_a_cold_start_can_be_drawn() -> None:
     for log in (rows(1), rows(2), [{"step": 1, "loss": 2.0}], [{"step": 3, "reward": 0.0}]):
-        shown = dashboard(log)
-        assert len(shown.picture.png) > 3000 and shown.figure.data
+        assert len(dashboard(log).png) > 3000
     shipped = assets_dir() / "tiny" / "logs"
-    assert {"Loss", "Norm of the gradient"} <= {p.title for p in dashboard(shipped / "cold-start-0.jsonl").board.panels}
+    assert {"Loss", "Norm of the gradient"} <= {
+        p.title for p in dashboard(shipped / "cold-start-0.jsonl").charts.panels
+    }
     found = dashboard(shipped / "rgrpo-0.jsonl")
-    assert found.board.last > 10 and len(found.board.panels) >= 20
+    assert found.charts.last > 10 and len(found.charts.panels) >= 20
 
 
-def test_the_figure_holds_the_lines_and_the_legend_switches_groups() -> None:
-    shown = dashboard({"a": rows(8, 1.0), "b": rows(8, 2.0)}, smooth=4)
-    figure = shown.figure
-    names = [one.name for one in figure.data if one.showlegend]
-    assert names == ["a", "b"] and figure.layout.meta["alt"] == shown.alt
-    assert {one.legendgroup for one in figure.data} == {"0", "1"}
-    [bold] = [one for one in figure.data if one.name == "b" and one.yaxis == "y" and not one.showlegend]
-    assert bold.y[-1] == pytest.approx(2 * np.mean([5, 6, 7, 8]) / 8) and (bold.x0, bold.dx) == (1, 1)
-    assert bold.customdata[-1] == 2 and "%{y" in bold.hovertemplate
-    bundle = shown._repr_mimebundle_()
-    assert set(bundle) == {"text/html", "text/plain", PLOTLY}
-    assert json.loads(json.dumps(bundle[PLOTLY], allow_nan=False))["data"]
-    titles = [a["text"] for a in bundle[PLOTLY]["layout"]["annotations"]]
-    assert len(titles) == len(shown.board.panels) and "<b>Reward, mean of a step</b>" in titles
+def test_the_page_holds_the_lines_of_every_group() -> None:
+    charts = charts_of({"a": rows(8, 1.0), "b": rows(8, 2.0)}, smooth=4)
+    found = traces(charts, panel_of("reward"))
+    assert {one["meta"] for one in found} == {0, 1}
+    [bold] = [one for one in found if one.get("name") == "b"]
+    assert bold["y"][-1] == pytest.approx(2 * np.mean([5, 6, 7, 8]) / 8) and (bold["x0"], bold["dx"]) == (1, 1)
+    assert bold["customdata"][-1] == 2 and "%{y" in bold["hovertemplate"]
+    bundle = dashboard(rows(8), ("reward",))._repr_mimebundle_()
+    assert set(bundle) == {"text/html", "text/plain", "image/png"} and "plotly" not in bundle["text/html"]
 
 
 def test_dark_and_light_differ_in_paper_alone() -> None:
     few = ("reward", "entropy")
     for dark, chosen in ((True, DARK), (False, LIGHT)):
         shown = dashboard(rows(4), few, dark=dark)
-        assert shown.figure.layout.paper_bgcolor == chosen.paper
-        assert matplotlib.colors.to_hex(shown.picture.figure.get_facecolor()).upper() == chosen.paper
+        assert matplotlib.colors.to_hex(shown.figure.get_facecolor()).upper() == chosen.paper
     assert (
         dashboard(rows(4), few, dark=True).to_page() == dashboard(rows(4), few).to_page()
     )  # a page follows its reader
 
 
 def test_drawing_changes_no_setting_and_needs_no_model() -> None:
-    before, template = dict(matplotlib.rcParams), pio.templates.default
-    shown = dashboard(rows(5), ("reward", lr.LOG_RATIO_COUNTS))
-    assert shown.picture.png and shown.figure and shown.to_page()
-    assert dict(matplotlib.rcParams) == before and not Gcf.figs and pio.templates.default == template
+    before = dict(matplotlib.rcParams)
+    shown = dashboard(rows(5), ("reward", LOG_RATIO_COUNTS))
+    assert shown.png and shown.to_page() and dict(matplotlib.rcParams) == before and not Gcf.figs
     code = (
-        "import sys, r3lab.show.dashboard, r3lab.show.dashboard, r3lab.cli.pages; "
+        "import sys, r3lab.show.curves, r3lab.show.dashboard, r3lab.cli.pages; "
         "print([m for m in ('torch', 'transformers', 'matplotlib.pyplot', 'IPython') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -406,12 +416,12 @@ def test_drawing_changes_no_setting_and_needs_no_model() -> None:
 
 
 def test_twenty_runs_are_small_and_their_first_picture_comes_soon() -> None:
-    logs = {f"run {i}": made(rows(300, 1 + i / 9, exact=0.1234567, iou=0.7654321), f"run {i}") for i in range(20)}
-    assert dashboard(rows(3)).picture.png  # fonts
+    logs = {f"run {i}": log_of(rows(300, 1 + i / 9, exact=0.1234567, iou=0.7654321), f"run {i}") for i in range(20)}
+    assert dashboard(rows(3)).png  # fonts
 
     def spent() -> float:
         begin = time.process_time()
-        assert dashboard(logs).picture.png
+        assert dashboard(logs).png
         return time.process_time() - begin
 
     assert min(spent() for _ in range(2)) < 1.0
@@ -426,9 +436,9 @@ def test_names_are_text(kind: str) -> None:
     """In labels, components, worlds, file names and settings; in picture, page and Plotly's own markup."""
     name = KINDS[kind]
     log = rows(4, **{f"reward/{name}": 1.0, f"held_out/{name}": 0.5})
-    keys = [key for key in made(log, "run").series if key in ("reward", lr.LOG_RATIO_COUNTS) or "/" in key]
+    keys = [key for key in log_of(log, "run").series if key in ("reward", LOG_RATIO_COUNTS) or "/" in key]
     by_label = dashboard({name: log, "other": rows(4)}, keys, title=name)
-    by_name = Dashboard(board_of([made(log, name), made(rows(4), "other")], keys))
+    by_name = curves([log_of(log, name), log_of(rows(4), "other")], keys)
     settings = dashboard([rows(3, settings={"reward": name}), rows(3, settings={"reward": "b", name: 1})], keys[:1])
     page = by_label.to_page()
     head, _, rest = page.partition('<script type="application/json">')
@@ -436,12 +446,20 @@ def test_names_are_text(kind: str) -> None:
     assert "<" not in data and len(page) < 6_000_000 and len(keys) == 5
     Seen(head + rest.split("</main>")[0]).check()
     for shown in (by_label, by_name, settings):
-        for text in (shown.alt, *shown.board.groups, *shown.board.notes()):
-            assert not [c for c in text if ord(c) < 32 or 0x202A <= ord(c) <= 0x202E or 0x2066 <= ord(c) <= 0x2069]
-        plain = json.dumps(figure_data(shown.board), ensure_ascii=False)
-        for one in re.findall(r'"(?:name|hovertemplate|text)": "((?:[^"\\]|\\.)*)"', plain):
+        assert not controls(shown.alt) and not controls("".join(text.get_text() for text in shown.figure.findobj(Text)))
+    for charts in (by_label.charts, settings.charts):
+        assert not controls("".join([*charts.groups, *charts.notes()]))
+        data = json.dumps([traces(charts, panel) for panel in charts.panels], ensure_ascii=False)
+        for one in re.findall(r'"(?:name|hovertemplate|text)": "((?:[^"\\]|\\.)*)"', data):
             rest = re.sub(r"</?b>|<br>|<extra></extra>|%\{[a-z]+(\[\d\])?(:[.\d~a-z%]+)?\}", "", one)
             assert not set(rest) & set("<>$") and "%{" not in rest, rest[:100]
+    own = curves({name: [{"step": 1, name: 1.0}, {"step": 2, name: 1e300}], "b": [{"step": 1, name: -1e29}]}, (name,))
+    assert len(own.alt) < 1000 and not controls(own.alt) and own.png
+
+
+def controls(text: str) -> list[str]:
+    """Characters that act."""
+    return [c for c in text if ord(c) < 32 and c != "\n" or 0x202A <= ord(c) <= 0x202E or 0x2066 <= ord(c) <= 0x2069]
 
 
 # Files and the command.
@@ -486,15 +504,44 @@ def test_the_command_draws_logs_by_label(tmp_path: Path, capsys: pytest.CaptureF
 # While a run goes on.
 
 
+class Kernel:
+    """The shell of a notebook, as far as a live dashboard sees it."""
+
+    def __init__(self) -> None:
+        self.events = self
+        self.waiting: list[Callable[..., None]] = []
+        self.page: dict[str, Any] = {}
+        self.drawn = 0
+        self.now = 0.0
+
+    def register(self, event: str, call: Callable[..., None]) -> None:
+        assert event == "post_run_cell"
+        self.waiting.append(call)
+
+    def unregister(self, event: str, call: Callable[..., None]) -> None:
+        self.waiting.remove(call)
+
+    def display(self, shown: Any, display_id: str) -> None:
+        assert display_id not in self.page
+        self.update_display(shown, display_id)
+
+    def update_display(self, shown: Any, display_id: str) -> None:
+        self.page[display_id] = shown
+        self.drawn += 1
+
+    def end_of_cell(self) -> None:
+        for call in list(self.waiting):
+            call(None)
+
+
 @pytest.fixture()
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     """A notebook whose clock is moved by hand."""
     found = Kernel()
-    found.now = 0.0  # type: ignore[attr-defined]
-    monkeypatch.setattr(live_module, "_kernel", lambda: found)
+    monkeypatch.setattr(dashboard_module, "_kernel", lambda: found)
     monkeypatch.setattr("IPython.display.display", found.display)
     monkeypatch.setattr("IPython.display.update_display", found.update_display)
-    monkeypatch.setattr(live_module.time, "monotonic", lambda: found.now)  # type: ignore[attr-defined]
+    monkeypatch.setattr(dashboard_module.time, "monotonic", lambda: found.now)
     return found
 
 
@@ -537,7 +584,7 @@ def test_a_live_dashboard_never_ends_a_training(kernel: Any) -> None:
     live(rows(1)[0])
     kernel.end_of_cell()
     [shown] = kernel.page.values()
-    assert "held_out/badges" in repr(shown) and len(live.rows) == 2
+    assert "held_out/badges" in shown.data and len(live.rows) == 2
 
 
 def test_outside_jupyter_it_only_keeps_rows(capsys: pytest.CaptureFixture[str]) -> None:
@@ -562,11 +609,11 @@ def test_a_log_of_another_process_is_followed_to_its_end(
         if state:
             written(path, *state)
 
-    monkeypatch.setattr(live_module.time, "sleep", sleep)
+    monkeypatch.setattr(dashboard_module.time, "sleep", sleep)
     live = LiveDashboard().follow(tmp_path / "run")
     assert not states and len(kernel.page) == 1 and kernel.drawn == 3
     [shown] = kernel.page.values()
-    assert "over 6 steps" in shown.alt and live.dashboard().board.last == 6
+    assert "over 6 steps" in shown.alt and live.dashboard().charts.last == 6
     with pytest.raises(R3labError, match="no log at .* after 4 s"):
         states = [None] * 9
         LiveDashboard().follow(tmp_path / "other", seconds=4)
@@ -586,7 +633,9 @@ def test_an_executed_notebook_holds_the_last_state_alone(tmp_path: Path) -> None
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
     NotebookClient(notebook, timeout=300, kernel_name="python3").execute(cwd=str(tmp_path))
     [output] = notebook.cells[0].outputs
-    assert "over 7 steps" in output["data"]["text/plain"] and {"text/html", PLOTLY} <= set(output["data"])
+    assert "over 7 steps" in output["data"]["text/plain"] and {"text/html", "image/png"} == set(output["data"]) - {
+        "text/plain"
+    }
 
 
 # In a browser.

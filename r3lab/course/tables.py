@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,8 @@ from ..run.parameters import read_notebook
 from ..run.site import lessons_table, read_lessons
 from ..show.effects import COLUMNS, effects_table, spread
 
-# Three tables of explain.json: reasons named, maps against chance, what an explanation costs.
-#
-# print(named_table(result), fidelity_table(result), cost_table(result), sep="\n\n")
-
+SHIPPED = ("tiny", "worlds", "engine", "explain", "ablations")  # files of results
+PER_CENT = {"exact", "exact_needed", "look_rate_needed", "look_rate_unneeded"}  # of the learning table
 NAMED = "planted reason named"
 AREAS = {
     "rank correlation with the worth of a look": "rank correlation with worth",
@@ -32,66 +30,6 @@ AREAS = {
     "deletion area, lower is better": "deletion area (lower is better)",
     "insertion area": "insertion area",
 }
-
-
-def _share(row: dict[str, Any]) -> str:
-    return f"{100 * row['ours']:.1f} % ({100 * row['low']:.1f} to {100 * row['high']:.1f})"
-
-
-def named_table(result: dict[str, Any]) -> str:
-    """How often the planted reason was named: one line a kind, one for all, with 95 % intervals."""
-    rows = {row["measure"]: row for row in result["rows"] if row["measure"].startswith(NAMED)}
-    lines = ["| planted reason | named by `explain` | by raw attention alone |", "| --- | ---: | ---: |"]
-    for measure, row in rows.items():
-        kind = measure.removeprefix(f"{NAMED}: ")
-        if kind != measure:
-            lines.append(f"| {kind} | {_share(row)} | {100 * row['reference']:.1f} % |")
-    raw, relative = (rows[f"{NAMED}, against {name} attention"] for name in ("raw", "relative"))
-    lines.append(f"| all | {_share(raw)} | {100 * raw['reference']:.1f} % |")
-    said = f"Relative attention alone names {100 * relative['reference']:.1f} % of all. Of {raw['n']}."
-    return "\n".join([*lines, "", said])
-
-
-def fidelity_table(result: dict[str, Any]) -> str:
-    """Four measures of each kind of map, with 95 % intervals, and of random cells."""
-    lines = [
-        "| map of the box's coordinates | " + " | ".join(AREAS.values()) + " |",
-        "| --- |" + " ---: |" * len(AREAS),
-    ]
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    for row in result["rows"]:
-        for measure in AREAS:
-            if row["measure"].startswith(f"{measure}, "):
-                kind = row["measure"].removeprefix(f"{measure}, ").removesuffix(" attention")
-                found.setdefault(kind, {})[measure] = row
-    for kind, by in found.items():
-        cells = [f"{r['ours']:.2f} ({r['low']:.2f} to {r['high']:.2f})" for r in (by[measure] for measure in AREAS)]
-        lines.append(f"| {kind} | " + " | ".join(cells) + " |")
-    one = next(iter(found.values()))
-    lines.append("| random cells | " + " | ".join(f"{one[measure]['reference']:.2f}" for measure in AREAS) + " |")
-    return "\n".join([*lines, "", f"Of {next(iter(one.values()))['n']} that look and answer rightly."])
-
-
-def cost_table(result: dict[str, Any]) -> str:
-    """Medians of two ways timed in turn, the ratio with its range."""
-    lines = ["| cost | ours | reference | ratio | of |", "| --- | ---: | ---: | ---: | --- |"]
-    for r in result["rows"]:
-        if "turns" in r:
-            span = f" ({r['low']:.2f} to {r['high']:.2f})" if r["turns"] > 1 else ""
-            values = f"{r['ours']:.3g} {r['unit']} | {r['reference']:.3g} {r['unit']} | {r['ratio']:.2f}{span}"
-            lines.append(f"| {r['measure']} | {values} | {r['n']} |")
-    return "\n".join([*lines, "", f"Made by `{result['command']}` on {result['date']} ({result['machine']})."])
-
-
-def explain_tables(result: dict[str, Any]) -> str:
-    """All three, as the README shows them."""
-    return "\n\n".join(table(result) for table in (named_table, fidelity_table, cost_table))
-
-
-# Two tables of worlds.json: right answers by arm and world, and how the interleaved arm looks in each world.
-#
-# print(arms_table(result), looks_table(result), sep="\n\n")
-
 LOOKS = {
     "legible": "legible behind the true crops",
     "overview_alone": "overview alone",
@@ -101,6 +39,72 @@ LOOKS = {
     "look_rate_unneeded": "looks, not needed",
     "iou": "IoU of the deciding look",
 }
+
+
+def _markdown(head: Sequence[str], align: str, rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown; `align` has an "l" or "r" a column."""
+    lines = [head, ["---:" if side == "r" else "---" for side in align], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _made(result: dict[str, Any]) -> str:
+    """How a file of results was made."""
+    return f"by `{result['command']}` on {result['date']} ({result['machine']})."
+
+
+# -- explain.json: reasons named, maps against chance ----------------------------------------------------------------
+
+
+def named_table(result: dict[str, Any]) -> str:
+    """How often the planted reason was named: one line a kind, one for all, with 95 % intervals."""
+    rows = {row["measure"]: row for row in result["rows"] if row["measure"].startswith(NAMED)}
+    raw, relative = (rows[f"{NAMED}, against {name} attention"] for name in ("raw", "relative"))
+    kinds = {
+        measure.removeprefix(f"{NAMED}: "): row for measure, row in rows.items() if measure.startswith(f"{NAMED}: ")
+    }
+    cells = []
+    for kind, row in {**kinds, "all": raw}.items():
+        ours = f"{100 * row['ours']:.1f} % ({100 * row['low']:.1f} to {100 * row['high']:.1f})"
+        cells.append((kind, ours, f"{100 * row['reference']:.1f} %"))
+    table = _markdown(("planted reason", "named by `explain`", "by raw attention alone"), "lrr", cells)
+    return f"{table}\n\nRelative attention alone names {100 * relative['reference']:.1f} % of all. Of {raw['n']}."
+
+
+def fidelity_table(result: dict[str, Any]) -> str:
+    """Four measures of each kind of map, with 95 % intervals, and of random cells."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in result["rows"]:
+        for measure in AREAS:
+            if row["measure"].startswith(f"{measure}, "):
+                kind = row["measure"].removeprefix(f"{measure}, ").removesuffix(" attention")
+                found.setdefault(kind, {})[measure] = row
+    cells = [
+        (kind, *(f"{r['ours']:.2f} ({r['low']:.2f} to {r['high']:.2f})" for r in (by[measure] for measure in AREAS)))
+        for kind, by in found.items()
+    ]
+    one = next(iter(found.values()))
+    cells.append(("random cells", *(f"{one[measure]['reference']:.2f}" for measure in AREAS)))
+    table = _markdown(("map of the box's coordinates", *AREAS.values()), "lrrrr", cells)
+    return f"{table}\n\nOf {next(iter(one.values()))['n']} that look and answer rightly."
+
+
+def explain_tables(result: dict[str, Any]) -> str:
+    """Reasons, maps, and what an explanation costs, as the README shows them."""
+    return "\n\n".join([named_table(result), fidelity_table(result), timed_table(result, "cost", 2)])
+
+
+def timed_table(result: dict[str, Any], what: str = "measure", digits: int = 1) -> str:
+    """Medians of two ways timed in turn, ratios with their ranges: all of `engine.json`, the costs of `explain.json`."""
+    cells = []
+    for r in result["rows"]:
+        if "turns" in r:
+            span = f" ({r['low']:.{digits}f} to {r['high']:.{digits}f})" if r["turns"] > 1 else ""
+            times = (f"{r[key]:.3g} {r['unit']}" for key in ("ours", "reference"))
+            cells.append((r["measure"], *times, f"{r['ratio']:.{digits}f}{span}", str(r["n"])))
+    return f"{_markdown((what, 'ours', 'reference', 'ratio', 'of'), 'lrrrl', cells)}\n\nMade {_made(result)}"
+
+
+# -- worlds.json: right answers by arm and world, and how the interleaved arm looks in each world --------------------
 
 
 def over_seeds(values: Sequence[float], percent: bool = True) -> str:
@@ -115,88 +119,52 @@ def arms_table(result: dict[str, Any]) -> str:
     found: dict[tuple[str, str], dict[str, list[float]]] = {}
     for row in result["rows"]:
         found.setdefault((row["arm"], row["stage"]), {}).setdefault(row["world"], []).append(row["exact"])
-    lines = [
-        "| arm | stage | seeds | " + " | ".join(worlds) + " |",
-        "| --- | --- | ---: |" + " ---: |" * len(worlds),
-    ]
-    for (arm, stage), by in found.items():
-        cells = [over_seeds(by[world]) for world in worlds]
-        lines.append(f"| {arm} | {stage} | {len(by[worlds[0]])} | " + " | ".join(cells) + " |")
+    cells = [(*who, str(len(by[worlds[0]])), *(over_seeds(by[world]) for world in worlds)) for who, by in found.items()]
+    table = _markdown(("arm", "stage", "seeds", *worlds), "llr" + "r" * len(worlds), cells)
     n = result["rows"][0]["n"]
-    said = (
-        f"Mean and range over seeds, {n} held-out samples of each world, greedy. Made by `{result['command']}` "
-        f"on {result['date']} ({result['machine']})."
-    )
-    return "\n".join([*lines, "", said])
+    return f"{table}\n\nMean and range over seeds, {n} held-out samples of each world, greedy. Made {_made(result)}"
 
 
 def looks_table(result: dict[str, Any]) -> str:
     """The interleaved arm's last stage: what it can read in each world, and when and where it looks."""
     rows = [row for row in result["rows"] if row["arm"] == INTERLEAVED.name]
     rows = [row for row in rows if row["stage"] == rows[-1]["stage"]]
-    lines = ["| world | " + " | ".join(LOOKS.values()) + " |", "| --- |" + " ---: |" * len(LOOKS)]
+    cells = []
     for world in dict.fromkeys(row["world"] for row in rows):
         of = [row for row in rows if row["world"] == world]
         told = {key: [row[key] for row in of if row[key] is not None] for key in LOOKS}
-        cells = [over_seeds(v, key != "iou") if v else "none" for key, v in told.items()]
-        lines.append(f"| {world} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        cells.append((world, *(over_seeds(v, key != "iou") if v else "none" for key, v in told.items())))
+    return _markdown(("world", *LOOKS.values()), "l" + "r" * len(LOOKS), cells)
 
 
-def world_tables(result: dict[str, Any]) -> str:
-    """Both, for the README."""
-    return f"{looks_table(result)}\n\n{arms_table(result)}"
-
-
-SHIPPED = ("tiny", "worlds", "engine", "explain", "ablations")  # files of results
-SHARES = {"exact", "exact_needed", "look_rate_needed", "look_rate_unneeded"}  # shown in per cent
+# -- tiny.json, ablations.json ---------------------------------------------------------------------------------------
 
 
 def learning_table(result: dict[str, Any]) -> str:
-    """Markdown table of the rows of `tiny.json`: one line an arm, mean and range over seeds."""
+    """Rows of `tiny.json`: one line an arm, mean and range over seeds."""
     arms: dict[str, list[dict[str, Any]]] = {}
     for row in result["rows"]:
         arms.setdefault(row["arm"], []).append(row)
-    lines = ["| arm | " + " | ".join(COLUMNS.values()) + " |", "| --- |" + " --- |" * len(COLUMNS)]
+    cells = []
     for arm, rows in arms.items():
-        cells = []
-        for key in COLUMNS:
-            values = [r[key] for r in rows if r.get(key) is not None]
-            cells.append(spread(values, key in SHARES) if values else "none")
-        lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+        values = {key: [r[key] for r in rows if r.get(key) is not None] for key in COLUMNS}
+        cells.append((arm, *(spread(v, key in PER_CENT) if v else "none" for key, v in values.items())))
     seeds, n = len({r["seed"] for r in result["rows"]}), result["rows"][0]["n"]
-    lines.append("")
-    lines.append(
-        f"Mean and range over {seeds} seeds, {n} held-out samples each; made by `{result['command']}` "
-        f"on {result['date']} ({result['machine']})."
-    )
-    return "\n".join(lines)
-
-
-def engine_table(result: dict[str, Any]) -> str:
-    """Markdown table of the rows of `engine.json`: medians of two ways timed in turn, the ratio with its range."""
-    lines = ["| measure | ours | reference | ratio | of |", "| --- | ---: | ---: | ---: | --- |"]
-    for r in result["rows"]:
-        span = f" ({r['low']:.1f} to {r['high']:.1f})" if r["turns"] > 1 else ""
-        lines.append(
-            f"| {r['measure']} | {r['ours']:.3g} {r['unit']} | {r['reference']:.3g} {r['unit']} | "
-            f"{r['ratio']:.1f}{span} | {r['n']} |"
-        )
-    lines.append("")
-    lines.append(f"Made by `{result['command']}` on {result['date']} ({result['machine']}).")
-    return "\n".join(lines)
+    table = _markdown(("arm", *COLUMNS.values()), "l" * (1 + len(COLUMNS)), cells)
+    return f"{table}\n\nMean and range over {seeds} seeds, {n} held-out samples each; made {_made(result)}"
 
 
 def ablation_table(result: dict[str, Any]) -> str:
-    """Markdown table of ablations.json: means over seeds, differences at the same seed, published ones beside."""
+    """Rows of `ablations.json`: means over seeds, differences at the same seed, published ones beside."""
     budget, seeds = result["rows"][0]["budget"], len({row["seed"] for row in result["rows"]})
-    lines = [
-        effects_table(effects(result["rows"])),
-        "",
+    return (
+        f"{effects_table(effects(result['rows']))}\n\n"
         f"Mean over {seeds} seeds with its 95 % interval, {budget['test']} held-out samples of badges each; as many "
-        f"updates for every variant. Made by `{result['command']}` on {result['date']} ({result['machine']}).",
-    ]
-    return "\n".join(lines)
+        f"updates for every variant. Made {_made(result)}"
+    )
+
+
+# -- into the README and notebook 00 ---------------------------------------------------------------------------------
 
 
 def ask_lines(tiny: dict[str, Any], worlds: dict[str, Any]) -> str:
@@ -233,8 +201,8 @@ def shipped_tables() -> dict[str, str]:
     return {
         "ask": ask_lines(tiny, worlds),
         "tiny": learning_table(tiny),
-        "worlds": world_tables(worlds),
-        "engine": engine_table(engine),
+        "worlds": f"{looks_table(worlds)}\n\n{arms_table(worlds)}",
+        "engine": timed_table(engine),
         "explain": explain_tables(explain),
         "ablations": ablation_table(ablations),
     }

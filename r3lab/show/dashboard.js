@@ -1,5 +1,5 @@
 // The charts of a dashboard: drawn by Plotly as they come into view, switched by checkboxes, in the page's colours.
-// What it shows is data; no text becomes markup here but the names that dashboard_traces.py made plain.
+// What it shows is data; no text becomes markup here but the names that dashboard.py made plain.
 function view(scope) {
   for (const root of scope.querySelectorAll(".r3-board:not(.r3-on)")) {
     if (!window.Plotly) return; // the picture stays
