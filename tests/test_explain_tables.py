@@ -7,7 +7,7 @@ import json
 import pytest
 
 from r3lab.core.files import assets_dir
-from r3lab.course.tables import cost_table, explain_tables, fidelity_table, named_table
+from r3lab.course.tables import explain_tables, fidelity_table, named_table, timed_table
 
 SHIPPED = json.loads((assets_dir() / "results" / "explain.json").read_text(encoding="utf-8"))
 
@@ -50,7 +50,7 @@ def test_cost_by_hand():
     row = {"measure": "rows", "ours": 0.0756, "reference": 0.0721, "ratio": 0.954, "low": 0.9, "high": 1.0, "turns": 9}
     once = {**row, "measure": "memory", "turns": 1, "unit": "MiB", "n": "x"}
     told = {"rows": [{**row, "unit": "s", "n": "9 tokens"}, once], "command": "c", "date": "d", "machine": "m"}
-    table = cost_table(told)
+    table = timed_table(told, "cost", 2)
     assert "| rows | 0.0756 s | 0.0721 s | 0.95 (0.90 to 1.00) | 9 tokens |" in table
     assert "| memory | 0.0756 MiB | 0.0721 MiB | 0.95 | x |" in table and "Made by `c` on d (m)." in table
 

@@ -257,16 +257,10 @@ def test_a_click_in_the_browser_plays_a_record_and_filters_keep_what_they_say(la
     assert rows.count() == count and rows.first.is_visible()
 
 
-def test_the_dashboards_charts_are_live(lab: Lab) -> None:
-    chart = lab.cell(9).first  # the output is the chart
-    chart.scroll_into_view_if_needed()
-    assert chart.locator(".plot-container svg.main-svg").count() >= 2 and chart.bounding_box()["width"] > 500
-    assert "js-plotly-plot" in chart.get_attribute("class") and chart.locator("img:visible").count() == 0
-    panel = chart.locator(".draglayer .nsewdrag").first.bounding_box()
-    lab.page.mouse.move(panel["x"] + panel["width"] * 0.5, panel["y"] + panel["height"] * 0.5)
-    hover = chart.locator(".hoverlayer .legendtext")
-    hover.first.wait_for()
-    assert re.search(r"\d", hover.first.text_content())
+def test_the_dashboard_is_a_picture_with_its_words(lab: Lab) -> None:
+    image = lab.cell(9).locator("img:visible").first
+    image.scroll_into_view_if_needed()
+    assert image.get_attribute("alt").startswith("Training of 1 run") and image.bounding_box()["width"] > 500
     shot(lab, "lab-dashboard", lab.cell(9).first)
 
 

@@ -11,7 +11,7 @@ import pytest
 from r3lab.core.errors import R3labError
 from r3lab.core.files import assets_dir
 from r3lab.core.images import open_image
-from r3lab.course.tables import engine_table, fill, learning_table, shipped_tables
+from r3lab.course.tables import fill, learning_table, shipped_tables, timed_table
 from r3lab.models.policy import Policy
 from r3lab.recipes.policy import BASE, Recipe, claim
 from r3lab.rollout.loop import rollout
@@ -118,5 +118,5 @@ def test_tables_by_hand():
         "turns": 7,
     }
     measured.update(target=15.0, unit="s", n="32 rollouts")
-    table = engine_table({"rows": [measured], "command": "c", "date": "d", "machine": "x"})
+    table = timed_table({"rows": [measured], "command": "c", "date": "d", "machine": "x"})
     assert "| m | 0.0123 s | 0.2 s | 16.2 (15.0 to 17.0) | 32 rollouts |" in table

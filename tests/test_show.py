@@ -9,7 +9,6 @@ import subprocess
 import sys
 import unicodedata
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -28,9 +27,8 @@ from r3lab.core.errors import R3labError
 from r3lab.core.geometry import Box, Frame, crop_size, from_source, problem
 from r3lab.core.images import content_hash, cut
 from r3lab.core.protocol import box_text, environment_message
-from r3lab.show import curves as curves_module
 from r3lab.show import palette
-from r3lab.show.curves import LiveCurves, curve, curves, running_mean
+from r3lab.show.curves import curves
 from r3lab.show.filmstrip import before_after, filmstrip
 from r3lab.show.picture import Picture
 from r3lab.show.sheet import main as worlds
@@ -474,126 +472,6 @@ def test_a_picture_shows_its_alt_text_and_runs_none_of_it(alt: str) -> None:
     assert str(attributes["src"]).removeprefix("data:image/png;base64,") == bundle["image/png"]
     assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
     json.dumps(bundle)
-
-
-# Curves.
-
-
-def log(seed: int = 0, steps: int = 60) -> list[dict[str, Any]]:
-    noise = np.random.default_rng(seed).normal(0, 0.05, (steps, 2))
-    rows: list[dict[str, Any]] = [{"settings": {"steps": steps}}]
-    for i, (a, b) in enumerate(noise, start=1):
-        rows.append(
-            {
-                "step": i,
-                "reward": i / steps + float(a),
-                "exact": 0.5 + float(b),
-                "iou": None if i % 3 else 0.5,
-            }
-        )
-    return rows
-
-
-def test_running_mean_is_that_of_the_last_known_values() -> None:
-    values = np.array([np.nan, 1, 3, np.nan, 5, 9])
-    assert np.array_equal(running_mean(values, 2), [np.nan, 1, 2, 3, 5, 7], equal_nan=True)
-    assert np.array_equal(running_mean(values[1:3], 50), [1, 2])
-
-
-def test_a_band_spans_the_seeds_and_gaps_are_no_zeros() -> None:
-    one = [{"step": i, "k": 1.0} for i in range(4)]
-    two = [{"step": i, "k": v} for i, v in enumerate([3.0, None, math.nan, True])]
-    found = curve([one, two], "k", smooth=1)
-    assert list(found.mean) == [2, 1, 1, 1] and list(found.low) == [1] * 4 and list(found.high) == [3, 1, 1, 1]
-    assert list(curve([one, two], "k", 1, "std").high) == [3, 1, 1, 1]
-    assert curve([one, []], "k").seeds == 1
-
-
-def test_curves_draw_a_chart_a_measure_and_a_line_a_run() -> None:
-    runs: dict[str, Any] = {"a": [log(0), log(1)], "b": log(2, 40)}
-    figure = curves(runs, keys=("reward", "exact", "iou"), smooth=5)
-    assert [axes.get_gid() for axes in figure.figure.axes] == ["chart-reward", "chart-exact", "chart-iou"]
-    line = by_gid(figure, "mean-reward-1")
-    assert np.allclose(line.get_ydata()[-1], np.mean([row["reward"] for row in log(2, 40)[-5:]]))
-    assert "Right answers" in words(figure) and "a" in words(figure).split("\n")
-    alt = curves(runs, keys=("reward", "iou"), smooth=5).alt
-    assert "over 60 steps" in alt and "mean of 2 seeds" in alt and "b from" in alt and "to 0.5" in alt
-
-
-def test_curves_draw_what_the_log_has_unless_told() -> None:
-    assert [axes.get_gid() for axes in curves(log()).figure.axes] == ["chart-reward", "chart-exact", "chart-iou"]
-    assert "no value yet" in words(curves([], keys=("reward",)))
-    with pytest.raises(R3labError, match="'rewrad'.*Did you mean 'reward'"):
-        curves(log(), keys=("rewrad",))
-    with pytest.raises(R3labError, match="give rows"):
-        curves({"a": [1, 2]})  # type: ignore[dict-item]
-
-
-@pytest.mark.parametrize("kind", HOSTILE)
-def test_names_in_a_log_are_foreign_text(kind: str) -> None:
-    text = HOSTILE[kind]
-    runs = {text: [{"step": 1, text: 1.0}, {"step": 2, text: 1e300}], "b": [{"step": 1, text: -1e300}]}
-    shown = curves(runs, keys=(text,))
-    assert shown.png
-    assert not [c for c in words(shown) + shown.alt if unicodedata.category(c)[0] == "C" and c != "\n"]
-    assert len(shown.alt) < 1000
-
-
-class Kernel:
-    """The shell of a notebook, as far as `LiveCurves` sees it."""
-
-    def __init__(self) -> None:
-        self.events = self
-        self.waiting: list[Callable[..., None]] = []
-        self.page: dict[str, Any] = {}
-        self.drawn = 0
-
-    def register(self, event: str, call: Callable[..., None]) -> None:
-        assert event == "post_run_cell"
-        self.waiting.append(call)
-
-    def unregister(self, event: str, call: Callable[..., None]) -> None:
-        self.waiting.remove(call)
-
-    def display(self, shown: Any, display_id: str) -> None:
-        assert display_id not in self.page
-        self.update_display(shown, display_id)
-
-    def update_display(self, shown: Any, display_id: str) -> None:
-        self.page[display_id] = shown
-        self.drawn += 1
-
-    def end_of_cell(self) -> None:
-        for call in list(self.waiting):
-            call(None)
-
-
-def test_live_curves_leave_one_picture_with_the_last_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    kernel = Kernel()
-    monkeypatch.setattr(curves_module, "_kernel", lambda: kernel)
-    monkeypatch.setattr("IPython.display.display", kernel.display)
-    monkeypatch.setattr("IPython.display.update_display", kernel.update_display)
-    live = LiveCurves(("reward", "exact"), every=5)
-    rows = log(steps=12)
-    for row in rows[:9]:
-        live(row)
-    kernel.end_of_cell()
-    assert not kernel.waiting and len(kernel.page) == 1
-    for row in rows[9:]:
-        live(row)
-    kernel.end_of_cell()
-    [shown] = kernel.page.values()
-    assert "over 12 steps" in shown.alt and kernel.drawn <= 6
-    assert live.rows == rows
-
-
-def test_live_curves_outside_jupyter_only_keep_rows(capsys: pytest.CaptureFixture[str]) -> None:
-    live = LiveCurves(every=1)
-    for row in log(steps=3):
-        live(row)
-    live.flush()
-    assert len(live.rows) == 4 and capsys.readouterr().out == ""
-    assert "over 3 steps" in live.picture().alt
 
 
 # Before and after, and the contact sheet.

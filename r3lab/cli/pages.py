@@ -19,8 +19,9 @@ from tqdm import tqdm
 from ..core.errors import R3labError, shown
 from ..show.browser import PAGE, browser_of
 from ..show.browser_rows import read_rows
+from ..show.curves import BANDS
 from ..show.dashboard import dashboard
-from ..show.dashboard_data import AUTO, BANDS
+from ..show.logs import AUTO
 from ..show.report import read_entries, save_report
 from ..show.text import clean
 
@@ -131,9 +132,9 @@ def dashboard_command(arguments: Sequence[str] | None = None) -> int:
     if Path(args.out).suffix.lower() != ".html":
         raise R3labError(f"--out must end in .html, got {shown(args.out)}; --png takes a picture's name.")
     path = found.save(args.out)
-    for note in found.board.notes():
+    for note in found.charts.notes():
         print(clean(note))
-    print(f"{clean(str(path))}: {len(found.board.panels)} charts, {path.stat().st_size / 1e6:.1f} MB")
+    print(f"{clean(str(path))}: {len(found.charts.panels)} charts, {path.stat().st_size / 1e6:.1f} MB")
     if args.png:
         print(clean(str(found.save(args.png))))
     return 0

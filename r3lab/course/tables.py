@@ -94,7 +94,7 @@ def explain_tables(result: dict[str, Any]) -> str:
 
 
 def timed_table(result: dict[str, Any], what: str = "measure", digits: int = 1) -> str:
-    """Medians of two ways timed in turn, ratios with their ranges: all of `engine.json`, the costs of `explain.json`."""
+    """Medians of two ways timed in turn, ratios with their ranges: `engine.json`, and the costs of `explain.json`."""
     cells = []
     for r in result["rows"]:
         if "turns" in r:

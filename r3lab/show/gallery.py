@@ -213,7 +213,7 @@ def pieces(found: Records) -> list[Piece]:
               lambda dark: show_explanation(found.explanation, dark)),
         Piece("browser", "Records to filter and to play",
               lambda dark: browse([*found.trajectories, *found.before, *found.group], title="Trajectories", dark=dark)),
-        Piece("dashboard", "All that the log of a run holds", lambda dark: dashboard(_log(), dark=dark).picture),
+        Piece("dashboard", "All that the log of a run holds", lambda dark: dashboard(_log(), dark=dark)),
     ]  # fmt: skip
 
 
