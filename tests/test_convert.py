@@ -22,8 +22,8 @@ from r3lab.core.records import MAX_DEPTH, MAX_RECORD, Refused
 from r3lab.core.rows import rows
 from r3lab.vlir.convert import read, write
 from r3lab.vlir.convert.formats import FORMATS, detect
-from r3lab.vlir.convert.frames import BUDGET, FrameName, from_source, to_source
-from r3lab.vlir.convert.record import ConvertError, FrameNeeded, Record
+from r3lab.vlir.convert.frames import BUDGET, ConvertError, FrameName, FrameNeeded, from_source, to_source
+from r3lab.vlir.convert.record import Record
 from r3lab.vlir.convert.regions import spelled
 from r3lab.vlir.sample import Rationale, read_vlir
 
@@ -564,7 +564,7 @@ def test_output_appears_whole_or_not_at_all(format_name: str, tmp_path: Path) ->
     write(samples(7, 3), tmp_path / "out", format_name)
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     if format_name != "parquet":
-        with pytest.raises(ConvertError, match="exists already"):
+        with pytest.raises(R3labError, match="exists already"):
             write(samples(7, 3), tmp_path / "out", format_name)
 
 

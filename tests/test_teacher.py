@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 from asked import REGION, good, make
 
-from r3lab.cli.vlir import rationale_command
+from r3lab.cli.vlir import main
 from r3lab.core.errors import R3labError
 from r3lab.vlir.sample import Sample, read_vlir, write_vlir
 from r3lab.vlir.teacher import endpoint
@@ -515,7 +515,7 @@ def test_ctrl_c_reads_what_is_in_flight_and_a_second_one_drops_it(server: Loopba
 
 def command(server: Loopback, data: Path, out: Path, *more: str) -> list[str]:
     where = ["--data", str(data / "vlir.jsonl"), "--out", str(out), "--base-url", server.url, "--model", "loopback"]
-    return [*where, "--concurrency", "3", *more]
+    return ["rationale", *where, "--concurrency", "3", *more]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL there")
@@ -550,10 +550,7 @@ def test_killed_in_the_middle_and_run_again_asks_nothing_twice_and_the_key_is_no
     flying = {f"Q{s.id.removeprefix('sample-'):0>3}" for s in samples if s.id not in settled} & set(asked)
     assert len(flying) <= 3
 
-    assert (
-        rationale_command(command(server, tmp_path / "data", out, "--price-prompt", "1", "--price-completion", "1"))
-        == 0
-    )
+    assert main(command(server, tmp_path / "data", out, "--price-prompt", "1", "--price-completion", "1")) == 0
     shown = capsys.readouterr()
     assert "29 accepted, 1 rejected, 0 failed" in shown.out and "cost 0.03" in shown.out
     again = {name for name in asked if server.asked[name] > asked[name]}
@@ -568,20 +565,20 @@ def test_killed_in_the_middle_and_run_again_asks_nothing_twice_and_the_key_is_no
 def test_the_command_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     with pytest.raises(R3labError, match="either --world NAME or --data FILE"):
-        rationale_command(["--out", str(tmp_path / "out")])
+        main(["rationale", "--out", str(tmp_path / "out")])
     with pytest.raises(R3labError, match="OPENAI_BASE_URL"):
-        rationale_command(["--out", str(tmp_path / "out"), "--world", "badges", "--model", "m"])
+        main(["rationale", "--out", str(tmp_path / "out"), "--world", "badges", "--model", "m"])
     with pytest.raises(R3labError, match="only a world"):
-        rationale_command(["--out", str(tmp_path / "out"), "--data", "x", "--teacher", "world"])
+        main(["rationale", "--out", str(tmp_path / "out"), "--data", "x", "--teacher", "world"])
     with pytest.raises(SystemExit):
-        rationale_command(["--out", str(tmp_path / "out"), "--modle", "m"])
+        main(["rationale", "--out", str(tmp_path / "out"), "--modle", "m"])
     assert "Did you mean '--model'?" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
 def test_a_world_teaches_its_own_samples(tmp_path: Path) -> None:
     assert (
-        rationale_command(["--world", "badges", "--count", "2", "--teacher", "world", "--out", str(tmp_path / "out")])
+        main(["rationale", "--world", "badges", "--count", "2", "--teacher", "world", "--out", str(tmp_path / "out")])
         == 0
     )
     assert len(list(read_vlir(tmp_path / "out"))) == 2

@@ -192,7 +192,7 @@ def test_the_steps_and_their_help(capsys: pytest.CaptureFixture[str]) -> None:
     for name in VLIR:
         assert code(name, "--help") == 0 and f"r3lab vlir {name}" in capsys.readouterr().out
     with pytest.raises(SystemExit):
-        vlir_command.vlir_command(["--help"])
+        vlir_command.main(["--help"])
     assert f"{{{','.join(VLIR)}}}" in capsys.readouterr().out.replace("STEP", f"{{{','.join(VLIR)}}}")
     assert code("bild") == 2 and code("build") == 2 and code() == 2
 
@@ -410,7 +410,7 @@ def test_strict_ends_at_the_first_and_says_where(tmp_path: Path, capsys: pytest.
             path.rmdir() if path.is_dir() else path.unlink()
         (tmp_path / "out").rmdir()
     with pytest.raises(R3labError, match="--frame"):
-        vlir_command.vlir_command(["convert", str(_open_frame(tmp_path)), str(tmp_path / "out"), "--to", "vlm-r3-rl"])
+        vlir_command.main(["convert", str(_open_frame(tmp_path)), str(tmp_path / "out"), "--to", "vlm-r3-rl"])
 
 
 def _open_frame(folder: Path) -> Path:

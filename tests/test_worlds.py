@@ -161,24 +161,24 @@ def test_an_interrupted_write_leaves_nothing_half(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         write_vlir(tmp_path, broken())
-    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir() if "partial" in p.name] == []
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir() if "part" in p.name] == []
 
 
 BAD = {
-    "not json": (lambda r: "{", "line 1: not JSON"),
-    "list": (lambda r: [r], "wanted a JSON object"),
-    "version": (lambda r: {**r, "version": 9}, "version 9"),
-    "traversal": (lambda r: {**r, "image": "../../etc/passwd"}, "sha-256"),
-    "no question": (lambda r: {**r, "question": "  "}, "'question' is empty"),
-    "answer of number": (lambda r: {**r, "answer": 7}, "'answer' must be text"),
-    "three numbers": (lambda r: {**r, "regions": [[1, 2, 3]]}, "four finite numbers"),
-    "infinite": (lambda r: {**r, "regions": [[1, 2, 1e999, 4]]}, "four finite numbers"),
-    "truth value": (lambda r: {**r, "regions": [[True, 2, 3, 4]]}, "four finite numbers"),
+    "not json": (lambda r: "{", "line 1: not valid JSON"),
+    "list": (lambda r: [r], "not a JSON object"),
+    "version": (lambda r: {**r, "version": 9}, "must be version 1, got 9"),
+    "traversal": (lambda r: {**r, "image": "../../etc/passwd"}, "image must be 64 digits"),
+    "no question": (lambda r: {**r, "question": "  "}, "question must be text of 1 to"),
+    "answer of number": (lambda r: {**r, "answer": 7}, "answer must be text"),
+    "three numbers": (lambda r: {**r, "regions": [[1, 2, 3]]}, "regions[0] must be a list of 4"),
+    "infinite": (lambda r: {**r, "regions": [[1, 2, 1e999, 4]]}, "regions[0][2] must be a finite number"),
+    "truth value": (lambda r: {**r, "regions": [[True, 2, 3, 4]]}, "regions[0][0] must be a finite number"),
     "outside": (lambda r: {**r, "regions": [[600, 600, 700, 700]]}, "outside"),
     "turned": (lambda r: {**r, "regions": [[50, 10, 20, 40]]}, "x2"),
-    "needs_look": (lambda r: {**r, "needs_look": "yes"}, "true, false or null"),
+    "needs_look": (lambda r: {**r, "needs_look": "yes"}, "needs_look must be true or false"),
     "no rationale": (lambda r: {**r, "rationale": []}, "at least one part"),
-    "strange part": (lambda r: {**r, "rationale": [{"html": "<script>"}]}, "part 0"),
+    "strange part": (lambda r: {**r, "rationale": [{"html": "<script>"}]}, "rationale[0] must be {"),
 }
 
 

@@ -196,9 +196,7 @@ def _worlds(args: argparse.Namespace) -> int:
 
 
 def _vlir(args: argparse.Namespace) -> int:
-    if args.step == "rationale":
-        return int(import_module("r3lab.cli.vlir").rationale_command(args.rest))
-    return int(import_module("r3lab.cli.vlir").vlir_command([args.step, *args.rest]))
+    return int(import_module("r3lab.cli.vlir").main([args.step, *args.rest]))
 
 
 def _eval(args: argparse.Namespace) -> int:

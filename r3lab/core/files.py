@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-
-import torch
 
 from .. import __version__
 from .errors import R3labError, shown
@@ -69,12 +70,45 @@ def shipped_policy() -> Path:
 
 def circumstances(command: str) -> dict[str, str]:
     """The command that made a result, the version, the machine, the date."""
+    import torch  # seconds; only results need it
+
     return {
         "command": command,
         "version": __version__,
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, which replaces it at the end; after an error nothing has changed."""
+    if path.is_dir():
+        raise R3labError(f"{shown(str(path))} is a folder; give the name of a file.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside `path`, renamed to it at the end; `path` must not exist, or be an empty folder."""
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise R3labError(f"{shown(str(path))} exists already; give a new folder, or remove it first.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    partial.mkdir()
+    try:
+        yield partial
+        if path.exists():
+            path.rmdir()
+        os.replace(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_whole(path: str | Path, data: bytes) -> Path:
@@ -86,14 +120,9 @@ def write_whole(path: str | Path, data: bytes) -> Path:
         If the disk refuses.
     """
     path = Path(path)
-    part = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            part.write_bytes(data)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        with whole_file(path) as partial:
+            partial.write_bytes(data)
     except OSError as error:
         why = error.strerror or str(error)
         raise R3labError(f"Cannot write {shown(str(path))}: {why}; choose another place.") from error

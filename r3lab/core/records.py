@@ -1,121 +1,31 @@
-"""A row of a foreign file as it stands there, and the limits that one must keep."""
+"""How foreign JSON is read: a table of fields, each with a reader; an error names field, value and what was wanted.
+
+A reader is a function ``(value, where) -> value`` that returns what it was given, made into what it stands for, or
+raises a `SchemaError` that begins with `where`. Readers of small things make readers of large ones. `fields` reads a
+record of another project, which may hold more than is wanted; `made` reads one of ours, where an unknown field is an
+error. Text is only data: markup in it is kept as it stands, and escaped by what shows it.
+
+    point = made(Point, x=number, y=number)
+    point({"x": 1, "y": "2"}, "file.json")     # SchemaError: file.json: y must be a finite number, got '2'.
+    fields(row.data, {"question": text_of(4000)}, {"split": text})      # {"question": "Why?", "split": None}
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from .errors import R3labError, nearest, shown
 
-# Strict reading of JSON records: a table of fields, and errors that name the one that is wrong.
-#
-# A reader is a function ``(value, where) -> value`` that returns what it was given, made into what it stands
-# for, or raises a `SchemaError` that begins with `where`. Readers of small things make readers of large ones.
-# Simplified: no defaults and no unions but None; a record that lacks a field, or has one too many, is wrong.
-#
-#     point = made(Point, x=number, y=number)
-#     point({"x": 1, "y": "2"}, "file.json")     # SchemaError: file.json: y must be a finite number, got '2'.
+MAX_RECORD = 8 << 20  # bytes of one record's text; a caller whose records hold images as text gives another limit
+MAX_EVENTS = 200_000  # values and keys in one record of a JSON document
+MAX_MARKS = 2_000_000  # commas and brackets in one line of JSON lines: each can make an object of 60 bytes
+MAX_DEPTH = 64  # lists and objects inside each other
 
 Read = Callable[[Any, str], Any]  # value, where it stands
-
-
-class SchemaError(R3labError):
-    """A record that does not fit; the message names the field, what it holds and what was wanted."""
-
-
-def parse(text: str, where: str) -> Any:
-    """JSON text as plain data; a key given twice, broken or bottomless JSON is a `SchemaError`."""
-    try:
-        return json.loads(text, object_pairs_hook=_distinct)
-    except (ValueError, RecursionError) as error:
-        raise SchemaError(f"{where} is not valid JSON ({shown(str(error))}); save it again.") from error
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(dict(pairs)) != len(pairs):
-        raise ValueError("a key is given twice")
-    return dict(pairs)
-
-
-def of(wanted: str, fits: Callable[[Any], bool], make: Callable[[Any], Any] = lambda value: value) -> Read:
-    """A reader of values that `fits` accepts, passed through `make`; `wanted` says in words what fits."""
-
-    def read(value: Any, where: str) -> Any:
-        if not fits(value):
-            raise SchemaError(f"{where} must be {wanted}, got {shown(value)}.")
-        return make(value)
-
-    return read
-
-
-def maybe(read: Read) -> Read:
-    """None, or what `read` reads."""
-    return lambda value, where: None if value is None else read(value, where)
-
-
-def row(read: Read) -> Read:
-    """A list of what `read` reads."""
-    plain = of("a list", lambda value: isinstance(value, list))
-    return lambda value, where: [read(v, f"{where}[{i}]") for i, v in enumerate(plain(value, where))]
-
-
-def fixed(read: Read, size: int) -> Read:
-    """A list of exactly `size`, as a tuple."""
-    plain = of(f"a list of {size}", lambda value: isinstance(value, list) and len(value) == size)
-    return lambda value, where: tuple(row(read)(plain(value, where), where))
-
-
-def mapping(read: Read) -> Read:
-    """An object with any keys, whose values `read` reads."""
-    plain = of("an object", lambda value: isinstance(value, dict) and all(isinstance(k, str) for k in value))
-    return lambda value, where: {k: read(v, f"{where}[{shown(k, 40)}]") for k, v in plain(value, where).items()}
-
-
-def made(make: Callable[..., Any], **table: Read) -> Read:
-    """An object with exactly the fields of `table`, handed to `make` by name."""
-    plain = of("an object", lambda value: isinstance(value, dict) and all(isinstance(k, str) for k in value))
-
-    def read(value: Any, where: str) -> Any:
-        record = plain(value, where)
-        for key in record:
-            if key not in table:
-                raise SchemaError(f"{where} has the unknown field {shown(key)}.{nearest(key, table)}")
-        for key in table:
-            if key not in record:
-                raise SchemaError(f"{where} lacks the field {key!r}; save it again.")
-        return make(**{key: check(record[key], f"{where}: {key}") for key, check in table.items()})
-
-    return read
-
-
-def _finite(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # an integer past the largest float
-        return False
-
-
-whole = of("a whole number", lambda value: type(value) is int)
-count = of("a whole number from 0", lambda value: type(value) is int and value >= 0)
-number = of("a finite number", _finite, float)
-text = of("text", lambda value: isinstance(value, str))
-flag = of("true or false", lambda value: isinstance(value, bool))
-sha256 = of("64 digits of 0-9a-f", lambda value: isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{64}", value)))
-_scalar = of("JSON with finite numbers", lambda v: v is None or isinstance(v, str | bool) or _finite(v))
-
-
-def free(value: Any, where: str) -> Any:
-    """Any JSON with finite numbers."""
-    nested: Read = mapping(free) if isinstance(value, dict) else row(free) if isinstance(value, list) else _scalar
-    return nested(value, where)
-
-
-# The two errors about foreign data: a file that cannot be used, and one record that does not fit.
 
 
 class ForeignError(R3labError):
@@ -136,10 +46,12 @@ class Refused(ForeignError):
         self.reason = reason
 
 
-MAX_RECORD = 8 << 20  # bytes of one record's text; a caller whose records hold images as text gives another limit
-MAX_EVENTS = 200_000  # values and keys in one record of a JSON document
-MAX_MARKS = 2_000_000  # commas and brackets in one line of JSON lines: each can make an object of 60 bytes
-MAX_DEPTH = 64  # lists and objects inside each other
+class SchemaError(Refused):
+    """A field that does not fit; the message names the field, what it holds and what was wanted."""
+
+    def __init__(self, message: str, reason: str = "a field that does not fit") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Row(NamedTuple):
@@ -169,3 +81,149 @@ def too_large(limit: int, values: int) -> Refused:
 def too_deep() -> Refused:
     """The problem of a record of over `MAX_DEPTH` levels."""
     return Refused("nested too deeply", f"over {MAX_DEPTH} levels")
+
+
+def parse(text: str | bytes, where: str) -> Any:
+    """JSON text as plain data; a key given twice, broken or bottomless JSON is a `SchemaError`."""
+    try:
+        return json.loads(text, object_pairs_hook=_distinct)
+    except (ValueError, RecursionError) as error:
+        message = f"{where} is not valid JSON ({shown(str(error))}); save it again."
+        raise SchemaError(message, "not valid JSON") from error
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("a key is given twice")
+    return dict(pairs)
+
+
+def of(wanted: str, fits: Callable[[Any], bool], make: Callable[[Any], Any] = lambda value: value) -> Read:
+    """A reader of values that `fits` accepts, passed through `make`; `wanted` says in words what fits."""
+
+    def read(value: Any, where: str) -> Any:
+        if not fits(value):
+            field = where.partition("[")[0]  # a reason holds no foreign key, and does not count by place
+            raise SchemaError(f"{where} must be {wanted}, got {shown(value)}.", f"{field} must be {wanted}")
+        return make(value)
+
+    return read
+
+
+def maybe(read: Read) -> Read:
+    """None, or what `read` reads."""
+    return lambda value, where: None if value is None else read(value, where)
+
+
+def row(read: Read, most: int | None = None) -> Read:
+    """A list of what `read` reads, of at most `most` where that is given."""
+    plain = of("a list", lambda value: isinstance(value, list))
+
+    def read_all(value: Any, where: str) -> list[Any]:
+        if most is not None and len(plain(value, where)) > most:
+            reason = f"{where.partition('[')[0]} has too many members"
+            raise SchemaError(f"{where} has {len(value):,} members; at most {most:,} can be read.", reason)
+        return [read(v, f"{where}[{i}]") for i, v in enumerate(plain(value, where))]
+
+    return read_all
+
+
+def fixed(read: Read, size: int) -> Read:
+    """A list of exactly `size`, as a tuple."""
+    plain = of(f"a list of {size}", lambda value: isinstance(value, list) and len(value) == size)
+    return lambda value, where: tuple(row(read)(plain(value, where), where))
+
+
+_object = of("an object", lambda value: isinstance(value, dict) and all(isinstance(k, str) for k in value))
+
+
+def mapping(read: Read) -> Read:
+    """An object with any keys, whose values `read` reads."""
+    return lambda value, where: {k: read(v, f"{where}[{shown(k, 40)}]") for k, v in _object(value, where).items()}
+
+
+def fields(
+    record: Any, wanted: Mapping[str, Read], optional: Mapping[str, Read] | None = None, where: str = ""
+) -> dict[str, Any]:
+    """The fields of a record, read; what else it holds is passed over.
+
+    Parameters
+    ----------
+    record
+        Foreign; should be an object.
+    wanted, optional
+        Reader by name; an optional field that is missing, None or empty text (a table's empty cell) is None.
+    where
+        What the record is, for messages; "" where they are put behind its place anyway.
+
+    Raises
+    ------
+    SchemaError
+        If a wanted field is missing, or one does not fit its reader.
+    """
+    data, start = _object(record, where or "the record"), f"{where}: " if where else ""
+    for name in wanted:
+        if name not in data:
+            hint = nearest(name, data) or " Add it, or name the format of the file."
+            raise SchemaError(f"{start}the field {name!r} is missing.{hint}", f"the field {name!r} is missing")
+    values = {name: read(data[name], f"{start}{name}") for name, read in wanted.items()}
+    for name, read in (optional or {}).items():
+        value = data.get(name)
+        values[name] = None if value is None or value == "" else read(value, f"{start}{name}")
+    return values
+
+
+def made(make: Callable[..., Any], **table: Read) -> Read:
+    """An object with exactly the fields of `table`, handed to `make` by name."""
+
+    def read(value: Any, where: str) -> Any:
+        for key in _object(value, where):
+            if key not in table:
+                raise SchemaError(f"{where} has the unknown field {shown(key)}.{nearest(key, table)}")
+        return make(**fields(value, table, where=where))
+
+    return read
+
+
+def _finite(value: Any) -> bool:
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer past the largest float
+        return False
+
+
+def _is_text(value: Any, most: int, blank: bool) -> bool:
+    if not isinstance(value, str) or len(value) > most:
+        return False
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
+    return blank or any(c.isprintable() and not c.isspace() for c in value)
+
+
+def text_of(most: int, blank: bool = False) -> Read:
+    """Valid Unicode of at most `most` characters; with one to be seen, unless it may be `blank`."""
+    wanted = f"text of {0 if blank else 1} to {most:,} characters of Unicode{'' if blank else ', not blank'}"
+    return of(wanted, lambda value: _is_text(value, most, blank))
+
+
+whole = of("a whole number", lambda value: type(value) is int)
+count = of("a whole number from 0", lambda value: type(value) is int and value >= 0)
+number = of("a finite number", _finite, float)
+text = of("text", lambda value: isinstance(value, str))
+flag = of("true or false", lambda value: isinstance(value, bool))
+sha256 = of("64 digits of 0-9a-f", lambda value: isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{64}", value)))
+box = fixed(number, 4)  # [x1, y1, x2, y2]
+_scalar = of("JSON with finite numbers", lambda v: v is None or isinstance(v, str | bool) or _finite(v))
+
+
+def free(value: Any, where: str) -> Any:
+    """Any JSON with finite numbers."""
+    nested: Read = mapping(free) if isinstance(value, dict) else row(free) if isinstance(value, list) else _scalar
+    return nested(value, where)
+
+
+def anything(value: Any, where: str) -> Any:
+    """Whatever it is: what comes next checks it."""
+    return value

@@ -1,13 +1,19 @@
-"""The rows of a file or folder in whichever of the formats it is: told by its name, else by how it begins.
+"""The records of a file or folder in whichever of the formats it is: told by its name, else by how it begins.
+
+JSON lines, one JSON document (a list of records; an object of records by their id, as GQA has it; an object with a list
+of them as `data`, as TextVQA has it), TSV and CSV (RFC 4180), Parquet, and folders that the `datasets` library saved,
+which `pyarrow` alone reads. All pass in bounded memory. A record that does not fit is a problem in its place; where
+nothing after a fault can be trusted, as in a broken document, the reading ends. Names in state files are as untrusted
+as records. Simplified: no compressed files but Parquet, no encoding but UTF-8; a data set that was saved with indices
+is refused.
 
     for row in rows(Path("train.json")):
         row.where, row.data         # "train.json line 7 (record 3)", {...}; or row.problem says why there is no data
-
-Simplified: no compressed files but Parquet, no encoding but UTF-8.
 """
 
 from __future__ import annotations
 
+import csv
 import importlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -32,13 +38,74 @@ from .records import (
     too_large,
 )
 
-# Rows of JSON lines, one record a line, in bounded memory; a broken line loses only itself.
-#
-# for row in json_lines(Path("train.jsonl")):
-#     row.where, row.data         # "train.jsonl line 7", {...}; or row.problem says why there is no data
-
+JSON, LINES, DELIMITERS = (".json",), (".jsonl", ".ndjson"), {".tsv": "\t", ".csv": ","}
+SUFFIXES = (".parquet", *JSON, *LINES, *DELIMITERS)
 BOM = b"\xef\xbb\xbf"
+PIECE = 64 * 1024  # bytes of a document that are read at once
+STATE, SPLITS = "state.json", "dataset_dict.json"  # of a folder that `datasets` saved
+BATCH = 8  # rows of a table held at once: one may be an image of ten megabytes
+MAX_STATE = 1 << 20  # bytes of a state file
+_SNIFF = 1 << 20
 _MARKS = (b",", b"[", b"{")
+_DEEPER = {"start_map": 1, "start_array": 1, "end_map": -1, "end_array": -1}
+
+
+def is_saved(folder: Path) -> bool:
+    """Is it a data set that `save_to_disk` wrote, or a folder of its splits?"""
+    return (folder / STATE).is_file() or (folder / SPLITS).is_file()
+
+
+def data_files(folder: Path) -> list[Path]:
+    """The files in a folder that `rows` can read, by name."""
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+
+
+def rows(path: Path, columns: Collection[str] | None = None, limit: int = MAX_RECORD) -> Iterator[Row]:
+    """Every record of a file or of a saved data set, in order.
+
+    Parameters
+    ----------
+    path
+        A JSON, JSON lines, TSV, CSV or Parquet file, or a folder that `save_to_disk` wrote.
+    columns
+        Of a table of columns (Parquet, saved data sets), those that are read; None reads all.
+    limit
+        Bytes of the largest record of a text file that is held; a larger one is a problem in its place.
+
+    Raises
+    ------
+    ForeignError
+        If it cannot be opened, is empty, or is in none of the formats; while reading, if the file is damaged where
+        nothing after can be trusted.
+    """
+    if path.is_dir():
+        return saved(path, columns)
+    if path.exists() and not path.is_file():
+        raise ForeignError(f"{shown(str(path))} is not a regular file; give the path of one.")
+    suffix = path.suffix.lower()
+    try:
+        with path.open("rb") as file:
+            head = file.read(_SNIFF)
+    except OSError as error:
+        raise ForeignError(f"{shown(str(path))} cannot be read: {error.strerror}; check the path.") from None
+    if suffix == ".parquet" or head.startswith(b"PAR1"):
+        return parquet(path, columns)
+    text = head.removeprefix(BOM).lstrip()
+    if not text:
+        raise ForeignError(f"{shown(path.name)} is empty, there are no records in it; copy or download it again.")
+    if suffix in DELIMITERS:
+        return delimited(path, DELIMITERS[suffix], limit)
+    if suffix in LINES or _has_lines(text):
+        return json_lines(path, limit)
+    if suffix in JSON or text[:1] in (b"{", b"["):
+        return document(path, limit)
+    raise ForeignError(f"{shown(path.name)} is in no format that can be read ({', '.join(SUFFIXES)}); convert it.")
+
+
+def _has_lines(text: bytes) -> bool:
+    """A second line begins with another object: JSON lines under whatever name."""
+    first, _, rest = text.partition(b"\n")
+    return text.startswith(b"{") and first.rstrip().endswith(b"}") and rest.lstrip().startswith(b"{")
 
 
 def lines(path: Path, limit: int) -> Iterator[tuple[int, bytes | None]]:
@@ -88,22 +155,6 @@ def _depth(value: Any) -> int:
     return depth
 
 
-# Rows of one JSON document, however large, even on a single line: it is read by `ijson` and never held whole.
-#
-# Three layouts: a list of records; an object of records by their id (GQA, MathVista, ScienceQA); an object that holds
-# a
-# list of records (`data`, TextVQA and DocVQA), whose other plain members are passed over. A record that is no object,
-# is
-# too large or too deep, or gives a key twice is a problem in its place. Simplified: where the text is not JSON, or
-# one
-# value alone is over the limit, the reading ends, since nothing after the fault can be trusted; JSON lines go on.
-#
-#     for row in document(Path("train.json")):
-#         row.where, row.data, row.key       # "train.json line 7 (record 3)", {...}, None
-
-PIECE = 64 * 1024  # bytes that are read at once
-
-
 def document(path: Path, limit: int = MAX_RECORD) -> Iterator[Row]:
     """The records of one JSON document, each with the line on which it begins.
 
@@ -150,6 +201,15 @@ def document(path: Path, limit: int = MAX_RECORD) -> Iterator[Row]:
             piece = file.readline(PIECE)
 
 
+class _Distinct(dict[str, Any]):
+    """An object in which no key may be given twice."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key in self:
+            raise Refused("a key that is given twice", shown(key))
+        super().__setitem__(key, value)
+
+
 class _Builder:
     """Puts parse events together to rows, and forgets a row that grows too large or too deep while it comes."""
 
@@ -158,8 +218,7 @@ class _Builder:
         self.count = 0
         self.outer: list[str] = []  # containers around the rows: "list" or "object"
         self.outer_key: str | None = None
-        self.stack: list[Any] = []  # containers of the row
-        self.keys: list[str | None] = []
+        self.row: ijson.ObjectBuilder | None = None
         self.depth = self.events = self.size = self.line = 0
         self.problem: Refused | None = None
 
@@ -171,116 +230,66 @@ class _Builder:
             self.outer_key = value
         elif event in ("end_array", "end_map"):
             self.outer.pop()
-        elif event == "start_map" and self.outer:
-            self._begin(line)
-        elif event in ("start_map", "start_array") and (not self.outer or self.outer == ["object"]):
+        elif event in ("start_map", "start_array") and (
+            not self.outer or event == "start_array" and self.outer == ["object"]
+        ):
             self.outer.append("list" if event == "start_array" else "object")
-        elif event == "start_array":
-            self._begin(line, Refused("not a JSON object", "a list"))
+        elif event in ("start_map", "start_array"):
+            self.row, self.events, self.size, self.line = ijson.ObjectBuilder(_Distinct), 0, 0, line
+            self.problem = None if event == "start_map" else Refused("not a JSON object", "a list")
+            return self._inside(event, value)
         elif not self.outer:
             raise ForeignError(f"{self.name} holds a single {type(value).__name__}; wanted a list of records.")
         elif self.outer == ["list"] or self.outer == ["object", "list"] and self.outer_key == "data":
-            self.count += 1
             return self._row(line, {}, Refused("not a JSON object", shown(value)))
         return None
 
-    def _begin(self, line: int, problem: Refused | None = None) -> None:
-        self.stack, self.keys, self.depth = [{}], [None], 1
-        self.events, self.size, self.line, self.problem = 0, 0, line, problem
+    def _inside(self, event: str, value: Any) -> Row | None:
+        self.events += 1
+        self.size += len(value) if type(value) is str else 0
+        self.depth += _DEEPER.get(event, 0)
+        if self.problem is None and self.row is not None:
+            try:
+                if self.events > MAX_EVENTS or self.size > self.limit:
+                    raise too_large(self.limit, MAX_EVENTS)
+                if self.depth > MAX_DEPTH:
+                    raise too_deep()
+                self.row.event(event, value)
+            except Refused as problem:
+                self.problem, self.row = problem, None
+        if self.depth:
+            return None
+        return self._row(self.line, {} if self.problem or self.row is None else self.row.value, self.problem)
 
     def _row(self, line: int, data: dict[str, Any], problem: Refused | None) -> Row:
+        self.count += 1
         key = self.outer_key if self.outer == ["object"] else None
         return Row(f"{self.name} line {line} (record {self.count})", self.count, data, problem, key)
 
-    def _inside(self, event: str, value: Any) -> Row | None:
-        self.events += 1
-        if type(value) is str:
-            self.size += len(value)
-        if self.problem is None and (self.events > MAX_EVENTS or self.size > self.limit):
-            self._drop(too_large(self.limit, MAX_EVENTS))
-        if event == "start_map" or event == "start_array":
-            self.depth += 1
-            if self.depth > MAX_DEPTH and self.problem is None:
-                self._drop(too_deep())
-            if self.problem is None:
-                inner: Any = {} if event == "start_map" else []
-                self._put(inner)
-                self.stack.append(inner)
-                self.keys.append(None)
-        elif event == "end_map" or event == "end_array":
-            self.depth -= 1
-            if not self.depth:
-                self.count += 1
-                data = {} if self.problem else self.stack[0]
-                self.stack = []
-                return self._row(self.line, data, self.problem)
-            if self.problem is None:
-                self.stack.pop()
-                self.keys.pop()
-        elif self.problem is None:
-            if event == "map_key":
-                if value in self.stack[-1]:
-                    self._drop(Refused("a key that is given twice", shown(value)))
-                else:
-                    self.keys[-1] = value
-            else:
-                self._put(value)
-        return None
 
-    def _put(self, value: Any) -> None:
-        top = self.stack[-1]
-        if isinstance(top, list):
-            top.append(value)
-        else:
-            top[self.keys[-1]] = value
+class _Text:
+    """The lines of a file as text for `csv`, which takes several where a quoted field goes on."""
 
-    def _drop(self, problem: Refused) -> None:
-        self.problem, self.stack, self.keys = problem, [], []
+    def __init__(self, path: Path, limit: int) -> None:
+        self.lines, self.limit = lines(path, limit), limit
+        self.first = self.size = 0  # of the record: its first line, and bytes so far
+        self.ended = False
 
+    def __iter__(self) -> _Text:
+        return self
 
-# Rows of a TSV or CSV file with a header (RFC 4180), in bounded memory; one that does not fit loses only itself.
-#
-# for row in delimited(Path("hr_bench_4k.tsv"), " "):
-#     row.where, row.data             # "hr_bench_4k.tsv line 2", {"index": "0", ...}: every value is text
-
-
-class _Fields:
-    """The fields of one record, which a quoted field may stretch over several lines."""
-
-    def __init__(self, delimiter: str) -> None:
-        self.delimiter, self.fields, self.open = delimiter, list[str](), list[str]()
-        self.quoted = False
-
-    def feed(self, line: str) -> bool:
-        """Take the next line; True when the record is complete."""
-        at = 0
-        while True:
-            if self.quoted:
-                end = line.find('"', at)
-                if end < 0:
-                    self.open.append(line[at:])
-                    return False
-                if line[end + 1 : end + 2] == '"':
-                    self.open.append(line[at : end + 1])
-                    at = end + 2
-                    continue
-                self.open.append(line[at:end])
-                self.quoted, at = False, end + 1
-                rest = line.find(self.delimiter, at)
-                tail = (line[at:] if rest < 0 else line[at:rest]).rstrip("\r\n")
-                if tail:
-                    raise Refused("text after a closing quote", f"{shown(tail)}; double the quotes inside a field")
-                self.fields.append("".join(self.open))
-                self.open = []
-            else:
-                if line[at : at + 1] == '"':
-                    self.quoted, at = True, at + 1
-                    continue
-                rest = line.find(self.delimiter, at)
-                self.fields.append((line[at:] if rest < 0 else line[at:rest]).rstrip("\r\n" if rest < 0 else ""))
-            if rest < 0:
-                return True
-            at = rest + 1
+    def __next__(self) -> str:
+        number, line = next(self.lines, (0, b""))
+        if not number:
+            self.ended = True
+            raise StopIteration
+        self.first = self.first or number
+        if line is None:
+            raise Refused("a record that is too large", f"over {self.limit:,} bytes; shorten it")
+        self.size += len(line)
+        if self.size > self.limit:
+            raise ForeignError(f"line {self.first}: the quoted field has no end; close its quote.")
+        return line.decode("utf-8")
 
 
 def delimited(path: Path, delimiter: str, limit: int = MAX_RECORD) -> Iterator[Row]:
@@ -291,61 +300,46 @@ def delimited(path: Path, delimiter: str, limit: int = MAX_RECORD) -> Iterator[R
     ForeignError
         If the header is missing or names a column twice, or a quoted field has no end.
     """
-    header: list[str] | None = None
-    record, first, size = _Fields(delimiter), 0, 0
-    for number, line in lines(path, limit):
-        if not record.quoted:
-            record, first, size = _Fields(delimiter), number, 0
-        size += len(line or b"")
-        where = f"{path.name} line {first}"
-        if size > limit:
-            raise ForeignError(f"{where}: the quoted field has no end; close its quote.")
+    csv.field_size_limit(max(limit, csv.field_size_limit()))  # of the whole process: `csv` has no other
+    text, header = _Text(path, limit), list[str]()
+    reader = csv.reader(text, delimiter=delimiter, strict=True)
+    while True:
+        text.first = text.size = 0
         data: dict[str, Any] = {}
         problem = None
         try:
-            if line is None:
-                raise Refused("a record that is too large", f"over {limit:,} bytes; shorten it")
-            if not record.feed(line.decode("utf-8")):
+            cells = next(reader)
+            if not header:
+                if len(set(cells)) != len(cells) or not cells:
+                    raise Refused("the header must name each column once", f"got {shown(cells)}")
+                header = cells
                 continue
-            if header is None:
-                if len(set(record.fields)) != len(record.fields) or record.fields == [""]:
-                    raise Refused("the header must name each column once", f"got {shown(record.fields)}")
-                header = record.fields
+            if not cells:
                 continue
-            if record.fields == [""]:
-                continue
-            if len(record.fields) != len(header):
-                wanted = f"wanted {len(header)} fields as in the header, got {len(record.fields)}"
+            if len(cells) != len(header):
+                wanted = f"wanted {len(header)} fields as in the header, got {len(cells)}"
                 raise Refused("a row of another length", f"{wanted}; quote fields that hold a {delimiter!r}")
-            data = dict(zip(header, record.fields, strict=True))
+            data = dict(zip(header, cells, strict=True))
+        except StopIteration:
+            break
+        except csv.Error as error:
+            if text.ended:
+                raise ForeignError(
+                    f"{path.name} line {text.first}: the quoted field has no end; close its quote."
+                ) from None
+            problem = Refused("text after a closing quote", f"{error}; double the quotes inside a field")
         except UnicodeDecodeError as error:
             problem = Refused("not UTF-8", f"byte {error.start} of the line; save it again as UTF-8")
         except Refused as error:
             problem = error
-        if problem is not None:
-            record = _Fields(delimiter)
-            if header is None:
-                raise ForeignError(f"{where}: {problem}; mend the header.") from None
-        yield Row(where, first, data, problem)
-    if record.quoted:
-        raise ForeignError(f"{path.name} line {first}: the quoted field has no end; close its quote.")
-    if header is None:
+        except ForeignError as error:
+            raise ForeignError(f"{path.name} {error}") from None
+        where = f"{path.name} line {text.first}"
+        if problem is not None and not header:
+            raise ForeignError(f"{where}: {problem}; mend the header.")
+        yield Row(where, text.first, data, problem)
+    if not header:
         raise ForeignError(f"{path.name} is empty; copy or download it again.")
-
-
-# Rows of Parquet files and of folders that the `datasets` library saved, a few at a time.
-#
-# A saved data set is a folder of Arrow streams with a `state.json` that names them; `pyarrow` alone reads it, so
-# nothing
-# of `datasets` is needed (nor its pickles). The names in the state file are as untrusted as a record's. Simplified: a
-# data set that was saved with indices is refused.
-#
-#     for row in parquet(Path("test-00000-of-00001.parquet"), {"pid", "question"}): ...
-#     for row in saved(Path("mathvista/testmini")): ...
-
-STATE, SPLITS = "state.json", "dataset_dict.json"
-BATCH = 8  # rows held at once: one may be an image of ten megabytes
-MAX_STATE = 1 << 20  # bytes of a state file
 
 
 def pyarrow(part: str = "") -> Any:
@@ -454,66 +448,3 @@ def _clear(path: Path) -> Iterator[None]:
     except Exception as error:  # a damaged file can raise nearly anything from a decoder
         why = shown(" ".join(str(error).split()), 120)
         raise ForeignError(f"{path.name} cannot be read ({why}); copy or download it again.") from error
-
-
-JSON, LINES, DELIMITERS = (".json",), (".jsonl", ".ndjson"), {".tsv": "\t", ".csv": ","}
-SUFFIXES = (".parquet", *JSON, *LINES, *DELIMITERS)
-_SNIFF = 1 << 20
-
-
-def is_saved(folder: Path) -> bool:
-    """Is it a data set that `save_to_disk` wrote, or a folder of its splits?"""
-    return (folder / STATE).is_file() or (folder / SPLITS).is_file()
-
-
-def data_files(folder: Path) -> list[Path]:
-    """The files in a folder that `rows` can read, by name."""
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
-
-
-def rows(path: Path, columns: Collection[str] | None = None, limit: int = MAX_RECORD) -> Iterator[Row]:
-    """Every record of a file or of a saved data set, in order.
-
-    Parameters
-    ----------
-    path
-        A JSON, JSON lines, TSV, CSV or Parquet file, or a folder that `save_to_disk` wrote.
-    columns
-        Of a table of columns (Parquet, saved data sets), those that are read; None reads all.
-    limit
-        Bytes of the largest record of a text file that is held; a larger one is a problem in its place.
-
-    Raises
-    ------
-    ForeignError
-        If it cannot be opened, is empty, or is in none of the formats; while reading, if the file is damaged where
-        nothing after can be trusted.
-    """
-    if path.is_dir():
-        return saved(path, columns)
-    if path.exists() and not path.is_file():
-        raise ForeignError(f"{shown(str(path))} is not a regular file; give the path of one.")
-    suffix = path.suffix.lower()
-    try:
-        with path.open("rb") as file:
-            head = file.read(_SNIFF)
-    except OSError as error:
-        raise ForeignError(f"{shown(str(path))} cannot be read: {error.strerror}; check the path.") from None
-    if suffix == ".parquet" or head.startswith(b"PAR1"):
-        return parquet(path, columns)
-    text = head.removeprefix(BOM).lstrip()
-    if not text:
-        raise ForeignError(f"{shown(path.name)} is empty, there are no records in it; copy or download it again.")
-    if suffix in DELIMITERS:
-        return delimited(path, DELIMITERS[suffix], limit)
-    if suffix in LINES or _has_lines(text):
-        return json_lines(path, limit)
-    if suffix in JSON or text[:1] in (b"{", b"["):
-        return document(path, limit)
-    raise ForeignError(f"{shown(path.name)} is in no format that can be read ({', '.join(SUFFIXES)}); convert it.")
-
-
-def _has_lines(text: bytes) -> bool:
-    """A second line begins with another object: JSON lines under whatever name."""
-    first, _, rest = text.partition(b"\n")
-    return text.startswith(b"{") and first.rstrip().endswith(b"}") and rest.lstrip().startswith(b"{")

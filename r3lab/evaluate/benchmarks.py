@@ -18,12 +18,12 @@ from ..core import rows as files
 from ..core.errors import R3labError, nearest, shown
 from ..core.images import MAX_PIXELS, open_image, picture
 from ..core.protocol import answer_of, bare
-from ..core.records import ForeignError, Row
+from ..core.records import ForeignError, Row, fields
 from ..core.rows import SPLITS, STATE
 from . import grades
 from . import scores as mathvision
 from . import scores as mathvista
-from .formats import FORMATS, BenchmarkError, Format, Record, take
+from .formats import FORMATS, BenchmarkError, Format, Record
 from .grades import Grade, Measure
 from .scores import anls, letter, prefix_match, yes_or_no
 
@@ -78,7 +78,7 @@ class Reading:
         if row.problem is not None:
             raise row.problem
         raw = {self.format.aliases.get(name, name): value for name, value in row.data.items()}
-        values = take(raw, self.format.wanted, self.format.optional)
+        values = fields(raw, self.format.wanted, self.format.optional)
         record = self.format.build(values, self.read + self.skipped + 1, row.key)
         bare(record.question)
         if not all(answer.strip() for answer in record.answers):

@@ -14,9 +14,9 @@ from typing import Any
 
 from PIL import Image
 
-from ..core.errors import nearest, shown
+from ..core.errors import shown
 from ..core.protocol import MAX_QUESTION
-from ..core.records import ForeignError, Read, count, maybe, of, row
+from ..core.records import ForeignError, Read, count, of, row
 
 # One question of any benchmark, as all loaders return it and all scorers read it.
 #
@@ -65,13 +65,6 @@ def lettered(choices: tuple[str, ...]) -> str:
     return "\n".join(f"{letter}. {choice}" for letter, choice in zip(LETTERS, choices, strict=False))
 
 
-# Strict reading of a record's fields: a table of wanted ones and one of those that may be missing; others are
-# ignored.
-#
-# Public files hold more columns than a score needs, so that, unlike `schema.made`, an unknown field is no error here.
-#
-#     values = take(raw, {"question": words, "answer": label}, {"hint": words})
-
 MAX_LABEL, MAX_LIST = 200, 1000  # characters, members
 
 
@@ -102,39 +95,12 @@ places = of(
 )
 
 
+_list_of_words = row(words, MAX_LIST)
+
+
 def list_of_words(value: Any, where: str) -> tuple[str, ...]:
     """A list of at most 1000 texts, as a tuple."""
-    if isinstance(value, list) and len(value) > MAX_LIST:
-        raise BenchmarkError(f"{where} has {len(value):,} members; give at most {MAX_LIST}")
-    return tuple(row(words)(value, where))
-
-
-def take(raw: Mapping[str, Any], wanted: Mapping[str, Read], optional: Mapping[str, Read]) -> dict[str, Any]:
-    """The fields of a record, read.
-
-    Parameters
-    ----------
-    raw
-        The record.
-    wanted, optional
-        Reader by name; an optional field that is missing, None or empty text (a table's empty cell) is None.
-
-    Raises
-    ------
-    SchemaError, BenchmarkError
-        If a wanted field is missing, or one does not fit its reader.
-    """
-    values = {}
-    for name, read in wanted.items():
-        if name not in raw:
-            known = [key for key in raw if isinstance(key, str)]
-            hint = nearest(name, known) or " Add it, or name the benchmark of this file."
-            raise BenchmarkError(f"the field {name!r} is missing.{hint}")
-        values[name] = read(raw[name], name)
-    for name, read in optional.items():
-        value = raw.get(name)
-        values[name] = maybe(read)(None if value == "" else value, name)
-    return values
+    return tuple(_list_of_words(value, where))
 
 
 def chosen(letter: str, choices: tuple[str, ...], name: str = "answer") -> str:

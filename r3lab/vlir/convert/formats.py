@@ -1,150 +1,203 @@
-"""The registry: one row a format, and telling the format of a file by the names of its fields.
+"""The formats that can be read and written: telling the format of a file by the names of its fields, and a run of it.
 
 detect("train.json")          # 'vlm-r3-sft'
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import nearest, shown
-from ...core.records import Row
+from ...core.errors import R3labError, nearest, shown
+from ...core.geometry import fit_tokens
+from ...core.records import Refused, Row, fields, text_of
 from ...core.rows import DELIMITERS, data_files, is_saved, rows
-from ..sample import LINES
-from . import (
-    rationales as calls,
-)
-from . import (
-    rationales as official,
-)
-from . import (
-    regions as gqa,
-)
-from . import (
-    regions as ocr,
-)
-from . import (
-    regions as viscot,
-)
-from . import (
-    tables,
-)
-from . import (
-    tables as own,
-)
-from .frames import FrameName, Source
-from .record import ConvertError, Record
+from ..sample import LINES, SampleError
+from . import rationales, regions, tables
+from .frames import BUDGET, FACTOR, ConvertError, FrameNeeded, frame_named
+from .record import Format, Index, Record, Source
 
+MAX_MESSAGES = 100
 _LOOKED_AT = 100  # rows until the format must be clear
+_TABLE = (
+    *(rationales.SFT, rationales.RL),
+    *(regions.VISCOT, regions.LLAVA, regions.GQA, regions.TEXTVQA, regions.DOCVQA),
+    *(rationales.DEEPEYES, rationales.PIXEL_REASONER),
+    *(tables.TABLE, tables.VLIR, tables.PARQUET, tables.DATASETS),
+    *(regions.GRAPHS, regions.OCR),
+)
+FORMATS: dict[str, Format] = {form.name: form for form in _TABLE}
 
-_CODES = (FrameName.SOURCE, FrameName.RESIZED, FrameName.RELATIVE, FrameName.UNIT)
 
-
-@dataclass(frozen=True)
-class Format:
-    """One row of the registry.
+class Reading(Iterator[Record]):
+    """The records of a file as they are read, and what was left out so far.
 
     Attributes
     ----------
-    name : as the caller writes it
-    about : what it is, in a few words
-    fields : the field names by which a record is known
-    read : None for what can only be written, or only be given as `boxes=`
-    frames : coordinate frames that a caller may ask for
-    boxes : what `boxes=` holds: "graphs", "words" or "pages"; "" where the record has its boxes itself
-    fits : a further test of a record that has the fields
-    write : takes records and a path, returns the path of what can be read back
+    format : name of the format
+    taken : records given so far
+    skipped : records left out, by reason
+    messages : the first hundred of them with file, line and value
     """
 
-    name: str
-    about: str
-    fields: frozenset[str]
-    read: Callable[[Row, Source], Record] | None = None
-    frames: tuple[FrameName, ...] = ()
-    boxes: str = ""
-    fits: Callable[[dict[str, Any]], bool] = field(default=lambda data: True)
-    write: Callable[[Iterable[Record], Path], Path] | None = None
+    def __init__(self, format_name: str, records: Callable[[Counter[str], list[str]], Iterator[Record]]) -> None:
+        self.format = format_name
+        self.taken = 0
+        self.skipped: Counter[str] = Counter()
+        self.messages: list[str] = []
+        self._records = records(self.skipped, self.messages)  # not self: left half-way, it is then closed at once
+
+    def __next__(self) -> Record:
+        record = next(self._records)
+        self.taken += 1
+        return record
+
+    @property
+    def summary(self) -> str:
+        """One line: how many records were read, and how many left out for which reasons."""
+        reasons = "; ".join(f"{count:,} {reason}" for reason, count in self.skipped.most_common())
+        total = sum(self.skipped.values())
+        return f"{self.taken:,} records read, {total:,} left out" + (f" ({reasons})" if reasons else "")
 
 
-def _names(words: str) -> frozenset[str]:
-    return frozenset(words.split())
+def read(
+    path: str | Path,
+    format: str | None = None,
+    frame: str | None = None,
+    strict: bool = False,
+    images: str | Path | None = None,
+    boxes: str | Path | None = None,
+    budget: tuple[int, int] = BUDGET,
+    on_skip: Callable[[str], None] | None = None,
+) -> Reading:
+    """Read the records of a file, one at a time.
+
+    Parameters
+    ----------
+    path
+        JSON, JSON lines, Parquet, a `datasets` folder, or a folder with one such file.
+    format
+        Name in `FORMATS`; None tells it by the fields.
+    frame
+        Coordinate frame of the boxes, a value of `FrameName`; None takes the published one, where there is one.
+    strict
+        True ends the run at the first record that does not fit.
+    images
+        Folder that the image paths are relative to, and may not leave; None is the folder of `path`.
+    boxes
+        Scene graphs of GQA, OCR file of TextVQA, folder of OCR files of DocVQA; without, those samples have no regions.
+    budget
+        Least and most tokens of an image when boxes were written (`resized-28`).
+    on_skip
+        Called with one line about each record that is left out.
+
+    Returns
+    -------
+    Reading
+        An iterator of `Record` that also counts what it left out.
+
+    Raises
+    ------
+    ConvertError
+        If the file, format, frame or folder cannot be used; while iterating, if the file is broken, or with `strict`.
+    FrameNeeded
+        While iterating, if a box's frame is open and matters.
+    """
+    path = data_file(path)
+    form = named(format if format is not None else detect(path))
+    asked = frame_named(frame, form.frames, form.name)
+    fit_tokens((FACTOR, FACTOR), FACTOR, *budget)  # a budget that is none is an error now, not of every record
+    folder = Path(images) if images is not None else (path.parent if path.is_file() else path)
+    if not folder.is_dir():
+        raise ConvertError(f"The folder of images {shown(str(folder))} does not exist; give another with images=.")
+    if boxes is not None and not form.boxes:
+        raise ConvertError(f"{form.name} has its boxes in the records; leave boxes= out.")
+
+    def records(skipped: Counter[str], messages: list[str]) -> Iterator[Record]:
+        source = Source(path.stem, folder.resolve(), asked, budget)
+        try:
+            _give_boxes(source, boxes, form.boxes)
+            for row in rows(path):
+                try:
+                    if row.problem is not None:
+                        raise row.problem
+                    record = form.record(row, source)
+                except FrameNeeded as error:
+                    raise FrameNeeded(f"{row.where}: {error}") from None
+                except R3labError as error:
+                    message = f"{row.where}: {error}"
+                    if strict:
+                        raise ConvertError(message) from None
+                    skipped[_reason(error)] += 1
+                    messages += [message] if len(messages) < MAX_MESSAGES else []
+                    if on_skip is not None:
+                        on_skip(message)
+                else:
+                    yield record
+        finally:
+            if source.index is not None:
+                source.index.close()
+
+    return Reading(form.name, records)
 
 
-FORMATS: dict[str, Format] = {
-    row.name: row
-    for row in (
-        Format(
-            official.SFT,
-            "official VLM-R3, supervised",
-            _names("image_path question response_list img_crop_list"),
-            official.read_sft,
-            _CODES,
-            write=official.write_sft,
-        ),
-        Format(
-            official.RL,
-            "official VLM-R3, reinforcement learning",
-            _names("image_path question answer source"),
-            official.read_rl,
-            write=official.write_rl,
-        ),
-        Format(
-            viscot.RAW,
-            "Visual-CoT, raw JSON lines",
-            _names("question answer image width height bboxs"),
-            viscot.read_raw,
-        ),
-        Format(
-            viscot.LLAVA,
-            "Visual-CoT, LLaVA form",
-            _names("image conversations"),
-            viscot.read_llava,
-            (FrameName.PADDED, FrameName.UNIT),
-            fits=viscot.looks_like_llava,
-        ),
-        Format(gqa.NAME, "GQA questions", _names("imageId question answer"), gqa.read, boxes="graphs"),
-        Format(
-            ocr.TEXTVQA,
-            "TextVQA questions",
-            _names("image_id question answers"),
-            ocr.read_textvqa,
-            (FrameName.UNIT, FrameName.SOURCE),
-            boxes="words",
-        ),
-        Format(
-            ocr.DOCVQA, "DocVQA questions", _names("questionId question image answers"), ocr.read_docvqa, boxes="pages"
-        ),
-        Format(
-            calls.DEEPEYES,
-            "DeepEyes",
-            _names("prompt images reward_model"),
-            calls.read_deepeyes,
-            (FrameName.SOURCE, FrameName.RESIZED),
-        ),
-        Format(calls.PIXEL, "Pixel-Reasoner", _names("message_list"), calls.read_pixel_reasoner, _CODES),
-        Format(
-            tables.TABLE,
-            "a table of r3lab",
-            _names("id image question answer regions rationale needs_look"),
-            tables.read_table,
-        ),
-        Format(
-            own.NAME,
-            "a VLIR folder of r3lab",
-            _names("format version id image question answer rationale regions needs_look world split"),
-            own.read_own,
-            write=own.write,
-        ),
-        Format("parquet", "a Parquet file of r3lab", frozenset(), tables.read_table, write=tables.write_parquet),
-        Format("datasets", "a datasets folder of r3lab", frozenset(), tables.read_table, write=tables.write_dataset),
-        Format("scene graphs", "GQA scene graphs", _names("width height objects")),
-        Format("OCR of TextVQA", "TextVQA OCR", _names("image_id ocr_info")),
-    )
-}
+def _reason(error: R3labError) -> str:
+    if isinstance(error, Refused):
+        return error.reason
+    return "not a VLIR record" if isinstance(error, SampleError) else "not usable"
+
+
+def _give_boxes(source: Source, boxes: str | Path | None, kind: str) -> None:
+    """Open what `boxes=` names: a folder of OCR files, or a file whose rows are looked up by the image's name."""
+    if boxes is not None and kind == "pages":
+        source.pages = Path(boxes).resolve()
+        if not source.pages.is_dir():
+            raise ConvertError(f"{shown(str(boxes))} is no folder; boxes= of DocVQA is the folder of its OCR files.")
+    elif boxes is not None:
+        named_rows = ((_image_of(row, kind), row.data) for row in rows(data_file(boxes)))
+        source.index = Index((name, data) for name, data in named_rows if name is not None)
+
+
+def _image_of(row: Row, kind: str) -> str | None:
+    """The image that a row of a file of boxes is about; None for a row that is none of that."""
+    if kind == "graphs":
+        return row.key if "objects" in row.data else None
+    try:
+        return str(fields(row.data, {"image_id": text_of(100)})["image_id"])
+    except Refused:
+        return None
+
+
+def write(records: Iterable[Record], path: str | Path, format: str) -> Path:
+    """Write records; what is written appears whole or not at all.
+
+    Parameters
+    ----------
+    records
+        `Record`, for instance from `read`, or ``Record.of(sample, rationale)``.
+    path
+        A file for ``parquet``; a folder that does not exist yet for all others.
+    format
+        ``vlm-r3-sft`` (boxes for the default token budget), ``vlm-r3-rl``, ``parquet``, ``datasets`` or ``vlir``.
+
+    Returns
+    -------
+    Path
+        Of what `read` takes.
+
+    Raises
+    ------
+    ConvertError
+        If the format is unknown, the place is taken, or a record cannot be written in this format.
+    ImageError
+        If an image turns out to be damaged.
+    """
+    form = named(format, writing=True)
+    assert form.write is not None
+    return form.write(records, Path(path))
 
 
 def named(name: str, writing: bool = False) -> Format:

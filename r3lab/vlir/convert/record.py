@@ -1,154 +1,56 @@
-"""A look-up table on disk, for formats that keep boxes and questions in different files.
+"""What a reader of one format is given beside the row (`Source`), and what it gives (`Record`).
 
-Scene graphs and OCR files hold tens of thousands of images; `Index` puts them into a temporary SQLite file, so that a
-question finds its image in bounded memory. It is deleted when it is closed.
+A reader is a function ``(values, source, row) -> Record``: `values` are the row's fields, read by the format's table,
+and it raises `Refused` for a row that does not fit. `Source` answers what depends on the run and not on the row: where
+an image is and how large, in which frame boxes stand, and what a second file (scene graphs, OCR) holds for it. A record
+is a sample whose image is not decoded yet, so that a hundred thousand of them pass through bounded memory. Its boxes
+are in source pixels, half-open, inside the image, whatever frame the file was written in.
+
+    sample = record.sample()              # decodes the image
+    sample, rationale = record.pair()     # for write_vlir; needs a rationale
 """
 
 from __future__ import annotations
 
 import json
-import math
-import os
-import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from ...core.errors import nearest, shown
+from ...core.errors import shown
 from ...core.geometry import Box, Size
-from ...core.images import content_hash, open_image
+from ...core.images import content_hash, measure, open_image, picture
 from ...core.protocol import MAX_ANSWER, MAX_QUESTION
-from ...core.records import ForeignError, Refused
+from ...core.records import Read, Refused, Row, fields, number, of, text_of
 from ..sample import Rationale, Sample
-
-# Checked access to the fields of a foreign record: right type, bounded length, valid Unicode, finite numbers.
-#
-# Each function returns the value or raises `Refused`, whose reason names the field and whose detail shows the value.
-# Text is only data: markup in it is kept as it stands, and escaped by what shows it.
+from .frames import BUDGET, FrameName, checked, settle, to_source
 
 MAX_TEXT = 100_000  # characters of one rationale text
 MAX_ITEMS = 1000  # of one list in a record
+_REMEMBERED = 256  # images whose size is kept
+_DIGITS = 10**30  # whole numbers below are written out where text is wanted
 
 
-def need(record: Mapping[str, Any], key: str) -> Any:
-    """The value of a field that must be there."""
-    if key not in record:
-        raise Refused(f"field {key!r} is missing", nearest(key, map(str, record)).strip())
-    return record[key]
+def worded(read: Read) -> Read:
+    """A reader of text that takes a number too, written out."""
+
+    def with_numbers(value: Any, where: str) -> Any:
+        if type(value) is float:
+            value = f"{number(value, where):g}"
+        return read(str(value) if type(value) is int and abs(value) < _DIGITS else value, where)
+
+    return with_numbers
 
 
-def text(value: Any, name: str, most: int = MAX_TEXT, empty: bool = False) -> str:
-    """Text of at most `most` characters; not blank unless `empty`."""
-    if not isinstance(value, str):
-        raise Refused(f"field {name!r} is not text", shown(value))
-    if len(value) > most:
-        raise Refused(f"field {name!r} is too long", f"{len(value):,} characters, at most {most:,}")
-    if not empty and not any(c.isprintable() and not c.isspace() for c in value):
-        raise Refused(f"field {name!r} is empty", shown(value))
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:  # half a surrogate pair
-        raise Refused(f"field {name!r} is not valid Unicode", shown(value)) from None
-    return value
-
-
-def question(record: Mapping[str, Any], key: str = "question") -> str:
-    """The question, at most 4000 characters."""
-    return text(need(record, key), key, MAX_QUESTION)
-
-
-def answer(record: Mapping[str, Any], key: str = "answer") -> str:
-    """The answer, at most 2000 characters; a number is written out."""
-    value = need(record, key)
-    if type(value) in (int, float):
-        value = f"{number(value, key):g}" if isinstance(value, float) else _digits(value)
-    return text(value, key, MAX_ANSWER)
-
-
-def _digits(value: Any) -> Any:
-    """A whole number of at most 30 digits as text; anything else as it is."""
-    return str(value) if type(value) is int and abs(value) < 10**30 else value
-
-
-def optional(record: Mapping[str, Any], key: str, most: int = 200) -> str:
-    """A short text or number that need not be there; "" without."""
-    value = record.get(key)
-    if value is None:
-        return ""
-    return text(_digits(value), key, most, empty=True)
-
-
-def items(value: Any, name: str, most: int = MAX_ITEMS) -> list[Any]:
-    """A list of at most `most` items."""
-    if not isinstance(value, list):
-        raise Refused(f"field {name!r} is not a list", shown(value))
-    if len(value) > most:
-        raise Refused(f"field {name!r} is too long", f"{len(value):,} items, at most {most:,}")
-    return value
-
-
-def table(value: Any, name: str) -> dict[str, Any]:
-    """A JSON object."""
-    if not isinstance(value, dict):
-        raise Refused(f"field {name!r} is not an object", shown(value))
-    return value
-
-
-def number(value: Any, name: str) -> float:
-    """A finite number; neither text nor a truth value."""
-    try:
-        good = type(value) in (int, float) and math.isfinite(value)
-    except OverflowError:  # an integer past the largest float
-        good = False
-    if not good:
-        raise Refused(f"field {name!r} is not a finite number", shown(value))
-    return float(value)
-
-
-def numbers(value: Any, name: str, count: int) -> list[float]:
-    """A list of exactly `count` finite numbers."""
-    if not isinstance(value, list) or len(value) != count:
-        raise Refused(f"field {name!r} is not a list of {count} numbers", shown(value))
-    return [number(v, name) for v in value]
-
-
-def box_field(value: Any, name: str) -> Box:
-    """Four finite numbers [x1, y1, x2, y2]."""
-    x1, y1, x2, y2 = numbers(value, name, 4)
-    return (x1, y1, x2, y2)
-
-
-def corner_box(record: Mapping[str, Any], keys: Sequence[str], name: str) -> Box:
-    """A box from the fields that hold left, top, width and height."""
-    left, top, width, height = (number(need(record, key), name) for key in keys)
-    return (left, top, left + width, top + height)
-
-
-def hull(boxes: list[Box]) -> Box:
-    """The smallest box that holds them all."""
-    x1, y1, x2, y2 = zip(*boxes, strict=True)
-    return (min(x1), min(y1), max(x2), max(y2))
-
-
-# What every reader gives and every writer takes: a `Record`, and the errors of conversion.
-#
-# A record is a sample whose image is not decoded yet, so that a hundred thousand of them pass through bounded memory.
-# Boxes are in source pixels, half-open, inside the image, whatever frame the file was written in.
-#
-#     sample = record.sample()              # decodes the image
-#     sample, rationale = record.pair()     # for write_vlir; needs a rationale
-
-ConvertError = ForeignError  # what cannot be converted is a foreign file; it ends the run
-
-
-class FrameNeeded(ConvertError):
-    """Boxes whose coordinate frame cannot be told from the file; the message names the possible ones."""
+QUESTION, ANSWER = text_of(MAX_QUESTION), worded(text_of(MAX_ANSWER))
+TEXT, LABEL = text_of(MAX_TEXT, blank=True), worded(text_of(200, blank=True))
+OBJECT = of("an object", lambda value: isinstance(value, dict))
 
 
 @dataclass(frozen=True)
@@ -183,21 +85,11 @@ class Record:
     where: str = field(default="", compare=False)
 
     @classmethod
-    def of(cls, sample: Sample, rationale: Rationale | None = None) -> Record:
+    def of(cls, sample: Sample, rationale: Rationale | None = None, where: str = "") -> Record:
         """The record of a sample in memory, for writing."""
-        return cls(
-            sample.id,
-            sample.image,
-            sample.image.size,
-            sample.question,
-            sample.answer,
-            sample.regions,
-            rationale,
-            sample.needs_look,
-            sample.world,
-            sample.split,
-            dict(sample.meta),
-        )
+        s, size = sample, sample.image.size
+        known = (s.id, s.image, size, s.question, s.answer, s.regions, rationale, s.needs_look, s.world, s.split)
+        return cls(*known, dict(s.meta), where)
 
     def sample(self) -> Sample:
         """The sample, its image decoded.
@@ -210,17 +102,8 @@ class Record:
         image = open_image(self.source)
         if image.size != self.size:
             raise Refused("the image has another size than its header says", f"{image.size} is not {self.size}")
-        return Sample(
-            self.id,
-            image,
-            self.question,
-            self.answer,
-            self.regions,
-            self.needs_look,
-            self.dataset,
-            self.split,
-            dict(self.meta),
-        )
+        known = (self.id, image, self.question, self.answer, self.regions, self.needs_look, self.dataset, self.split)
+        return Sample(*known, dict(self.meta))
 
     def pair(self) -> tuple[Sample, Rationale]:
         """Sample and rationale; `Refused` where there is no rationale."""
@@ -229,57 +112,9 @@ class Record:
         return self.sample(), self.rationale
 
 
-# Output that appears whole or not at all: it is written beside its place and renamed when everything is there.
-#
-# with whole_folder(Path("out")) as folder:
-#     (folder / "records.json").write_text("[]")
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, which replaces it at the end; after an error nothing has changed."""
-    if path.is_dir():
-        raise ConvertError(f"{shown(str(path))} is a folder; give the name of a file.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-    os.close(handle)
-    partial = Path(name)
-    try:
-        yield partial
-        partial.chmod(0o644)  # a temporary file is private
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-@contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside `path`, renamed to it at the end; `path` must not exist, or be an empty folder."""
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise ConvertError(f"{shown(str(path))} exists already; give a new folder, or remove it first.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial"))
-    try:
-        yield partial
-        partial.chmod(0o755)
-        if path.exists():
-            path.rmdir()
-        os.replace(partial, path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def put_image(image: Image.Image, folder: Path) -> str:
-    """Save an image once, named by its pixels; the file's name."""
-    name = f"{content_hash(image)}.png"
-    if not (folder / name).exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        image.save(folder / name)
-    return name
-
-
 class Index:
-    """JSON values by name.
+    """JSON values by name in a temporary SQLite file, deleted when it is closed: tens of thousands of scene graphs or
+    OCR pages, found in bounded memory.
 
     Parameters
     ----------
@@ -308,3 +143,143 @@ class Index:
         """Delete the file."""
         self._table.close()
         self._folder.cleanup()
+
+
+@dataclass
+class Source:
+    """One run of a reader.
+
+    Attributes
+    ----------
+    name : stem of the file, for the names of records that have none
+    images : folder that holds the images, resolved
+    frame : the frame that the caller asked for, None for the published one
+    budget : least and most tokens of an image, for `resized-28`
+    index : scene graphs or OCR by image name
+    pages : folder of OCR files, resolved
+    """
+
+    name: str
+    images: Path
+    frame: FrameName | None = None
+    budget: tuple[int, int] = BUDGET
+    index: Index | None = None
+    pages: Path | None = None
+    _seen: OrderedDict[str, tuple[Path | bytes, Size, bool]] = field(default_factory=OrderedDict)
+
+    def id_of(self, row: Row, value: object = None) -> str:
+        """The record's own name, or one made of file and number."""
+        if isinstance(value, str) and value.strip() and len(value) <= 200 and value.isprintable():
+            return value
+        return f"{self.name}-{value if type(value) is int and abs(value) < 10**18 else row.number}"
+
+    def picture(self, value: Any, boxes: bool = True) -> tuple[Path | bytes, Size]:
+        """An image and its upright width and height: a path in the data folder, or ``{"bytes": ...}`` in a table.
+
+        Parameters
+        ----------
+        boxes
+            True if boxes belong to it; then an image that its EXIF tag turns is refused.
+        """
+        entry = self._seen.pop(value, None) if isinstance(value, str) else None
+        if entry is None:
+            found = picture(value, self.images)
+            entry = (found, *measure(found))
+        if isinstance(value, str):
+            self._seen[value] = entry  # last, since the least recently used one goes first
+            if len(self._seen) > _REMEMBERED:
+                self._seen.popitem(last=False)
+        if entry[2] and boxes:
+            raise Refused("an image that its EXIF tag turns", "its boxes can be of either; save it upright")
+        return entry[:2]
+
+    def named(self, stem: str) -> tuple[Path | bytes, Size]:
+        """The image of a name without extension: .jpg, else .png."""
+        try:
+            return self.picture(f"{stem}.jpg")
+        except Refused as error:
+            if error.reason != "no such file":
+                raise
+            return self.picture(f"{stem}.png")
+
+    def box(self, box: Box, published: FrameName, size: Size) -> Box:
+        """A box of a format whose frame is published, in source pixels (the caller's frame wins)."""
+        return checked(to_source(box, self.frame or published, size, self.budget), size)
+
+    def open_box(self, box: Box, possible: Sequence[FrameName], size: Size, why: str) -> Box:
+        """A box of a format that leaves its frame open, in source pixels; asks where the frame matters."""
+        if self.frame is not None:
+            return self.box(box, self.frame, size)
+        return settle(box, possible, size, self.budget, why)
+
+    def boxes_of(self, name: str) -> Any | None:
+        """What the file of boxes holds for an image; None without such a file.
+
+        Raises
+        ------
+        Refused
+            If there is a file of boxes, and the image is not in it.
+        """
+        if self.index is None:
+            return None
+        entry = self.index.get(name)
+        if entry is None:
+            raise Refused("an image that the file of boxes does not have", shown(name))
+        return entry
+
+
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One row of the registry.
+
+    Attributes
+    ----------
+    name : as the caller writes it
+    about : what it is, in a few words
+    read : record from the fields' values; None for what can only be written, or only be given as `boxes=`
+    wanted, optional : reader of each field by its name in the file
+    marks : more field names by which a record is known
+    frames : coordinate frames that a caller may ask for
+    boxes : what `boxes=` holds: "graphs", "words" or "pages"; "" where the record has its boxes itself
+    fits : a further test of a record that has the fields
+    write : takes records and a path, returns the path of what can be read back
+    """
+
+    name: str
+    about: str
+    read: Callable[[Values, Source, Row], Record] | None = None
+    wanted: Mapping[str, Read] = field(default_factory=dict)
+    optional: Mapping[str, Read] = field(default_factory=dict)
+    marks: tuple[str, ...] = ()
+    frames: tuple[FrameName, ...] = ()
+    boxes: str = ""
+    fits: Callable[[Values], bool] = field(default=lambda data: True)
+    write: Callable[[Iterable[Record], Path], Path] | None = None
+
+    @property
+    def fields(self) -> set[str]:
+        """The field names by which a record is known."""
+        return {*self.wanted, *self.marks}
+
+    def record(self, row: Row, source: Source) -> Record:
+        """The record of a row; `Refused` if it does not fit."""
+        assert self.read is not None
+        return self.read(fields(row.data, self.wanted, self.optional), source, row)
+
+
+def corner_box(value: Any, keys: Sequence[str], where: str) -> Box:
+    """A box from the fields that hold left, top, width and height."""
+    left, top, width, height = fields(value, dict.fromkeys(keys, number), where=where).values()
+    return (left, top, left + width, top + height)
+
+
+def put_image(image: Image.Image, folder: Path) -> str:
+    """Save an image once, named by its pixels; the file's name."""
+    name = f"{content_hash(image)}.png"
+    if not (folder / name).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        image.save(folder / name)
+    return name

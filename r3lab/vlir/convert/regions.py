@@ -1,15 +1,24 @@
-"""Visual-CoT: the raw JSON lines, and the LLaVA form made of them.
+"""Readers of questions with true regions: Visual-CoT, GQA, TextVQA, DocVQA.
 
-Raw: ``question, answer, image, width, height, bboxs, dataset, split``, boxes in pixels of the image as it was annotated
-(`width` x `height`; a resized copy is fine). LLaVA form: `image` is ``[path, "path###[x1, y1, x2, y2]"]`` with whole
-pixels cut off, and the first answer in `conversations` is the same box as a share of the image padded to a square,
-three decimals, several boxes merged into their hull. Both boxes are read and must agree; the pixels are kept.
-(Fields, prompt and padding, `(width - height) // 2`, read in the project's conversion script.)
+Visual-CoT, raw: boxes in pixels of the image as it was annotated (`width` x `height`; a resized copy is fine). Its
+LLaVA form: `image` is ``[path, "path###[x1, y1, x2, y2]"]`` with whole pixels cut off, and the first answer in
+`conversations` is the same box as a share of the image padded to a square, three decimals, several boxes merged into
+their hull; both are read and must agree, the pixels are kept. (Fields, prompt and padding, `(width - height) // 2`,
+read in the project's conversion script.)
+
+GQA: `annotations` maps words of question and answer to names of objects in the scene graph of `<imageId>.jpg`; the
+regions are the objects that the question, then its answer, refers to. (Fields from the data set's page.)
+
+TextVQA and DocVQA do not say where an answer stands. The region is the hull of the run of recognised words that spells
+the answer, if there is exactly one; all words are kept in `meta["ocr"]`. TextVQA has one OCR file, boxes as shares of
+the image; DocVQA a folder of them, one a page, polygons in the units of the page. Simplified: a turned box is replaced
+by its hull.
+
+    spelled("New York", [("new", a), ("York,", b)])       # the hull of a and b
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from pathlib import PurePosixPath
@@ -18,154 +27,205 @@ from typing import Any
 from ...core.errors import shown
 from ...core.geometry import Box, Size, clip, problem
 from ...core.images import inside
-from ...core.records import MAX_RECORD, Refused, Row
-from .frames import FrameName, Source, checked, from_declared, to_source
-from .record import (
-    Record,
-    answer,
-    box_field,
-    corner_box,
-    hull,
-    items,
-    need,
-    number,
-    numbers,
-    optional,
-    question,
-    table,
-    text,
+from ...core.records import MAX_RECORD, Refused, Row, anything, box, fields, fixed, mapping, number, parse, row, text_of
+from .frames import FrameName, checked, from_declared, to_source
+from .record import ANSWER, LABEL, MAX_ITEMS, OBJECT, QUESTION, Format, Record, Source, Values, corner_box
+
+_FROM = {"dataset": LABEL, "split": LABEL, "question_id": anything}
+_SIZE = {"width": number, "height": number}
+_MARK, _AFTER = "###", "the box after ###"
+_PROMPTS = re.compile(  # what the conversion script of Visual-CoT appended to the question
+    r" Please (think step by step and )?provide the bounding box coordinate of the region that can help you answer the "
+    r"question better\.\Z"
 )
-
-# GQA: questions, with the scene graphs of their images for the regions.
-#
-# Questions: ``{questionId: {imageId, question, answer, annotations: {question, answer, fullAnswer}, ...}}``, where an
-# annotation maps words to the names of objects; scene graphs: ``{imageId: {width, height, objects: {id: {name, x, y,
-# w,
-# h, ...}}}}``, pixels. The regions of a question are the objects that it, then its answer, refers to. Images are
-# `<imageId>.jpg`. (Fields from the data set's page.)
-
-NAME = "gqa"
-
-
-def read(row: Row, source: Source) -> Record:
-    """One question."""
-    data = row.data
-    image = text(need(data, "imageId"), "imageId", 100)
-    graph = source.boxes_of(image)
-    picture, size = source.named(image)
-    regions = [] if graph is None else _regions(data, table(graph, "scene graph"), size)
-    return Record(
-        source.id_of(row, row.key),
-        picture,
-        size,
-        question(data),
-        answer(data),
-        tuple(regions),
-        dataset=NAME,
-        where=row.where,
-    )
-
-
-def _regions(data: dict[str, Any], graph: dict[str, Any], size: Size) -> list[Box]:
-    objects = table(need(graph, "objects"), "objects")
-    declared = (number(need(graph, "width"), "width"), number(need(graph, "height"), "height"))
-    notes = table(data.get("annotations") or {}, "annotations")
-    names: dict[str, None] = {}  # in order, each once
-    for part in ("question", "answer", "fullAnswer"):
-        for name in table(notes.get(part) or {}, "annotations").values():
-            names[text(name, "annotations", 100)] = None
-    boxes = []
-    for name in names:
-        if name not in objects:
-            raise Refused("an object that the scene graph does not have", shown(name))
-        thing = table(objects[name], "objects")
-        box = corner_box(thing, "xywh", "objects")
-        boxes.append(checked(from_declared(box, declared, size), size))
-    return boxes
-
-
-# TextVQA and DocVQA: questions, with recognised words for the region that holds the answer.
-#
-# TextVQA: `data` of ``{question_id, image_id, question, answers, ...}`` beside an OCR file with `data` of
-# ``{image_id,
-# ocr_info: [{word, bounding_box: {top_left_x, top_left_y, width, height}}]}``, shares of the image. DocVQA: `data` of
-# ``{questionId, question, image, answers}`` beside a folder of OCR files, one a page, `recognitionResults[0]` with
-# width,
-# height and lines of words whose `boundingBox` is a polygon of eight numbers in the units of that width and height.
-#
-# The data sets do not say where an answer stands. A record's region is the hull of the run of words that spells its
-# answer, if there is exactly one; all words are kept in `meta["ocr"]`. Simplified: a turned box is replaced by its
-# hull.
-
-TEXTVQA, DOCVQA = "textvqa", "docvqa"
-_MAX_WORDS = 20_000
+_MAX_WORDS = 20_000  # of a page
 Words = list[tuple[str, Box]]  # in reading order, source pixels
 
 
-def read_textvqa(row: Row, source: Source) -> Record:
-    """One question of TextVQA."""
-    data = row.data
-    image = text(need(data, "image_id"), "image_id", 100)
-    entry = source.boxes_of(image)
-    picture, size = source.named(image)
+def _viscot(v: Values, source: Source, line: Row) -> Record:
+    picture, size = source.picture(v["image"])
+    boxes = tuple(checked(from_declared(b, (v["width"], v["height"]), size), size) for b in v["bboxs"])
+    name, dataset, split = source.id_of(line, v["question_id"]), v["dataset"] or "", v["split"] or ""
+    return Record(
+        name, picture, size, v["question"], v["answer"], boxes, dataset=dataset, split=split, where=line.where
+    )
+
+
+VISCOT = Format(
+    "viscot",
+    "Visual-CoT, raw JSON lines",
+    _viscot,
+    {"question": QUESTION, "answer": ANSWER, "image": anything, **_SIZE, "bboxs": row(box, MAX_ITEMS)},
+    _FROM,
+)
+
+
+def _is_llava(data: Values) -> bool:
+    """The LLaVA form, told from other files with `image` and `conversations` by its marked second image."""
+    image = data.get("image")
+    return isinstance(image, list) and len(image) == 2 and isinstance(image[1], str) and _MARK in image[1]
+
+
+def _llava(v: Values, source: Source, line: Row) -> Record:
+    images, turns = v["image"], v["conversations"]
+    picture, size = source.picture(images[0] if images else None)
+    if [t["from"] for t in turns] != ["human", "gpt", "human", "gpt"]:
+        raise Refused("a conversation that is not question, box, image, answer", f"{len(turns)} turns")
+    asked, where = text_of(5000)(turns[0]["value"], "conversations").replace("<image>", "").strip(), "conversations"
+    region = _llava_region(images, text_of(200)(turns[1]["value"], where), size, source)
+    asked, said = QUESTION(_PROMPTS.sub("", asked), where), ANSWER(turns[3]["value"], where)
+    name, dataset, split = source.id_of(line, v["question_id"]), v["dataset"] or "", v["split"] or ""
+    return Record(name, picture, size, asked, said, (region,), dataset=dataset, split=split, where=line.where)
+
+
+def _llava_region(images: list[Any], turn: str, size: Size, source: Source) -> Box:
+    padded = box(parse(turn, "the box of the conversation"), "the box of the conversation")
+    marked = images[1] if len(images) == 2 and isinstance(images[1], str) else ""
+    path, mark, tail = marked.partition(_MARK)
+    if not mark or path != images[0]:
+        why = "no second image path###[box] confirms the box of the conversation"
+        return source.open_box(padded, (FrameName.PADDED, FrameName.UNIT), size, why)
+    pixels, said = box(parse(tail[:200], _AFTER), _AFTER), to_source(padded, source.frame or FrameName.PADDED, size)
+    slack = 1 + 0.0005 * max(size) + 1e-6  # pixels were cut off, shares rounded to three decimals
+    if max(abs(a - b) for a, b in zip(pixels, said, strict=True)) > slack:
+        both = f"{shown(list(pixels))} and {shown([round(v, 1) for v in said])}"
+        raise Refused("pixel box and padded box disagree", both)
+    return checked(pixels, size)
+
+
+def _turn(value: Any, where: str) -> Values:
+    return fields(value, {"from": anything, "value": anything}, where=where)
+
+
+LLAVA = Format(
+    "viscot-llava",
+    "Visual-CoT, LLaVA form",
+    _llava,
+    {"image": row(anything, 2), "conversations": row(_turn, 4)},
+    _FROM,
+    frames=(FrameName.PADDED, FrameName.UNIT),
+    fits=_is_llava,
+)
+
+
+def _gqa(v: Values, source: Source, line: Row) -> Record:
+    graph = source.boxes_of(v["imageId"])
+    picture, size = source.named(v["imageId"])
+    regions: list[Box] = []
+    if graph is not None:
+        scene = fields(graph, {"objects": OBJECT, **_SIZE}, where="scene graph")
+        words = fields(v["annotations"] or {}, {}, dict.fromkeys(("question", "answer", "fullAnswer"), _NAMED))
+        for name in dict.fromkeys(name for part in words.values() for name in (part or {}).values()):
+            if name not in scene["objects"]:
+                raise Refused("an object that the scene graph does not have", shown(name))
+            found = corner_box(scene["objects"][name], "xywh", "objects")
+            regions.append(checked(from_declared(found, (scene["width"], scene["height"]), size), size))
+    name, known = source.id_of(line, line.key), (v["question"], v["answer"])
+    return Record(name, picture, size, *known, tuple(regions), dataset="gqa", where=line.where)
+
+
+_NAMED = mapping(text_of(100))
+GQA = Format(
+    "gqa",
+    "GQA questions",
+    _gqa,
+    {"imageId": text_of(100), "question": QUESTION, "answer": ANSWER},
+    {"annotations": OBJECT},
+    boxes="graphs",
+)
+GRAPHS = Format("scene graphs", "GQA scene graphs", marks=("width", "height", "objects"))
+
+
+def _textvqa(v: Values, source: Source, line: Row) -> Record:
+    entry = source.boxes_of(v["image_id"])
+    picture, size = source.named(v["image_id"])
     words: Words = []
-    for item in items(need(entry, "ocr_info"), "ocr_info", _MAX_WORDS) if entry is not None else ():
-        place = table(need(table(item, "ocr_info"), "bounding_box"), "bounding_box")
-        share = corner_box(place, ("top_left_x", "top_left_y", "width", "height"), "bounding_box")
-        found = to_source(share, source.frame or FrameName.UNIT, size, source.budget)
-        words.append((text(need(item, "word"), "word", 1000, empty=True), found))
-    return _record(row, source, picture, size, words, data.get("question_id"), TEXTVQA)
+    for item in [] if entry is None else fields(entry, {"ocr_info": _OCR})["ocr_info"]:
+        share = corner_box(item["bounding_box"], ("top_left_x", "top_left_y", "width", "height"), "bounding_box")
+        words.append((item["word"], to_source(share, source.frame or FrameName.UNIT, size, source.budget)))
+    return _spelling("textvqa", v, source, line, (picture, size), words, v["question_id"])
 
 
-def read_docvqa(row: Row, source: Source) -> Record:
-    """One question of DocVQA."""
-    name = text(need(row.data, "image"), "image", 1000)
-    picture, size = source.picture(name)
+def _word(value: Any, where: str) -> Values:
+    return fields(value, {"bounding_box": OBJECT, "word": text_of(1000, blank=True)}, where=where)
+
+
+_OCR = row(_word, _MAX_WORDS)
+_ASKED = {"question": QUESTION, "answers": row(text_of(2000, blank=True), 100)}
+_SPLIT = {"set_name": LABEL, "data_split": LABEL}
+TEXTVQA = Format(
+    "textvqa",
+    "TextVQA questions",
+    _textvqa,
+    {"image_id": text_of(100), **_ASKED},
+    {"question_id": anything, **_SPLIT},
+    frames=(FrameName.UNIT, FrameName.SOURCE),
+    boxes="words",
+)
+OCR = Format("OCR of TextVQA", "TextVQA OCR", marks=("image_id", "ocr_info"))
+
+
+def _docvqa(v: Values, source: Source, line: Row) -> Record:
+    picture, size = source.picture(v["image"])
     words: Words = []
     if source.pages is not None:
-        page = table(_page(source, f"{PurePosixPath(name).stem}.json"), "recognitionResults")
-        declared = (number(need(page, "width"), "width"), number(need(page, "height"), "height"))
-        for line in items(need(page, "lines"), "lines", _MAX_WORDS):
-            for item in items(need(table(line, "lines"), "words"), "words", _MAX_WORDS):
-                eight = numbers(need(table(item, "words"), "boundingBox"), "boundingBox", 8)
-                around = box_field(
-                    [min(eight[::2]), min(eight[1::2]), max(eight[::2]), max(eight[1::2])], "boundingBox"
-                )
-                words.append((text(need(item, "text"), "text", 1000), from_declared(around, declared, size)))
-    return _record(row, source, picture, size, words, row.data.get("questionId"), DOCVQA)
+        page = _page(source, f"{PurePosixPath(v['image']).stem}.json")
+        for item in (item for line in page["lines"] for item in line["words"]):
+            xs, ys = item["boundingBox"][::2], item["boundingBox"][1::2]
+            around = (min(xs), min(ys), max(xs), max(ys))
+            words.append((item["text"], from_declared(around, (page["width"], page["height"]), size)))
+    return _spelling("docvqa", v, source, line, (picture, size), words, v["questionId"])
 
 
-def _page(source: Source, name: str) -> Any:
+def _page(source: Source, name: str) -> Values:
     """The first page of an OCR file."""
     assert source.pages is not None
     path = inside(source.pages, name)
     if path.stat().st_size > MAX_RECORD:
         raise Refused("a record that is too large", f"{name} is over {MAX_RECORD // 2**20} MiB")
-    try:
-        pages = table(json.loads(path.read_text("utf-8")), "OCR file").get("recognitionResults")
-    except (ValueError, RecursionError):
-        raise Refused("an OCR file that is not valid JSON", name) from None
-    return (items(pages, "recognitionResults") or [None])[0]
+    pages = parse(path.read_bytes(), f"the OCR file {shown(name)}")
+    pages = fields(pages, {}, {"recognitionResults": row(anything, MAX_ITEMS)}, "the OCR file")
+    first = (pages["recognitionResults"] or [None])[0]
+    return fields(first, {**_SIZE, "lines": row(_line, _MAX_WORDS)}, where="recognitionResults")
 
 
-def _record(row: Row, source: Source, picture: Any, size: Size, words: Words, name: object, dataset: str) -> Record:
-    answers = [text(a, "answers", 2000, empty=True) for a in items(need(row.data, "answers"), "answers", 100)]
-    if not any(a.strip() for a in answers):
+def _line(value: Any, where: str) -> Values:
+    return fields(value, {"words": row(_polygon, _MAX_WORDS)}, where=where)
+
+
+def _polygon(value: Any, where: str) -> Values:
+    return fields(value, {"boundingBox": fixed(number, 8), "text": text_of(1000)}, where=where)
+
+
+DOCVQA = Format(
+    "docvqa",
+    "DocVQA questions",
+    _docvqa,
+    {"image": text_of(1000), **_ASKED},
+    {"questionId": anything, **_SPLIT},
+    marks=("questionId",),
+    boxes="pages",
+)
+
+
+def _spelling(
+    dataset: str, v: Values, source: Source, line: Row, picture: tuple[Any, Size], words: Words, name: object
+) -> Record:
+    """The record of a question whose region is where its most frequent answer is spelled."""
+    given = [a for a in v["answers"] if a.strip()]
+    if not given:
         raise Refused("no answer", "field 'answers' is empty, as in a test split")
-    best = Counter(a for a in answers if a.strip()).most_common(1)[0][0]  # the first of equals
-    region = spelled(best, words)
-    return Record(
-        source.id_of(row, name),
-        picture,
-        size,
-        question(row.data),
-        best,
-        () if region is None or problem(region, size) else (clip(region, size),),
-        dataset=dataset,
-        split=optional(row.data, "set_name") or optional(row.data, "data_split"),
-        meta={"answers": answers, "ocr": [{"text": word, "box": list(place)} for word, place in words]},
-        where=row.where,
-    )
+    best = Counter(given).most_common(1)[0][0]  # the first of equals
+    region, size = spelled(best, words), picture[1]
+    regions = () if region is None or problem(region, size) else (clip(region, size),)
+    meta = {"answers": v["answers"], "ocr": [{"text": word, "box": list(place)} for word, place in words]}
+    known: Values = {
+        "dataset": dataset,
+        "split": v["set_name"] or v["data_split"] or "",
+        "meta": meta,
+        "where": line.where,
+    }
+    return Record(source.id_of(line, name), *picture, v["question"], best, regions, **known)
 
 
 def spelled(answer: str, words: Words) -> Box | None:
@@ -175,95 +235,15 @@ def spelled(answer: str, words: Words) -> Box | None:
     """
     wanted = [p for p in map(_plain, answer.split()) if p]
     have = [(_plain(word), place) for word, place in words]
-    if not wanted:
-        return None
     n, runs = len(wanted), []
-    for start in range(len(have) - n + 1):
+    for start in range(len(have) - n + 1 if wanted else 0):
         if have[start][0] == wanted[0] and [w for w, _ in have[start : start + n]] == wanted:
             runs.append([place for _, place in have[start : start + n]])
-    return hull(runs[0]) if len(runs) == 1 else None
+    if len(runs) != 1:
+        return None
+    x1, y1, x2, y2 = zip(*runs[0], strict=True)
+    return (min(x1), min(y1), max(x2), max(y2))
 
 
 def _plain(word: str) -> str:
     return word.casefold().strip(".,:;!?\"'()[]")
-
-
-RAW, LLAVA = "viscot", "viscot-llava"
-_MARK = "###"
-_PROMPTS = re.compile(  # what the conversion script appended to the question
-    r" Please (think step by step and )?provide the bounding box coordinate of the region that can help you answer the "
-    r"question better\.\Z"
-)
-
-
-def read_raw(row: Row, source: Source) -> Record:
-    """One line of the raw form."""
-    data = row.data
-    picture, size = source.picture(need(data, "image"))
-    declared = (number(need(data, "width"), "width"), number(need(data, "height"), "height"))
-    boxes = [box_field(b, "bboxs") for b in items(need(data, "bboxs"), "bboxs")]
-    return Record(
-        source.id_of(row, data.get("question_id")),
-        picture,
-        size,
-        question(data),
-        answer(data),
-        tuple(checked(from_declared(b, declared, size), size) for b in boxes),
-        dataset=optional(data, "dataset"),
-        split=optional(data, "split"),
-        where=row.where,
-    )
-
-
-def looks_like_llava(data: dict[str, Any]) -> bool:
-    """The LLaVA form, told from other files with `image` and `conversations` by its marked second image."""
-    image = data.get("image")
-    return isinstance(image, list) and len(image) == 2 and isinstance(image[1], str) and _MARK in image[1]
-
-
-def read_llava(row: Row, source: Source) -> Record:
-    """One record of the LLaVA form."""
-    data = row.data
-    images = items(need(data, "image"), "image", 2)
-    picture, size = source.picture(images[0] if images else None)
-    turns = [table(t, "conversations") for t in items(need(data, "conversations"), "conversations", 4)]
-    if [t.get("from") for t in turns] != ["human", "gpt", "human", "gpt"]:
-        raise Refused("a conversation that is not question, box, image, answer", f"{len(turns)} turns")
-    asked = text(turns[0].get("value"), "conversations", 5000).replace("<image>", "").strip()
-    region = _region(images, turns[1].get("value"), size, source)
-    return Record(
-        source.id_of(row, data.get("question_id")),
-        picture,
-        size,
-        question({"question": _PROMPTS.sub("", asked)}),
-        answer({"answer": turns[3].get("value")}),
-        (region,),
-        dataset=optional(data, "dataset"),
-        split=optional(data, "split"),
-        where=row.where,
-    )
-
-
-def _region(images: list[Any], turn: Any, size: Size, source: Source) -> Box:
-    padded = _numbers(text(turn, "conversations", 200), "the box of the conversation")
-    marked = images[1] if len(images) == 2 and isinstance(images[1], str) else ""
-    path, mark, tail = marked.partition(_MARK)
-    if not mark or path != images[0]:
-        why = "no second image path###[box] confirms the box of the conversation"
-        return source.open_box(padded, (FrameName.PADDED, FrameName.UNIT), size, why)
-    pixels = _numbers(tail, "the box after ###")
-    said = to_source(padded, source.frame or FrameName.PADDED, size)
-    slack = 1 + 0.0005 * max(size) + 1e-6  # pixels were cut off, shares rounded to three decimals
-    if max(abs(a - b) for a, b in zip(pixels, said, strict=True)) > slack:
-        raise Refused(
-            "pixel box and padded box disagree", f"{shown(list(pixels))} and {shown([round(v, 1) for v in said])}"
-        )
-    return checked(pixels, size)
-
-
-def _numbers(written: str, name: str) -> Box:
-    """Four numbers in brackets."""
-    try:
-        return box_field(json.loads(written[:200]), name)
-    except (ValueError, RecursionError):
-        raise Refused("a box that cannot be read", shown(written)) from None

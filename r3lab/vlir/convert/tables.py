@@ -1,35 +1,37 @@
-"""Our own table, read from any file of rows, and written as Parquet or as a folder that `datasets` opens.
+"""r3lab's own records as formats: a table with images inside (Parquet, or a folder that `datasets` opens), and VLIR.
 
-It has one row a sample with the image's PNG file inside (``{bytes, path}``, an image to `datasets`), boxes in source
-pixels, and `rationale` as a list of ``{text, box}`` with one of the two, or null. Only `pyarrow` is needed, also for a
-`datasets` folder.
+A table has one row a sample with the image's PNG file inside (``{bytes, path}``, an image to `datasets`), boxes in
+source pixels, and `rationale` as a list of ``{text, box}`` with one of the two, or null. Only `pyarrow` is needed, also
+for a `datasets` folder. A VLIR folder is `vlir.jsonl` and `images/`, see `vlir.sample`.
+
+    write_parquet(records, Path("samples.parquet"))
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ...core.errors import shown
+from ...core.files import whole_file, whole_folder
 from ...core.geometry import Box
 from ...core.images import open_image, to_png_bytes
-from ...core.records import Refused, Row
+from ...core.records import Refused, Row, anything, box, fields, flag, row, text_of
 from ...core.rows import STATE, pyarrow
 from ..sample import Rationale, from_record, write_vlir
-from .frames import Source, checked
-from .record import Record, answer, box_field, items, need, optional, question, table, text, whole_file, whole_folder
+from .frames import checked
+from .record import ANSWER, LABEL, MAX_ITEMS, QUESTION, TEXT, Format, Record, Source, Values
 
-# r3lab's own VLIR folder as one of the formats: `vlir.jsonl` and `images/`, see `r3lab.vlir.sample`.
+INFO = "dataset_info.json"
+BATCH = 32  # rows with images in memory at a time
 
-NAME = "vlir"
 
-
-def read_own(row: Row, source: Source) -> Record:
+def _vlir(v: Values, source: Source, line: Row) -> Record:
     """One line; its image is decoded, since its hash must fit its pixels."""
-    return replace(Record.of(*from_record(row.data, source.images, "The record")), where=row.where)
+    return Record.of(*from_record(line.data, source.images, "The record"), line.where)
 
 
 def write(records: Iterable[Record], path: Path) -> Path:
@@ -39,56 +41,35 @@ def write(records: Iterable[Record], path: Path) -> Path:
     return path / name
 
 
-TABLE, INFO = "table", "dataset_info.json"
-BATCH = 32  # rows with images in memory at a time
+def _table(v: Values, source: Source, line: Row) -> Record:
+    picture, size = source.picture(v["image"])
+    regions = tuple(checked(b, size) for b in v["regions"])
+    rationale = None
+    if v["rationale"] is not None:
+        rationale = Rationale(tuple(p if isinstance(p, str) else checked(p, size) for p in v["rationale"]))
+        if not rationale.parts:
+            raise Refused("field 'rationale' is empty", "leave it null where there is none")
+    known = (v["question"], v["answer"], regions, rationale, v["needs_look"], v["dataset"] or "", v["split"] or "")
+    return Record(v["id"], picture, size, *known, where=line.where)
 
 
-def read_table(row: Row, source: Source) -> Record:
-    """One row of our own table."""
-    data = row.data
-    picture, size = source.picture(need(data, "image"))
-    regions = [box_field(b, "regions") for b in items(need(data, "regions"), "regions")]
-    look = data.get("needs_look")
-    if look not in (True, False, None) or type(look) is int:
-        raise Refused("field 'needs_look' is not true, false or null", shown(look))
-    return Record(
-        text(need(data, "id"), "id", 200),
-        picture,
-        size,
-        question(data),
-        answer(data),
-        tuple(checked(b, size) for b in regions),
-        _rationale(data.get("rationale"), size),
-        look,
-        optional(data, "dataset"),
-        optional(data, "split"),
-        where=row.where,
-    )
-
-
-def _rationale(value: Any, size: tuple[int, int]) -> Rationale | None:
-    if value is None:
-        return None
-    parts: list[str | Box] = []
-    for part in (table(p, "rationale") for p in items(value, "rationale")):
-        words, place = part.get("text"), part.get("box")
-        if (words is None) == (place is None):
-            raise Refused("a rationale part that is not one of text and box", shown(part))
-        parts.append(
-            text(words, "rationale", empty=True) if place is None else checked(box_field(place, "rationale"), size)
-        )
-    if not parts:
-        raise Refused("field 'rationale' is empty", "leave it null where there is none")
-    return Rationale(tuple(parts))
+def _part(value: Any, where: str) -> str | Box:
+    words, place = fields(value, {}, {"text": anything, "box": anything}, where).values()
+    if isinstance(value.get("text"), str) and place is None:  # also empty text
+        return str(TEXT(value["text"], where))
+    if words is not None or place is None:
+        raise Refused("a rationale part that is not one of text and box", shown(value))
+    found: Box = box(place, where)
+    return found
 
 
 def _schema(arrow: Any) -> Any:
-    four = arrow.list_(arrow.float64())
-    part = arrow.struct([("text", arrow.string()), ("box", four)])
-    image = arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())])
-    kinds = {"id": arrow.string(), "image": image, "question": arrow.string(), "answer": arrow.string()}
-    kinds |= {"regions": arrow.list_(four), "rationale": arrow.list_(part), "needs_look": arrow.bool_()}
-    return arrow.schema(list((kinds | {"dataset": arrow.string(), "split": arrow.string()}).items()))
+    four, text = arrow.list_(arrow.float64()), arrow.string()
+    part = arrow.struct([("text", text), ("box", four)])
+    image = arrow.struct([("bytes", arrow.binary()), ("path", text)])
+    kinds = {"id": text, "image": image, "question": text, "answer": text, "regions": arrow.list_(four)}
+    kinds |= {"rationale": arrow.list_(part), "needs_look": arrow.bool_(), "dataset": text, "split": text}
+    return arrow.schema(list(kinds.items()))
 
 
 def _features() -> dict[str, Any]:
@@ -103,31 +84,15 @@ def _features() -> dict[str, Any]:
 def _row(record: Record) -> dict[str, Any]:
     parts = None
     if record.rationale is not None:
-        parts = [
-            {"text": p, "box": None} if isinstance(p, str) else {"text": None, "box": list(p)}
-            for p in record.rationale.parts
-        ]
-    return {
-        "id": record.id,
-        "image": {"bytes": to_png_bytes(open_image(record.source)), "path": None},
-        "question": record.question,
-        "answer": record.answer,
-        "regions": [list(r) for r in record.regions],
-        "rationale": parts,
-        "needs_look": record.needs_look,
-        "dataset": record.dataset,
-        "split": record.split,
-    }
+        parts = [{"text": p} if isinstance(p, str) else {"box": list(p)} for p in record.rationale.parts]
+    names = ("id", "question", "answer", "needs_look", "dataset", "split")
+    row = {name: getattr(record, name) for name in names} | {"regions": [list(r) for r in record.regions]}
+    return row | {"image": {"bytes": to_png_bytes(open_image(record.source))}, "rationale": parts}
 
 
 def _batches(records: Iterable[Record], schema: Any, arrow: Any) -> Iterator[Any]:
-    held: list[dict[str, Any]] = []
-    for record in records:
-        held.append(_row(record))
-        if len(held) == BATCH:
-            yield arrow.RecordBatch.from_pylist(held, schema=schema)
-            held = []
-    if held:
+    waiting = iter(records)
+    while held := [_row(record) for record in islice(waiting, BATCH)]:
         yield arrow.RecordBatch.from_pylist(held, schema=schema)
 
 
@@ -154,3 +119,23 @@ def write_dataset(records: Iterable[Record], path: Path) -> Path:
         (folder / STATE).write_text(json.dumps(state), "utf-8")
         (folder / INFO).write_text(json.dumps({"features": _features()}), "utf-8")
     return path
+
+
+TABLE = Format(
+    "table",
+    "a table of r3lab",
+    _table,
+    {"id": text_of(200), "image": anything, "question": QUESTION, "answer": ANSWER, "regions": row(box, MAX_ITEMS)},
+    {"rationale": row(_part, MAX_ITEMS), "needs_look": flag, "dataset": LABEL, "split": LABEL},
+    marks=("rationale", "needs_look"),
+)
+
+
+def _as_table(v: Values, source: Source, line: Row) -> Record:
+    return TABLE.record(line, source)
+
+
+PARQUET = Format("parquet", "a Parquet file of r3lab", _as_table, write=write_parquet)
+DATASETS = Format("datasets", "a datasets folder of r3lab", _as_table, write=write_dataset)
+_NAMES = "format version id image question answer rationale regions needs_look world split"
+VLIR = Format("vlir", "a VLIR folder of r3lab", _vlir, marks=tuple(_NAMES.split()), write=write)

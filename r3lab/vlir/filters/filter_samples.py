@@ -20,8 +20,8 @@ from typing import Any
 from tqdm import tqdm
 
 from ...core.errors import shown
+from ...core.files import whole_folder
 from ..convert import Reading, read
-from ..convert.record import whole_folder
 from ..sample import LINES, Rationale, Sample, SampleError, write_vlir
 from .rules import Judge, Limits, Reason
 from .table import Pair, check_names, judged

@@ -29,9 +29,9 @@ from typing import Any
 from tqdm import tqdm
 
 from ...core.errors import R3labError
+from ...core.files import whole_file
 from ...core.images import content_hash, to_png_bytes
 from ...core.records import Refused
-from ..convert.record import whole_file
 from ..sample import Rationale, Sample, to_record
 from .dialogue import MAX_REPLY, MAX_SIDE, MIN_IOU, question, read_reply
 from .endpoint import TOO_LONG, Asking, EndpointError, EndpointSettings, Reply

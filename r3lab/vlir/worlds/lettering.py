@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFont
 
@@ -59,6 +58,8 @@ def font(family: str, digit: int) -> ImageFont.FreeTypeFont:
         raise R3labError(f"Unknown font family {family!r}.{nearest(family, FAMILIES)}")
     if digit < 4:
         raise R3labError(f"A digit {digit} pixels high cannot be drawn; ask for at least 4.")
+    import matplotlib  # a second; only its fonts are wanted
+
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / FAMILIES[family]
     if not path.is_file():
         raise R3labError(f"matplotlib ships no font {path.name} here; install matplotlib 3.8 or later anew.")
