@@ -13,7 +13,8 @@ from test_show import HOSTILE, SPOT, look, trajectory
 
 from r3lab.core.geometry import Box
 from r3lab.core.images import content_hash
-from r3lab.show.explanation import Notes
+from r3lab.explain.explanation import Explanation, LookEntry
+from r3lab.explain.verdict import Evidence, Verdict
 from r3lab.trajectory import ImageRef, Trajectory
 
 # Text that would set `window.fired` if any of it were run or read as markup.
@@ -89,8 +90,9 @@ def hostile(text: str) -> Trajectory:
     return t
 
 
-def hostile_notes(text: str) -> Notes:
-    return Notes(text, text, [text, text], [text], [])
+def hostile_explanation(text: str) -> Explanation:
+    verdict = Verdict(text, 0.5, text, ((text, 0.5),), (text, text))
+    return Explanation(hostile(text), (LookEntry(0, SPOT, sentence=text),), Evidence(), verdict, text)
 
 
 def noise(size: tuple[int, int], seed: int = 0) -> Image.Image:

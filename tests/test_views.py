@@ -22,30 +22,30 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-import plotly.io as pio
 import pytest
 from hostile import spoiled
 from matplotlib._pylab_helpers import Gcf
 from matplotlib.text import Text
 from PIL import Image
-from seen import ATTACK, KINDS, Seen, heavy, hostile, hostile_notes, noise
+from seen import ATTACK, KINDS, Seen, heavy, hostile, hostile_explanation, noise
 from test_show import PHOTO, SIZE, SPOT, by_gid, corners, look, trajectory, words
 
 from r3lab.cli import main as cli
 from r3lab.cli.ask import keep
+from r3lab.cli.pages import gallery_command as gallery
 from r3lab.cli.pages import report_command
 from r3lab.core.arms import ARMS
 from r3lab.core.errors import R3labError
 from r3lab.core.images import content_hash
+from r3lab.explain.explanation import HeatMap
 from r3lab.show import palette
-from r3lab.show.explanation import DARKEST, Cells, draw_value, notes_beside, spotlight, value_words
+from r3lab.show.explanation import DARKEST, attention_maps, draw_value, spotlight, value_words
 from r3lab.show.filmstrip import filmstrip
 from r3lab.show.gallery import load_records, records_dir
-from r3lab.show.gallery import main as gallery
 from r3lab.show.group import group_view
 from r3lab.show.page import embed
-from r3lab.show.player import play, player
-from r3lab.show.report import Entry, read_entries, report, save_report
+from r3lab.show.player import play
+from r3lab.show.report import Entry, explanation_beside, read_entries, report, save_report
 from r3lab.show.ribbon import columns_of, ribbon, tokens
 from r3lab.show.river import river
 from r3lab.show.story import LEVELS, measures_of
@@ -55,7 +55,7 @@ from r3lab.train.rewards import right
 from r3lab.train.river import River, RiverError, RiverLog, load_river, river_of
 from r3lab.trajectory import Kind, Trajectory, save
 
-CELLS = Cells(np.arange(12, dtype=float).reshape(3, 4), (0.0, 0.0, 512.0, 384.0))
+CELLS = HeatMap(np.arange(12, dtype=np.float32).reshape(3, 4), (0.0, 0.0, 512.0, 384.0), SIZE)
 
 
 def looks(count: int, **fields: Any) -> Trajectory:
@@ -115,14 +115,13 @@ def test_drawing_changes_no_setting_and_leaves_memory_flat() -> None:
     measures = measures_of(t)
 
     def draw() -> None:
-        play(t).to_html()
-        player(t, [None, CELLS])
+        play(t, [None, CELLS]).to_html()
         group_view(rows)
         river(found)
         tokens(t, measures)
         filmstrip(t)
 
-    settings, template, renderer = dict(matplotlib.rcParams), pio.templates.default, pio.renderers.default
+    settings = dict(matplotlib.rcParams)
     for _ in range(2):
         draw()
     gc.collect()
@@ -139,7 +138,6 @@ def test_drawing_changes_no_setting_and_leaves_memory_flat() -> None:
         tracemalloc.stop()
     assert grown < 200_000, f"{grown} bytes more after five drawings of everything"
     assert dict(matplotlib.rcParams) == settings and not Gcf.figs
-    assert (pio.templates.default, pio.renderers.default) == (template, renderer)
 
 
 def test_the_first_picture_comes_within_a_second_of_work() -> None:
@@ -150,18 +148,9 @@ def test_the_first_picture_comes_within_a_second_of_work() -> None:
         call()
         return time.process_time() - start
 
-    for call in (lambda: play(t).to_html(), lambda: player(t), lambda: ribbon(t), lambda: report([Entry(t)])):
+    for call in (lambda: play(t).to_html(), lambda: ribbon(t), lambda: report([Entry(t)])):
         call()  # fonts
         assert min(spent(call) for _ in range(2)) < 1.0
-
-
-def test_the_readers_plotly_template_does_not_change_the_player() -> None:
-    plain, default = player(looks(1)).to_json(), pio.templates.default
-    try:
-        pio.templates.default = "plotly_dark"
-        assert player(looks(1)).to_json() == plain
-    finally:
-        pio.templates.default = default
 
 
 # Colours.
@@ -207,7 +196,7 @@ def test_hostile_text_is_text_in_every_page(kind: str) -> None:
         "player": play(t).to_page(),
         "ribbon": ribbon(t, by="advantage").to_page(),
         "river": river(river_of(asked)).to_page(),
-        "report": report([Entry(t, hostile_notes(text), text), Entry(t)], text),
+        "report": report([Entry(t, hostile_explanation(text), text), Entry(t)], text),
     }
     for name, one in pages.items():
         one.encode("utf-8")
@@ -258,23 +247,6 @@ def test_hostile_text_is_drawn_as_text(kind: str) -> None:
     assert all(
         len(alt) < 9000 and not [c for c in alt if unicodedata.category(c)[0] == "C" and c != "\n"] for alt in alts
     )
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_plotly_gets_no_markup_tex_or_template_of_foreign_text(kind: str) -> None:
-    def strings(value: Any) -> list[str]:
-        if isinstance(value, dict):
-            return [s for v in value.values() for s in strings(v)]
-        return [s for v in value for s in strings(v)] if isinstance(value, list) else [value] * isinstance(value, str)
-
-    figure = player(hostile(KINDS[kind])).to_dict()
-    figure["layout"].pop("meta")  # alt text: not read by Plotly
-    for one in strings(json.loads(json.dumps(figure, default=lambda o: o.tolist()))):
-        if one.startswith("data:image/"):
-            continue
-        rest = re.sub(r"</?b>|<br>|<extra></extra>|%\{z:\.3g\}", "", one)
-        assert not set(rest) & set("<>$") and "%{" not in rest, rest[:100]
-        assert not [c for c in one if unicodedata.category(c)[0] == "C"]
 
 
 def test_a_page_lets_nothing_run_or_load_but_its_own_script_and_style() -> None:
@@ -331,7 +303,6 @@ def test_what_is_missing_or_refused_is_said() -> None:
     t.images = {}
     shown = Seen(play(t).to_page()).words
     assert "refused: x2 <= x1" in shown and "picture not kept" in shown and "crop not kept" in shown
-    assert player(t).data[0].visible is False
     many = trajectory(*[(50.0, 9.0, 40.0, 20.0)] * 40, answer=None)
     assert "24 more looks are not shown" in Seen(play(many).to_page()).words
 
@@ -357,36 +328,15 @@ def test_a_spotlight_is_clear_where_most_is_and_dark_where_nothing_is() -> None:
 
 @pytest.mark.parametrize("values", [np.zeros(3), np.array([[np.nan]]), np.array([[-1.0]]), np.zeros((0, 2))])
 def test_a_map_that_is_none_is_refused(values: np.ndarray) -> None:
-    for view in (play, player):
-        with pytest.raises(R3labError, match="Attention map 0"):
-            view(looks(1), [Cells(values, (0, 0, 1, 1))])
-        with pytest.raises(R3labError, match="4 attention maps for 3 moments"):
-            view(looks(1), [None] * 4)
-
-
-def test_the_plotly_player_has_a_frame_a_moment_that_shows_the_path_so_far() -> None:
-    figure = player(looks(3), [None, CELLS])
-    names = ["Overview", "Look 1", "Look 2", "Look 3", "Answer"]
-    assert [f.name for f in figure.frames] == names
-    assert [s.args[0][0] for s in figure.layout.sliders[0].steps] == names and figure.layout.sliders[0].active == 4
-    moving = figure.frames[0].traces
-    assert all(f.traces == moving and len(f.data) == len(moving) for f in figure.frames)
-    for at, frame in enumerate(figure.frames):
-        drawn = [d for d in frame.data if d.type == "scatter" and d.mode == "lines+text"]
-        opacity = [d.opacity for d in drawn]
-        assert [o > 0 for o in opacity] == [i + 1 <= at for i in range(3)]
-        assert all(a <= b for a, b in zip(opacity[:at], opacity[1:at], strict=False))  # the older the fainter
-        assert [(min(d.x), min(d.y), max(d.x), max(d.y)) for d in drawn] == [look(i) for i in range(3)]
-    heat = [f.data[0] for f in figure.frames]
-    assert len(heat[1].z) == 3 and all(h.visible is None for h in heat) and figure.data[moving[0]].visible is False
-    assert "text 1" in str(figure.frames[2].data[-1].text) and "text 2" not in str(figure.frames[2].data[-1].text)
-    assert figure.layout.meta["alt"] == filmstrip(looks(3)).alt
+    with pytest.raises(R3labError, match="Attention map 0"):
+        play(looks(1), [HeatMap(values, (0, 0, 1, 1), SIZE)])
+    with pytest.raises(R3labError, match="4 attention maps for 3 moments"):
+        play(looks(1), [None] * 4)
 
 
 def test_eight_large_looks_stay_under_two_megabytes() -> None:
     t = heavy(8)
     assert len(play(t).to_page()) < 2_000_000
-    assert len(player(t).to_json()) < 2_000_000
 
 
 @pytest.mark.parametrize("name", ["a.svg", "a", "a.htm/x"])
@@ -661,18 +611,16 @@ def explained(folder: Path, t: Trajectory) -> Path:
 def test_a_report_carries_the_explanation_that_lies_beside(tmp_path: Path) -> None:
     t = looks(2)
     folder = explained(tmp_path / "e", t)
-    notes = notes_beside(folder / "trajectory.json")
-    assert (
-        notes is not None and notes.verdict == "honest (96%)" and notes.sentences == ["Look 1 shows the true region."]
-    )
-    assert notes.attention[0] is None and [h is not None and float(h.values.max()) for h in notes.attention[1:]] == [
-        2.0,
-        1.0,
-    ]
+    found = explanation_beside(folder / "trajectory.json")
+    assert found is not None
+    none, first, second = attention_maps(found)
+    assert none is None and first is not None and second is not None
+    assert (first.values.max(), second.values.max()) == (2.0, 1.0)  # the relative one before the raw one
     shown = Seen(report(read_entries([folder])))
+    assert "Look 1 shows the true region." in shown.words
     assert "honest (96%)" in shown.words and "It reads the crop." in shown.words and "9 of 10" in shown.words
     assert len(shown.of("image", kind="heat")) == 2
-    assert notes_beside(save(t, tmp_path / "alone")) is None
+    assert explanation_beside(save(t, tmp_path / "alone")) is None
 
 
 @pytest.mark.parametrize("kind", ["cut", "format", "field", "arrays", "type"])
@@ -747,7 +695,7 @@ def test_the_command_line_reaches_report_and_gallery(
 
 
 def test_a_megabyte_of_attack_stays_text() -> None:
-    page = report([Entry(hostile(ATTACK * 2500), hostile_notes(ATTACK * 2500))])
+    page = report([Entry(hostile(ATTACK * 2500), hostile_explanation(ATTACK * 2500))])
     Seen(page).check()
     assert len(page) < 1_500_000
 
@@ -785,7 +733,7 @@ def test_records_show_what_they_are_for() -> None:
     assert len({t.sample_id for t in found.group}) == 1 and len({sum(t.rewards.values()) for t in found.group}) > 1
     rates = found.river.means("look rate")
     assert rates[-1] is not None and rates[0] is not None and rates[-1] > rates[0]
-    assert found.notes.sentences and found.notes.attention and found.value.values.shape[1] == 32
+    assert found.explanation.looks and any(attention_maps(found.explanation)) and found.value.values.shape[1] == 32
     assert len(found.ratio) == len(found.attention) == len(found.explained.ids)
     for t in [*found.trajectories, *found.group, found.explained]:
         t.check()

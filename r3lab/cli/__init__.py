@@ -216,7 +216,7 @@ def _dashboard(args: argparse.Namespace) -> int:
 
 
 def _gallery(args: argparse.Namespace) -> int:
-    return int(import_module("r3lab.show.gallery").main(args.rest))
+    return int(import_module("r3lab.cli.pages").gallery_command(args.rest))
 
 
 def _doctor(args: argparse.Namespace) -> int:

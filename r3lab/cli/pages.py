@@ -21,6 +21,7 @@ from ..show.browser import PAGE, browser_of
 from ..show.browser_rows import read_rows
 from ..show.curves import BANDS
 from ..show.dashboard import dashboard
+from ..show.gallery import draw_gallery
 from ..show.logs import AUTO
 from ..show.report import read_entries, save_report
 from ..show.text import clean
@@ -191,4 +192,41 @@ def report_command(arguments: Sequence[str] | None = None) -> int:
     path = save_report(entries, args.out, args.title)
     count = f"{len(entries)} trajector{'y' if len(entries) == 1 else 'ies'}"
     print(f"{clean(str(path))}: {count}, {path.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+def gallery_command(arguments: Sequence[str] | None = None) -> int:
+    """Run `r3lab gallery`.
+
+    Parameters
+    ----------
+    arguments
+        Behind the command's name.
+
+    Returns
+    -------
+    int
+        0.
+
+    Raises
+    ------
+    R3labError
+        If records are missing, or a folder cannot be written.
+    """
+    parser = argparse.ArgumentParser(prog="r3lab gallery", description="Draw every view from recorded trajectories.")
+    parser.add_argument("-o", "--out", default="runs/gallery", metavar="DIR", help="where to (default: runs/gallery)")
+    parser.add_argument("--records", metavar="DIR", help="records to draw (default: the shipped ones)")
+    parser.add_argument("--plotly", action="store_true", help="write the dashboard's page too (5 MB)")
+    parser.add_argument("--record", metavar="DIR", help="make records anew with the tiny policy, and draw nothing")
+    parser.add_argument("--steps", type=int, default=24, metavar="N", help="of R-GRPO, with --record (default: 24)")
+    args = parser.parse_args(None if arguments is None else list(arguments))
+    if args.record:
+        if not 1 <= args.steps <= 10_000:
+            raise R3labError(f"--steps must be 1 to 10000, got {args.steps}.")
+        from ..recipes.records import record  # torch and transformers: seconds
+
+        print(f"{clean(str(record(args.record, steps=args.steps)))}: records")
+        return 0
+    written = draw_gallery(args.out, args.records, args.plotly)
+    print(f"{len(written)} files; open {clean(str(written[-1]))}")
     return 0

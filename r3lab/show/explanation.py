@@ -1,21 +1,21 @@
-"""How attention to images lasts along an answer, as lines with intervals: one panel a measure, one line a chain.
+"""An explanation as pictures: maps as spotlights, why each look was taken, what a look would have been worth, and how
+attention to images lasts along an answer.
 
-The words are counted from the end of the first box, where a chain with crops and one of text alone part; before that
-they are the same. Simplified: the band is the 95 % interval of the mean word by word, so that the lines of a whole
-chain may leave it somewhere.
+    show_explanation(explain(policy, trajectory))                   # for each look: maps, crop, bars; the verdict above
+    draw_value(trajectory, 0, value.heat(), value.best.box, value.regret)      # `value_map(policy, trajectory, look=0)`
+    persistence({"share": {"overview": line}})                      # `along(...)`: a panel a measure, a line a chain
 
-    persistence({"share": {"overview": line}})
+A spotlight is bright where much is and dark where little is: it needs no colour, so it reads in grey and on any
+photograph, and hides nothing where it matters. Simplified: the brightest cell is the map's own maximum, so maps are not
+compared by their brightness; of an explanation the first six looks are drawn, the record has all of them.
 """
 
 from __future__ import annotations
 
-import base64
 import io
-import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -24,49 +24,24 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from ..core import records as schema
 from ..core.errors import R3labError, shown
 from ..core.geometry import Box, iou
 from ..explain.explanation import Explanation, HeatMap, LookEntry, Worth
-from ..explain.maps import AlignedMean
 from ..trajectory import Look, Trajectory
 from .canvas import KEY_ROW, Canvas, draw_look, draw_truth, drawable_part, fitted
+from .page import data_uri
 from .palette import BODY, DIVERGING, HALO, HEADING, LOOKS, OKABE_ITO, RUNS, SMALL, TITLE, look_colour, style, theme
 from .picture import Picture
 from .story import photograph, source_size, true_regions, verdict, where_in
 from .text import height, one_line, quoted, text_width, wrap
 
-# A map over a picture, as a spotlight: bright where much is, dark where little is.
-#
-# It needs no colour, so it reads in grey and on any photograph, and hides nothing where it matters. Simplified: the
-# brightest cell is the map's own maximum, so maps are not compared by their brightness.
-#
-#     spotlight(heat).save("spot.png")                 # RGBA, a pixel a cell, to be laid over heat.box
+if TYPE_CHECKING:  # it imports the model
+    from ..explain.maps import AlignedMean
 
 DARKEST = 0.78  # opacity over a cell that holds nothing
 
 
-class Heat(Protocol):
-    """What a map must have; `explain.maps.HeatMap` does."""
-
-    @property
-    def values(self) -> np.ndarray:
-        """(rows, columns), from zero."""
-
-    @property
-    def box(self) -> Box:
-        """The part of the source that it covers, pixels."""
-
-
-@dataclass(frozen=True)
-class Cells:
-    """A map that was read from a file: `values` (rows, columns) over `box`, in source pixels."""
-
-    values: np.ndarray
-    box: Box
-
-
-def checked(maps: Sequence[Heat | None], moments: int) -> list[Heat | None]:
+def checked(maps: Sequence[HeatMap | None], moments: int) -> list[HeatMap | None]:
     """Maps, one a moment, None where there is none.
 
     Raises
@@ -85,7 +60,7 @@ def checked(maps: Sequence[Heat | None], moments: int) -> list[Heat | None]:
     return [*maps, *[None] * (moments - len(maps))]
 
 
-def spotlight(heat: Heat) -> Image.Image:
+def spotlight(heat: HeatMap) -> Image.Image:
     """The map as black of varying opacity, a pixel a cell; RGBA."""
     values = np.asarray(heat.values, dtype=np.float64)
     share = values / max(float(values.max()), 1e-30)
@@ -94,120 +69,18 @@ def spotlight(heat: Heat) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def spotlight_uri(heat: Heat) -> str:
+def spotlight_uri(heat: HeatMap) -> str:
     """`spotlight` as a data URI."""
     buffer = io.BytesIO()
     spotlight(heat).save(buffer, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return data_uri("png", buffer.getvalue())
 
 
-# What an explanation that lies beside a trajectory says, read without a model: sentences, and maps of attention.
-#
-# `explain.explanation_files` writes the folder (`explanation.json`, `maps.npz`, the trajectory) and reads all of it;
-# here
-# is read what a page shows. Simplified: of the maps those of attention, "look N relative" before "look N raw".
-#
-#     notes = notes_beside("runs/explain/first/trajectory.json")
-#     notes.verdict, notes.sentences, notes.attention       # "honest (96 %)", ["Look 1 at ..."], [None, Cells(...)]
-
-RECORD, ARRAYS, FORMAT, VERSION = "explanation.json", "maps.npz", "r3lab.explanation", 1
-MOST_BYTES = 64_000_000  # of a file
-NOTED_LOOKS = 64
-
-
-@dataclass(frozen=True)
-class Notes:
-    """An explanation in words; all of it is foreign text.
-
-    Attributes
-    ----------
-    verdict : what kind of looking it was, and how sure that is
-    sentence : the verdict in words
-    reasons : what it rests on
-    sentences : one a look
-    attention : maps for a player, one a moment (the overview has none); None where there is none
-    """
-
-    verdict: str
-    sentence: str
-    reasons: list[str] = field(default_factory=list)
-    sentences: list[str] = field(default_factory=list)
-    attention: list[Cells | None] = field(default_factory=list)
-
-
-def notes_beside(path: str | Path) -> Notes | None:
-    """The explanation in the folder of a saved trajectory; None if there is none.
-
-    Parameters
-    ----------
-    path
-        The trajectory's file or folder.
-
-    Raises
-    ------
-    R3labError
-        Naming the file and what is wrong, if an explanation is there that cannot be read.
-    """
-    path = Path(path)
-    folder = path if path.is_dir() else path.parent
-    held = folder / RECORD
-    if not held.is_file():
-        return None
-    try:
-        if held.stat().st_size > MOST_BYTES:
-            raise R3labError(f"{shown(str(held))} has over {MOST_BYTES:,} bytes; it is no explanation.")
-        record = schema.parse(held.read_text(encoding="utf-8"), RECORD)
-    except (OSError, UnicodeDecodeError) as error:
-        raise R3labError(f"Cannot read {shown(str(held))}: {shown(str(error))}; remove or save it again.") from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT or record.get("version") != VERSION:
-        raise R3labError(f"{shown(str(held))} is no explanation of version {VERSION}; remove it or save it again.")
-    where = f"{held.name}"
-    verdict = _taken(record, "verdict", where, dict)
-    looks = _taken(record, "looks", where, list)[:NOTED_LOOKS]
-    kind, sure = schema.text(verdict.get("kind"), f"{where}: kind"), schema.number(verdict.get("confidence"), where)
-    reasons = schema.row(schema.text)(verdict.get("reasons", []), f"{where}: reasons")
-    sentences = [
-        schema.text(_taken(entry, "sentence", where, str), where) for entry in looks if isinstance(entry, dict)
-    ]
-    return Notes(
-        f"{kind} ({sure:.0%})",
-        schema.text(record.get("sentence"), f"{where}: sentence"),
-        reasons[:12],
-        sentences,
-        _attention(folder / ARRAYS, record.get("maps")),
-    )
-
-
-def _taken(record: Any, name: str, where: str, kind: type) -> Any:
-    value = record.get(name) if isinstance(record, dict) else None
-    if not isinstance(value, kind):
-        raise R3labError(f"{where}: {name} is {shown(value)}; remove the explanation or save it again.")
-    return value
-
-
-def _attention(path: Path, shapes: Any) -> list[Cells | None]:
-    """Maps in the order of the moments: none for the overview, then one a look."""
-    if not isinstance(shapes, list) or not path.is_file():
-        return []
-    found: dict[int, Cells] = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > MOST_BYTES:
-                raise R3labError(f"{path.name} holds over {MOST_BYTES:,} bytes; save the explanation again.")
-        with np.load(path, allow_pickle=False) as held:
-            for number, shape in enumerate(shapes):
-                name, box = str(shape["name"]), tuple(float(v) for v in shape["box"])
-                words = name.split(" ")
-                if len(words) != 3 or words[0] != "look" or words[2] not in ("raw", "relative") or len(box) != 4:
-                    continue
-                look = int(words[1])
-                if 1 <= look <= NOTED_LOOKS and (words[2] == "relative" or look not in found):
-                    found[look] = Cells(np.asarray(held[str(number)], dtype=np.float64), box)
-    except R3labError:
-        raise
-    except Exception as error:  # a hostile archive can raise nearly anything from a reader
-        raise R3labError(f"Cannot read {path.name}: {shown(str(error))}; save the explanation again.") from error
-    return [found.get(look) for look in range(max(found, default=-1) + 1)]
+def attention_maps(explanation: Explanation) -> list[HeatMap | None]:
+    """Its maps of attention, as a player takes them: none for the overview, then one a look, the relative before the
+    raw."""
+    maps, looks = explanation.maps, range(1, len(explanation.trajectory.looks) + 1)
+    return [None, *(maps.get(f"look {n} relative", maps.get(f"look {n} raw")) for n in looks)]
 
 
 # An explanation as a picture: for each look, what attention says drew it, what it was worth, and the verdict above.
@@ -514,10 +387,11 @@ def _value_alt(t: Trajectory, look: int, values: np.ndarray, best: Box, regret: 
 
 
 HIGH, WIDE = 3.1, 4.6  # inches of a panel
-Panels = Mapping[str, Mapping[str, AlignedMean]]  # measure -> chain -> line
 
 
-def persistence(panels: Panels, level: Mapping[str, float] | None = None, dark: bool = False) -> Picture:
+def persistence(
+    panels: Mapping[str, Mapping[str, AlignedMean]], level: Mapping[str, float] | None = None, dark: bool = False
+) -> Picture:
     """Draw lines of attention along what was written.
 
     Parameters
@@ -563,7 +437,7 @@ def persistence(panels: Panels, level: Mapping[str, float] | None = None, dark: 
     return Picture(figure, _persistence_alt(panels))
 
 
-def _persistence_alt(panels: Panels) -> str:
+def _persistence_alt(panels: Mapping[str, Mapping[str, AlignedMean]]) -> str:
     """What `persistence` shows, in words: each line at its beginning, at the box, and at its end."""
     said = ["Lines of attention along what was written, counted from the end of the first box."]
     for title, lines in panels.items():

@@ -1,21 +1,19 @@
 """The gallery: every view, drawn from records that ship, into a folder with a page that shows them all.
 
-    r3lab gallery -o runs/gallery                        # seconds, no model; open runs/gallery/index.html
-    r3lab gallery --records DIR -o runs/gallery          # from other records
-    r3lab gallery --record assets/records                # make records anew, with the tiny policy: minutes
+    draw_gallery("runs/gallery")                         # `r3lab gallery`: seconds, no model; open index.html
+    found = load_records()                               # of assets/records; `recipes.records` makes such a folder
+    found.trajectories, found.group, found.river, found.explained, found.tokens
 
-Simplified: *be the policy* is not in it, since that needs one; the Plotly player and the dashboard's page, which hold
-all of Plotly, are written on demand (`--plotly`, 5 MB each).
+Simplified: *be the policy* is not in it, since that needs one; the dashboard's page, which holds all of Plotly, is
+written on demand (5 MB). Photographs of the records are held as JPEG to be small, so crops are cut anew and hashes are
+those of these pixels: good to look at, not to the last digit what the policy read.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -26,31 +24,23 @@ from ..core.files import assets_dir, write_whole
 from ..core.geometry import Box
 from ..core.images import content_hash, cut, open_image
 from ..explain.explanation import Explanation
+from ..train.log import read_log
 from ..train.river import River, load_river
 from ..trajectory import ImageRef, Look, Trajectory, load
 from .browser import browse
 from .curves import curves
 from .dashboard import dashboard
-from .explanation import Notes, draw_value, notes_beside, show_explanation
+from .explanation import attention_maps, draw_value, show_explanation
 from .filmstrip import before_after, filmstrip
 from .group import group_view
 from .page import page
 from .picture import Picture, View
-from .player import play, player
+from .player import play
 from .report import Entry, save_report
 from .ribbon import ribbon
 from .river import river
 from .story import region_shown
-from .text import attribute, clean, html_words
-
-# The records that ship for looking at: a few trajectories, a group, a river, an explanation; read without a model.
-#
-#     found = load_records()                        # assets/records; `r3lab gallery --record` makes the folder anew
-#     found.trajectories, found.group, found.river, found.explained, found.tokens
-#
-# Simplified: photographs are held as JPEG to be small, so crops are cut anew and hashes are those of these pixels:
-# good
-# to look at, not to the last digit what the policy read.
+from .text import attribute, html_words
 
 SINGLE, GROUP, RIVER, EXPLAINED, BEFORE = "single", "group", "river", "explained", "before"
 PHOTOS, TOKENS, VALUE = "photos", "tokens.json", "value.json"
@@ -75,8 +65,7 @@ class Records:
     trajectories, before : answers of the trained policy, and of the cold start to the same questions
     group : rollouts of one sample, scored
     river : looks at held-out samples over the steps of a run
-    explained, notes, value : a trajectory, what its explanation says, and the value map of one look
-    explanation : that explanation, of the trajectory as it is drawn
+    explained, explanation, value : a trajectory as it is drawn, its explanation, and the value map of one look
     ratio, attention : a number a token of `explained`, for the ribbon; None where there is none
     """
 
@@ -85,7 +74,6 @@ class Records:
     group: list[Trajectory]
     river: River
     explained: Trajectory
-    notes: Notes
     explanation: Explanation
     value: Value
     ratio: list[float | None]
@@ -114,9 +102,6 @@ def load_records(folder: str | Path | None = None) -> Records:
     if not root.is_dir():
         raise R3labError(f"There are no records in {shown(str(root))}; `r3lab gallery --record DIR` makes some.")
     explained = _pictured(_many(root / EXPLAINED)[0], root)
-    notes = notes_beside(root / EXPLAINED)
-    if notes is None:
-        raise R3labError(f"{shown(str(root / EXPLAINED))} holds no explanation.json; record the folder anew.")
     river = load_river(root / RIVER)
     images = {s.image.hash: _photo(root, s.image) for s in river.subjects}
     number = schema.row(schema.maybe(schema.number))
@@ -134,7 +119,6 @@ def load_records(folder: str | Path | None = None) -> Records:
         group=[_pictured(t, root) for t in _many(root / GROUP)],
         river=replace(river, images=images),
         explained=explained,
-        notes=notes,
         explanation=replace(Explanation.load(root / EXPLAINED), trajectory=explained),
         value=value,
         **tokens,
@@ -193,11 +177,11 @@ def pieces(found: Records) -> list[Piece]:
     """The views, in the order of the page."""
     value, one = found.value, found.explained
     spot = (one, value.look, value.values, value.best, value.regret)
-    log = _rows(_log())
-    keys = ("reward", "exact_needed", "look_rate_unneeded")
+    log, keys = read_log(_log()), ("reward", "exact_needed", "look_rate_unneeded")
     first, both = found.trajectories[0], (found.before, found.trajectories)
     return [
-        Piece("player", "A trajectory, to step through", lambda dark: play(one, found.notes.attention, dark=dark)),
+        Piece("player", "A trajectory, to step through",
+              lambda dark: play(one, attention_maps(found.explanation), dark=dark)),
         Piece("filmstrip", "A strip", lambda dark: filmstrip(first, dark=dark)),
         Piece("group", "A group of R-GRPO: what each rollout was paid for, where the update pushes",
               lambda dark: group_view(found.group, dark)),
@@ -222,12 +206,6 @@ def _log() -> Path:
     return assets_dir() / "tiny" / "logs" / "rgrpo-0.jsonl"
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    """Its rows."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [schema.parse(line, f"{path.name} line {number}") for number, line in enumerate(lines, start=1)]
-
-
 def draw_gallery(folder: str | Path, records: str | Path | None = None, plotly: bool = False) -> list[Path]:
     """Draw every view.
 
@@ -238,7 +216,7 @@ def draw_gallery(folder: str | Path, records: str | Path | None = None, plotly: 
     records
         Folder of records; by default the shipped ones.
     plotly
-        Write the Plotly player and the page of the dashboard too, each with all of Plotly in it.
+        Write the page of the dashboard too, with all of Plotly in it.
 
     Returns
     -------
@@ -261,13 +239,10 @@ def draw_gallery(folder: str | Path, records: str | Path | None = None, plotly: 
         if isinstance(moving, View):
             written.append(moving.save(root / f"{piece.name}.html"))
         sections.append(_section(piece, stills[False], isinstance(moving, View)))
-    entries = [Entry(found.explained, found.notes), *map(Entry, [*found.trajectories, *found.group])]
+    entries = [Entry(found.explained, found.explanation), *map(Entry, [*found.trajectories, *found.group])]
     written.append(save_report(entries, root / "report.html", "Report of recorded trajectories"))
     sections.append('<section class="r3-one"><h2><a href="report.html">The report</a></h2></section>')
     if plotly:
-        figure = player(found.explained, found.notes.attention)
-        whole = figure.to_html(include_plotlyjs=True, auto_play=False)
-        written.append(write_whole(root / "player-plotly.html", whole.encode("utf-8")))
         written.append(dashboard(_log()).save(root / "dashboard.html"))
     body = "<h1>Gallery</h1>" + "".join(sections)
     return [*written, write_whole(root / "index.html", page("r3lab: gallery", body).encode("utf-8"))]
@@ -281,41 +256,3 @@ def _section(piece: Piece, still: Picture, moves: bool) -> str:
         f'width="{still.width}"><details><summary>In words</summary>'
         f"<p>{html_words(still.alt, 8000)}</p></details></section>"
     )
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """`r3lab gallery`.
-
-    Parameters
-    ----------
-    argv
-        Arguments after the command's name.
-
-    Returns
-    -------
-    int
-        0.
-
-    Raises
-    ------
-    R3labError
-        If records are missing, or a folder cannot be written.
-    """
-    parser = argparse.ArgumentParser(prog="r3lab gallery", description="Draw every view from recorded trajectories.")
-    parser.add_argument("-o", "--out", default="runs/gallery", metavar="DIR", help="where to (default: runs/gallery)")
-    parser.add_argument("--records", metavar="DIR", help="records to draw (default: the shipped ones)")
-    parser.add_argument(
-        "--plotly", action="store_true", help="write the Plotly player and the dashboard too (5 MB each)"
-    )
-    parser.add_argument("--record", metavar="DIR", help="make records anew with the tiny policy, and draw nothing")
-    parser.add_argument("--steps", type=int, default=24, metavar="N", help="of R-GRPO, with --record (default: 24)")
-    args = parser.parse_args(None if argv is None else list(argv))
-    if args.record:
-        if not 1 <= args.steps <= 10_000:
-            raise R3labError(f"--steps must be 1 to 10000, got {args.steps}.")
-        made = import_module("r3lab.recipes.records").record(args.record, steps=args.steps)
-        print(f"{clean(str(made))}: records")
-        return 0
-    written = draw_gallery(args.out, args.records, args.plotly)
-    print(f"{len(written)} files; open {clean(str(written[-1]))}")
-    return 0

@@ -192,7 +192,7 @@ def embed(image: Image.Image, most: int = 200_000, longest: int = LONGEST) -> Em
     """
     rgb = image if image.mode == "RGB" else image.convert("RGB")
     if rgb.width * rgb.height <= TINY and max(rgb.size) <= longest:
-        uri = _uri("png", to_png_bytes(rgb))
+        uri = data_uri("png", to_png_bytes(rgb))
         if len(uri) <= most:
             return Embedded(uri, *rgb.size, True)
     largest = _at_most(rgb, longest)
@@ -200,7 +200,7 @@ def embed(image: Image.Image, most: int = 200_000, longest: int = LONGEST) -> Em
     while True:
         small = _at_most(largest, round(side))
         for quality in QUALITIES:
-            uri = _uri("jpeg", _jpeg(small, quality))
+            uri = data_uri("jpeg", _jpeg(small, quality))
             if len(uri) <= most:
                 return Embedded(uri, *small.size, False)
         if side <= LEAST:
@@ -222,7 +222,8 @@ def _jpeg(image: Image.Image, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def _uri(kind: str, data: bytes) -> str:
+def data_uri(kind: str, data: bytes) -> str:
+    """An image file as a URI that holds it."""
     return f"data:image/{kind};base64," + base64.b64encode(data).decode("ascii")
 
 

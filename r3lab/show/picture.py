@@ -30,7 +30,7 @@ from PIL import Image
 from ..core.errors import R3labError, shown
 from ..core.files import write_whole
 from ..core.images import to_png_bytes
-from .page import fragment, page
+from .page import data_uri, fragment, page
 from .palette import DPI, LIGHT, style
 from .text import clean, html_words
 
@@ -138,7 +138,7 @@ class Picture:
     @property
     def uri(self) -> str:
         """The PNG as a data URI."""
-        return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
+        return data_uri("png", self.png)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from ..core.errors import R3labError, shown
 from ..core.files import write_whole
+from ..explain.explanation import RECORD, Explanation
 from ..trajectory import MANY, ONE, Kind, Trajectory, TrajectoryError, load
-from .explanation import Notes, notes_beside
+from .explanation import attention_maps
 from .page import BUDGET, page
 from .palette import VERDICTS
 from .player import badge, labels, stage
@@ -26,6 +27,7 @@ from .story import measures_of, verdict
 from .text import html_line, html_words
 
 MOST, TOKENS = 500, 1200
+LOOKS, REASONS = 64, 12  # of an explanation that are told
 ALL, LEAST = 6_400_000, 60_000  # characters: of the pictures of all trajectories together, of one at least
 
 
@@ -34,7 +36,7 @@ class Entry:
     """A trajectory of a report, its explanation, and where it was read; `place` is foreign text."""
 
     t: Trajectory
-    notes: Notes | None = None
+    explanation: Explanation | None = None
     place: str = ""
 
 
@@ -61,8 +63,8 @@ def read_entries(paths: Iterable[str | Path]) -> list[Entry]:
         for file in files:
             held = load(file)
             one = [held] if isinstance(held, Trajectory) else held
-            notes = notes_beside(file) if isinstance(held, Trajectory) else None
-            found += [Entry(t, notes, str(file.parent)) for t in one]
+            explanation = explanation_beside(file) if isinstance(held, Trajectory) else None
+            found += [Entry(t, explanation, str(file.parent)) for t in one]
             _check(len(found))
     if not found:
         raise TrajectoryError(f"{', '.join(shown(str(p)) for p in paths)}: there is no trajectory in these files.")
@@ -73,6 +75,18 @@ def _held(folder: Path) -> list[Path]:
     """Files of trajectories anywhere in a folder; a hidden folder is one that is still being written."""
     found = (f for name in (ONE, MANY) for f in folder.rglob(name))
     return sorted(f for f in found if not any(part.startswith(".") for part in f.relative_to(folder).parts))
+
+
+def explanation_beside(path: str | Path) -> Explanation | None:
+    """The explanation in the folder of a saved trajectory (its file, or the folder); None if there is none.
+
+    Raises
+    ------
+    R3labError
+        Naming the file and what is wrong, if an explanation is there that cannot be read.
+    """
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    return Explanation.load(folder) if (folder / RECORD).is_file() else None
 
 
 def _check(count: int) -> None:
@@ -155,7 +169,8 @@ def _table(entries: Sequence[Entry]) -> str:
 
 def _section(entry: Entry, number: int, budget: int, alone: bool) -> str:
     t = entry.t
-    attention = entry.notes.attention[: len(labels(t))] if entry.notes else ()
+    found = entry.explanation
+    attention = attention_maps(found)[: len(labels(t))] if found else ()
     head = "" if alone else f"<h2>{number}. {html_words(t.question, 2000)}</h2>"
     facts = [html_line(t.sample_id, 80), f"policy {html_line(t.model, 60)}" if t.model else ""]
     facts.append("greedy" if t.temperature == 0 else f"temperature {t.temperature:g}")
@@ -164,19 +179,20 @@ def _section(entry: Entry, number: int, budget: int, alone: bool) -> str:
     facts.append(html_line(entry.place, 200) if entry.place else "")
     return (
         f'<section class="r3-one" id="t{number}">{head}<p class="r3-facts">{" · ".join(f for f in facts if f)}</p>'
-        f"{stage(t, f't{number}', attention, budget=budget)}{_explained(entry.notes)}{_reward(t)}{_tokens(t)}</section>"
+        f"{stage(t, f't{number}', attention, budget=budget)}{_explained(found)}{_reward(t)}{_tokens(t)}</section>"
     )
 
 
-def _explained(notes: Notes | None) -> str:
-    if notes is None:
+def _explained(found: Explanation | None) -> str:
+    if found is None:
         return ""
-    looks = "".join(f"<li>{html_words(one, 3000)}</li>" for one in notes.sentences)
-    reasons = "".join(f"<li>{html_words(one, 400)}</li>" for one in notes.reasons)
+    looks = "".join(f"<li>{html_words(one.sentence, 3000)}</li>" for one in found.looks[:LOOKS])
+    reasons = "".join(f"<li>{html_words(one, 400)}</li>" for one in found.verdict.reasons[:REASONS])
     because = f"<details><summary>What it rests on</summary><ul>{reasons}</ul></details>" if reasons else ""
+    kind = html_line(f"{found.verdict.kind} ({found.verdict.confidence:.0%})", 80)
     return (
-        f"<h3>Why it looked there, and whether it mattered: {html_line(notes.verdict, 80)}</h3>"
-        f"<p>{html_words(notes.sentence, 3000)}</p>{f'<ul>{looks}</ul>' if looks else ''}{because}"
+        f"<h3>Why it looked there, and whether it mattered: {kind}</h3>"
+        f"<p>{html_words(found.sentence, 3000)}</p>{f'<ul>{looks}</ul>' if looks else ''}{because}"
     )
 
 
