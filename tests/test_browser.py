@@ -14,12 +14,12 @@ from typing import Any
 import nbformat
 import pytest
 from chromium import MISSING, executable
-from seen import ATTACK, hostile, hostile_notes
+from seen import ATTACK, hostile, hostile_explanation
 from test_show import SIZE, SPOT, trajectory
 from test_views import CELLS, group, looks, stream
 
 from r3lab.show import palette
-from r3lab.show.player import play, player
+from r3lab.show.player import play
 from r3lab.show.report import Entry, report
 from r3lab.show.ribbon import ribbon
 from r3lab.show.river import river
@@ -222,7 +222,7 @@ def test_hostile_text_runs_nothing(walls: int, opened: Any) -> None:
     for row in asked.values():
         for one in row:
             one.question = one.answer = ATTACK
-    pages = [report([Entry(t, hostile_notes(ATTACK), ATTACK)], ATTACK), ribbon(t).to_page()]
+    pages = [report([Entry(t, hostile_explanation(ATTACK), ATTACK)], ATTACK), ribbon(t).to_page()]
     pages += [river(river_of(asked)).to_page()]
     for html in pages:
         if walls == 1:
@@ -316,25 +316,6 @@ def test_an_exported_notebook_moves_offline_and_has_its_pictures_without_script(
     still.context.close()
 
 
-def test_the_plotly_player_moves_and_shows_hostile_text_as_text(opened: Any) -> None:
-    for t in (looks(3), hostile(ATTACK)):
-        one = opened(player(t, [None, CELLS]).to_html(include_plotlyjs=True, auto_play=False))
-        one.page.wait_for_selector(".js-plotly-plot .slider-grip-rect")
-        assert one.page.evaluate("document.querySelector('.js-plotly-plot').data[0].source.length") > 1000
-        names = [e.text_content() for e in one.page.query_selector_all(".slider-label")]
-        assert names[0] == "Overview" and names[-1] == "Answer"
-        grip = one.page.query_selector(".slider-rail-touch-rect").bounding_box()
-        one.page.mouse.click(grip["x"] + 2, grip["y"] + grip["height"] / 2)
-        one.page.wait_for_timeout(400)
-        data = "document.querySelector('.js-plotly-plot').data.filter(d => d.mode == 'lines+text').map(d => d.opacity)"
-        assert set(one.page.evaluate(data)) == {0}
-        assert one.page.evaluate("document.querySelector('.js-plotly-plot').data[0].visible")
-        if t.question != "Which digit?":
-            assert "<script>window.fired=1</script>" in one.page.text_content(".js-plotly-plot .gtitle")
-        assert one.page.evaluate("window.fired") == 0 and not one.errors
-        one.context.close()
-
-
 # Pictures for people.
 
 
@@ -345,7 +326,7 @@ def test_pictures_of_every_page(opened: Any) -> None:
     scored = group()
     pages = {
         "player": play(looks(8), [None, CELLS]).to_page(),
-        "report": report([Entry(scored[1], hostile_notes("It reads the crop.")), Entry(t)], "Two trajectories"),
+        "report": report([Entry(scored[1], hostile_explanation("It reads the crop.")), Entry(t)], "Two trajectories"),
         "ribbon": ribbon(looks(2), by="entropy").to_page(),
         "river": river(river_of(stream(8, 6))).to_page(),
     }
