@@ -21,21 +21,25 @@ from r3lab.evaluate import legibility as policy_judge
 from r3lab.evaluate.legibility import PolicyJudge, policy_judges, sheet
 from r3lab.models import tiny
 from r3lab.recipes.lessons import vocabulary
-from r3lab.vlir.filters.filter_samples import REJECTED, FilterReport, sift, sift_folder
-from r3lab.vlir.filters.rules import (
+from r3lab.vlir.filters import (
+    ASK_UNIT,
+    FILTERS,
+    REJECTED,
+    UNDECIDED,
+    FilterReport,
     JudgeError,
-    Limits,
     Query,
     affirmed,
     agrees,
-    detail,
+    crops,
+    filter_folder,
+    filter_samples,
+    judged,
     put,
-    repeated,
-    repeated_sentence,
-    spelled,
+    reasons,
 )
-from r3lab.vlir.filters.table import ASK_UNIT, FILTERS, UNDECIDED, crops, judged, reasons
 from r3lab.vlir.rationale import imperfect
+from r3lab.vlir.rules import Limits, detail, repeated, repeated_sentence, spelled
 from r3lab.vlir.sample import Rationale, Sample, read_vlir, write_vlir
 from r3lab.vlir.worlds import WORLDS
 
@@ -443,7 +447,7 @@ def pairs_of(count: int, seed: int = 0) -> list[tuple[Sample, Rationale]]:
 def test_the_batch_changes_no_outcome() -> None:
     pairs = pairs_of(24)
     for batch in (1, 5, 100):
-        got = list(sift(iter(pairs), judges={"unit": Asked("yes")}, batch=batch))
+        got = list(filter_samples(iter(pairs), judges={"unit": Asked("yes")}, batch=batch))
         assert [o.sample for o in got] == [s for s, _ in pairs]
         assert [o.reasons for o in got] == [tuple(r) for r in judged(pairs, judges={"unit": Asked("yes")})]
 
@@ -452,7 +456,7 @@ def test_a_folder_is_sifted_into_what_is_kept_and_why_the_rest_is_not(tmp_path: 
     """Kept samples read back as they were; every rejected one is there with its line and reasons; counts add up."""
     pairs = pairs_of(24)
     write_vlir(tmp_path / "raw", pairs)
-    report = sift_folder(tmp_path / "raw", tmp_path / "kept")
+    report = filter_folder(tmp_path / "raw", tmp_path / "kept")
     wanted = {s.id for (s, _), r in zip(pairs, judged(pairs), strict=True) if not r}
     assert list(read_vlir(tmp_path / "kept")) == [p for p in pairs if p[0].id in wanted]
     rejected = [json.loads(line) for line in (tmp_path / "kept" / REJECTED).read_text().splitlines()]
@@ -467,9 +471,9 @@ def test_a_folder_is_sifted_into_what_is_kept_and_why_the_rest_is_not(tmp_path: 
         assert any(line.split()[:1] == [name] and reason in line and f" {count} " in line for line in text.splitlines())
     assert sorted(p.name for p in tmp_path.iterdir()) == ["kept", "raw"]
     with pytest.raises(R3labError, match="exists already"):
-        sift_folder(tmp_path / "raw", tmp_path / "kept")
+        filter_folder(tmp_path / "raw", tmp_path / "kept")
     with pytest.raises(R3labError, match="has no vlir.jsonl"):
-        sift_folder(tmp_path, tmp_path / "other")
+        filter_folder(tmp_path, tmp_path / "other")
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, R3labError("the endpoint is gone")])
@@ -480,7 +484,7 @@ def test_an_interrupted_sifting_leaves_nothing(error: Any, tmp_path: Path) -> No
         raise error
 
     with pytest.raises(BaseException, match="gone|^$"):
-        sift_folder(tmp_path / "raw", tmp_path / "kept", judges={"unit": stops})
+        filter_folder(tmp_path / "raw", tmp_path / "kept", judges={"unit": stops})
     assert [p.name for p in tmp_path.iterdir()] == ["raw"]
 
 
@@ -490,7 +494,7 @@ def test_a_report_shows_foreign_names_harmlessly() -> None:
     for name in ("\x1b[31mred\x1b[0m\nnew line \u202e", "x" * 100_000, "<script>", "fourth"):
         sample, rationale = made(*GOOD, " more \x1b[2J")
         sample = Sample(name, sample.image, sample.question, sample.answer)
-        for outcome in sift([(sample, rationale)]):
+        for outcome in filter_samples([(sample, rationale)]):
             report.add(outcome)
     lines = str(report).splitlines()
     assert len(lines) == 1 + 1 + 3 + 1 and all(line.isprintable() and len(line) < 250 for line in lines)
@@ -524,7 +528,7 @@ def test_thousands_of_hostile_lines_are_refused_with_their_number_and_cost_no_go
         lines[240 * i] = line
     path.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="surrogateescape")
     (tmp_path / "secret").write_text("secret")
-    report = sift_folder(tmp_path / "raw", tmp_path / "kept")
+    report = filter_folder(tmp_path / "raw", tmp_path / "kept")
     rejected = [json.loads(line) for line in (tmp_path / "kept" / REJECTED).read_text().splitlines()]
     bad = {int(row["where"].rpartition(" ")[2]) for row in rejected}
     assert report.total >= len(lines) - 1 and bad <= set(range(1, len(lines), 2))  # no good line is among them
@@ -538,5 +542,5 @@ def test_thousands_of_hostile_lines_are_refused_with_their_number_and_cost_no_go
     assert [p.name for p in (tmp_path / "kept" / "images").iterdir()] == [f"{content_hash(small)}.png"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["kept", "raw", "secret"]
     with pytest.raises(R3labError, match=r"^vlir\.jsonl line 1: "):
-        sift_folder(tmp_path / "raw", tmp_path / "strict", strict=True)
+        filter_folder(tmp_path / "raw", tmp_path / "strict", strict=True)
     assert not (tmp_path / "strict").exists()

@@ -24,7 +24,6 @@ from r3lab.core.images import content_hash, open_image
 from r3lab.show.card import MARK
 from r3lab.vlir.convert import read
 from r3lab.vlir.convert.formats import FORMATS
-from r3lab.vlir.filters import filter_samples as sift_module
 from r3lab.vlir.sample import Rationale, Sample, read_vlir, write_vlir
 from r3lab.vlir.worlds import WORLDS
 
@@ -225,7 +224,7 @@ def test_an_interruption_leaves_nothing_half_written(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(vlir_command, "get_world", lambda name: Stops())
-    monkeypatch.setattr(sift_module, "judged", stop)
+    monkeypatch.setattr("r3lab.vlir.filters.judged", stop)
     monkeypatch.setattr(vlir_command, "_writable", interrupted)
     monkeypatch.setattr("r3lab.show.card.draw_card", stop)
     out = str(tmp_path / "out")

@@ -32,10 +32,9 @@ from ..core.files import whole_file
 from ..vlir.card import measure
 from ..vlir.convert import BUDGET, FORMATS, ConvertError, FrameName, Reading, Record, read, write
 from ..vlir.convert.rationales import SFT, sft_record
-from ..vlir.filters.filter_samples import open_folder, sift_folder
-from ..vlir.filters.rules import Judge, Limits
-from ..vlir.filters.table import FILTERS
+from ..vlir.filters import FILTERS, Judge, filter_folder, open_folder
 from ..vlir.rationale import imperfect
+from ..vlir.rules import Limits
 from ..vlir.sample import Sample, write_vlir
 from ..vlir.teacher.dialogue import MAX_SIDE, MIN_IOU
 from ..vlir.teacher.endpoint import EndpointSettings
@@ -117,7 +116,7 @@ def build_parser() -> argparse.ArgumentParser:
         )
     )
 
-    add = step(sift, "Keep the samples that pass all filters; say why the others do not.", "filter")
+    add = step(filter_step, "Keep the samples that pass all filters; say why the others do not.", "filter")
     add("folder", help="VLIR folder")
     add("--out", required=True, metavar="DIR", help="folder to make: what is kept, rejected.jsonl, filter.txt")
     about = "; ".join(f"{name}: {entry.about}" for name, entry in FILTERS.items())
@@ -243,7 +242,7 @@ def build(args: argparse.Namespace) -> int:
     return 0
 
 
-def sift(args: argparse.Namespace) -> int:
+def filter_step(args: argparse.Namespace) -> int:
     """`r3lab vlir filter`."""
     limits = Limits(**{limit.name: getattr(args, limit.name) for limit in fields(Limits)})
     judges: dict[str, Judge] = {}
@@ -257,7 +256,7 @@ def sift(args: argparse.Namespace) -> int:
 
         bound = policy_judges(Policy.load(args.judge_model), args.seed)
         judges = {name: bound[name] for name in args.judge if args.filters is None or name in args.filters}
-    report = sift_folder(args.folder, args.out, limits, judges, args.filters, args.strict, sys.stderr.isatty())
+    report = filter_folder(args.folder, args.out, limits, judges, args.filters, args.strict, sys.stderr.isatty())
     print(f"{report}\n{args.out}: vlir.jsonl, rejected.jsonl, filter.txt")
     return 0
 

@@ -16,11 +16,10 @@ import numpy as np
 from PIL import Image
 
 from ..core.geometry import Box, Frame, Size, coverage, from_source, iou
+from ..vlir import rules
 from ..vlir.convert.frames import BUDGET, FACTOR, FrameName, to_source
-from ..vlir.filters import rules
-from ..vlir.filters.filter_samples import FilterReport, Outcome
-from ..vlir.filters.rules import Limits, Reason, agrees
-from ..vlir.filters.table import FILTERS, Pair
+from ..vlir.filters import FILTERS, FilterReport, Outcome, Pair, agrees
+from ..vlir.rules import Limits, Reason
 from ..vlir.sample import Rationale, Sample
 from .judge import Exercise, Mistake, report
 

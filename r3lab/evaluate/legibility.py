@@ -23,7 +23,7 @@ from ..rollout.sequence import refusal
 from ..train.rewards import right
 from ..train.sft import taught
 from ..trajectory import Trajectory
-from ..vlir.filters.rules import Judge, JudgeError, Query, Reply
+from ..vlir.filters import Judge, JudgeError, Query, Reply
 from ..vlir.sample import Sample
 from ..vlir.worlds import get_world
 

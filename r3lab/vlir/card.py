@@ -18,7 +18,7 @@ import numpy as np
 
 from ..core.geometry import area, clip
 from ..core.images import content_hash
-from .filters.rules import words
+from .rules import words
 from .sample import Rationale, Sample
 
 CELLS = 32  # of the heat map, across and down

@@ -36,12 +36,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "orange": (245, 130, 30),
 }
 SHAPES = ("circle", "square", "triangle", "diamond")
-DIRECTIONS: dict[str, tuple[int, int]] = {
-    "left of": (-1, 0),
-    "right of": (1, 0),
-    "above": (0, -1),
-    "below": (0, 1),
-}
+DIRECTIONS: dict[str, tuple[int, int]] = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
 SMALL, LARGE = (56, 72), (150, 186)  # outer diameter of a badge, source pixels, even numbers
 SMALL_INK, LARGE_INK = 0.24, 0.42  # height of the digit as a part of the diameter
 RIM, RIM_LIGHT = 0.065, 245.0  # width as a part of the diameter, and grey level

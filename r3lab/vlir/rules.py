@@ -1,32 +1,38 @@
 """What the filters ask of a sample without any model: form, regions, text, and what a world knows of the truth.
 
 Each rule is a function of a sample, its rationale and the limits, and returns the reasons to reject it, none if it may
-stay. Simplified: a rule sees edges, overlaps and equal words; and `support` and `necessity` know only what a world
-knows (true regions, whether a look is needed), so that they pass a sample of which nothing is known.
+stay. What they measure (detail of a crop, repetition of text, words of an answer) is linear in what is read.
+Simplified: a rule sees edges for content, overlaps, and the same words for the same thought; and `support` and
+`necessity` know only what a world knows (true regions, whether a look is needed), so that they pass a sample of which
+nothing is known.
 
     form(sample, rationale, Limits())        # []; or [Reason("form", "goes on after the answer", 12, 0, ...)]
+    detail(image, (40, 60, 90, 110))         # 0.08; 0.0 for a stretch of sky
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ...core.errors import R3labError, shown
-from ...core.geometry import Box, area, clip, coverage, iou, problem, write_ints
-from ...core.protocol import MAX_ANSWER, answer_of, box_text, scan
-from ..sample import Rationale, Sample
+from ..core.errors import R3labError, shown
+from ..core.geometry import Box, area, clip, coverage, iou, problem, write_ints
+from ..core.protocol import answer_of, box_text, scan
+from .sample import Rationale, Sample
 
-# The thresholds of the filters, and the reasons for which they reject.
-#
-# Limits(max_iou=0.5)                  # the others as they are; a value that cannot be one is an error
-# Reason("redundancy", "regions overlap", 0.83, 0.7, "looks 1, 2").record()
+STEP, PLAIN = 16.0, 48.0  # grey levels, of 255, between neighbours: fewer make no edge; more always make one
+NOISE = 5.0  # times the median difference: what evenly noisy pixels seldom reach
+LOOKED = 512  # pixels of a crop's longer side that are looked at
+SENTENCE, PHRASE = 4, 6  # words: the shortest sentence that can repeat another; the phrases that are counted
+_TAGS = re.compile(r"</?(?:think|answer)>")
+_WORD = re.compile(r"\w+")
+_ENDS = re.compile(r"[.!?\u3002\uff01\uff1f\n]")
+CLOSED = {"yes", "no", "true", "false", "none"}  # answers that a reasoning need not spell
 
 
 def _limit(default: float, about: str, share: bool = False) -> Any:
@@ -79,136 +85,6 @@ class Reason:
     def record(self) -> dict[str, Any]:
         """As JSON."""
         return asdict(self)
-
-
-# What a filter asks a judge, and what it makes of the reply.
-#
-# A judge is any callable that takes a question and images and returns text or a score from 0 to 1: a policy
-# (`r3lab.evaluate.legibility`), an endpoint, a person, a rule. One that answers many questions faster together has a
-# method
-# `many(queries)` besides. What a judge says is as untrusted as a data set: its text is cut, only compared, never run;
-# and a reply that decides nothing is never taken for a yes or a no.
-#
-#     def judge(question, images):                          # any callable will do
-#         return "yes" if images[0].width > 40 else "no"
-#
-#     [reply] = put(judge, [Query("Does the picture show a recognisable thing?", (crop,))])
-#     affirmed(reply)                                       # 1.0
-
-Judge = Callable[[str, Sequence[Image.Image]], "str | float"]  # question, images
-
-READ = 4 * MAX_ANSWER  # characters of a reply that are looked at
-_YES_NO = re.compile(r"\W*(yes|no)\b", re.IGNORECASE)
-
-
-class JudgeError(R3labError):
-    """A question that a judge could not decide; the record it is about is rejected for that, the others go on."""
-
-
-Reply = str | float | JudgeError
-
-
-@dataclass(frozen=True)
-class Query:
-    """One question to a judge.
-
-    Attributes
-    ----------
-    question : text; what a data set or a model wrote may stand in it
-    images : RGB, in order; may be none
-    """
-
-    question: str
-    images: tuple[Image.Image, ...] = ()
-
-
-def put(judge: Judge, queries: Sequence[Query]) -> list[Reply]:
-    """Put questions to a judge, together if it can.
-
-    Returns
-    -------
-    list of Reply
-        One a query: text, a score from 0 to 1, or the `JudgeError` that says why there is neither.
-
-    Raises
-    ------
-    R3labError
-        If a judge's `many` gives another number of replies; and whatever a judge raises besides `JudgeError`: a judge
-        that is broken ends the run.
-    """
-    many = getattr(judge, "many", None)
-    if many is None:
-        return [_one(judge, query) for query in queries]
-    replies = list(many(queries)) if queries else []
-    if len(replies) != len(queries):
-        raise R3labError(f"The judge gave {len(replies)} replies to {len(queries)} questions; give one for each.")
-    return [_checked(reply) for reply in replies]
-
-
-def _one(judge: Judge, query: Query) -> Reply:
-    try:
-        return _checked(judge(query.question, query.images))
-    except JudgeError as error:
-        return error
-
-
-def _checked(reply: object) -> Reply:
-    if isinstance(reply, JudgeError):
-        return reply
-    if isinstance(reply, str):
-        return reply[:READ]
-    try:
-        score = float(reply) if isinstance(reply, int | float) else math.nan
-    except OverflowError:  # an integer past the largest float
-        score = math.nan
-    return score if 0 <= score <= 1 else JudgeError(f"the reply {shown(reply)} is neither text nor a score from 0 to 1")
-
-
-def affirmed(reply: Reply) -> float | JudgeError:
-    """How far a reply says yes: its score, or 1 for a text that begins with "yes" and 0 for one with "no".
-
-    Inside `<answer>`, where there is one. A text that begins with neither decides nothing.
-    """
-    if not isinstance(reply, str):
-        return reply
-    found = _YES_NO.match(answer_of(reply) or reply)
-    if found is None:
-        return JudgeError(f"the reply {shown(reply)} begins with neither yes nor no")
-    return float(found[1].casefold() == "yes")
-
-
-def agrees(reply: Reply, answer: str) -> float | JudgeError:
-    """How far a reply is the true answer: its score, or 1 where the texts are the same, else 0.
-
-    Case, white space and a final full stop do not count; of a text with an `<answer>`, what stands in it counts.
-    """
-    if not isinstance(reply, str):
-        return reply
-    said = answer_of(reply)
-    return float(_folded(reply if said is None else said) == _folded(answer))
-
-
-def _folded(text: str) -> str:
-    return " ".join(text.casefold().split()).rstrip(". ")
-
-
-# What filters measure of a rationale without a model: detail of a crop, repetition of text, words of an answer.
-#
-# All are linear in what they read. Simplified: edges stand for content, and the same words for the same thought;
-# whether
-# a crop *shows something* and whether a thought *follows* only a judge can tell.
-#
-#     detail(image, (40, 60, 90, 110))            # 0.08; 0.0 for a stretch of sky
-#     repeated("It is red. So it is red. It is red. So it is red.")
-
-STEP, PLAIN = 16.0, 48.0  # grey levels, of 255, between neighbours: fewer make no edge; more always make one
-NOISE = 5.0  # times the median difference: what evenly noisy pixels seldom reach
-LOOKED = 512  # pixels of a crop's longer side that are looked at
-SENTENCE, PHRASE = 4, 6  # words: the shortest sentence that can repeat another; the phrases that are counted
-_TAGS = re.compile(r"</?(?:think|answer)>")
-_WORD = re.compile(r"\w+")
-_ENDS = re.compile(r"[.!?\u3002\uff01\uff1f\n]")
-CLOSED = {"yes", "no", "true", "false", "none"}  # answers that a reasoning need not spell
 
 
 def detail(image: Image.Image, box: Box) -> float:
@@ -274,9 +150,19 @@ def spelled(answer: str, text: str) -> float:
     return sum(found) / len(found)
 
 
+def same(said: str, answer: str) -> bool:
+    """Whether two answers are the same but for case, white space and a final full stop; of `<answer>`, its content."""
+    inside = answer_of(said)
+    return _folded(said if inside is None else inside) == _folded(answer)
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split()).rstrip(". ")
+
+
 def form(sample: Sample, rationale: Rationale, limits: Limits) -> list[Reason]:
     """What must hold before anything else is asked: bounded, boxes that can be cut, one true answer, said last."""
-    said = sum(len(part) for part in rationale.parts if isinstance(part, str))
+    said = len("".join(rationale.texts))
     if said > limits.max_characters:
         return [Reason("form", "too long", said, limits.max_characters)]
     if len(rationale.boxes) > limits.max_looks:
@@ -296,7 +182,7 @@ def form(sample: Sample, rationale: Rationale, limits: Limits) -> list[Reason]:
     read = [event.values for event in events if event.kind == "box"]
     if read != boxes:
         return [Reason("form", "boxes that do not read back", len(read), len(boxes), "the text writes some of its own")]
-    if agrees(answer.text, sample.answer) != 1.0:
+    if not same(answer.text, sample.answer):
         return [Reason("form", "another answer", detail=f"{shown(answer.text, 60)}, not {shown(sample.answer, 60)}")]
     return []
 
@@ -322,12 +208,7 @@ def unit(sample: Sample, rationale: Rationale, limits: Limits) -> list[Reason]:
 
 def coherence(sample: Sample, rationale: Rationale, limits: Limits) -> list[Reason]:
     """Every look has words that lead to it, and what is said after the last one holds the answer."""
-    stretches = [""]
-    for part in rationale.parts:
-        if isinstance(part, str):
-            stretches[-1] += part
-        else:
-            stretches.append("")
+    stretches = rationale.texts
     for number, stretch in enumerate(stretches[:-1], 1):
         if not words(stretch):
             return [Reason("coherence", "a look that nothing leads to", 0, 1, f"look {number}")]

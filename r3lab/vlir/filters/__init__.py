@@ -1,1 +1,0 @@
-"""Which samples are worth learning from, and why the others are not."""
