@@ -23,38 +23,8 @@ import wrong_rgrpo_depth
 import wrong_start
 import wrong_vlir
 
+from r3lab import course
 from r3lab.core.geometry import coverage, iou
-from r3lab.course import (
-    attention,
-    cold_start,
-    explaining,
-    look_again,
-    rgrpo,
-)
-from r3lab.course import (
-    building_vlir as vlir,
-)
-from r3lab.course import (
-    building_vlir as vlir_files,
-)
-from r3lab.course import (
-    cold_start as cold_start_teacher,
-)
-from r3lab.course import (
-    explaining as explaining_reasons,
-)
-from r3lab.course import (
-    rgrpo as region,
-)
-from r3lab.course import (
-    rgrpo_in_depth as rgrpo_depth,
-)
-from r3lab.course import (
-    rgrpo_in_depth as rgrpo_depth_region,
-)
-from r3lab.course import (
-    rgrpo_in_depth as rgrpo_depth_tokens,
-)
 from r3lab.course.judge import NOT_YET, RIGHT, Exercise, judge
 from r3lab.run.parameters import parameters_of, tags
 
@@ -310,35 +280,7 @@ def test_the_folded_solution_passes(at: str, capsys: pytest.CaptureFixture[str])
 # -- what is diagnosed ---------------------------------------------------------------------------------------------
 
 TASKS: dict[str, Exercise] = {
-    "height": look_again.OVERVIEW_HEIGHT,
-    "zoom": look_again.ZOOM,
-    "pixels": look_again.SOURCE_PIXELS,
-    "advantages": rgrpo.ADVANTAGES,
-    "objective": rgrpo.CLIPPED_OBJECTIVE,
-    "region": region.REGION_REWARD,
-    "overlap": vlir.OVERLAPPING,
-    "blind": vlir.ANSWERED_BLIND,
-    "resized": vlir_files.TO_PHOTOGRAPH,
-    "rarest": vlir_files.RAREST,
-    "interleaved": cold_start.LOSS_MASK,
-    "next": cold_start.NEXT_TOKEN,
-    "rate": cold_start_teacher.RATE,
-    "missed": cold_start_teacher.MISSED,
-    "others": rgrpo_depth.LEAVE_ONE_OUT,
-    "push": rgrpo_depth.PUSH,
-    "mask": rgrpo_depth_tokens.LOSS_MASK,
-    "aggregate": rgrpo_depth_tokens.AGGREGATE,
-    "checked": rgrpo_depth_region.REGION_CHECKED,
-    "times even": attention.TIMES_EVEN,
-    "cell": attention.CELL_BOX,
-    "percentile": attention.PERCENTILE,
-    "change": explaining.CHANGE,
-    "regret": explaining.REGRET,
-    "tint": explaining_reasons.FROM_TINT,
-    "kind": explaining_reasons.KIND,
-    **wrong_ablations.TASKS,
-    **wrong_start.TASKS,
-    **wrong_own.TASKS,
+    name.removeprefix("check_"): getattr(course, name) for name in dir(course) if name.startswith("check_")
 }
 
 
@@ -372,111 +314,111 @@ def smaller(new: Any, old: Any, a: Any, low: float, high: float) -> torch.Tensor
     return torch.min(*terms(new, old, a, low, high))
 
 
-# The task, an answer as a student might write it, and words of the hint that it must get.
-WRONG: list[tuple[str, Callable[..., Any], str]] = [
-    ("height", lambda h, s, o: h / (o / s), "Your digit grows"),
-    ("height", lambda h, s, o: int(h * o / s), "round to whole pixels"),
-    ("height", lambda h, s, o: round(h / s * o), "round to whole pixels"),
-    ("height", lambda h, s, o: h * o * o / s / s, "how the area shrinks"),
-    ("height", lambda h, s, o: h / s * o / 16, "in image tokens"),
-    ("height", lambda h, s, o: h / s, "a part of the photograph"),
-    ("zoom", lambda b, s: 2 if share(b, s) <= 0.125 else 1, "a step"),
-    ("zoom", lambda b, s: ramp((b[2] - b[0]) / s[0]), "one side's length"),
-    ("zoom", lambda b, s: ramp(share(b, s) ** 0.5), "one side's length"),
-    ("zoom", lambda b, s: 2 - (share(b, s) - 0.125) / 0.375, "runs on at both ends"),
-    ("zoom", lambda b, s: max(1, 2 - (share(b, s) - 0.125) / 0.375), "more than twofold"),
-    ("zoom", zoom_only_above, "below 1"),
-    ("zoom", lambda b, s: max(1, 2 - 2 * share(b, s)), "at an area of 0"),
-    ("zoom", lambda b, s: max(1, min(2, 2 - (share(b, s) - 0.125) * 2)), "does not meet 1 at 50 %"),
-    ("zoom", lambda b, s: 3 - ramp(share(b, s)), "small boxes get less"),
-    ("zoom", lambda b, s: 2 if share(b, s) <= 12.5 else 1, "every box gets the same zoom"),
-    ("pixels", lambda b, s: [round(v) for v in corners(b, s)], "you round"),
-    ("pixels", lambda b, s: [int(v) for v in corners(b, s)], "you round"),
-    ("pixels", lambda b, s: corners(b, (s[0] - 1, s[1] - 1)), "must end at"),
-    ("pixels", lambda b, s: [v + (k > 1) for k, v in enumerate(corners(b, s))], "nothing must be added"),
-    ("pixels", lambda b, s: corners(b, s, 999), "not 999"),
-    ("pixels", lambda b, s: [v * s[0] / 1000 for v in b], "x goes with the width"),
-    ("pixels", lambda b, s: corners(b, s[::-1]), "x goes with the width"),
-    ("pixels", lambda b, s: torch.tensor(b, dtype=torch.float64) / 1000, "still fractions"),
-    ("pixels", lambda b, s: [v / s[k % 2] * 1000 for k, v in enumerate(b)], "the way back"),
-    (
-        "pixels",
-        lambda b, s: (*corners(b, s)[:2], (b[2] - b[0]) * s[0] / 1000, (b[3] - b[1]) * s[1] / 1000),
-        "two corners",
-    ),
-    ("advantages", lambda r: (r - r.mean()) / (r.std() + 1e-4), "mean and the spread are taken over the whole batch"),
-    ("advantages", lambda r: (r - r.mean(1, keepdim=True)) / (r.std() + 1e-4), "Both belong to the group"),
-    ("advantages", lambda r: (r - r.mean()) / (r.std(1, keepdim=True) + 1e-4), "so does the mean"),
-    ("advantages", lambda r: (r - r.mean(0)) / (r.std(0) + 1e-4), "which dimension"),
-    ("advantages", lambda r: (r - r.mean(1)[:, None]) / torch.sqrt(r.var(1)[:, None] + 1e-4), "inside the square root"),
-    ("advantages", lambda r: (r - r.mean(1)[:, None]) / r.std(1)[:, None], "an epsilon at all"),
-    ("advantages", lambda r: (r - r.mean(1)[:, None]) / (r.std(1, unbiased=False)[:, None] + 1e-4), "G - 1"),
-    ("advantages", lambda r: (r - r.mean(1)[:, None]) / (r.var(1)[:, None] + 1e-4), "by the variance"),
-    ("advantages", lambda r: r - r.mean(1)[:, None], "what is it divided by"),
-    ("advantages", lambda r: r / (r.std(1)[:, None] + 1e-4), "not compared"),
-    ("objective", lambda n, o, a, m, lo, hi: -per_row(smaller(n, o, a, lo, lo), m), "symmetric"),
-    ("objective", lambda n, o, a, m, lo, hi: -per_row(smaller(n, o, a, hi, lo), m), "exchanged"),
-    ("objective", lambda n, o, a, m, lo, hi: -per_row(terms(n, o, a, lo, hi)[1], m), "where is the minimum"),
-    (
-        "objective",
-        lambda n, o, a, m, lo, hi: -per_row((n - o).exp().minimum((n - o).exp().clamp(1 - lo, 1 + hi)) * a[:, None], m),
-        "products with the advantage",
-    ),
-    ("objective", lambda n, o, a, m, lo, hi: -per_row(terms(n, o, a, lo, hi)[0], m), "nothing is clipped"),
-    ("objective", lambda n, o, a, m, lo, hi: -per_row(torch.max(*terms(n, o, a, lo, hi)), m), "optimist"),
-    ("objective", lambda n, o, a, m, lo, hi: -smaller(n, o, a, lo, hi)[m].mean(), "over all tokens of the batch"),
-    ("objective", lambda n, o, a, m, lo, hi: -smaller(n, o, a, lo, hi).mean(), "where does the mask come in"),
-    ("objective", lambda n, o, a, m, lo, hi: -(m * smaller(n, o, a, lo, hi)).mean(), "counted in the mean"),
-    ("objective", lambda n, o, a, m, lo, hi: -(m * smaller(n, o, a, lo, hi)).sum(), "summed and not averaged"),
-    ("objective", lambda n, o, a, m, lo, hi: per_row(smaller(n, o, a, lo, hi), m), "The sign"),
-    ("objective", lambda n, o, a, m, lo, hi: -per_row(smaller(o, n, a, lo, hi), m), "upside down"),
-    (
-        "objective",
-        lambda n, o, a, m, lo, hi: (
-            -per_row(torch.min((n - o) * a[:, None], (n - o).clamp(1 - lo, 1 + hi) * a[:, None]), m)
+# By check: answers as a student might write them, otherwise than the check does, and words of the hint that they get.
+WRONG: dict[str, list[tuple[Callable[..., Any], str]]] = {
+    "overview_height": [
+        (lambda h, s, o: h / (o / s), "Your digit grows"),
+        (lambda h, s, o: int(h * o / s), "round to whole pixels"),
+        (lambda h, s, o: round(h / s * o), "round to whole pixels"),
+        (lambda h, s, o: h * o * o / s / s, "how the area shrinks"),
+        (lambda h, s, o: h / s * o / 16, "in image tokens"),
+    ],
+    "zoom": [
+        (lambda b, s: 2 if share(b, s) <= 0.125 else 1, "a step"),
+        (lambda b, s: ramp((b[2] - b[0]) / s[0]), "one side's length"),
+        (lambda b, s: ramp(share(b, s) ** 0.5), "one side's length"),
+        (lambda b, s: 2 - (share(b, s) - 0.125) / 0.375, "runs on at both ends"),
+        (lambda b, s: max(1, 2 - (share(b, s) - 0.125) / 0.375), "more than twofold"),
+        (zoom_only_above, "below 1"),
+        (lambda b, s: max(1, 2 - 2 * share(b, s)), "at an area of 0"),
+        (lambda b, s: max(1, min(2, 2 - (share(b, s) - 0.125) * 2)), "does not meet 1 at 50 %"),
+        (lambda b, s: 3 - ramp(share(b, s)), "small boxes get less"),
+        (lambda b, s: 2 if share(b, s) <= 12.5 else 1, "every box gets the same zoom"),
+    ],
+    "source_pixels": [
+        (lambda b, s: [round(v) for v in corners(b, s)], "you round"),
+        (lambda b, s: [int(v) for v in corners(b, s)], "you round"),
+        (lambda b, s: corners(b, (s[0] - 1, s[1] - 1)), "must end at"),
+        (lambda b, s: [v + (k > 1) for k, v in enumerate(corners(b, s))], "nothing must be added"),
+        (lambda b, s: corners(b, s, 999), "not 999"),
+        (lambda b, s: [v * s[0] / 1000 for v in b], "x goes with the width"),
+        (lambda b, s: corners(b, s[::-1]), "x goes with the width"),
+        (lambda b, s: torch.tensor(b, dtype=torch.float64) / 1000, "still fractions"),
+        (lambda b, s: [v / s[k % 2] * 1000 for k, v in enumerate(b)], "the way back"),
+        (lambda b, s: (*corners(b, s)[:2], (b[2] - b[0]) * s[0] / 1000, (b[3] - b[1]) * s[1] / 1000), "two corners"),
+    ],
+    "advantages": [
+        (lambda r: (r - r.mean(1, keepdim=True)) / (r.std() + 1e-4), "Both belong to the group"),
+        (lambda r: (r - r.mean()) / (r.std(1, keepdim=True) + 1e-4), "so does the mean"),
+        (lambda r: (r - r.mean(1)[:, None]) / torch.sqrt(r.var(1)[:, None] + 1e-4), "inside the square root"),
+        (lambda r: (r - r.mean(1)[:, None]) / r.std(1)[:, None], "an epsilon at all"),
+        (lambda r: (r - r.mean(1)[:, None]) / (r.std(1, unbiased=False)[:, None] + 1e-4), "G - 1"),
+        (lambda r: (r - r.mean(1)[:, None]) / (r.var(1)[:, None] + 1e-4), "by the variance"),
+        (lambda r: r - r.mean(1)[:, None], "what is it divided by"),
+        (lambda r: r / (r.std(1)[:, None] + 1e-4), "not compared"),
+    ],
+    "clipped_objective": [
+        (lambda n, o, a, m, lo, hi: -per_row(smaller(n, o, a, lo, lo), m), "symmetric"),
+        (lambda n, o, a, m, lo, hi: -per_row(smaller(n, o, a, hi, lo), m), "exchanged"),
+        (lambda n, o, a, m, lo, hi: -per_row(terms(n, o, a, lo, hi)[1], m), "where is the minimum"),
+        (
+            lambda n, o, a, m, lo, hi: (
+                -per_row((n - o).exp().minimum((n - o).exp().clamp(1 - lo, 1 + hi)) * a[:, None], m)
+            ),
+            "products with the advantage",
         ),
-        "difference of the log-probabilities",
-    ),
-    ("objective", lambda n, o, a, m, lo, hi: -per_row(smaller(n, o, a, lo, hi), m).item(), "no gradient flows"),
-    ("objective", lambda n, o, a, m, lo, hi: -smaller(n, o, a, lo, hi).mean(1), "must be one number"),
-    ("region", lambda k, t, n: coverage(k[-1], t) / 2 if k and n else 0, "whole image"),
-    ("region", lambda k, t, n: iou(k[0], t) / 2 if k and n else 0, "You pay for the first"),
-    ("region", lambda k, t, n: max([iou(b, t) / 2 for b in k] or [0]) if n else 0, "look everywhere"),
-    ("region", lambda k, t, n: sum(iou(b, t) / 2 for b in k) if n else 0, "two half-good ones"),
-    ("region", lambda k, t, n: iou(k[-1], t) / 2 if k else 0, "where none was needed"),
-    ("region", lambda k, t, n: iou(k[-1], t) if k and n else 0, "may pay is 0.5"),
-    ("region", lambda k, t, n: 0.5 * bool(k) * n, "any box at all"),
-    ("region", lambda k, t, n: iou(k[-1], t) / 2 * n, "`looks` can be empty"),
-    ("region", lambda k, t, n: iou(k[-1], t) / 2 if n else 0, "`looks` can be empty"),
-    *wrong_vlir.WRONG,
-    *wrong_cold_start.WRONG,
-    *wrong_rgrpo_depth.WRONG,
-    *wrong_attention.WRONG,
-    *wrong_explaining.WRONG,
-    *wrong_ablations.WRONG,
-    *wrong_start.WRONG,
-    *wrong_own.WRONG,
-]
+        (lambda n, o, a, m, lo, hi: -per_row(terms(n, o, a, lo, hi)[0], m), "nothing is clipped"),
+        (lambda n, o, a, m, lo, hi: -per_row(torch.max(*terms(n, o, a, lo, hi)), m), "optimist"),
+        (lambda n, o, a, m, lo, hi: -smaller(n, o, a, lo, hi)[m].mean(), "over all tokens of the batch"),
+        (lambda n, o, a, m, lo, hi: -smaller(n, o, a, lo, hi).mean(), "where does the mask come in"),
+        (lambda n, o, a, m, lo, hi: -(m * smaller(n, o, a, lo, hi)).mean(), "counted in the mean"),
+        (lambda n, o, a, m, lo, hi: -(m * smaller(n, o, a, lo, hi)).sum(), "summed and not averaged"),
+        (lambda n, o, a, m, lo, hi: per_row(smaller(n, o, a, lo, hi), m), "The sign"),
+        (lambda n, o, a, m, lo, hi: -per_row(smaller(o, n, a, lo, hi), m), "upside down"),
+        (
+            lambda n, o, a, m, lo, hi: (
+                -per_row(torch.min((n - o) * a[:, None], (n - o).clamp(1 - lo, 1 + hi) * a[:, None]), m)
+            ),
+            "difference of the log-probabilities",
+        ),
+        (lambda n, o, a, m, lo, hi: -per_row(smaller(n, o, a, lo, hi), m).item(), "no gradient flows"),
+        (lambda n, o, a, m, lo, hi: -smaller(n, o, a, lo, hi).mean(1), "must be one number"),
+    ],
+    "region_reward": [
+        (lambda k, t, n: coverage(k[-1], t) / 2 if k and n else 0, "whole image"),
+        (lambda k, t, n: iou(k[0], t) / 2 if k and n else 0, "You pay for the first"),
+        (lambda k, t, n: max([iou(b, t) / 2 for b in k] or [0]) if n else 0, "look everywhere"),
+        (lambda k, t, n: sum(iou(b, t) / 2 for b in k) if n else 0, "two half-good ones"),
+        (lambda k, t, n: iou(k[-1], t) / 2 if k else 0, "where none was needed"),
+        (lambda k, t, n: iou(k[-1], t) if k and n else 0, "may pay is 0.5"),
+        (lambda k, t, n: 0.5 * bool(k) * n, "any box at all"),
+        (lambda k, t, n: iou(k[-1], t) / 2 * n, "`looks` can be empty"),
+        (lambda k, t, n: iou(k[-1], t) / 2 if n else 0, "`looks` can be empty"),
+    ],
+}
 
 
-@pytest.mark.parametrize("case", range(len(WRONG)))
-def test_a_known_wrong_answer_is_named(case: int) -> None:
-    task, answer, words = WRONG[case]
-    passed, said = judge(answer, TASKS[task])
-    assert not passed and words in said, said
-    assert said.startswith("not right: ") and len(said.splitlines()) == 1
+for answers in (wrong_ablations, wrong_attention, wrong_cold_start, wrong_explaining, wrong_own, wrong_rgrpo_depth):
+    WRONG |= answers.WRONG
+WRONG |= wrong_start.WRONG | wrong_vlir.WRONG
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_every_mistake_in_the_tables_has_a_hint_of_its_own_and_a_case_above(task: str) -> None:
+def test_every_mistake_is_named_with_the_hint_that_stands_at_it(task: str) -> None:
     exercise = TASKS[task]
     assert judge(exercise.reference, exercise) == (True, RIGHT)
-    told = [judge(answer, exercise)[1] for name, answer, _ in WRONG if name == task]
-    for mistake in exercise.mistakes:
-        for made in mistake.made:
-            assert judge(made, exercise) == (False, f"not right: {mistake.hint}")
-        assert f"not right: {mistake.hint}" in told, "no case above gets this hint"
-    assert len({mistake.hint for mistake in exercise.mistakes}) == len(exercise.mistakes)
+    for hint, made in exercise.mistakes.items():
+        for answer in made:
+            assert judge(answer, exercise) == (False, f"not right: {hint}")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_wrong_answer_is_named_however_it_is_written(task: str) -> None:
+    assert len(WRONG[task]) >= 2
+    for answer, words in WRONG[task]:
+        passed, said = judge(answer, TASKS[task])
+        assert not passed and words in said, said
+        assert said.startswith("not right: ") and len(said.splitlines()) == 1
 
 
 UNKNOWN: list[tuple[str, Any, str]] = [
@@ -489,12 +431,12 @@ UNKNOWN: list[tuple[str, Any, str]] = [
     ("zoom", lambda b, s: (ramp(share(b, s)),), "returns shape (1,), wanted ()"),
     ("zoom", lambda b, s: {"zoom": 2}, "does not return numbers"),
     ("zoom", lambda b, s: float("nan"), "gives nan"),
-    ("pixels", lambda b, s: b, "too small"),
+    ("source_pixels", lambda b, s: b, "too small"),
     ("advantages", lambda r: r.mean(1), "returns shape (3,), wanted (3, 5)"),
     ("advantages", lambda r: r * 0 + 9, "in entry (0, 0) is too large"),
-    ("objective", lambda *a: 1 / 0, "ZeroDivisionError"),
-    ("overlap", lambda boxes, most: len(boxes) > 1, "too large"),
-    ("resized", lambda written, source: (0, 0, *source), "too small"),
+    ("clipped_objective", lambda *a: 1 / 0, "ZeroDivisionError"),
+    ("overlapping", lambda boxes, most: len(boxes) > 1, "too large"),
+    ("to_photograph", lambda written, source: (0, 0, *source), "too small"),
     ("rarest", lambda rejected: rejected[0]["id"], "does not return numbers"),
 ]
 

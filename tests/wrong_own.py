@@ -6,15 +6,6 @@ from collections.abc import Callable
 from math import ceil, prod
 from typing import Any
 
-from r3lab.course import your_own as own
-from r3lab.course.judge import Exercise
-
-TASKS: dict[str, Exercise] = {
-    "tokens needed": own.TOKENS_NEEDED,
-    "annotation": own.AS_REGION,
-    "cache": own.CACHE_BYTES,
-}
-
 
 def shrunk(h: float, r: float, s: Any, f: int) -> tuple[float, float]:
     scale = min(1, r / h)
@@ -35,36 +26,35 @@ def inside(x1: float, y1: float, x2: float, y2: float, s: Any) -> list[float]:
     return [max(x1, 0), max(y1, 0), min(x2, s[0]), min(y2, s[1])]
 
 
-WRONG: list[tuple[str, Callable[..., Any], str]] = [
-    ("tokens needed", lambda h, r, s, f: (s[0] * r / h / f) * (s[1] * r / h / f), "adds tokens and no detail"),
-    ("tokens needed", lambda h, r, s, f: s[0] / f * s[1] / f, "not made smaller at all"),
-    ("tokens needed", lambda h, r, s, f: s[0] / f * s[1] / f * min(1, r / h), "both sides shrink"),
-    ("tokens needed", lambda h, r, s, f: (s[0] * h / r / f) * (s[1] * h / r / f), "Your picture grows"),
-    ("tokens needed", lambda h, r, s, f: prod(shrunk(h, r, s, 1)), "those are pixels"),
-    ("tokens needed", lambda h, r, s, f: prod(shrunk(h, r, s, 1)) / f, "a token is a square"),
-    ("tokens needed", lambda h, r, s, f: ceil(prod(shrunk(h, r, s, f))), "you round"),
-    ("tokens needed", lambda h, r, s, f: prod(map(round, shrunk(h, r, s, f))), "you round"),
-    ("annotation", lambda a, s: list(a), "a corner and two sides"),
-    ("annotation", lambda a, s: [a[0], a[1], a[0] + a[2], a[1] + a[3]], "People draw over the edge"),
-    ("annotation", lambda a, s: [a[0], a[1], min(a[0] + a[2], s[0]), min(a[1] + a[3], s[1])], "begins outside"),
-    ("annotation", lambda a, s: [max(a[0], 0), max(a[1], 0), a[0] + a[2], a[1] + a[3]], "ends outside"),
-    ("annotation", half_cut, "Corners first, then cut"),
-    ("annotation", around, "for the middle"),
-    ("annotation", lambda a, s: inside(a[0], a[1], a[0] + a[2] - 1, a[1] + a[3] - 1, s), "half-open"),
-    ("annotation", lambda a, s: inside(a[0], a[1], a[0] + a[3], a[1] + a[2], s), "x goes with the width"),
-    ("annotation", lambda a, s: inside(a[0], a[1], a[0] + a[2], a[1] + a[3], s[::-1]), "x goes with the width"),
-    (
-        "annotation",
-        lambda a, s: [v / s[k % 2] for k, v in enumerate(inside(a[0], a[1], a[0] + a[2], a[1] + a[3], s))],
-        "fractions of the image",
-    ),
-    ("cache", lambda t, n, k, d, e: t * n * k * d * e, "half of it"),
-    ("cache", lambda t, n, k, d, e: 2 * t * k * d * e, "how many layers"),
-    ("cache", lambda t, n, k, d, e: 2 * n * k * d * e, "for one token"),
-    ("cache", lambda t, n, k, d, e: 2 * t * n * k * d, "those are numbers"),
-    ("cache", lambda t, n, k, d, e: 2 * t * n * k * d * e * 8, "those are bits"),
-    ("cache", lambda t, n, k, d, e: 2 * t * n * d * e, "one head's part"),
-    ("cache", lambda t, n, k, d, e: 2 * t * n * k * e, "a vector of"),
-    ("cache", lambda t, n, k, d, e: 2 * t**2 * n * k * d * e, "not with their square"),
-    ("cache", lambda t, n, k, d, e: 2 * t * n * k * d * e / 1024**3, "in MiB or GiB"),
-]
+WRONG: dict[str, list[tuple[Callable[..., Any], str]]] = {
+    "tokens_needed": [
+        (lambda h, r, s, f: (s[0] * r / h / f) * (s[1] * r / h / f), "adds tokens and no detail"),
+        (lambda h, r, s, f: s[0] / f * s[1] / f, "not made smaller at all"),
+        (lambda h, r, s, f: s[0] / f * s[1] / f * min(1, r / h), "both sides shrink"),
+        (lambda h, r, s, f: (s[0] * h / r / f) * (s[1] * h / r / f), "Your picture grows"),
+        (lambda h, r, s, f: prod(shrunk(h, r, s, 1)), "those are pixels"),
+        (lambda h, r, s, f: prod(shrunk(h, r, s, 1)) / f, "a token is a square"),
+        (lambda h, r, s, f: ceil(prod(shrunk(h, r, s, f))), "you round"),
+        (lambda h, r, s, f: prod(map(round, shrunk(h, r, s, f))), "you round"),
+    ],
+    "as_region": [
+        (lambda a, s: list(a), "a corner and two sides"),
+        (lambda a, s: [a[0], a[1], a[0] + a[2], a[1] + a[3]], "People draw over the edge"),
+        (lambda a, s: [a[0], a[1], min(a[0] + a[2], s[0]), min(a[1] + a[3], s[1])], "begins outside"),
+        (lambda a, s: [max(a[0], 0), max(a[1], 0), a[0] + a[2], a[1] + a[3]], "ends outside"),
+        (half_cut, "Corners first, then cut"),
+        (around, "for the middle"),
+        (lambda a, s: inside(a[0], a[1], a[0] + a[2] - 1, a[1] + a[3] - 1, s), "half-open"),
+        (lambda a, s: inside(a[0], a[1], a[0] + a[3], a[1] + a[2], s), "x goes with the width"),
+        (lambda a, s: inside(a[0], a[1], a[0] + a[2], a[1] + a[3], s[::-1]), "x goes with the width"),
+        (
+            lambda a, s: [v / s[k % 2] for k, v in enumerate(inside(a[0], a[1], a[0] + a[2], a[1] + a[3], s))],
+            "fractions of the image",
+        ),
+    ],
+    "cache_bytes": [
+        (lambda t, n, k, d, e: 2 * t * n * k * d * e * 8, "those are bits"),
+        (lambda t, n, k, d, e: 2 * t**2 * n * k * d * e, "not with their square"),
+        (lambda t, n, k, d, e: 2 * t * n * k * d * e / 1024**3, "in MiB or GiB"),
+    ],
+}

@@ -68,10 +68,6 @@ def numbers(v: Any, m: Any, how: str, n: int, **other: Any) -> Any:
     return (other[how] if how in other else ways[how])()
 
 
-def rows_with_tokens(v: Any, m: Any) -> Any:
-    return sum(x[k].mean() for x, k in zip(v, m, strict=True) if k.any()) / m.any(1).sum()
-
-
 def seen(looks: Any) -> list[Any]:
     return [box for box, valid in looks if valid]
 
@@ -113,127 +109,112 @@ def inside(a: Any, b: Any) -> bool:
     return max(coverage(a, b), coverage(b, a)) > 0.7
 
 
-WRONG: list[tuple[str, Callable[..., Any], str]] = [
-    ("others", lambda r: r - r.mean(1)[:, None], "the rollout's own reward"),
-    ("others", lambda r: r - (r.sum(1)[:, None] - r) / r.shape[1], "are G - 1"),
-    ("others", lambda r: r - (r.sum(1)[:, None] - r), "the sum of the others"),
-    ("others", lambda r: r - (r.sum() - r) / (r.numel() - 1), "from the whole batch"),
-    ("others", lambda r: r - r.mean(), "from the whole batch"),
-    ("others", lambda r: r - r.mean(0), "different groups"),
-    ("others", lambda r: (r - others(r)) / (r.std(1)[:, None] + 1e-4), "divide by the spread"),
-    ("others", lambda r: others(r) - r, "the sign"),
-    ("others", others, "that is the baseline"),
-    ("others", best_other, "the best of the others"),
-    (
-        "push",
-        lambda w, a, lo, hi: pushed(w, a, lambda x, s: not 1 - lo <= x <= 1 + hi, weighted),
-        "on both sides",
-    ),
-    (
-        "push",
-        lambda w, a, lo, hi: pushed(w, a, lambda x, s: x < 1 - lo if s > 0 else x > 1 + hi, weighted),
-        "the other's bound",
-    ),
-    ("push", lambda w, a, lo, hi: pushed(w, a, lambda x, s: s > 0 and x > 1 + hi, weighted), "only the upper"),
-    ("push", lambda w, a, lo, hi: pushed(w, a, lambda x, s: s < 0 and x < 1 - lo, weighted), "only the lower"),
-    ("push", lambda w, a, lo, hi: pushed(w, a, cut(lo, lo), weighted), "the same width"),
-    ("push", lambda w, a, lo, hi: pushed(w, a, cut(hi, lo), weighted), "exchanged"),
-    ("push", lambda w, a, lo, hi: torch.clamp(w, 1 - lo, 1 + hi) * a.unsqueeze(1), "CISPO"),
-    ("push", lambda w, a, lo, hi: pushed(w, a, cut(lo, hi), lambda x, s: s), "that of exp(x)"),
-    ("push", lambda w, a, lo, hi: pushed(w, a, cut(lo, hi), lambda x, s: x), "where is the advantage"),
-    ("push", lambda w, a, lo, hi: pushed(w, a, lambda x, s: False, weighted), "nothing is clipped"),
-    ("push", lambda w, a, lo, hi: pushed(w, a, cut(lo, hi), lambda x, s: -x * s), "goes downhill"),
-    ("mask", lambda k, c: ragged(k, [False] * len(k), {2}), "that were cut off carry loss"),
-    ("mask", lambda k, c: ragged(k, c, {2})[[not x for x in c]], "out. They stay"),
-    ("mask", lambda k, c: ragged(k, [not x for x in c], {2}), "the only ones that carry"),
-    ("mask", lambda k, c: ragged(k, c, {2}, 0), "a column too many"),
-    ("mask", lambda k, c: ragged(k, c, {2}, -1), "*from* which"),
-    ("mask", lambda k, c: ragged(k, c, {2}) & ragged(k, c, {2}, -1), "the first token after the prompt"),
-    ("mask", behind, "everything after the prompt"),
-    ("mask", lambda k, c: ragged(k, c, {2, 3, 4}), "everything after the prompt"),
-    ("mask", lambda k, c: ragged(k, c, {2, 3}), "the environment's lines"),
-    ("mask", lambda k, c: ragged(k, c, {2, 4}), "placeholders for pixels"),
-    ("mask", lambda k, c: ragged(k, c, {2}, padding=True), "the padding"),
-    ("mask", lambda k, c: around(k, c, before=False), "where to look"),
-    ("mask", lambda k, c: around(k, c, before=True), "to read one"),
-    ("mask", lambda k, c: ragged(k, c, {0, 2}), "the prompt carries loss"),
-    ("mask", lambda k, c: ~ragged(k, c, {2}), "where no loss must be"),
-    (
-        "aggregate",
-        lambda v, m, how, n: numbers(v, m, how, n, sequence=lambda: ((v * m).sum(1) / m.sum(1)).mean()),
-        "0 / 0",
-    ),
-    (
-        "aggregate",
-        lambda v, m, how, n: numbers(
-            v,
-            m,
-            how,
-            n,
-            sequence=lambda: sum(x[k].mean() for x, k in zip(v, m, strict=True) if k.any()) / m.any(1).sum(),
+WRONG: dict[str, list[tuple[Callable[..., Any], str]]] = {
+    "leave_one_out": [
+        (lambda r: r - r.mean(1)[:, None], "the rollout's own reward"),
+        (lambda r: r - (r.sum(1)[:, None] - r) / r.shape[1], "are G - 1"),
+        (lambda r: r - (r.sum(1)[:, None] - r), "the sum of the others"),
+        (lambda r: (r - others(r)) / (r.std(1)[:, None] + 1e-4), "divide by the spread"),
+        (lambda r: others(r) - r, "the sign"),
+        (others, "that is the baseline"),
+        (best_other, "the best of the others"),
+    ],
+    "push": [
+        (lambda w, a, lo, hi: pushed(w, a, lambda x, s: not 1 - lo <= x <= 1 + hi, weighted), "on both sides"),
+        (
+            lambda w, a, lo, hi: pushed(w, a, lambda x, s: x < 1 - lo if s > 0 else x > 1 + hi, weighted),
+            "the other's bound",
         ),
-        "'sequence' leaves a row",
-    ),
-    (
-        "aggregate",
-        lambda v, m, how, n: numbers(v, m, how, n, fixed=lambda: (v * m)[m.any(1)].sum(1).mean() / n),
-        "'fixed' leaves a row",
-    ),
-    ("aggregate", lambda v, m, how, n: numbers(v, m, "sequence", n), "then of the rows"),
-    ("aggregate", lambda v, m, how, n: v[m].mean(), "over all tokens of the batch"),
-    ("aggregate", lambda v, m, how, n: v[m].sum() / len(v) / n, "by a fixed length"),
-    (
-        "aggregate",
-        lambda v, m, how, n: numbers(v, m, {"token": "sequence", "sequence": "token"}.get(how, how), n),
-        "exchanged",
-    ),
-    (
-        "aggregate",
-        lambda v, m, how, n: numbers(v, m, how, n, fixed=lambda: (v * m).sum(1).mean()),
-        "does not know it",
-    ),
-    ("aggregate", lambda v, m, how, n: numbers(v, m, how, n, fixed=lambda: v[m].sum() / n), "the step must not grow"),
-    (
-        "aggregate",
-        lambda v, m, how, n: numbers(v, torch.ones_like(m), how, n),
-        "what is not sampled is in the sum",
-    ),
-    (
-        "aggregate",
-        lambda v, m, how, n: numbers(v * m, m, how, n, sequence=lambda: (v * m).mean(), token=lambda: (v * m).mean()),
-        "still counted",
-    ),
-    (
-        "aggregate",
-        lambda v, m, how, n: (v * m).sum(1) / {"sequence": m.sum(1).clamp(min=1), "token": m.sum(), "fixed": n}[how],
-        "a number a row",
-    ),
-    ("checked", lambda k, t, r: place(k, t) - fines(k), "pointing pays"),
-    ("checked", lambda k, t, r: place(k, t) - fines(k) if r else 0.0, "escapes the fines"),
-    ("checked", lambda k, t, r: (iou(k[-1][0], t) / 2 if k and r else 0) - fines(k), "could not be cut decides"),
-    ("checked", lambda k, t, r: (iou(seen(k)[0], t) / 2 if seen(k) and r else 0) - fines(k), "You pay for the first"),
-    ("checked", lambda k, t, r: r * max([iou(b, t) / 2 for b in seen(k)] or [0]) - fines(k), "look everywhere"),
-    ("checked", lambda k, t, r: r * sum(iou(b, t) / 2 for b in seen(k)) - fines(k), "two half-good ones"),
-    ("checked", lambda k, t, r: r * (coverage(seen(k)[-1], t) / 2 if seen(k) else 0) - fines(k), "excess too"),
-    ("checked", lambda k, t, r: r * place(k, t) - 0.1 * repeats(k, same), "cannot be cut costs nothing"),
-    ("checked", lambda k, t, r: r * place(k, t) - 0.1 * refused(k), "repeats another costs nothing"),
-    ("checked", lambda k, t, r: r * place(k, t) - 0.1 * (refused(k) + pairs(k, same)), "you fine pairs"),
-    (
-        "checked",
-        lambda k, t, r: (
-            r * place(k, t) - 0.1 * (refused(k) + sum(iou(*p) > 0.7 for p in zip(seen(k), seen(k)[1:], strict=False)))
+        (lambda w, a, lo, hi: pushed(w, a, lambda x, s: s > 0 and x > 1 + hi, weighted), "only the upper"),
+        (lambda w, a, lo, hi: pushed(w, a, lambda x, s: s < 0 and x < 1 - lo, weighted), "only the lower"),
+        (lambda w, a, lo, hi: pushed(w, a, cut(lo, lo), weighted), "the same width"),
+        (lambda w, a, lo, hi: pushed(w, a, cut(hi, lo), weighted), "exchanged"),
+        (lambda w, a, lo, hi: torch.clamp(w, 1 - lo, 1 + hi) * a.unsqueeze(1), "CISPO"),
+        (lambda w, a, lo, hi: pushed(w, a, cut(lo, hi), lambda x, s: s), "that of exp(x)"),
+        (lambda w, a, lo, hi: pushed(w, a, cut(lo, hi), lambda x, s: x), "where is the advantage"),
+        (lambda w, a, lo, hi: pushed(w, a, lambda x, s: False, weighted), "nothing is clipped"),
+        (lambda w, a, lo, hi: pushed(w, a, cut(lo, hi), lambda x, s: -x * s), "goes downhill"),
+    ],
+    "loss_mask": [
+        (lambda k, c: ragged(k, [False] * len(k), {2}), "that were cut off carry loss"),
+        (lambda k, c: ragged(k, c, {2})[[not x for x in c]], "out. They stay"),
+        (lambda k, c: ragged(k, [not x for x in c], {2}), "the only ones that carry"),
+        (lambda k, c: ragged(k, c, {2}, 0), "a column too many"),
+        (lambda k, c: ragged(k, c, {2}, -1), "*from* which"),
+        (lambda k, c: ragged(k, c, {2}) & ragged(k, c, {2}, -1), "the first token after the prompt"),
+        (behind, "everything after the prompt"),
+        (lambda k, c: ragged(k, c, {2, 3, 4}), "everything after the prompt"),
+        (lambda k, c: ragged(k, c, {2, 3}), "the environment's lines"),
+        (lambda k, c: ragged(k, c, {2, 4}), "placeholders for pixels"),
+        (lambda k, c: ragged(k, c, {2}, padding=True), "the padding"),
+        (lambda k, c: around(k, c, before=False), "where to look"),
+        (lambda k, c: around(k, c, before=True), "to read one"),
+        (lambda k, c: ragged(k, c, {0, 2}), "the prompt carries loss"),
+        (lambda k, c: ~ragged(k, c, {2}), "where no loss must be"),
+    ],
+    "aggregate": [
+        (lambda v, m, how, n: numbers(v, m, how, n, sequence=lambda: ((v * m).sum(1) / m.sum(1)).mean()), "0 / 0"),
+        (
+            lambda v, m, how, n: numbers(
+                v,
+                m,
+                how,
+                n,
+                sequence=lambda: sum(x[k].mean() for x, k in zip(v, m, strict=True) if k.any()) / m.any(1).sum(),
+            ),
+            "'sequence' leaves a row",
         ),
-        "the one before it alone",
-    ),
-    (
-        "checked",
-        lambda k, t, r: (
-            r * place(k, t) - 0.1 * (refused(k) + sum(any(iou(b, c) > 0.7 for c in seen(k)) for b in seen(k)))
+        (
+            lambda v, m, how, n: numbers(v, m, how, n, fixed=lambda: (v * m)[m.any(1)].sum(1).mean() / n),
+            "'fixed' leaves a row",
         ),
-        "does a look repeat itself",
-    ),
-    ("checked", lambda k, t, r: r * place(k, t) - 0.1 * (refused(k) + repeats(k, inside)), "a closer look at a part"),
-    ("checked", lambda k, t, r: r * place(k, t) - 0.1 * (refused(k) + again(k)), "after a refused one"),
-    ("checked", lambda k, t, r: r * place(k, t) - 0.1 * max(0, len(k) - 1), "shows something new"),
-    ("checked", lambda k, t, r: r * place(k, t) * 2 - fines(k), "may pay is 0.5"),
-]
+        (lambda v, m, how, n: numbers(v, m, "sequence", n), "then of the rows"),
+        (lambda v, m, how, n: v[m].mean(), "over all tokens of the batch"),
+        (lambda v, m, how, n: v[m].sum() / len(v) / n, "by a fixed length"),
+        (lambda v, m, how, n: numbers(v, m, {"token": "sequence", "sequence": "token"}.get(how, how), n), "exchanged"),
+        (lambda v, m, how, n: numbers(v, m, how, n, fixed=lambda: (v * m).sum(1).mean()), "does not know it"),
+        (lambda v, m, how, n: numbers(v, m, how, n, fixed=lambda: v[m].sum() / n), "the step must not grow"),
+        (lambda v, m, how, n: numbers(v, torch.ones_like(m), how, n), "what is not sampled is in the sum"),
+        (
+            lambda v, m, how, n: numbers(
+                v * m, m, how, n, sequence=lambda: (v * m).mean(), token=lambda: (v * m).mean()
+            ),
+            "still counted",
+        ),
+        (
+            lambda v, m, how, n: (
+                (v * m).sum(1) / {"sequence": m.sum(1).clamp(min=1), "token": m.sum(), "fixed": n}[how]
+            ),
+            "a number a row",
+        ),
+    ],
+    "region_checked": [
+        (lambda k, t, r: place(k, t) - fines(k), "pointing pays"),
+        (lambda k, t, r: place(k, t) - fines(k) if r else 0.0, "escapes the fines"),
+        (lambda k, t, r: (iou(k[-1][0], t) / 2 if k and r else 0) - fines(k), "could not be cut decides"),
+        (lambda k, t, r: (iou(seen(k)[0], t) / 2 if seen(k) and r else 0) - fines(k), "You pay for the first"),
+        (lambda k, t, r: r * max([iou(b, t) / 2 for b in seen(k)] or [0]) - fines(k), "look everywhere"),
+        (lambda k, t, r: r * sum(iou(b, t) / 2 for b in seen(k)) - fines(k), "two half-good ones"),
+        (lambda k, t, r: r * (coverage(seen(k)[-1], t) / 2 if seen(k) else 0) - fines(k), "excess too"),
+        (lambda k, t, r: r * place(k, t) - 0.1 * repeats(k, same), "cannot be cut costs nothing"),
+        (lambda k, t, r: r * place(k, t) - 0.1 * refused(k), "repeats another costs nothing"),
+        (lambda k, t, r: r * place(k, t) - 0.1 * (refused(k) + pairs(k, same)), "you fine pairs"),
+        (
+            lambda k, t, r: (
+                r * place(k, t)
+                - 0.1 * (refused(k) + sum(iou(*p) > 0.7 for p in zip(seen(k), seen(k)[1:], strict=False)))
+            ),
+            "the one before it alone",
+        ),
+        (
+            lambda k, t, r: (
+                r * place(k, t) - 0.1 * (refused(k) + sum(any(iou(b, c) > 0.7 for c in seen(k)) for b in seen(k)))
+            ),
+            "does a look repeat itself",
+        ),
+        (lambda k, t, r: r * place(k, t) - 0.1 * (refused(k) + repeats(k, inside)), "a closer look at a part"),
+        (lambda k, t, r: r * place(k, t) - 0.1 * (refused(k) + again(k)), "after a refused one"),
+        (lambda k, t, r: r * place(k, t) - 0.1 * max(0, len(k) - 1), "shows something new"),
+        (lambda k, t, r: r * place(k, t) * 2 - fines(k), "may pay is 0.5"),
+    ],
+}

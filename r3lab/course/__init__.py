@@ -1,4 +1,4 @@
-"""Checks for the course's exercises, one a function: each prints "right", or one hint that diagnoses.
+"""Checks of the course's exercises, by lesson: each prints "right", or one hint that diagnoses.
 
 from r3lab.course import check_zoom
 check_zoom(zoom)                         # in the cell below the one in which `zoom` was written
@@ -16,41 +16,3 @@ from .rgrpo import check_advantages, check_clipped_objective, check_region_rewar
 from .rgrpo_in_depth import check_aggregate, check_leave_one_out, check_loss_mask, check_push, check_region_checked
 from .start import check_carries_loss, check_in_overview
 from .your_own import check_as_region, check_cache_bytes, check_tokens_needed
-
-__all__ = [
-    "check_advantages",
-    "check_aggregate",
-    "check_answered_blind",
-    "check_as_expected",
-    "check_as_region",
-    "check_at_grounding",
-    "check_cache_bytes",
-    "check_carries_loss",
-    "check_cell_box",
-    "check_change",
-    "check_clipped_objective",
-    "check_from_tint",
-    "check_in_overview",
-    "check_interleaved_mask",
-    "check_kind",
-    "check_leave_one_out",
-    "check_loss_mask",
-    "check_missed",
-    "check_next_token",
-    "check_overlapping",
-    "check_overview_height",
-    "check_paired",
-    "check_percentile",
-    "check_push",
-    "check_rarest",
-    "check_rate",
-    "check_region_checked",
-    "check_region_reward",
-    "check_regret",
-    "check_seed_interval",
-    "check_source_pixels",
-    "check_times_even",
-    "check_to_photograph",
-    "check_tokens_needed",
-    "check_zoom",
-]

@@ -11,7 +11,7 @@ from statistics import fmean, pstdev, stdev
 from typing import Any
 
 from ..core.stats import student
-from .judge import Exercise, Mistake, report
+from .judge import Exercise
 
 FIVE = student(0.95, 4)  # 2.776
 SEEDS = (
@@ -32,47 +32,34 @@ def _interval(spread: Callable[[list[float]], float], power: float) -> Callable[
     return lambda values, t: _about(values, t * spread(values) / len(values) ** power)
 
 
-SEED_INTERVAL = Exercise(
+check_seed_interval = Exercise(
+    "f(values, t): the two ends of the 95 % interval of the mean over seeds.",
     _interval(stdev, 0.5),
     SEEDS,
-    (
-        Mistake(
-            "you divide by n inside the spread. The mean was taken from the same few values and lies too near to them; "
-            "n - 1 makes up for it (`statistics.stdev`, or `ddof=1`).",
-            (_interval(pstdev, 0.5),),
-        ),
-        Mistake(
-            "that is how far *single runs* scatter. The mean of n of them scatters less, by the square root of n.",
-            (_interval(stdev, 0.0), _interval(pstdev, 0.0)),
-        ),
-        Mistake(
-            "you divide by n. Variances of means fall with n, so spreads fall with its square root.",
-            (_interval(stdev, 1.0),),
-        ),
-        Mistake(
-            "that is the variance; an interval wants its square root, in the unit of the values.",
-            (_interval(lambda values: stdev(values) ** 2, 0.5), _interval(lambda values: stdev(values) ** 2, 1.0)),
-        ),
-        Mistake(
-            "you leave out `t`: one standard error to each side holds the truth two times in three only.",
-            (lambda values, t: _about(values, stdev(values) / math.sqrt(len(values))),),
-        ),
-        Mistake(
-            "that is from the worst to the best seed. It grows with every seed that you add; an interval of the mean "
-            "must shrink.",
-            (lambda values, t: (min(values), max(values)),),
-        ),
-        Mistake(
-            "you return half the width alone. Wanted are the two ends, around the mean.",
-            (lambda values, t: t * stdev(values) / math.sqrt(len(values)),),
-        ),
-    ),
+    {
+        "you divide by n inside the spread. The mean was taken from the same few values and lies too near to them; "
+        "n - 1 makes up for it (`statistics.stdev`, or `ddof=1`).": [_interval(pstdev, 0.5)],
+        "that is how far *single runs* scatter. The mean of n of them scatters less, by the square root of n.": [
+            _interval(stdev, 0.0),
+            _interval(pstdev, 0.0),
+        ],
+        "you divide by n. Variances of means fall with n, so spreads fall with its square root.": [
+            _interval(stdev, 1.0)
+        ],
+        "that is the variance; an interval wants its square root, in the unit of the values.": [
+            _interval(lambda values: stdev(values) ** 2, 0.5),
+            _interval(lambda values: stdev(values) ** 2, 1.0),
+        ],
+        "you leave out `t`: one standard error to each side holds the truth two times in three only.": [
+            lambda values, t: _about(values, stdev(values) / math.sqrt(len(values)))
+        ],
+        "that is from the worst to the best seed. It grows with every seed that you add; an interval of the mean "
+        "must shrink.": [lambda values, t: (min(values), max(values))],
+        "you return half the width alone. Wanted are the two ends, around the mean.": [
+            lambda values, t: t * stdev(values) / math.sqrt(len(values))
+        ],
+    },
 )
-
-
-def check_seed_interval(answer: Any) -> bool:
-    """Check ``f(values, t)``: the two ends of the 95 % interval of the mean over seeds."""
-    return report(answer, SEED_INTERVAL)
 
 
 # -- seed by seed --------------------------------------------------------------------------------------------------
@@ -88,64 +75,43 @@ def _unpaired(full: list[float], other: list[float]) -> tuple[float, float]:
     return fmean(other) - fmean(full), error
 
 
-PAIRED = Exercise(
+check_paired = Exercise(
+    "f(full, other): mean difference at the same seed, and its standard error.",
     _paired,
     (
         ([0.95, 0.90, 0.97, 0.88, 0.93], [0.91, 0.85, 0.94, 0.84, 0.88]),  # all fall, by nearly as much
         ([0.5, 0.7, 0.6], [0.8, 0.4, 0.75]),  # better on average, and not sure
         ([0.9, 0.1], [0.7, 0.3]),
     ),
-    (
-        Mistake(
-            "the mean is right, the error is that of *unpaired* runs. Seeds that are hard for both are no reason for "
-            "doubt: subtract seed by seed first, then look at how the differences scatter.",
-            (
-                _unpaired,
-                lambda full, other: (fmean(other) - fmean(full), math.hypot(stdev(full), stdev(other))),
-            ),
-        ),
-        Mistake(
-            "the sign: a part that is missed must come out below zero.",
-            (lambda full, other: _paired(other, full),),
-        ),
-        Mistake(
-            "that is the spread of the differences. Their mean is surer, by the square root of their number.",
-            (lambda full, other: (_paired(full, other)[0], _paired(full, other)[1] * math.sqrt(len(full))),),
-        ),
-        Mistake(
-            "n - 1 below the squares, not n: the mean was taken from the same differences.",
-            (
-                lambda full, other: (
-                    _paired(full, other)[0],
-                    pstdev([b - a for a, b in zip(full, other, strict=True)]) / math.sqrt(len(full)),
-                ),
-            ),
-        ),
-        Mistake(
-            "you compare sizes of differences. A seed that gains and one that loses must cancel out: no `abs`.",
-            (
-                lambda full, other: _paired([0.0] * len(full), [abs(b - a) for a, b in zip(full, other, strict=True)]),
-                lambda full, other: (abs(_paired(full, other)[0]), _paired(full, other)[1]),
-            ),
-        ),
-        Mistake(
-            "that is a share of the whole method's accuracy. Points are differences.",
-            (
-                lambda full, other: _paired([1.0] * len(full), [b / a for a, b in zip(full, other, strict=True)]),
-                lambda full, other: _paired([0.0] * len(full), [(b - a) / a for a, b in zip(full, other, strict=True)]),
-            ),
-        ),
-        Mistake(
-            "you sort the two lists, and so compare runs of different seeds.",
-            (lambda full, other: _paired(sorted(full), sorted(other)),),
-        ),
-    ),
+    {
+        "the mean is right, the error is that of *unpaired* runs. Seeds that are hard for both are no reason for "
+        "doubt: subtract seed by seed first, then look at how the differences scatter.": [
+            _unpaired,
+            lambda full, other: (fmean(other) - fmean(full), math.hypot(stdev(full), stdev(other))),
+        ],
+        "the sign: a part that is missed must come out below zero.": [lambda full, other: _paired(other, full)],
+        "that is the spread of the differences. Their mean is surer, by the square root of their number.": [
+            lambda full, other: (_paired(full, other)[0], _paired(full, other)[1] * math.sqrt(len(full)))
+        ],
+        "n - 1 below the squares, not n: the mean was taken from the same differences.": [
+            lambda full, other: (
+                _paired(full, other)[0],
+                pstdev([b - a for a, b in zip(full, other, strict=True)]) / math.sqrt(len(full)),
+            )
+        ],
+        "you compare sizes of differences. A seed that gains and one that loses must cancel out: no `abs`.": [
+            lambda full, other: _paired([0.0] * len(full), [abs(b - a) for a, b in zip(full, other, strict=True)]),
+            lambda full, other: (abs(_paired(full, other)[0]), _paired(full, other)[1]),
+        ],
+        "that is a share of the whole method's accuracy. Points are differences.": [
+            lambda full, other: _paired([1.0] * len(full), [b / a for a, b in zip(full, other, strict=True)]),
+            lambda full, other: _paired([0.0] * len(full), [(b - a) / a for a, b in zip(full, other, strict=True)]),
+        ],
+        "you sort the two lists, and so compare runs of different seeds.": [
+            lambda full, other: _paired(sorted(full), sorted(other))
+        ],
+    },
 )
-
-
-def check_paired(answer: Any) -> bool:
-    """Check ``f(full, other)``: mean difference at the same seed, and its standard error."""
-    return report(answer, PAIRED)
 
 
 # -- one more run --------------------------------------------------------------------------------------------------
@@ -156,7 +122,8 @@ def _inside(widen: Callable[[int], float]) -> Callable[[list[float], float, floa
 
 
 _USUAL, _FEW = [0.95, 0.93, 0.96, 0.91, 0.95], [0.60, 0.64]
-AS_EXPECTED = Exercise(
+check_as_expected = Exercise(
+    "f(values, new, t): whether a new run falls where one more run is to be expected.",
     _inside(lambda n: math.sqrt(1 + 1 / n)),
     (
         (_USUAL, 0.94, 2.776),
@@ -170,40 +137,23 @@ AS_EXPECTED = Exercise(
         (_FEW, 0.25, 12.706),
         (_FEW, 1.07, 12.706),
     ),
-    (
-        Mistake(
-            "that is the interval of the *mean*. A single run scatters far wider than the mean of five.",
-            (_inside(lambda n: math.sqrt(1 / n)),),
-        ),
-        Mistake(
-            "nearly: you take the mean for known. It was estimated from the same few runs, and its error adds to the "
-            "scatter of the new one: the variances add up.",
-            (_inside(lambda n: 1.0),),
-        ),
-        Mistake(
-            "spreads of independent things do not add up, their squares do.",
-            (_inside(lambda n: 1 + math.sqrt(1 / n)),),
-        ),
-        Mistake(
-            "the worst and the best of a few runs are beaten by the next one surprisingly often: two times in six, "
-            "with five runs.",
-            (lambda values, new, t: min(values) <= new <= max(values),),
-        ),
-        Mistake(
-            "a run that is far too *good* does not fit either: something is not as it was.",
-            (lambda values, new, t: new >= fmean(values) - t * stdev(values) * math.sqrt(1 + 1 / len(values)),),
-        ),
-        Mistake(
-            "the wrong way round: True means that nothing is odd.",
-            (lambda values, new, t: abs(new - fmean(values)) > t * stdev(values) * math.sqrt(1 + 1 / len(values)),),
-        ),
-    ),
+    {
+        "that is the interval of the *mean*. A single run scatters far wider than the mean of five.": [
+            _inside(lambda n: math.sqrt(1 / n))
+        ],
+        "nearly: you take the mean for known. It was estimated from the same few runs, and its error adds to the "
+        "scatter of the new one: the variances add up.": [_inside(lambda n: 1.0)],
+        "spreads of independent things do not add up, their squares do.": [_inside(lambda n: 1 + math.sqrt(1 / n))],
+        "the worst and the best of a few runs are beaten by the next one surprisingly often: two times in six, "
+        "with five runs.": [lambda values, new, t: min(values) <= new <= max(values)],
+        "a run that is far too *good* does not fit either: something is not as it was.": [
+            lambda values, new, t: new >= fmean(values) - t * stdev(values) * math.sqrt(1 + 1 / len(values))
+        ],
+        "the wrong way round: True means that nothing is odd.": [
+            lambda values, new, t: abs(new - fmean(values)) > t * stdev(values) * math.sqrt(1 + 1 / len(values))
+        ],
+    },
 )
-
-
-def check_as_expected(answer: Any) -> bool:
-    """Check ``f(values, new, t)``: whether a new run falls where one more run is to be expected."""
-    return report(answer, AS_EXPECTED)
 
 
 # -- simulated grounding -------------------------------------------------------------------------------------------
@@ -213,7 +163,8 @@ def _mixed(there: list[bool], elsewhere: list[bool], p: float) -> float:
     return p * fmean(there) + (1 - p) * fmean(elsewhere)
 
 
-AT_GROUNDING = Exercise(
+check_at_grounding = Exercise(
+    "f(there, elsewhere, p): expected share of right answers if a share p of looks is at the right place.",
     _mixed,
     (
         ([True] * 9 + [False], [False] * 8 + [True] * 2, 0.4),
@@ -221,40 +172,25 @@ AT_GROUNDING = Exercise(
         ([True, False], [True, True], 0.75),  # led astray by the right crop
         ([True, True, True], [False, True, False], 1.0),
     ),
-    (
-        Mistake(
-            "a look elsewhere is not always a wrong answer: some are guessed, or read in the overview. `elsewhere` "
-            "counts, too.",
-            (lambda there, elsewhere, p: p * fmean(there),),
-        ),
-        Mistake(
-            "the wrong way round: `p` is the share of looks that are at the right place.",
-            (lambda there, elsewhere, p: _mixed(elsewhere, there, p),),
-        ),
-        Mistake(
-            "that is what grounding *adds*. How many answers are right in all?",
-            (
-                lambda there, elsewhere, p: p * (fmean(there) - fmean(elsewhere)),
-                lambda there, elsewhere, p: fmean(there) - fmean(elsewhere),
-            ),
-        ),
-        Mistake(
-            "an average of the two whatever `p` is. Weigh them.",
-            (lambda there, elsewhere, p: (fmean(there) + fmean(elsewhere)) / 2,),
-        ),
-        Mistake(
-            "that is a count; wanted is a share of the samples.",
-            (lambda there, elsewhere, p: p * sum(there) + (1 - p) * sum(elsewhere),),
-        ),
-        Mistake(
-            "you take the first samples for grounded and the rest not. Any sample is, with probability p: average over "
-            "that.",
-            (lambda there, elsewhere, p: fmean(there[: round(p * len(there))] + elsewhere[round(p * len(there)) :]),),
-        ),
-    ),
+    {
+        "a look elsewhere is not always a wrong answer: some are guessed, or read in the overview. `elsewhere` "
+        "counts, too.": [lambda there, elsewhere, p: p * fmean(there)],
+        "the wrong way round: `p` is the share of looks that are at the right place.": [
+            lambda there, elsewhere, p: _mixed(elsewhere, there, p)
+        ],
+        "that is what grounding *adds*. How many answers are right in all?": [
+            lambda there, elsewhere, p: p * (fmean(there) - fmean(elsewhere)),
+            lambda there, elsewhere, p: fmean(there) - fmean(elsewhere),
+        ],
+        "an average of the two whatever `p` is. Weigh them.": [
+            lambda there, elsewhere, p: (fmean(there) + fmean(elsewhere)) / 2
+        ],
+        "that is a count; wanted is a share of the samples.": [
+            lambda there, elsewhere, p: p * sum(there) + (1 - p) * sum(elsewhere)
+        ],
+        "you take the first samples for grounded and the rest not. Any sample is, with probability p: average over "
+        "that.": [
+            lambda there, elsewhere, p: fmean(there[: round(p * len(there))] + elsewhere[round(p * len(there)) :])
+        ],
+    },
 )
-
-
-def check_at_grounding(answer: Any) -> bool:
-    """Check ``f(there, elsewhere, p)``: expected share of right answers if a share p of looks is at the right place."""
-    return report(answer, AT_GROUNDING)

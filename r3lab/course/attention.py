@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import math
 from statistics import fmean, pstdev
-from typing import Any
 
 import numpy as np
 
 from ..core.geometry import Box, Size
 from ..explain.explanation import HeatMap
 from ..explain.maps import percentile
-from .judge import Exercise, Mistake, report
+from .judge import Exercise
 
 Span = tuple[int, int]
 
@@ -29,7 +28,8 @@ def _outside(row: list[float], span: Span) -> list[float]:
     return row[: span[0]] + row[span[1] :]
 
 
-TIMES_EVEN = Exercise(
+check_times_even = Exercise(
+    "f(row, span): attention on a span of tokens, in multiples of what it would have if shared evenly.",
     _times_even,
     (
         ([0.1, 0.2, 0.4, 0.2, 0.1], (1, 3)),
@@ -38,46 +38,30 @@ TIMES_EVEN = Exercise(
         ([0.01] * 90 + [0.1 / 6] * 6, (90, 96)),  # little in all, much for so few
         ([0.25, 0.5, 0.25], (0, 2)),
     ),
-    (
-        Mistake(
-            "that is the mass. A span of many tokens has much of it for nothing: what would it have, shared evenly?",
-            (lambda row, span: sum(row[slice(*span)]),),
-        ),
-        Mistake(
-            "that is a token's mean. One token of a hundred gets less than one of ten, whoever it is: compare it with "
-            "what any token in sight gets.",
-            (lambda row, span: fmean(row[slice(*span)]),),
-        ),
-        Mistake(
-            "you take the difference. Asked is how many *times* the even share it is.",
-            (lambda row, span: sum(row[slice(*span)]) - (span[1] - span[0]) / len(row),),
-        ),
-        Mistake(
-            "upside down: that is small where attention is large.",
-            (lambda row, span: (span[1] - span[0]) / len(row) / sum(row[slice(*span)]),),
-        ),
-        Mistake(
-            "you compare with the tokens outside the span. An even share is a part of *all* in sight.",
-            (lambda row, span: fmean(row[slice(*span)]) / fmean(_outside(row, span)),),
-        ),
-        Mistake(
-            "one strong token is not the span: you take its largest weight.",
-            (lambda row, span: max(row[slice(*span)]) * len(row),),
-        ),
-        Mistake(
-            "spans are half-open: `end` is the first token that does not belong to it.",
-            (
-                lambda row, span: sum(row[span[0] : span[1] + 1]) / ((span[1] - span[0]) / len(row)),
-                lambda row, span: sum(row[span[0] : span[1] + 1]) / ((span[1] - span[0] + 1) / len(row)),
-            ),
-        ),
-    ),
+    {
+        "that is the mass. A span of many tokens has much of it for nothing: what would it have, shared evenly?": [
+            lambda row, span: sum(row[slice(*span)])
+        ],
+        "that is a token's mean. One token of a hundred gets less than one of ten, whoever it is: compare it with "
+        "what any token in sight gets.": [lambda row, span: fmean(row[slice(*span)])],
+        "you take the difference. Asked is how many *times* the even share it is.": [
+            lambda row, span: sum(row[slice(*span)]) - (span[1] - span[0]) / len(row)
+        ],
+        "upside down: that is small where attention is large.": [
+            lambda row, span: (span[1] - span[0]) / len(row) / sum(row[slice(*span)])
+        ],
+        "you compare with the tokens outside the span. An even share is a part of *all* in sight.": [
+            lambda row, span: fmean(row[slice(*span)]) / fmean(_outside(row, span))
+        ],
+        "one strong token is not the span: you take its largest weight.": [
+            lambda row, span: max(row[slice(*span)]) * len(row)
+        ],
+        "spans are half-open: `end` is the first token that does not belong to it.": [
+            lambda row, span: sum(row[span[0] : span[1] + 1]) / ((span[1] - span[0]) / len(row)),
+            lambda row, span: sum(row[span[0] : span[1] + 1]) / ((span[1] - span[0] + 1) / len(row)),
+        ],
+    },
 )
-
-
-def check_times_even(answer: Any) -> bool:
-    """Check ``f(row, span)``: attention on a span of tokens, in multiples of what it would have if shared evenly."""
-    return report(answer, TIMES_EVEN)
 
 
 # -- a token's place in the photograph -----------------------------------------------------------------------------
@@ -110,7 +94,8 @@ def _corner_and_size(b: Box) -> Box:
     return (b[0], b[1], b[2] - b[0], b[3] - b[1])
 
 
-CELL_BOX = Exercise(
+check_cell_box = Exercise(
+    "f(number, grid, region): the source pixels that an image token covers.",
     _cell_box,
     (
         (0, (8, 8), (0.0, 0.0, 512.0, 512.0)),
@@ -119,78 +104,53 @@ CELL_BOX = Exercise(
         (7, (3, 4), (40.5, 10.0, 91.0, 33.0)),  # a crop
         (11, (4, 3), (189.44, 430.08, 240.64, 481.28)),
     ),
-    (
-        Mistake(
-            "rows first: you count down the columns. Image tokens are written as one reads, row by row.",
-            (lambda n, g, r: _cell(n // g[1], n % g[1], g, r),),
-        ),
-        Mistake(
-            "a row is as long as there are *columns*: you divide by the number of rows.",
-            (lambda n, g, r: _cell(n % g[1], n // g[1], g, r),),
-        ),
-        Mistake(
-            "row and column are exchanged: x goes with the column.",
-            (lambda n, g, r: _cell(n // g[0], n % g[0], g, r),),
-        ),
-        Mistake(
-            "the grid begins where its image does. A crop does not begin at the photograph's corner.",
-            (lambda n, g, r: _cell(n % g[0], n // g[0], g, _at_nought(r)),),
-        ),
-        Mistake(
-            "a crop is as wide as it is, not as far as it reaches: you take its right edge for its width.",
-            (
-                lambda n, g, r: _cell(n % g[0], n // g[0], g, (0.0, 0.0, r[2], r[3])),
-                lambda n, g, r: _cell(n % g[0], n // g[0], g, (r[0], r[1], r[0] + r[2], r[1] + r[3])),
+    {
+        "rows first: you count down the columns. Image tokens are written as one reads, row by row.": [
+            lambda n, g, r: _cell(n // g[1], n % g[1], g, r)
+        ],
+        "a row is as long as there are *columns*: you divide by the number of rows.": [
+            lambda n, g, r: _cell(n % g[1], n // g[1], g, r)
+        ],
+        "row and column are exchanged: x goes with the column.": [lambda n, g, r: _cell(n // g[0], n % g[0], g, r)],
+        "the grid begins where its image does. A crop does not begin at the photograph's corner.": [
+            lambda n, g, r: _cell(n % g[0], n // g[0], g, _at_nought(r))
+        ],
+        "a crop is as wide as it is, not as far as it reaches: you take its right edge for its width.": [
+            lambda n, g, r: _cell(n % g[0], n // g[0], g, (0.0, 0.0, r[2], r[3])),
+            lambda n, g, r: _cell(n % g[0], n // g[0], g, (r[0], r[1], r[0] + r[2], r[1] + r[3])),
+        ],
+        "you round. The sides of an odd image do not divide evenly, and nothing forces whole pixels on us here.": [
+            lambda n, g, r: _whole(_cell(n % g[0], n // g[0], g, r)),
+            lambda n, g, r: _floor(_cell(n % g[0], n // g[0], g, r)),
+            lambda n, g, r: (
+                r[0] + n % g[0] * ((r[2] - r[0]) // g[0]),
+                r[1] + n // g[0] * ((r[3] - r[1]) // g[1]),
+                r[0] + (n % g[0] + 1) * ((r[2] - r[0]) // g[0]),
+                r[1] + (n // g[0] + 1) * ((r[3] - r[1]) // g[1]),
             ),
-        ),
-        Mistake(
-            "you round. The sides of an odd image do not divide evenly, and nothing forces whole pixels on us here.",
-            (
-                lambda n, g, r: _whole(_cell(n % g[0], n // g[0], g, r)),
-                lambda n, g, r: _floor(_cell(n % g[0], n // g[0], g, r)),
-                lambda n, g, r: (
-                    r[0] + n % g[0] * ((r[2] - r[0]) // g[0]),
-                    r[1] + n // g[0] * ((r[3] - r[1]) // g[1]),
-                    r[0] + (n % g[0] + 1) * ((r[2] - r[0]) // g[0]),
-                    r[1] + (n // g[0] + 1) * ((r[3] - r[1]) // g[1]),
-                ),
+        ],
+        "you count 16 pixels a token. That is so in what the vision tower gets, which was resized.": [
+            lambda n, g, r: (n % g[0] * 16.0, n // g[0] * 16.0, n % g[0] * 16.0 + 16, n // g[0] * 16.0 + 16),
+            lambda n, g, r: (
+                r[0] + n % g[0] * 16,
+                r[1] + n // g[0] * 16,
+                r[0] + n % g[0] * 16 + 16,
+                r[1] + n // g[0] * 16 + 16,
             ),
-        ),
-        Mistake(
-            "you count 16 pixels a token. That is so in what the vision tower gets, which was resized.",
-            (
-                lambda n, g, r: (n % g[0] * 16.0, n // g[0] * 16.0, n % g[0] * 16.0 + 16, n // g[0] * 16.0 + 16),
-                lambda n, g, r: (
-                    r[0] + n % g[0] * 16,
-                    r[1] + n // g[0] * 16,
-                    r[0] + n % g[0] * 16 + 16,
-                    r[1] + n // g[0] * 16 + 16,
-                ),
-            ),
-        ),
-        Mistake(
-            "the first token is number 0: you are one cell off.",
-            (lambda n, g, r: _cell((n - 1) % g[0], (n - 1) // g[0], g, r),),
-        ),
-        Mistake(
-            "that is a corner and a size. A box is two corners, as everywhere here.",
-            (lambda n, g, r: _corner_and_size(_cell(n % g[0], n // g[0], g, r)),),
-        ),
-        Mistake(
-            "that is the middle of the cell. Asked are the pixels that it covers.",
-            (
-                lambda n, g, r: tuple(
-                    (a + b) / 2 for c in [_cell(n % g[0], n // g[0], g, r)] for a, b in ((c[0], c[2]), (c[1], c[3]))
-                ),
-            ),
-        ),
-    ),
+        ],
+        "the first token is number 0: you are one cell off.": [
+            lambda n, g, r: _cell((n - 1) % g[0], (n - 1) // g[0], g, r)
+        ],
+        "that is a corner and a size. A box is two corners, as everywhere here.": [
+            lambda n, g, r: _corner_and_size(_cell(n % g[0], n // g[0], g, r))
+        ],
+        "that is the middle of the cell. Asked are the pixels that it covers.": [
+            lambda n, g, r: tuple(
+                (a + b) / 2 for c in [_cell(n % g[0], n // g[0], g, r)] for a, b in ((c[0], c[2]), (c[1], c[3]))
+            )
+        ],
+    },
 )
-
-
-def check_cell_box(answer: Any) -> bool:
-    """Check ``f(number, grid, region)``: the source pixels that an image token covers."""
-    return report(answer, CELL_BOX)
 
 
 # -- a score's null ------------------------------------------------------------------------------------------------
@@ -204,7 +164,8 @@ def _below(own: float, others: list[float]) -> int:
     return sum(other < own for other in others)
 
 
-PERCENTILE = Exercise(
+check_percentile = Exercise(
+    "f(own, others): the part of the other boxes that hold less, equal ones counted half.",
     _percentile,
     (
         (0.5, [0.1, 0.2, 0.3, 0.6]),
@@ -213,64 +174,41 @@ PERCENTILE = Exercise(
         (0.05, [0.1, 0.2, 0.3, 0.6, 0.8]),
         (0.3, [0.1, 0.3, 0.3, 0.5, 0.7, 0.2, 0.9, 0.05]),
     ),
-    (
-        Mistake(
-            "where all hold the same, every box is as good as any, and yours is the *worst*: equal ones count half.",
-            (lambda own, others: _below(own, others) / len(others),),
-        ),
-        Mistake(
-            "where all hold the same, every box is as good as any, and yours is the *best*: equal ones count half.",
-            (
-                lambda own, others: sum(other <= own for other in others) / len(others),
-                lambda own, others: 1 - sum(other > own for other in others) / len(others),
-            ),
-        ),
-        Mistake(
-            "that is the part of the boxes that hold more. Asked is the part that holds less.",
-            (
-                lambda own, others: 1 - percentile(own, others),
-                lambda own, others: sum(other > own for other in others) / len(others),
-                lambda own, others: sum(other >= own for other in others) / len(others),
-            ),
-        ),
-        Mistake(
-            "a share, from 0 to 1: yours is in per cent.",
-            (
-                lambda own, others: 100 * percentile(own, others),
-                lambda own, others: 100 * _below(own, others) / len(others),
-            ),
-        ),
-        Mistake(
-            "that is a count. How many boxes were drawn must not matter: a share.",
-            (
-                lambda own, others: _below(own, others),
-                lambda own, others: percentile(own, others) * len(others),
-            ),
-        ),
-        Mistake(
-            "how many times the usual box it holds is another question. Where does it stand among them?",
-            (lambda own, others: own / fmean(others), lambda own, others: own - fmean(others)),
-        ),
-        Mistake(
-            "so many deviations from the mean say where it stands only if the others are normal, and they are not.",
-            (
-                lambda own, others: (own - fmean(others)) / (pstdev(others) or math.inf),
-                lambda own, others: (own - fmean(others)) / (pstdev(others) or math.nan),
-                lambda own, others: (own - fmean(others)) / pstdev(others),
-            ),
-        ),
-        Mistake(
-            "is it above all of them? One box in a hundred is, in a map of noise: say above how many.",
-            (lambda own, others: float(own > max(others)),),
-        ),
-        Mistake(
-            "the box is not one of the random ones: compare it with the others alone.",
-            (lambda own, others: percentile(own, [*others, own]),),
-        ),
-    ),
+    {
+        "where all hold the same, every box is as good as any, and yours is the *worst*: equal ones count half.": [
+            lambda own, others: _below(own, others) / len(others)
+        ],
+        "where all hold the same, every box is as good as any, and yours is the *best*: equal ones count half.": [
+            lambda own, others: sum(other <= own for other in others) / len(others),
+            lambda own, others: 1 - sum(other > own for other in others) / len(others),
+        ],
+        "that is the part of the boxes that hold more. Asked is the part that holds less.": [
+            lambda own, others: 1 - percentile(own, others),
+            lambda own, others: sum(other > own for other in others) / len(others),
+            lambda own, others: sum(other >= own for other in others) / len(others),
+        ],
+        "a share, from 0 to 1: yours is in per cent.": [
+            lambda own, others: 100 * percentile(own, others),
+            lambda own, others: 100 * _below(own, others) / len(others),
+        ],
+        "that is a count. How many boxes were drawn must not matter: a share.": [
+            lambda own, others: _below(own, others),
+            lambda own, others: percentile(own, others) * len(others),
+        ],
+        "how many times the usual box it holds is another question. Where does it stand among them?": [
+            lambda own, others: own / fmean(others),
+            lambda own, others: own - fmean(others),
+        ],
+        "so many deviations from the mean say where it stands only if the others are normal, and they are not.": [
+            lambda own, others: (own - fmean(others)) / (pstdev(others) or math.inf),
+            lambda own, others: (own - fmean(others)) / (pstdev(others) or math.nan),
+            lambda own, others: (own - fmean(others)) / pstdev(others),
+        ],
+        "is it above all of them? One box in a hundred is, in a map of noise: say above how many.": [
+            lambda own, others: float(own > max(others))
+        ],
+        "the box is not one of the random ones: compare it with the others alone.": [
+            lambda own, others: percentile(own, [*others, own])
+        ],
+    },
 )
-
-
-def check_percentile(answer: Any) -> bool:
-    """Check ``f(own, others)``: the part of the other boxes that hold less, equal ones counted half."""
-    return report(answer, PERCENTILE)

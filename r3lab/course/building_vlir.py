@@ -21,7 +21,7 @@ from ..vlir.convert.frames import BUDGET, FACTOR, FrameName, to_source
 from ..vlir.filters import FILTERS, FilterReport, Outcome, Pair, agrees
 from ..vlir.rules import Limits, Reason
 from ..vlir.sample import Rationale, Sample
-from .judge import Exercise, Mistake, report
+from .judge import Exercise
 
 # Two exercises of notebook 03, on filters: looks that repeat, answers that are found without a look.
 #
@@ -55,7 +55,8 @@ _A, _AGAIN = (100.0, 100.0, 200.0, 200.0), (104.0, 100.0, 204.0, 200.0)  # IoU 0
 _FAR, _OTHER = (300.0, 300.0, 380.0, 360.0), (20.0, 300.0, 90.0, 390.0)
 _PART = (120.0, 120.0, 170.0, 170.0)  # in the middle of _A, a quarter of it
 
-OVERLAPPING = Exercise(
+check_overlapping = Exercise(
+    "f(boxes, most): whether the IoU of any two boxes is over `most`.",
     _overlapping,
     (
         ([_A, _AGAIN], 0.7),
@@ -70,62 +71,41 @@ OVERLAPPING = Exercise(
         ([_A], 0.7),
         ([], 0.7),
     ),
-    (
-        Mistake(
-            "you compare each look with the next one. A teacher may come back to a place later, too.",
-            (_any(pairwise),),
-        ),
-        Mistake(
-            "you compare with the first look alone. Any two may be the same.",
-            (_any(lambda boxes: [(boxes[0], b) for b in boxes[1:]]),),
-        ),
-        Mistake(
-            "you compare the last look with those before it. Earlier ones may repeat each other.",
-            (_any(lambda boxes: [(boxes[-1], b) for b in boxes[:-1]]),),
-        ),
-        Mistake(
-            "does a look repeat itself? Each box overlaps itself fully; compare different ones.",
-            (_any(lambda boxes: [(a, b) for a in boxes for b in boxes]),),
-        ),
-        Mistake(
-            "a closer look at a part of an earlier region is no repetition. How much of one box lies in the other does "
-            "not see that; which overlap does?",
-            (
-                _any(_all_pairs, coverage),
-                _any(_all_pairs, lambda a, b: coverage(b, a)),
-                _any(_all_pairs, lambda a, b: max(coverage(a, b), coverage(b, a))),
-            ),
-        ),
-        Mistake(
-            "`most` is what is still allowed: an overlap of just that much is not over it.",
-            (lambda boxes, most: any(overlap >= most for overlap in _overlaps(boxes)),),
-        ),
-        Mistake(
-            "one pair that repeats is enough, however many others do not.",
-            (
-                lambda boxes, most: bool(_overlaps(boxes)) and all(overlap > most for overlap in _overlaps(boxes)),
-                lambda boxes, most: sum(_overlaps(boxes)) > most * max(1, len(_overlaps(boxes))),
-            ),
-        ),
-        Mistake(
-            "that is True where all is well. A filter's reason is True where something is wrong.",
-            (lambda boxes, most: all(overlap <= most for overlap in _overlaps(boxes)),),
-        ),
-        Mistake(
-            "that is how much they overlap. Wanted: whether that is over `most`.",
-            (lambda boxes, most: max(_overlaps(boxes), default=0.0),),
-        ),
-        Mistake(
-            "one look, or none, makes no pair: what is the largest of no numbers?",
-            (lambda boxes, most: max(_overlaps(boxes)) > most,),
-        ),
-    ),
+    {
+        "you compare each look with the next one. A teacher may come back to a place later, too.": [_any(pairwise)],
+        "you compare with the first look alone. Any two may be the same.": [
+            _any(lambda boxes: [(boxes[0], b) for b in boxes[1:]])
+        ],
+        "you compare the last look with those before it. Earlier ones may repeat each other.": [
+            _any(lambda boxes: [(boxes[-1], b) for b in boxes[:-1]])
+        ],
+        "does a look repeat itself? Each box overlaps itself fully; compare different ones.": [
+            _any(lambda boxes: [(a, b) for a in boxes for b in boxes])
+        ],
+        "a closer look at a part of an earlier region is no repetition. How much of one box lies in the other does "
+        "not see that; which overlap does?": [
+            _any(_all_pairs, coverage),
+            _any(_all_pairs, lambda a, b: coverage(b, a)),
+            _any(_all_pairs, lambda a, b: max(coverage(a, b), coverage(b, a))),
+        ],
+        "`most` is what is still allowed: an overlap of just that much is not over it.": [
+            lambda boxes, most: any(overlap >= most for overlap in _overlaps(boxes))
+        ],
+        "one pair that repeats is enough, however many others do not.": [
+            lambda boxes, most: bool(_overlaps(boxes)) and all(overlap > most for overlap in _overlaps(boxes)),
+            lambda boxes, most: sum(_overlaps(boxes)) > most * max(1, len(_overlaps(boxes))),
+        ],
+        "that is True where all is well. A filter's reason is True where something is wrong.": [
+            lambda boxes, most: all(overlap <= most for overlap in _overlaps(boxes))
+        ],
+        "that is how much they overlap. Wanted: whether that is over `most`.": [
+            lambda boxes, most: max(_overlaps(boxes), default=0.0)
+        ],
+        "one look, or none, makes no pair: what is the largest of no numbers?": [
+            lambda boxes, most: max(_overlaps(boxes)) > most
+        ],
+    },
 )
-
-
-def check_overlapping(answer: Any) -> bool:
-    """Check ``f(boxes, most)``: whether the IoU of any two boxes is over `most`."""
-    return report(answer, OVERLAPPING)
 
 
 # -- is the look necessary? ----------------------------------------------------------------------------------------
@@ -144,7 +124,8 @@ def _by(same: Callable[[str, str], bool]) -> Callable[..., bool]:
     return lambda replies, answer, most: sum(same(reply, answer) for reply in replies) / len(replies) > most
 
 
-ANSWERED_BLIND = Exercise(
+check_answered_blind = Exercise(
+    "f(replies, answer, most): whether the share of replies that are the answer is over `most`.",
     _answered_blind,
     (
         (["7", "7", "3", "7"], "7", 0.5),
@@ -159,64 +140,42 @@ ANSWERED_BLIND = Exercise(
         (["3", "3", "3", "3"], "7", 0.0),
         (["3", "3", "7", "3"], "7", 0.0),
     ),
-    (
-        Mistake(
-            "one right reply is enough for you, though one in ten is right by chance. `most` is a share, not a count.",
-            (
-                lambda replies, answer, most: any(_hits(replies, answer)),
-                lambda replies, answer, most: sum(_hits(replies, answer)) > most,
-            ),
-        ),
-        Mistake(
-            "you want every reply to be right. How large may the share of right ones be?",
-            (lambda replies, answer, most: all(_hits(replies, answer)),),
-        ),
-        Mistake(
-            "you ask which reply is the commonest. Wanted is the share of right ones, against `most`.",
-            (lambda replies, answer, most: agrees(Counter(replies).most_common(1)[0][0], answer) == 1.0,),
-        ),
-        Mistake(
-            "`most` is what is still allowed: just that share is not over it.",
-            (lambda replies, answer, most: sum(_hits(replies, answer)) / len(replies) >= most,),
-        ),
-        Mistake(
-            "'Blue.' and 'blue ' are the same answer: case, white space and a final full stop do not count.",
-            (
-                _by(lambda reply, answer: reply == answer),
-                _by(lambda reply, answer: reply.strip() == answer),
-                _by(lambda reply, answer: reply.lower() == answer.lower()),
-            ),
-        ),
-        Mistake(
-            "'71' holds a 7 but is another answer: compare whole answers.",
-            (
-                _by(lambda reply, answer: answer in reply),
-                _by(lambda reply, answer: answer.lower() in reply.lower()),
-                _by(lambda reply, answer: reply.lower().startswith(answer.lower())),
-            ),
-        ),
-        Mistake(
-            "you leave out replies that gave no answer. Who does not answer has not found it without the look.",
-            (lambda replies, answer, most: sum(_hits(replies, answer)) > most * sum(map(bool, replies)),),
-        ),
-        Mistake(
-            "that is True where the look is needed. Wanted is the reason to reject.",
-            (
-                lambda replies, answer, most: sum(_hits(replies, answer)) / len(replies) <= most,
-                lambda replies, answer, most: sum(_hits(replies, answer)) / len(replies) < most,
-            ),
-        ),
-        Mistake(
-            "that is the share of right replies. Wanted: whether it is over `most`.",
-            (lambda replies, answer, most: sum(_hits(replies, answer)) / len(replies),),
-        ),
-    ),
+    {
+        "one right reply is enough for you, though one in ten is right by chance. `most` is a share, not a count.": [
+            lambda replies, answer, most: any(_hits(replies, answer)),
+            lambda replies, answer, most: sum(_hits(replies, answer)) > most,
+        ],
+        "you want every reply to be right. How large may the share of right ones be?": [
+            lambda replies, answer, most: all(_hits(replies, answer))
+        ],
+        "you ask which reply is the commonest. Wanted is the share of right ones, against `most`.": [
+            lambda replies, answer, most: agrees(Counter(replies).most_common(1)[0][0], answer) == 1.0
+        ],
+        "`most` is what is still allowed: just that share is not over it.": [
+            lambda replies, answer, most: sum(_hits(replies, answer)) / len(replies) >= most
+        ],
+        "'Blue.' and 'blue ' are the same answer: case, white space and a final full stop do not count.": [
+            _by(lambda reply, answer: reply == answer),
+            _by(lambda reply, answer: reply.strip() == answer),
+            _by(lambda reply, answer: reply.lower() == answer.lower()),
+        ],
+        "'71' holds a 7 but is another answer: compare whole answers.": [
+            _by(lambda reply, answer: answer in reply),
+            _by(lambda reply, answer: answer.lower() in reply.lower()),
+            _by(lambda reply, answer: reply.lower().startswith(answer.lower())),
+        ],
+        "you leave out replies that gave no answer. Who does not answer has not found it without the look.": [
+            lambda replies, answer, most: sum(_hits(replies, answer)) > most * sum(map(bool, replies))
+        ],
+        "that is True where the look is needed. Wanted is the reason to reject.": [
+            lambda replies, answer, most: sum(_hits(replies, answer)) / len(replies) <= most,
+            lambda replies, answer, most: sum(_hits(replies, answer)) / len(replies) < most,
+        ],
+        "that is the share of right replies. Wanted: whether it is over `most`.": [
+            lambda replies, answer, most: sum(_hits(replies, answer)) / len(replies)
+        ],
+    },
 )
-
-
-def check_answered_blind(answer: Any) -> bool:
-    """Check ``f(replies, answer, most)``: whether the share of replies that are the answer is over `most`."""
-    return report(answer, ANSWERED_BLIND)
 
 
 # -- a box of the official files -----------------------------------------------------------------------------------
@@ -251,7 +210,8 @@ def _way_back(b: Box, s: Size) -> Box:
     return from_source(b, Frame.OVERVIEW, s, (w, h))
 
 
-TO_PHOTOGRAPH = Exercise(
+check_to_photograph = Exercise(
+    "f(written, source): a box in pixels of the image after smart_resize, in pixels of the photograph.",
     _to_photograph,
     (
         ((392, 252, 504, 364), (1000, 750)),
@@ -260,53 +220,27 @@ TO_PHOTOGRAPH = Exercise(
         ((14, 14, 28, 42), (70, 40)),  # under it
         ((56, 784, 140, 812), (333, 777)),
     ),
-    (
-        Mistake(
-            "these are still pixels of the resized image. It is nearly as large as the photograph, so that the mistake "
-            "is hard to see, and wrong by the more the farther from the corner.",
-            (lambda b, s: b,),
-        ),
-        Mistake(
-            "this frame counts pixels; it does not run from 0 to 1000.",
-            (_from(lambda s: (1000, 1000)),),
-        ),
-        Mistake(
-            "that is the way back, from the photograph to the resized image.",
-            (_way_back,),
-        ),
-        Mistake(
-            "right for ordinary sizes. But a very large or a very small photograph is fitted into a token budget, and "
-            "ends far from the nearest multiple of 28.",
-            (_multiples(round), _multiples(math.floor), _multiples(math.ceil)),
-        ),
-        Mistake(
-            "you round. Only what is written is rounded.",
-            (
-                lambda b, s: [round(v) for v in _to_photograph(b, s)],
-                lambda b, s: [int(v) for v in _to_photograph(b, s)],
-            ),
-        ),
-        Mistake(
-            "width and height are not scaled alike: each is fitted to a multiple of 28 of its own.",
-            (
-                _from(lambda s: (_resized(s)[0], s[1] * _resized(s)[0] / s[0])),
-                _from(lambda s: (s[0] * _resized(s)[1] / s[1], _resized(s)[1])),
-            ),
-        ),
-        Mistake(
-            "x goes with the width and y with the height; sizes are (width, height).",
-            (
-                lambda b, s: _from(lambda t: _resized(s)[::-1])(b, s[::-1]),
-                _from(lambda s: _resized(s)[::-1]),
-            ),
-        ),
-    ),
+    {
+        "these are still pixels of the resized image. It is nearly as large as the photograph, so that the mistake "
+        "is hard to see, and wrong by the more the farther from the corner.": [lambda b, s: b],
+        "this frame counts pixels; it does not run from 0 to 1000.": [_from(lambda s: (1000, 1000))],
+        "that is the way back, from the photograph to the resized image.": [_way_back],
+        "right for ordinary sizes. But a very large or a very small photograph is fitted into a token budget, and "
+        "ends far from the nearest multiple of 28.": [_multiples(round), _multiples(math.floor), _multiples(math.ceil)],
+        "you round. Only what is written is rounded.": [
+            lambda b, s: [round(v) for v in _to_photograph(b, s)],
+            lambda b, s: [int(v) for v in _to_photograph(b, s)],
+        ],
+        "width and height are not scaled alike: each is fitted to a multiple of 28 of its own.": [
+            _from(lambda s: (_resized(s)[0], s[1] * _resized(s)[0] / s[0])),
+            _from(lambda s: (s[0] * _resized(s)[1] / s[1], _resized(s)[1])),
+        ],
+        "x goes with the width and y with the height; sizes are (width, height).": [
+            lambda b, s: _from(lambda t: _resized(s)[::-1])(b, s[::-1]),
+            _from(lambda s: _resized(s)[::-1]),
+        ],
+    },
 )
-
-
-def check_to_photograph(answer: Any) -> bool:
-    """Check ``f(written, source)``: a box in pixels of the image after smart_resize, in pixels of the photograph."""
-    return report(answer, TO_PHOTOGRAPH)
 
 
 # -- the odd one out -----------------------------------------------------------------------------------------------
@@ -359,7 +293,8 @@ def _of(*rows: str) -> list[dict[str, Any]]:
 _MISS, _HASTE = "unit/shows no true region + support/a true region in no crop", "necessity/no look where one is needed"
 _WASTE, _TALKS = "necessity/looks where none is needed", "form/goes on after the answer"
 
-RAREST = Exercise(
+check_rarest = Exercise(
+    "f(rejected): the position of the record that has the reason which fewest records have.",
     _rarest,
     (
         (_of(_MISS, _HASTE, _HASTE, _TALKS, _MISS, _HASTE),),
@@ -368,39 +303,26 @@ RAREST = Exercise(
         (_of(" + ".join(["unit/blank"] * 3), _WASTE, _HASTE, _HASTE, _WASTE, _HASTE, _HASTE),),  # three looks of one
         (_of(_HASTE, f"{_TALKS} + {_HASTE}", _HASTE, _MISS, _MISS),),
     ),
-    (
-        Mistake(
-            "that one has the commonest reason. What a single sample has, and no other, is what we look for.",
-            (_with(_reasons, max),),
-        ),
-        Mistake(
-            "you count by filter. One filter has several reasons: count by both, filter and name.",
-            (_with(lambda record: _reasons(record, "filter")),),
-        ),
-        Mistake(
-            "a sample can have several reasons. You look at the first of each.",
-            (_with(lambda record: _reasons(record)[:1]),),
-        ),
-        Mistake(
-            "a sample can have several reasons. You look at the last of each.",
-            (_with(lambda record: _reasons(record)[-1:]),),
-        ),
-        Mistake(
-            "a sample with the same reason for each of its looks counts once: count samples, not reasons.",
-            (_with(_reasons),),
-        ),
-        Mistake(
-            "you compare how many reasons a sample has. Compare how many samples have a reason.",
-            (
-                lambda rejected: min(range(len(rejected)), key=lambda i: len(rejected[i]["reasons"])),
-                lambda rejected: max(range(len(rejected)), key=lambda i: len(rejected[i]["reasons"])),
-            ),
-        ),
-        Mistake("positions count from 0.", (lambda rejected: _rarest(rejected) + 1,)),
-    ),
+    {
+        "that one has the commonest reason. What a single sample has, and no other, is what we look for.": [
+            _with(_reasons, max)
+        ],
+        "you count by filter. One filter has several reasons: count by both, filter and name.": [
+            _with(lambda record: _reasons(record, "filter"))
+        ],
+        "a sample can have several reasons. You look at the first of each.": [
+            _with(lambda record: _reasons(record)[:1])
+        ],
+        "a sample can have several reasons. You look at the last of each.": [
+            _with(lambda record: _reasons(record)[-1:])
+        ],
+        "a sample with the same reason for each of its looks counts once: count samples, not reasons.": [
+            _with(_reasons)
+        ],
+        "you compare how many reasons a sample has. Compare how many samples have a reason.": [
+            lambda rejected: min(range(len(rejected)), key=lambda i: len(rejected[i]["reasons"])),
+            lambda rejected: max(range(len(rejected)), key=lambda i: len(rejected[i]["reasons"])),
+        ],
+        "positions count from 0.": [lambda rejected: _rarest(rejected) + 1],
+    },
 )
-
-
-def check_rarest(answer: Any) -> bool:
-    """Check ``f(rejected)``: the position of the record that has the reason which fewest records have."""
-    return report(answer, RAREST)

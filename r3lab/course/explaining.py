@@ -13,7 +13,7 @@ from typing import Any
 
 from ..explain import verdict as verdicts
 from ..explain.interventions import Alternative, CropValue, ReplayResult, ValueMap, Window
-from .judge import Exercise, Mistake, Unfit, report
+from .judge import Exercise, Unfit
 
 # Two exercises of notebook 06 on what a look was worth: a crop replaced, the best place that was missed.
 #
@@ -29,7 +29,8 @@ def _change(own: list[float], other: list[float], first: int) -> float:
     return CropValue(outcomes).change("x")
 
 
-CHANGE = Exercise(
+check_change = Exercise(
+    "f(own, other, first): change in nats of what was written behind a crop, the crop replaced.",
     _change,
     (
         ([-0.1, -0.2, -0.3, -0.05, -0.01], [-0.1, -0.2, -0.4, -2.5, -1.75], 2),
@@ -37,56 +38,38 @@ CHANGE = Exercise(
         ([-0.3, -0.3, -0.02, -0.01, -0.5, -0.02], [-0.3, -0.3, -0.02, -3.25, -0.75, -0.125], 2),
         ([-0.4, -0.2], [-0.4, -0.2], 1),
     ),
-    (
-        Mistake(
-            "the sign: what was written is *less* likely with the other crop, and that is a change below zero.",
-            (lambda own, other, first: sum(own[first:]) - sum(other[first:]),),
-        ),
-        Mistake(
-            "you take the mean of the tokens. Log-probabilities of all that was written add up: three certain words do "
-            "not make a lost digit smaller.",
-            (
-                lambda own, other, first: fmean(other[first:]) - fmean(own[first:]),
-                lambda own, other, first: fmean(other) - fmean(own),
-            ),
-        ),
-        Mistake(
-            "you add probabilities. The probability of a text is the product of its tokens': add their logarithms.",
-            (lambda own, other, first: sum(map(math.exp, other[first:])) - sum(map(math.exp, own[first:])),),
-        ),
-        Mistake(
-            "that is how many times as likely it became. Asked is the difference in nats, the logarithm of that.",
-            (
-                lambda own, other, first: math.exp(sum(other[first:]) - sum(own[first:])),
-                lambda own, other, first: sum(other[first:]) / sum(own[first:]),
-            ),
-        ),
-        Mistake(
-            "you look at the last token alone. The crop may have decided an earlier one.",
-            (lambda own, other, first: other[-1] - own[-1],),
-        ),
-        Mistake(
-            "you look at one token behind the crop. All that was written there counts.",
-            (
-                lambda own, other, first: other[first] - own[first],
-                lambda own, other, first: min(b - a for a, b in zip(own[first:], other[first:], strict=True)),
-            ),
-        ),
-        Mistake(
-            "`first` is the first token behind the crop, and belongs to it: you begin one late.",
-            (lambda own, other, first: sum(other[first + 1 :]) - sum(own[first + 1 :]),),
-        ),
-        Mistake(
-            "that is how likely it is with the other crop. By how much did that *change*?",
-            (lambda own, other, first: sum(other[first:]), lambda own, other, first: sum(other)),
-        ),
-    ),
+    {
+        "the sign: what was written is *less* likely with the other crop, and that is a change below zero.": [
+            lambda own, other, first: sum(own[first:]) - sum(other[first:])
+        ],
+        "you take the mean of the tokens. Log-probabilities of all that was written add up: three certain words do "
+        "not make a lost digit smaller.": [
+            lambda own, other, first: fmean(other[first:]) - fmean(own[first:]),
+            lambda own, other, first: fmean(other) - fmean(own),
+        ],
+        "you add probabilities. The probability of a text is the product of its tokens': add their logarithms.": [
+            lambda own, other, first: sum(map(math.exp, other[first:])) - sum(map(math.exp, own[first:]))
+        ],
+        "that is how many times as likely it became. Asked is the difference in nats, the logarithm of that.": [
+            lambda own, other, first: math.exp(sum(other[first:]) - sum(own[first:])),
+            lambda own, other, first: sum(other[first:]) / sum(own[first:]),
+        ],
+        "you look at the last token alone. The crop may have decided an earlier one.": [
+            lambda own, other, first: other[-1] - own[-1]
+        ],
+        "you look at one token behind the crop. All that was written there counts.": [
+            lambda own, other, first: other[first] - own[first],
+            lambda own, other, first: min(b - a for a, b in zip(own[first:], other[first:], strict=True)),
+        ],
+        "`first` is the first token behind the crop, and belongs to it: you begin one late.": [
+            lambda own, other, first: sum(other[first + 1 :]) - sum(own[first + 1 :])
+        ],
+        "that is how likely it is with the other crop. By how much did that *change*?": [
+            lambda own, other, first: sum(other[first:]),
+            lambda own, other, first: sum(other),
+        ],
+    },
 )
-
-
-def check_change(answer: Any) -> bool:
-    """Check ``f(own, other, first)``: change in nats of what was written behind a crop, the crop replaced."""
-    return report(answer, CHANGE)
 
 
 # -- regret --------------------------------------------------------------------------------------------------------
@@ -97,7 +80,8 @@ def _regret(worths: list[float], taken: float) -> float:
     return ValueMap([Window(whole, worth, None) for worth in worths], taken, 0.0, (1, 1)).regret
 
 
-REGRET = Exercise(
+check_regret = Exercise(
+    "f(worths, taken): by how many nats the best window is worth more than the look; 0 where none is.",
     _regret,
     (
         ([0.5, 4.0, -1.0, 2.0], 1.5),
@@ -105,49 +89,33 @@ REGRET = Exercise(
         ([-2.0, -0.5, -3.0], -4.0),  # all places do harm, this one most
         ([2.0, 2.0], 2.0),
     ),
-    (
-        Mistake(
-            "the windows are only a grid: the look may beat all of them. Then nothing is regretted, and that is 0.",
-            (lambda worths, taken: max(worths) - taken,),
-        ),
-        Mistake(
-            "the sign: regret is what was missed, and it is large where the look was poor.",
-            (lambda worths, taken: taken - max(worths), lambda worths, taken: max(0.0, taken - max(worths))),
-        ),
-        Mistake(
-            "you compare with the usual window. What could have been had is the *best* one.",
-            (
-                lambda worths, taken: max(0.0, fmean(worths) - taken),
-                lambda worths, taken: fmean(worths) - taken,
-            ),
-        ),
-        Mistake(
-            "that is what the best window is worth. How much of it did the look miss?",
-            (lambda worths, taken: max(worths), lambda worths, taken: max(0.0, *worths)),
-        ),
-        Mistake(
-            "a distance loses the direction: a look better than all windows has no regret.",
-            (lambda worths, taken: abs(max(worths) - taken),),
-        ),
-        Mistake(
-            "that is the part that was missed. Worth has a zero of its own (no crop) and may be below it: subtract.",
-            (
-                lambda worths, taken: max(0.0, max(worths) - taken) / max(worths),
-                lambda worths, taken: max(0.0, (max(worths) - taken) / max(worths)),
-                lambda worths, taken: (max(worths) - taken) / max(worths),
-            ),
-        ),
-        Mistake(
-            "that is which window is best. Asked is by how many nats.",
-            (lambda worths, taken: worths.index(max(worths)),),
-        ),
-    ),
+    {
+        "the windows are only a grid: the look may beat all of them. Then nothing is regretted, and that is 0.": [
+            lambda worths, taken: max(worths) - taken
+        ],
+        "the sign: regret is what was missed, and it is large where the look was poor.": [
+            lambda worths, taken: taken - max(worths),
+            lambda worths, taken: max(0.0, taken - max(worths)),
+        ],
+        "you compare with the usual window. What could have been had is the *best* one.": [
+            lambda worths, taken: max(0.0, fmean(worths) - taken),
+            lambda worths, taken: fmean(worths) - taken,
+        ],
+        "that is what the best window is worth. How much of it did the look miss?": [
+            lambda worths, taken: max(worths),
+            lambda worths, taken: max(0.0, *worths),
+        ],
+        "a distance loses the direction: a look better than all windows has no regret.": [
+            lambda worths, taken: abs(max(worths) - taken)
+        ],
+        "that is the part that was missed. Worth has a zero of its own (no crop) and may be below it: subtract.": [
+            lambda worths, taken: max(0.0, max(worths) - taken) / max(worths),
+            lambda worths, taken: max(0.0, (max(worths) - taken) / max(worths)),
+            lambda worths, taken: (max(worths) - taken) / max(worths),
+        ],
+        "that is which window is best. Asked is by how many nats.": [lambda worths, taken: worths.index(max(worths))],
+    },
 )
-
-
-def check_regret(answer: Any) -> bool:
-    """Check ``f(worths, taken)``: by how many nats the best window is worth more than the look; 0 where none is."""
-    return report(answer, REGRET)
 
 
 # -- a shortcut in the data ----------------------------------------------------------------------------------------
@@ -168,7 +136,8 @@ def _from_tint(tints: list[str], answers: list[str]) -> float:
     return sum(_most(counts) for counts in _by_tint(tints, answers).values()) / len(answers)
 
 
-FROM_TINT = Exercise(
+check_from_tint = Exercise(
+    "f(tints, answers): the share of answers that are right when only the tint is known.",
     _from_tint,
     (
         (["red", "red", "red", "blue", "blue", "blue"], ["3", "3", "3", "8", "8", "8"]),  # planted
@@ -176,47 +145,33 @@ FROM_TINT = Exercise(
         (["red", "red", "red", "red", "red", "blue", "blue", "green"], ["3", "3", "3", "1", "8", "8", "3", "6"]),
         (["red", "red", "blue", "blue", "blue"], ["3", "1", "3", "3", "8"]),
     ),
-    (
-        Mistake(
-            "that is how often the commonest answer of all is right: a guess that does not look at the tint.",
-            (lambda tints, answers: _most(Counter(answers)) / len(answers),),
-        ),
-        Mistake(
-            "every *sample* counts once. You count every tint once, however rare it is.",
-            (lambda tints, answers: fmean(_most(c) / c.total() for c in _by_tint(tints, answers).values()),),
-        ),
-        Mistake(
-            "you count the tints that have one answer alone. One that is right nine times of ten is a shortcut, too.",
-            (
-                lambda tints, answers: fmean(float(len(c) == 1) for c in _by_tint(tints, answers).values()),
-                lambda tints, answers: (
-                    sum(c.total() for c in _by_tint(tints, answers).values() if len(c) == 1) / len(answers)
-                ),
+    {
+        "that is how often the commonest answer of all is right: a guess that does not look at the tint.": [
+            lambda tints, answers: _most(Counter(answers)) / len(answers)
+        ],
+        "every *sample* counts once. You count every tint once, however rare it is.": [
+            lambda tints, answers: fmean(_most(c) / c.total() for c in _by_tint(tints, answers).values())
+        ],
+        "you count the tints that have one answer alone. One that is right nine times of ten is a shortcut, too.": [
+            lambda tints, answers: fmean(float(len(c) == 1) for c in _by_tint(tints, answers).values()),
+            lambda tints, answers: (
+                sum(c.total() for c in _by_tint(tints, answers).values() if len(c) == 1) / len(answers)
             ),
-        ),
-        Mistake(
-            "that is the commonest pair alone. Each tint has a best answer of its own.",
-            (lambda tints, answers: Counter(zip(tints, answers, strict=True)).most_common(1)[0][1] / len(answers),),
-        ),
-        Mistake(
-            "you ask what the answer says of the tint. Who takes the shortcut sees the tint and wants the answer.",
-            (lambda tints, answers: _from_tint(answers, tints),),
-        ),
-        Mistake(
-            "that is a count. Asked is a share of the samples.",
-            (lambda tints, answers: _from_tint(tints, answers) * len(answers),),
-        ),
-        Mistake(
-            "one answer each is what a tint *at least* gets right. How many samples have the commonest one?",
-            (lambda tints, answers: len(_by_tint(tints, answers)) / len(answers),),
-        ),
-    ),
+        ],
+        "that is the commonest pair alone. Each tint has a best answer of its own.": [
+            lambda tints, answers: Counter(zip(tints, answers, strict=True)).most_common(1)[0][1] / len(answers)
+        ],
+        "you ask what the answer says of the tint. Who takes the shortcut sees the tint and wants the answer.": [
+            lambda tints, answers: _from_tint(answers, tints)
+        ],
+        "that is a count. Asked is a share of the samples.": [
+            lambda tints, answers: _from_tint(tints, answers) * len(answers)
+        ],
+        "one answer each is what a tint *at least* gets right. How many samples have the commonest one?": [
+            lambda tints, answers: len(_by_tint(tints, answers)) / len(answers)
+        ],
+    },
 )
-
-
-def check_from_tint(answer: Any) -> bool:
-    """Check ``f(tints, answers)``: the share of answers that are right when only the tint is known."""
-    return report(answer, FROM_TINT)
 
 
 # -- what kind of looking ------------------------------------------------------------------------------------------
@@ -269,7 +224,8 @@ def _largest(*rates: float) -> str:
     return NAMED[rates.index(max(rates))]
 
 
-KIND = Exercise(
+check_kind = Exercise(
+    "f(crop, region, rest): the name of the kind of looking, from three rates of changed answers.",
     _kind,
     (
         (0.95, 0.05, 0.0),
@@ -281,56 +237,34 @@ KIND = Exercise(
         (0.1, 0.9, 0.95),
         (0.25, 0.2, 0.1),
     ),
-    (
-        Mistake(
-            "if no rate is over one half nothing that was shown decides: you still name the largest.",
-            (_largest,),
-        ),
-        Mistake(
-            "who reads the crop reads it, even if a change of the rest can confuse it. Ask for the crop first.",
-            (
-                _ruled((_C, 2), (_H, 0), (_V, 1), last=_P),
-                _ruled((_C, 2), (_V, 1), (_H, 0), last=_P),
-                _ruled((_V, 1), (_H, 0), (_C, 2), last=_P),
-                _ruled((_V, 1), (_C, 2), (_H, 0), last=_P),
-            ),
-        ),
-        Mistake(
-            "who reads what is asked about, in the overview too, takes no shortcut: ask for the region first.",
-            (_ruled((_H, 0), (_C, 2), (_V, 1), last=_P),),
-        ),
-        Mistake(
-            "a shortcut lies *outside* what is asked about; who reads the region in the overview needed no crop.",
-            (_ruled((_H, 0), (_C, 1), (_V, 2), last=_P),),
-        ),
-        Mistake(
-            "the wrong way round: an answer that other crops *change* is one that was read from the crop.",
-            (
-                lambda crop, region, rest: _ruled(*_BY, last=_P)(1 - crop, region, rest),
-                lambda crop, region, rest: _ruled(*_BY, last=_P)(1 - crop, 1 - region, 1 - rest),
-            ),
-        ),
-        Mistake(
-            "what if nothing that was tried changes the answer? That is a habit, and has a name of its own.",
-            (
-                _ruled((_H, 0), (_V, 1), last=_C),
-                _ruled((_H, 0), (_C, 2), last=_V),
-                _ruled((_V, 1), (_C, 2), last=_H),
-            ),
-        ),
-        Mistake(
-            "where the answer does not hang on the crop, ask for both: the region in the overview, and the rest.",
-            (
-                _ruled((_H, 0), last=_P),
-                _ruled((_H, 0), (_V, 1), last=_P),
-                _ruled((_H, 0), (_C, 2), last=_P),
-            ),
-        ),
-    ),
+    {
+        "if no rate is over one half nothing that was shown decides: you still name the largest.": [_largest],
+        "who reads the crop reads it, even if a change of the rest can confuse it. Ask for the crop first.": [
+            _ruled((_C, 2), (_H, 0), (_V, 1), last=_P),
+            _ruled((_C, 2), (_V, 1), (_H, 0), last=_P),
+            _ruled((_V, 1), (_H, 0), (_C, 2), last=_P),
+            _ruled((_V, 1), (_C, 2), (_H, 0), last=_P),
+        ],
+        "who reads what is asked about, in the overview too, takes no shortcut: ask for the region first.": [
+            _ruled((_H, 0), (_C, 2), (_V, 1), last=_P)
+        ],
+        "a shortcut lies *outside* what is asked about; who reads the region in the overview needed no crop.": [
+            _ruled((_H, 0), (_C, 1), (_V, 2), last=_P)
+        ],
+        "the wrong way round: an answer that other crops *change* is one that was read from the crop.": [
+            lambda crop, region, rest: _ruled(*_BY, last=_P)(1 - crop, region, rest),
+            lambda crop, region, rest: _ruled(*_BY, last=_P)(1 - crop, 1 - region, 1 - rest),
+        ],
+        "what if nothing that was tried changes the answer? That is a habit, and has a name of its own.": [
+            _ruled((_H, 0), (_V, 1), last=_C),
+            _ruled((_H, 0), (_C, 2), last=_V),
+            _ruled((_V, 1), (_C, 2), last=_H),
+        ],
+        "where the answer does not hang on the crop, ask for both: the region in the overview, and the rest.": [
+            _ruled((_H, 0), last=_P),
+            _ruled((_H, 0), (_V, 1), last=_P),
+            _ruled((_H, 0), (_C, 2), last=_P),
+        ],
+    },
     run=_numbered,
 )
-
-
-def check_kind(answer: Any) -> bool:
-    """Check ``f(crop, region, rest)``: the name of the kind of looking, from three rates of changed answers."""
-    return report(answer, KIND)

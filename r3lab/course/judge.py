@@ -5,15 +5,16 @@ the function that makes it and a hint that names it. An answer that behaves like
 hint; one that is wrong in a way of its own is told on which input, and in which direction. Simplified: nothing stops a
 function that never returns, and two mistakes at once are not told apart.
 
-    passed, words = judge(zoom, ZOOM)        # (False, "not right: that is a step. ...")
-    judge(None, ZOOM)                        # (False, "not yet: ..."): an unsolved notebook runs through
+    check_zoom = Exercise("f(box, source): ...", reference, cases, {"that is a step. ...": [a_step]})
+    check_zoom(zoom)                         # prints "not right: that is a step. ..."; False
+    judge(None, check_zoom)                  # (False, "not yet: ..."): an unsolved notebook runs through
 """
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,30 +32,32 @@ class Unfit(Exception):
     """A result that `run` cannot judge; the message is the hint."""
 
 
-@dataclass(frozen=True)
-class Mistake:
-    """A wrong answer that is recognised: what to tell, and the functions that make it (each is a variant)."""
-
-    hint: str
-    made: tuple[Function, ...]
-
-
-@dataclass(frozen=True)
+@dataclass
 class Exercise:
-    """What an answer is held against.
+    """What an answer is held against; called with an answer it prints one line and returns whether the answer is right.
 
     Attributes
     ----------
+    task : the function that is asked for, with its arguments, and what it returns
     reference : the right answer, from the library
     cases : arguments, chosen so that no mistake equals the reference on all of them
-    mistakes : the wrong answers that are known, the more specific first
+    mistakes : hint -> the wrong answers that it is given to; the more specific first
     run : how a function is applied to the arguments of a case (`with_gradient` looks at the gradient too)
     """
 
+    task: str
     reference: Function
     cases: tuple[tuple[Any, ...], ...]
-    mistakes: tuple[Mistake, ...]
+    mistakes: Mapping[str, Sequence[Function]]
     run: Callable[[Function, tuple[Any, ...]], Any] = lambda function, arguments: function(*arguments)
+
+    def __post_init__(self) -> None:
+        self.__doc__ = f"Check {self.task}"  # what `check_zoom?` shows
+
+    def __call__(self, answer: Any) -> bool:
+        passed, words = judge(answer, self)
+        print(words)
+        return passed
 
 
 @dataclass(frozen=True)
@@ -84,10 +87,9 @@ def judge(answer: Any, exercise: Exercise) -> tuple[bool, str]:
     wanted = [_outcome(exercise.reference, exercise, case) for case in exercise.cases]
     if _alike(given, wanted):
         return True, RIGHT
-    for mistake in exercise.mistakes:
-        for made in mistake.made:
-            if _alike(given, [_outcome(made, exercise, case) for case in exercise.cases]):
-                return False, f"not right: {mistake.hint}"
+    for hint, made in exercise.mistakes.items():
+        if any(_alike(given, [_outcome(one, exercise, case) for case in exercise.cases]) for one in made):
+            return False, f"not right: {hint}"
     at = next(i for i, (g, w) in enumerate(zip(given, wanted, strict=True)) if not g.like(w))
     return False, f"not right: {_difference(exercise, at, given[at], wanted[at])}"
 
@@ -135,10 +137,3 @@ def _difference(exercise: Exercise, at: int, given: Outcome, wanted: Outcome) ->
 
 def _told(value: Any) -> str:
     return f"a tensor {tuple(value.shape)}" if isinstance(value, torch.Tensor) else shown(value)
-
-
-def report(answer: Any, exercise: Exercise) -> bool:
-    """Print what `judge` says; True when the answer is right."""
-    passed, words = judge(answer, exercise)
-    print(words)
-    return passed

@@ -6,7 +6,7 @@ check_loss_mask(loss_mask)               # prints "right" or one hint; True when
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 
@@ -16,7 +16,7 @@ from ..train.estimators import token_weights
 from ..train.objective import Objective, advantages
 from ..train.rewards import FINE, SAME, region_checked
 from ..trajectory import ImageRef, Kind, Look, Trajectory
-from .judge import Exercise, Mistake, report
+from .judge import Exercise
 
 # Two exercises of notebook 07: the leave-one-out advantage, the push that the clip leaves.
 #
@@ -45,62 +45,49 @@ def _scaled(r: Tensor) -> Tensor:
     return _leave_one_out(r) / (r.std(1, keepdim=True) + 1e-4)
 
 
-LEAVE_ONE_OUT = Exercise(
+check_leave_one_out = Exercise(
+    "f(rewards): each reward (N, G) less the mean of the others of its group.",
     _leave_one_out,
     (
         (_table((1.5, 0.5, 0.5, 0.25, 1.5), (2.0, 1.9, 0.0, 0.5, 0.5), (0.0, 0.0, 0.0, 1.5, 0.0)),),
         (_table((1.0, 0.0), (0.3, 0.4)),),  # a group of two: the other one is the baseline
         (_table((0.5, 0.5, 0.5, 0.5)),),
     ),
-    (
-        Mistake(
-            "your baseline holds the rollout's own reward. What would the others alone have led you to expect?",
-            (lambda r: r - r.mean(1, keepdim=True),),
-        ),
-        Mistake(
-            "the others are G - 1, and you divide their sum by G.",
-            (lambda r: r - _others(r) / r.shape[1],),
-        ),
-        Mistake(
-            "you take off the sum of the others. A baseline is an expected reward: their mean.",
-            (lambda r: r - _others(r),),
-        ),
-        Mistake(
-            "your others come from the whole batch. An easy question's rollouts say nothing about a hard one's.",
-            (lambda r: r - (r.sum() - r) / (r.numel() - 1), lambda r: r - r.mean()),
-        ),
-        Mistake(
-            "you compare members of different groups. A group is a row: which dimension is it?",
-            (lambda r: r - (r.sum(0) - r) / max(1, r.shape[0] - 1), lambda r: r - r.mean(0)),
-        ),
-        Mistake(
-            "right so far, and then you divide by the spread. Leave-one-out keeps the unit of the reward.",
-            (_scaled, lambda r: (r - r.mean(1, keepdim=True)) / (r.std(1, keepdim=True) + 1e-4)),
-        ),
-        Mistake(
-            "the sign: a rollout that did better than the others must come out positive.",
-            (lambda r: -_leave_one_out(r), lambda r: r.mean(1, keepdim=True) - r),
-        ),
-        Mistake(
-            "that is the baseline. The advantage is what the rollout earned beyond it.",
-            (lambda r: _others(r) / (r.shape[1] - 1),),
-        ),
-        Mistake(
-            "you compare with the best of the others, so that hardly anybody is praised. What do they earn on average?",
-            (lambda r: r - torch.stack([_but(r, i).amax(1) for i in range(r.shape[1])], 1),),
-        ),
-    ),
+    {
+        "your baseline holds the rollout's own reward. What would the others alone have led you to expect?": [
+            lambda r: r - r.mean(1, keepdim=True)
+        ],
+        "the others are G - 1, and you divide their sum by G.": [lambda r: r - _others(r) / r.shape[1]],
+        "you take off the sum of the others. A baseline is an expected reward: their mean.": [lambda r: r - _others(r)],
+        "your others come from the whole batch. An easy question's rollouts say nothing about a hard one's.": [
+            lambda r: r - (r.sum() - r) / (r.numel() - 1),
+            lambda r: r - r.mean(),
+        ],
+        "you compare members of different groups. A group is a row: which dimension is it?": [
+            lambda r: r - (r.sum(0) - r) / max(1, r.shape[0] - 1),
+            lambda r: r - r.mean(0),
+        ],
+        "right so far, and then you divide by the spread. Leave-one-out keeps the unit of the reward.": [
+            _scaled,
+            lambda r: (r - r.mean(1, keepdim=True)) / (r.std(1, keepdim=True) + 1e-4),
+        ],
+        "the sign: a rollout that did better than the others must come out positive.": [
+            lambda r: -_leave_one_out(r),
+            lambda r: r.mean(1, keepdim=True) - r,
+        ],
+        "that is the baseline. The advantage is what the rollout earned beyond it.": [
+            lambda r: _others(r) / (r.shape[1] - 1)
+        ],
+        "you compare with the best of the others, so that hardly anybody is praised. What do they earn on average?": [
+            lambda r: r - torch.stack([_but(r, i).amax(1) for i in range(r.shape[1])], 1)
+        ],
+    },
 )
 
 
 def _but(r: Tensor, i: int) -> Tensor:
     """Rewards without member `i` of each group."""
     return torch.cat([r[:, :i], r[:, i + 1 :]], 1)
-
-
-def check_leave_one_out(answer: Any) -> bool:
-    """Check ``f(rewards)``: each reward (N, G) less the mean of the others of its group."""
-    return report(answer, LEAVE_ONE_OUT)
 
 
 # -- the push that the clip leaves ---------------------------------------------------------------------------------
@@ -126,67 +113,51 @@ def _closed(w: Tensor, a: Tensor, lo: float, hi: float) -> Tensor:
 _RATIOS = _table((0.5, 0.78, 0.9, 1.0, 1.1, 1.24, 1.3, 2.0), (0.5, 0.76, 0.9, 1.0, 1.1, 1.22, 1.3, 2.0))
 _SIGNS = torch.tensor([0.8, -1.3], dtype=torch.float64)
 
-PUSH = Exercise(
+check_push = Exercise(
+    "f(ratio, advantages, low, high): the derivative of the clipped surrogate in each log-probability.",
     _push,
     (
         (_RATIOS, _SIGNS, 0.2, 0.28),
         (_RATIOS, -_SIGNS, 0.2, 0.28),
         (_RATIOS, _SIGNS, 0.3, 0.1),
     ),
-    (
-        Mistake(
-            "you close the gate on both sides. A token of a good rollout whose probability has *fallen* must still be "
-            "pushed up: which bound concerns which sign?",
-            (_gate(lambda w, a, lo, hi: (w > 1 + hi) | (w < 1 - lo)),),
-        ),
-        Mistake(
-            "each sign has the other's bound: you stop what moved the wrong way, and let go on what went far enough.",
-            (_gate(lambda w, a, lo, hi: ((a < 0) & (w > 1 + hi)) | ((a > 0) & (w < 1 - lo))),),
-        ),
-        Mistake(
-            "only the upper bound acts. When is a token of a *bad* rollout left alone?",
-            (_gate(lambda w, a, lo, hi: (a > 0) & (w > 1 + hi)), _gate(lambda w, a, lo, hi: w > 1 + hi)),
-        ),
-        Mistake(
-            "only the lower bound acts. When is a token of a *good* rollout left alone?",
-            (_gate(lambda w, a, lo, hi: (a < 0) & (w < 1 - lo)), _gate(lambda w, a, lo, hi: w < 1 - lo)),
-        ),
-        Mistake(
-            "your two bounds have the same width. `low` belongs to the lower one, `high` to the upper.",
-            (_gate(lambda w, a, lo, hi: _closed(w, a, lo, lo)), _gate(lambda w, a, lo, hi: _closed(w, a, hi, hi))),
-        ),
-        Mistake("`low` and `high` are exchanged.", (_gate(lambda w, a, lo, hi: _closed(w, a, hi, lo)),)),
-        Mistake(
-            "the weight is bounded, but no token is ever left alone. That is CISPO, nearly. Here a token beyond its "
-            "bound is pushed by nothing at all.",
-            (
-                lambda w, a, lo, hi: w.clamp(1 - lo, 1 + hi) * a[:, None],
-                lambda w, a, lo, hi: torch.minimum(w * a[:, None], w.clamp(1 - lo, 1 + hi) * a[:, None]),
-            ),
-        ),
-        Mistake(
-            "the gate is right. What is left is the derivative of the ratio: and what is that of exp(x)?",
-            (lambda w, a, lo, hi: torch.where(_closed(w, a[:, None], lo, hi), 0.0, a[:, None].expand_as(w)),),
-        ),
-        Mistake(
-            "the gate is right, but who opened it has a say in how strongly: where is the advantage?",
-            (
-                lambda w, a, lo, hi: torch.where(_closed(w, a[:, None], lo, hi), 0.0, w),
-                lambda w, a, lo, hi: (~_closed(w, a[:, None], lo, hi)).to(w),
-            ),
-        ),
-        Mistake("nothing is clipped.", (lambda w, a, lo, hi: w * a[:, None],)),
-        Mistake(
-            "that is the push on the loss, which goes downhill. Wanted: on what is maximised.",
-            (lambda w, a, lo, hi: -torch.where(_closed(w, a[:, None], lo, hi), 0.0, w * a[:, None]),),
-        ),
-    ),
+    {
+        "you close the gate on both sides. A token of a good rollout whose probability has *fallen* must still be "
+        "pushed up: which bound concerns which sign?": [_gate(lambda w, a, lo, hi: (w > 1 + hi) | (w < 1 - lo))],
+        "each sign has the other's bound: you stop what moved the wrong way, and let go on what went far enough.": [
+            _gate(lambda w, a, lo, hi: ((a < 0) & (w > 1 + hi)) | ((a > 0) & (w < 1 - lo)))
+        ],
+        "only the upper bound acts. When is a token of a *bad* rollout left alone?": [
+            _gate(lambda w, a, lo, hi: (a > 0) & (w > 1 + hi)),
+            _gate(lambda w, a, lo, hi: w > 1 + hi),
+        ],
+        "only the lower bound acts. When is a token of a *good* rollout left alone?": [
+            _gate(lambda w, a, lo, hi: (a < 0) & (w < 1 - lo)),
+            _gate(lambda w, a, lo, hi: w < 1 - lo),
+        ],
+        "your two bounds have the same width. `low` belongs to the lower one, `high` to the upper.": [
+            _gate(lambda w, a, lo, hi: _closed(w, a, lo, lo)),
+            _gate(lambda w, a, lo, hi: _closed(w, a, hi, hi)),
+        ],
+        "`low` and `high` are exchanged.": [_gate(lambda w, a, lo, hi: _closed(w, a, hi, lo))],
+        "the weight is bounded, but no token is ever left alone. That is CISPO, nearly. Here a token beyond its "
+        "bound is pushed by nothing at all.": [
+            lambda w, a, lo, hi: w.clamp(1 - lo, 1 + hi) * a[:, None],
+            lambda w, a, lo, hi: torch.minimum(w * a[:, None], w.clamp(1 - lo, 1 + hi) * a[:, None]),
+        ],
+        "the gate is right. What is left is the derivative of the ratio: and what is that of exp(x)?": [
+            lambda w, a, lo, hi: torch.where(_closed(w, a[:, None], lo, hi), 0.0, a[:, None].expand_as(w))
+        ],
+        "the gate is right, but who opened it has a say in how strongly: where is the advantage?": [
+            lambda w, a, lo, hi: torch.where(_closed(w, a[:, None], lo, hi), 0.0, w),
+            lambda w, a, lo, hi: (~_closed(w, a[:, None], lo, hi)).to(w),
+        ],
+        "nothing is clipped.": [lambda w, a, lo, hi: w * a[:, None]],
+        "that is the push on the loss, which goes downhill. Wanted: on what is maximised.": [
+            lambda w, a, lo, hi: -torch.where(_closed(w, a[:, None], lo, hi), 0.0, w * a[:, None])
+        ],
+    },
 )
-
-
-def check_push(answer: Any) -> bool:
-    """Check ``f(ratio, advantages, low, high)``: the derivative of the clipped surrogate in each log-probability."""
-    return report(answer, PUSH)
 
 
 # An exercise of notebook 07: a region reward that is hard to cheat.
@@ -257,7 +228,8 @@ _TRUTH, _NEAR, _AGAIN = (100.0, 100.0, 150.0, 150.0), (110.0, 95.0, 160.0, 150.0
 _AWAY, _OUT, _WIDE = (300.0, 300.0, 360.0, 350.0), (600.0, 600.0, 700.0, 700.0), (0.0, 0.0, 512.0, 512.0)
 _INNER = (115.0, 105.0, 140.0, 140.0)  # in _NEAR, under a third of it
 
-REGION_CHECKED = Exercise(
+check_region_checked = Exercise(
+    "f(looks, truth, right): 0.5 x IoU of the last valid look if right, less 0.1 a useless look.",
     _region_reward,
     (
         ([(_NEAR, True)], _TRUTH, True),
@@ -277,88 +249,60 @@ REGION_CHECKED = Exercise(
         ([], _TRUTH, True),
         ([], _TRUTH, False),
     ),
-    (
-        Mistake(
-            "it pays for the place when the answer is wrong, so that pointing pays without reading.",
-            (lambda k, t, r: 0.5 * _last(k, t) - FINE * (_useless(k) + _again(k)),),
-        ),
-        Mistake(
-            "a wrong answer escapes the fines. A useless look is useless whatever came of it.",
-            (
-                lambda k, t, r: (0.5 * _last(k, t) - FINE * (_useless(k) + _again(k))) * r,
-                lambda k, t, r: 0.5 * _last(k, t) * r - FINE * (_useless(k) + _again(k)) * r,
-            ),
-        ),
-        Mistake(
-            "a look that could not be cut decides. Nothing was seen of it: the last *valid* look is what was read.",
-            (
-                _with(lambda k, t: iou(k[-1][0], t) if k else 0.0),
-                _with(lambda k, t: iou(k[-1][0], t) if k and k[-1][1] else 0.0),
-            ),
-        ),
-        Mistake("the answer was read from the last look. You pay for the first.", (_with(lambda k, t: _first(k, t)),)),
-        Mistake(
-            "you pay for the best look, so that it pays to look everywhere.",
-            (_with(lambda k, t: max((iou(b, t) for b in _valid(k)), default=0.0)),),
-        ),
-        Mistake(
-            "you pay every look, so that two half-good ones earn more than one good one.",
-            (
-                _with(lambda k, t: sum(iou(b, t) for b in _valid(k))),
-                _with(lambda k, t: min(1.0, sum(iou(b, t) for b in _valid(k)))),
-            ),
-        ),
-        Mistake(
-            "that pays in full for the whole image, which covers everything. Which overlap punishes excess too?",
-            (_with(lambda k, t: _last(k, t, lambda b, truth: coverage(b, truth))),),
-        ),
-        Mistake("a box that cannot be cut costs nothing.", (_with(fined=_again),)),
-        Mistake("a look that repeats another costs nothing.", (_with(fined=_useless), _with(fined=lambda k: 0))),
-        Mistake(
-            "you fine pairs. A third look at the same place is one more useless look, not two.",
-            (_with(fined=lambda k: _useless(k) + _pairs(k)),),
-        ),
-        Mistake(
-            "you compare each look with the one before it alone. A policy may come back to a place later.",
-            (_with(fined=lambda k: _useless(k) + _neighbours(k)),),
-        ),
-        Mistake(
-            "does a look repeat itself? Compare it with *earlier* ones: the first look at a place is no repetition.",
-            (
-                _with(fined=lambda k: _useless(k) + _itself(k)),
-                _with(fined=lambda k: _useless(k) + sum(any(iou(b, t) > SAME for t in _valid(k)) for b in _valid(k))),
-            ),
-        ),
-        Mistake(
-            "a closer look at a part of an earlier region is no repetition. Which overlap sees that?",
-            (_with(fined=lambda k: _useless(k) + _contained(k)),),
-        ),
-        Mistake(
-            "you count a look as repeated after a refused one, of which nothing was seen.",
-            (_with(fined=lambda k: _useless(k) + _with_refused(k)),),
-        ),
-        Mistake(
-            "every look after the first is fined, even one that shows something new.",
-            (
-                _with(fined=lambda k: _useless(k) + max(0, len(_valid(k)) - 1)),
-                _with(fined=lambda k: max(0, len(k) - 1)),
-            ),
-        ),
-        Mistake(
-            "the most that it may pay is 0.5: a right answer must stay worth more than a good look.",
-            (lambda k, t, r: _last(k, t) * r - FINE * (_useless(k) + _again(k)),),
-        ),
-    ),
+    {
+        "it pays for the place when the answer is wrong, so that pointing pays without reading.": [
+            lambda k, t, r: 0.5 * _last(k, t) - FINE * (_useless(k) + _again(k))
+        ],
+        "a wrong answer escapes the fines. A useless look is useless whatever came of it.": [
+            lambda k, t, r: (0.5 * _last(k, t) - FINE * (_useless(k) + _again(k))) * r,
+            lambda k, t, r: 0.5 * _last(k, t) * r - FINE * (_useless(k) + _again(k)) * r,
+        ],
+        "a look that could not be cut decides. Nothing was seen of it: the last *valid* look is what was read.": [
+            _with(lambda k, t: iou(k[-1][0], t) if k else 0.0),
+            _with(lambda k, t: iou(k[-1][0], t) if k and k[-1][1] else 0.0),
+        ],
+        "the answer was read from the last look. You pay for the first.": [_with(lambda k, t: _first(k, t))],
+        "you pay for the best look, so that it pays to look everywhere.": [
+            _with(lambda k, t: max((iou(b, t) for b in _valid(k)), default=0.0))
+        ],
+        "you pay every look, so that two half-good ones earn more than one good one.": [
+            _with(lambda k, t: sum(iou(b, t) for b in _valid(k))),
+            _with(lambda k, t: min(1.0, sum(iou(b, t) for b in _valid(k)))),
+        ],
+        "that pays in full for the whole image, which covers everything. Which overlap punishes excess too?": [
+            _with(lambda k, t: _last(k, t, lambda b, truth: coverage(b, truth)))
+        ],
+        "a box that cannot be cut costs nothing.": [_with(fined=_again)],
+        "a look that repeats another costs nothing.": [_with(fined=_useless), _with(fined=lambda k: 0)],
+        "you fine pairs. A third look at the same place is one more useless look, not two.": [
+            _with(fined=lambda k: _useless(k) + _pairs(k))
+        ],
+        "you compare each look with the one before it alone. A policy may come back to a place later.": [
+            _with(fined=lambda k: _useless(k) + _neighbours(k))
+        ],
+        "does a look repeat itself? Compare it with *earlier* ones: the first look at a place is no repetition.": [
+            _with(fined=lambda k: _useless(k) + _itself(k)),
+            _with(fined=lambda k: _useless(k) + sum(any(iou(b, t) > SAME for t in _valid(k)) for b in _valid(k))),
+        ],
+        "a closer look at a part of an earlier region is no repetition. Which overlap sees that?": [
+            _with(fined=lambda k: _useless(k) + _contained(k))
+        ],
+        "you count a look as repeated after a refused one, of which nothing was seen.": [
+            _with(fined=lambda k: _useless(k) + _with_refused(k))
+        ],
+        "every look after the first is fined, even one that shows something new.": [
+            _with(fined=lambda k: _useless(k) + max(0, len(_valid(k)) - 1)),
+            _with(fined=lambda k: max(0, len(k) - 1)),
+        ],
+        "the most that it may pay is 0.5: a right answer must stay worth more than a good look.": [
+            lambda k, t, r: _last(k, t) * r - FINE * (_useless(k) + _again(k))
+        ],
+    },
 )
 
 
 def _first(looks: Looks, truth: Box) -> float:
     return iou(_valid(looks)[0], truth) if _valid(looks) else 0.0
-
-
-def check_region_checked(answer: Any) -> bool:
-    """Check ``f(looks, truth, right)``: 0.5 x IoU of the last valid look if right, less 0.1 a useless look."""
-    return report(answer, REGION_CHECKED)
 
 
 Ragged = torch.Tensor
@@ -415,7 +359,8 @@ def _first_block(row: list[int], i: int) -> bool:
     return row[i] == S and not any(k in (E, C) for k in row[:i])
 
 
-LOSS_MASK = Exercise(
+check_loss_mask = Exercise(
+    "f(kinds, cut_off): the mask (R, T - 1) of the next-token targets that carry loss.",
     _loss_mask,
     (
         (
@@ -429,71 +374,51 @@ LOSS_MASK = Exercise(
         ([[P, O, P, S, S, S, S], [P, O, P, P, P, P, P, P, S], [P, O, P, S, S, S, S, S]], [False, False, True]),
         ([[P, O, P, S, S, C, C], [P, O, P, S], [P, O, P, S, S, E, C, C, E, S, S]], [False, False, True]),
     ),
-    (
-        Mistake(
-            "rollouts that were cut off carry loss: they would be blamed for an answer that they could not give.",
-            (lambda k, cut: _loss_mask(k, [False] * len(k)),),
-        ),
-        Mistake(
-            "you leave the rows of cut-off rollouts out. They stay, without a True: the mask must fit the batch.",
-            (
-                lambda k, cut: _loss_mask(k, cut)[~torch.tensor(cut)],
-                lambda k, cut: _loss_mask(
-                    [row for row, c in zip(k, cut, strict=True) if not c], [False] * cut.count(False)
-                ),
+    {
+        "rollouts that were cut off carry loss: they would be blamed for an answer that they could not give.": [
+            lambda k, cut: _loss_mask(k, [False] * len(k))
+        ],
+        "you leave the rows of cut-off rollouts out. They stay, without a True: the mask must fit the batch.": [
+            lambda k, cut: _loss_mask(k, cut)[~torch.tensor(cut)],
+            lambda k, cut: _loss_mask(
+                [row for row, c in zip(k, cut, strict=True) if not c], [False] * cut.count(False)
             ),
-        ),
-        Mistake(
-            "the cut-off rollouts are the only ones that carry loss.",
-            (lambda k, cut: _loss_mask(k, [not c for c in cut]),),
-        ),
-        Mistake(
-            "that is a column too many. The state at the last place predicts nothing: targets are `ids[:, 1:]`.",
-            (_sampled,),
-        ),
-        Mistake(
-            "your mask marks the place *from* which a token was predicted, not the token. Column t stands for the "
-            "target `ids[:, t + 1]`. As it is, whatever follows a sampled token is trained, a crop's first token too.",
-            (lambda k, cut: _sampled(k, cut)[:, :-1],),
-        ),
-        Mistake(
-            "the first token after the prompt, or after a crop, was sampled too: it is predicted from a token that was "
-            "not, and that is no reason to drop it.",
-            (lambda k, cut: _sampled(k, cut)[:, 1:] & _sampled(k, cut)[:, :-1],),
-        ),
-        Mistake(
-            "everything after the prompt carries loss. Crops, and what the loop inserted, were nobody's choice.",
-            (_targets(lambda row, i: i >= _begin(row)), _targets(lambda row, i: row[i] not in (P, O, N))),
-        ),
-        Mistake(
-            "text that the loop inserted carries loss. The policy would learn to write the environment's lines itself.",
-            (_targets(lambda row, i: row[i] in (S, E)),),
-        ),
-        Mistake(
-            "image tokens of a crop carry loss. They are placeholders for pixels: there is nothing to predict.",
-            (_targets(lambda row, i: row[i] in (S, C)), _targets(lambda row, i: row[i] in (S, C, O))),
-        ),
-        Mistake("the padding of the shorter rows carries loss.", (_padded,)),
-        Mistake(
-            "only what comes after the last crop carries loss, so that nobody ever learns where to look.",
-            (_targets(_last_block),),
-        ),
-        Mistake(
-            "only what comes before the first crop carries loss, so that nobody ever learns to read one.",
-            (_targets(_first_block),),
-        ),
-        Mistake(
-            "the prompt carries loss. It is the same in all rollouts of a group: nobody chose it.",
-            (_targets(lambda row, i: row[i] in (P, S)), _targets(lambda row, i: row[i] in (P, O, S))),
-        ),
-        Mistake("that is True where no loss must be.", (lambda k, cut: ~_loss_mask(k, cut),)),
-    ),
+        ],
+        "the cut-off rollouts are the only ones that carry loss.": [lambda k, cut: _loss_mask(k, [not c for c in cut])],
+        "that is a column too many. The state at the last place predicts nothing: targets are `ids[:, 1:]`.": [
+            _sampled
+        ],
+        "your mask marks the place *from* which a token was predicted, not the token. Column t stands for the "
+        "target `ids[:, t + 1]`. As it is, whatever follows a sampled token is trained, a crop's first token too.": [
+            lambda k, cut: _sampled(k, cut)[:, :-1]
+        ],
+        "the first token after the prompt, or after a crop, was sampled too: it is predicted from a token that was "
+        "not, and that is no reason to drop it.": [lambda k, cut: _sampled(k, cut)[:, 1:] & _sampled(k, cut)[:, :-1]],
+        "everything after the prompt carries loss. Crops, and what the loop inserted, were nobody's choice.": [
+            _targets(lambda row, i: i >= _begin(row)),
+            _targets(lambda row, i: row[i] not in (P, O, N)),
+        ],
+        "text that the loop inserted carries loss. The policy would learn to write the environment's lines itself.": [
+            _targets(lambda row, i: row[i] in (S, E))
+        ],
+        "image tokens of a crop carry loss. They are placeholders for pixels: there is nothing to predict.": [
+            _targets(lambda row, i: row[i] in (S, C)),
+            _targets(lambda row, i: row[i] in (S, C, O)),
+        ],
+        "the padding of the shorter rows carries loss.": [_padded],
+        "only what comes after the last crop carries loss, so that nobody ever learns where to look.": [
+            _targets(_last_block)
+        ],
+        "only what comes before the first crop carries loss, so that nobody ever learns to read one.": [
+            _targets(_first_block)
+        ],
+        "the prompt carries loss. It is the same in all rollouts of a group: nobody chose it.": [
+            _targets(lambda row, i: row[i] in (P, S)),
+            _targets(lambda row, i: row[i] in (P, O, S)),
+        ],
+        "that is True where no loss must be.": [lambda k, cut: ~_loss_mask(k, cut)],
+    },
 )
-
-
-def check_loss_mask(answer: Any) -> bool:
-    """Check ``f(kinds, cut_off)``: the mask (R, T - 1) of the next-token targets that carry loss."""
-    return report(answer, LOSS_MASK)
 
 
 # -- how tokens become one number ----------------------------------------------------------------------------------
@@ -528,7 +453,8 @@ _MASK = torch.tensor([[True] * 6, [True, True] + [False] * 4, [True, False, True
 _NONE = torch.cat([_MASK, torch.zeros(1, 6, dtype=torch.bool)])  # a row that was cut off, and is left out
 _FOUR = torch.cat([_VALUES, torch.full((1, 6), 7.0, dtype=torch.float64)])
 
-AGGREGATE = Exercise(
+check_aggregate = Exercise(
+    "f(values, mask, how, length): one number from (R, T) values, in three ways.",
     _aggregate,
     (
         (_VALUES, _MASK, "sequence", 8),
@@ -538,88 +464,59 @@ AGGREGATE = Exercise(
         (_FOUR, _NONE, "token", 8),
         (_FOUR, _NONE, "fixed", 8),
     ),
-    (
-        Mistake(
-            "a row without a sampled token (the last one of the second batch) gives 0 / 0. It must add nothing.",
-            (
-                _by(sequence=lambda v, m, n: (_sums(v, m) / m.sum(1)).mean()),
-                _by(sequence=lambda v, m, n: torch.stack([x[k].mean() for x, k in zip(v, m, strict=True)]).mean()),
+    {
+        "a row without a sampled token (the last one of the second batch) gives 0 / 0. It must add nothing.": [
+            _by(sequence=lambda v, m, n: (_sums(v, m) / m.sum(1)).mean()),
+            _by(sequence=lambda v, m, n: torch.stack([x[k].mean() for x, k in zip(v, m, strict=True)]).mean()),
+        ],
+        "'sequence' leaves a row without sampled tokens out of the count of rows. It was one of the group: it adds "
+        "nothing, and counts.": [_by(sequence=lambda v, m, n: (_sums(v, m) / _counts(m))[m.any(1)].mean())],
+        "'fixed' leaves a row without sampled tokens out of the count of rows.": [
+            _by(fixed=lambda v, m, n: _sums(v, m).sum() / (m.any(1).sum() * n))
+        ],
+        "whatever is asked for, you take the mean of each row and then of the rows. What does `how` say?": [
+            _always("sequence")
+        ],
+        "whatever is asked for, you take the mean over all tokens of the batch. What does `how` say?": [
+            _always("token")
+        ],
+        "whatever is asked for, you divide by a fixed length. What does `how` say?": [_always("fixed")],
+        "'token' and 'sequence' are exchanged: which one lets a long row weigh more than a short one?": [
+            lambda v, m, how, n: _aggregate(v, m, {"token": "sequence", "sequence": "token", "fixed": "fixed"}[how], n)
+        ],
+        "'fixed' must divide by `length`, whatever the rows' own lengths are. Yours does not know it.": [
+            _by(fixed=lambda v, m, n: _sums(v, m).mean()),
+            _by(fixed=lambda v, m, n: _sums(v, m).sum()),
+        ],
+        "'fixed' divides by the length alone. With more rollouts the step must not grow: by the rows, too.": [
+            _by(fixed=lambda v, m, n: _sums(v, m).sum() / n)
+        ],
+        "what is not sampled is in the sum. The values there mean nothing.": [
+            lambda v, m, how, n: {
+                "sequence": v.mean(1).mean(),
+                "token": v.mean(),
+                "fixed": v.sum() / (len(v) * n),
+            }[how],
+            lambda v, m, how, n: {
+                "sequence": (v.sum(1) / _counts(m)).mean(),
+                "token": v.sum() / m.sum(),
+                "fixed": v.sum() / (len(v) * n),
+            }[how],
+        ],
+        "what is not sampled is zero in your sum, and still counted where you divide.": [
+            _by(
+                sequence=lambda v, m, n: torch.where(m, v, 0.0).mean(1).mean(),
+                token=lambda v, m, n: torch.where(m, v, 0.0).mean(),
             ),
-        ),
-        Mistake(
-            "'sequence' leaves a row without sampled tokens out of the count of rows. It was one of the group: it adds "
-            "nothing, and counts.",
-            (_by(sequence=lambda v, m, n: (_sums(v, m) / _counts(m))[m.any(1)].mean()),),
-        ),
-        Mistake(
-            "'fixed' leaves a row without sampled tokens out of the count of rows.",
-            (_by(fixed=lambda v, m, n: _sums(v, m).sum() / (m.any(1).sum() * n)),),
-        ),
-        Mistake(
-            "whatever is asked for, you take the mean of each row and then of the rows. What does `how` say?",
-            (_always("sequence"),),
-        ),
-        Mistake(
-            "whatever is asked for, you take the mean over all tokens of the batch. What does `how` say?",
-            (_always("token"),),
-        ),
-        Mistake("whatever is asked for, you divide by a fixed length. What does `how` say?", (_always("fixed"),)),
-        Mistake(
-            "'token' and 'sequence' are exchanged: which one lets a long row weigh more than a short one?",
-            (
-                lambda v, m, how, n: _aggregate(
-                    v, m, {"token": "sequence", "sequence": "token", "fixed": "fixed"}[how], n
-                ),
-            ),
-        ),
-        Mistake(
-            "'fixed' must divide by `length`, whatever the rows' own lengths are. Yours does not know it.",
-            (_by(fixed=lambda v, m, n: _sums(v, m).mean()), _by(fixed=lambda v, m, n: _sums(v, m).sum())),
-        ),
-        Mistake(
-            "'fixed' divides by the length alone. With more rollouts the step must not grow: by the rows, too.",
-            (_by(fixed=lambda v, m, n: _sums(v, m).sum() / n),),
-        ),
-        Mistake(
-            "what is not sampled is in the sum. The values there mean nothing.",
-            (
-                lambda v, m, how, n: {
-                    "sequence": v.mean(1).mean(),
-                    "token": v.mean(),
-                    "fixed": v.sum() / (len(v) * n),
-                }[how],
-                lambda v, m, how, n: {
-                    "sequence": (v.sum(1) / _counts(m)).mean(),
-                    "token": v.sum() / m.sum(),
-                    "fixed": v.sum() / (len(v) * n),
-                }[how],
-            ),
-        ),
-        Mistake(
-            "what is not sampled is zero in your sum, and still counted where you divide.",
-            (
-                _by(
-                    sequence=lambda v, m, n: torch.where(m, v, 0.0).mean(1).mean(),
-                    token=lambda v, m, n: torch.where(m, v, 0.0).mean(),
-                ),
-                _by(sequence=lambda v, m, n: torch.where(m, v, 0.0).mean(1).mean()),
-                _by(token=lambda v, m, n: torch.where(m, v, 0.0).mean()),
-            ),
-        ),
-        Mistake(
-            "you return a number a row. One number for the batch.",
-            (
-                lambda v, m, how, n: {
-                    "sequence": _sums(v, m) / _counts(m),
-                    "token": _sums(v, m) / m.sum(),
-                    "fixed": _sums(v, m) / n,
-                }[how],
-            ),
-        ),
-    ),
+            _by(sequence=lambda v, m, n: torch.where(m, v, 0.0).mean(1).mean()),
+            _by(token=lambda v, m, n: torch.where(m, v, 0.0).mean()),
+        ],
+        "you return a number a row. One number for the batch.": [
+            lambda v, m, how, n: {
+                "sequence": _sums(v, m) / _counts(m),
+                "token": _sums(v, m) / m.sum(),
+                "fixed": _sums(v, m) / n,
+            }[how]
+        ],
+    },
 )
-
-
-def check_aggregate(answer: Any) -> bool:
-    """Check ``f(values, mask, how, length)``: one number from (R, T) values, in three ways."""
-    return report(answer, AGGREGATE)
