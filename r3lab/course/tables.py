@@ -19,7 +19,7 @@ from ..core.files import assets_dir
 from ..recipes.ablations import effects
 from ..run.parameters import read_notebook
 from ..run.site import lessons_table, read_lessons
-from ..show.effects import COLUMNS, effects_table, spread
+from ..show.effects import COLUMNS, between, effects_table, spread
 
 SHIPPED = ("tiny", "worlds", "engine", "explain", "ablations")  # files of results
 PER_CENT = {"exact", "exact_needed", "look_rate_needed", "look_rate_unneeded"}  # of the learning table
@@ -64,8 +64,7 @@ def named_table(result: dict[str, Any]) -> str:
     }
     cells = []
     for kind, row in {**kinds, "all": raw}.items():
-        ours = f"{100 * row['ours']:.1f} % ({100 * row['low']:.1f} to {100 * row['high']:.1f})"
-        cells.append((kind, ours, f"{100 * row['reference']:.1f} %"))
+        cells.append((kind, between(row["ours"], row["low"], row["high"]), f"{100 * row['reference']:.1f} %"))
     table = _markdown(("planted reason", "named by `explain`", "by raw attention alone"), "lrr", cells)
     return f"{table}\n\nRelative attention alone names {100 * relative['reference']:.1f} % of all. Of {raw['n']}."
 
@@ -79,7 +78,7 @@ def fidelity_table(result: dict[str, Any]) -> str:
                 kind = row["measure"].removeprefix(f"{measure}, ").removesuffix(" attention")
                 found.setdefault(kind, {})[measure] = row
     cells = [
-        (kind, *(f"{r['ours']:.2f} ({r['low']:.2f} to {r['high']:.2f})" for r in (by[measure] for measure in AREAS)))
+        (kind, *(between(r["ours"], r["low"], r["high"], percent=False) for r in (by[measure] for measure in AREAS)))
         for kind, by in found.items()
     ]
     one = next(iter(found.values()))

@@ -4,8 +4,10 @@
     sweep_lines(table, "accuracy", "group", "rate")
     draw_table("runs/sweeps/lesson/table.csv", "runs/sweeps/lesson")       # plots.html and plots/*.png, of every result
 
-Everything in the table is foreign: it is cleaned and bounded before it is written. Simplified: at most six lines in a
-plot, 24 rows and columns in a map; axes are linear.
+Only points that are done count, and results that are numbers (a truth value counts as 0 or 1). What varies beside the
+parameters that are drawn, the seed above all, is averaged over. Everything in the table is foreign: it is cleaned and
+bounded before it is written. Simplified: a band over one repeat has no width; at most six lines in a plot, 24 rows and
+columns in a map; axes are linear.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,46 +26,28 @@ from matplotlib.ticker import MaxNLocator
 
 from ..core.errors import R3labError, nearest, shown
 from ..core.files import write_whole
-from ..core.stats import mean_interval
+from ..core.stats import Interval, mean_interval
 from ..show.page import page
 from ..show.palette import BODY, DPI, HEADING, RUNS, SEQUENTIAL, SMALL, Theme, ink_on, style, theme
 from ..show.picture import Picture
 from ..show.text import attribute, drawable, html_line, one_line
 from .sweep import Table, read_table
 
-# Numbers of a sweep's table, ready to be drawn: means over repeats by one or two parameters.
-#
-# Only points that are done count, and results that are numbers (a truth value counts as 0 or 1). What varies beside
-# the
-# parameters that are drawn, the seed above all, is averaged over. Simplified: a mean needs one repeat only; a band
-# over
-# one repeat has no width.
-#
-#     table = read_table("runs/sweeps/lesson/table.csv")
-#     found = means(table, "accuracy", ("group", "rate"))
-#     found[8, 0.5]                                          # Mean(value=0.93, low=0.91, high=0.95, n=5)
-
 Band = Literal["range", "interval"]
 SEED = "seed"  # the parameter that only repeats
 
 
-@dataclass(frozen=True)
-class Mean:
-    """A mean over repeats, with its band."""
-
-    value: float
-    low: float
-    high: float
-    n: int
+LINES, SIDE, RESULTS = len(RUNS), 24, 24  # at most: lines in a plot, values on a side of a map, results that are drawn
+WRITTEN = 10  # values on a side up to which a map has its numbers written in
 
 
-def means(table: Table, result: str, by: Sequence[str], band: Band = "range") -> dict[tuple[Any, ...], Mean]:
+def means(table: Table, result: str, by: Sequence[str], band: Band = "range") -> dict[tuple[Any, ...], Interval]:
     """The mean of a result at each combination of values.
 
     Parameters
     ----------
     table
-        From `sweep_table.read_table`.
+        From `sweep.read_table`.
     result
         Name of a result.
     by
@@ -75,7 +58,7 @@ def means(table: Table, result: str, by: Sequence[str], band: Band = "range") ->
     Returns
     -------
     dict
-        Values of `by` to their mean, in the order of the values; combinations without a number are not there.
+        Values of `by` to their mean and band, in the order of the values; combinations without a number are not there.
 
     Raises
     ------
@@ -94,12 +77,10 @@ def means(table: Table, result: str, by: Sequence[str], band: Band = "range") ->
     return {key: _mean(groups[key], band) for key in sorted(groups, key=lambda key: [order(value) for value in key])}
 
 
-def _mean(values: Sequence[float], band: Band) -> Mean:
-    mean = sum(values) / len(values)
+def _mean(values: Sequence[float], band: Band) -> Interval:
     if band == "interval":
-        found = mean_interval(values)
-        return Mean(mean, found.low, found.high, len(values))
-    return Mean(mean, min(values), max(values), len(values))
+        return mean_interval(values)
+    return Interval(sum(values) / len(values), min(values), max(values), len(values))
 
 
 def number_of(value: Any) -> float | None:
@@ -151,10 +132,6 @@ def label(value: Any, limit: int = 24) -> str:
     return "none" if value is None else one_line(value, limit)
 
 
-LINES, SIDE, RESULTS = len(RUNS), 24, 24  # at most: lines in a plot, values on a side of a map, results that are drawn
-WRITTEN = 10  # values on a side up to which a map has its numbers written in
-
-
 def sweep_lines(
     table: Table, result: str, x: str, lines: str | None = None, band: Band = "range", dark: bool = False
 ) -> Picture:
@@ -163,7 +140,7 @@ def sweep_lines(
     Parameters
     ----------
     table
-        From `sweep_table.read_table`.
+        From `sweep.read_table`.
     result
         Name of a result that is a number.
     x, lines
@@ -323,10 +300,10 @@ def draw_table(path: str | Path, folder: str | Path) -> tuple[Path | None, str]:
     return target, f"{left} results were not drawn" if left > 0 else ""
 
 
-def _series(table: Table, result: str, x: str, lines: str | None, band: Band) -> dict[Any, dict[Any, Mean]]:
+def _series(table: Table, result: str, x: str, lines: str | None, band: Band) -> dict[Any, dict[Any, Interval]]:
     """Means by value of `lines` (None where there are none), then by value of `x`."""
     by = [x] if lines is None else [lines, x]
-    found: dict[Any, dict[Any, Mean]] = {}
+    found: dict[Any, dict[Any, Interval]] = {}
     for key, mean in means(table, result, by, band).items():
         found.setdefault(key[0] if lines else None, {})[key[-1]] = mean
     if len(found) > LINES:
@@ -336,7 +313,7 @@ def _series(table: Table, result: str, x: str, lines: str | None, band: Band) ->
     return found
 
 
-def _cells(table: Table, result: str, x: str, y: str) -> tuple[list[Any], list[Any], dict[tuple[Any, ...], Mean]]:
+def _cells(table: Table, result: str, x: str, y: str) -> tuple[list[Any], list[Any], dict[tuple[Any, ...], Interval]]:
     found = means(table, result, [x, y])
     columns, rows = values_of(table, x), values_of(table, y)
     if max(len(columns), len(rows)) > SIDE:

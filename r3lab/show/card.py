@@ -1,22 +1,25 @@
-"""The card of a VLIR data set in words: its figures, the alt text of its drawing, and a page with all of it as tables.
+"""The card of a VLIR data set: samples a source, looks, crop sizes, where regions lie, words; drawn, and as tables.
 
-    page = card_page(measure(read_vlir("vlir/kept")), "my set", picture="card.png")      # Markdown, for README.md
+    card = measure(read_vlir("vlir/kept"))                          # vlir.card
+    draw_card(card, "my set")                                       # the last line of a notebook cell
+    card_page(card, "my set", picture="card.png")                   # Markdown, for README.md
 
 Names of sources and splits are foreign text: they are escaped and cut. Simplified: at most eleven sources and splits by
-name; of the heat map, nine parts of the image.
+name; crop sizes on a logarithmic axis, down to a ten-thousandth of the image; of the heat map, in words, nine parts of
+the image.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ..vlir.card import Card, Part, quantiles
+from ..vlir.card import Card, quantiles
 from .canvas import Canvas
 from .palette import BODY, HEADING, LIGHT, LOOKS, SMALL, TITLE, Theme, style, theme
 from .picture import Picture
@@ -112,71 +115,53 @@ def card_page(card: Card, title: str = "", picture: str = "card.png") -> str:
     picture
         File name of the drawing beside the page, our own.
     """
-    name = escape(title or "VLIR samples", 100)
-    sections = [
+    sizes = np.quantile(np.frombuffer(card.whole.sizes), AT) if card.looks else []
+    words = [f"{count:.0f}" for count in quantiles(card.whole.words, AT)]
+    _, heat = _places(card.heat_shares(4))
+    heat_rows = [[percent(float(v)) for v in row] for row in heat.reshape(3, 3)]
+    tables: list[tuple[str, Sequence[str], Sequence[Sequence[object]]]] = [
+        ("In figures", ("", ""), facts(card)),
+        ("Samples by source", ("source", "samples", "looks a sample", "median crop", "median words"), _sources(card)),
+        ("Samples by split", ("split", "samples"), _counted(card.splits.most_common(NAMED))),
+        ("Samples by number of looks", ("looks", "samples"), _counted(looks_counted(card))),
+        ("Looks by share of the image", ("at most", "share of the looks"), _at_most(map(percent, sizes))),
+        ("Where the looks lie\n\nThe share of the looks that show a place there.", ("", "left", "middle", "right"),
+         [[side, *row] for side, row in zip(("top", "middle", "bottom"), heat_rows, strict=True)]),
+        ("Samples by words of the rationale", ("at most", "share of the samples"), _at_most(words)),
+    ]  # fmt: skip
+    head = [
         MARK,
-        f"# {name}",
+        f"# {escape(title or 'VLIR samples', 100)}",
         "Questions on images with rationales in which text and looks alternate (VLIR). Boxes are source pixels; read "
         "it with `r3lab.vlir.sample.read_vlir`.",
         f"![{escape(_card_alt(card, title), 4000)}]({picture})",
-        "## In figures\n\n" + table(("", ""), facts(card)),
-        "## Samples by source\n\n" + _card_page_sources(card),
-        "## Samples by split\n\n" + table(("split", "samples"), _named(card.splits)),
-        "## Samples by number of looks\n\n"
-        + table(("looks", "samples"), [(k, f"{n:,}") for k, n in looks_counted(card)]),
-        "## Looks by share of the image\n\n" + table(("at most", "share of the looks"), _sizes(card)),
-        "## Where the looks lie\n\nThe share of the looks that show a place there.\n\n" + _card_page_heat(card),
-        "## Samples by words of the rationale\n\n" + table(("at most", "share of the samples"), _words(card)),
     ]
-    return "\n\n".join(sections) + "\n"
+    return "\n\n".join([*head, *(f"## {about}\n\n{table(columns, rows)}" for about, columns, rows in tables)]) + "\n"
 
 
-def _named(counts: Counter[str]) -> list[tuple[str, str]]:
-    return [(name or "no name", f"{count:,}") for name, count in counts.most_common(NAMED)]
+def _counted(counts: Sequence[tuple[str, int]]) -> list[tuple[str, str]]:
+    return [(name or "no name", f"{count:,}") for name, count in counts]
 
 
-def _card_page_sources(card: Card) -> str:
-    rows = []
+def _at_most(values: Iterable[str]) -> list[tuple[str, str]]:
+    """The values that shares of all do not exceed; none of nothing."""
+    return [(value, percent(share)) for value, share in zip(values, AT, strict=False)]
+
+
+def _sources(card: Card) -> list[tuple[str, ...]]:
+    """A row a source: samples, looks a sample, medians of crop and words."""
+    rows: list[tuple[str, ...]] = []
     for name, part in sorted(card.sources.items(), key=lambda one: -one[1].samples)[:NAMED]:
-        rows.append((one_line(name, 60) or "no name", f"{part.samples:,}", *_means(part)))
+        size = percent(float(np.median(np.frombuffer(part.sizes)))) if part.sizes else ""
+        medians = (f"{len(part.sizes) / part.samples:.2f}", size, f"{quantiles(part.words, (0.5,))[0]:.0f}")
+        rows.append((one_line(name, 60) or "no name", f"{part.samples:,}", *medians))
     if len(card.sources) > NAMED:
         name, count = largest_sources(card)[-1]
         rows.append((name, f"{count:,}", "", "", ""))
-    return table(("source", "samples", "looks a sample", "median crop", "median words"), rows)
+    return rows
 
 
-def _means(part: Part) -> tuple[str, str, str]:
-    size = percent(float(np.median(np.frombuffer(part.sizes)))) if part.sizes else ""
-    return f"{len(part.sizes) / part.samples:.2f}", size, f"{quantiles(part.words, (0.5,))[0]:.0f}"
-
-
-def _sizes(card: Card) -> list[tuple[str, str]]:
-    found = np.quantile(np.frombuffer(card.whole.sizes), AT) if card.looks else np.zeros(0)
-    return [(percent(float(size)), percent(share)) for size, share in zip(found, AT, strict=False)]
-
-
-def _words(card: Card) -> list[tuple[str, str]]:
-    found = quantiles(card.whole.words, AT)
-    return [(f"{words:.0f}", percent(share)) for words, share in zip(found, AT, strict=False)]
-
-
-def _card_page_heat(card: Card) -> str:
-    _, shares = _places(card.heat_shares(4))
-    rows = [
-        [side, *(percent(float(v)) for v in row)]
-        for side, row in zip(("top", "middle", "bottom"), shares.reshape(3, 3), strict=True)
-    ]
-    return table(("", "left", "middle", "right"), rows)
-
-
-# The card of a VLIR data set, drawn: samples a source, looks, crop sizes, where regions lie, words, the facts.
-#
-#     card = measure(read_vlir("vlir/kept"))                          # vlir.card
-#     draw_card(card, "my set")                                       # the last line of a notebook cell
-#
-# The numbers come from `vlir.card`; the same stand in the tables of `card_page`. Simplified: at most eleven sources
-# by
-# name; crop sizes on a logarithmic axis, down to a ten-thousandth of the image.
+# -- the drawing ----------------------------------------------------------------------------------------------------
 
 MARGIN, WIDE, HIGH, GAP_X, GAP_Y = 0.3, 2.5, 1.75, 0.55, 0.9  # inches: of the sheet, of a chart, between charts
 SIZES = np.logspace(-4, 0, 25)  # edges of the bins of crop sizes, shares of the image
@@ -203,21 +188,23 @@ def draw_card(card: Card, title: str = "", dark: bool = False) -> Picture:
         canvas = Canvas(width, top + 2 * HIGH + GAP_Y + 0.62, chosen)
         canvas.block(MARGIN, MARGIN * 0.8, head, TITLE, chosen.ink, bold=True)
 
-        def chart(column: int, row: int, words: str, gid: str, left: float = 0.0, wide: float = WIDE) -> Axes:
+        label = max((text_width(_short(name), SMALL) for name, _ in largest_sources(card)), default=0.0) - 0.25
+        for gid, words, (column, row), (left, wide), chart, count in (
+            ("sources", "Samples by source", (0, 0), (max(0.0, label), WIDE), _draw_sources, card.samples),
+            ("looks", "Samples by number of looks", (1, 0), (0.0, WIDE), _draw_looks, card.samples),
+            ("sizes", "Looks by share of the image", (2, 0), (0.0, WIDE), _draw_sizes, card.looks),
+            ("heat", "Where the looks lie", (0, 1), (0.0, HIGH), _draw_heat, card.looks),
+            ("words", "Samples by words of the rationale", (1, 1), (0.0, WIDE), _draw_words, card.samples),
+        ):
             x, y = MARGIN + 0.35 + column * (WIDE + GAP_X), top + row * (HIGH + GAP_Y)
             place = ((x + left) / width, 1 - (y + HIGH) / canvas.height, (wide - left) / width, HIGH / canvas.height)
-            axes = canvas.figure.add_axes(place)
-            axes.set_gid(gid)
+            axes = canvas.figure.add_axes(place, gid=gid)
             canvas.line(x - 0.35, y - 0.34, words, HEADING, chosen.ink, bold=True)
-            return axes
-
-        sources = largest_sources(card)
-        label = max((text_width(_short(name), SMALL) for name, _ in sources), default=0.0) - 0.25
-        _sources(chart(0, 0, "Samples by source", "sources", max(0.0, label)), sources, chosen)
-        _bars(chart(1, 0, "Samples by number of looks", "looks"), looks_counted(card), chosen)
-        _histogram(chart(2, 0, "Looks by share of the image", "sizes"), card, chosen)
-        _heat(chart(0, 1, "Where the looks lie", "heat", wide=HIGH), card, chosen)
-        _lengths(chart(1, 1, "Samples by words of the rationale", "words"), card, chosen)
+            if count:
+                chart(axes, card, chosen)
+            else:
+                axes.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(0, 1))
+                write(axes, 0.5, 0.5, "nothing to count", BODY, chosen.muted, ha="center", va="center")
         x, y = MARGIN + 2 * (WIDE + GAP_X), top + HIGH + GAP_Y
         canvas.line(x, y - 0.34, "In figures", HEADING, chosen.ink, bold=True)
         for name, value in facts(card):
@@ -231,15 +218,9 @@ def _short(name: str) -> str:
     return "".join(wrap(name, 1.5, SMALL, 1))
 
 
-def _nothing(axes: Axes, chosen: Theme) -> None:
-    axes.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(0, 1))
-    write(axes, 0.5, 0.5, "nothing to count", BODY, chosen.muted, ha="center", va="center")
-
-
-def _sources(axes: Axes, rows: list[tuple[str, int]], chosen: Theme) -> None:
+def _draw_sources(axes: Axes, card: Card, chosen: Theme) -> None:
     """Bars to the right, the count at each end."""
-    if not rows:
-        return _nothing(axes, chosen)
+    rows = largest_sources(card)
     most = max(count for _, count in rows)
     for i, (name, count) in enumerate(rows):
         axes.barh(i, count, height=min(0.72, 0.36 + 0.09 * len(rows)), color=LOOKS[0], gid=f"source-{i + 1}")
@@ -249,58 +230,51 @@ def _sources(axes: Axes, rows: list[tuple[str, int]], chosen: Theme) -> None:
     axes.spines["bottom"].set_visible(False)
 
 
-def _bars(axes: Axes, rows: list[tuple[str, int]], chosen: Theme) -> None:
+def _draw_looks(axes: Axes, card: Card, chosen: Theme) -> None:
     """Upright bars with their counts."""
-    total = sum(count for _, count in rows)
-    if not total:
-        return _nothing(axes, chosen)
+    rows = looks_counted(card)
     most = max(count for _, count in rows)
     for i, (_, count) in enumerate(rows):
         axes.bar(i, count, width=min(0.72, 0.2 * len(rows)), color=LOOKS[0], gid=f"looks-{i}")
         write(axes, i, count + 0.02 * most, f"{count:,}", SMALL, chosen.muted, ha="center", va="bottom")
     axes.set(xlim=(-0.6, max(len(rows), 3) - 0.4), ylim=(0, 1.12 * most), yticks=[])
     axes.set_xticks(range(len(rows)), [name for name, _ in rows])
-    return None
 
 
-def _histogram(axes: Axes, card: Card, chosen: Theme) -> None:
-    """Sizes of crops in logarithmic bins, the median marked."""
-    if not card.looks:
-        return _nothing(axes, chosen)
-    sizes = np.clip(np.frombuffer(card.whole.sizes), SIZES[0], SIZES[-1])
-    counts, edges = np.histogram(sizes, SIZES)
-    axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=LOOKS[0], edgecolor=chosen.paper, linewidth=0.5)
+def _draw_sizes(axes: Axes, card: Card, chosen: Theme) -> None:
+    """Sizes of crops in logarithmic bins."""
+    exact = np.frombuffer(card.whole.sizes)
+    sizes = np.clip(exact, SIZES[0], SIZES[-1])
     axes.set_xscale("log")
     axes.set(xlim=(SIZES[0], SIZES[-1]))
     axes.set_xticks([1e-4, 1e-3, 1e-2, 0.1, 1])
     axes.set_xticks([], minor=True)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g} %"))
-    _counts(axes, counts)
-    _median(axes, float(np.median(sizes)), percent(float(np.median(np.frombuffer(card.whole.sizes)))), chosen)
+    _bins(axes, SIZES, np.histogram(sizes, SIZES)[0], chosen)
+    _median(axes, float(np.median(sizes)), percent(float(np.median(exact))), chosen)
 
 
-def _lengths(axes: Axes, card: Card, chosen: Theme) -> None:
-    """Words of rationales in bins of whole numbers, the median marked; a long tail is gathered in the last bin."""
-    if not card.samples:
-        return _nothing(axes, chosen)
+def _draw_words(axes: Axes, card: Card, chosen: Theme) -> None:
+    """Words of rationales in bins of whole numbers; a long tail is gathered in the last bin."""
     middle, usual = quantiles(card.whole.words, (0.5, 0.95))
     most = max(card.whole.words)
     top = min(most, 2 * max(usual, 1))
     step = max(1, math.ceil((top + 1) / BARS))
-    counts = [0] * (int(top) // step + 1)
+    counts = np.zeros(int(top) // step + 1, dtype=int)
     for words, count in card.whole.words.items():
         counts[min(int(words) // step, len(counts) - 1)] += count
-    left = np.arange(len(counts)) * step
-    axes.bar(left, counts, step, align="edge", color=LOOKS[0], edgecolor=chosen.paper, linewidth=0.5)
     axes.set(xlim=(0, max(len(counts) * step, 4)))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     if top < most:
         write(axes, len(counts) * step, counts[-1], "and more", SMALL, chosen.muted, ha="right", va="bottom")
-    _counts(axes, np.array(counts))
+    _bins(axes, np.arange(len(counts) + 1) * step, counts, chosen)
     _median(axes, middle + 0.5 * (step == 1), f"{middle:.0f}", chosen)
 
 
-def _counts(axes: Axes, counts: np.ndarray) -> None:
+def _bins(axes: Axes, edges: np.ndarray, counts: np.ndarray, chosen: Theme) -> None:
+    """Counts between edges."""
+    wide = np.diff(edges)
+    axes.bar(edges[:-1], counts, wide, align="edge", color=LOOKS[0], edgecolor=chosen.paper, linewidth=0.5)
     axes.grid(axis="y")
     axes.set_ylim(0, 1.16 * max(1, int(counts.max())))
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
@@ -315,10 +289,8 @@ def _median(axes: Axes, at: float, words: str, chosen: Theme) -> None:
     )  # fmt: skip
 
 
-def _heat(axes: Axes, card: Card, chosen: Theme) -> None:
+def _draw_heat(axes: Axes, card: Card, chosen: Theme) -> None:
     """For each place of the image, laid on one square, the share of the looks that show it."""
-    if not card.looks:
-        return _nothing(axes, chosen)
     shares = card.heat_shares()
     most = float(shares.max())
     low, high = (chosen.panel, LOOKS[0]) if chosen is LIGHT else (chosen.panel, LOOKS[3])

@@ -33,7 +33,7 @@ from .text import height, one_line, text_width, wrap, write
 
 # -- measures --------------------------------------------------------------------------------------------------------
 
-Kind = Literal["", "share", "small share", "bins"]
+Kind = Literal["", "from zero", "unit", "share", "small share", "bins"]
 REWARD = "reward/"
 # Section, title and kind of what a log may hold, in the order of the page; a name with a slash at its end is a family,
 # whose members the log names. A share has an axis of 0 to 100 %; that of a small one ends where its values do.
@@ -100,12 +100,12 @@ class Panel:
     @property
     def share(self) -> bool:
         """Whether it is told in per cent."""
-        return self.kind != ""
+        return self.kind in ("share", "small share", "bins")
 
     @property
     def whole(self) -> bool:
-        """Whether its axis is 0 to 100 %."""
-        return self.kind == "share"
+        """Whether its axis is 0 to 1."""
+        return self.kind in ("unit", "share")
 
     @property
     def bins(self) -> bool:
@@ -411,6 +411,7 @@ def limits(charts: Charts, panel: Panel) -> tuple[float, float]:
         low, high = min(low, float(below)), max(high, float(above))
     if panel.share:
         low, high = 0.0, max(high, 1e-3)
+    low = min(low, 0.0) if panel.kind == "from zero" else low
     room = 0.05 * (high - low) or 0.05 * abs(high) or 0.5
     return (0.0 if panel.share or (low >= 0 and low - room < 0) else low - room), high + room
 
@@ -423,7 +424,7 @@ def told(panel: Panel, value: float) -> str:
     if not math.isfinite(value):
         return "none"
     if panel.share:
-        return f"{100 * value:.0f} %" if panel.whole or abs(value) >= 0.1 else f"{100 * value:.1g} %"
+        return f"{100 * value:.0f} %" if panel.kind == "share" or abs(value) >= 0.1 else f"{100 * value:.1g} %"
     return _power(f"{value:.1e}") if 0 < abs(value) < 1e-2 else f"{value:.3g}"
 
 
@@ -564,7 +565,7 @@ def draw(charts: Charts, dark: bool = False, dpi: int = DPI) -> Picture:
             if panel.bins:
                 _bins(place, charts, panel)
             else:
-                _chart(place, charts, panel, lowest)
+                draw_chart(place, charts, panel, lowest)
     return Picture(canvas.figure, words_of(charts), dpi)
 
 
@@ -586,7 +587,7 @@ def _legend_places(charts: Charts, width: float) -> list[tuple[float, float, int
     return found
 
 
-def _chart(field: Field, charts: Charts, panel: Panel, lowest: bool) -> None:
+def draw_chart(field: Field, charts: Charts, panel: Panel, lowest: bool) -> None:
     """A measure over the steps; the lowest of a column has the steps below."""
     axes, theme = field.axes, field.theme
     low, high = limits(charts, panel)

@@ -108,7 +108,7 @@ def _band(one: Curve, colour: str) -> Trace:
 
 def _spoken(charts: Charts, panel: Panel, name: str, one: Curve) -> Trace:
     """What stands under the pointer: the name, the smoothed value, and the value as logged or the band."""
-    how = ".1%" if panel.whole else ".3~p" if panel.share else ".4~g"
+    how = ".1%" if panel.kind == "share" else ".3~p" if panel.share else ".4~g"
     said = f"{plain(charts.legend(name))}: <b>%{{y:{how}}}</b>"
     if len(charts.groups) > UNIFIED:
         said = f"step %{{x}}<br>{said}"

@@ -1,10 +1,12 @@
-"""The table of an evaluation in words: a page in Markdown, and the same for a terminal.
+"""What was measured, in tables and pictures: evaluations, and what leaving a part of the method out does.
 
-    page = scores_page(table, "rgrpo on badges")
-    print(scores_text(table))
+    print(scores_text(table)); page = scores_page(table, "rgrpo on badges")      # a terminal; Markdown
+    draw_effects(effects(result["rows"])); draw_grounding(result["grounding"])   # pictures of ablations.json
+    spread([0.954, 0.968], percent=True)                                         # "96.1 % (95.4 to 96.8)"
 
 Published numbers stand in a table of their own, marked as published: nobody measured them here. Foreign text (the name
-of a policy) is escaped in the page and cleaned in the terminal.
+of a policy) is escaped in the page and cleaned in the terminal. Simplified: differences are in points of one measure;
+intervals of ablations are those of Student's t over seeds.
 """
 
 from __future__ import annotations
@@ -26,10 +28,6 @@ from .picture import Picture
 from .text import escape, one_line
 from .text import table as markdown_table
 
-# A mean with its range, as the tables write it.
-#
-# spread([0.954, 0.968], percent=True)      # "96.1 % (95.4 to 96.8)"
-
 COLUMNS = {
     "exact": "exact answer",
     "exact_needed": "exact, look needed",
@@ -39,31 +37,30 @@ COLUMNS = {
 }
 
 
+def between(value: float, low: float, high: float, percent: bool = True, unit: str = " %", sign: str = "") -> str:
+    """A value with its ends: `96.1 % (95.4 to 96.8)`; in per cent with one digit, else with two and no unit."""
+    scale, digits, unit = (100, 1, unit) if percent else (1, 2, "")
+    told, least, most = (f"{scale * number:{sign}.{digits}f}" for number in (value, low, high))
+    return f"{told}{unit} ({least} to {most})"
+
+
 def spread(values: Sequence[float], percent: bool) -> str:
-    """Mean with the least and the most over seeds: `96.1 % (95.4 to 96.8)`."""
-    scale, unit, digits = (100, " %", 1) if percent else (1, "", 2)
-    low, high = min(values) * scale, max(values) * scale
-    return f"{fmean(values) * scale:.{digits}f}{unit} ({low:.{digits}f} to {high:.{digits}f})"
+    """Mean with the least and the most over seeds."""
+    return between(fmean(values), min(values), max(values), percent)
 
 
-# Ablations as pictures and a table: what each part is worth, and how answers follow grounding.
-#
-#     found = effects(result["rows"])
-#     draw_effects(found)
-#     draw_grounding(result["grounding"])
-#
-# Simplified: differences are in points of one measure; intervals are those of Student's t over seeds.
+# -- ablations --------------------------------------------------------------------------------------------------------
 
 ROW, MARGIN, WIDE = 0.3, 0.75, 8.4  # inches
 RIGHT = "right answers, held out"
 
 
-def _points(interval: Interval) -> str:
-    return f"{100 * interval.value:+.1f} ({100 * interval.low:+.1f} to {100 * interval.high:+.1f})"
+def _points(found: Interval) -> str:
+    return between(found.value, found.low, found.high, unit="", sign="+")
 
 
-def _share(interval: Interval) -> str:
-    return f"{100 * interval.value:.1f} % ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
+def _share(found: Interval) -> str:
+    return between(found.value, found.low, found.high)
 
 
 def draw_effects(effects: Sequence[Effect], measure: str = RIGHT, dark: bool = False) -> Picture:
@@ -175,6 +172,8 @@ def _grounding_alt(rows: Sequence[Mapping[str, Any]]) -> str:
         f"Right answers by the share of looks at the right place. Here {'; '.join(told)}. Published: {', '.join(ends)}."
     )
 
+
+# -- evaluations ------------------------------------------------------------------------------------------------------
 
 MARK = "<!-- made by r3lab eval -->"
 PLAIN = {"iou"}  # measures that are no shares

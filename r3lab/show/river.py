@@ -1,38 +1,63 @@
-"""The region river as HTML: the looks of one step on every photograph, the way so far, and four lines with a cursor.
+"""The region river: where a policy looks at the same held-out samples, step after step of R-GRPO.
 
-    river_markup(load_river("runs/rgrpo/river"))
+In the picture each photograph holds the deciding look of every step, early ones light, late ones dark, with the way of
+its middle; below, look rate, IoU, entropy and right answers over the steps. The view moves through the steps: elements
+of one step alone have the class `only`, and without its script (`page.js`) those of the last step stand. Simplified: of
+a step with several looks the picture has the last; at most twelve samples, in the view at 480 pixels.
 
-The script of the player (`page.js`) moves through the steps. Elements of one step alone have the class `only`; without
-the script those of the last step stand. Simplified: photographs are embedded at 480 pixels at most.
+    found = load_river("runs/rgrpo/river")
+    river(found)                                                 # last line of a cell: slider over the steps
+    river(found).picture.save("river.pdf")
 """
 
 from __future__ import annotations
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ..core.geometry import Box
 from ..train.river import MEASURES, Answered, River, Subject
 from . import marks
 from .canvas import KEY_ROW, Canvas, draw_truth, drawable_part, fitted
+from .curves import ABOVE, BELOW, LEFT, RIGHT, Charts, Field, Panel, draw_chart
+from .logs import Log, Series
 from .page import embed
-from .palette import BODY, DIVERGING, HALO, HEADING, RUNS, SMALL, TITLE, VERDICTS, on_scale, style, theme
+from .palette import DIVERGING, HALO, SMALL, TITLE, VERDICTS, on_scale, style, theme
 from .picture import Picture, View
 from .player import badge, controls
 from .story import where_in
-from .text import height, html_line, html_words, quoted, wrap, write
+from .text import height, html_line, html_words, quoted, wrap
+
+MOST = 12  # samples
+
+
+def river(found: River, dark: bool = False) -> View:
+    """The river with a slider over its steps, for a notebook or a page.
+
+    Parameters
+    ----------
+    found
+        From `train.river.load_river`, or `train.river.river_of`; of more than twelve samples the first are shown.
+    dark
+        For the picture that stands where no code runs.
+    """
+    title = f"Where it looks, from step {found.steps[0]} to step {found.steps[-1]}"
+    return View(title, river_markup(found), _drawn(found, title, dark))
+
+
+# -- the view --------------------------------------------------------------------------------------------------------
 
 SHARES = ("look rate", "right answers", "IoU")  # from 0 to 1
-SHARE = 90_000  # characters of a photograph
-WIDE, HIGH, LEFT, DOWN = 260, 110, 42, 18  # of a chart, CSS pixels; its margins
+PHOTO = 90_000  # characters of a photograph
+WIDE, HIGH, CHART_LEFT, CHART_BELOW = 260, 110, 42, 18  # of a chart, CSS pixels; its margins
 
 
-def river_markup(found: River, most: int = 12) -> str:
-    """The markup of a river; of more than `most` samples the first ones are shown."""
+def river_markup(found: River) -> str:
+    """What the view shows; foreign text is escaped."""
     labels = "|".join(f"Step {step}" for step in found.steps)
     last = len(found.steps) - 1
-    cards = "".join(_card(found, number, subject) for number, subject in enumerate(found.subjects[:most]))
+    cards = "".join(_card(found, number, subject) for number, subject in enumerate(found.subjects[:MOST]))
     charts = "".join(_chart(found, name) for name in MEASURES)
     return (
         f'<div class="r3-player" role="group" aria-label="Region river" tabindex="0" data-at="{last}" '
@@ -53,7 +78,7 @@ def _card(found: River, number: int, subject: Subject) -> str:
     if photo is None:
         inside = f'<rect class="missing" width="{size[0]}" height="{size[1]}"/>'
     else:
-        held = embed(photo, SHARE, 480)
+        held = embed(photo, PHOTO, 480)
         inside = f'<image width="{size[0]}" height="{size[1]}" preserveAspectRatio="none" href="{held.uri}"/>'
     inside += "".join(marks.truth_mark(region, size) for region in subject.regions)
     before = None
@@ -95,20 +120,22 @@ def _chart(found: River, name: str) -> str:
     first, span = found.steps[0], max(1, found.steps[-1] - found.steps[0])
 
     def place(order: int, value: float) -> tuple[float, float]:
-        x = LEFT + (WIDE - LEFT - 12) * (found.steps[order] - first) / span
-        return x, HIGH - DOWN - (HIGH - DOWN - 20) * value / top
+        x = CHART_LEFT + (WIDE - CHART_LEFT - 12) * (found.steps[order] - first) / span
+        return x, HIGH - CHART_BELOW - (HIGH - CHART_BELOW - 20) * value / top
 
     points = [(order, place(order, v), v) for order, v in enumerate(values) if v is not None]
     way = " ".join(f"{x:.1f},{y:.1f}" for _, (x, y), _ in points)
     inside = ""
     for value in (0.0, top):
         y = place(0, value)[1]
-        inside += f'<line class="axis" x1="{LEFT}" x2="{WIDE}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        inside += f'<text class="label" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_told(name, value)}</text>'
+        inside += f'<line class="axis" x1="{CHART_LEFT}" x2="{WIDE}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        inside += (
+            f'<text class="label" x="{CHART_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_told(name, value)}</text>'
+        )
     inside += f'<polyline class="line" points="{way}"/>'
     for order in range(len(found.steps)):
         x = place(order, 0.0)[0]
-        inside += f'<line{_when(found, order, "cursor")} x1="{x:.1f}" x2="{x:.1f}" y1="18" y2="{HIGH - DOWN}"/>'
+        inside += f'<line{_when(found, order, "cursor")} x1="{x:.1f}" x2="{x:.1f}" y1="18" y2="{HIGH - CHART_BELOW}"/>'
     for order, (x, y), value in points:
         inside += f'<circle{_when(found, order, "dot")} cx="{x:.1f}" cy="{y:.1f}" r="3.4"/>'
         anchor, aside = ("end", x - 7) if x > WIDE / 2 else ("start", x + 7)
@@ -116,7 +143,7 @@ def _chart(found: River, name: str) -> str:
         inside += f"<text{_when(found, order, 'value')} {spot}>{_told(name, value)}</text>"
     title = name[0].upper() + name[1:]
     inside += f'<text class="value" x="0" y="11">{title}</text>'
-    inside += f'<text class="label" x="{LEFT}" y="{HIGH - 3}">step {first}</text>'
+    inside += f'<text class="label" x="{CHART_LEFT}" y="{HIGH - 3}">step {first}</text>'
     inside += f'<text class="label" x="{WIDE}" y="{HIGH - 3}" text-anchor="end">{found.steps[-1]}</text>'
     ends = f" from {_told(name, known[0])} to {_told(name, known[-1])}" if known else ", no value"
     label = f"{title} over the steps{ends}."
@@ -127,37 +154,21 @@ def _told(name: str, value: float) -> str:
     return f"{value:.0%}" if name in SHARES and name != "IoU" else f"{value:.2f}"
 
 
-# The region river, drawn: where a policy looks at the same held-out samples, step after step of R-GRPO.
-#
-# Each photograph holds the deciding look of every step, early ones light, late ones dark, with the way of its middle;
-# below, look rate, IoU, entropy and right answers over the steps. `river` is the same with a slider. Simplified: of a
-# step with several looks the last is drawn; at most twelve samples.
-#
-#     found = load_river("runs/rgrpo/river")
-#     river(found)                                                 # last line of a cell: slider over the steps
-#     river(found).picture.save("river.pdf")
+# -- the picture -----------------------------------------------------------------------------------------------------
 
-MOST, COLUMNS = 12, 4
+COLUMNS = 4
 MARGIN, CARD, GAP = 0.28, 2.1, 0.26  # inches
 CHART = 1.25
+PANELS = [
+    Panel("look rate", "Look rate", kind="share"),
+    Panel("IoU", "IoU", kind="unit"),
+    Panel("entropy", "Entropy", kind="from zero"),
+    Panel("right answers", "Right answers", kind="share"),
+]
 
 
-def river(found: River, dark: bool = False) -> View:
-    """The river with a slider over its steps, for a notebook or a page.
-
-    Parameters
-    ----------
-    found
-        From `train.river_files.load_river`, or `train.river.river_of`.
-    dark
-        For the picture that stands where no code runs.
-    """
-    title = f"Where it looks, from step {found.steps[0]} to step {found.steps[-1]}"
-    return View(title, river_markup(found, MOST), _drawn(found, dark))
-
-
-def _drawn(found: River, dark: bool) -> Picture:
-    """The river of all steps at once; of more than twelve samples the first twelve."""
+def _drawn(found: River, title: str, dark: bool) -> Picture:
+    """The river of all steps at once."""
     chosen, shown = theme(dark), found.subjects[:MOST]
     columns = min(COLUMNS, max(2, len(shown)))
     rows = -(-len(shown) // columns)
@@ -165,12 +176,11 @@ def _drawn(found: River, dark: bool) -> Picture:
     card = min((width - 2 * MARGIN + GAP) / columns - GAP, 2.6)
     sizes = [fitted((subject.image.width, subject.image.height), card, card) for subject in shown]
     high = max(h for _, h in sizes) + height(2, SMALL) + 0.24
-    head = f"Where it looks, from step {found.steps[0]} to step {found.steps[-1]}"
     top = MARGIN * 0.8 + height(1, TITLE) + KEY_ROW + 0.25
     below = top + rows * high
     with style(chosen):
-        canvas = Canvas(width, below + CHART + 0.85, chosen)
-        y = canvas.block(MARGIN, MARGIN * 0.8, [head], TITLE, chosen.ink, bold=True)
+        canvas = Canvas(width, below + ABOVE + CHART + BELOW + 0.25, chosen)
+        y = canvas.block(MARGIN, MARGIN * 0.8, [title], TITLE, chosen.ink, bold=True)
         _key(canvas, found, y + 0.06)
         for number, subject in enumerate(shown):
             row, column = divmod(number, columns)
@@ -183,13 +193,19 @@ def _drawn(found: River, dark: bool) -> Picture:
                 draw_truth(axes, region)
             _stream(axes, found, number)
             canvas.block(x, y + h + 0.06, wrap(subject.question, card, SMALL, 2), SMALL, chosen.ink)
-        wide = (width - 2 * MARGIN) / len(MEASURES)
-        for place, name in enumerate(MEASURES):
-            x = MARGIN + place * wide + 0.25
-            canvas.line(x - 0.25, below + 0.12, name[0].upper() + name[1:], HEADING, chosen.ink, bold=True)
-            box = (x / width, 1 - (below + 0.4 + CHART) / canvas.height, (wide - 0.6) / width, CHART / canvas.height)
-            _line(canvas.figure.add_axes(box), found, name, chosen.muted)
+        axes = canvas.axes(0, 0, width, canvas.height, (0, 0, width, canvas.height), "curves")
+        charts, wide = _charts(found), (width - 2 * MARGIN) / len(PANELS)
+        for place, panel in enumerate(charts.panels):
+            left = MARGIN + place * wide + LEFT - 0.18
+            draw_chart(Field(axes, chosen, left, below + ABOVE, wide - LEFT - RIGHT + 0.1, CHART), charts, panel, True)
     return Picture(canvas.figure, _river_alt(found))
+
+
+def _charts(found: River) -> Charts:
+    """The measures of a river as those of a training log."""
+    steps = np.array(found.steps, dtype=float)
+    series = {panel.key: Series(steps, np.array(found.means(panel.key), dtype=float)) for panel in PANELS}
+    return Charts({"run": [Log("run", series, last=steps[-1])]}, PANELS, smooth=1, band="range")
 
 
 def _stream(axes: Axes, found: River, number: int) -> None:
@@ -226,28 +242,6 @@ def _key(canvas: Canvas, found: River, y: float) -> None:
     words = f"step {found.steps[0]} to {found.steps[-1]}, {len(found.steps)} of them"
     canvas.line(MARGIN + 1.2, y, words, SMALL, canvas.theme.muted)
     canvas.key(MARGIN + 4.2, y, ["truth"] * any(s.regions for s in found.subjects))
-
-
-def _line(axes: Axes, found: River, name: str, muted: str) -> None:
-    values = found.means(name)
-    known = [(step, value) for step, value in zip(found.steps, values, strict=True) if value is not None]
-    axes.grid(axis="y")
-    axes.set_gid(f"chart-{name}")
-    if not known:
-        axes.set(xticks=[], yticks=[])
-        write(axes, 0.5, 0.5, "no value", BODY, muted, transform=axes.transAxes, ha="center", va="center")
-        return
-    xs, ys = zip(*known, strict=True)
-    axes.plot(xs, ys, color=RUNS[0][0], linewidth=1.9, marker="o", markersize=2.6)
-    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    if name in SHARES:
-        axes.set(ylim=(-0.03, 1.03), yticks=(0, 0.5, 1))
-        if name != "IoU":
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    else:
-        axes.set_ylim(0, 1.1 * max(*ys, 1e-3))
-        axes.yaxis.set_major_locator(MaxNLocator(4))
-    write(axes, 1, -0.22, "step", SMALL, muted, transform=axes.transAxes, ha="right", va="top")
 
 
 def _river_alt(found: River) -> str:
