@@ -11,8 +11,6 @@ several files.
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum, IntEnum
@@ -24,6 +22,7 @@ from PIL import Image
 from .core import records as schema
 from .core.arms import ARMS, INTERLEAVED
 from .core.errors import R3labError, shown
+from .core.files import write_whole
 from .core.geometry import Box, Frame, Size
 from .core.images import ImageError, content_hash, open_image, to_png_bytes
 from .core.protocol import Scanner
@@ -128,6 +127,12 @@ class Trajectory:
     def text(self) -> str:
         """All text after the prompt: what the model wrote and what the loop told it."""
         return self._join(Kind.SAMPLED, Kind.ENVIRONMENT)
+
+    @property
+    def prompt_length(self) -> int:
+        """Tokens before the first that was not given: those of prompt and overview."""
+        given = (int(Kind.PROMPT), int(Kind.OVERVIEW))
+        return next((i for i, kind in enumerate(self.kinds) if kind not in given), len(self.kinds))
 
     @property
     def sampled_mask(self) -> list[bool]:
@@ -301,24 +306,11 @@ def save(trajectory: Trajectory | list[Trajectory], folder: str | Path) -> Path:
         if content_hash(image) != name:
             raise TrajectoryError(f"The image filed under {shown(name)} has other pixels; file it under content_hash.")
     try:
-        (folder / "images").mkdir(parents=True, exist_ok=True)
         for name, image in images.items():
-            _replace(folder / "images" / f"{name}.png", to_png_bytes(image))
-        return _replace(folder / (MANY if many else ONE), "".join(lines).encode("ascii"))
-    except OSError as error:
-        raise TrajectoryError(
-            f"Cannot write to {shown(folder)}: {error.strerror or error}; choose another folder."
-        ) from error
-
-
-def _replace(path: Path, data: bytes) -> Path:
-    part = path.with_name(f".{uuid.uuid4().hex}.part")
-    try:
-        part.write_bytes(data)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
+            write_whole(folder / "images" / f"{name}.png", to_png_bytes(image))
+        return write_whole(folder / (MANY if many else ONE), "".join(lines).encode("ascii"))
+    except R3labError as error:
+        raise TrajectoryError(str(error)) from error
 
 
 def load(path: str | Path) -> Trajectory | list[Trajectory]:

@@ -15,10 +15,9 @@ import torch
 from filelock import FileLock
 
 from r3lab.models.families import FAMILIES
-from r3lab.models.policy import Policy
+from r3lab.models.policy import Policy, save_policy
 from r3lab.models.tiny import miniature
 from r3lab.recipes.lessons import vocabulary
-from r3lab.train.run import save_policy
 from r3lab.train.sft import SftSettings, cold_start
 from r3lab.vlir.rationale import imperfect
 from r3lab.vlir.sample import Rationale
@@ -51,7 +50,8 @@ def policies(tmp_path_factory) -> Path:
     """Folder of the taught policies; one for all workers of a run, each policy is taught by the first that needs it."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "policies"
-    folder.mkdir(exist_ok=True)
+    folder = Path(os.environ.get("R3LAB_TEST_POLICIES", folder))  # where they may stay from run to run
+    folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 

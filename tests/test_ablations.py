@@ -12,14 +12,13 @@ import pytest
 from r3lab.cli.train import ablations_command
 from r3lab.core.errors import R3labError
 from r3lab.models import tiny
-from r3lab.models.policy import Policy
+from r3lab.models.policy import Policy, save_policy
 from r3lab.recipes import ablations as grounding
 from r3lab.recipes import ablations as train
 from r3lab.recipes.ablations import FULL, VARIANTS, Budget, get_variant, point, settings_of, updates_of
 from r3lab.recipes.lessons import vocabulary
 from r3lab.train.log import read_log
 from r3lab.train.rewards import preset
-from r3lab.train.run import save_policy
 
 SMALL = Budget(lessons=4, steps=1, test=4)
 

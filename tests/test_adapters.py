@@ -12,9 +12,8 @@ from r3lab.cli.train import rgrpo_command
 from r3lab.core.errors import R3labError
 from r3lab.models.adapters import CONFIG, WEIGHTS, adapter_parameters, add_lora, without_adapter
 from r3lab.models.checkpoint import CheckpointError
-from r3lab.models.policy import Policy
+from r3lab.models.policy import Policy, save_policy
 from r3lab.rollout.loop import rollout
-from r3lab.train.run import save_policy
 from r3lab.train.settings import UpdateSettings
 from r3lab.train.update import update
 

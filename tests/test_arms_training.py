@@ -15,11 +15,12 @@ from r3lab.models import tiny
 from r3lab.recipes.lessons import vocabulary
 from r3lab.rollout.loop import rollout
 from r3lab.rollout.sequence import rows_of
+from r3lab.train.estimators import token_logprobs
 from r3lab.train.rewards import PRESETS, preset, well_formed
 from r3lab.train.rgrpo import train_rgrpo
 from r3lab.train.settings import RgrpoSettings
 from r3lab.train.sft import SftSettings, cold_start, encode_batch, taught
-from r3lab.train.update import packed_logprobs, token_logprobs
+from r3lab.train.update import packed_logprobs
 from r3lab.trajectory import Kind
 from r3lab.vlir.rationale import in_arm, sentences
 from r3lab.vlir.sample import Rationale

@@ -73,8 +73,8 @@ def test_a_box_at_infinity_is_printed_in_a_line() -> None:
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny policy with random weights."""
     from r3lab.models import tiny
+    from r3lab.models.policy import save_policy
     from r3lab.recipes.lessons import vocabulary
-    from r3lab.train.run import save_policy
 
     return save_policy(tiny.create(vocabulary(), 0), tmp_path_factory.mktemp("policy") / "random")
 

@@ -20,13 +20,13 @@ from test_show import SPOT, trajectory
 from r3lab.cli import main as cli
 from r3lab.cli.pages import browse_command as command
 from r3lab.core.errors import R3labError
+from r3lab.core.files import Journal
 from r3lab.evaluate.run import kept_in
 from r3lab.show.browser import LEAST, PER, Browser, Held, as_script, browse, hold, index_of, open_row
 from r3lab.show.browser import command as shown_by
 from r3lab.show.browser_rows import Row, read_rows, row_of_entry
 from r3lab.trajectory import save
 from r3lab.vlir.sample import Rationale, Sample, read_vlir, write_vlir
-from r3lab.vlir.teacher.journal import Journal
 from r3lab.vlir.worlds import get_world
 
 Pair = tuple[Sample, Rationale]

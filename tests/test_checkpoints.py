@@ -14,13 +14,12 @@ from r3lab.core.images import open_image
 from r3lab.models import checkpoint as hub
 from r3lab.models.checkpoint import FILES, CheckpointError, checkpoint_folder
 from r3lab.models.families import FAMILIES
-from r3lab.models.policy import Policy
+from r3lab.models.policy import Policy, save_policy
 from r3lab.models.sizes import KNOWN, config_of, known_config, sizes_of
 from r3lab.models.tiny import miniature
 from r3lab.recipes.lessons import vocabulary
 from r3lab.rollout.loop import rollout
 from r3lab.train.memory import footprint_of
-from r3lab.train.run import save_policy
 from r3lab.train.settings import RgrpoSettings
 from r3lab.trajectory import Kind
 

@@ -12,7 +12,7 @@ from r3lab.core.errors import R3labError
 from r3lab.core.stats import expected, student, t_interval
 from r3lab.evaluate.table import published_effects, published_grounding
 from r3lab.models import tiny
-from r3lab.models.policy import Policy
+from r3lab.models.policy import Policy, save_policy
 from r3lab.recipes import ablations as again_module
 from r3lab.recipes import ablations as train_module
 from r3lab.recipes.ablations import (
@@ -32,7 +32,6 @@ from r3lab.recipes.ablations import (
 from r3lab.recipes.lessons import vocabulary
 from r3lab.show.effects import draw_effects, draw_grounding, effects_table
 from r3lab.train.log import read_log
-from r3lab.train.run import save_policy
 
 ROWS = [
     {"variant": variant, "seed": seed, "exact": exact, "iou": None}

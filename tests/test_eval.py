@@ -28,13 +28,12 @@ from r3lab.evaluate.benchmarks import BENCHMARKS, get_benchmark
 from r3lab.evaluate.run import BenchmarkSource, Item, WorldSource, fingerprint
 from r3lab.evaluate.table import table_of
 from r3lab.models import tiny
-from r3lab.models.policy import Policy
+from r3lab.models.policy import Policy, save_policy
 from r3lab.recipes.lessons import vocabulary
 from r3lab.rollout.loop import rollout
 from r3lab.show.effects import scores_page, scores_text
 from r3lab.show.filmstrip import filmstrip
 from r3lab.train.measure import summary_of
-from r3lab.train.run import save_policy
 from r3lab.trajectory import load
 from r3lab.vlir.worlds import WORLDS, get_world
 

@@ -8,7 +8,7 @@ import gc
 import pytest
 import torch
 
-import r3lab.train.rgrpo as outside
+import r3lab.train.run as outside
 import r3lab.train.update as inside
 from r3lab.models.adapters import add_lora
 from r3lab.rollout.loop import rollout

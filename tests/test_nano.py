@@ -19,11 +19,12 @@ from r3lab.core.images import cut
 from r3lab.models.policy import Policy
 from r3lab.rollout.loop import rollout
 from r3lab.rollout.sequence import row_of
+from r3lab.train.estimators import token_logprobs
 from r3lab.train.objective import Objective, policy_loss
 from r3lab.train.objective import advantages as engine_advantages
 from r3lab.train.rewards import score
 from r3lab.train.settings import RgrpoSettings, UpdateSettings
-from r3lab.train.update import packed_logprobs, token_logprobs, update
+from r3lab.train.update import packed_logprobs, update
 from r3lab.trajectory import Kind, Trajectory
 from r3lab.vlir.sample import read_vlir, write_vlir
 from r3lab.vlir.worlds import get_world

@@ -8,7 +8,8 @@ import torch
 from r3lab.models.packed_attention import Spans, packed_attention
 from r3lab.rollout.loop import rollout
 from r3lab.rollout.sequence import row_of
-from r3lab.train.update import pack, packed_logprobs, prompt_length, token_logprobs, visible
+from r3lab.train.estimators import token_logprobs
+from r3lab.train.update import pack, packed_logprobs, visible
 from r3lab.trajectory import Kind
 
 
@@ -55,7 +56,7 @@ def test_a_prompt_stands_once_in_its_row(policy, samples):
     packs = pack(policy, rows, found)
     assert [p.members for p in packs] == [[0, 1, 2], [3, 4, 5]]
     for own in packs:
-        start = prompt_length(found[own.members[0]])
+        start = found[own.members[0]].prompt_length
         assert (
             len(own.ids) == start + sum(len(found[m].ids) - start for m in own.members) == own.start + sum(own.lengths)
         )

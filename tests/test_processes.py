@@ -16,8 +16,9 @@ from r3lab.core.settings import from_command_line
 from r3lab.models.adapters import add_lora
 from r3lab.models.policy import Policy
 from r3lab.train.log import read_log
-from r3lab.train.processes import ALONE, Processes, shard
+from r3lab.train.processes import Processes, shard
 from r3lab.train.settings import RgrpoSettings
+from r3lab.train.update import ALONE
 
 pytest.importorskip("accelerate")
 SMALL = ["--prompts", "5", "--group", "3", "--max-new-tokens", "70", "--steps", "3", "--save-every", "2"]

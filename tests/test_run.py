@@ -30,7 +30,7 @@ KILLED = """
 import os, random, signal, sys, time
 import torch
 torch.set_num_threads(1)  # no thread is running when the process forks
-from r3lab.cli.train import main
+from r3lab.cli.train import rgrpo_command as main
 chance, kills, arguments = random.Random(0), 0, sys.argv[1:]
 for attempt in range(200):
     child = os.fork()

@@ -25,12 +25,12 @@ from asked import REGION, good, make
 
 from r3lab.cli.vlir import main
 from r3lab.core.errors import R3labError
+from r3lab.core.files import Journal
 from r3lab.vlir.sample import Sample, read_vlir, write_vlir
 from r3lab.vlir.teacher import endpoint
 from r3lab.vlir.teacher import endpoint as asking
 from r3lab.vlir.teacher.dialogue import read_reply
 from r3lab.vlir.teacher.endpoint import EndpointError, EndpointSettings
-from r3lab.vlir.teacher.journal import Journal
 from r3lab.vlir.teacher.run import Prices, key_of, teach
 
 pytest.importorskip("openai", reason="pip install -e '.[test]' brings it")

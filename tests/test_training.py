@@ -12,19 +12,19 @@ from safetensors.torch import load_file, save_file
 from r3lab.core.errors import R3labError
 from r3lab.core.geometry import Frame
 from r3lab.core.settings import from_command_line
-from r3lab.models.policy import Policy
+from r3lab.models.policy import Policy, save_policy
 from r3lab.rollout.loop import rollout
 from r3lab.rollout.sequence import row_of
 from r3lab.train import rewards as rewards_module
+from r3lab.train.estimators import token_logprobs
 from r3lab.train.log import JsonlLog, read_log
 from r3lab.train.measure import summary
-from r3lab.train.objective import clipped_loss
+from r3lab.train.objective import policy_loss
 from r3lab.train.rewards import PRESETS, preset, score
 from r3lab.train.rgrpo import reward_groups, train_rgrpo
-from r3lab.train.run import cooldown, save_policy
 from r3lab.train.settings import RgrpoSettings
 from r3lab.train.sft import encode_batch, next_token_loss
-from r3lab.train.update import token_logprobs, update
+from r3lab.train.update import update
 from r3lab.trajectory import ImageRef, Kind, Look, Trajectory
 from r3lab.vlir.worlds import get_world, world_batches
 
@@ -146,11 +146,11 @@ def test_only_sampled_tokens_carry_loss(policy, samples):
     rows = [row_of(policy, t, store)]
     with torch.no_grad():
         new, old, mask = token_logprobs(policy, rows, [t], 1.0)
-    base, _ = clipped_loss(new, old, torch.ones(1), mask)
+    base, _ = policy_loss(new, old, torch.ones(1), mask)
     for column in range(int(mask.sum())):
         moved = old.clone()
         moved[0, column] += 0.05
-        assert clipped_loss(new, moved, torch.ones(1), mask)[0] != base
+        assert policy_loss(new, moved, torch.ones(1), mask)[0] != base
     assert new.shape[1] == t.kinds.count(Kind.SAMPLED) < len(t.ids)
 
 
@@ -341,8 +341,9 @@ def test_settings_name_the_nearest_option(capsys):
 
 def test_the_rate_falls_over_the_last_steps_alone(taught_folder):
     """Constant, then in equal parts towards 0; until then the run is the one without a cooldown."""
-    assert [cooldown(step, 6, 3) for step in range(6)] == [1.0, 1.0, 1.0, 0.75, 0.5, 0.25]
-    assert {cooldown(step, 6, 0) for step in range(6)} == {1.0}
+    falling, constant = (RgrpoSettings(steps=6, cooldown=last, learning_rate=1.0) for last in (3, 0))
+    assert [falling.rate(step) for step in range(6)] == [1.0, 1.0, 1.0, 0.75, 0.5, 0.25]
+    assert {constant.rate(step) for step in range(6)} == {1.0}
     ends = []
     for last in (0, 2):
         policy, rows = Policy.load(taught_folder), []

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from r3lab.core.errors import R3labError
+from r3lab.models.policy import Policy
 from r3lab.rollout.loop import rollout
-from r3lab.train.objective import OBJECTIVES, SPANS, Objective, span_weights, spans
+from r3lab.train.objective import OBJECTIVES, SPANS, Objective, advantages, policy_loss, span_weights, spans
+from r3lab.train.rewards import score
 from r3lab.train.rgrpo import draw, reward_groups, train_rgrpo
-from r3lab.train.settings import RgrpoSettings, UpdateSettings, objective_of
+from r3lab.train.settings import RgrpoSettings, UpdateSettings
 from r3lab.train.update import passes, update
 from r3lab.trajectory import Kind
 from r3lab.vlir.worlds import world_batches
@@ -39,13 +41,13 @@ def stepped(policy, scored, settings: UpdateSettings, rate: float = 0.1, **more)
 
 def test_the_published_objective_is_the_default():
     """Names choose the objective, clips may be set apart from it, an unknown name is refused with the nearest."""
-    assert objective_of(RgrpoSettings()) == Objective(length=96)
+    assert RgrpoSettings().as_objective() == Objective(length=96)
     for name, known in OBJECTIVES.items():
-        assert objective_of(UpdateSettings(objective=name)).ratio == known.ratio
-    assert objective_of(UpdateSettings(objective="gspo", clip_high=0.5)).clip_low == OBJECTIVES["gspo"].clip_low
-    assert objective_of(UpdateSettings(objective="gspo", clip_high=0.5)).clip_high == 0.5
+        assert UpdateSettings(objective=name).as_objective().ratio == known.ratio
+    assert UpdateSettings(objective="gspo", clip_high=0.5).as_objective().clip_low == OBJECTIVES["gspo"].clip_low
+    assert UpdateSettings(objective="gspo", clip_high=0.5).as_objective().clip_high == 0.5
     with pytest.raises(R3labError, match="Did you mean 'gspo'"):
-        objective_of(UpdateSettings(objective="gpso"))
+        UpdateSettings(objective="gpso").as_objective()
 
 
 @pytest.mark.parametrize("objective", ["r-grpo", "dapo", "dr-grpo"])
@@ -226,3 +228,50 @@ def test_overlong_rollouts_can_be_left_out(policy):
     with pytest.raises(R3labError, match="overlong"):
         bad = RgrpoSettings(overlong="drop")
         train_rgrpo(policy, iter([]), bad, lambda r: None, False)
+
+
+def run_with(policy: Policy, **own) -> tuple[dict[str, torch.Tensor], list[dict]]:
+    """Weights and log of two steps with functions of one's own."""
+    learner, rows = copy.deepcopy(policy), []
+    settings = RgrpoSettings(steps=2, prompts=3, group=4, max_new_tokens=40, pass_groups=1, learning_rate=1e-3)
+    train_rgrpo(learner, world_batches("badges", 3, 0), settings, rows.append, False, **own)
+    return learner.model.state_dict(), [{k: v for k, v in r.items() if not k.startswith("seconds")} for r in rows]
+
+
+def test_functions_of_ones_own_make_the_method(policy):
+    """Handed over, the library's own functions give the same weights, bit for bit; the plainest form of each, written
+    by hand, gives them but for rounding."""
+
+    def plain(new, old, a, mask):
+        ratio = torch.where(mask, new - old, torch.zeros_like(new)).exp()
+        each = torch.minimum(ratio * a[:, None], ratio.clamp(0.8, 1.28) * a[:, None])
+        return -((each * mask).sum(1) / mask.sum(1)).mean()
+
+    def compared(rewards):
+        return (rewards - rewards.mean(1, keepdim=True)) / (rewards.std(1, keepdim=True) + 1e-4)
+
+    weights, rows = run_with(policy)
+    theirs = {"reward": lambda t: score(t, "grounded"), "advantage": advantages, "loss": policy_loss}
+    same, logged = run_with(policy, **theirs)
+    assert logged == rows and all(torch.equal(same[name], value) for name, value in weights.items())
+    near, logged = run_with(policy, reward=lambda t: sum(score(t, "grounded").values()), advantage=compared, loss=plain)
+    assert logged[0]["grad_norm"] == pytest.approx(rows[0]["grad_norm"], rel=1e-3) and "reward/reward" in logged[0]
+    assert logged[0]["ratio_mean"] == pytest.approx(rows[0]["ratio_mean"], rel=1e-4)
+    moved = max(float((weights[name] - value).abs().max()) for name, value in policy.model.state_dict().items())
+    assert max(float((near[name] - value).abs().max()) for name, value in weights.items()) < 0.1 * moved
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ({"reward": lambda t: float("nan")}, "a reward must be finite"),
+        ({"advantage": lambda r: r.mean(1)}, r"\(N, G\) as the rewards, got the shape \(3,\)"),
+        ({"advantage": lambda r: r / 0}, "must be finite"),
+        ({"loss": lambda new, old, a, mask: (new - old) * a[:, None]}, r"one number .* got \(8, "),
+        ({"loss": lambda new, old, a, mask: float(new.detach().mean())}, "got float"),
+        ({"loss": lambda new, old, a, mask: old.mean()}, "with a gradient"),
+    ],
+)
+def test_a_function_of_ones_own_that_gives_something_else_is_told(own, said, policy):
+    with pytest.raises(R3labError, match=said):
+        run_with(policy, **own)

@@ -11,13 +11,12 @@ import pytest
 from r3lab.core.arms import ARMS
 from r3lab.core.errors import R3labError
 from r3lab.models import tiny
-from r3lab.models.policy import Policy
+from r3lab.models.policy import Policy, save_policy
 from r3lab.recipes import worlds as world_recipe
 from r3lab.recipes.facts import words
 from r3lab.recipes.lessons import vocabulary
 from r3lab.recipes.policy import Recipe, lessons_of_imperfect_teacher
 from r3lab.recipes.worlds import WORLD_STAGES, WorldRecipe, main, taught
-from r3lab.train.run import save_policy
 from r3lab.vlir.worlds import WORLDS, get_world, world_batches
 
 

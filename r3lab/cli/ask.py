@@ -12,10 +12,8 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import shutil
 import sys
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from ..core.errors import R3labError, shown
-from ..core.files import shipped_policy
+from ..core.files import shipped_policy, whole_folder
 from ..core.images import content_hash, open_image
 from ..core.protocol import bare
 from ..explain.explain import explain
@@ -237,21 +235,11 @@ def keep(trajectory: Trajectory, folder: Path, report: bool = False) -> None:
     R3labError
         If the folder cannot be written or has come to hold something.
     """
-    part = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}.part")
-    try:
-        part.mkdir(parents=True)
+    with whole_folder(folder) as part:
         save(trajectory, part)
         filmstrip(trajectory).save(part / "filmstrip.png")
         if report:
             save_report([Entry(trajectory)], part / "report.html")
-        if folder.is_dir():
-            folder.rmdir()  # only an empty one
-        os.replace(part, folder)
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise R3labError(f"Cannot write {shown(str(folder))}: {why}; choose another folder.") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _write(text: str) -> None:

@@ -31,9 +31,8 @@ from tqdm import tqdm
 from .. import __version__
 from ..core.arms import ARMS, INTERLEAVED, get_arm
 from ..core.errors import R3labError, shown
-from ..core.files import shipped_policy, whole_file
+from ..core.files import Journal, shipped_policy, whole_file
 from ..evaluate.benchmarks import BENCHMARKS, get_benchmark
-from ..vlir.teacher.journal import Journal
 from ..vlir.worlds import WORLDS, get_world
 from ..vlir.worlds.material import SPLITS, split_number
 

@@ -21,7 +21,7 @@ from ..core.errors import R3labError
 from ..core.files import assets_dir, circumstances, write_whole
 from ..core.settings import check_positive, from_command_line, setting
 from ..models.adapters import add_lora
-from ..models.policy import Policy
+from ..models.policy import Policy, save_policy
 from ..recipes.ablations import FULL, VARIANTS, Budget, curve, curve_of, effects, get_variant, named, point
 from ..rollout.sequence import prompt_ids
 from ..show.effects import draw_effects
@@ -30,7 +30,7 @@ from ..train.memory import Footprint, footprint_of
 from ..train.processes import Processes, trackers, whole_weights
 from ..train.rgrpo import train_rgrpo
 from ..train.river import follower
-from ..train.run import Progress, Run, how_to_resume, save_policy
+from ..train.run import Progress, Run, how_to_resume
 from ..train.settings import RgrpoSettings
 from ..trajectory import Trajectory, save
 from ..vlir.sample import Sample, read_vlir

@@ -1,27 +1,42 @@
-"""Files that appear whole or not at all: every picture and page is written this way.
+"""What is written to a disk, so that a kill at any moment leaves it whole: files, folders, and journals of JSON lines.
 
-write_whole("runs/page.html", text.encode("utf-8"))
+A file or folder is written beside its place and renamed. A folder that replaces another is moved in by two renames;
+`recover`, or the next `whole_folder`, puts right whatever a kill left between them. Also here: where the shipped assets
+lie, and what every file of measured numbers says about how it was made.
+
+    write_whole("runs/page.html", text.encode("utf-8"))
+    with whole_folder("runs/policy", replace=True) as folder:
+        model.save_pretrained(folder)
+    with Journal("runs/journal.jsonl", {"model": "tiny"}) as journal:
+        journal.append("first", {"answer": "3"})
 """
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import platform
 import shutil
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from safetensors import SafetensorError
 
 from .. import __version__
 from .errors import R3labError, shown
 
-# Where the shipped assets (photographs, handwriting, tiny policy, results) lie, installed or not.
-#
-# photo = assets_dir() / "photos" / "coffee.jpg"
-# policy = Policy.load(shipped_policy())
-# # R3LAB_ASSETS=/elsewhere looks there instead
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+FORMAT, VERSION = "r3lab.journal", 1
+PATIENCE = 20  # tenths of a second that a process waits for another which writes to the same place
 
 
 def assets_dir() -> Path:
@@ -63,14 +78,9 @@ def shipped_policy() -> Path:
     return folder
 
 
-# What every file of measured numbers says about how it was made.
-#
-# path.write_text(json.dumps({**circumstances("r3lab train tiny"), "rows": rows}, indent=1))
-
-
 def circumstances(command: str) -> dict[str, str]:
     """The command that made a result, the version, the machine, the date."""
-    import torch  # seconds; only results need it
+    import torch  # a second that who only writes a file need not wait
 
     return {
         "command": command,
@@ -78,37 +88,6 @@ def circumstances(command: str) -> dict[str, str]:
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
         "date": time.strftime("%Y-%m-%d"),
     }
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, which replaces it at the end; after an error nothing has changed."""
-    if path.is_dir():
-        raise R3labError(f"{shown(str(path))} is a folder; give the name of a file.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-@contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside `path`, renamed to it at the end; `path` must not exist, or be an empty folder."""
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise R3labError(f"{shown(str(path))} exists already; give a new folder, or remove it first.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    partial.mkdir()
-    try:
-        yield partial
-        if path.exists():
-            path.rmdir()
-        os.replace(partial, path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_whole(path: str | Path, data: bytes) -> Path:
@@ -119,11 +98,309 @@ def write_whole(path: str | Path, data: bytes) -> Path:
     R3labError
         If the disk refuses.
     """
+    with whole_file(path) as part:
+        part.write_bytes(data)
+    return Path(path)
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """A path to write to, beside `path`, which replaces it at the end; after an error nothing has changed.
+
+    Raises
+    ------
+    R3labError
+        If `path` is a folder, or the disk refuses.
+    """
     path = Path(path)
+    if path.is_dir():
+        raise R3labError(f"{shown(path)} is a folder; give the name of a file.")
+    part = path.with_name(f".{path.name[:200]}.{os.getpid()}.part")  # two processes may write, the later one stays
+    with _refused(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield part
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: str | Path, replace: bool = False, durable: bool = False) -> Iterator[Path]:
+    """A new folder beside `path`, renamed to it at the end; after an error nothing has changed.
+
+    Parameters
+    ----------
+    replace : instead of a folder that is there, which is kept until the new one is whole; else `path` must not exist,
+        or be an empty folder
+    durable : wait until everything is on the disk, so that not even a power cut leaves half of it
+
+    Raises
+    ------
+    R3labError
+        If `path` is there and may not be replaced, another process writes to it, or the disk refuses.
+    """
+    path = Path(path).resolve() if Path(path).is_symlink() else Path(path)
+    part, old = (path.with_name(f".{path.name}.{end}") for end in ("part", "old"))
+    with _refused(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(path):
+            _settle(path)
+            _check_free(path, replace)
+            part.mkdir()
+            try:
+                yield part
+                if durable:
+                    for made in [*part.rglob("*"), part]:
+                        _sync(made)
+                if path.is_dir():
+                    os.replace(path, old)
+                os.replace(part, path)
+                if durable:
+                    _sync(path.parent)
+            finally:
+                _settle(path)
+
+
+def recover(path: str | Path) -> None:
+    """Put right what a killed `whole_folder` left: a folder is whole under its name again, and nothing is beside it.
+
+    Raises
+    ------
+    R3labError
+        If a process writes to it now.
+    """
+    path = Path(path)
+    if any(path.with_name(f".{path.name}.{end}").exists() for end in ("part", "old", "lock")):
+        with _refused(path), _alone(path):
+            _settle(path)
+
+
+def _settle(path: Path) -> None:
+    part, old = (path.with_name(f".{path.name}.{end}") for end in ("part", "old"))
+    if old.exists() and not path.exists():  # the kill came between the two renames: what was to come is whole
+        try:
+            os.replace(part, path)
+        except OSError:
+            os.replace(old, path)
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _check_free(path: Path, replace: bool) -> None:
+    if path.exists() and not path.is_dir():
+        raise R3labError(f"{shown(path)} is a file; give the name of a folder.")
+    if path.exists() and not replace and any(path.iterdir()):
+        raise R3labError(f"{shown(path)} exists already; give a new folder, or remove it first.")
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
     try:
-        with whole_file(path) as partial:
-            partial.write_bytes(data)
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise R3labError(f"Cannot write {shown(str(path))}: {why}; choose another place.") from error
-    return path
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:  # Windows opens no folders
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process at a time: a lock file that names it, and that counts no more when that process is gone."""
+    lock = path.with_name(f".{path.name}.lock")
+    for waited in range(PATIENCE + 1):
+        try:
+            handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+            break
+        except FileExistsError:
+            owner = _owner(lock)
+            if owner and waited < PATIENCE:
+                time.sleep(0.1)
+            elif owner:
+                raise R3labError(
+                    f"process {owner} is writing to {shown(path)}; wait for it or stop it (or remove {lock.name}, if "
+                    "that is another program)"
+                ) from None
+            else:
+                lock.unlink(missing_ok=True)
+    try:
+        os.write(handle, str(os.getpid()).encode())
+        os.close(handle)
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+
+
+def _owner(lock: Path) -> int:
+    """The process that holds a lock; 0 if it is gone, or was this one's number in an earlier life."""
+    try:
+        owner = int(lock.read_text("ascii") or 0)
+    except (OSError, ValueError):
+        return 0
+    if owner <= 0 or owner == os.getpid():
+        return 0
+    try:
+        os.kill(owner, 0)
+    except ProcessLookupError:
+        return 0
+    except OSError:  # it is there, of another user
+        pass
+    return owner
+
+
+@contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise R3labError(f"Cannot write {shown(path)}: {why}; free some space, or choose another place.") from error
+
+
+def read_rows(path: str | Path) -> Iterator[tuple[int, bytes, dict[str, Any]]]:
+    """Each line of a file of JSON objects: the byte at which it begins, its bytes, its object. A last line that a kill
+    cut off is left out.
+
+    Raises
+    ------
+    R3labError
+        If a line before the last is damaged.
+    """
+    start = 0
+    with Path(path).open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                row = None
+            if not isinstance(row, dict):
+                if file.read(1):
+                    raise R3labError(
+                        f"{path} line {number} is damaged, not a JSON object: it was edited, or two runs wrote to it. "
+                        "Mend it, or give another folder"
+                    )
+                return
+            yield start, line, row
+            start += len(line)
+
+
+def append_row(file: io.FileIO, row: dict[str, Any], durable: bool = False) -> int:
+    """Write a JSON object as the last line of a file that is open without a buffer; the byte at which it begins.
+
+    Parameters
+    ----------
+    durable : wait until it is on the disk (fsync)
+    """
+    start = file.seek(0, os.SEEK_END)
+    data = memoryview(json.dumps(row).encode("ascii") + b"\n")
+    try:
+        while data:
+            data = data[file.write(data) :]
+        if durable:
+            os.fsync(file.fileno())
+    except BaseException:  # a full disk: the next line must not follow half of this one
+        file.truncate(start)
+        raise
+    return start
+
+
+class Journal:
+    """What a run has settled, a JSON line each by key, so that nothing is done twice.
+
+    A line is on the disk before `append` returns, so a kill at any moment loses what was in flight and nothing else.
+    Of several lines with one key the last counts. Only where lines begin is kept in memory. Simplified: where there is
+    no `fcntl` (Windows), nothing stops two runs from writing to one folder.
+
+    Parameters
+    ----------
+    path
+        Of the file; its folder is made.
+    same
+        What every run that goes on with this journal must have in common (JSON); it stands in the first line.
+
+    Raises
+    ------
+    R3labError
+        If another run writes to it now, it began with another `same`, or a line before the last is damaged.
+    """
+
+    def __init__(self, path: str | Path, same: dict[str, Any]) -> None:
+        self.path = Path(path)
+        self._at: dict[str, int] = {}  # where each key's last line begins
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self.path.open("a+b", buffering=0)
+        try:
+            self._lock()
+            if self._read(same) == 0:
+                append_row(self._file, {"format": FORMAT, "version": VERSION, "same": same}, durable=True)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._at
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Every line in the order in which it was written, also those that a later one replaced."""
+        rows = read_rows(self.path)
+        next(rows, None)
+        return (row for _, _, row in rows)
+
+    def __getitem__(self, key: str) -> dict[str, Any]:
+        """The last line of a key."""
+        with self.path.open("rb") as file:
+            file.seek(self._at[key])
+            line: dict[str, Any] = json.loads(file.readline())
+        return line
+
+    def append(self, key: str, entry: dict[str, Any]) -> None:
+        """Write an entry and wait until it is on the disk."""
+        self._at[key] = append_row(self._file, {"key": key, **entry}, durable=True)
+
+    def _lock(self) -> None:
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a kill releases it
+        except BlockingIOError:
+            raise R3labError(f"another run is writing to {self.path.parent.parent}; wait for it or stop it") from None
+        except OSError:  # a file system without locks
+            return
+
+    def _read(self, same: dict[str, Any]) -> int:
+        """Find where lines begin and cut off a torn last one; the bytes of the whole lines."""
+        end = 0
+        for start, line, row in read_rows(self.path):
+            if start == 0:
+                self._check(row, same)
+            elif "key" not in row:
+                raise R3labError(f"{self.path} holds a line without a key; mend it, or give another folder")
+            if not line.endswith(b"\n"):
+                break
+            if start:
+                self._at[str(row["key"])] = start
+            end = start + len(line)
+        self._file.truncate(end)
+        return end
+
+    def _check(self, first: dict[str, Any], same: dict[str, Any]) -> None:
+        if first.get("format") != FORMAT or first.get("version") != VERSION:
+            raise R3labError(f"{self.path} is no journal of this version of r3lab; give another folder")
+        then = first.get("same")
+        then = then if isinstance(then, dict) else {}
+        for name in same:
+            if then.get(name) != same[name]:
+                raise R3labError(
+                    f"{self.path.parent.parent} was begun with {name} {shown(then.get(name))}, "
+                    f"not {shown(same[name])}; give another folder, or the same {name}"
+                )

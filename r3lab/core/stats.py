@@ -24,6 +24,15 @@ NEW_RUN = 0.99  # of further runs inside the band
 _HELD = 4_000_000  # draws held at once: 32 MB
 
 
+# How far the policy's probability of each trained token has moved since it was sampled, as counts in fixed bins of the
+# log ratio: half decades to both sides of zero, the same in every run, so that logs can be laid over each other. (The
+# importance ratio is near 1 for most tokens and far from it for a few: its mean and largest value tell neither how many
+# nor how far.) With an objective whose ratio is that of a sequence (GSPO) these are still the ratios of its tokens.
+LOG_RATIO_COUNTS = "log_ratio_counts"  # in a row of a log
+LOG_RATIO_EDGES = (-1.0, -0.3, -0.1, -0.03, -0.01, -0.003, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+LOG_RATIO_BINS = len(LOG_RATIO_EDGES) + 1  # the first and the last are open
+
+
 @dataclass(frozen=True)
 class Interval:
     """A value with its bootstrap interval, over `n` units."""
@@ -161,3 +170,12 @@ class Effect:
     values: Mapping[int, float]
     mean: Interval
     difference: Interval | None
+
+
+def log_ratio_label(number: int) -> str:
+    """A bin of the log ratio in words, from 0: "-0.003 to 0.003"."""
+    if number == 0:
+        return f"below {LOG_RATIO_EDGES[0]:g}"
+    if number == LOG_RATIO_BINS - 1:
+        return f"above {LOG_RATIO_EDGES[-1]:g}"
+    return f"{LOG_RATIO_EDGES[number - 1]:g} to {LOG_RATIO_EDGES[number]:g}"

@@ -15,8 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from ..core.geometry import Box, Frame
-from ..train.run import schedule
-from ..train.sft import next_token_loss
+from ..train.sft import next_token_loss, schedule
 from ..trajectory import ImageRef, Kind, Trajectory
 from .judge import Exercise
 from .rgrpo import with_gradient

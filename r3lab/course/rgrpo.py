@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ..core.geometry import Box, Frame, coverage, iou
-from ..train.objective import clipped_loss, group_advantages
+from ..train.objective import Objective, advantages, policy_loss
 from ..train.rewards import region_grounded
 from ..trajectory import ImageRef, Look, Trajectory
 from .judge import Exercise, Unfit
@@ -31,7 +31,7 @@ def _rewards(*rows: tuple[float, ...]) -> Tensor:
 
 
 def _advantages(rewards: Tensor) -> Tensor:
-    return group_advantages(rewards)
+    return advantages(rewards)
 
 
 def _centred(r: Tensor) -> Tensor:
@@ -94,8 +94,8 @@ check_advantages = Exercise(
 # -- the clipped objective -----------------------------------------------------------------------------------------
 
 
-def _objective(new: Tensor, old: Tensor, advantages: Tensor, mask: Tensor, low: float, high: float) -> Tensor:
-    return clipped_loss(new, old, advantages, mask, low, high)[0]
+def _objective(new: Tensor, old: Tensor, a: Tensor, mask: Tensor, low: float, high: float) -> Tensor:
+    return policy_loss(new, old, a, mask, Objective(clip_low=low, clip_high=high))[0]
 
 
 def with_gradient(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:

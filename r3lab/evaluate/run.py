@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from ..core.arms import Arm
 from ..core.errors import R3labError
+from ..core.files import Journal
 from ..core.images import content_hash
 from ..models.policy import Features, Policy
 from ..rollout.loop import rollout
@@ -32,7 +33,6 @@ from ..train.measure import facts
 from ..train.rewards import same_answer
 from ..train.run import finish_step
 from ..trajectory import Trajectory, save
-from ..vlir.teacher.journal import Journal
 from .benchmarks import Benchmark
 from .formats import BenchmarkError, Record
 from .grades import Grade, Measure, units

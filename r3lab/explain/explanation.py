@@ -16,9 +16,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import shutil
-import uuid
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -30,6 +27,7 @@ import numpy as np
 
 from ..core import records
 from ..core.errors import R3labError, shown
+from ..core.files import whole_folder
 from ..core.geometry import Box, Size, box_of_cell, crop_to_source
 from ..trajectory import ONE, Trajectory, plain
 from ..trajectory import load as load_trajectory
@@ -287,26 +285,14 @@ class Explanation:
         """
         folder = Path(folder)
         record = {"format": FORMAT, "version": VERSION, **self.record()}
-        part = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}.part")
-        old = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}.old")
-        try:
-            check_free(folder)
-            part.mkdir(parents=True)
+        check_free(folder)
+        with whole_folder(folder, replace=True) as part:
             save_trajectory(self.trajectory, part)
             buffer = io.BytesIO()
             values: dict[str, Any] = {str(i): heat.values for i, heat in enumerate(self.maps.values())}
             np.savez_compressed(buffer, **values)
             (part / ARRAYS).write_bytes(buffer.getvalue())
             (part / RECORD).write_text(json.dumps(record, allow_nan=False, indent=1) + "\n", encoding="ascii")
-            if folder.exists():
-                os.replace(folder, old)
-            os.replace(part, folder)
-        except OSError as error:
-            why = error.strerror or str(error)
-            raise ExplanationError(f"Cannot write {shown(str(folder))}: {why}; choose another folder.") from error
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-            shutil.rmtree(old, ignore_errors=True)
         return folder
 
     @staticmethod

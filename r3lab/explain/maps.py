@@ -90,7 +90,7 @@ def with_question(policy: Policy, trajectory: Trajectory, question: str = NEUTRA
     it would be if nothing in particular were asked.
     """
     kinds = trajectory.kinds
-    start = next((i for i, kind in enumerate(kinds) if kind not in (Kind.PROMPT, Kind.OVERVIEW)), len(kinds))
+    start = trajectory.prompt_length
     ids = prompt_ids(policy, question, trajectory.overview, kinds.count(Kind.OVERVIEW), get_arm(trajectory.arm))
     head = [int(Kind.OVERVIEW if i == policy.image_id else Kind.PROMPT) for i in ids]
     shift = len(ids) - start

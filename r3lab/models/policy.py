@@ -19,18 +19,15 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from transformers import (
-    AutoConfig,
-    AutoTokenizer,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
 from ..core.errors import R3labError
+from ..core.files import recover, whole_folder
 from ..core.geometry import Box, Size, crop_size, fit_tokens
 from . import adapters, attention
-from .checkpoint import CheckpointError, read_weights
+from .checkpoint import CheckpointError, quiet, read_weights
 from .families import (
     Family,
     Layout,
@@ -42,6 +39,8 @@ from .families import (
     tiles,
     vision_marks,
 )
+
+Weights = dict[str, torch.Tensor]  # by name
 
 
 @dataclass
@@ -116,6 +115,8 @@ class Policy:
             Naming the missing part.
         """
         folder = Path(folder)
+        if not folder.is_dir():
+            recover(folder)
         if not folder.is_dir():
             raise CheckpointError(f"no checkpoint folder at {folder}; give the folder that holds config.json")
         if (folder / adapters.CONFIG).is_file() and not (folder / "config.json").is_file():
@@ -291,3 +292,46 @@ class Policy:
         logits = self.model.lm_head(hidden).float()
         logits[..., self.forbidden] = float("-inf")
         return logits
+
+
+def save_policy(policy: Policy, folder: str | Path, half: bool = False, weights: Weights | None = None) -> Path:
+    """Write a checkpoint in the ordinary Hugging Face format, replacing an older one only when all of it is written.
+
+    Of a policy with LoRA matrices these alone are written, in peft's format.
+
+    Parameters
+    ----------
+    half : store float16 (and round the weights in memory); config.json keeps the dtype in which they are computed
+    weights : all of them, by name, of a policy that holds parts of them (`processes.whole_weights`)
+
+    Raises
+    ------
+    R3labError
+        If the folder cannot be written, or another process is writing to it; what was there before is whole.
+    """
+    with whole_folder(folder, replace=True, durable=True) as part:
+        write_policy(policy, part, half, weights)
+    return Path(folder)
+
+
+def write_policy(policy: Policy, folder: Path, half: bool = False, weights: Weights | None = None) -> None:
+    """`save_policy` into a folder that is there: weights, configuration, tokenizer and processor, or the adapter."""
+    if policy.adapter is not None:
+        return adapters.save_adapter(policy, folder)
+    computed = next(policy.model.parameters()).dtype
+    if half:  # rounded in place: what is measured afterwards is what is stored
+        with torch.no_grad():
+            for parameter in policy.model.parameters():
+                parameter.copy_(parameter.half().to(parameter.dtype))
+        policy.model.half()
+    try:
+        with quiet(sum(p.nbytes for p in policy.model.parameters())):
+            policy.model.save_pretrained(folder, state_dict=weights)
+    finally:
+        policy.model.to(computed)
+    config = json.loads((folder / "config.json").read_text())
+    for part in (config, config.get("text_config", {}), config.get("vision_config", {})):
+        part["dtype"] = str(computed).removeprefix("torch.")
+    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    policy.tokenizer.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(policy.processor, indent=2) + "\n")

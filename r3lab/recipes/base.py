@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from ..models import attention
 from ..models.policy import Features, Policy, Row
-from ..train.run import schedule
+from ..train.sft import schedule
 from .lessons import BINS, IGNORE, NAMES, STATEMENTS, TEXT, Lesson, Lessons
 
 # The rows of a base's lessons, and the loss of what they state: next tokens, and where two heads look.

@@ -25,11 +25,10 @@ from tqdm import tqdm
 from ..core.errors import R3labError
 from ..core.geometry import Box, coverage, iou
 from ..explain import verdict as kinds
-from ..models.policy import Policy
+from ..models.policy import Policy, save_policy
 from ..rollout.loop import rollout
 from ..train.rewards import right
-from ..train.run import save_policy, schedule
-from ..train.sft import Pair, encode_batch, next_token_loss
+from ..train.sft import Pair, encode_batch, next_token_loss, schedule
 from ..trajectory import Trajectory
 from ..vlir.rationale import LARGE, SMALL, jitter
 from ..vlir.sample import Rationale, Sample

@@ -17,23 +17,24 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
 
 from ..core.errors import R3labError
-from ..core.files import assets_dir, circumstances
+from ..core.files import assets_dir, circumstances, recover, whole_folder
 from ..core.settings import from_command_line, setting
 from ..models import tiny
-from ..models.policy import Policy
+from ..models.policy import Policy, save_policy, write_policy
 from ..rollout.loop import rollout
 from ..show.filmstrip import filmstrip
 from ..train.log import JsonlLog, read_log
 from ..train.measure import summary
 from ..train.rewards import deciding_iou, right
 from ..train.rgrpo import train_rgrpo
-from ..train.run import Progress, Run, save_policy
+from ..train.run import Progress, Run
 from ..train.settings import RgrpoSettings
 from ..train.sft import Pair, SftSettings, cold_start
 from ..trajectory import Trajectory
@@ -181,6 +182,7 @@ def run_stage(policy: Policy, heads: Heads, stage: Stage, work: Path, lessons: S
     lessons : from the policy and the number of the first batch, the stage's lessons; default: its own, of badges
     """
     folder, partial = work / stage.name, work / f"{stage.name}.partial"
+    recover(partial)
     if (folder / "config.json").is_file():
         return _load(folder, heads)[0]
     resume = None
@@ -190,8 +192,9 @@ def run_stage(policy: Policy, heads: Heads, stage: Stage, work: Path, lessons: S
     spent = log.rows[-1]["seconds"] if log.rows else 0.0
 
     def keep(step: int, optimiser: dict[str, Any]) -> None:
-        save_policy(policy, partial)
-        torch.save({"step": step, "optimiser": optimiser, "heads": heads.state_dict()}, partial / PROGRESS)
+        with whole_folder(partial, replace=True, durable=True) as part:
+            write_policy(policy, part)
+            torch.save({"step": step, "optimiser": optimiser, "heads": heads.state_dict()}, part / PROGRESS)
 
     def note(row: dict[str, Any]) -> None:
         log({**row, "seconds": round(row["seconds"] + spent, 1)})
@@ -224,8 +227,14 @@ def prepare(policy: Policy) -> None:
 
 def _load(folder: Path, heads: Heads) -> tuple[Policy, tuple[int, dict[str, Any]]]:
     """The policy of a stage and how far it is; its heads are loaded into `heads`."""
-    progress = torch.load(folder / PROGRESS, weights_only=True)
-    heads.load_state_dict(progress["heads"])
+    try:
+        progress = torch.load(folder / PROGRESS, weights_only=True)
+        heads.load_state_dict(progress["heads"])
+    except (OSError, RuntimeError, EOFError, KeyError, ValueError, UnpicklingError) as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise R3labError(
+            f"{folder / PROGRESS} cannot be read ({why}); remove {folder}, and the stage begins anew"
+        ) from None
     return Policy.load(folder), (progress["step"], progress["optimiser"])
 
 

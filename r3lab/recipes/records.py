@@ -13,7 +13,6 @@ from __future__ import annotations
 import io
 import json
 import shutil
-import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from statistics import pstdev
 import torch
 
 from ..core.errors import R3labError, shown
-from ..core.files import assets_dir
+from ..core.files import assets_dir, whole_folder
 from ..explain.explain import explain
 from ..explain.interventions import value_map
 from ..explain.rows import rows
@@ -78,9 +77,7 @@ def record(
         raise R3labError(f"{shown(str(target))} holds something else than records; name another folder.")
     policy = Policy.load(trained or assets_dir() / "tiny" / "rgrpo")
     start = Policy.load(cold_start or assets_dir() / "tiny" / "cold-start")
-    part = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}.part")
-    part.mkdir(parents=True)
-    try:
+    with whole_folder(target, replace=True) as part:
         samples = [get_world(WORLD).sample("test", i, seed) for i in range(ASKED)]
         answers = rollout(policy, samples, temperature=0, max_new_tokens=96)
         before = rollout(start, samples, temperature=0, max_new_tokens=96)
@@ -91,10 +88,6 @@ def record(
         _explained(policy, start, answers, part)
         watched = [s for s in samples if s.needs_look][:4] + [s for s in samples if not s.needs_look][:2]
         _river(start, watched, part, steps, every, prompts, seed)
-        shutil.rmtree(target, ignore_errors=True)
-        part.rename(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return target
 
 

@@ -31,13 +31,13 @@ from ..core.protocol import ANSWER
 from ..core.settings import check_positive, from_command_line, setting
 from ..evaluate.legibility import legibility
 from ..models import tiny
-from ..models.policy import Policy
+from ..models.policy import Policy, save_policy
 from ..rollout.loop import rollout
 from ..show.filmstrip import filmstrip
 from ..train.log import JsonlLog
 from ..train.measure import summary
 from ..train.rgrpo import train_rgrpo
-from ..train.run import Progress, Run, save_policy
+from ..train.run import Progress, Run
 from ..train.settings import RgrpoSettings
 from ..train.sft import SftSettings, cold_start
 from ..vlir.sample import Sample

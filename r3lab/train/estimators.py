@@ -18,8 +18,8 @@ from collections.abc import Sequence
 import torch
 
 from ..core.errors import R3labError
-from ..models.policy import Features, Policy
-from ..trajectory import Trajectory
+from ..models.policy import Features, Policy, Row
+from ..trajectory import Kind, Trajectory
 from .objective import Objective, advantages, policy_loss
 from .update import packed_logprobs
 
@@ -124,3 +124,35 @@ def estimates(
         picked = gradients.gather(1, chosen[..., None].expand(-1, -1, gradients.shape[-1])).flatten(0, 1)
         found.append(weight.to(picked) @ picked)
     return torch.stack(found)
+
+
+def token_logprobs(
+    policy: Policy, rows: list[Row], trajectories: Sequence[Trajectory], temperature: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Log-probabilities of the sampled tokens under the policy now, and those recorded at sampling.
+
+    A row a trajectory: plain, and what `update.packed_logprobs` must equal.
+
+    Returns
+    -------
+    new, old : (R, T) float32, T the most sampled tokens of a row
+    mask : (R, T) bool
+    """
+    batch = policy.rows(rows)
+    places = [[i for i, k in enumerate(t.kinds) if k == Kind.SAMPLED] for t in trajectories]
+    row = torch.tensor([r for r, at in enumerate(places) for _ in at])
+    at = torch.tensor([i for positions in places for i in positions])
+    column = torch.tensor([c for positions in places for c in range(len(positions))])
+    hidden = policy.hidden(batch)[row, at - 1]  # (N, D): the state from which each token was sampled
+    logp = torch.log_softmax(policy.logits(hidden) / (temperature or 1.0), dim=-1)
+    target = batch.ids[row, at]
+    shape = (len(rows), max(map(len, places)))
+    new = logp.new_zeros(shape).index_put((row, column), logp.gather(1, target[:, None])[:, 0])
+    recorded = torch.tensor(
+        [t.logprobs[i] for t, positions in zip(trajectories, places, strict=True) for i in positions]
+    )
+    old = logp.new_zeros(shape).index_put((row, column), recorded.to(logp))
+    mask = torch.zeros(shape, dtype=torch.bool, device=logp.device).index_put(
+        (row, column), torch.ones_like(row, dtype=torch.bool)
+    )
+    return new, old, mask

@@ -14,26 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import R3labError, shown
+from ..core.files import append_row, write_whole
+from ..core.stats import LOG_RATIO_BINS, LOG_RATIO_COUNTS, LOG_RATIO_EDGES, log_ratio_label
+
+__all__ = [
+    "LOG_RATIO_BINS",
+    "LOG_RATIO_COUNTS",
+    "LOG_RATIO_EDGES",
+    "JsonlLog",
+    "log_file",
+    "log_ratio_label",
+    "read_log",
+]  # the bins of the log ratio are part of what a log holds
 
 LOG = "log.jsonl"
 MOST_BYTES = 256_000_000
-
-# How far the policy's probability of each trained token has moved since it was sampled, as counts in fixed bins of the
-# log ratio: half decades to both sides of zero, the same in every run, so that logs can be laid over each other. (The
-# importance ratio is near 1 for most tokens and far from it for a few: its mean and largest value tell neither how many
-# nor how far.) With an objective whose ratio is that of a sequence (GSPO) these are still the ratios of its tokens.
-LOG_RATIO_COUNTS = "log_ratio_counts"  # in a row of a log
-LOG_RATIO_EDGES = (-1.0, -0.3, -0.1, -0.03, -0.01, -0.003, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-LOG_RATIO_BINS = len(LOG_RATIO_EDGES) + 1  # the first and the last are open
-
-
-def log_ratio_label(number: int) -> str:
-    """A bin of the log ratio in words, from 0: "-0.003 to 0.003"."""
-    if number == 0:
-        return f"below {LOG_RATIO_EDGES[0]:g}"
-    if number == LOG_RATIO_BINS - 1:
-        return f"above {LOG_RATIO_EDGES[-1]:g}"
-    return f"{LOG_RATIO_EDGES[number - 1]:g} to {LOG_RATIO_EDGES[number]:g}"
 
 
 class JsonlLog:
@@ -51,14 +46,13 @@ class JsonlLog:
         if self.path:
             if through and self.path.is_file():
                 self.rows = [row for row in read_log(self.path) if row.get("step", 0) <= through]
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
+            write_whole(self.path, "".join(json.dumps(row) + "\n" for row in self.rows).encode("ascii"))
 
     def __call__(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
         if self.path:
-            with self.path.open("a", encoding="utf-8") as out:
-                out.write(json.dumps(row) + "\n")
+            with self.path.open("ab", buffering=0) as file:
+                append_row(file, row)
 
 
 def read_log(path: str | Path, notes: list[str] | None = None) -> list[dict[str, Any]]:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..core.stats import LOG_RATIO_COUNTS
 from ..trajectory import Trajectory
-from .log import LOG_RATIO_COUNTS
 from .rewards import deciding_iou, right
 
 

@@ -23,7 +23,7 @@ import torch
 from ..models.policy import Policy
 from ..trajectory import Kind, Trajectory
 from .settings import RgrpoSettings
-from .update import checkpointed, drawn, grouped, prompt_length, sight
+from .update import checkpointed, drawn, grouped, sight
 
 SHORT, LONG = 64, 192  # tokens of the rows that are measured
 SAFE = 0.8  # part of the memory that is counted on; the rest is for what is held for a moment
@@ -92,7 +92,7 @@ class Footprint:
 
 def packed_length(members: Sequence[Trajectory]) -> int:
     """Tokens of a group as one packed row."""
-    start = prompt_length(members[0])
+    start = members[0].prompt_length
     return start + sum(len(t.ids) - start for t in members)
 
 

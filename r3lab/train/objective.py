@@ -1,10 +1,12 @@
-"""Credit by span: which part of an answer the advantage acts on, and how strongly.
+"""The objective of R-GRPO and of its relatives: advantages, ratios, aggregation, KL, entropy, credit by span.
 
-Each sampled token belongs to one span: `box` (the tokens of a look, from its opening to its closing mark), `answer`
-(from the token that opens `<answer>` on), or `reason` (all others). Factors on the advantage of each span let an
-ablation ask what learns what: the boxes alone, the words alone, the answer alone.
+    a = advantages(rewards, "grpo")                                       # (N, G)
+    loss, metrics = policy_loss(new, old, a.flatten(), mask, Objective())   # (R, T) log-probabilities
 
-    weights = span_weights(trajectories, {"reason": 1.0, "box": 2.0, "answer": 1.0})     # (R, T)
+What is region-conditioned in R-GRPO is the conditioning itself: each token's log-probability is taken given the crops
+that the policy's own earlier boxes brought in, and image and environment tokens carry no loss. Everything here is
+arithmetic on log-probabilities of sampled tokens; no model is needed to try it. `Objective()` is VLM-R3's published
+setting; presets of the field's other objectives are in `OBJECTIVES`.
 """
 
 from __future__ import annotations
@@ -16,20 +18,8 @@ from typing import Any
 import torch
 
 from ..core.errors import R3labError, nearest
+from ..core.stats import LOG_RATIO_BINS, LOG_RATIO_COUNTS, LOG_RATIO_EDGES
 from ..trajectory import Kind, Trajectory
-from .log import LOG_RATIO_BINS, LOG_RATIO_COUNTS, LOG_RATIO_EDGES
-
-# The objective of R-GRPO and of its relatives: advantages, importance ratios, aggregation, KL, entropy.
-#
-#     a = advantages(rewards, "grpo")                                       # (N, G)
-#     loss, metrics = policy_loss(new, old, a.flatten(), mask, Objective())   # (R, T) log-probabilities
-#
-# What is region-conditioned in R-GRPO is the conditioning itself: each token's log-probability is taken given the
-# crops
-# that the policy's own earlier boxes brought in, and image and environment tokens carry no loss. Everything here is
-# arithmetic on log-probabilities of sampled tokens; no model is needed to try it.
-#
-# `Objective()` is VLM-R3's published setting. Presets of the field's other objectives are in `OBJECTIVES`.
 
 ADVANTAGES = ("grpo", "dr-grpo", "leave-one-out", "batch")
 RATIOS = ("token", "sequence", "cispo")
@@ -81,8 +71,9 @@ class Objective:
             )
 
 
+PUBLISHED = Objective()
 OBJECTIVES = {
-    "r-grpo": Objective(),
+    "r-grpo": PUBLISHED,
     "grpo": Objective(clip_high=0.2),
     "dapo": Objective(aggregation="token"),
     "dr-grpo": Objective(advantage="dr-grpo", aggregation="fixed", clip_high=0.2),
@@ -125,11 +116,6 @@ def advantages(rewards: torch.Tensor, kind: str = "grpo", epsilon: float = 1e-4)
     if kind == "leave-one-out":
         return centred * rewards.shape[1] / (rewards.shape[1] - 1)
     return centred / (centred.std() + epsilon) if kind == "batch" else centred
-
-
-def group_advantages(rewards: torch.Tensor, epsilon: float = 1e-4) -> torch.Tensor:
-    """`advantages` of the kind "grpo"."""
-    return advantages(rewards, "grpo", epsilon)
 
 
 def kl_estimate(new: torch.Tensor, reference: torch.Tensor, estimator: str) -> torch.Tensor:
@@ -195,7 +181,7 @@ def policy_loss(
     old: torch.Tensor,
     advantages: torch.Tensor,
     mask: torch.Tensor,
-    objective: Objective,
+    objective: Objective = PUBLISHED,
     rows: int | None = None,
     tokens: int | None = None,
     weights: torch.Tensor | None = None,
@@ -205,6 +191,10 @@ def policy_loss(
     """The loss to minimise.
 
         loss = - aggregate(surrogate) + kl_weight aggregate(KL) - entropy_weight aggregate(entropy)
+
+    As published: ratio = exp(new - old); loss = - mean over rows, of the mean over a row's tokens, of
+    min(ratio A, clip(ratio, 1 - clip_low, 1 + clip_high) A). Source: GRPO (arXiv 2402.03300), equation 3; clip-higher
+    from DAPO (arXiv 2503.14476), section 3.1.
 
     Parameters
     ----------
@@ -240,14 +230,20 @@ def policy_loss(
         spread = aggregate(entropy, mask, objective, rows, tokens)
         loss = loss - objective.entropy_weight * spread
         metrics["entropy_bonus"] = float(spread.detach())
-    return loss, {**metrics, **_ratio_metrics(new, old, a, mask, ratio, objective)}
+    return loss, {**metrics, **ratio_metrics(new, old, a, mask, objective, ratio)}
 
 
 @torch.no_grad()
-def _ratio_metrics(
-    new: torch.Tensor, old: torch.Tensor, a: torch.Tensor, mask: torch.Tensor, ratio: torch.Tensor, objective: Objective
+def ratio_metrics(
+    new: torch.Tensor,
+    old: torch.Tensor,
+    a: torch.Tensor,
+    mask: torch.Tensor,
+    objective: Objective,
+    ratio: torch.Tensor | None = None,
 ) -> dict[str, Any]:
-    """How far the policy has moved from the one that sampled, over sampled tokens."""
+    """How far the policy has moved from the one that sampled, over sampled tokens; all (R, T), or (R, 1) of `a`."""
+    ratio = torch.where(mask, new - old, torch.zeros_like(new)).exp() if ratio is None else ratio
     weight = mask.to(new.dtype)
     count = weight.sum().clamp(min=1)
     difference = torch.where(mask, new - old, torch.zeros_like(new))
@@ -264,31 +260,13 @@ def _ratio_metrics(
     }
 
 
-def clipped_loss(
-    new: torch.Tensor,
-    old: torch.Tensor,
-    advantages: torch.Tensor,
-    mask: torch.Tensor,
-    clip_low: float = 0.2,
-    clip_high: float = 0.28,
-    rows: int | None = None,
-) -> tuple[torch.Tensor, dict[str, Any]]:
-    """`policy_loss` of the published objective: the PPO surrogate, mean over a row's sampled tokens, then over rows.
-
-        ratio = exp(new - old)
-        loss  = - mean_rows  mean_tokens  min(ratio A, clip(ratio, 1 - clip_low, 1 + clip_high) A)
-
-    Source: GRPO (arXiv 2402.03300), equation 3; clip-higher from DAPO (arXiv 2503.14476), section 3.1.
-    """
-    return policy_loss(new, old, advantages, mask, Objective(clip_low=clip_low, clip_high=clip_high), rows)
-
-
 SPANS = ("reason", "box", "answer")
 OPENING = "<answer>"
 
 
 def spans(trajectory: Trajectory) -> list[str]:
-    """The span of each sampled token, in order."""
+    """The span of each sampled token, in order: `box` (the tokens of a look), `answer` (from the token that opens it
+    on), or `reason` (all others)."""
     boxed = {i for look in trajectory.looks for i in range(*look.span)}
     found, written = [], ""
     for i, (kind, piece) in enumerate(zip(trajectory.kinds, trajectory.pieces, strict=True)):
@@ -300,7 +278,10 @@ def spans(trajectory: Trajectory) -> list[str]:
 
 
 def span_weights(trajectories: Sequence[Trajectory], factors: Mapping[str, float]) -> torch.Tensor | None:
-    """Factors (R, T) on the advantage of each sampled token, T the most of a row; None where all are 1."""
+    """Factors (R, T) on the advantage of each sampled token, T the most of a row; None where all are 1.
+
+    An ablation asks with them what learns what: the boxes alone, the words alone, the answer alone.
+    """
     if all(factors[name] == 1.0 for name in SPANS):
         return None
     rows = [[factors[name] for name in spans(t)] for t in trajectories]

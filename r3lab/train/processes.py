@@ -1,14 +1,25 @@
-"""What a run reports to besides its own log: any tracker of accelerate (TensorBoard, W&B, ...).
+"""The processes of a run that shares its groups, under `accelerate launch`; and the trackers that it reports to.
 
-with trackers("tensorboard", "runs/rgrpo", settings) as report:
-    report({"step": 1, "reward": 0.5})
+Every process holds the whole policy and takes whole groups of each update, so a group's statistics are never split.
+Losses are divided by the rows and tokens of all processes and gradients are then added up: the update is that of one
+process with all the groups. What is compared or decided goes through here, so that all decide alike.
+
+With `shard` the layers of the text model lie in parts: in an update a process holds its part of every layer, of its
+gradient and of its optimiser state, and a whole layer only while it computes with it (torch's FSDP, each layer on its
+own). A rollout reads token by token, and no two processes take the same number of steps: for it the layers are whole
+everywhere (`Processes.gathered`). Simplified: embedding, output layer and vision tower stay whole in each process, and
+a rollout needs room for the whole text model; without LoRA.
+
+    processes = Processes.start()                 # of `accelerate launch -m r3lab train rgrpo ...`, or alone
+    with trackers("tensorboard", "runs/rgrpo", settings) as report:
+        report({"step": 1, "reward": 0.5})
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,22 +33,12 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from ..core.errors import R3labError, nearest
 from ..models.policy import Policy
-
-# The processes of a run: one by default, several under `accelerate launch`.
-#
-# Every process holds the whole policy and takes whole groups of each update, so a group's statistics are never split.
-# Losses are divided by the rows and tokens of all processes and gradients are then added up: the update is that of
-# one
-# process with all the groups. What is compared or decided goes through here, so that all decide alike.
-# Simplified: the policy must fit into each process; `train.sharding` keeps its gradients and optimiser state apart.
-#
-#     processes = Processes.start()                 # of `accelerate launch -m r3lab train rgrpo ...`, or alone
-#     mine = processes.share(groups=12, minibatches=2)
+from .update import ALONE, Alone
 
 
 @dataclass(frozen=True)
-class Processes:
-    """This process among `count`.
+class Processes(Alone):
+    """This process among several, `count`.
 
     Attributes
     ----------
@@ -51,7 +52,7 @@ class Processes:
     device: torch.device | None = None
 
     @classmethod
-    def start(cls) -> Processes:
+    def start(cls) -> Alone:
         """Join the others if the launcher started several, else be alone.
 
         Raises
@@ -60,7 +61,7 @@ class Processes:
             If there are several and accelerate is not installed.
         """
         if int(os.environ.get("WORLD_SIZE", "1")) < 2:
-            return cls()
+            return ALONE
         try:
             from accelerate import PartialState
         except ModuleNotFoundError:
@@ -68,24 +69,8 @@ class Processes:
         state = PartialState(cpu=not torch.cuda.is_available())
         return cls(state.process_index, state.num_processes, state.device)
 
-    @property
-    def main(self) -> bool:
-        """True in the process that writes files and prints."""
-        return self.rank == 0
-
-    def share(self, groups: int, minibatches: int) -> list[list[int]]:
-        """Numbers of this process's groups in each minibatch; those of all processes are all groups."""
-        size = -(-groups // minibatches)
-        return [list(range(at, min(at + size, groups)))[self.rank :: self.count] for at in range(0, groups, size)]
-
-    def total(self, value: float) -> float:
-        """The sum of a number over all processes."""
-        return sum(self.gather(value))
-
     def gather(self, value: Any) -> list[Any]:
         """A JSON value of every process, by rank."""
-        if self.count == 1:
-            return [value]
         data = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8).to(self._device)
         lengths = [torch.zeros(1, dtype=torch.int64, device=self._device) for _ in range(self.count)]
         dist.all_gather(lengths, torch.tensor([len(data)], device=self._device))
@@ -95,10 +80,8 @@ class Processes:
         dist.all_gather(parts, padded)
         return [json.loads(bytes(p[: int(n)].tolist())) for p, n in zip(parts, lengths, strict=True)]
 
-    def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+    def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
         """Add up the gradients of all processes, in place; one that is missing counts as zero."""
-        if self.count == 1:
-            return
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
@@ -109,34 +92,44 @@ class Processes:
 
     def wait(self) -> None:
         """Until all processes are here."""
-        if self.count > 1:
-            dist.barrier()
+        dist.barrier()
+
+    def clip_gradients(self, parameters: Sequence[torch.nn.Parameter], most: float) -> float:
+        """Scale gradients down to a joint norm of `most`; returns the norm that they had, the same in every process."""
+        grads: list[Any] = [p.grad for p in parameters if p.grad is not None]
+        if not any(isinstance(g, DTensor) for g in grads):
+            return super().clip_gradients(parameters, most)
+        norms = [whole(torch.linalg.vector_norm(g)) for g in grads]
+        norm = float(torch.linalg.vector_norm(torch.stack(norms)))
+        factor = min(1.0, most / (norm + 1e-6))
+        for grad in grads:
+            grad.mul_(factor)
+        return norm
+
+    @contextmanager
+    def gathered(self, policy: Policy) -> Iterator[None]:
+        """Whole layers inside, and forwards that wait for no other process; nothing without `shard`."""
+        layers = [layer for layer in policy.text.layers if isinstance(layer, FSDPModule)]
+        for layer in layers:
+            layer.set_reshard_after_forward(False)
+            layer.unshard()
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.reshard()
+                layer.set_reshard_after_forward(True)
+
+    def sharded(self, policy: Policy) -> bool:
+        """True after `shard`."""
+        return is_sharded(policy)
 
     @property
     def _device(self) -> torch.device:
         return self.device or torch.device("cpu")
 
 
-ALONE = Processes()
-
-
-# Layers of the text model sharded over the processes: torch's FSDP, each layer on its own.
-#
-# In an update a process holds its part of every layer, of its gradient and of its optimiser state, and a whole layer
-# only
-# while it computes with it. A rollout reads token by token, and no two processes take the same number of steps: for
-# it
-# the layers are whole everywhere (`gathered`). Simplified: embedding, output layer and vision tower stay whole in
-# each
-# process, and a rollout needs room for the whole text model; without LoRA.
-#
-#     shard(policy, processes)
-#     with gathered(policy):
-#         rollout(policy, samples)
-#     weights = whole_weights(policy)            # called in every process
-
-
-def shard(policy: Policy, processes: Processes) -> None:
+def shard(policy: Policy, processes: Alone) -> None:
     """Leave in each process its part of the text model's layers; before the optimiser is made.
 
     Raises
@@ -156,21 +149,6 @@ def shard(policy: Policy, processes: Processes) -> None:
 def is_sharded(policy: Policy) -> bool:
     """True after `shard`."""
     return isinstance(policy.text.layers[0], FSDPModule)
-
-
-@contextmanager
-def gathered(policy: Policy) -> Iterator[None]:
-    """Whole layers inside, and forwards that wait for no other process; nothing for a policy that is not sharded."""
-    layers = [layer for layer in policy.text.layers if isinstance(layer, FSDPModule)]
-    for layer in layers:
-        layer.set_reshard_after_forward(False)
-        layer.unshard()
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.reshard()
-            layer.set_reshard_after_forward(True)
 
 
 def whole(value: torch.Tensor) -> torch.Tensor:
@@ -197,19 +175,6 @@ def like(value: torch.Tensor, held: torch.Tensor) -> torch.Tensor:
     """A full tensor as `held` is: this process's part of it, or as it is."""
     value = value.to(held.device, held.dtype)
     return distribute_tensor(value, held.device_mesh, held.placements) if isinstance(held, DTensor) else value
-
-
-def clip_gradients(parameters: Sequence[torch.nn.Parameter], most: float) -> float:
-    """Scale gradients down to a joint norm of `most`; returns the norm that they had, the same in every process."""
-    grads: list[Any] = [p.grad for p in parameters if p.grad is not None]
-    if not any(isinstance(g, DTensor) for g in grads):
-        return float(torch.nn.utils.clip_grad_norm_(parameters, most))
-    norms = [whole(torch.linalg.vector_norm(g)) for g in grads]
-    norm = float(torch.linalg.vector_norm(torch.stack(norms)))
-    factor = min(1.0, most / (norm + 1e-6))
-    for grad in grads:
-        grad.mul_(factor)
-    return norm
 
 
 @contextmanager

@@ -30,9 +30,9 @@ from ..rollout.loop import rollout
 from ..trajectory import ImageRef, Trajectory, plain
 from ..vlir.sample import Sample
 from ..vlir.worlds import get_world
-from .processes import Processes
 from .rewards import deciding_iou, right
 from .settings import RgrpoSettings
+from .update import Alone
 
 # The region river: how looks at the same held-out samples move while a policy is trained. A record, without a model.
 #
@@ -349,7 +349,7 @@ def held_out(settings: RgrpoSettings) -> list[Sample]:
     return [world.sample(SPLIT, index, settings.seed) for index in range(COUNT)]
 
 
-def follower(policy: Policy, settings: RgrpoSettings, processes: Processes, start: int = 0) -> Callable[[int], None]:
+def follower(policy: Policy, settings: RgrpoSettings, processes: Alone, start: int = 0) -> Callable[[int], None]:
     """What is to be called before training and after each step.
 
     Parameters

@@ -1,4 +1,4 @@
-"""The folder of a training run, which can be killed at any moment and goes on where it was.
+"""A training run: its folder, which can be killed at any moment and goes on where it was, and what surrounds its steps.
 
 A checkpoint is a folder `checkpoints/step-000050` with the policy in the ordinary Hugging Face format, the
 optimiser's tensors (safetensors) and `state.json`: progress, settings, versions and the SHA-256 of every file. It is
@@ -15,65 +15,37 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import os
 import platform
 import shutil
 import signal
 import sys
-import tempfile
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from operator import itemgetter
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from tqdm import tqdm
 
 from .. import __version__
 from ..core.errors import R3labError
-from ..models.adapters import restore_adapter, save_adapter
-from ..models.checkpoint import quiet, read_weights
-from ..models.policy import Policy
-from .processes import like, load_whole, whole, whole_weights
-
-# Learning-rate schedules: of the supervised stages, and the fall at the end of a run whose rate is constant.
-#
-# factor = schedule(step, steps=1000, final=0.1)
-# factor = cooldown(step, steps=400, last=150)
-
-
-def schedule(step: int, steps: int, final: float, warm: int = 100) -> float:
-    """Factor on the learning rate: linear up over `warm` steps, then a cosine down to `final`."""
-    if step < warm:
-        return (step + 1) / warm
-    progress = (step - warm) / max(1, steps - warm)
-    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def cooldown(step: int, steps: int, last: int) -> float:
-    """Factor on a constant rate that falls linearly towards 0 over the `last` of `steps` steps.
-
-    What a constant rate leaves of noise in the weights is averaged out at the end; before that the run is the same as
-    without (Hägele et al., arXiv 2405.18392).
-    """
-    return min(1.0, (steps - step) / (last + 1))
-
-
-# Ctrl-C that waits for the step in progress.
-#
-#     with finish_step() as stop:
-#         for step in ...:
-#             ...
-#             if stop.asked:
-#                 break
-#
-# The first Ctrl-C is noted, a second one interrupts at once. Outside the main thread nothing is caught.
+from ..core.files import recover, whole_folder
+from ..models.adapters import restore_adapter
+from ..models.checkpoint import read_weights
+from ..models.policy import Policy, write_policy
+from ..trajectory import Trajectory
+from ..vlir.sample import Sample
+from .measure import facts, step_metrics
+from .memory import Footprint, footprint_of, room
+from .processes import like, load_whole, shard, whole, whole_weights
+from .settings import RgrpoSettings
+from .update import ALONE, Alone
 
 
 @dataclass
@@ -103,87 +75,6 @@ def finish_step() -> Iterator[Stop]:
         yield stop
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-# Saving a policy and its log so that a reader never sees half of one.
-#
-# A checkpoint is written to a temporary folder beside its target and renamed; a log line is appended and flushed
-# whole.
-# What is kept here for the policy alone; optimiser and random state are not saved, so a run cannot be resumed bit for
-# bit.
-#
-#     save_policy(policy, "runs/rgrpo/step-100")
-
-
-def round_to_half(model: torch.nn.Module) -> None:
-    """Round every weight to what float16 can hold, in place: what is measured afterwards is what is stored."""
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(parameter.half().to(parameter.dtype))
-
-
-def save_policy(
-    policy: Policy, folder: str | Path, half: bool = False, weights: dict[str, torch.Tensor] | None = None
-) -> Path:
-    """Write a checkpoint in the ordinary Hugging Face format, replacing an older one only when all of it is written.
-
-    Of a policy with LoRA matrices these alone are written, in peft's format.
-
-    Parameters
-    ----------
-    half : store float16 (and round the weights in memory); config.json keeps the dtype in which they are computed
-    weights : all of them, by name, of a policy that holds parts of them (`sharding.whole_weights`)
-
-    Raises
-    ------
-    R3labError
-        If the folder cannot be written.
-    """
-    folder = Path(folder)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise R3labError(f"cannot write a checkpoint to {folder}: {error.strerror}; choose another folder") from None
-    try:
-        if policy.adapter is not None:
-            save_adapter(policy, partial)
-        else:
-            _save_whole(policy, partial, half, weights)
-        for file in partial.iterdir():
-            file.chmod(0o644)
-        partial.chmod(0o755)
-        old = folder.with_name(f".{folder.name}-old")
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(partial, folder)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise R3labError(
-            f"cannot write a checkpoint to {folder}: {error}; free some space or choose another folder"
-        ) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return folder
-
-
-def _save_whole(policy: Policy, folder: Path, half: bool, weights: dict[str, torch.Tensor] | None) -> None:
-    """Weights, configuration, tokenizer and processor."""
-    computed = next(policy.model.parameters()).dtype
-    if half:
-        round_to_half(policy.model)
-        policy.model.half()
-    try:
-        with quiet(sum(p.nbytes for p in policy.model.parameters())):
-            policy.model.save_pretrained(folder, state_dict=weights)
-    finally:
-        policy.model.to(computed)
-    config = json.loads((folder / "config.json").read_text())
-    for part in (config, config.get("text_config", {}), config.get("vision_config", {})):
-        part["dtype"] = str(computed).removeprefix("torch.")
-    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    policy.tokenizer.save_pretrained(folder)
-    (folder / "preprocessor_config.json").write_text(json.dumps(policy.processor, indent=2) + "\n")
 
 
 STATE, OPTIMISER = "state.json", "optimiser.safetensors"
@@ -222,8 +113,8 @@ class Run:
         self.folder, self.keep = Path(folder), keep
         self.settings: dict[str, Any] = json.loads(json.dumps(asdict(settings)))
         self.said: list[str] = []  # what a user should know of `newest`
-        for left in (self.folder / "checkpoints").glob(".*"):  # of a save that was killed
-            shutil.rmtree(left, ignore_errors=True)
+        for left in (self.folder / "checkpoints").glob(".step-*"):  # of a save that was killed
+            recover(left.with_name(left.stem[1:]))
 
     @property
     def checkpoints(self) -> list[Path]:
@@ -285,13 +176,11 @@ class Run:
             If the disk refuses; checkpoints written before are untouched.
         """
         target = self.folder / "checkpoints" / f"step-{progress.step:06d}"
-        part = target.with_name(f".{target.name}")
         weights, moments = whole_weights(policy), _tensors(optimiser)
         if not writes:
             return target
-        shutil.rmtree(part, ignore_errors=True)
-        try:
-            save_policy(policy, part, weights=weights)
+        with whole_folder(target, replace=True, durable=True) as part:
+            write_policy(policy, part, weights=weights)
             save_file(moments, part / OPTIMISER)
             state = {
                 "progress": asdict(progress),
@@ -306,14 +195,6 @@ class Run:
                 "files": {f.name: _digest(f) for f in sorted(part.iterdir())},
             }
             (part / STATE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
-            shutil.rmtree(target, ignore_errors=True)
-            part.rename(target)
-        except (OSError, SafetensorError) as error:
-            shutil.rmtree(part, ignore_errors=True)
-            raise R3labError(
-                f"cannot write a checkpoint to {target}: {error}; free some space or choose another --out. "
-                f"What was saved before is whole"
-            ) from None
         self._prune()
         return target
 
@@ -381,3 +262,129 @@ def how_to_resume(argv: list[str] | None = None) -> str:
     """The command that goes on with the run of this process."""
     words = (sys.argv if argv is None else argv)[1:]
     return " ".join(["r3lab", *words, *([] if "--resume" in words else ["--resume"])])
+
+
+class Session:
+    """What surrounds the steps of R-GRPO and is no part of the method; entered, Ctrl-C waits for the step in progress.
+
+    Sharding and the sum of what several processes do; how many groups a pass may hold; checkpoints; the end of a run
+    whose updates are not finite; what is logged. With one process, room for all groups and no `run`, it is a bar.
+
+    Parameters
+    ----------
+    run, processes, footprint, skipped : see `rgrpo.train_rgrpo`
+
+    Attributes
+    ----------
+    pass_groups : how many groups a pass of the next update may hold; 0: all
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        settings: RgrpoSettings,
+        run: Run | None = None,
+        processes: Alone = ALONE,
+        footprint: Footprint | None = None,
+        skipped: Callable[[int, list[Trajectory]], None] = lambda step, trajectories: None,
+    ) -> None:
+        self.policy, self.settings, self.run, self.processes = policy, settings, run, processes
+        self.footprint, self.skipped = footprint or footprint_of(policy, settings), skipped
+        self.pass_groups = self.most = settings.pass_groups  # now; ever
+        self.draws = self.not_finite = 0  # batches taken; updates in a row
+        self.rewards: list[float] = []  # mean of each step since the last checkpoint
+        if settings.shard:
+            if settings.prompts // settings.minibatches < processes.count:
+                raise R3labError(
+                    f"--shard needs a group of each minibatch in every process: {settings.prompts} prompts in "
+                    f"{settings.minibatches} minibatches are too few for {processes.count} processes"
+                )
+            shard(policy, processes)
+
+    def __enter__(self) -> Session:
+        self._open = ExitStack()
+        self.stop = self._open.enter_context(finish_step())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def steps(self, optimiser: torch.optim.Optimizer, progress: bool = True) -> Iterator[int]:
+        """Numbers of the steps, from where the run is; after each a checkpoint if one is due."""
+        settings, run, policy, processes = self.settings, self.run, self.policy, self.processes
+        begin = run.restore(policy, optimiser) if run else Progress()
+        self.draws = begin.draws
+        bar = tqdm(
+            range(begin.step, settings.steps),
+            desc="R-GRPO",
+            initial=begin.step,
+            total=settings.steps,
+            disable=not (progress and processes.main),
+            mininterval=1,
+        )
+        self._open.callback(bar.close)
+        for step in bar:
+            yield step
+            done, stopped = step + 1, any(processes.gather(self.stop.asked))
+            if run and (done % settings.save_every == 0 or done == settings.steps or stopped):
+                score = sum(self.rewards) / len(self.rewards)
+                run.save(Progress(done, self.draws, score), policy, optimiser, processes.main)
+                processes.wait()
+                self.rewards = []
+            if stopped and done < settings.steps:
+                raise KeyboardInterrupt
+
+    def counted(self, batches: Iterator[Sequence[Sample]]) -> Iterator[Sequence[Sample]]:
+        """The same batches; how many were taken is kept, so that a run goes on with the next one."""
+        for batch in batches:
+            self.draws += 1
+            yield batch
+
+    def fit(self, trajectories: Sequence[Trajectory]) -> None:
+        """Let passes hold as many of these groups as the memory has room for."""
+        fits = self.footprint.groups_that_fit(trajectories, room(self.policy.device))
+        self.pass_groups = fits if 0 < fits < (self.most or fits + 1) else self.most
+
+    def noted(self, step: int, trajectories: list[Trajectory], made: dict[str, Any]) -> dict[str, Any]:
+        """Take note of an update's metrics, which are returned: of memory that ran short, of what is not finite.
+
+        Raises
+        ------
+        R3labError
+            If `max_skipped` updates in a row were not finite.
+        """
+        if "pass_groups" in made:
+            self.pass_groups = self.most = int(made["pass_groups"])
+            tqdm.write(f"step {step + 1}: out of memory; from here on {self.most} groups in a pass")
+        self.not_finite = self.not_finite + 1 if "skipped" in made else 0
+        if self.not_finite:
+            self.skipped(step, trajectories)
+        if self.not_finite >= self.settings.max_skipped:
+            raise R3labError(
+                f"{self.not_finite} updates in a row were not finite (step {step + 1}); the policy is as the last "
+                "finite one left it. Lower --learning-rate"
+            )
+        return made
+
+    def row(
+        self,
+        step: int,
+        groups: dict[int, list[Trajectory]],
+        rewards: torch.Tensor,
+        updates: list[dict[str, Any]],
+        redrawn: int,
+        rolling: float,
+        updating: float,
+    ) -> dict[str, Any]:
+        """What a step is logged with; see `measure.step_metrics`."""
+        own = [(n, [facts(t) for t in group]) for n, group in groups.items()]
+        every = sorted((one for part in self.processes.gather(own) for one in part), key=itemgetter(0))
+        row = step_metrics([f for _, found in every for f in found], rewards, updates, rolling, updating)
+        if self.settings.cooldown:
+            row["learning_rate"] = self.settings.rate(step)
+        if self.settings.redraws:
+            row["redrawn"] = redrawn
+        self.rewards.append(row["reward"])
+        return {"step": step + 1, **row}

@@ -1,20 +1,22 @@
-"""The settings of a run of R-GRPO.
+"""The settings of a run of R-GRPO: every number that a person may choose, with its default and the paper's value.
 
-RgrpoSettings(steps=50, prompts=12, group=8)
+settings = RgrpoSettings(steps=50, objective="dapo", kl_weight=0.01)
+settings.as_objective()                     # what an update maximises
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from ..core.arms import ARMS
+from ..core.arms import ARMS, get_arm
 from ..core.errors import R3labError, nearest
-from ..core.settings import setting
-from .objective import OBJECTIVES, Objective
+from ..core.settings import check_positive, setting
+from .objective import OBJECTIVES, SPANS, Objective
+from .rewards import preset
 
-# What an update maximises, as settings of the command line and as an `Objective`.
-#
-# objective_of(UpdateSettings(objective="dapo", kl_weight=0.01))
+if TYPE_CHECKING:
+    from ..models.policy import Policy
 
 
 @dataclass(frozen=True)
@@ -37,21 +39,24 @@ class UpdateSettings:
     checkpointing: bool = setting(False, "keep less for the backward pass and compute it again (a third more time)")
     pass_groups: int = setting(0, "groups in memory at once; 0: all of an update")
 
+    def as_objective(self) -> Objective:
+        """The objective that is named, with what the settings change of it."""
+        if self.objective not in OBJECTIVES:
+            near = nearest(self.objective, OBJECTIVES)
+            raise R3labError(f"unknown objective {self.objective!r}; known: {', '.join(OBJECTIVES)}.{near}")
+        own = {name: value for name in ("clip_low", "clip_high") if (value := getattr(self, name)) >= 0}
+        return replace(
+            OBJECTIVES[self.objective],
+            kl=self.kl,
+            kl_weight=self.kl_weight,
+            entropy_weight=self.entropy_weight,
+            length=self.max_new_tokens,
+            **own,
+        )
 
-def objective_of(settings: UpdateSettings) -> Objective:
-    """The objective that the settings name, with what they change of it."""
-    if settings.objective not in OBJECTIVES:
-        near = nearest(settings.objective, OBJECTIVES)
-        raise R3labError(f"unknown objective {settings.objective!r}; known: {', '.join(OBJECTIVES)}.{near}")
-    own = {k: v for k in ("clip_low", "clip_high") if (v := getattr(settings, k)) >= 0}
-    return replace(
-        OBJECTIVES[settings.objective],
-        kl=settings.kl,
-        kl_weight=settings.kl_weight,
-        entropy_weight=settings.entropy_weight,
-        length=settings.max_new_tokens,
-        **own,
-    )
+    def credit(self) -> dict[str, float]:
+        """The factor on the advantage of each span of a rollout."""
+        return {name: getattr(self, f"credit_{name}") for name in SPANS}
 
 
 @dataclass(frozen=True)
@@ -84,3 +89,24 @@ class RgrpoSettings(UpdateSettings):
     resume: bool = setting(False, "go on with the run in --out")
     max_skipped: int = setting(3, "updates in a row that may be left out because they are not finite")
     seed: int = setting(0, "of samples and sampling")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, from 0: constant, then falling linearly towards 0 over the last `cooldown`.
+
+        What a constant rate leaves of noise in the weights is averaged out at the end; before that the run is the same
+        as without (Hägele et al., arXiv 2405.18392).
+        """
+        return self.learning_rate * min(1.0, (self.steps - step) / (self.cooldown + 1))
+
+    def check(self, policy: Policy) -> None:
+        """Raise `R3labError`, naming the setting, if a run of this policy cannot have them."""
+        check_positive(self, "steps", "prompts", "learning_rate", "minibatches", "temperature", "epochs", "max_skipped")
+        if self.group < 2:
+            raise R3labError(f"group must be at least 2 (advantages compare within a group), got {self.group}")
+        if self.overlong not in ("keep", "mask"):
+            raise R3labError(f"overlong must be keep or mask, got {self.overlong!r}")
+        if not 0 <= self.cooldown <= self.steps:
+            raise R3labError(f"cooldown must be 0 to {self.steps}, the steps of the run, got {self.cooldown}")
+        preset(self.reward), get_arm(self.arm)
+        if not self.freeze_vision and (self.shard or policy.adapter is not None):
+            raise R3labError("the vision tower is trained only where all weights are: not with --shard, nor with LoRA")

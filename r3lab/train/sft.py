@@ -10,6 +10,7 @@ sequences.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -26,7 +27,7 @@ from ..core.geometry import clip, from_source, to_source, write_ints
 from ..core.images import content_hash, cut, resize
 from ..core.protocol import box_text
 from ..core.settings import check_positive, from_command_line, setting
-from ..models.policy import Features, Policy, Row
+from ..models.policy import Features, Policy, Row, save_policy
 from ..rollout.loop import reading
 from ..rollout.sequence import prompt_ids
 from ..rollout.state import Branch, Limits
@@ -34,7 +35,6 @@ from ..trajectory import ImageRef, Kind, Trajectory
 from ..vlir.rationale import in_arm
 from ..vlir.sample import Rationale, Sample, read_vlir
 from .log import JsonlLog
-from .run import save_policy, schedule
 
 Pair = tuple[Sample, Rationale]
 
@@ -112,6 +112,14 @@ def next_token_loss(policy: Policy, rows: list[Row], masks: list[list[bool]]) ->
     hidden = policy.hidden(batch)[:, :-1][wanted[:, 1:]]  # (N, D): the state before each marked token
     logits, target = policy.logits(hidden), batch.ids[:, 1:][wanted[:, 1:]]
     return F.cross_entropy(logits, target, reduction="none"), logits.argmax(-1) == target
+
+
+def schedule(step: int, steps: int, final: float, warm: int = 100) -> float:
+    """Factor on the learning rate: linear up over `warm` steps, then a cosine down to `final`."""
+    if step < warm:
+        return (step + 1) / warm
+    progress = (step - warm) / max(1, steps - warm)
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def cold_start(

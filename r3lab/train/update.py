@@ -1,19 +1,26 @@
-"""One update: from scored trajectories to one optimiser step.
+"""One update: from scored trajectories to a step of the optimiser, each group's prompt read once.
 
-Rows of zero advantage are left out where nothing but the advantage acts on them, and count in the mean. Gradients are
-made in passes that fit into memory (`passes`).
+Rollouts of a prompt are packed into one row, [prompt, rollout 1, ..., rollout G]. Positions are those that each rollout
+had alone, and a token sees the prompt and its own rollout's earlier tokens, by `models.packed_attention` or, where that
+is not to be had, by a mask: every hidden state is the one that it would be in a row of its own, gradients included
+(tests hold both). The output layer runs only where a token was sampled. An update is made in passes, each with some of
+the groups: their losses add up to that of the whole update exactly, so the size of a pass changes memory and nothing
+else, and one that does not fit is made again with half as many groups. Rows of zero advantage are left out where
+nothing but the advantage acts on them, and count in the mean.
 
     metrics = update(policy, trajectories, store, optimiser, UpdateSettings())
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -21,25 +28,72 @@ from ..core.errors import R3labError
 from ..models import attention
 from ..models.adapters import without_adapter
 from ..models.packed_attention import Spans, able
-from ..models.policy import Features, Policy, Row
+from ..models.policy import Features, Policy
 from ..rollout.sequence import rows_of
 from ..trajectory import Kind, Trajectory
-from .log import LOG_RATIO_COUNTS
-from .objective import SPANS, Objective, policy_loss, span_weights
-from .processes import ALONE, Processes, clip_gradients, is_sharded
-from .settings import UpdateSettings, objective_of
+from .objective import policy_loss, ratio_metrics, span_weights
 
-# The shared-prefix update: a group's rollouts in one row, their prompt read once.
-#
-# A packed row is [prompt, rollout 1, ..., rollout G]. Positions are those that each rollout had alone, and a token
-# sees
-# the prompt and its own rollout's earlier tokens, by `models.packed_attention` or, where that is not to be had, by a
-# mask: every hidden state is the one that it would be in a row of its own, gradients included (tests hold both), for
-# the
-# cost of one prompt a group instead of G. The output layer runs only where a token was sampled.
-#
-#     now = packed_logprobs(policy, trajectories, store, temperature=1.0)      # now.new, now.old, now.mask,
-#     now.entropy
+if TYPE_CHECKING:
+    from ..models.policy import Row
+    from .settings import UpdateSettings
+
+Loss = Callable[..., "torch.Tensor | tuple[torch.Tensor, dict[str, Any]]"]
+"""A loss as `update` calls it: ``loss(new, old, advantages, mask)`` -> a scalar to minimise, or that and metrics.
+
+new, old : (R, T) log-probabilities of the sampled tokens of R rollouts, now (with gradient) and at sampling
+advantages : (R,)
+mask : (R, T) bool, True where there is a token
+
+By name, where it takes them: `rows` and `tokens`, those of the whole update, to divide by; `weights`, `reference` and
+`entropy`, (R, T), as `policy_loss` has them. A loss that takes `rows` is called with a part of an update at a
+time, without rollouts of zero advantage, and the parts are added up; one that does not gets all of the update at once.
+"""
+
+
+class Alone:
+    """This process, when it trains alone; `processes.Processes` is one among several, which do all this together."""
+
+    rank, count = 0, 1
+    device: torch.device | None = None  # None: the policy's own choice
+
+    @property
+    def main(self) -> bool:
+        """True in the process that writes files and prints."""
+        return self.rank == 0
+
+    def share(self, groups: int, minibatches: int) -> list[list[int]]:
+        """Numbers of this process's groups in each minibatch; those of all processes are all groups."""
+        size = -(-groups // minibatches)
+        return [list(range(at, min(at + size, groups)))[self.rank :: self.count] for at in range(0, groups, size)]
+
+    def gather(self, value: Any) -> list[Any]:
+        """A JSON value of every process, by rank."""
+        return [value]
+
+    def total(self, value: float) -> float:
+        """The sum of a number over all processes."""
+        return sum(self.gather(value))
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+
+    def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+        """Add up the gradients of all processes, in place."""
+
+    def clip_gradients(self, parameters: Sequence[torch.nn.Parameter], most: float) -> float:
+        """Scale gradients down to a joint norm of `most`; returns the norm that they had, the same in every process."""
+        return float(torch.nn.utils.clip_grad_norm_(parameters, most))
+
+    def gathered(self, policy: Policy) -> AbstractContextManager[None]:
+        """Inside, the weights of a policy whose layers lie in parts are whole."""
+        return nullcontext()
+
+    def sharded(self, policy: Policy) -> bool:
+        """True if the policy's layers lie in parts: then all processes must make as many passes."""
+        return False
+
+
+ALONE = Alone()
 
 
 @dataclass
@@ -83,17 +137,11 @@ class TokenLogprobs:
     entropy: torch.Tensor
 
 
-def prompt_length(trajectory: Trajectory) -> int:
-    """Tokens before the first that was not given: those of prompt and overview."""
-    given = (int(Kind.PROMPT), int(Kind.OVERVIEW))
-    return next((i for i, kind in enumerate(trajectory.kinds) if kind not in given), len(trajectory.kinds))
-
-
 def pack(policy: Policy, rows: Sequence[Row], trajectories: Sequence[Trajectory]) -> list[Pack]:
     """Rollouts packed by prompt, in the order in which prompts first come."""
     packs: dict[tuple, Pack] = {}
     for number, (row, t) in enumerate(zip(rows, trajectories, strict=True)):
-        start = prompt_length(t)
+        start = t.prompt_length
         key = (t.image.hash, t.overview, tuple(row.ids[:start]))
         positions = policy.positions(row)
         if key not in packs:
@@ -202,46 +250,6 @@ def packed_logprobs(
     )
 
 
-def token_logprobs(
-    policy: Policy, rows: list[Row], trajectories: Sequence[Trajectory], temperature: float
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Log-probabilities of the sampled tokens under the policy now, and those recorded at sampling.
-
-    A row a trajectory: plain, and what `packed.packed_logprobs` must equal.
-
-    Returns
-    -------
-    new, old : (R, T) float32, T the most sampled tokens of a row
-    mask : (R, T) bool
-    """
-    batch = policy.rows(rows)
-    places = [[i for i, k in enumerate(t.kinds) if k == Kind.SAMPLED] for t in trajectories]
-    row = torch.tensor([r for r, at in enumerate(places) for _ in at])
-    at = torch.tensor([i for positions in places for i in positions])
-    column = torch.tensor([c for positions in places for c in range(len(positions))])
-    hidden = policy.hidden(batch)[row, at - 1]  # (N, D): the state from which each token was sampled
-    logp = torch.log_softmax(policy.logits(hidden) / (temperature or 1.0), dim=-1)
-    target = batch.ids[row, at]
-    shape = (len(rows), max(map(len, places)))
-    new = logp.new_zeros(shape).index_put((row, column), logp.gather(1, target[:, None])[:, 0])
-    recorded = torch.tensor(
-        [t.logprobs[i] for t, positions in zip(trajectories, places, strict=True) for i in positions]
-    )
-    old = logp.new_zeros(shape).index_put((row, column), recorded.to(logp))
-    mask = torch.zeros(shape, dtype=torch.bool, device=logp.device).index_put(
-        (row, column), torch.ones_like(row, dtype=torch.bool)
-    )
-    return new, old, mask
-
-
-# Gradients of an update in passes that fit into memory.
-#
-# A pass holds some of the groups; the losses of the passes add up to that of the whole update exactly (`aggregate`
-# divides by the rows and tokens of all), so the size of a pass changes memory and nothing else. One that does not fit
-# is
-# made again with half as many groups.
-
-
 def grouped(trajectories: Sequence[Trajectory]) -> list[list[Trajectory]]:
     """Neighbours with the same sample, as groups."""
     same = groupby(trajectories, key=lambda t: (t.sample_id, t.image.hash, t.question))
@@ -254,70 +262,6 @@ def passes(trajectories: Sequence[Trajectory], groups: int) -> Iterator[list[Tra
     size = groups or max(1, len(own))
     for at in range(0, len(own), size):
         yield [t for members in own[at : at + size] for t in members]
-
-
-def gradients(
-    policy: Policy,
-    trajectories: Sequence[Trajectory],
-    store: dict[str, Features],
-    optimiser: torch.optim.Optimizer,
-    settings: UpdateSettings,
-    objective: Objective,
-    reference: Policy | None,
-    rows: int,
-    tokens: int,
-    spare: Sequence[Trajectory] = (),
-    processes: Processes = ALONE,
-) -> tuple[list[tuple[int, dict[str, Any]]], bool, int | None]:
-    """Leave the gradient of the update's loss in the parameters of `optimiser`.
-
-    Parameters
-    ----------
-    trajectories : those that have a gradient
-    rows, tokens : of the whole update, with those that have none and those of other processes
-    spare : of a sharded policy: a trajectory for passes that count for nothing, until all processes have made as many
-
-    Returns
-    -------
-    found : sampled tokens and metrics of each pass
-    finite : whether every loss was
-    groups : in a pass, if memory was short of what the settings ask for, else None
-
-    Raises
-    ------
-    R3labError
-        If not even one group fits.
-    """
-    size = settings.pass_groups or max(1, len(grouped(trajectories)))
-    reduced: int | None = None
-    while True:
-        optimiser.zero_grad(set_to_none=True)
-        found: list[tuple[int, dict[str, Any]]] = []
-        finite = True
-        parts = list(passes(trajectories, size))
-        wanted = max(processes.gather(len(parts))) if spare else len(parts)
-        try:
-            for number in range(wanted):
-                real = number < len(parts)
-                part = parts[number] if real else spare
-                with checkpointed(policy, settings.checkpointing):
-                    loss, count, metrics = _loss(policy, part, store, settings, objective, reference, rows, tokens)
-                    finite = finite and math.isfinite(float(loss.detach()))
-                    (loss if real else 0.0 * loss).backward()
-                if real:
-                    found.append((count, metrics))
-            return found, finite, reduced
-        except torch.OutOfMemoryError:
-            if spare:  # the others are in the middle of a pass that this process cannot repeat
-                raise R3labError(f"{size} groups do not fit into memory; take a smaller --pass-groups") from None
-            if size == 1:
-                raise R3labError(
-                    "one group does not fit into memory; take a smaller --group, fewer --max-new-tokens or fewer "
-                    "--max-looks"
-                ) from None
-        size = reduced = -(-size // 2)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
 
 
 @contextmanager
@@ -339,39 +283,6 @@ def checkpointed(policy: Policy, on: bool) -> Iterator[None]:
         model.train(was_training)
 
 
-def _loss(
-    policy: Policy,
-    part: Sequence[Trajectory],
-    store: dict[str, Features],
-    settings: UpdateSettings,
-    objective: Objective,
-    reference: Policy | None,
-    rows: int,
-    tokens: int,
-) -> tuple[torch.Tensor, int, dict[str, Any]]:
-    """Loss of a pass, its sampled tokens and its metrics."""
-    apart = None
-    if objective.kl_weight and reference is not None:
-        with torch.no_grad(), without_adapter(reference):
-            apart = packed_logprobs(reference, part, store, settings.temperature).new
-    frozen = settings.freeze_vision  # else features are made anew, with gradients
-    now = packed_logprobs(policy, part, store if frozen else {}, settings.temperature, not frozen)
-    weights = span_weights(part, {name: getattr(settings, f"credit_{name}") for name in SPANS})
-    loss, metrics = policy_loss(
-        now.new,
-        now.old,
-        torch.tensor([t.advantage for t in part], dtype=now.new.dtype, device=now.new.device),
-        now.mask,
-        objective,
-        rows=rows,
-        tokens=tokens,
-        weights=None if weights is None else weights.to(now.new),
-        reference=apart,
-        entropy=now.entropy,
-    )
-    return loss, int(now.mask.sum()), metrics
-
-
 def update(
     policy: Policy,
     trajectories: Sequence[Trajectory],
@@ -379,7 +290,9 @@ def update(
     optimiser: torch.optim.Optimizer,
     settings: UpdateSettings,
     reference: Policy | None = None,
-    processes: Processes = ALONE,
+    processes: Alone = ALONE,
+    loss: Loss | None = None,
+    pass_groups: int | None = None,
 ) -> dict[str, Any]:
     """One optimiser step, the same one in all processes.
 
@@ -390,57 +303,132 @@ def update(
     reference : the policy at the start, frozen, or with LoRA the policy itself, which is then read without its
         matrices; needed if `kl_weight` is not 0
     processes : that update together, each with trajectories of its own
+    loss : what is minimised; by default the `policy_loss` of the settings' objective
+    pass_groups : in place of the settings'
 
     Returns
     -------
     metrics, empty if no trajectory has an advantage; ``{"skipped": 1.0}`` if loss or gradient is not finite: then
     nothing has changed; with `pass_groups` where memory allowed only so many groups in a pass
     """
-    objective = objective_of(settings)
-    everywhere = bool(objective.kl_weight or objective.entropy_weight)
+    loss = loss or partial(policy_loss, objective=settings.as_objective())
+    accepted = inspect.signature(loss).parameters
+    free = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
+    in_parts = free or "rows" in accepted
+    if not in_parts and processes.count > 1:
+        raise R3labError("a loss that several processes share must take `rows` and `tokens`, to divide by them")
+    everywhere = bool(settings.kl_weight or settings.entropy_weight)
     used = [t for t in trajectories if t.advantage or everywhere]
     if not processes.total(len(used)):
         return {}
-    if objective.kl_weight and reference is None:
+    if not in_parts:
+        used = list(trajectories)
+    if settings.kl_weight and reference is None:
         raise ValueError("kl_weight is not 0 but no reference was given")
     rows = int(processes.total(len(trajectories)))
     tokens = int(processes.total(sum(t.kinds.count(Kind.SAMPLED) for t in trajectories)))
-    spare = trajectories[:1] if is_sharded(policy) else ()  # FSDP wants as many passes of every process
-    found, finite, groups = gradients(
-        policy, used, store, optimiser, settings, objective, reference, rows, tokens, spare, processes
-    )
-    parameters = [p for g in optimiser.param_groups for p in g["params"]]
-    processes.sum_gradients(parameters)
+
+    def minimised(part: Sequence[Trajectory]) -> tuple[torch.Tensor, tuple[int, dict[str, Any]]]:
+        """The loss of a pass; how many sampled tokens it has, and its metrics."""
+        apart = None
+        if settings.kl_weight and reference is not None:
+            with torch.no_grad(), without_adapter(reference):
+                apart = packed_logprobs(reference, part, store, settings.temperature).new
+        frozen = settings.freeze_vision  # else features are made anew, with gradients
+        now = packed_logprobs(policy, part, store if frozen else {}, settings.temperature, not frozen)
+        weights = span_weights(part, settings.credit())
+        given = {
+            "rows": rows,
+            "tokens": tokens,
+            "weights": None if weights is None else weights.to(now.new),
+            "reference": apart,
+            "entropy": now.entropy,
+        }
+        a = torch.tensor([t.advantage for t in part], dtype=now.new.dtype, device=now.new.device)
+        given = {name: value for name, value in given.items() if free or name in accepted}
+        found = loss(now.new, now.old, a, now.mask, **given)
+        value, metrics = found if isinstance(found, tuple) else (found, None)
+        if not isinstance(value, torch.Tensor) or value.ndim or not value.requires_grad:
+            what = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+            raise R3labError(f"a loss must be one number with a gradient to the log-probabilities `new`, got {what}")
+        if metrics is None:
+            metrics = ratio_metrics(now.new, now.old, a[:, None], now.mask, settings.as_objective())
+        return value, (int(now.mask.sum()), metrics)
+
+    size = (settings.pass_groups if pass_groups is None else pass_groups) if in_parts else 0
+    spare = trajectories[:1] if processes.sharded(policy) else ()
+    optimised = [p for g in optimiser.param_groups for p in g["params"]]
+    with checkpointed(policy, settings.checkpointing):
+        found, finite, reduced = gradients(used, minimised, optimiser, size, in_parts, spare, processes)
+    processes.sum_gradients(optimised)
     finite = all(processes.gather(finite))
-    norm = clip_gradients(parameters, settings.max_grad_norm)
+    norm = processes.clip_gradients(optimised, settings.max_grad_norm)
     if not (finite and math.isfinite(norm)):
         optimiser.zero_grad(set_to_none=True)
         return {"skipped": 1.0}
     optimiser.step()
     every = [(n, metrics) for own in processes.gather(found) for n, metrics in own]
-    reduced = {} if groups is None else {"pass_groups": float(groups)}
-    return {**_joined(every), "grad_norm": norm, **reduced}
+    return {**_joined(every), "grad_norm": norm, **({} if reduced is None else {"pass_groups": float(reduced)})}
 
 
-class Guard:
-    """Counts updates in a row that were left out because they were not finite, and ends the run after so many.
+def gradients(
+    trajectories: Sequence[Trajectory],
+    minimised: Callable[[Sequence[Trajectory]], tuple[torch.Tensor, tuple[int, dict[str, Any]]]],
+    optimiser: torch.optim.Optimizer,
+    groups: int,
+    in_parts: bool = True,
+    spare: Sequence[Trajectory] = (),
+    processes: Alone = ALONE,
+) -> tuple[list[tuple[int, dict[str, Any]]], bool, int | None]:
+    """Leave the gradient of the update's loss in the parameters of `optimiser`.
 
-    Called with the step, the trajectories of the update, and its metrics, which it returns.
+    Parameters
+    ----------
+    trajectories : those that have a gradient
+    minimised : the loss of a pass over some of them, and what is to be known of it
+    groups : in a pass; 0: all
+    in_parts : whether the losses of passes may be added up
+    spare : of a sharded policy: a trajectory for passes that count for nothing, until all processes have made as many
+
+    Returns
+    -------
+    found : sampled tokens and metrics of each pass
+    finite : whether every loss was
+    reduced : groups in a pass, if memory was short of what was asked for, else None
+
+    Raises
+    ------
+    R3labError
+        If not even one group fits.
     """
-
-    def __init__(self, limit: int, skipped: Callable[[int, list[Trajectory]], None]) -> None:
-        self.limit, self.skipped, self.in_a_row = limit, skipped, 0
-
-    def __call__(self, step: int, trajectories: list[Trajectory], metrics: dict[str, Any]) -> dict[str, Any]:
-        self.in_a_row = self.in_a_row + 1 if "skipped" in metrics else 0
-        if self.in_a_row:
-            self.skipped(step, trajectories)
-        if self.in_a_row >= self.limit:
-            raise R3labError(
-                f"{self.in_a_row} updates in a row were not finite (step {step + 1}); the policy is as the last finite "
-                "one left it. Lower --learning-rate"
-            )
-        return metrics
+    size = groups or max(1, len(grouped(trajectories)))
+    reduced: int | None = None
+    while True:
+        optimiser.zero_grad(set_to_none=True)
+        found: list[tuple[int, dict[str, Any]]] = []
+        finite = True
+        parts = list(passes(trajectories, size))
+        wanted = max(processes.gather(len(parts))) if spare else len(parts)
+        try:
+            for number in range(wanted):
+                real = number < len(parts)
+                loss, counted = minimised(parts[number] if real else spare)
+                finite = finite and math.isfinite(float(loss.detach()))
+                (loss if real else 0.0 * loss).backward()
+                if real:
+                    found.append(counted)
+            return found, finite, reduced
+        except torch.OutOfMemoryError:
+            if spare:  # the others are in the middle of a pass that this process cannot repeat
+                raise R3labError(f"{size} groups do not fit into memory; take a smaller --pass-groups") from None
+            if size == 1 or not in_parts:
+                raise R3labError(
+                    f"{'one group does' if size == 1 else 'the groups do'} not fit into memory; take a smaller --group,"
+                    " fewer --max-new-tokens or fewer --max-looks"
+                ) from None
+        size = reduced = -(-size // 2)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 def _joined(found: list[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
@@ -451,7 +439,7 @@ def _joined(found: list[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
         values = [m[key] for _, m in found]
         if key in ("kl", "entropy_bonus"):
             joined[key] = sum(values)
-        elif key == LOG_RATIO_COUNTS:
+        elif isinstance(values[0], list):  # counts
             joined[key] = [sum(counts) for counts in zip(*values, strict=True)]
         elif key == "ratio_max":
             joined[key] = max(values)

@@ -177,12 +177,13 @@ def write_vlir(folder: str | Path, pairs: Iterable[tuple[Sample, Rationale]]) ->
     """
     folder = Path(folder)
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    with whole_file(folder / LINES) as partial, partial.open("w", encoding="utf-8") as out:
+    with whole_file(folder / LINES) as part, part.open("w", encoding="utf-8") as out:
         for sample, rationale in pairs:
             record = to_record(sample, rationale)
             path = folder / "images" / f"{record['image']}.png"
             if not path.exists():
-                sample.image.save(path)
+                with whole_file(path) as picture:
+                    sample.image.save(picture, "PNG")
             out.write(json.dumps(record, ensure_ascii=False) + "\n")
     return folder / LINES
 

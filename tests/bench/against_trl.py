@@ -43,8 +43,8 @@ from r3lab.core.images import cut, resize
 from r3lab.core.protocol import answer_of, bare, box_text
 from r3lab.models.policy import Features, Policy
 from r3lab.train.rewards import score
-from r3lab.train.rgrpo import compare, draw
-from r3lab.train.settings import RgrpoSettings, objective_of
+from r3lab.train.rgrpo import draw, reward_groups
+from r3lab.train.settings import RgrpoSettings
 from r3lab.train.update import update
 from r3lab.trajectory import Kind, Trajectory
 from r3lab.vlir.rationale import jitter
@@ -141,7 +141,7 @@ class Ours(Side):
         for t, known in zip(self.trajectories, torch.stack(self.forced.known, dim=1).tolist(), strict=True):
             values = iter(known)
             t.logprobs = [next(values) if kind == Kind.SAMPLED else None for kind in t.kinds]
-        compare(groups, SETTINGS, objective_of(SETTINGS).advantage)
+        reward_groups(self.trajectories, SETTINGS.group, SETTINGS.reward, SETTINGS.as_objective().advantage)
         update(self.policy, self.trajectories, store, self.optimiser, SETTINGS)
 
 
@@ -195,7 +195,7 @@ class Theirs(Side):
         asked = [[{"role": "user", "content": bare(s.question)}] for s in samples]
         numbers = [n for n in range(len(samples)) for _ in range(GROUP)]
         self.rows = [{"prompt": asked[n], "image": views[n], "number": n} for n in numbers]
-        self.folder, goal = tempfile.TemporaryDirectory(), objective_of(SETTINGS)
+        self.folder, goal = tempfile.TemporaryDirectory(), SETTINGS.as_objective()
         sizes = {"per_device_train_batch_size": len(script), "num_generations": GROUP, "use_cpu": True, "max_steps": 1}
         loss = {"loss_type": "grpo", "epsilon": goal.clip_low, "epsilon_high": goal.clip_high, "beta": goal.kl_weight}
         how = {"temperature": SETTINGS.temperature, "gradient_checkpointing": False, "report_to": "none", "bf16": False}

@@ -29,13 +29,12 @@ from typing import Any
 from tqdm import tqdm
 
 from ...core.errors import R3labError
-from ...core.files import whole_file
+from ...core.files import Journal, whole_file, write_whole
 from ...core.images import content_hash, to_png_bytes
 from ...core.records import Refused
 from ..sample import Rationale, Sample, to_record
 from .dialogue import MAX_REPLY, MAX_SIDE, MIN_IOU, question, read_reply
 from .endpoint import TOO_LONG, Asking, EndpointError, EndpointSettings, Reply
-from .journal import Journal
 
 # What a teacher's runs into one folder have brought and cost: outcomes with their reasons, requests, tokens, money.
 #
@@ -338,8 +337,7 @@ class _Run:
         """Save the image, whole or not at all: a kill must not leave half of one under its name."""
         path = self.out / "images" / f"{name}.png"
         if not path.exists():
-            with whole_file(path) as partial:
-                partial.write_bytes(to_png_bytes(sample.image))
+            write_whole(path, to_png_bytes(sample.image))
 
     def _write(self, key: str, sample: Sample, outcome: str, reason: str, detail: str, more: dict[str, Any]) -> None:
         entry = {"id": sample.id, "outcome": outcome, "reason": reason, "detail": detail, **more}
