@@ -17,16 +17,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..core.errors import R3labError, nearest, shown
 from ..train.log import LOG, LOG_RATIO_BINS, LOG_RATIO_COUNTS, log_file, read_log
+from ..train.river import LINES, River, RiverError, load_river
 from .text import one_line
-
-if TYPE_CHECKING:
-    from ..train.river import River
 
 HELD_OUT = "held_out/"
 MOST_LOGS = 100
@@ -164,10 +162,6 @@ def _counts(value: object) -> list[float] | None:
 def _held_out_beside(log: Path, notes: list[str]) -> dict[str, Series]:
     """Held-out right answers by world from the river beside a log, if there is one."""
     folder = log.parent / "river"
-    if not folder.is_dir():
-        return {}
-    from ..train.river import LINES, RiverError, load_river  # torch, which a log alone does not need
-
     if not (folder / LINES).is_file():
         return {}
     try:

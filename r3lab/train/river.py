@@ -1,11 +1,15 @@
 """The same held-out samples, asked again and again while a policy is trained: what the region river is drawn from.
 
 With `--show-every N` a run keeps, beside rollouts of its own samples, where the policy looks at six samples of the
-world's validation split: before training and every N steps, greedily, in `OUT/river`. Simplified: samples from a folder
-(`--data`) have no held-out part, so such a run keeps none.
+world's validation split: before training and every N steps, greedily, in `OUT/river`; a line a step in `river.jsonl`,
+each photograph once in `images/`. Reading is strict: what is missing, of another kind or out of bounds is an error that
+names its line; a last line that a kill cut off is left out. Simplified: of the answers only the boxes and what came of
+them are kept (`trajectory` keeps all); a run on a folder of samples (`--data`) has no held-out part and keeps none.
 
     follow = follower(policy, settings, processes, start=0)
     follow(0)                                        # every step; it acts on those that are due
+    found = load_river("runs/rgrpo/river")
+    found.steps, found.answers[0][0].looks, found.means("IoU")
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -25,25 +29,15 @@ from ..core.arms import get_arm
 from ..core.errors import R3labError, shown
 from ..core.geometry import Box
 from ..core.images import content_hash, open_image, to_png_bytes
-from ..models.policy import Policy
-from ..rollout.loop import rollout
 from ..trajectory import ImageRef, Trajectory, plain
 from ..vlir.sample import Sample
 from ..vlir.worlds import get_world
 from .rewards import deciding_iou, right
-from .settings import RgrpoSettings
-from .update import Alone
 
-# The region river: how looks at the same held-out samples move while a policy is trained. A record, without a model.
-#
-# Every so many steps the policy answers the same few samples greedily (`held_out`); kept are its boxes and what came
-# of
-# them (`river_files` on disk). Simplified: nothing of the text is kept (`trajectory` keeps all); of crops only the
-# boxes,
-# since the photograph is there.
-#
-#     found = river_of({0: rollout(policy, held_out, temperature=0), 10: ...})
-#     found.steps, found.answers[0][0].looks, found.means("IoU")
+if TYPE_CHECKING:  # a river is read without torch
+    from ..models.policy import Policy
+    from .settings import RgrpoSettings
+    from .update import Alone
 
 
 class RiverError(R3labError):
@@ -183,14 +177,7 @@ def river_of(rollouts: Mapping[int, Sequence[Trajectory]]) -> River:
     return River(subjects, tuple(steps), answers, images)
 
 
-# A region river on disk: a line a step in `river.jsonl`, each photograph once in `images/`.
-#
-#     log = RiverLog("runs/rgrpo/river")
-#     log(10, rollout(policy, held_out, temperature=0))           # the step, and one trajectory a sample
-#     load_river("runs/rgrpo/river").steps
-#
-# Reading is strict: what is missing, of another kind or out of bounds is an error that names its line. Simplified: a
-# line that a kill cut off is left out; a photograph that is not there is none.
+# -- on disk ---------------------------------------------------------------------------------------------------------
 
 FORMAT, VERSION, LINES = "r3lab.river", 1, "river.jsonl"
 MOST_BYTES = 64_000_000  # of the file
@@ -338,6 +325,8 @@ _HEAD = schema.made(dict, subjects=schema.row(_subject))
 _ROW = schema.made(lambda step, answers: (step, answers), step=_step, answers=_tuple(_answered))
 
 
+# -- while a policy is trained ---------------------------------------------------------------------------------------
+
 COUNT, SPLIT, FOLDER = 6, "validation", "river"
 
 
@@ -358,6 +347,8 @@ def follower(policy: Policy, settings: RgrpoSettings, processes: Alone, start: i
     processes : the main one asks and writes; where the weights lie in parts (`shard`) all of them ask
     start : step from which the run goes on; what an earlier part wrote beyond it is dropped
     """
+    from ..rollout.loop import rollout  # torch
+
     samples = held_out(settings)
     log = RiverLog(Path(settings.out) / FOLDER, start) if samples and processes.main else None
 
