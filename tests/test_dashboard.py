@@ -27,6 +27,7 @@ from test_views import stream
 from r3lab.cli import main as cli
 from r3lab.core.errors import R3labError
 from r3lab.core.files import assets_dir
+from r3lab.core.stats import LOG_RATIO_COUNTS, log_ratio_label
 from r3lab.show import dashboard as dashboard_module
 from r3lab.show.curves import (
     MEASURES,
@@ -43,7 +44,7 @@ from r3lab.show.curves import (
 from r3lab.show.dashboard import LiveDashboard, dashboard, traces
 from r3lab.show.logs import MOST_GROUPS, Log, Series, groups_of, log_of
 from r3lab.show.palette import DARK, LIGHT
-from r3lab.train.log import LOG_RATIO_COUNTS, JsonlLog, log_ratio_label, read_log
+from r3lab.train.log import JsonlLog, read_log
 from r3lab.train.measure import step_metrics
 from r3lab.train.objective import Objective, policy_loss
 from r3lab.train.river import RiverLog

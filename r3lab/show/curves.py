@@ -23,8 +23,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from ..core.errors import R3labError, nearest, shown
-from ..core.stats import LEVEL, student
-from ..train.log import LOG_RATIO_BINS, LOG_RATIO_COUNTS, LOG_RATIO_EDGES
+from ..core.stats import LEVEL, LOG_RATIO_BINS, LOG_RATIO_COUNTS, LOG_RATIO_EDGES, student
 from .canvas import Canvas
 from .logs import AUTO, HELD_OUT, Log, Series, groups_in
 from .palette import BODY, DPI, HEADING, RUNS, SMALL, Theme, style, theme

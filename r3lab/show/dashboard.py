@@ -30,7 +30,8 @@ from matplotlib.colors import to_rgb
 
 from ..core.errors import R3labError, shown
 from ..core.files import write_whole
-from ..train.log import LOG_RATIO_BINS, LOG_RATIO_EDGES, log_file, log_ratio_label
+from ..core.stats import LOG_RATIO_BINS, LOG_RATIO_EDGES, log_ratio_label
+from ..train.log import log_file
 from .curves import Charts, Curve, Panel, charts_of, draw, limits, line_style, panel_words, told
 from .logs import AUTO, Log, log_of
 from .page import page

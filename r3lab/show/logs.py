@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import R3labError, nearest, shown
-from ..train.log import LOG, LOG_RATIO_BINS, LOG_RATIO_COUNTS, log_file, read_log
+from ..core.stats import LOG_RATIO_BINS, LOG_RATIO_COUNTS
+from ..train.log import LOG, log_file, read_log
 from ..train.river import LINES, River, RiverError, load_river
 from .text import one_line
 

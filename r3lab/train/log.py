@@ -15,17 +15,6 @@ from typing import Any
 
 from ..core.errors import R3labError, shown
 from ..core.files import append_row, write_whole
-from ..core.stats import LOG_RATIO_BINS, LOG_RATIO_COUNTS, LOG_RATIO_EDGES, log_ratio_label
-
-__all__ = [
-    "LOG_RATIO_BINS",
-    "LOG_RATIO_COUNTS",
-    "LOG_RATIO_EDGES",
-    "JsonlLog",
-    "log_file",
-    "log_ratio_label",
-    "read_log",
-]  # the bins of the log ratio are part of what a log holds
 
 LOG = "log.jsonl"
 MOST_BYTES = 256_000_000
