@@ -25,9 +25,8 @@ from r3lab.explain.interventions import replay as replayed
 from r3lab.models.policy import Policy
 from r3lab.rollout.loop import rollout
 from r3lab.run.notebook import run_notebook
-from r3lab.show import play_turn as point
-from r3lab.show import play_turn as turn
-from r3lab.show.play import TITLES, Game, Play, be_the_policy, board, bundle, findings, photos, somebody_is_there, table
+from r3lab.show import play_turn
+from r3lab.show.play import TITLES, Game, Play, be_the_policy, board, findings, kept, photos, somebody_is_there, table
 from r3lab.show.play_turn import (
     LEAST,
     OPENING,
@@ -41,7 +40,7 @@ from r3lab.show.play_turn import (
     sure,
     times,
 )
-from r3lab.train.rewards import score
+from r3lab.train.rewards import score, true_region
 from r3lab.trajectory import Kind
 from r3lab.vlir.sample import Sample
 from r3lab.vlir.worlds import get_world
@@ -52,8 +51,8 @@ SIZE = (512, 384)
 @pytest.fixture(autouse=True)
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Maps of few windows, so that tests take seconds, and few of them at once, so that they take several slices."""
-    monkeypatch.setattr(turn, "SCALES", (5.0,))
-    monkeypatch.setattr(turn, "BLOCK", 2)
+    monkeypatch.setattr(play_turn, "SCALES", (5.0,))
+    monkeypatch.setattr(play_turn, "BLOCK", 2)
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +144,7 @@ def test_a_look_is_cut_by_the_loops_rule_and_follows_the_same_words(
 ) -> None:
     sample = asked[True][0]
     one = Turn(shipped, sample)
-    region = one.truth
+    region = true_region(one.own)
     assert region is not None
     box = (max(0.0, region[0] - 9), max(0.0, region[1] - 3), region[2], region[3])
     mine = one.look(box)
@@ -184,12 +183,12 @@ def test_where_the_policy_does_not_look_it_is_made_to(shipped: Policy, asked: di
 def test_made_to_look_a_policy_that_writes_no_box_gets_the_middle(
     shipped: Policy, asked: dict[bool, list[Sample]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = point.resume
+    real = play_turn.resume
 
     def silent(policy: Policy, begun: Any, **more: Any) -> Any:
         return [replace(t, looks=[], answer=None, finish="length") for t in real(policy, begun, **more)]
 
-    monkeypatch.setattr(point, "resume", silent)
+    monkeypatch.setattr(play_turn, "resume", silent)
     one = Turn(shipped, asked[False][0])
     w, h = one.size
     assert not one.point.wrote and one.point.box == (w / 4, h / 4, 3 * w / 4, 3 * h / 4)
@@ -228,7 +227,7 @@ def test_a_small_look_on_a_large_photograph_makes_no_million_windows(
     monkeypatch.undo()
     size = (4000, 3000)
     count = len(windows_of(box, size, scales_of(box, size)))  # type: ignore[arg-type]
-    assert count <= 2 * turn.WINDOWS
+    assert count <= 2 * play_turn.WINDOWS
     assert scales_of((0, 0, 64, 64), (512, 512))[0] == 1  # as the explanation has it, where that is bearable
 
 
@@ -240,7 +239,7 @@ def test_every_family_can_be_played(family_policy: Policy, samples: list[Sample]
         assert "gives no answer" in str(error)  # taught for seconds
         return
     assert one is not None
-    choice = game.look([100, 100, 300, 300])
+    choice = game.current.look([100, 100, 300, 300])
     assert math.isfinite(choice.right) and choice.right <= 0 and choice.look is not None
     assert 0 < next(one.measure()) <= 1
 
@@ -251,27 +250,27 @@ def test_every_family_can_be_played(family_policy: Policy, samples: list[Sample]
 def test_a_game_goes_sample_by_sample_and_adds_up(shipped: Policy, asked: dict[bool, list[Sample]]) -> None:
     unknown = Asked("nobody-knows", Image.new("RGB", (512, 512), "white"), "Which digit is on the blue square?")
     game = Session(shipped, [asked[True][0], unknown, asked[False][0], asked[True][1]], turns=3)
-    assert game.planned == 3 and not game.over and game.scores() == []
+    assert game.planned == 3 and not game.over and game.played == []
     with pytest.raises(R3labError, match="open one first"):
-        game.look([1, 2, 30, 40])
+        game.current.look([1, 2, 30, 40])
     game.open()
     with pytest.raises(R3labError, match="has not been played"):
         game.open()
     with pytest.raises(R3labError, match="at least"):
-        game.look([1, 2, 3, 4])
+        game.current.look([1, 2, 3, 4])
     assert game.current.choice is None  # a slip costs nothing
-    first = game.look([1, 2, 300, 400])
+    first = game.current.look([1, 2, 300, 400])
     game.open()
-    second = game.no_look()
+    second = game.current.no_look()
     assert game.current.own.sample_id == asked[False][0].id and len(game.left_out) == 1
     assert "nobody-knows" in game.left_out[0] and not game.over
     game.open()
-    third = game.no_look()
+    third = game.current.no_look()
     assert game.over and game.open() is None
     you, policy = game.total()
     assert you == pytest.approx(first.reward + second.reward + third.reward)
     assert policy == pytest.approx(sum(one.policys.reward for one in game.turns))
-    rows = table(game.scores())
+    rows = table(game.played)
     assert [len(row) for row in rows] == [len(TITLES)] * 3 and [row[2][:2] for row in rows] == ["lo", "no", "no"]
 
 
@@ -305,8 +304,8 @@ def played(shipped: Policy, asked: dict[bool, list[Sample]]) -> Session:
     """A game of one turn, played and measured."""
     game = Session(shipped, asked[True][:1], turns=1)
     game.open()
-    game.look([100, 100, 200, 200])
-    for _ in game.measure():
+    game.current.look([100, 100, 200, 200])
+    for _ in game.current.measure():
         pass
     return game
 
@@ -315,11 +314,11 @@ def test_nothing_is_given_away_before_the_choice(shipped: Policy, asked: dict[bo
     game = Session(shipped, asked[True][:2], turns=2)
     assert board(game)["phase"] == "wait"
     game.open()
-    list(game.measure())
+    list(game.current.measure())
     told = board(game)
     assert told["phase"] == "choose" and not {"boxes", "numbers", "said", "wrote", "rows"} & set(told)
     assert findings(game.current) == {} and set(photos(game.current)) == {"overview", "photo"}
-    game.look([100, 100, 200, 200])
+    game.current.look([100, 100, 200, 200])
     told = board(game)
     assert [one["name"] for one in told["boxes"]] == ["you", "policy", "best", "truth"]
     assert told["boxes"][0]["box"] == [100, 100, 200, 200]
@@ -339,8 +338,7 @@ def test_hostile_text_is_clean_bounded_and_escaped(kind: str, played: Session) -
     told = json.dumps(board(played, notice=KINDS[kind]))
     assert len(told) < 20_000 and not any(ord(c) < 32 for c in told)
     assert all(code not in told for code in ("\\u202e", "\\u001b", "\\ud800", "\\u0007"))
-    kept = bundle(one, [list(title) for title in TITLES], table(played.scores()), "total", "r3-play-x")
-    seen = Seen(kept["text/html"])
+    seen = Seen(kept(played, one, "r3-play-x")["text/html"])
     for tag, attributes in seen.elements:
         assert tag in ("div", "p", "img", "table", "thead", "tbody", "tr", "th", "td", "bdi"), tag
         assert not any(name.startswith("on") for name in attributes)
@@ -349,11 +347,11 @@ def test_hostile_text_is_clean_bounded_and_escaped(kind: str, played: Session) -
 
 
 def test_what_is_kept_shows_sample_look_and_map_and_says_what_one_does_live(played: Session) -> None:
-    kept = Play(played).still()
-    alt = Seen(kept["text/html"]).of("img")[0]["alt"]
+    stays = Play(played).still()
+    alt = Seen(stays["text/html"]).of("img")[0]["alt"]
     assert "Value map" in alt and "look 1 at" in alt and played.current.own.question in alt
-    assert "run this cell in JupyterLab" in kept["text/html"] and "draw the box" in kept["text/plain"]
-    assert len(kept["image/png"]) > 10_000 and len(Seen(kept["text/html"]).of("tr")) == 2
+    assert "run this cell in JupyterLab" in stays["text/html"] and "draw the box" in stays["text/plain"]
+    assert len(stays["image/png"]) > 10_000 and len(Seen(stays["text/html"]).of("tr")) == 2
 
 
 def test_words_say_what_the_numbers_say(played: Session) -> None:
@@ -375,8 +373,8 @@ def test_words_say_what_the_numbers_say(played: Session) -> None:
 
 @pytest.fixture()
 def game(shipped: Policy, asked: dict[bool, list[Sample]]) -> Callable[..., Game]:
-    def make(changed: Any = None) -> Game:
-        return Game(Session(shipped, [asked[False][0], asked[True][0]], turns=2), "r3-play-x", changed)
+    def make(ended: Callable[[], None] = lambda: None) -> Game:
+        return Game(Session(shipped, [asked[False][0], asked[True][0]], turns=2), "r3-play-x", ended)
 
     return make
 
@@ -460,9 +458,10 @@ def test_a_headless_run_keeps_a_picture_and_opens_no_widget(tmp_path: Path) -> N
     source = """
 from r3lab.core.files import assets_dir
 from r3lab.models.policy import Policy
-from r3lab.show.play import be_the_policy, turn
+from r3lab.show import play_turn
+from r3lab.show.play import be_the_policy
 from r3lab.vlir.worlds import get_world
-turn.SCALES = (5.0,)
+play_turn.SCALES = (5.0,)
 samples = [get_world("badges").sample("test", i) for i in range(6)]
 be_the_policy(Policy.load(assets_dir() / "tiny" / "rgrpo"), samples, turns=6)
 """

@@ -185,9 +185,8 @@ function render({ model, el }) {
 
   function ending() {
     const [you, policy] = state.total;
-    const head = state.titles.map((pair) => pair.join(" ").trim());
     return [make("p", { class: "r3-title" }, `You ${you}, the policy ${policy}`),
-      make("div", { class: "r3-scroll" }, tableOf(head, state.rows, new Set([4, 5, 8, 9, 10]), -1)),
+      make("div", { class: "r3-scroll" }, tableOf(state.titles, state.rows, new Set([4, 5, 8, 9, 10]), -1)),
       make("p", { class: "r3-note" }, "Rewards are what the trainer pays for each choice; nats are the log-probability of the right answer. Run the cell again for a new game.")];
   }
 

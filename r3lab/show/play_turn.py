@@ -1,13 +1,18 @@
-"""A game of several samples: whose turn it is, what was scored, the table at the end. No widget, no browser.
+"""Be the policy without a screen: a game of several samples, what is done with each, and what each look was worth.
 
     session = Session(policy, samples, turns=10)
-    while session.open() is not None:
-        session.look([40, 60, 90, 110])          # or session.no_look()
-        for share in session.measure():
-            pass
+    while (turn := session.open()) is not None:
+        turn.look([40, 60, 90, 110])             # or turn.no_look()
+        for share in turn.measure():             # the value map, in slices
+            print(share)
     session.total()                              # (yours, the policy's)
 
-Simplified: a sample that the policy gives no answer to is left out, and said to be.
+A person takes over where the policy took its last look: all that it wrote before stays, another crop comes behind the
+box, and the policy goes on. Where it took none, a look is put where it would most likely have begun a box, at the place
+that it then writes by itself. Simplified: the box in the text stays the policy's, also where a person looks elsewhere,
+so that nothing but the crop differs (as in `explain.interventions.replay`); "no look" leaves that box and no crop; a
+crop is judged by the words that the policy itself wrote after its own look (as in `explain.value`); and a sample that
+the policy gives no answer to is left out, and said to be.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from ..core import records
 from ..core.arms import get_arm
 from ..core.errors import R3labError, shown
 from ..core.geometry import Box, Size, area, clip, coverage, from_source, iou, problem, write_ints
@@ -43,70 +49,34 @@ from ..rollout.state import Branch, Limits
 from ..train.rewards import right, score, true_region
 from ..trajectory import Kind, Look, Trajectory
 
-# A box that came from a browser: read strictly, clipped, refused in words that a person can act on.
-#
-# Whatever can send a message to the kernel can send anything, so nothing about it is assumed. Simplified: a side
-# under
-# four source pixels is refused as a slip of the hand, although the loop itself would cut one of a single pixel.
-#
-#     read_box([40.0, 60.5, 90.0, 110.0], (512, 512))      # (40.0, 60.5, 90.0, 110.0)
-#     read_box([40, 60, 41, 61], (512, 512))               # R3labError: The box is 1 by 1 pixels: draw one of 4 at
-#     least
-
-LEAST = 4.0  # source pixels of a side
+LEAST = 4.0  # source pixels of a side: the loop cuts a box of one, but a hand slips
+OPENING = f'{{"{KEY}": ['  # how a box begins
+PRESET = "grounded"  # the rewards that the game pays
+BLOCK = 16  # windows that are measured at once: a person never waits for more than these
+WINDOWS = 600  # of a value map, about, at most
+SCALES = (1.0, 2.0)  # of the windows, times the look
+MOST = 100  # turns of a game
+LITTLE = 0.05  # nats that count as none
+GREAT = 1000  # times
 
 
 def read_box(value: object, size: Size) -> Box:
-    """A box in source pixels, inside an image.
+    """A box that came from a browser, in source pixels, inside an image of `size`; what reaches beyond is cut off.
 
-    Parameters
-    ----------
-    value
-        What was sent: wanted is a list of four finite numbers, x1 < x2 and y1 < y2, source pixels.
-    size
-        Width and height of the image; what reaches beyond is cut off.
+    Whatever can send a message to the kernel can send anything, so nothing about it is assumed.
 
     Raises
     ------
     R3labError
-        If it is no box, lies outside, is too small, or is too long and thin to be shown.
+        If it is no list of four finite numbers, has no inside on the picture, is too small, or too long and thin.
     """
-    if not isinstance(value, list | tuple) or len(value) != 4:
-        raise R3labError(f"A box is a list of four numbers [x1, y1, x2, y2], got {shown(value)}.")
-    if any(isinstance(v, bool) or not isinstance(v, int | float) for v in value):
-        raise R3labError(f"A box holds numbers only, got {shown(value)}.")
-    try:
-        x1, y1, x2, y2 = map(float, value)
-    except OverflowError:  # an integer past the largest float
-        raise R3labError(f"A number of the box is not finite: {shown(value)}.") from None
-    if not all(map(math.isfinite, (x1, y1, x2, y2))):
-        raise R3labError(f"A number of the box is not finite: {shown(value)}.")
-    if x2 <= x1 or y2 <= y1:
-        raise R3labError(f"The box {shown(value)} has no inside: x1 < x2 and y1 < y2 are wanted. Draw it again.")
-    box = clip((x1, y1, x2, y2), size)
-    w, h = box[2] - box[0], box[3] - box[1]
-    if w <= 0 or h <= 0:
-        raise R3labError("The box lies outside the picture: draw it on the picture.")
-    if min(w, h) < LEAST:
-        raise R3labError(f"The box is {w:.2g} by {h:.2g} pixels: draw one of {LEAST:g} at least.")
-    if why := problem(box, size):
-        raise R3labError(f"This box cannot be shown: {why}. Draw another one.")
+    box = clip(records.fixed(records.number, 4)(list(value) if isinstance(value, tuple) else value, "A box"), size)
+    if why := problem(box, size, LEAST):
+        raise R3labError(f"This box cannot be shown: {why}. Draw one of at least {LEAST:g} pixels on the picture.")
     return box
 
 
-# The point of a rollout at which somebody may look: the policy's own last look, or where it would have come.
-#
-# A person takes over exactly there: all that the policy wrote before stays, another crop comes behind the box, and
-# the
-# policy goes on. Where the policy took no look, one is put where the policy would most likely have begun a box, at
-# the
-# place that it then writes by itself. Simplified: the box in the text stays the policy's, also
-# where a person looks elsewhere, so that nothing but the crop differs (as in `explain.replay`).
-#
-#     point = point_of(policy, trajectory, features)
-#     replay(policy, point.trajectory, point.look, [Alternative("mine", box=box)])
-
-OPENING = f'{{"{KEY}": ['  # how a box begins
+# -- where a look is taken -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -189,18 +159,15 @@ def likeliest(policy: Policy, t: Trajectory, features: dict[str, Features]) -> i
 
 def _made_to_look(policy: Policy, t: Trajectory, at: int, features: dict[str, Features]) -> tuple[Trajectory, bool]:
     """The rollout, gone on with behind a look at `at`, and whether the policy wrote the box of it."""
-    begun = t.until(at)
-    most = len(begun.looks) + 1
-    room = 2 * t.kinds.count(Kind.SAMPLED) + 64  # tokens
-    _append(policy, begun, policy.ids(OPENING))
+    begun = _with_words(policy, t, at, OPENING)
+    most, room = len(begun.looks) + 1, 2 * t.kinds.count(Kind.SAMPLED) + 64  # looks, tokens
     [went] = resume(policy, [begun], max_looks=most, max_new_tokens=room, features=features)
     if went.answer is not None and any(look.crop is not None for look in went.looks[most - 1 :]):
         return went, True
     source: Size = (t.image.width, t.image.height)  # it wrote none: a region in the middle, half as wide and high
     middle = (0.25 * source[0], 0.25 * source[1], 0.75 * source[0], 0.75 * source[1])
     numbers = write_ints(from_source(middle, t.frame, source, t.overview), policy.step)
-    head = t.until(at)
-    _append(policy, head, policy.ids(box_text(numbers)))
+    head = _with_words(policy, t, at, box_text(numbers))
     branch = Branch(policy, head, t.images[t.image.hash], Limits(), np.random.default_rng(0), position=0)
     branch.show((at, len(head.ids)), tuple(map(float, numbers)), middle)
     [went] = resume(policy, [head], max_looks=most, max_new_tokens=room, features=features)
@@ -210,31 +177,18 @@ def _made_to_look(policy: Policy, t: Trajectory, at: int, features: dict[str, Fe
     return went, False
 
 
-def _append(policy: Policy, t: Trajectory, ids: list[int]) -> None:
-    """Words that were never sampled: they are only read."""
-    t.ids += ids
-    t.kinds += [int(Kind.SAMPLED)] * len(ids)
-    t.pieces += [policy.piece(i) for i in ids]
-    t.logprobs += [None] * len(ids)
-    t.entropies += [None] * len(ids)
+def _with_words(policy: Policy, t: Trajectory, at: int, words: str) -> Trajectory:
+    """The rollout as far as `at`, and words that were never sampled: they are only read."""
+    begun, ids = t.until(at), policy.ids(words)
+    begun.ids += ids
+    begun.kinds += [int(Kind.SAMPLED)] * len(ids)
+    begun.pieces += [policy.piece(i) for i in ids]
+    begun.logprobs += [None] * len(ids)
+    begun.entropies += [None] * len(ids)
+    return begun
 
 
-# One turn of the game: a sample, what the policy did with it, what a person did, and what each look was worth.
-#
-#     turn = Turn(policy, sample)
-#     turn.look((40, 60, 90, 110)).answer          # the policy's, from the person's crop
-#     for share in turn.measure():                 # the value map, in slices
-#         print(share)
-#     turn.regret, turn.map.best.box
-#
-# Simplified: "no look" leaves the box in the text and no crop behind it, where the policy looked by itself; and a
-# crop is
-# judged by the words that the policy itself wrote after its own look (as in `explain.crop_value`).
-
-PRESET = "grounded"  # the rewards that the game pays
-BLOCK = 16  # windows that are measured at once: a person never waits for more than these
-WINDOWS = 600  # of a value map, about, at most
-SCALES = (1.0, 2.0)  # of the windows, times the look
+# -- one sample ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -285,7 +239,7 @@ class Turn:
     Attributes
     ----------
     own : the policy's rollout, greedy
-    point : where a look is taken (`point.Point`)
+    point : where a look is taken
     policys : what the policy did by itself
     choice : what the person did; None as long as nothing was done
     map : what a look would have been worth at each place, above no look; None as long as it is not measured
@@ -306,8 +260,8 @@ class Turn:
         self.point = point_of(policy, self.own, self._features)
         self.choice: Choice | None = None
         self.map: ValueMap | None = None
-        self._worth: list[float] = []  # of the windows measured so far
         self._windows: list[Box] = []
+        self._worth: list[float] = []  # of the windows measured so far
         [self._would] = self._right([Alternative(TAKEN, box=self.point.box)])
         taken = self.point.taken
         self.policys = Choice(self.point.box if taken else None, self.own, self._would if taken else self.point.without)
@@ -318,31 +272,31 @@ class Turn:
         return self.own.image.width, self.own.image.height
 
     @property
-    def truth(self) -> Box | None:
-        """The region that holds the answer."""
-        return true_region(self.own)
+    def best(self) -> float | None:
+        """Log-probability in nats of the right answer from the best window; None as long as it is not measured."""
+        return None if self.map is None else self.map.best.worth + self.point.without
 
     def _right(self, alternatives: list[Alternative]) -> list[float]:
         found = replay(self.policy, self.point.trajectory, self.point.look, alternatives, self._features, False)
         return [one.given if one.right is None else one.right for one in found]
 
-    def look(self, box: Box) -> Choice:
+    def look(self, box: object) -> Choice:
         """Put the crop of a box in the place of the policy's, and let the policy go on.
 
         Parameters
         ----------
         box
-            Source pixels, inside the photograph (`box.read_box`).
+            Four numbers, source pixels, read strictly (`read_box`).
 
         Raises
         ------
         R3labError
             If somebody chose before, or the box cannot be shown.
         """
-        self._unplayed()
-        mine = Alternative("the person's", box=box)
+        self._check_unplayed()
+        mine = Alternative("the person's", box=read_box(box, self.size))
         [worth] = self._right([mine])
-        self.choice = Choice(box, self._went(mine), worth)
+        self.choice = Choice(mine.box, self._went(mine), worth)
         return self.choice
 
     def no_look(self) -> Choice:
@@ -353,16 +307,15 @@ class Turn:
         R3labError
             If somebody chose before.
         """
-        self._unplayed()
-        if not self.point.taken:
-            went = self.own
-        else:
+        self._check_unplayed()
+        went = self.own
+        if self.point.taken:
             went = self._went(Alternative(NOTHING))
             went = replace(went, looks=went.looks[: self.point.look])  # what follows is not the person's: it is refused
         self.choice = Choice(None, went, self.point.without)
         return self.choice
 
-    def _unplayed(self) -> None:
+    def _check_unplayed(self) -> None:
         if self.choice is not None:
             raise R3labError("This sample has been played: go on to the next one.")
 
@@ -374,19 +327,16 @@ class Turn:
         [went] = resume(self.policy, [begun], max_looks=len(t.looks), max_new_tokens=most, features=self._features)
         return went
 
-    # -- the value map -------------------------------------------------------------------------------------------
-
     def measure(self) -> Iterator[float]:
         """Measure the value map in slices; give the share that is done after each. What was measured stays."""
         if self.map is not None:
             return
-        if not self._windows:
-            self._windows = windows_of(self.point.box, self.size, scales_of(self.point.box, self.size))
-        boxes = self._windows
+        boxes = self._windows = self._windows or windows_of(
+            self.point.box, self.size, scales_of(self.point.box, self.size)
+        )
         while len(self._worth) < len(boxes):
-            block = boxes[len(self._worth) : len(self._worth) + BLOCK]
-            names = range(len(self._worth), len(boxes))
-            wanted = [Alternative(f"window {n}", box=b) for n, b in zip(names, block, strict=False)]
+            done = len(self._worth)
+            wanted = [Alternative(f"window {n}", box=b) for n, b in enumerate(boxes[done : done + BLOCK], start=done)]
             self._worth += [value - self.point.without for value in self._right(wanted)]
             self._features = {key: held for key, held in self._features.items() if "@" in key}  # drop the crops
             yield len(self._worth) / len(boxes)
@@ -399,9 +349,7 @@ class Turn:
 
     def regret(self, choice: Choice) -> float | None:
         """Nats that the best window is worth above what somebody did, from 0; None as long as it is not measured."""
-        if self.map is None:
-            return None
-        return max(0.0, self.map.best.worth + self.point.without - choice.right)
+        return None if self.best is None else max(0.0, self.best - choice.right)
 
 
 def scales_of(box: Box, size: Size) -> tuple[float, ...]:
@@ -411,91 +359,7 @@ def scales_of(box: Box, size: Size) -> tuple[float, ...]:
     return tuple(least * scale for scale in SCALES)
 
 
-# What came of a choice, in words and in round numbers.
-#
-# outcome_words(turn, choice)      # "Your look made the right answer 3e+07 times as likely as no look. ..."
-# rewards_words("You", choice)     # "You: 1.93 = accuracy 1.00 + format 0.50 + region 0.43"
-
-LITTLE = 0.05  # nats that count as none
-GREAT = 1000  # times
-
-
-def sure(nats: float) -> str:
-    """A log-probability as a probability in per cent, in few digits."""
-    percent = 100 * math.exp(min(nats, 0.0))
-    if percent >= 10:
-        return f"{min(percent, 99.9) if nats < 0 else percent:.3g} %"
-    return f"{percent:.2g} %" if percent >= 0.01 else "under 0.01 %"
-
-
-def times(nats: float) -> str:
-    """How many times as likely, in words; nats from 0."""
-    factor = math.exp(min(nats, 50.0))
-    return f"{factor:.2g} times" if factor < GREAT else "more than a thousand times"
-
-
-def overlap_words(choice: Choice) -> str:
-    """IoU with the true region; "" without a look or where that is not known."""
-    return "" if choice.overlap is None else f"{choice.overlap:.2f}"
-
-
-def rewards_words(who: str, choice: Choice) -> str:
-    """A reward and the parts that are not zero, which the trainer would have paid."""
-    parts = [(name, value) for name, value in choice.rewards.items() if value]
-    shown = " ".join(f"{'-' if v < 0 else '+'} {name} {abs(v):.2f}" for name, v in parts).removeprefix("+ ")
-    return f"{who}: {choice.reward:.2f} = {shown or 'nothing'}"
-
-
-def outcome_words(turn: Turn, choice: Choice) -> str:
-    """What a choice was worth, against no look, the policy's choice and the best window."""
-    needed = turn.own.truth.get("needs_look")
-    said = []
-    if choice.box is None:
-        said.append("You said that no look is needed.")
-    else:
-        gain = choice.right - turn.point.without
-        if abs(gain) < LITTLE:
-            said.append("Your look changed next to nothing: the right answer is as likely without it.")
-        elif gain > 0:
-            said.append(f"Your look made the right answer {times(gain)} as likely as no look.")
-        else:
-            said.append(f"Your look did harm: without it, the right answer is {times(-gain)} as likely.")
-    ahead = choice.right - turn.policys.right
-    if abs(ahead) < LITTLE:
-        said.append("The policy's own choice was worth the same.")
-    else:
-        said.append(f"The policy's own choice was worth {abs(ahead):.2f} nats {'less' if ahead > 0 else 'more'}.")
-    regret = turn.regret(choice)
-    if regret is not None:
-        best = "No window of the map is worth more." if regret < LITTLE else f"The best window: {regret:.2f} nats more."
-        said.append(best)
-    if needed is not None:
-        said.append(f"A look was {'needed' if needed else 'not needed'} here.")
-    if not turn.point.taken:
-        there = "it would have looked at the dashed box" if turn.point.wrote else "it wrote no box that can be shown"
-        said.append(f"The policy took no look; made to, {there}.")
-    return " ".join(said)
-
-
-MOST = 100  # turns of a game
-
-
-@dataclass(frozen=True)
-class Score:
-    """A line of the table.
-
-    Attributes
-    ----------
-    number : of the turn, from 1
-    turn, you, policy : the turn, and what each did
-    best : log-probability in nats of the right answer from the best window; None where it was not measured
-    """
-
-    number: int
-    turn: Turn
-    you: Choice
-    policy: Choice
-    best: float | None
+# -- a game ----------------------------------------------------------------------------------------------------------
 
 
 class Session:
@@ -544,10 +408,14 @@ class Session:
         return self.turns[-1]
 
     @property
+    def played(self) -> list[Turn]:
+        """The turns in which somebody chose."""
+        return [turn for turn in self.turns if turn.choice is not None]
+
+    @property
     def over(self) -> bool:
         """All turns have been played."""
-        played = all(turn.choice is not None for turn in self.turns)
-        return bool(self.turns) and played and len(self.turns) >= self.planned
+        return bool(self.turns) and len(self.played) == len(self.turns) >= self.planned
 
     def open(self) -> Turn | None:
         """Let the policy answer the next sample; None when the game is over.
@@ -560,14 +428,12 @@ class Session:
         if self.turns and self.current.choice is None:
             raise R3labError("The sample on the table has not been played: look, or say that no look is needed.")
         while len(self.turns) < self._wanted and self._next < len(self._samples):
-            sample = self._samples[self._next]
             self._next += 1
             try:
-                self.turns.append(Turn(self.policy, sample, self._most))
+                self.turns.append(Turn(self.policy, self._samples[self._next - 1], self._most))
+                return self.current
             except R3labError as error:
                 self.left_out.append(str(error))
-                continue
-            return self.current
         if not self.turns:
             raise R3labError(f"None of the {len(self._samples)} samples can be played. The first: {self.left_out[0]}")
         return None
@@ -587,41 +453,58 @@ class Session:
             turn.no_look()
         return aside.turns[0]
 
-    def look(self, box: object) -> Choice:
-        """Look at a region of the sample on the table: four numbers, source pixels, read strictly.
-
-        Raises
-        ------
-        R3labError
-            If it is no box that can be shown, or the sample has been played.
-        """
-        turn = self.current
-        return turn.look(read_box(box, turn.size))
-
-    def no_look(self) -> Choice:
-        """Say that no look is needed.
-
-        Raises
-        ------
-        R3labError
-            If the sample has been played.
-        """
-        return self.current.no_look()
-
-    def measure(self) -> Iterator[float]:
-        """Measure the value map of the sample on the table in slices; give the share that is done after each."""
-        return self.current.measure()
-
-    def scores(self) -> list[Score]:
-        """The table: a line for each turn that was played."""
-        found = []
-        for number, turn in enumerate(self.turns, start=1):
-            if turn.choice is not None:
-                best = None if turn.map is None else turn.map.best.worth + turn.point.without
-                found.append(Score(number, turn, turn.choice, turn.policys, best))
-        return found
-
     def total(self) -> tuple[float, float]:
-        """Sums of the rewards, yours and the policy's."""
-        lines = self.scores()
-        return sum(line.you.reward for line in lines), sum(line.policy.reward for line in lines)
+        """Sums of the rewards, yours and the policy's, over the turns that were played."""
+        yours = sum(turn.choice.reward for turn in self.turns if turn.choice is not None)
+        return yours, sum(turn.policys.reward for turn in self.played)
+
+
+# -- in words --------------------------------------------------------------------------------------------------------
+
+
+def sure(nats: float) -> str:
+    """A log-probability as a probability in per cent, in few digits."""
+    percent = 100 * math.exp(min(nats, 0.0))
+    if percent >= 10:
+        return f"{min(percent, 99.9) if nats < 0 else percent:.3g} %"
+    return f"{percent:.2g} %" if percent >= 0.01 else "under 0.01 %"
+
+
+def times(nats: float) -> str:
+    """How many times as likely, in words; nats from 0."""
+    factor = math.exp(min(nats, 50.0))
+    return f"{factor:.2g} times" if factor < GREAT else "more than a thousand times"
+
+
+def rewards_words(who: str, choice: Choice) -> str:
+    """A reward and the parts that are not zero, which the trainer would have paid."""
+    parts = [(name, value) for name, value in choice.rewards.items() if value]
+    told = " ".join(f"{'-' if v < 0 else '+'} {name} {abs(v):.2f}" for name, v in parts).removeprefix("+ ")
+    return f"{who}: {choice.reward:.2f} = {told or 'nothing'}"
+
+
+def outcome_words(turn: Turn, choice: Choice) -> str:
+    """What a choice was worth, against no look, the policy's choice and the best window."""
+    needed, regret = turn.own.truth.get("needs_look"), turn.regret(choice)
+    gain, ahead = choice.right - turn.point.without, choice.right - turn.policys.right
+    if choice.box is None:
+        said = ["You said that no look is needed."]
+    elif abs(gain) < LITTLE:
+        said = ["Your look changed next to nothing: the right answer is as likely without it."]
+    elif gain > 0:
+        said = [f"Your look made the right answer {times(gain)} as likely as no look."]
+    else:
+        said = [f"Your look did harm: without it, the right answer is {times(-gain)} as likely."]
+    if abs(ahead) < LITTLE:
+        said.append("The policy's own choice was worth the same.")
+    else:
+        said.append(f"The policy's own choice was worth {abs(ahead):.2f} nats {'less' if ahead > 0 else 'more'}.")
+    if regret is not None:
+        best = "No window of the map is worth more." if regret < LITTLE else f"The best window: {regret:.2f} nats more."
+        said.append(best)
+    if needed is not None:
+        said.append(f"A look was {'needed' if needed else 'not needed'} here.")
+    if not turn.point.taken:
+        there = "it would have looked at the dashed box" if turn.point.wrote else "it wrote no box that can be shown"
+        said.append(f"The policy took no look; made to, {there}.")
+    return " ".join(said)
