@@ -21,23 +21,11 @@ from r3lab.core.geometry import Box, coverage, crop_size, intersection, problem
 from r3lab.core.images import content_hash
 from r3lab.core.protocol import scan
 from r3lab.show.sheet import main as sheet
-from r3lab.vlir.rationale import imperfect, in_turn, look_again, one_look
+from r3lab.vlir.rationale import imperfect, in_turn, reading, shows
 from r3lab.vlir.sample import Sample
-from r3lab.vlir.worlds import (
-    WORLDS,
-    charts,
-    documents,
-    get_world,
-    pages,
-    plots,
-    trails,
-)
-from r3lab.vlir.worlds import (
-    material as tables,
-)
-from r3lab.vlir.worlds import (
-    pages as names,
-)
+from r3lab.vlir.worlds import WORLDS, charts, documents, get_world, pages, plots, trails
+from r3lab.vlir.worlds import material as tables
+from r3lab.vlir.worlds import pages as names
 from r3lab.vlir.worlds.badges import COLOURS, DIRECTIONS
 from r3lab.vlir.worlds.lettering import FAMILIES, font
 from r3lab.vlir.worlds.material import SPLITS
@@ -158,15 +146,15 @@ def test_a_modest_teacher_errs_in_every_world() -> None:
             assert [e.text for e in scan(text)] == [s.answer]
 
 
-def test_looking_in_turn_is_the_other_two_shapes_where_it_can_be() -> None:
+def test_steps_become_text_and_looks_in_turn() -> None:
     s = ALL[0]
     region = s.regions[0]
-    assert in_turn([("It is small.", region), ("It shows 7.", None)], s) == look_again(
-        "It is small.", region, "It shows 7.", s
-    )
-    assert in_turn([("A.", None), ("B.", None)], s) == one_look("A. B.", s)
+    end = f"</think><answer>{s.answer}</answer>"
+    assert in_turn(reading("It", 7, region), s).parts == ("<think>It is too small to read.", region, f"{shows(7)}{end}")
+    assert in_turn(reading("It", 7, None), s).parts == (f"<think>It is large. {shows(7)}{end}",)
+    assert in_turn([("A.", None), ("B.", None)], s).parts == (f"<think>A. B.{end}",)
     both = in_turn([("A.", region), ("B.", None), ("C.", region)], s).parts
-    assert both == ("<think>A.", region, "B. C.", region, f"</think><answer>{s.answer}</answer>")
+    assert both == ("<think>A.", region, "B. C.", region, end)
 
 
 @pytest.mark.parametrize("name", NEW)

@@ -14,7 +14,7 @@ from r3lab.recipes.lessons import vocabulary
 from r3lab.rollout.loop import rollout
 from r3lab.train.sft import TEACHER, encode_batch, taught
 from r3lab.trajectory import Kind, load, save
-from r3lab.vlir.rationale import look_again
+from r3lab.vlir.rationale import in_turn
 from r3lab.vlir.sample import Rationale, Sample
 from r3lab.vlir.worlds import WORLDS, get_world
 
@@ -84,6 +84,6 @@ def test_a_surprise_is_seen_in_the_log_probabilities(policy: Policy) -> None:
     """The taught words are likely to the policy that learned them, other ones are not."""
     sample: Sample = next(s for s in (get_world("badges").sample("train", i) for i in range(20)) if s.needs_look)
     usual = taught(policy, sample, get_world("badges").rationale(sample))
-    odd = taught(policy, sample, look_again("small read too is The.", sample.regions[0], "It shows.", sample))
+    odd = taught(policy, sample, in_turn([("small read too is The.", sample.regions[0]), ("It shows.", None)], sample))
     mean = [sum(v for v in t.logprobs if v is not None) / sum(t.sampled_mask) for t in (usual, odd)]
     assert mean[0] > mean[1] + 0.5

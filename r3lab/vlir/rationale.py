@@ -1,10 +1,14 @@
-"""A rationale as an arm would have it written: what a policy without a prompt learns an arm from.
+"""Rationales: those of a programmatic teacher, the ways in which a modest one errs, and each arm's own form.
 
-`boxes-as-text` and `full-image-again` keep the words, and get something else behind a box (`train.sft`); `one-look`
-goes to the last region at once; the arms without a look keep what was said, in their own parts. Simplified: a policy
-that cannot see what it is taught to say learns to guess it, as a policy trained on text alone does.
+The shapes of an answer are here, in the protocol's own tags, so that every world writes them alike. A cold start that
+leaves something to reinforcement learning needs an imperfect teacher; `imperfect` makes one of the exact rationale.
+A policy without a prompt learns an arm from rationales as that arm would have them written (`in_arm`): `boxes-as-text`
+and `full-image-again` keep the words, and get something else behind a box (`train.sft`); `one-look` goes to the last
+region at once; the arms without a look keep what was said, in their own parts. Simplified: a policy that cannot see
+what it is taught to say learns to guess it, as a policy trained on text alone does.
 
-    in_arm(world.rationale(sample), sample, get_arm("staged-llava-cot"))
+    exact = in_turn(reading("The red circle", "7", region), sample)
+    in_arm(exact, sample, get_arm("staged-llava-cot"))
 """
 
 from __future__ import annotations
@@ -19,11 +23,7 @@ from ..core.errors import R3labError
 from ..core.geometry import Box, clip
 from .sample import Rationale, Sample
 
-# Rationales from a programmatic teacher, and the ways in which a modest teacher errs.
-#
-# The shapes of an answer are here, in the protocol's own tags, so that every world writes them alike. A cold start
-# that leaves something to reinforcement learning needs an imperfect teacher; `imperfect` makes one of the exact
-# rationale, and says how: boxes moved and scaled at random, looks where none was needed, none where one was.
+Steps = list[tuple[str, Box | None]]  # a sentence or more, and the region that is looked at after it
 
 SMALL, LARGE = " is too small to read.", " is large. "  # what a rationale says of something before it looks or reads
 
@@ -33,9 +33,11 @@ def shows(what: object) -> str:
     return f"It shows {what}."
 
 
-def look_again(before: str, region: Box, after: str, sample: Sample) -> Rationale:
-    """Reason, look at one region, reason on, answer."""
-    return Rationale((f"<think>{before}", region, f"{after}</think><answer>{sample.answer}</answer>"))
+def reading(subject: str, what: object, region: Box | None) -> Steps:
+    """The steps of reading `what` on a subject: with a look where it is too small, at a glance where it is large."""
+    if region is None:
+        return [(f"{subject}{LARGE}{shows(what)}", None)]
+    return [(f"{subject}{SMALL}", region), (shows(what), None)]
 
 
 def in_turn(steps: Sequence[tuple[str, Box | None]], sample: Sample) -> Rationale:
@@ -44,7 +46,7 @@ def in_turn(steps: Sequence[tuple[str, Box | None]], sample: Sample) -> Rational
     Parameters
     ----------
     steps : each a sentence or more, and the region that is looked at after it; None where reasoning goes on without
-        a look. With one region this is `look_again`, with none `one_look` (one sentence after the other).
+        a look, one sentence after the other.
     """
     parts: list[str | Box] = ["<think>"]
     for text, region in steps:
@@ -53,11 +55,6 @@ def in_turn(steps: Sequence[tuple[str, Box | None]], sample: Sample) -> Rational
         if region is not None:
             parts += [region, ""]
     return Rationale((*parts[:-1], f"{parts[-1]}</think><answer>{sample.answer}</answer>"))
-
-
-def one_look(text: str, sample: Sample) -> Rationale:
-    """Reason and answer from the overview."""
-    return Rationale((f"<think>{text}</think><answer>{sample.answer}</answer>",))
 
 
 def jitter(box: Box, size: tuple[int, int], spread: float, rng: np.random.Generator) -> Box:

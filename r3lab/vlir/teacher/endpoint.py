@@ -1,11 +1,18 @@
-"""Many questions to one endpoint at once, each asked again, counted, until a reply comes or its tries are spent.
+"""Many questions to one OpenAI-compatible endpoint (vLLM, Ollama, a hosted service) at once, streamed, counted.
 
-The wait doubles from try to try, varied by the seed so that the questions do not come back together, and is at least
-what the server's `Retry-After` says, which holds for all of them. The event loop runs in a thread of its own, so that a
-notebook, whose loop runs already, can ask too, and so that what is in flight can be cancelled at once.
+The `openai` client sends a request and reads the stream, bounded in time and size; its own retries are switched off,
+since they end where the headers have come (a stream that is cut is not asked for again) and cannot be counted. A
+question is asked again until a reply comes or its tries are spent: what goes wrong is either `Trouble` (this request
+failed; maybe another will not) or `EndpointError` (no request can succeed: the run ends). The wait doubles from try to
+try, varied by the seed so that the questions do not come back together, and is at least what the server's `Retry-After`
+says, which holds for all of them. The event loop runs in a thread of its own, so that a notebook, whose loop runs
+already, can ask too, and so that what is in flight can be cancelled at once.
 
-    with Asking(EndpointSettings(base_url, model), max_text=20_000) as asking:
-        reply = asking.ask(messages, name="sample-1").result()
+The key comes from the environment and goes into the request, nowhere else: what a server writes is repeated only
+bounded and without the key. No host is a default, and a redirect to another one is not followed.
+
+    with Endpoint(EndpointSettings(base_url, model), max_text=20_000) as endpoint:
+        reply = endpoint.ask(messages, name="sample-1").result()
 """
 
 from __future__ import annotations
@@ -21,31 +28,18 @@ from concurrent.futures import Future
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
 from ...core.errors import R3labError, shown
-
-# One request to an OpenAI-compatible endpoint (vLLM, Ollama, a hosted service), streamed, bounded in time and size.
-#
-# The `openai` client sends and reads the stream; its own retries are switched off, since they end where the headers
-# have
-# come (a stream that is cut is not asked for again) and cannot be counted: `asking` retries. What goes wrong is
-# either
-# `Trouble` (this request failed; maybe another will not) or `EndpointError` (no request can succeed: the run ends).
-#
-# The key comes from the environment and goes into the request, nowhere else: what a server writes is repeated only
-# bounded and without the key. No host is a default, and a redirect to another one is not followed.
-#
-#     endpoint = Endpoint(EndpointSettings(base_url, model), max_text=20_000)
-#     stream = await endpoint.request(messages)            # "".join(stream.parts), stream.finish, stream.tokens
 
 MAX_BYTES = 32 << 20  # of a reply with all that a stream wraps around its text
 TICK = 0.1  # seconds between looks at a stream's time and size
 SECRET = 12  # characters from which a key is taken for a secret; a local server's may be "EMPTY"
 AGAIN = frozenset({408, 409, 425, 429})  # and 5xx: the same request may succeed later
 TOO_LONG = "too long"
+FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0  # seconds between tries
+PATIENCE = 600.0  # seconds; a server that wants to be left alone for longer is given up
 INSTALL = "the teacher needs the openai client: pip install 'openai>=1.50' (or r3lab[teacher])"
 
 
@@ -126,8 +120,30 @@ def read_key(variable: str) -> str:
     return key
 
 
+@dataclass(frozen=True)
+class Reply:
+    """What came of one question.
+
+    Attributes
+    ----------
+    text : of the reply; "" if there is none
+    finish : why it ended, see `_Stream`
+    failure : why there is none, after all tries; "" if there is one
+    tokens : of prompt and completion, as the server counted them; None if it did not
+    tries : requests that were sent
+    dropped : not asked again because the run is winding up; it did not fail
+    """
+
+    text: str = ""
+    finish: str = ""
+    failure: str = ""
+    tokens: tuple[int, int] | None = None
+    tries: int = 0
+    dropped: bool = False
+
+
 @dataclass
-class Stream:
+class _Stream:
     """What has come of a reply.
 
     Attributes
@@ -146,7 +162,7 @@ class Stream:
     response: Any = None
 
 
-_READING: ContextVar[Stream] = ContextVar("reading")  # the stream that a task reads
+_READING: ContextVar[_Stream] = ContextVar("reading")  # the stream that a task reads
 
 
 async def _begun(response: Any) -> None:
@@ -157,7 +173,8 @@ async def _begun(response: Any) -> None:
 
 
 class Endpoint:
-    """A client of one model at one address. Its coroutines belong to one event loop.
+    """A client of one model at one address, with its event loop in a thread; a context manager. Leaving it cancels what
+    is in flight.
 
     Parameters
     ----------
@@ -198,8 +215,72 @@ class Endpoint:
             self._options["temperature"] = settings.temperature
         if settings.json_mode:
             self._options["response_format"] = {"type": "json_object"}
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="endpoint", daemon=True)
+        self._open_at = 0.0  # in the loop's time: no request before it
+        self._ending = asyncio.Event()
 
-    async def request(self, messages: list[dict[str, Any]]) -> Stream:
+    def __enter__(self) -> Endpoint:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(timeout=30)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def ask(self, messages: list[dict[str, Any]], name: str) -> Future[Reply]:
+        """Ask now; `name` varies the waits. The future raises `EndpointError` where no question can succeed."""
+        return asyncio.run_coroutine_threadsafe(self._ask(messages, name), self._loop)
+
+    def wind_up(self) -> None:
+        """No more tries: what is in flight is still read, what waits for its next try is dropped. Safe at any time."""
+        self._loop.call_soon_threadsafe(self._ending.set)
+
+    def holds_key(self, text: str) -> bool:
+        """Does the text hold the key? What does must not be written anywhere."""
+        return len(self._key) >= SECRET and self._key in text
+
+    async def _close(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self._client.close()
+        await self._loop.shutdown_asyncgens()
+
+    async def _ask(self, messages: list[dict[str, Any]], name: str) -> Reply:
+        jitter, wait, most = random.Random(f"{self.settings.seed} {name}"), FIRST_WAIT, self.settings.tries
+        for tries in range(1, most + 1):
+            while (pause := self._open_at - self._loop.time()) > 0:
+                if not await self._sleep(pause * jitter.uniform(1.0, 1.1)):
+                    return Reply(dropped=True, tries=tries - 1)
+            try:
+                stream = await self._request(messages)
+            except Trouble as trouble:
+                why = trouble.why
+                if trouble.wait > PATIENCE:
+                    return Reply(failure=f"{why}, and to wait for {trouble.wait:.0f} s", tries=tries)
+                if not trouble.again:
+                    return Reply(failure=why, tries=tries)
+                self._open_at = max(self._open_at, self._loop.time() + trouble.wait)
+            else:
+                return Reply("".join(stream.parts), stream.finish, "", stream.tokens, tries)
+            if tries < most and not await self._sleep(min(wait, LONGEST_WAIT) * jitter.uniform(0.5, 1.0)):
+                return Reply(dropped=True, tries=tries)
+            wait *= 2
+        return Reply(failure=why, tries=most)
+
+    async def _sleep(self, seconds: float) -> bool:
+        """Wait; False if the run is winding up."""
+        try:
+            await asyncio.wait_for(self._ending.wait(), seconds)
+        except asyncio.TimeoutError:
+            return True
+        return False
+
+    async def _request(self, messages: list[dict[str, Any]]) -> _Stream:
         """One request, to the end of its stream.
 
         Raises
@@ -209,7 +290,7 @@ class Endpoint:
         EndpointError
             If none will come for any question.
         """
-        stream = Stream()
+        stream = _Stream()
         reading = asyncio.ensure_future(self._read(messages, stream))
         loop = asyncio.get_running_loop()
         end = loop.time() + self.settings.timeout
@@ -229,15 +310,7 @@ class Endpoint:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
 
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._client.close()
-
-    def holds_key(self, text: str) -> bool:
-        """Does the text hold the key? What does must not be written anywhere."""
-        return len(self._key) >= SECRET and self._key in text
-
-    async def _read(self, messages: list[dict[str, Any]], into: Stream) -> None:
+    async def _read(self, messages: list[dict[str, Any]], into: _Stream) -> None:
         _READING.set(into)  # of this task alone
         try:
             stream = await self._client.chat.completions.create(messages=messages, stream=True, **self._options)
@@ -280,7 +353,7 @@ class Endpoint:
         return Trouble(f"HTTP {status}: {shown('***' if self.holds_key(words) else words, 200)}", again=False)
 
 
-def _take(chunk: Any, into: Stream) -> None:
+def _take(chunk: Any, into: _Stream) -> None:
     """Add a piece of the stream; the client does not check its fields, so nothing is taken for granted."""
     for choice in chunk.choices or []:
         content = getattr(choice.delta, "content", None)
@@ -309,106 +382,3 @@ def _retry_after(value: str) -> float:
         except (ValueError, TypeError, IndexError, OverflowError):
             return 0.0
     return max(0.0, seconds) if math.isfinite(seconds) else 0.0
-
-
-FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0  # seconds between tries
-PATIENCE = 600.0  # seconds; a server that wants to be left alone for longer is given up
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What came of one question.
-
-    Attributes
-    ----------
-    text : of the reply; "" if there is none
-    finish : why it ended, see `endpoint.Stream`
-    failure : why there is none, after all tries; "" if there is one
-    tokens : of prompt and completion, as the server counted them; None if it did not
-    tries : requests that were sent
-    dropped : not asked again because the run is winding up; it did not fail
-    """
-
-    text: str = ""
-    finish: str = ""
-    failure: str = ""
-    tokens: tuple[int, int] | None = None
-    tries: int = 0
-    dropped: bool = False
-
-
-class Asking:
-    """An endpoint with its event loop in a thread; a context manager. Leaving it cancels what is in flight.
-
-    Parameters and errors as of `Endpoint`.
-    """
-
-    def __init__(self, settings: EndpointSettings, max_text: int) -> None:
-        self.settings = settings
-        self._endpoint = Endpoint(settings, max_text)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="asking", daemon=True)
-        self._open_at = 0.0  # in the loop's time: no request before it
-        self._ending = asyncio.Event()
-
-    def __enter__(self) -> Asking:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(timeout=30)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    def ask(self, messages: list[dict[str, Any]], name: str) -> Future[Reply]:
-        """Ask now; `name` varies the waits. The future raises `EndpointError` where no question can succeed."""
-        return asyncio.run_coroutine_threadsafe(self._ask(messages, name), self._loop)
-
-    def wind_up(self) -> None:
-        """No more tries: what is in flight is still read, what waits for its next try is dropped. Safe at any time."""
-        self._loop.call_soon_threadsafe(self._ending.set)
-
-    def holds_key(self, text: str) -> bool:
-        """See `Endpoint.holds_key`."""
-        return self._endpoint.holds_key(text)
-
-    async def _close(self) -> None:
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        await self._endpoint.close()
-        await self._loop.shutdown_asyncgens()
-
-    async def _ask(self, messages: list[dict[str, Any]], name: str) -> Reply:
-        jitter, wait, most = random.Random(f"{self.settings.seed} {name}"), FIRST_WAIT, self.settings.tries
-        for tries in range(1, most + 1):
-            while (pause := self._open_at - self._loop.time()) > 0:
-                if not await self._sleep(pause * jitter.uniform(1.0, 1.1)):
-                    return Reply(dropped=True, tries=tries - 1)
-            try:
-                stream = await self._endpoint.request(messages)
-            except Trouble as trouble:
-                why = trouble.why
-                if trouble.wait > PATIENCE:
-                    return Reply(failure=f"{why}, and to wait for {trouble.wait:.0f} s", tries=tries)
-                if not trouble.again:
-                    return Reply(failure=why, tries=tries)
-                self._open_at = max(self._open_at, self._loop.time() + trouble.wait)
-            else:
-                return Reply("".join(stream.parts), stream.finish, "", stream.tokens, tries)
-            if tries < most and not await self._sleep(min(wait, LONGEST_WAIT) * jitter.uniform(0.5, 1.0)):
-                return Reply(dropped=True, tries=tries)
-            wait *= 2
-        return Reply(failure=why, tries=most)
-
-    async def _sleep(self, seconds: float) -> bool:
-        """Wait; False if the run is winding up."""
-        try:
-            await asyncio.wait_for(self._ending.wait(), seconds)
-        except asyncio.TimeoutError:
-            return True
-        return False

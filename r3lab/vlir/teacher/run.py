@@ -1,7 +1,7 @@
 """A run of a teacher behind an endpoint: samples in, a VLIR folder out, every settled question in a journal.
 
     tally = teach(samples, EndpointSettings(base_url, model), "runs/vlir")     # again after a kill: it goes on
-    pairs = list(read_vlir("runs/vlir"))
+    print(tally)                        # 118 accepted, 9 rejected, 0 failed; 151,204 + 20,310 tokens, cost 0.0349
 
 In the folder: `teacher/journal.jsonl` as it goes, `images/`, and at the end `vlir.jsonl` (whole, in the samples' order)
 and `teacher/summary.json`. A question is accepted, rejected (with a reason; not asked again unless that is wanted) or
@@ -34,17 +34,13 @@ from ...core.images import content_hash, to_png_bytes
 from ...core.records import Refused
 from ..sample import Rationale, Sample, to_record
 from .dialogue import MAX_REPLY, MAX_SIDE, MIN_IOU, question, read_reply
-from .endpoint import TOO_LONG, Asking, EndpointError, EndpointSettings, Reply
-
-# What a teacher's runs into one folder have brought and cost: outcomes with their reasons, requests, tokens, money.
-#
-# tally = Tally(Prices(prompt=0.15, completion=0.6))
-# for line in journal:
-#     tally.add(line)
-# print(tally)                        # 118 accepted, 9 rejected, 0 failed; 151,204 + 20,310 tokens, cost 0.0349
+from .endpoint import TOO_LONG, Endpoint, EndpointError, EndpointSettings, Reply
 
 ACCEPTED, REJECTED, FAILED = "accepted", "rejected", "failed"
 OUTCOMES = (ACCEPTED, REJECTED, FAILED)
+IN_A_ROW = 8  # failed questions, one after the other, that end the run
+KEPT_REPLY = 4000  # characters of a rejected reply that the journal keeps
+TICK = 0.2  # seconds in which Ctrl-C is noticed
 
 
 @dataclass(frozen=True)
@@ -127,11 +123,6 @@ class Tally:
         }
 
 
-IN_A_ROW = 8  # failed questions, one after the other, that end the run
-KEPT_REPLY = 4000  # characters of a rejected reply that the journal keeps
-TICK = 0.2  # seconds in which Ctrl-C is noticed
-
-
 def teach(
     samples: Iterable[Sample],
     settings: EndpointSettings,
@@ -181,12 +172,12 @@ def teach(
     if (out / "vlir.jsonl").exists() and not path.exists():
         raise R3labError(f"{out} holds a data set that no teacher wrote; give another folder")
     total = len(samples) if isinstance(samples, Sized) else None
-    with Asking(settings, MAX_REPLY) as asking, Journal(path, {"model": settings.model}) as journal:
+    with Endpoint(settings, MAX_REPLY) as endpoint, Journal(path, {"model": settings.model}) as journal:
         tally = Tally(prices or Prices())
         for line in journal:
             tally.add(line)
         with tqdm(total=total, desc="teacher", unit="sample", disable=not progress, mininterval=1) as bar:
-            run = _Run(out, journal, tally, asking, bar, max_side, min_iou)
+            run = _Run(out, journal, tally, endpoint, bar, max_side, min_iou)
             try:
                 with _first_interrupt() as interrupted:
                     run.through(
@@ -236,7 +227,7 @@ class _Run:
     out: Path
     journal: Journal
     tally: Tally
-    asking: Asking
+    endpoint: Endpoint
     bar: tqdm
     max_side: int
     min_iou: float
@@ -249,7 +240,7 @@ class _Run:
         self, samples: Iterator[Sample], interrupted: threading.Event, limit: int | None, settled: set[str]
     ) -> None:
         """Ask about all samples that are not settled; after an error, read what is in flight before it is raised."""
-        more, asked, most = True, 0, self.asking.settings.concurrency
+        more, asked, most = True, 0, self.endpoint.settings.concurrency
         while more or self.flying:
             if more and len(self.flying) < most:
                 try:
@@ -281,7 +272,7 @@ class _Run:
         if self.error is not None:
             return
         self.error = error
-        self.asking.wind_up()
+        self.endpoint.wind_up()
         if self.flying:
             why = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopping"
             rest = f"the replies in flight ({len(self.flying)}) are still read; Ctrl-C drops them"
@@ -293,7 +284,7 @@ class _Run:
         except Refused as error:  # no reply could be used: nothing is sent
             self._write(key, sample, REJECTED, error.reason, str(error), {"tokens": None, "tries": 0})
         else:
-            self.flying[self.asking.ask(messages, key)] = key, sample, time.monotonic()
+            self.flying[self.endpoint.ask(messages, key)] = key, sample, time.monotonic()
 
     def _settle(self, future: Future[Reply]) -> None:
         """Read a reply and put down what became of it."""
@@ -309,7 +300,7 @@ class _Run:
         self.in_a_row = self.in_a_row + 1 if reply.failure else 0
         if reply.failure:
             self._write(key, sample, FAILED, reply.failure.partition(":")[0], reply.failure, spent)
-            if self.in_a_row >= max(IN_A_ROW, 2 * self.asking.settings.concurrency):
+            if self.in_a_row >= max(IN_A_ROW, 2 * self.endpoint.settings.concurrency):
                 end = "run the same command again when the endpoint is well"
                 self._halt(
                     EndpointError(f"{self.in_a_row} questions in a row failed, the last: {reply.failure}; {end}")
@@ -341,7 +332,7 @@ class _Run:
 
     def _write(self, key: str, sample: Sample, outcome: str, reason: str, detail: str, more: dict[str, Any]) -> None:
         entry = {"id": sample.id, "outcome": outcome, "reason": reason, "detail": detail, **more}
-        if self.asking.holds_key(json.dumps(entry, ensure_ascii=False)):  # also where the reply had it escaped
+        if self.endpoint.holds_key(json.dumps(entry, ensure_ascii=False)):  # also where the reply had it escaped
             leak = {"outcome": REJECTED, "reason": "a reply that holds the key", "detail": ""}
             entry = {k: v for k, v in entry.items() if k not in ("record", "reply")} | leak
         self.journal.append(key, entry)

@@ -20,11 +20,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ...core.geometry import Box
-from ..rationale import LARGE as IS_LARGE
-from ..rationale import SMALL as IS_SMALL
-from ..rationale import look_again, one_look, shows
+from ..rationale import in_turn, reading
 from ..sample import Rationale, Sample
-from .material import handwriting, other_hand, photos, split_number, varied
+from .material import handwriting, other_hand, split_number, stretch, varied
 
 SIDE = 512  # source pixels
 COLOURS: dict[str, tuple[int, int, int]] = {
@@ -199,10 +197,7 @@ def paint(
     vary : "colours": most photographs in other colours; "hands": digits as other hands might write them, and
         "wild hands": as hands further off might
     """
-    _, photo = photos(split)[int(rng.integers(len(photos(split))))]
-    top = int(rng.integers(photo.shape[0] - SIDE + 1))
-    left = int(rng.integers(photo.shape[1] - SIDE + 1))
-    canvas = photo[top : top + SIDE, left : left + SIDE]
+    canvas = stretch(rng, split, SIDE)
     canvas = np.array(canvas[:, ::-1] if rng.random() < 0.5 else canvas, order="C")
     if "colours" in vary and rng.random() < 0.8:
         canvas = varied(canvas, rng)
@@ -261,6 +256,4 @@ class Badges:
         """The exact lesson: name the badge (resolve the relation), look if its digit is small, read, answer."""
         target, words = sample.meta["target"], sample.meta["asked"]
         subject = f"The {target}" if words == target else f"The {words} is the {target}. It"
-        if sample.needs_look:
-            return look_again(f"{subject}{IS_SMALL}", sample.regions[0], shows(sample.answer), sample)
-        return one_look(f"{subject}{IS_LARGE}{shows(sample.answer)}", sample)
+        return in_turn(reading(subject, sample.answer, sample.regions[0] if sample.needs_look else None), sample)

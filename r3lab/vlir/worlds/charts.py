@@ -18,9 +18,7 @@ from typing import Any
 import numpy as np
 
 from ...core.geometry import Box
-from ..rationale import LARGE as IS_LARGE
-from ..rationale import SMALL as IS_SMALL
-from ..rationale import in_turn, shows
+from ..rationale import Steps, in_turn, reading
 from ..sample import Rationale, Sample
 from .badges import COLOURS
 from .lettering import around, grained, padded
@@ -222,24 +220,19 @@ class Charts:
         kind, noun = meta["kind"], NOUNS[meta["chart"]]
         asked = [meta["marks"][k] for k in meta["asked"]]
         first = f"the {asked[0]['colour']} {noun}"
-        steps: list[tuple[str, Box | None]] = []
-
-        def read(subject: str, large: bool, what: str) -> None:
-            if large:
-                steps.append((f"{subject}{IS_LARGE}{shows(what)}", None))
-            else:
-                steps.extend([(f"{subject}{IS_SMALL}", next(regions)), (shows(what), None)])
+        steps: Steps = []
 
         if kind == "label":
-            read(f"The label of {first}", meta["large_legend"], asked[0]["label"])
-            return in_turn(steps, sample)
+            region = None if meta["large_legend"] else next(regions)
+            return in_turn(reading(f"The label of {first}", asked[0]["label"], region), sample)
         if kind == "largest":
             steps.append((f"The {LARGEST[noun]} is {first}.", None))
         elif kind == "named":
-            steps += [(f"The legend{IS_SMALL}", next(regions)), (shows(legend_text(meta["marks"])), None)]
+            steps += reading("The legend", legend_text(meta["marks"]), next(regions))
             steps.append((f"{asked[0]['label']} is {first}.", None))
         for mark in asked:
-            read(f"The value of the {mark['colour']} {noun}", mark["large"], mark["said"])
+            region = None if mark["large"] else next(regions)
+            steps += reading(f"The value of the {mark['colour']} {noun}", mark["said"], region)
         if kind == "difference":
             steps.append((f"{asked[0]['said']} - {asked[1]['said']} = {sample.answer}.", None))
         return in_turn(steps, sample)

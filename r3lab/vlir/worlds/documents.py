@@ -17,12 +17,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ...core.geometry import Box
-from ..rationale import LARGE as IS_LARGE
-from ..rationale import SMALL as IS_SMALL
-from ..rationale import look_again, one_look, shows
+from ..rationale import in_turn, reading
 from ..sample import Rationale, Sample
 from .lettering import grained, padded
-from .material import photos, split_number
+from .material import split_number, stretch
 from .pages import Entry, Page, Template, templates
 
 SIDE = 512  # source pixels
@@ -109,9 +107,7 @@ def lay(rng: np.random.Generator, split: str, page: Image.Image) -> tuple[Image.
     -------
     The picture (SIDE x SIDE), and how the page lies: its left and top before turning, and the angle in radians.
     """
-    photo = photos(split)[int(rng.integers(len(photos(split))))][1]
-    y, x = (int(rng.integers(n - SIDE + 1)) for n in photo.shape[:2])
-    ground = Image.fromarray(np.ascontiguousarray(photo[y : y + SIDE, x : x + SIDE]))
+    ground = Image.fromarray(np.ascontiguousarray(stretch(rng, split, SIDE)))
     left = (SIDE - page.width) // 2 + int(rng.integers(-1, 2) * max(0, (SIDE - page.width) // 2 - 22))
     top = (SIDE - page.height) // 2
     angle = float(rng.uniform(-0.04, 0.04)) if rng.random() < 0.4 else 0.0  # turning costs more than all the rest
@@ -195,6 +191,4 @@ class Documents:
         """The exact lesson: name what is asked for, look if it is small, read, answer."""
         kind, label = sample.meta["kind"], sample.meta["asked"]
         subject = SUBJECT[kind].format(label.lower() if kind == "line" else label)
-        if sample.needs_look:
-            return look_again(f"{subject}{IS_SMALL}", sample.regions[0], shows(sample.answer), sample)
-        return one_look(f"{subject}{IS_LARGE}{shows(sample.answer)}", sample)
+        return in_turn(reading(subject, sample.answer, sample.regions[0] if sample.needs_look else None), sample)

@@ -94,6 +94,13 @@ def photos(split: str) -> tuple[tuple[str, np.ndarray], ...]:
     return tuple(found)
 
 
+def stretch(rng: np.random.Generator, split: str, side: int) -> np.ndarray:
+    """A square (side, side, 3) uint8 out of one of the split's photographs; three draws. Not to be written to."""
+    photo = photos(split)[int(rng.integers(len(photos(split))))][1]
+    y, x = (int(rng.integers(n - side + 1)) for n in photo.shape[:2])
+    return photo[y : y + side, x : x + side]
+
+
 @lru_cache(maxsize=3)
 def handwriting(split: str) -> tuple[np.ndarray, np.ndarray]:
     """Bitmaps (N, 8, 8) float32 in 0..1 (1 is ink) and labels (N,) of a split."""

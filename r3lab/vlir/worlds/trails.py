@@ -23,11 +23,11 @@ from ...core.errors import R3labError
 from ...core.geometry import Box
 from ..rationale import LARGE as IS_LARGE
 from ..rationale import SMALL as IS_SMALL
-from ..rationale import in_turn, shows
+from ..rationale import Steps, in_turn, shows
 from ..sample import Rationale, Sample
 from .badges import COLOURS, DIRECTIONS, SHAPES, SIDE
 from .lettering import grained, write
-from .material import handwriting, photos, split_number
+from .material import handwriting, split_number, stretch
 
 HOPS = {1: 0.3, 2: 0.35, 3: 0.23, 4: 0.12}  # steps of the trails that need looks
 READABLE = 0.25  # share of the trails that are readable in the overview; they have one step
@@ -221,9 +221,8 @@ def paint(signs: tuple[Sign, ...], split: str, lot: tuple[int, ...]) -> Image.Im
     """The picture of a scene. `lot` decides photograph and handwriting; each sign is drawn by a lot of its own, so that
     changing what one says changes no pixel outside its face."""
     rng = np.random.default_rng(lot)
-    photo = photos(split)[int(rng.integers(len(photos(split))))][1]
-    y, x = (int(rng.integers(n - SIDE + 1)) for n in photo.shape[:2])
-    image = Image.fromarray(np.ascontiguousarray(photo[y : y + SIDE, x : x + SIDE][:, :: 1 - 2 * int(rng.integers(2))]))
+    ground = stretch(rng, split, SIDE)
+    image = Image.fromarray(np.ascontiguousarray(ground[:, :: 1 - 2 * int(rng.integers(2))]))
     for k, sign in enumerate(signs):
         _stamp(image, sign, split, np.random.default_rng([*lot, k]))
     return grained(image, rng)
@@ -276,7 +275,7 @@ class Trails:
         for name, then in zip(trail, trail[1:], strict=False):
             says = signs[name]["says"]
             said.append(f"It points {WAYS[says]} to the {then}." if says in WAYS else f"It says {then}.")
-        steps: list[tuple[str, Box | None]] = []
+        steps: Steps = []
         for name, region, after in zip(trail, sample.regions, [*said, shows(sample.answer)], strict=True):
             if sample.needs_look:
                 steps += [(f"The {name}{IS_SMALL}", region), (after, None)]
