@@ -1,4 +1,4 @@
-"""In the place of `r3lab.run.child`: does what it is told by the point's parameters, without a kernel.
+"""In the place of `r3lab.run.point`: does what it is told by the point's parameters, without a kernel.
 
 `pause` seconds of work, `fail` times a failure first (counted in the file `count`), a score. It ends when its standard
 input closes, as the real one does.

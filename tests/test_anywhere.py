@@ -289,7 +289,7 @@ def test_a_site_with_a_fault_is_not_published(site_module: ModuleType, tmp_path:
 
 
 def test_every_formula_of_the_course_can_be_drawn(site_module: ModuleType) -> None:
-    from r3lab.run.notebook import mathml
+    from r3lab.run.page import mathml
 
     count = 0
     for path in NOTEBOOKS:

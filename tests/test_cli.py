@@ -197,8 +197,8 @@ def write_notebook(path: Path) -> Path:
     [
         ([], {}, None),
         (["--quick"], {}, True),
-        (["--full", "-p", "steps", "9", "-p", "name", "1"], {"steps": 9, "name": "1"}, False),
-        (["-p", "steps", "-4"], {"steps": -4}, None),
+        (["--full", "-p", "steps=9", "-p", "name=1"], {"steps": 9, "name": "1"}, False),
+        (["-p", "steps=-4"], {"steps": -4}, None),
     ],
 )
 def test_run_reads_parameters_by_the_notebook(
@@ -218,8 +218,8 @@ def test_run_reads_parameters_by_the_notebook(
 def test_run_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, runs = str(write_notebook(tmp_path / "a.ipynb")), ["--out", str(tmp_path / "runs")]
     bad: dict[str, list[str]] = {
-        "Did you mean 'steps'": [path, "-p", "step", "9"],
-        "wanted int": [path, "-p", "steps", "many"],
+        "Did you mean 'steps'": [path, "-p", "step=9"],
+        "wanted int": [path, "-p", "steps=many"],
         "Cannot read": [str(tmp_path / "none.ipynb")],
         "is not a notebook": [__file__],
     }

@@ -15,8 +15,9 @@ import nbformat
 import pytest
 
 from r3lab.core.errors import R3labError
-from r3lab.run.notebook import Result, ThisPython, course, mathml, page_of, run_key, run_notebook
-from r3lab.run.parameters import check_parameters, inject, parameters_of, parse_parameters, read_notebook
+from r3lab.run.notebook import Result, ThisPython, course, run_key, run_notebook
+from r3lab.run.page import mathml, page_of
+from r3lab.run.parameters import check_parameters, inject, parameters_of, read_notebook, read_values
 
 DEFAULTS = "steps = 3  # updates\nrate = 0.5\nname = 'badges'\nquick = False\nseeds = (0, 1)\nout = None"
 
@@ -100,11 +101,18 @@ def test_an_unfitting_value_is_refused_by_name(given: dict, words: list[str]) ->
     assert all(word in str(error.value) for word in words), str(error.value)
 
 
-def test_command_line_text_is_read_by_the_default(tmp_path: Path) -> None:
-    defaults = {"steps": 3, "name": "badges", "quick": False, "seeds": (0,)}
-    pairs = [["steps", "7"], ["name", "7"], ["quick", "true"], ["seeds", "[1, 2]"], ["other", "plain text"]]
-    expected = {"steps": 7, "name": "7", "quick": True, "seeds": [1, 2], "other": "plain text"}
-    assert parse_parameters(pairs, defaults) == expected
+def test_command_line_text_is_read_by_the_default() -> None:
+    defaults = {"steps": 3, "name": "badges", "quick": False, "seeds": (0,), "out": None}
+    texts = ["steps=7", "name=a=7,8", "quick=true", "seeds=[1, 2]", "out=plain text"]
+    assert read_values(texts, defaults) == {
+        "steps": 7,
+        "name": "a=7,8",
+        "quick": True,
+        "seeds": (1, 2),
+        "out": "plain text",
+    }
+    with pytest.raises(R3labError, match="'steps'; wanted NAME=VALUE"):
+        read_values(["steps"], defaults)
 
 
 def test_injected_values_are_the_values(tmp_path: Path) -> None:

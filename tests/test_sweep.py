@@ -23,14 +23,12 @@ import r3lab
 from r3lab.cli import main as r3lab_main
 from r3lab.cli.sweep import build_parser, sweep_command
 from r3lab.core.errors import R3labError
-from r3lab.run import task as sweep_task
-from r3lab.run.child import fit
-from r3lab.run.cluster import build_parser as cluster_parser
+from r3lab.run import point as one_point
 from r3lab.run.parameters import cross, read_grid, read_notebook, read_points
-from r3lab.run.pool import LocalPool
+from r3lab.run.places import Machine, devices, share_out
+from r3lab.run.point import Job, Outcome, fit, run_point
 from r3lab.run.record import LONGEST, MIME, MOST, check_results, record, recorded
 from r3lab.run.sweep import Plan, Store, Summary, plan, sweep, table
-from r3lab.run.task import Job, Outcome, devices, run_point, share_out
 
 FAKE = functools.partial(run_point, command=(sys.executable, str(Path(__file__).with_name("sweep_fake_child.py"))))
 DEFAULTS = {"group": 8, "rate": 0.5, "world": "badges", "quick": False, "sizes": (1, 2), "out": None}
@@ -126,13 +124,13 @@ def test_the_three_kinds_of_file_give_the_same_points(tmp_path: Path) -> None:
         ("a.csv", "group\nmany\n", ["line 2", "wanted int"]),
         ("a.csv", 'group\n"4\n', ["not CSV"]),
         ("a.csv", "group\n", ["0 points"]),
-        ("a.json", '[{"group": NaN}]', ["NaN"]),
+        ("a.json", '[{"group": NaN}]', ["point 1", "nan"]),
         ("a.json", '[{"group": 4, "group": 5}]', ["twice"]),
         ("a.json", '{"group": 4}', ["a list of objects"]),
         ("a.json", "[4]", ["point 1", "an object"]),
-        ("a.json", "[" * 100_000, ["not JSON"]),
+        ("a.json", "[" * 100_000, ["not valid JSON"]),
         ("a.jsonl", '{"group": 4}\n{"group": "x"}\n', ["line 2", "wanted int"]),
-        ("a.jsonl", '{"group": 4}\n{"group"\n', ["line 2", "not JSON"]),
+        ("a.jsonl", '{"group": 4}\n{"group"\n', ["line 2", "not valid JSON"]),
         ("a.yaml", "group: 4", ["end its name in"]),
         ("a.csv", "", ["0 points"]),
     ],
@@ -258,8 +256,8 @@ def swept(tmp_path: Path, points: list[dict[str, Any]], retries: int = 1, jobs: 
     """A sweep with the fake child, and its rows."""
     planned = plan(lesson(tmp_path / "a.ipynb"), points)
     with Store(tmp_path / "out") as store:
-        pool = LocalPool(share_out(jobs, have=6, seen=("0", "1")), FAKE)
-        summary = sweep(planned, store, pool, retries, say=lambda line: None)
+        place = Machine(share_out(jobs, have=6, seen=("0", "1")), FAKE)
+        summary = sweep(planned, store, place, retries, say=lambda line: None)
         return summary, table(planned, store).rows, planned
 
 
@@ -321,7 +319,7 @@ def test_a_place_that_cannot_write_is_to_blame_and_not_the_point(
     assert FAKE(job(), folder=tmp_path / "none").status == "place"
     other = Job("k1", "a.ipynb", "{}", {}, version="0.0.0")
     assert "wanted 0.0.0" in FAKE(other, folder=tmp_path, threads=1).message
-    monkeypatch.setattr(sweep_task, "no_room", lambda folder: "cannot write: No space left on device")
+    monkeypatch.setattr(one_point, "no_room", lambda folder: "cannot write: No space left on device")
     assert FAKE(job(), folder=tmp_path, threads=1).status == "place"
     assert not list(tmp_path.iterdir())  # and nothing stays
 
@@ -331,7 +329,7 @@ def test_a_place_that_cannot_write_is_to_blame_and_not_the_point(
         asked.append(Path(folder))
         return "" if folder in (tmp_path, asked[0]) else "full"
 
-    monkeypatch.setattr(sweep_task, "no_room", only_while_it_runs)
+    monkeypatch.setattr(one_point, "no_room", only_while_it_runs)
     assert FAKE(job(mode="fail"), folder=tmp_path, threads=1).status == "failed"
     assert asked[-1] == tmp_path and len(asked) == 2
 
@@ -470,16 +468,10 @@ def test_the_command_refuses_with_one_line_and_writes_nothing(
 
 def test_what_the_page_on_sweeps_says_is_so() -> None:
     page = (Path(r3lab.__file__).parent / "run" / "sweep.md").read_text("utf-8")
-    commands = [
-        shlex.split(line) for line in page.splitlines() if re.match(r"(\.venv/bin/)?(r3lab|python -m r3lab)", line)
-    ]
-    assert len(commands) >= 7
+    commands = [shlex.split(line) for line in page.splitlines() if re.match(r"(\.venv/bin/)?r3lab sweep", line)]
+    assert len(commands) >= 3
     for words in commands:
-        if "sweep" in words[:2]:
-            build_parser().parse_args(words[2:])
-        else:
-            assert words[:3] == ["python", "-m", "r3lab.run.cluster"]
-            cluster_parser().parse_args(words[3:])
+        build_parser().parse_args(words[2:])
     rows = re.findall(r"^\| `(-p .*?)` \| (\d+):", page, re.M)
     assert len(rows) == 3
     for given, count in rows:

@@ -13,9 +13,9 @@ from matplotlib.colors import to_rgba
 from PIL import Image
 
 from r3lab.core.errors import R3labError
-from r3lab.run import sweep as sweep_table
+from r3lab.run import table as sweep_table
 from r3lab.run.plots import draw_table, means, sweep_heat, sweep_lines, varied
-from r3lab.run.sweep import STATE, Table, read_table, table_of, write_table
+from r3lab.run.table import STATE, Table, read_table, table_of, write_table
 
 HOSTILE = ("<script>alert(1)</script>", "$\\frac{1}{0}$", "\x1b[31mred", "\u202eturned", "=1+1", "x" * 5000, "[x](y)|")
 

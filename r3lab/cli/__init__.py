@@ -4,7 +4,7 @@ What does the work is imported when it is wanted, so that `r3lab --help` is inst
 notebook or a check failed, 2 something the user can mend (one line on stderr), 130 interrupted.
 
     r3lab ask photo.jpg "which digit is on the red circle?"
-    r3lab run notebooks/01_look_again.ipynb -p samples 8 --quick
+    r3lab run notebooks/01_look_again.ipynb -p samples=8 --quick
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     run = command("run", _run, "Execute a notebook without a screen, into runs/.")
     run.add_argument("notebook")
-    run.add_argument("-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    run.add_argument("-p", dest="parameters", type=_pair, action="append", default=[], metavar="NAME=VALUE")
     size = run.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", default=None, help="set its parameter quick to True")
     size.add_argument("--full", dest="quick", action="store_false", help="set its parameter quick to False")
@@ -160,9 +160,9 @@ def _explain(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from ..run.notebook import run_notebook
-    from ..run.parameters import parameters_of, parse_parameters, read_notebook
+    from ..run.parameters import parameters_of, read_notebook, read_values
 
-    given = parse_parameters(args.parameters, parameters_of(read_notebook(args.notebook)))
+    given = read_values(args.parameters, parameters_of(read_notebook(args.notebook)))
     result = run_notebook(
         args.notebook, given, args.out, args.timeout_cell, args.timeout, quick=args.quick, resume=args.resume
     )
@@ -225,6 +225,12 @@ def _doctor(args: argparse.Namespace) -> int:
 
 def _code(statuses: list[str]) -> int:
     return 130 if "interrupted" in statuses else int(any(status != "ok" for status in statuses))
+
+
+def _pair(text: str) -> str:
+    if "=" not in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, as in -p {text}=VALUE")
+    return text
 
 
 def _count(text: str) -> int:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import R3labError, shown
 
 if TYPE_CHECKING:  # these bring nbformat and papermill: a second, which --help need not wait for
-    from ..run.pool import Pool
+    from ..run.places import Place
     from ..run.sweep import Plan, Summary
 
 TOLD = 20  # failed points that are named one by one
@@ -48,7 +48,8 @@ def sweep_command(argv: Sequence[str] | None = None) -> int:
     if args.table is not None:
         return _only_draw(args)
     from ..run.parameters import cross, parameters_of, read_grid, read_notebook, read_points
-    from ..run.sweep import Store, plan, sweep, table, write_table
+    from ..run.sweep import Store, plan, sweep, table
+    from ..run.table import write_table
 
     _check(args)
     defaults = parameters_of(read_notebook(args.notebook))
@@ -57,10 +58,10 @@ def sweep_command(argv: Sequence[str] | None = None) -> int:
     planned = plan(args.notebook, points, args.quick, args.timeout, args.timeout_cell)
     folder = Path(args.out or Path("runs", "sweeps", Path(args.notebook).stem))
     with Store(folder) as store:
-        pool = _pool(args, planned)
+        place = _place(args, planned)
         if planned.repeated:
             print(f"{planned.repeated} points were given more than once; each runs once")
-        summary = sweep(planned, store, pool, args.retries, say=lambda line: print(line, flush=True))
+        summary = sweep(planned, store, place, args.retries, say=lambda line: print(line, flush=True))
         files, word = write_table(table(planned, store), folder / "table")
     return _tell(summary, planned, folder, files, word)
 
@@ -119,18 +120,17 @@ def _check(args: argparse.Namespace) -> None:
         raise R3labError("--jobs is for this machine; with --dask there are as many at once as there are workers.")
 
 
-def _pool(args: argparse.Namespace, planned: Plan) -> Pool:
+def _place(args: argparse.Namespace, planned: Plan) -> Place:
     """Where the points will run; says so."""
     count = f"{len(planned.jobs)} point{'s' * (len(planned.jobs) > 1)}"
     if args.dask:
-        from ..run.dask import DaskPool, security
+        from ..run.places import Workers, security
 
         tls = security(args.tls_ca, args.tls_cert, args.tls_key)
-        pool = DaskPool(args.dask, tls, args.threads, say=lambda line: print(line, flush=True))
+        place = Workers(args.dask, tls, args.threads, say=lambda line: print(line, flush=True))
         print(f"{count} on the workers of {args.dask}", flush=True)
-        return pool
-    from ..run.pool import LocalPool
-    from ..run.task import share_out
+        return place
+    from ..run.places import Machine, share_out
 
     share = share_out(args.jobs, most=len(planned.jobs), threads=args.threads)
     seen = [device for device in share.devices if device is not None]
@@ -138,7 +138,7 @@ def _pool(args: argparse.Namespace, planned: Plan) -> Pool:
     devices = f", devices {', '.join(dict.fromkeys(seen))}{shared}" if seen else ""
     threads = f"{share.threads} thread{'s' * (share.threads > 1)} each"
     print(f"{count}, {share.jobs} at once with {threads}{devices}", flush=True)
-    return LocalPool(share)
+    return Machine(share)
 
 
 def _tell(summary: Summary, planned: Plan, folder: Path, files: Sequence[Path], word: str) -> int:

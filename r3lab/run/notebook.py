@@ -2,10 +2,13 @@
 
 A run is a folder, `runs/<notebook>/<key>/`, with the executed notebook, an HTML page of it and `result.json`.
 The key is a hash of the notebook's cells, its parameters and the version of r3lab, so the same run has the
-same folder. `result.json` is written last and in one step, and it alone says how the run ended.
+same folder. `result.json` is written last and in one step, and it alone says how the run ended. papermill drives; what
+ended, and which cell is to blame, is read from the cells' own execution counts and outputs, never from papermill's
+marks, which say "completed" of every cell after a kernel was killed or a cell timed out.
 
 Simplified: one notebook at a time, on this machine, with the Python that runs r3lab; two runs with the same
-key at the same time overwrite each other.
+key at the same time overwrite each other. The limit for the whole notebook is held by its cells; a kernel slow to start
+may overrun it.
 
     result = run_notebook("notebooks/01_look_again.ipynb", {"samples": 8}, quick=True)
     print(result.status, result.page)
@@ -14,13 +17,13 @@ key at the same time overwrite each other.
 from __future__ import annotations
 
 import hashlib
-import html
 import json
 import logging
 import os
 import re
 import sysconfig
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from html import escape
@@ -29,36 +32,30 @@ from typing import Any
 from urllib.parse import quote
 
 import nbformat
-from jinja2 import pass_context
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
-from latex2mathml.converter import convert
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
-from nbconvert import HTMLExporter
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
-from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
 from traitlets import default
 
 from .. import __version__
 from ..core.errors import R3labError, shown
+from ..core.files import write_whole
+from .page import page_of
 from .parameters import INJECTED, check_parameters, inject, parameters_of, read_notebook, tags
-
-# The kernel that executes a notebook, watched: which cell is at work, how long it took, whether all ran.
-#
-# papermill drives; this module picks the interpreter, sets the limits and finds the cell to blame. Its findings
-# come from the cells' own execution counts and outputs, never from papermill's marks, which say "completed" of
-# every cell after a kernel was killed or a cell timed out.
-#
-# Simplified: the limit for the whole notebook is held by its cells; a kernel slow to start may overrun it.
-#
-#     watch = Watch(nb, cell_limit=600, limit=1800, progress=True)
-#     status, message = execute(Path("runs/x/x.ipynb"), watch)
 
 START_LIMIT = 120  # seconds a kernel may take to start
 LEAST = 0.01  # seconds
-LOG = "kernel.log"  # beside the executed notebook
+LOG, RESULT = "kernel.log", "result.json"  # beside the executed notebook
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+def checkout() -> dict[str, str]:
+    """What a process in another folder needs in its environment to import this r3lab; {} where it is installed."""
+    root = Path(__file__).resolve().parents[2]
+    if root in (Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")):
+        return {}
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))}
 
 
 class ThisPython(KernelSpecManager):
@@ -67,11 +64,7 @@ class ThisPython(KernelSpecManager):
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         from ipykernel.kernelspec import get_kernel_dict
 
-        env = {"PLOTLY_RENDERER": "plotly_mimetype+notebook"}  # the default one leaves nothing in a page
-        root = Path(__file__).resolve().parents[2]
-        if root not in (Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")):
-            # A checkout, perhaps not installed: the kernel, in another folder, must import this r3lab.
-            env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+        env = checkout() | {"PLOTLY_RENDERER": "plotly_mimetype+notebook"}  # the default leaves nothing in a page
         return KernelSpec(resource_dir="", **(get_kernel_dict() | {"env": env}))
 
 
@@ -173,17 +166,11 @@ def execute(path: Path, watch: Watch) -> tuple[str, str]:
             on_cell_executed=watch.end,
         )
     except PapermillExecutionError:
-        return (
-            "ok",
-            "",
-        )  # `find_fault` sees it; papermill raises also for cells that are tagged raises-exception
+        return "ok", ""  # `find_fault` sees it; papermill raises also for cells that are tagged raises-exception
     except CellTimeoutError:
         return "timeout", f"still at work when the time was up ({watch.limit_met})"
     except DeadKernelError:
-        return (
-            "died",
-            f"the kernel died: out of memory, a crash, or an exit of the process ({LOG} has its last words)",
-        )
+        return "died", f"the kernel died: out of memory, a crash, or an exit of the process ({LOG} has its last words)"
     except KeyboardInterrupt:
         logging.getLogger("asyncio").addFilter(_foreseen)  # a task that nobody waits for any more finds the kernel dead
         return "interrupted", "interrupted from the keyboard"
@@ -222,112 +209,12 @@ def find_fault(nb: NotebookNode) -> dict[str, Any] | None:
     return None
 
 
-# Formulas as MathML, which browsers draw by themselves: no script, no font, no network.
-#
-# The converter is latex2mathml's. It takes what it does not know for text; that is an error here. Simplified: a
-# `\tag{...}` becomes text at the end of the formula.
-#
-#     mathml(r"r = \frac{a}{b} \tag{1}", block=True)
-
-_TAG = re.compile(r"\\tag\{([^{}]*)\}")
-_UNKNOWN = re.compile(r"\\[A-Za-z]+")
-
-
-def mathml(tex: str, block: bool = False) -> str:
-    """A formula as a MathML element.
-
-    Parameters
-    ----------
-    tex
-        LaTeX, without its dollars.
-    block
-        Set apart, in the middle of a line of its own.
-
-    Raises
-    ------
-    R3labError
-        If it holds something that cannot be converted.
-    """
-    found = _TAG.search(tex)
-    number = f"\\qquad \\text{{({found[1]})}}" if found else ""
-    try:
-        made: str = convert(f"{_TAG.sub('', tex).strip()}{number}", display="block" if block else "inline")
-    except Exception as error:  # of a dozen kinds, none of them the converter's own
-        raise R3labError(
-            f"The formula {shown(tex, 200)} cannot be drawn: {shown(type(error).__name__)}; write it simpler."
-        ) from None
-    unknown = _UNKNOWN.search(made)
-    if unknown:
-        raise R3labError(f"The formula {shown(tex, 200)} cannot be drawn: {shown(unknown[0])} is not known.")
-    return made
-
-
-# The page of an executed notebook: one HTML file that opens from disk, with its figures and formulas, and no network.
-#
-# nbconvert makes it. What it would fetch from elsewhere is left out: formulas are MathML (`formulas`), and figures
-# bring
-# their own script. Simplified: a formula that cannot be converted stands there as it was written.
-#
-#     page_of(notebook, "02_rgrpo")               # HTML
-
-_ELSEWHERE = re.compile(r"<script[^>]*\bsrc=\"https?://[^\"]*\"[^>]*>\s*</script>")
-_MATHJAX = re.compile(r"<!-- MathJax configuration -->.*?<!-- End of mathjax configuration -->", re.S)
-
-_STYLE = "<style>math { font-size: 115%; }</style>"  # the browser's serif runs small beside the page's font
-
-
-class _Renderer(IPythonRenderer):
-    """Markdown with formulas drawn."""
-
-    def block_math(self, body: str) -> str:
-        return _drawn(body, True)
-
-    def inline_math(self, body: str) -> str:
-        return _drawn(body, False)
-
-
-class _Exporter(HTMLExporter):
-    """nbconvert's, with that renderer."""
-
-    @pass_context
-    def markdown2html(self, context: Any, source: str) -> str:
-        cell = context.get("cell", {})
-        renderer = _Renderer(escape=False, attachments=cell.get("attachments", {}), anchor_link_text="¶")
-        page: str = MarkdownWithMath(renderer=renderer).render(source)
-        return page
-
-
-def page_of(notebook: NotebookNode, name: str) -> str:
-    """The page of a notebook.
-
-    Parameters
-    ----------
-    notebook
-        With its outputs.
-    name
-        Title of the page.
-    """
-    exporter = _Exporter(preprocessors=[CoalesceStreamsPreprocessor])  # what was printed bit by bit is one text
-    page, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": name}})
-    head, body = page.split("<body", 1)
-    head = _MATHJAX.sub("", _ELSEWHERE.sub("", head))
-    return f"{head.replace('</head>', f'{_STYLE}</head>')}<body{body}"
-
-
-def _drawn(tex: str, block: bool) -> str:
-    try:
-        return mathml(tex, block)
-    except R3labError:
-        return f"<code>{escape(tex)}</code>"
-
-
 _INDEX = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>r3lab course</title>
 <style>body {{ font: 16px sans-serif; margin: 3em }} td, th {{ text-align: left; padding: .3em 1em }}</style>
 <h1>r3lab course</h1>
 <table><tr><th>notebook<th>status<th>seconds<th>{rows}</table></html>
 """
-STATUSES = ("ok", "failed", "died", "timeout", "interrupted")
 
 
 @dataclass(frozen=True)
@@ -335,7 +222,7 @@ class Result:
     """How a run ended: what `result.json` holds, and the folder it lies in."""
 
     notebook: str  # file name
-    status: str  # one of STATUSES
+    status: str  # ok, failed, died, timeout or interrupted
     parameters: dict[str, Any]  # the notebook's defaults, overridden by what was given
     version: str  # of r3lab
     started: str  # ISO 8601, UTC
@@ -353,15 +240,13 @@ class Result:
     def save(self) -> Path:
         """Write `result.json`, whole or not at all."""
         record = {name: value for name, value in asdict(self).items() if name != "folder"}
-        temporary = self.folder / f".result.{os.getpid()}"
-        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        return temporary.replace(self.folder / "result.json")
+        return write_whole(self.folder / RESULT, (json.dumps(record, indent=1) + "\n").encode("utf-8"))
 
     @classmethod
     def load(cls, folder: Path) -> Result | None:
         """The result in `folder`; None where no run has ended there."""
         try:
-            return cls(**json.loads((folder / "result.json").read_text("utf-8")), folder=folder)
+            return cls(**json.loads((folder / RESULT).read_text("utf-8")), folder=folder)
         except (OSError, ValueError, TypeError):
             return None
 
@@ -379,6 +264,30 @@ def run_key(nb: NotebookNode, parameters: dict[str, Any]) -> str:
     cells = [(cell.cell_type, cell.source, tags(cell)) for cell in nb.cells]
     text = json.dumps([cells, parameters, __version__], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def given_values(
+    given: Mapping[str, Any], defaults: Mapping[str, Any], quick: bool | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is given, checked, and all parameters as JSON will have them.
+
+    Parameters
+    ----------
+    given
+        Name to value.
+    defaults
+        Of the notebook.
+    quick
+        Value for the parameter `quick`, where the notebook has one and `given` does not set it.
+
+    Raises
+    ------
+    R3labError
+        Unknown name, wrong type, a default that JSON cannot hold.
+    """
+    size = {"quick": quick} if quick is not None and "quick" in defaults else {}
+    values = check_parameters({**defaults, **size, **given}, defaults)
+    return {name: values[name] for name in {**given, **size}}, json.loads(json.dumps(values))
 
 
 def run_notebook(
@@ -421,23 +330,18 @@ def run_notebook(
         Before anything runs: not a notebook, unknown parameter, wrong type, a folder that cannot be made.
     """
     path, nb = Path(path), read_notebook(path)
-    defaults = parameters_of(nb)
-    given = dict(parameters or {})
-    if quick is not None and "quick" in defaults:
-        given.setdefault("quick", quick)
-    values = check_parameters(defaults | given, defaults)
-    parameters = json.loads(json.dumps(values))  # as result.json will say it
-    folder = Path(out_root) / path.stem / run_key(nb, parameters)
+    given, full = given_values(parameters or {}, parameters_of(nb), quick)
+    folder = Path(out_root) / path.stem / run_key(nb, full)
     earlier = Result.load(folder)
     if resume and earlier is not None and earlier.status == "ok":
         return earlier
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for old in (folder / "result.json", folder / f"{path.stem}.html"):
+        for old in (folder / RESULT, folder / f"{path.stem}.html"):
             old.unlink(missing_ok=True)
     except OSError as error:
         raise R3labError(f"Cannot write to {shown(str(folder))}: {error.strerror}. Choose another.") from None
-    inject(nb, {name: values[name] for name in given})
+    inject(nb, given)
     executed = folder.resolve() / f"{path.stem}.ipynb"
     nbformat.write(nb, executed)
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -446,7 +350,7 @@ def run_notebook(
     if progress and watch.at is not None:
         print(status, flush=True)
     seconds = round(time.monotonic() - watch.start, 3)
-    result = Result(path.name, status, parameters, __version__, started, seconds, watch.cells, fault, folder)
+    result = Result(path.name, status, full, __version__, started, seconds, watch.cells, fault, folder)
     result.save()
     return result
 
@@ -464,12 +368,10 @@ def _judge(path: Path, watch: Watch, status: str, message: str) -> tuple[str, di
         for index, number in numbers(nb).items():
             if number not in done:  # papermill wrote "completed"
                 nb.cells[index].metadata.setdefault("papermill", {})["status"] = "not finished"
-        banner = f"**This run did not finish: {status}.** <code>{html.escape(error['message'])}</code>"
+        banner = f"**This run did not finish: {status}.** <code>{escape(error['message'])}</code>"
         nb.cells.insert(0, nbformat.v4.new_markdown_cell(banner))
     nbformat.write(nb, path)
     try:
-        pass
-
         path.with_suffix(".html").write_text(page_of(nb, path.stem), encoding="utf-8")
     except Exception as trouble:
         if status == "ok":
@@ -526,7 +428,7 @@ def course(
 def _write_index(root: Path, results: list[Result]) -> None:
     rows = []
     for result in results:
-        name, error = html.escape(result.notebook), html.escape((result.error or {"message": ""})["message"])
+        name, error = escape(result.notebook), escape((result.error or {"message": ""})["message"])
         link = quote(result.page.relative_to(root).as_posix()) if result.page else ""
         cell = f'<a href="{link}">{name}</a>' if link else name
         rows.append(f"<tr><td>{cell}<td>{result.status}<td>{result.seconds:.1f}<td>{error}")

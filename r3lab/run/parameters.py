@@ -1,14 +1,22 @@
-"""A list of points from a file: CSV with the names in its first line, JSON (a list of objects), or JSON lines.
+"""The parameters of a notebook: what its `parameters` cell declares, and what a caller may put in its place.
 
-A table's values are read by the notebook's defaults, as the command line's are; JSON brings its own types. Every point
-is checked against the notebook, and an error says which one it was. Simplified: the file is read whole.
+The cell tagged `parameters` holds one literal a line with a comment. A value given for another name, or of another type
+than the default, is an error here: papermill only logs the first and does not see the second. The points of a sweep are
+values of many such names, from `-p NAME=VALUES` and a file of points; every value of one name meets every value of the
+others. All are checked before anything starts, and an error says where it stands.
 
-    points = read_points("points.csv", {"group": 8, "seed": 0})       # [{"group": 4, "seed": 0}, ...]
+Simplified: literals only (numbers, text, booleans, None, lists, tuples, dicts with text keys); what is inside a list or
+dict is not compared with the default's. Ranges are of whole numbers, upwards. A file of points is read whole.
+
+    defaults = parameters_of(read_notebook("notebooks/02_rgrpo.ipynb"))
+    given = check_parameters({"steps": 40}, defaults)
+    points = cross(read_grid(["group=4,8,16", "seed=0..4"], defaults), read_points("points.csv", defaults))
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import csv
 import io
 import itertools
@@ -23,19 +31,13 @@ import nbformat
 from nbformat import NotebookNode
 
 from ..core.errors import R3labError, nearest, shown
-
-# The parameters of a notebook: what its `parameters` cell declares, and what a caller may put in its place.
-#
-# The cell tagged `parameters` holds one literal a line with a comment. A value given for another name, or of
-# another type than the default, is an error here: papermill only logs the first and does not see the second.
-#
-# Simplified: literals only (numbers, text, booleans, None, lists, tuples, dicts with text keys); what is inside
-# a list or dict is not compared with the default's.
-#
-#     nb = read_notebook("notebooks/02_rgrpo.ipynb")
-#     given = check_parameters({"steps": 40}, parameters_of(nb))
+from ..core.records import parse
 
 PARAMETERS, INJECTED = "parameters", "injected-parameters"  # tags, as papermill names them
+MOST = 10_000  # points of a sweep
+LARGEST = 32 * 1024 * 1024  # bytes of a file of points
+_RANGE = re.compile(r"(-?\d{1,18})\.\.(-?\d{1,18})(?:\.\.(\d{1,18}))?")
+_OPEN, _CLOSE, _QUOTES = "([{", ")]}", "'\""
 
 
 def tags(cell: NotebookNode) -> list[str]:
@@ -116,33 +118,14 @@ def _statements(source: str) -> list[ast.stmt]:
         raise R3labError(f"Line {error.lineno} of the parameters cell is not Python: {error.msg}.") from None
 
 
-def parse_parameters(pairs: list[list[str]], defaults: dict[str, Any]) -> dict[str, Any]:
-    """Read the `-p name value` pairs of a command line.
-
-    Parameters
-    ----------
-    pairs
-        Name and text of each. Where the default is text, it stays; else it is read as a Python literal (true,
-        false and null too), and stays text where it is none.
-    defaults
-        From `parameters_of`.
-
-    Returns
-    -------
-    dict
-        Name to value, not yet checked.
-    """
-    given: dict[str, Any] = {}
-    for name, text in pairs:
-        try:
-            literal = ast.literal_eval({"true": "True", "false": "False", "null": "None"}.get(text, text))
-        except (SyntaxError, ValueError):
-            literal = text
-        given[name] = text if isinstance(defaults.get(name), str) else literal
-    return given
+def known_name(name: str, defaults: Mapping[str, Any]) -> None:
+    """Raise an `R3labError` with the nearest name if the notebook has no such parameter."""
+    if name not in defaults:
+        known = f"It has {', '.join(defaults)}." if defaults else "It has no cell tagged `parameters`."
+        raise R3labError(f"The notebook has no parameter {shown(name)}.{nearest(name, defaults)} {known}")
 
 
-def check_parameters(given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+def check_parameters(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """Hold what is given against what the notebook declares.
 
     Parameters
@@ -164,9 +147,7 @@ def check_parameters(given: dict[str, Any], defaults: dict[str, Any]) -> dict[st
     """
     checked: dict[str, Any] = {}
     for name, value in given.items():
-        if name not in defaults:
-            known = f"It has {', '.join(defaults)}." if defaults else "It has no cell tagged `parameters`."
-            raise R3labError(f"The notebook has no parameter {shown(name)}.{nearest(name, defaults)} {known}")
+        known_name(name, defaults)
         wanted, got = type(defaults[name]), type(value)
         if (wanted, got) in ((float, int), (list, tuple), (tuple, list)):
             value = wanted(value)
@@ -183,6 +164,44 @@ def check_parameters(given: dict[str, Any], defaults: dict[str, Any]) -> dict[st
     return checked
 
 
+def read_value(name: str, text: str, defaults: Mapping[str, Any]) -> Any:
+    """A value that was written as text, checked: the text itself where the default is one, else a Python literal.
+
+    `true`, `false` and `null` are read too; `defaults` are those of `parameters_of`.
+    """
+    known_name(name, defaults)
+    value: Any = text
+    if not isinstance(defaults[name], str):
+        with contextlib.suppress(SyntaxError, ValueError):
+            value = ast.literal_eval({"true": "True", "false": "False", "null": "None"}.get(text, text))
+    return check_parameters({name: value}, defaults)[name]
+
+
+def split_pair(text: str, wanted: str = "NAME=VALUE, as in -p seed=3") -> tuple[str, str]:
+    """Name and text of one `-p NAME=VALUE`.
+
+    Raises
+    ------
+    R3labError
+        It has no name, or no `=`.
+    """
+    name, mark, value = text.partition("=")
+    if not mark or not name.strip():
+        raise R3labError(f"-p got {shown(text)}; wanted {wanted}.")
+    return name.strip(), value
+
+
+def read_values(texts: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what was given as `-p NAME=VALUE`, one value for each name; the last one counts.
+
+    Raises
+    ------
+    R3labError
+        No `NAME=VALUE`, a name that the notebook does not have, a value of another type.
+    """
+    return {name: read_value(name, value, defaults) for name, value in map(split_pair, texts)}
+
+
 def inject(nb: NotebookNode, given: dict[str, Any]) -> None:
     """Put a cell that sets `given` behind the parameters cell, in place.
 
@@ -195,32 +214,18 @@ def inject(nb: NotebookNode, given: dict[str, Any]) -> None:
     nb.cells.insert(tagged[0] + 1, nbformat.v4.new_code_cell(source, metadata={"tags": [INJECTED]}))
 
 
-# The points of a sweep, from `-p name=values` and a list of points; all of them checked before anything starts.
-#
-# Values are split at commas outside brackets and quotes and read by the type of the notebook's default; `0..4` is
-# 0, 1, 2, 3, 4 and `0..8..4` is 0, 4, 8 where the default is a number. Every value of one name meets every value of
-# the
-# others. Simplified: ranges are of whole numbers, upwards.
-#
-#     grid = read_grid(["group=4,8,16", "seed=0..4"], {"group": 8, "seed": 0})     # {"group": [4, 8, 16], "seed":
-#     ...}
-#     points = cross(grid, [{}])                                                   # 15 of {"group": 4, "seed": 0},
-#     ...
-
-MOST = 10_000  # points of a sweep
-_RANGE = re.compile(r"(-?\d{1,18})\.\.(-?\d{1,18})(?:\.\.(\d{1,18}))?")
-_OPEN, _CLOSE, _QUOTES = "([{", ")]}", "'\""
-
-
 def read_grid(texts: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Read what was given as `-p name=values`.
+    """Read what was given as `-p NAME=VALUES`.
+
+    Values are split at commas outside brackets and quotes and read by the type of the notebook's default; `0..4` is
+    0, 1, 2, 3, 4 and `0..8..4` is 0, 4, 8 where the default is a number.
 
     Parameters
     ----------
     texts
         One for each name.
     defaults
-        Of the notebook, from `notebook_parameters.parameters_of`.
+        Of the notebook, from `parameters_of`.
 
     Returns
     -------
@@ -235,22 +240,12 @@ def read_grid(texts: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, li
     """
     grid: dict[str, list[Any]] = {}
     for text in texts:
-        name, mark, values = text.partition("=")
-        name = name.strip()
-        if not mark or not name:
-            raise R3labError(f"-p got {shown(text)}; wanted NAME=VALUES, as in -p seed=0..4 or -p group=4,8,16.")
+        name, values = split_pair(text, "NAME=VALUES, as in -p seed=0..4 or -p group=4,8,16")
         if name in grid:
             raise R3labError(f"-p gives {shown(name)} twice. Put all its values behind one -p, with commas.")
         known_name(name, defaults)
-        grid[name] = [_value(name, item, defaults) for item in _items(name, values, defaults[name])]
+        grid[name] = [read_value(name, item, defaults) for item in _items(name, values, defaults[name])]
     return grid
-
-
-def known_name(name: str, defaults: Mapping[str, Any]) -> None:
-    """Raise an `R3labError` with the nearest name if the notebook has no such parameter."""
-    if name not in defaults:
-        known = f"It has {', '.join(defaults)}." if defaults else "It has no cell tagged `parameters`."
-        raise R3labError(f"The notebook has no parameter {shown(name)}.{nearest(name, defaults)} {known}")
 
 
 def cross(grid: Mapping[str, Sequence[Any]], listed: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -277,6 +272,8 @@ def _items(name: str, text: str, default: Any) -> list[str]:
     found: list[str] = []
     for item in _split(name, text):
         match = _RANGE.fullmatch(item)
+        if isinstance(default, str) and len(item) > 1 and item[0] in _QUOTES and item[-1] == item[0]:
+            item = item[1:-1]  # the marks only kept its commas together
         if match is None or isinstance(default, str):
             found.append(item)
             continue
@@ -311,26 +308,17 @@ def _split(name: str, text: str) -> list[str]:
     return items
 
 
-def _value(name: str, text: str, defaults: Mapping[str, Any]) -> Any:
-    if isinstance(defaults[name], str) and len(text) > 1 and text[0] in _QUOTES and text[-1] == text[0]:
-        text = text[1:-1]  # the marks only kept its commas together
-    read = parse_parameters([[name, text]], dict(defaults))
-    return check_parameters(read, dict(defaults))[name]
-
-
-LARGEST = 32 * 1024 * 1024  # bytes
-KINDS = (".csv", ".json", ".jsonl")
-
-
 def read_points(path: str | Path, defaults: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Read a file of points.
+    """Read a file of points: CSV with the names in its first line, JSON (a list of objects), or JSON lines.
+
+    A table's values are read by the notebook's defaults, as the command line's are; JSON brings its own types.
 
     Parameters
     ----------
     path
         Ends in .csv, .json or .jsonl.
     defaults
-        Of the notebook, from `notebook_parameters.parameters_of`.
+        Of the notebook, from `parameters_of`.
 
     Returns
     -------
@@ -343,10 +331,10 @@ def read_points(path: str | Path, defaults: Mapping[str, Any]) -> list[dict[str,
         The file cannot be read, is of another kind, has no point or too many; or a point has an unknown name, a value
         of another type or an empty place.
     """
-    path, known = Path(path), dict(defaults)
+    path = Path(path)
     name = shown(str(path))
-    if path.suffix.lower() not in KINDS:
-        raise R3labError(f"Cannot read points from {name}: end its name in {', '.join(KINDS)}.")
+    if path.suffix.lower() not in (".csv", ".json", ".jsonl"):
+        raise R3labError(f"Cannot read points from {name}: end its name in .csv, .json, .jsonl.")
     try:
         if path.stat().st_size > LARGEST:
             raise R3labError(f"{name} has more than {LARGEST // 2**20} MB; a list of points is smaller.")
@@ -355,22 +343,32 @@ def read_points(path: str | Path, defaults: Mapping[str, Any]) -> list[dict[str,
         raise R3labError(f"Cannot read the points in {name}: {error.strerror}. Check the path.") from None
     except UnicodeDecodeError:
         raise R3labError(f"{name} is not UTF-8 text. Save it as UTF-8.") from None
-    read = {".csv": _csv, ".json": _json, ".jsonl": _lines}[path.suffix.lower()]
-    found = read(text, name, known)
+    found: list[tuple[str, Any]]  # where it stands, and the point
+    if path.suffix.lower() == ".csv":
+        found = _table_rows(text, name, defaults)
+    elif path.suffix.lower() == ".jsonl":
+        lines = [(f"{name}, line {i}", line) for i, line in enumerate(text.split("\n"), start=1) if line.strip()]
+        found = [(where, parse(line, where)) for where, line in lines]
+    else:
+        points = parse(text, name)
+        if not isinstance(points, list):
+            raise R3labError(f"{name} holds {shown(points)}; wanted a list of objects, one a point.")
+        found = [(f"{name}, point {i}", point) for i, point in enumerate(points, start=1)]
     if not 0 < len(found) <= MOST:
         raise R3labError(f"{name} has {len(found):,} points; wanted 1 to {MOST:,}.")
     checked = []
     for where, point in found:
+        if not isinstance(point, dict):
+            raise R3labError(f"{where}: {shown(point)}; wanted an object of parameters.")
         try:
-            for key in point:
-                known_name(key, known)
-            checked.append(check_parameters(point, known))
+            checked.append(check_parameters(point, defaults))
         except R3labError as error:
-            raise R3labError(f"{name}, {where}: {error}") from None
+            raise R3labError(f"{where}: {error}") from None
     return checked
 
 
-def _csv(text: str, name: str, known: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+def _table_rows(text: str, name: str, defaults: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Where each line of a CSV stands, and its point."""
     try:
         rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except csv.Error as error:
@@ -378,51 +376,18 @@ def _csv(text: str, name: str, known: dict[str, Any]) -> list[tuple[str, dict[st
     head = [column.strip() for column in rows[0]] if rows else []
     if len(set(head)) < len(head):
         raise R3labError(f"{name} names a column twice in its first line. Each parameter has one column.")
-    found = []
+    found: list[tuple[str, Any]] = []
     for number, row in enumerate(rows[1:], start=2):
+        where = f"{name}, line {number}"
         if not row:
             continue
         if len(row) != len(head):
-            raise R3labError(f"{name}, line {number}: {len(row)} values under {len(head)} names. Mend the line.")
-        for column, value in zip(head, row, strict=True):
-            if not value.strip() and not isinstance(known.get(column), str):
-                raise R3labError(f"{name}, line {number}: no value for {shown(column)}. Write one.")
-        pairs = [[column, value.strip()] for column, value in zip(head, row, strict=True)]
-        found.append((f"line {number}", parse_parameters(pairs, known)))
-    return found
-
-
-def _json(text: str, name: str, known: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    points = _parsed(text, name, "the file")
-    if not isinstance(points, list):
-        raise R3labError(f"{name} holds {shown(points)}; wanted a list of objects, one a point.")
-    return [(f"point {i}", _object(point, name, f"point {i}")) for i, point in enumerate(points, start=1)]
-
-
-def _lines(text: str, name: str, known: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    lines = [(f"line {i}", line) for i, line in enumerate(text.split("\n"), start=1) if line.strip()]
-    return [(where, _object(_parsed(line, name, where), name, where)) for where, line in lines]
-
-
-def _parsed(text: str, name: str, where: str) -> Any:
-    try:
-        return json.loads(text, parse_constant=_refused, object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
-        raise R3labError(f"{name}, {where}: not JSON that can be used ({error}).") from None
-
-
-def _object(point: Any, name: str, where: str) -> dict[str, Any]:
-    if not isinstance(point, dict):
-        raise R3labError(f"{name}, {where}: {shown(point)}; wanted an object of parameters.")
-    return point
-
-
-def _refused(constant: str) -> None:
-    raise ValueError(f"{constant} is no value")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name stands twice in one object")
+            raise R3labError(f"{where}: {len(row)} values under {len(head)} names. Mend the line.")
+        point = dict(zip(head, map(str.strip, row), strict=True))
+        if empty := [key for key, value in point.items() if not value and not isinstance(defaults.get(key), str)]:
+            raise R3labError(f"{where}: no value for {shown(empty[0])}. Write one.")
+        try:
+            found.append((where, {key: read_value(key, value, defaults) for key, value in point.items()}))
+        except R3labError as error:
+            raise R3labError(f"{where}: {error}") from None
     return found

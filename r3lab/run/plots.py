@@ -31,7 +31,7 @@ from ..show.page import page
 from ..show.palette import BODY, DPI, HEADING, RUNS, SEQUENTIAL, SMALL, Theme, ink_on, style, theme
 from ..show.picture import Picture
 from ..show.text import attribute, drawable, html_line, one_line
-from .sweep import Table, read_table
+from .table import Table, read_table
 
 Band = Literal["range", "interval"]
 SEED = "seed"  # the parameter that only repeats

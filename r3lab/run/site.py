@@ -1,11 +1,23 @@
-"""The executed course as a static site: what a teacher would publish, or hand out on a stick.
+"""The course as its own notebooks describe it: the table of lessons, badges for other machines, and a static site.
 
-Sphinx with MyST-NB reads the executed notebooks, the theme is Furo: a sidebar, a search that needs no server, a dark
-mode. Nothing is executed here and nothing is fetched when the site is read: formulas are MathML, pictures lie beside
-the pages. Only a course in which every notebook ended well is published. Simplified: pages are rebuilt every time.
+The head cell of every notebook says once what stands in the README's table, in the map of notebook 00 and on the site:
 
-    results = course("notebooks")
-    print(build_site(results, "runs/site"))              # runs/site/index.html opens from disk
+    # 01 · Look again
+    **In short**: why one look fails, the loop step by step, when the policy looks
+    **Time**: 30 minutes to read and run, 20 more for the three exercises.
+
+The badges and the set-up cell for Colab need the address of a public repository, which stands once, in pyproject.toml,
+as `Repository` under `[project.urls]`; without one there is neither. `python -m r3lab.run.site notebooks/*.ipynb` puts
+both into the notebooks; doing it again changes nothing.
+
+The site is the executed course, as a teacher would publish it: Sphinx with MyST-NB reads the executed notebooks, the
+theme is Furo. Nothing is executed here and nothing is fetched when the site is read: formulas are MathML (this module
+is the Sphinx extension that draws them), pictures lie beside the pages. Only a course in which every notebook ended
+well is published. Simplified: pages are rebuilt every time; a formula that cannot be drawn is an error, and then there
+is no site.
+
+    print(lessons_table(read_lessons("notebooks")))
+    print(build_site(course("notebooks"), "runs/site"))              # runs/site/index.html opens from disk
 """
 
 from __future__ import annotations
@@ -32,21 +44,8 @@ from nbformat import NotebookNode
 from .. import __version__
 from ..core.errors import R3labError, shown
 from .notebook import Result
+from .page import mathml
 from .parameters import INJECTED, read_notebook, tags
-
-# The lessons of the course as their own notebooks describe them: number, title, minutes, what is learned, in short.
-#
-# The head cell of every notebook says it once, and the README's table and the map in notebook 00 are generated from
-# that:
-#
-#     # 01 · Look again
-#     **In short**: why one look fails, the loop step by step, when the policy looks
-#     **Time**: 30 minutes to read and run, 20 more for the three exercises.
-#
-# Simplified: only these three lines are read; everything else in a notebook is for people.
-#
-#     print(lessons_table(read_lessons("notebooks")))     # python -m r3lab.course.tables README.md
-#     notebooks/00_*.ipynb
 
 PATTERN = "[0-9][0-9]_*.ipynb"
 SHORT = 200  # characters of what stands in the table
@@ -54,6 +53,64 @@ _TITLE = re.compile(r"# (?P<number>\d\d) · (?P<title>\S.*)")
 _SHORT = re.compile(r"\*\*In short\*\*: (?P<short>\S.*)")
 _TIME = re.compile(r"\*\*Time\*\*: (?P<read>\d+) minutes")
 _MORE = re.compile(r"(?P<more>\d+) more")
+
+BRANCH = "main"
+GITHUB = re.compile(r"https://github\.com/(?P<owner>[\w.-]+)/(?P<name>[\w.-]+?)(\.git)?/?")
+_CELL = """import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("r3lab") is None:  # on Colab and the like; where r3lab is, nothing happens
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "git+{url}"], check=True)"""
+_PICTURES = {
+    "Colab": "https://colab.research.google.com/assets/colab-badge.svg",
+    "Binder": "https://mybinder.org/badge_logo.svg",
+}
+_BADGE = re.compile(r"^\[!\[open in \w+\].*\n\n?", re.M)
+
+MARK = ".r3lab-site"  # in a folder that may be replaced
+TITLE = "r3lab: looking again, a course"
+STYLE = "course.css"
+_RULES = """/* Lines of code have up to 120 characters; the theme's column is made for prose. */
+.content pre { font-size: 80%; }
+@media (min-width: 110em) { .content { width: 58em; } } /* beside both sidebars */
+"""
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+NEEDED = ("sphinx", "myst_nb", "furo")
+_INTRO = """# {title}
+
+A course on **VLM-R³**, vision-language models that look again while they reason. Every page is a notebook that was
+executed from its first cell to its last, with r3lab {version} in its {setting} setting, on {date}. Exercises are open:
+hints and solutions are folded.
+
+{table}
+
+```{{toctree}}
+:hidden:
+
+{pages}
+```
+"""
+_SETTINGS = {
+    "extensions": ["myst_nb", "r3lab.run.site"],
+    "project": TITLE,
+    "html_title": TITLE,
+    "html_theme": "furo",
+    "html_math_renderer": "mathml",
+    "html_static_path": ["_static"],
+    "html_css_files": [STYLE],
+    "html_copy_source": False,
+    "html_use_index": False,
+    "html_show_sphinx": False,
+    "html_show_copyright": False,
+    "nb_execution_mode": "off",
+    "nb_ipywidgets_js": {},  # otherwise fetched from elsewhere
+    "myst_enable_extensions": ["dollarmath", "amsmath"],
+    "myst_update_mathjax": False,
+    "myst_heading_anchors": 3,
+    "suppress_warnings": ["myst.header", "mystnb.unknown_mime_type", "misc.highlighting_failure"],
+    "language": "en",
+}
 
 
 @dataclass(frozen=True)
@@ -126,31 +183,6 @@ def lessons_table(lessons: Sequence[Lesson], folder: str = "") -> str:
     return "\n".join([*head, *rows, "", f"Minutes: to read and run, + for the exercises. {hours}"])
 
 
-# The course on other people's machines: the set-up cell for Colab and the badges, written in one place.
-#
-# Both need the address of a public repository, which stands once, in pyproject.toml, as `Repository` under
-# `[project.urls]`. Without one there is neither cell nor badge: nothing is made up. When it is there, one command
-# puts
-# the cell behind the parameters of every notebook and the badges under its title; doing it again changes nothing.
-#
-#     python -m r3lab.run.site notebooks/*.ipynb
-#     fitted(notebook, "02_rgrpo.ipynb", "https://HOST/OWNER/r3lab")
-
-BRANCH = "main"
-GITHUB = re.compile(r"https://github\.com/(?P<owner>[\w.-]+)/(?P<name>[\w.-]+?)(\.git)?/?")
-_CELL = """import importlib.util
-import subprocess
-import sys
-
-if importlib.util.find_spec("r3lab") is None:  # on Colab and the like; where r3lab is, nothing happens
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "git+{url}"], check=True)"""
-_PICTURES = {
-    "Colab": "https://colab.research.google.com/assets/colab-badge.svg",
-    "Binder": "https://mybinder.org/badge_logo.svg",
-}
-_BADGE = re.compile(r"^\[!\[open in \w+\].*\n\n?", re.M)
-
-
 def repository(pyproject: Path) -> str | None:
     """The public address of the project, as pyproject.toml has it; None where it has none."""
     section = re.search(r"^\[project\.urls\]\n(.*?)(?=^\[|\Z)", pyproject.read_text(encoding="utf-8"), re.M | re.S)
@@ -218,65 +250,6 @@ def fitted(notebook: dict[str, Any], file: str, url: str | None) -> dict[str, An
     cells[0]["source"] = head.splitlines(keepends=True)
     made["cells"] = cells
     return made
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Fit the given notebooks to the address in the pyproject.toml above them."""
-    for name in arguments:
-        path = Path(name)
-        url = repository(path.absolute().parent.parent / "pyproject.toml")
-        notebook = fitted(json.loads(path.read_text(encoding="utf-8")), path.name, url)
-        path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
-
-
-MARK = ".r3lab-site"  # in a folder that may be replaced
-TITLE = "r3lab: looking again, a course"
-STYLE = "course.css"
-_RULES = """/* Lines of code have up to 120 characters; the theme's column is made for prose. */
-.content pre { font-size: 80%; }
-@media (min-width: 110em) { .content { width: 58em; } } /* beside both sidebars */
-"""
-KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
-NEEDED = ("sphinx", "myst_nb", "furo")
-_INTRO = """# {title}
-
-A course on **VLM-R³**, vision-language models that look again while they reason. Every page is a notebook that was
-executed from its first cell to its last, with r3lab {version} in its {setting} setting, on {date}. Exercises are open:
-hints and solutions are folded.
-
-{table}
-
-```{{toctree}}
-:hidden:
-
-{pages}
-```
-"""
-_SETTINGS = {
-    "extensions": ["myst_nb", "r3lab.run.site_math"],
-    "project": TITLE,
-    "html_title": TITLE,
-    "html_theme": "furo",
-    "html_math_renderer": "mathml",
-    "html_static_path": ["_static"],
-    "html_css_files": [STYLE],
-    "html_copy_source": False,
-    "html_use_index": False,
-    "html_show_sphinx": False,
-    "html_show_copyright": False,
-    "nb_execution_mode": "off",
-    "nb_ipywidgets_js": {},  # otherwise fetched from elsewhere
-    "myst_enable_extensions": ["dollarmath", "amsmath"],
-    "myst_update_mathjax": False,
-    "myst_heading_anchors": 3,
-    "suppress_warnings": ["myst.header", "mystnb.unknown_mime_type", "misc.highlighting_failure"],
-    "language": "en",
-}
 
 
 def build_site(results: Sequence[Result], folder: str | Path) -> Path:
@@ -389,3 +362,33 @@ def _sphinx(source: Path, made: Path, doctrees: Path) -> None:
     complaints = [line.replace(str(source), "").lstrip("/") for line in lines]
     if complaints:
         raise R3labError(f"The site has {len(complaints)} fault(s); the first: {shown(complaints[0], 300)}.")
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Called by Sphinx, to which this module is the extension that draws formulas."""
+    from docutils import nodes
+
+    def inline(translator: Any, node: nodes.Element) -> None:
+        translator.body.append(mathml(node.astext()))
+        raise nodes.SkipNode
+
+    def block(translator: Any, node: nodes.Element) -> None:
+        translator.body.append(f'<div class="math" tabindex="0">{mathml(node.astext(), block=True)}</div>')
+        raise nodes.SkipNode
+
+    app.add_html_math_renderer("mathml", inline_renderers=(inline, None), block_renderers=(block, None))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Fit the given notebooks to the address in the pyproject.toml above them."""
+    for name in arguments:
+        path = Path(name)
+        url = repository(path.absolute().parent.parent / "pyproject.toml")
+        notebook = fitted(json.loads(path.read_text(encoding="utf-8")), path.name, url)
+        path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
