@@ -21,14 +21,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from PIL import Image
 
 from ..core.errors import R3labError, shown
 from ..core.geometry import Box, iou
 from ..explain.explanation import Explanation, HeatMap, LookEntry, Worth
 from ..trajectory import Look, Trajectory
-from .canvas import KEY_ROW, Canvas, draw_look, draw_truth, drawable_part, fitted
+from .canvas import KEY_ROW, Canvas, draw_look, draw_truth, drawable_part, fitted, lay, outline
 from .page import data_uri
 from .palette import BODY, DIVERGING, HALO, HEADING, LOOKS, OKABE_ITO, RUNS, SMALL, TITLE, look_colour, style, theme
 from .picture import Picture
@@ -160,11 +159,9 @@ def _panel(canvas: Canvas, e: Explanation, entry: LookEntry, heat: HeatMap, x: f
     size = source_size(e.trajectory)
     w, h = fitted(size, SIDE, SIDE * 1.3)
     axes = canvas.picture(photograph(e.trajectory), x, y, w, h, (0, 0, *size), gid)
-    x1, y1, x2, y2 = heat.box
     least = float(heat.values.min()) if gid.endswith("value") else 0.0  # worth has no zero of its own
     shade = spotlight(replace(heat, values=heat.values - least))
-    axes.imshow(shade, extent=(x1, x2, y2, y1), aspect="auto", interpolation="nearest", origin="upper", zorder=2)
-    axes.set(xlim=(0, size[0]), ylim=(size[1], 0))
+    lay(axes, shade, heat.box, interpolation="nearest", zorder=2)
     for region in true_regions(e.trajectory):
         draw_truth(axes, region)
     if entry.box is not None:
@@ -190,17 +187,8 @@ def _bars(canvas: Canvas, entry: LookEntry, x: float, y: float, tall: float) -> 
         high = top + number * step
         canvas.line(x, high, one_line(worth.name, 16), SMALL, theme_.muted)
         long = max(0.01, abs(worth.given) / most * room)
-        canvas.figure.add_artist(
-            Rectangle(
-                (left / canvas.width, 1 - (high + 0.11) / canvas.height),
-                long / canvas.width,
-                0.09 / canvas.height,
-                facecolor=LOOKS[0] if worth.given < 0 else LOOKS[1],
-                edgecolor=HALO[0],
-                linewidth=0.3,
-                transform=canvas.figure.transFigure,
-            )
-        )
+        colour = LOOKS[0] if worth.given < 0 else LOOKS[1]
+        canvas.rect(left, high + 0.02, long, 0.09, facecolor=colour, edgecolor=HALO[0], linewidth=0.3)
         answer = "no answer" if worth.answer is None else one_line(worth.answer, 10)
         arrow = f" \N{RIGHTWARDS ARROW} {answer}" if worth.changed else ""
         canvas.line(left + long + 0.06, high, f"{worth.given:+.1f}{arrow}", SMALL, theme_.ink)
@@ -233,7 +221,7 @@ def _explanation_alt(e: Explanation) -> str:
 # From a saved explanation (no policy): its map "look 1 value", and `best` and `regret` of its entry.
 
 MARGIN, VALUE_MAP_WIDE, GAP = 0.28, 3.6, 0.4  # inches
-BEST = OKABE_ITO["reddish purple"]
+BEST, DOTS = OKABE_ITO["reddish purple"], (1.2, 1.2)  # of the best window: colour, dashes
 LITTLE = 0.05  # nats: regret below it is none
 
 
@@ -292,11 +280,7 @@ def draw_value(t: Trajectory, look: int, values: np.ndarray, best: Box, regret: 
         heat = canvas.axes(right, top, w, h, whole, "map")
         low, high = float(values.min()), float(values.max())
         colours = LinearSegmentedColormap.from_list("worth", DIVERGING)
-        heat.imshow(
-            values, cmap=colours, vmin=low, vmax=max(high, low + 1e-6), extent=(0, size[0], size[1], 0), aspect="auto",
-            interpolation="nearest", origin="upper",
-        )  # fmt: skip
-        heat.set(xlim=(0, size[0]), ylim=(size[1], 0))
+        lay(heat, values, whole, cmap=colours, vmin=low, vmax=max(high, low + 1e-6), interpolation="nearest")
         _regions(heat, t, own, look, best)
         _scale(canvas, low, high, right + w + 0.12, top, h)
         y = canvas.block(MARGIN, top + h + 0.16, said, HEADING, chosen.ink)
@@ -309,12 +293,7 @@ def _regions(axes: Axes, t: Trajectory, own: Look, look: int, best: Box) -> None
         draw_truth(axes, region)
     seen = drawable_part(best, axes)
     if seen is not None:
-        x1, y1, x2, y2 = seen
-        for colour, wide, name in ((HALO[0], 3.6, None), (BEST, 2.0, f"{axes.get_gid()}-best")):
-            axes.add_patch(
-                Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=wide, zorder=4, gid=name,
-                          linestyle=(0, (1.2, 1.2)) if name else "solid")
-            )  # fmt: skip
+        outline(axes, seen, BEST, 2.0, "best", wider=1.6, alpha=1.0, dashes=DOTS)
     if own.box is not None:
         draw_look(axes, own.box, look + 1, own.valid)
 
@@ -335,20 +314,9 @@ def _scale(canvas: Canvas, low: float, high: float, x: float, y: float, tall: fl
 def _key(canvas: Canvas, y: float, truth: bool, number: int) -> None:
     """The lines in one row."""
     x = MARGIN
-    signs = [(look_colour(number), "solid", f"look {number}"), (BEST, (0, (1.2, 1.2)), "best window")]
+    signs = [(look_colour(number), None, f"look {number}"), (BEST, DOTS, "best window")]
     for colour, dashes, words in signs:
-        canvas.figure.add_artist(
-            Rectangle(
-                (x / canvas.width, 1 - (y + 0.11) / canvas.height),
-                0.2 / canvas.width,
-                0.09 / canvas.height,
-                fill=False,
-                edgecolor=colour,
-                linewidth=1.9,
-                linestyle=dashes,
-                transform=canvas.figure.transFigure,
-            )
-        )
+        canvas.swatch(x, y, colour, 1.9, dashes)
         canvas.line(x + 0.28, y, words, SMALL, canvas.theme.muted)
         x += 0.28 + text_width(words, SMALL) + 0.25
     canvas.key(x, y, ["truth"] * truth)

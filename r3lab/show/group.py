@@ -23,7 +23,7 @@ from ..core.errors import R3labError, shown
 from ..core.geometry import Box, Size, clip
 from ..train.rewards import deciding_look
 from ..trajectory import Trajectory
-from .canvas import KEY_ROW, Canvas, draw_truth, drawable_part, fitted
+from .canvas import DASHES, KEY_ROW, Canvas, draw_tag, draw_truth, drawable_part, fitted, outline
 from .palette import (
     BODY,
     DIVERGING,
@@ -41,7 +41,7 @@ from .palette import (
 )
 from .picture import Picture
 from .story import photograph, region_shown, source_size, true_regions, verdict
-from .text import height, one_line, quoted, text_width, wrap, write
+from .text import height, one_line, quoted, text_width, wrap
 
 # Who is in a group of R-GRPO: its rollouts in the order of their advantages, with colours, and what it amounts to.
 #
@@ -173,28 +173,11 @@ def draw_looks(
     for member in reversed(rows):
         for look in member.t.looks[:MOST]:
             if look.box is not None and (seen := drawable_part(look.box, axes)) is not None:
-                _box(axes, seen, member, look.valid)
+                dashes = None if look.valid else DASHES
+                name = f"look-of-{member.number}"
+                outline(axes, seen, member.colour, 1.9, name, halo=HALO[1], wider=1.3, alpha=0.6, dashes=dashes)
                 if numbers:
                     _number(axes, seen, member, inches, taken)
-
-
-def _box(axes: Axes, box: Box, member: Member, valid: bool) -> None:
-    x1, y1, x2, y2 = box
-    for colour, wide, order in ((HALO[1], 3.2, 3), (member.colour, 1.9, 4)):
-        axes.add_patch(
-            Rectangle(
-                (x1, y1),
-                x2 - x1,
-                y2 - y1,
-                fill=False,
-                edgecolor=colour,
-                linewidth=wide,
-                linestyle="solid" if valid or order == 3 else (0, (3.0, 2.0)),
-                alpha=0.6 if order == 3 else 1.0,
-                zorder=order,
-                gid=f"{axes.get_gid()}-look-of-{member.number}" if order == 4 else None,
-            )
-        )
 
 
 def _number(
@@ -212,9 +195,7 @@ def _number(
     if at is None:
         return
     taken.append(at)
-    axes.add_patch(Rectangle(at, w, h, facecolor=member.colour, edgecolor=HALO[1], linewidth=0.5, zorder=6))
-    options = {"ha": "center", "va": "center_baseline", "zorder": 7}
-    write(axes, at[0] + w / 2, at[1] + h / 2, member.number, SMALL, ink_on(member.colour), True, **options)
+    draw_tag(axes, at, (w, h), member.number, member.colour, HALO[1], 6)
 
 
 def draw_scale(canvas: Canvas, rows: list[Member], x: float, y: float) -> None:
@@ -260,8 +241,9 @@ def draw_rows(canvas: Canvas, rows: list[Member], names: list[str], x: float, y:
     y += 0.3
     series = OKABE_ITO["blue"] if chosen is LIGHT else OKABE_ITO["sky blue"]
     for member in rows:
-        _line(canvas, y - 0.06, x, canvas.width - MARGIN)
-        _tag(canvas, member, x, y + 0.1)
+        canvas.rect(x, y - 0.066, canvas.width - MARGIN - x, 0.006, facecolor=chosen.faint, edgecolor="none")
+        edge = {"edgecolor": chosen.muted, "linewidth": 0.6}
+        canvas.sign(x, y + 0.1, 0.2, 0.2, member.number, SMALL, member.colour, ink_on(member.colour), **edge)
         _crop(canvas, member, x + 0.3, y)
         _answer(canvas, member.t, x + CROP + 0.45, y)
         for i, (name, far) in enumerate(zip(names, reach, strict=True)):
@@ -271,25 +253,6 @@ def draw_rows(canvas: Canvas, rows: list[Member], names: list[str], x: float, y:
         _bar(canvas, columns[-2][0], y, whole, total, f"reward-{member.number}", chosen.muted)
         _advantage(canvas, member, rows, columns[-1][0], y)
         y += ROW
-
-
-def _line(canvas: Canvas, y: float, left: float, right: float) -> None:
-    canvas.figure.add_artist(
-        Rectangle(
-            (left / canvas.width, 1 - y / canvas.height),
-            (right - left) / canvas.width,
-            0.006 / canvas.height,
-            facecolor=canvas.theme.faint,
-            edgecolor="none",
-            transform=canvas.figure.transFigure,
-        )
-    )
-
-
-def _tag(canvas: Canvas, member: Member, x: float, y: float) -> None:
-    axes = canvas.axes(x, y, 0.2, 0.2, (0, 0, 1, 1), f"number-{member.number}")
-    axes.add_patch(Rectangle((0, 0), 1, 1, facecolor=member.colour, edgecolor=canvas.theme.muted, linewidth=0.6))
-    write(axes, 0.5, 0.5, member.number, SMALL, ink_on(member.colour), True, ha="center", va="center_baseline")
 
 
 def _crop(canvas: Canvas, member: Member, x: float, y: float) -> None:
@@ -309,9 +272,7 @@ def _answer(canvas: Canvas, t: Trajectory, x: float, y: float) -> None:
     ending = verdict(t)
     colour, mark, word = VERDICTS[ending.state]
     given = "no answer" if ending.answer is None else one_line(ending.answer, 60)
-    axes = canvas.axes(x, y + 0.1, 0.2, 0.2, (0, 0, 1, 1), "verdict")
-    axes.add_patch(Rectangle((0, 0), 1, 1, facecolor=colour, edgecolor="none"))
-    write(axes, 0.5, 0.5, mark, BODY, HALO[0], True, ha="center", va="center_baseline")
+    canvas.sign(x, y + 0.1, 0.2, 0.2, mark, BODY, colour, HALO[0])
     lines = wrap(given, ANSWER - 0.45, HEADING, 2, bold=True)
     canvas.block(x + 0.28, y + (0.08 if len(lines) == 1 else 0.0), lines, HEADING, canvas.theme.ink, bold=True)
 

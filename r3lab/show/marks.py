@@ -1,8 +1,9 @@
-"""Boxes, numbers and true regions as SVG over a picture, in source pixels: what `boxes` is for matplotlib.
+"""Boxes, numbers and true regions over a picture: where they stand, and as SVG in source pixels.
 
 A look has a thick line in its colour and its number, a refused one is dashed, a true region is thin and white; each has
 a halo, so that it shows on any photograph. Lines keep their width at any size. All that reaches the text of these
-elements is numbers and our own words. Simplified: a number stands at the first of eight places where it hides no other.
+elements is numbers and our own words. `canvas` draws the same with matplotlib. Simplified: a number is put where it
+hides least, greedily, in the order of the looks.
 
     [spot] = spots([(1, (40, 60, 90, 110), True)], (512, 384))
     svg((0, 0, 512, 384), use("t1-photo", (0, 0, 512, 384)) + look_mark(spot, (512, 384)), "A photograph ...")
@@ -42,14 +43,48 @@ class Spot:
     colour: str
 
 
-def within(box: Box, size: Size) -> Box | None:
-    """The box with its sides in order and not far beyond a picture of `size`; None if no part is in the picture."""
+def within(box: Box, view: Box) -> Box | None:
+    """The box with its sides in order and not far beyond `view`; None if no part is in it."""
     if not all(map(math.isfinite, box)):
         return None
-    w, h = size
-    x1, x2 = sorted(min(max(v, -w), 2.0 * w) for v in (box[0], box[2]))
-    y1, y2 = sorted(min(max(v, -h), 2.0 * h) for v in (box[1], box[3]))
-    return (x1, y1, x2, y2) if x2 >= 0 and x1 <= w and y2 >= 0 and y1 <= h else None
+    left, up, right, down = view
+    wide, high = right - left, down - up  # a model may write 1e300
+    x1, x2 = sorted(min(max(v, left - wide), right + wide) for v in (box[0], box[2]))
+    y1, y2 = sorted(min(max(v, up - high), down + high) for v in (box[1], box[3]))
+    return (x1, y1, x2, y2) if x2 >= left and x1 <= right and y2 >= up and y1 <= down else None
+
+
+def tag_corner(box: Box, tag: tuple[float, float], view: Box, taken: Sequence[Box]) -> tuple[float, float]:
+    """Where a number hides least: outside the region before inside, not on what is taken.
+
+    Parameters
+    ----------
+    box
+        The region that it names.
+    tag
+        Width and height of the number's ground.
+    view
+        What the picture shows, which it does not leave.
+    taken
+        What it should not hide.
+
+    Returns
+    -------
+    tuple of float
+        Its upper left corner; all in the same unit.
+    """
+    (w, h), (x1, y1, x2, y2), (left, up, right, down) = tag, box, view
+    corners = [(x, y) for y in (y1 - h, y2, y1, y2 - h) for x in (x1, x2 - w)]
+    corners += [(x1 - w, y1), (x2, y1), *((x1 + k * w, y1 - h) for k in range(1, 9))]
+    places = [(min(max(x, left), max(left, right - w)), min(max(y, up), max(up, down - h))) for x, y in corners]
+
+    def cost(order: int) -> float:
+        x, y = places[order]
+        spot = (x, y, x + w, y + h)
+        hides = 8 * sum(intersection(spot, other) for other in taken) + intersection(spot, box)
+        return hides / (w * h) + 0.02 * order
+
+    return places[min(range(len(places)), key=cost)]
 
 
 def spots(
@@ -68,11 +103,13 @@ def spots(
     """
     found: list[Spot] = []
     taken: list[Box] = []
+    whole = (0.0, 0.0, float(size[0]), float(size[1]))
     for place, (number, box, valid) in enumerate(boxes):
-        seen = within(box, size) if box is not None else None
+        seen = within(box, whole) if box is not None else None
         if seen is not None:
-            tag = _tag_place(seen, number, size, taken)
-            taken.append((*tag, tag[0] + tag_width(number, size), tag[1] + tag_side(size)))
+            w, h = tag_width(number, size), tag_side(size)
+            tag = tag_corner(seen, (w, h), whole, taken)
+            taken.append((*tag, tag[0] + w, tag[1] + h))
             found.append(Spot(seen, number, valid, tag, colours[place] if colours else look_colour(number)))
     return found
 
@@ -85,26 +122,6 @@ def tag_side(size: Size) -> float:
 def tag_width(number: int, size: Size) -> float:
     """Width of a number's tag, source pixels."""
     return tag_side(size) * max(1.0, 0.4 + 0.42 * len(str(number)))
-
-
-def _tag_place(box: Box, number: int, size: Size, taken: Sequence[Box]) -> tuple[float, float]:
-    """The corner where the number hides least."""
-    w, h = tag_width(number, size), tag_side(size)
-    x1, y1, x2, y2 = box
-    corners = [(x, y) for y in (y1 - h, y2, y1, y2 - h) for x in (x1, x2 - w)]
-    corners += [(x1 + k * w, y1 - h) for k in range(1, 6)]
-    places = [(min(max(x, 0.0), max(0.0, size[0] - w)), min(max(y, 0.0), max(0.0, size[1] - h))) for x, y in corners]
-
-    def cost(order: int) -> float:
-        x, y = places[order]
-        spot = (x, y, x + w, y + h)
-        hides = 8 * sum(intersection(spot, other) for other in taken) + intersection(spot, box)
-        return hides / (w * h) + 0.02 * order
-
-    return places[min(range(len(places)), key=cost)]
-
-
-# -- elements --------------------------------------------------------------------------------------------------------
 
 
 def svg(view: Box, inside: str, label: str, name: str = "") -> str:
@@ -148,7 +165,7 @@ def use(name: str, box: Box, hard: bool = False) -> str:
 
 def truth_mark(box: Box, size: Size) -> str:
     """A true region."""
-    seen = within(box, size)
+    seen = within(box, (0.0, 0.0, float(size[0]), float(size[1])))
     if seen is None:
         return ""
     return f'<g class="truth">{_rect(seen, HALO[1], 2.6)}{_rect(seen, TRUTH, 1.2)}</g>'
