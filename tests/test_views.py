@@ -46,9 +46,8 @@ from r3lab.show.group import group_view
 from r3lab.show.page import embed
 from r3lab.show.player import play
 from r3lab.show.report import Entry, explanation_beside, read_entries, report, save_report
-from r3lab.show.ribbon import columns_of, ribbon, tokens
+from r3lab.show.ribbon import LEVELS, columns_of, measures_of, ribbon, tokens
 from r3lab.show.river import river
-from r3lab.show.story import LEVELS, measures_of
 from r3lab.show.text import attribute, clean
 from r3lab.show.text import html_words as markup_words
 from r3lab.train.rewards import right

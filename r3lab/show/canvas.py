@@ -36,7 +36,9 @@ SHARP = 300  # pixels an inch up to which a picture is enlarged, so that its pix
 THICK, THIN, EDGE = 1.9, 0.8, 1.4  # points: a look, a true region, the halo on both sides together
 DASHES = (3.0, 2.0)
 TAG = 0.15  # inches: side of a number's tag
-KEYS = {  # what a line on a picture means: words, and its strokes (colour, points, dashes)
+KEYS: dict[
+    str, tuple[str, list[tuple[str, float, tuple[float, ...] | None]]]
+] = {  # what a line on a picture means: words, and its strokes (colour, points, dashes)
     "look": ("region that it looked at", [(LOOKS[0], THICK, None)]),
     "refused": ("region that it was refused", [(LOOKS[1], THICK, DASHES)]),
     "truth": ("true region", [(HALO[1], 2.2, None), (TRUTH, THIN, None)]),

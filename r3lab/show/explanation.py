@@ -82,15 +82,8 @@ def attention_maps(explanation: Explanation) -> list[HeatMap | None]:
     return [None, *(maps.get(f"look {n} relative", maps.get(f"look {n} raw")) for n in looks)]
 
 
-# An explanation as a picture: for each look, what attention says drew it, what it was worth, and the verdict above.
-#
-# Maps lie on the photograph as spotlights, bright where much is. Bars say by how much what was written becomes less
-# likely with another crop in the place of the look's. Simplified: the first six looks; the record has all of them.
-#
-#     show_explanation(explain(policy, trajectory))          # the last line of a notebook cell
-
 SHOWN_LOOKS, BARS = 6, 8
-EXPLANATION_MARGIN, EXPLANATION_GAP, SIDE, CROP, CHART = 0.28, 0.22, 1.75, 1.1, 2.6  # inches: pictures, crop, bars
+MARGIN, SPACE, SIDE, CROP, CHART = 0.28, 0.22, 1.75, 1.1, 2.6  # inches: around, between; pictures, crop, bars
 PANELS = (("raw", "attention"), ("relative", "relative attention"), ("value", "worth of a look"))
 
 
@@ -105,24 +98,24 @@ def show_explanation(explanation: Explanation, dark: bool = False) -> Picture:
         For a dark page.
     """
     e, chosen = explanation, theme(dark)
-    width = 2 * EXPLANATION_MARGIN + len(PANELS) * (SIDE + EXPLANATION_GAP) + CROP + EXPLANATION_GAP + CHART
-    inner = width - 2 * EXPLANATION_MARGIN
+    width = 2 * MARGIN + len(PANELS) * (SIDE + SPACE) + CROP + SPACE + CHART
+    inner = width - 2 * MARGIN
     question = wrap(e.trajectory.question, inner, TITLE, 2, bold=True)
     verdict = wrap(f"{e.verdict.kind}. {e.sentence}", inner, BODY, 4)
     entries = [(entry, wrap(entry.sentence, inner, SMALL, 4)) for entry in e.looks[:SHOWN_LOOKS]]
     tall = fitted(source_size(e.trajectory), SIDE, SIDE * 1.3)[1]
     head = height(1, HEADING) + 0.06
     rows = [(head + tall if not entry.refused else head) + height(len(text), SMALL) + 0.22 for entry, text in entries]
-    top = EXPLANATION_MARGIN + height(len(question), TITLE) + height(len(verdict), BODY) + 0.2
+    top = MARGIN + height(len(question), TITLE) + height(len(verdict), BODY) + 0.2
     with style(chosen):
-        canvas = Canvas(width, top + sum(rows) + EXPLANATION_MARGIN * 0.6, chosen)
-        y = canvas.block(EXPLANATION_MARGIN, EXPLANATION_MARGIN * 0.8, question, TITLE, chosen.ink, bold=True)
-        canvas.block(EXPLANATION_MARGIN, y + 0.06, verdict, BODY, chosen.ink)
+        canvas = Canvas(width, top + sum(rows) + MARGIN * 0.6, chosen)
+        y = canvas.block(MARGIN, MARGIN * 0.8, question, TITLE, chosen.ink, bold=True)
+        canvas.block(MARGIN, y + 0.06, verdict, BODY, chosen.ink)
         y = top
         for (entry, text), high in zip(entries, rows, strict=True):
             _row(canvas, e, entry, y, tall)
             below = y + (head + tall if not entry.refused else head) + 0.06
-            canvas.block(EXPLANATION_MARGIN, below, text, SMALL, chosen.muted)
+            canvas.block(MARGIN, below, text, SMALL, chosen.muted)
             y += high
     return Picture(canvas.figure, _explanation_alt(e))
 
@@ -130,17 +123,17 @@ def show_explanation(explanation: Explanation, dark: bool = False) -> Picture:
 def _row(canvas: Canvas, e: Explanation, entry: LookEntry, y: float, tall: float) -> None:
     """One look: its maps, its crop, its bars."""
     ink, number, top = canvas.theme.ink, entry.number + 1, y + height(1, HEADING) + 0.06
-    canvas.tag(EXPLANATION_MARGIN, y, number)
+    canvas.tag(MARGIN, y, number)
     if entry.refused:
-        return canvas.line(EXPLANATION_MARGIN + 0.24, y, f"Look {number}: refused", HEADING, ink, bold=True)
-    x = EXPLANATION_MARGIN
+        return canvas.line(MARGIN + 0.24, y, f"Look {number}: refused", HEADING, ink, bold=True)
+    x = MARGIN
     for key, title in PANELS:
         heat = e.maps.get(f"look {number} {key}")
         if heat is not None:
-            indent = 0.24 if x == EXPLANATION_MARGIN else 0.0
+            indent = 0.24 if x == MARGIN else 0.0
             canvas.line(x + indent, y, title, HEADING, ink, bold=True)
             _panel(canvas, e, entry, heat, x, top, f"look-{number}-{key}")
-            x += SIDE + EXPLANATION_GAP
+            x += SIDE + SPACE
     look = e.trajectory.looks[entry.number]
     if look.crop is not None and look.box is not None:
         canvas.line(x, y, "crop", HEADING, ink, bold=True)
@@ -149,7 +142,7 @@ def _row(canvas: Canvas, e: Explanation, entry: LookEntry, y: float, tall: float
             e.trajectory.images.get(look.crop.hash), x, top, w, h, look.box, f"crop-{number}", "crop not kept"
         )
         canvas.border(axes, look_colour(number), 2.0)
-        x += CROP + EXPLANATION_GAP
+        x += CROP + SPACE
     _bars(canvas, entry, x, y, tall)
     return None
 
@@ -206,21 +199,9 @@ def _explanation_alt(e: Explanation) -> str:
     return " ".join(said)
 
 
-# The value map of a look: where a look would have been worth what, where the policy looked, what it missed.
-#
-# On the left the photograph with the look, the best window and the true region; on the right the map, with a scale in
-# nats; under them the regret in words. Worth is the log-probability of the right answer (of the answer given, where
-# none
-# is known) above that without any crop, so a place below zero would have done harm. Simplified: a cell shows the mean
-# of
-# the windows that cover it, so its colour may be weaker than the best window's worth.
-#
-#     value = value_map(policy, trajectory, look=0)                 # explain.crop_value, needs the policy
-#     draw_value(trajectory, 0, value.heat(), value.best.box, value.regret)
-#
-# From a saved explanation (no policy): its map "look 1 value", and `best` and `regret` of its entry.
+# -- the value map of a look -------------------------------------------------------------------------------------------
 
-MARGIN, VALUE_MAP_WIDE, GAP = 0.28, 3.6, 0.4  # inches
+MAP, GAP = 3.6, 0.4  # inches: a picture, between two
 BEST, DOTS = OKABE_ITO["reddish purple"], (1.2, 1.2)  # of the best window: colour, dashes
 LITTLE = 0.05  # nats: regret below it is none
 
@@ -263,7 +244,7 @@ def draw_value(t: Trajectory, look: int, values: np.ndarray, best: Box, regret: 
     """
     values = np.asarray(values, dtype=np.float64)
     own, size, chosen = _check(t, look, values, regret), source_size(t), theme(dark)
-    w, h = fitted(size, VALUE_MAP_WIDE, VALUE_MAP_WIDE * 1.2)
+    w, h = fitted(size, MAP, MAP * 1.2)
     width = 2 * MARGIN + 2 * w + GAP + 0.95
     title = wrap(t.question, width - 2 * MARGIN, TITLE, 2, bold=True)
     said = wrap(value_words(t, look, best, regret), width - 2 * MARGIN, HEADING, 4)

@@ -1,10 +1,14 @@
-"""Before and after: the same questions, answered by two policies, one above the other.
+"""The filmstrip of a trajectory: what the model saw, what it wrote, what it looked at again, what it answered; and two
+policies' answers to the same questions, one above the other.
 
-Each column is a question; each row a policy; in each field the photograph with the numbered looks, the crop that
-the answer was read from, and the answer, right or wrong. Simplified: one rollout a question and policy, the
-first where there are several.
-
+    filmstrip(trajectory, dark=True).save("runs/first/filmstrip.png")
     before_after(rollout(cold_start, samples, temperature=0), rollout(trained, samples, temperature=0), count=3)
+
+A strip reads from left to right: the photograph with numbered boxes; the overview, pixel for pixel as the model got it,
+with the text that it wrote on seeing it; each crop as the model got it, beside what the overview had held of that
+region; the answer. Before and after have a column a question: the photograph with the looks, the crop that the answer
+was read from, the answer. Simplified: long text is cut (the record has all of it), of more than 16 looks the first 16
+are shown unless more are asked for, and of several rollouts of a question the first.
 """
 
 from __future__ import annotations
@@ -25,19 +29,9 @@ from .picture import Picture
 from .story import Step, overview, photograph, reason, region_shown, source_size, steps, told, true_regions, verdict
 from .text import height, one_line, text_width, wrap
 
-# The filmstrip of a trajectory: what the model saw, what it wrote, what it looked at again, what it answered.
-#
-# It reads from left to right: the photograph with numbered boxes; the overview, pixel for pixel as the model got
-# it, with the text that it wrote on seeing it; each crop as the model got it, beside what the overview had held
-# of that region; the answer. Simplified: long text is cut (the record has all of it), and of more than 16 looks
-# the first 16 are shown unless more are asked for.
-#
-#     filmstrip(trajectory).save("runs/first/filmstrip.png")
-#     filmstrip(trajectory, dark=True)
-
 SHOWN_LOOKS = 16
 LINES = 22  # of text under a picture
-STRIP_MARGIN, STRIP_GAP, LEAST, MOST, NARROW = 0.28, 0.34, 1.62, 2.4, 1.5  # inches; widths of a picture, of the answer
+MARGIN, GAP, LEAST, MOST, NARROW = 0.28, 0.34, 1.62, 2.4, 1.5  # inches; widths of a picture, of the answer
 HEAD = 2 * height(1, HEADING)  # above a picture: heading and a line of detail
 STRIP = 0.58  # below a crop: the same region in the overview
 
@@ -54,14 +48,14 @@ class Layout:
     @classmethod
     def of(cls, cards: int, width: float) -> Layout:
         """As many cards in a row as fit, in rows of about equal length; the answer is the last card."""
-        inner = max(LEAST, width - 2 * STRIP_MARGIN)
-        if (cards - 1) * (LEAST + STRIP_GAP) + NARROW <= inner:  # one row: the answer needs less than a picture
-            card = min(MOST, (inner - NARROW) / (cards - 1) - STRIP_GAP)
-            return cls(cards, card, (cards - 1) * (card + STRIP_GAP) + NARROW + 2 * STRIP_MARGIN, NARROW)
-        fit = max(1, int((inner + STRIP_GAP) // (LEAST + STRIP_GAP)))
+        inner = max(LEAST, width - 2 * MARGIN)
+        if (cards - 1) * (LEAST + GAP) + NARROW <= inner:  # one row: the answer needs less than a picture
+            card = min(MOST, (inner - NARROW) / (cards - 1) - GAP)
+            return cls(cards, card, (cards - 1) * (card + GAP) + NARROW + 2 * MARGIN, NARROW)
+        fit = max(1, int((inner + GAP) // (LEAST + GAP)))
         columns = -(-cards // -(-cards // fit))
-        card = min(MOST, (inner + STRIP_GAP) / columns - STRIP_GAP)
-        return cls(columns, card, columns * (card + STRIP_GAP) - STRIP_GAP + 2 * STRIP_MARGIN, card)
+        card = min(MOST, (inner + GAP) / columns - GAP)
+        return cls(columns, card, columns * (card + GAP) - GAP + 2 * MARGIN, card)
 
 
 @dataclass(frozen=True)
@@ -101,24 +95,24 @@ def filmstrip(
     layout = Layout.of(len(story) + 2, width)
     row = _cards(t, story, layout)
     rows = [row[i : i + layout.columns] for i in range(0, len(row), layout.columns)]
-    question = wrap(t.question, layout.width - 2 * STRIP_MARGIN, TITLE, 3, bold=True)
-    details = wrap(_details(t), layout.width - 2 * STRIP_MARGIN, SMALL, 1)
-    top = STRIP_MARGIN * 0.8 + height(len(question), TITLE) + height(len(details), SMALL) + 0.16
+    question = wrap(t.question, layout.width - 2 * MARGIN, TITLE, 3, bold=True)
+    details = wrap(_details(t), layout.width - 2 * MARGIN, SMALL, 1)
+    top = MARGIN * 0.8 + height(len(question), TITLE) + height(len(details), SMALL) + 0.16
     heights = [max(map(_height, cards_of_row)) for cards_of_row in rows]
     with style(chosen):
-        canvas = Canvas(layout.width, top + sum(heights) + STRIP_GAP * (len(rows) - 1) + STRIP_MARGIN, chosen)
-        y = canvas.block(STRIP_MARGIN, STRIP_MARGIN * 0.8, question, TITLE, chosen.ink, bold=True)
-        canvas.block(STRIP_MARGIN, y, details, SMALL, chosen.muted)
+        canvas = Canvas(layout.width, top + sum(heights) + GAP * (len(rows) - 1) + MARGIN, chosen)
+        y = canvas.block(MARGIN, MARGIN * 0.8, question, TITLE, chosen.ink, bold=True)
+        canvas.block(MARGIN, y, details, SMALL, chosen.muted)
         y = top
         for cards_of_row, high in zip(rows, heights, strict=True):
             pictures = [card.size[1] for card in cards_of_row if card.kind != "answer"]
             middle = y + HEAD + min(pictures, default=0.8) / 2
             for column, card in enumerate(cards_of_row):
-                x = STRIP_MARGIN + column * (layout.card + STRIP_GAP)
+                x = MARGIN + column * (layout.card + GAP)
                 _draw(canvas, t, seen, card, x, y, len(story) - 1)
                 if card is not row[-1]:
                     canvas.arrow(x + layout.card + 0.09, middle, 0.15)
-            y += high + STRIP_GAP
+            y += high + GAP
     return Picture(canvas.figure, f"Filmstrip of a rollout. {told(t, most)}")
 
 
@@ -276,7 +270,7 @@ def _overlap(t: Trajectory) -> list[str]:
 
 
 Pair = tuple[Trajectory, Trajectory]
-PANELS_MARGIN, PANELS_GAP, LABEL = 0.28, 0.4, 0.72  # inches; the last is the width of the row's name
+BETWEEN_COLUMNS, LABEL = 0.4, 0.72  # inches; the last is the width of the row's name
 PHOTO, CROP, BETWEEN = 1.9, 1.05, 0.1
 COLUMN = PHOTO + BETWEEN + CROP
 NAMES = ("before", "after")
@@ -334,29 +328,27 @@ def before_after(
     """
     chosen, shown = theme(dark), pairs(before, after, count)
     questions = [wrap(one[0].question, COLUMN, HEADING, 3, bold=True) for one in shown]
-    top = PANELS_MARGIN + max(height(len(lines), HEADING) for lines in questions) + 0.1
+    top = MARGIN + max(height(len(lines), HEADING) for lines in questions) + 0.1
     photo = [max(fitted(source_size(t), PHOTO, PHOTO * 1.2)[1] for t in row) for row in zip(*shown, strict=True)]
     field = [high + 0.58 for high in photo]
     both = [t for pair in shown for t in pair]
     boxed = {look.valid for t in both for look in t.looks if look.box is not None}
     kinds = ["look"] * (True in boxed) + ["refused"] * (False in boxed)
     kinds += ["truth"] * any(true_regions(t) for t in both)
-    width = PANELS_MARGIN * 2 + LABEL + len(shown) * (COLUMN + PANELS_GAP) - PANELS_GAP
+    width = MARGIN * 2 + LABEL + len(shown) * (COLUMN + BETWEEN_COLUMNS) - BETWEEN_COLUMNS
     with style(chosen):
-        canvas = Canvas(width, top + sum(field) + KEY_ROW * len(kinds) + PANELS_MARGIN * 0.8, chosen)
+        canvas = Canvas(width, top + sum(field) + KEY_ROW * len(kinds) + MARGIN * 0.8, chosen)
         for column, (lines, pair) in enumerate(zip(questions, shown, strict=True)):
-            x, y = PANELS_MARGIN + LABEL + column * (COLUMN + PANELS_GAP), top
-            canvas.block(x, PANELS_MARGIN, lines, HEADING, chosen.ink, bold=True)
+            x, y = MARGIN + LABEL + column * (COLUMN + BETWEEN_COLUMNS), top
+            canvas.block(x, MARGIN, lines, HEADING, chosen.ink, bold=True)
             for row, t in enumerate(pair):
                 _field(canvas, t, x, y, photo[row], f"{('before', 'after')[row]}-{column + 1}")
                 y += field[row]
         y = top
         for name, high in zip(names, field, strict=True):
-            canvas.block(
-                PANELS_MARGIN, y, wrap(name, LABEL - 0.06, HEADING, 3, bold=True), HEADING, chosen.ink, bold=True
-            )
+            canvas.block(MARGIN, y, wrap(name, LABEL - 0.06, HEADING, 3, bold=True), HEADING, chosen.ink, bold=True)
             y += high
-        canvas.key(PANELS_MARGIN + LABEL, y, kinds)
+        canvas.key(MARGIN + LABEL, y, kinds)
     return Picture(canvas.figure, _before_after_alt(shown, names))
 
 

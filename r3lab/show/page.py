@@ -1,11 +1,15 @@
-"""Pictures inside a page: each image once, small enough, as a data URI that needs no other file.
+"""A view as HTML: a page that needs no other file and no network, or the fragment that a notebook's cell shows; and the
+pictures inside it, each once, small enough, as a data URI.
 
-What is small keeps its exact pixels (PNG), so that a page shows a crop as the model got it; a photograph becomes a JPEG
-that is made smaller until it fits its share of a budget. Simplified: the shares are fixed (photograph, overview, all
-crops), and an overview as large as the photograph that the page shows is not held twice.
-
+    Path("player.html").write_text(page("One look", stage(trajectory, "t1")), encoding="utf-8")
     found = embed(photo, most=120_000)
     found.uri, found.width, found.exact           # "data:image/jpeg;base64,...", 896, False
+
+A page states a content security policy: nothing is fetched, nothing is sent, and no script runs but ours, which is
+named by its hash; so are styles. That is the second wall behind escaping (`text`): text that got through it would still
+do nothing. What is small keeps its exact pixels (PNG), so that a page shows a crop as the model got it; a photograph
+becomes a JPEG that is made smaller until it fits its share of a budget. Simplified: one stylesheet and one script for
+all views; the shares are fixed, and an overview as large as the photograph that the page shows is not held twice.
 """
 
 from __future__ import annotations
@@ -26,15 +30,6 @@ from ..trajectory import Trajectory
 from .palette import DARK, LIGHT, LOOKS, OKABE_ITO, Theme
 from .story import overview, photograph
 from .text import one_line
-
-# A view as HTML: a page that needs no other file and no network, or the fragment that a notebook's cell shows.
-#
-# A page states a content security policy: nothing is fetched, nothing is sent, and no script runs but ours, which is
-# named by its hash. That is the second wall behind escaping (`markup`): text that got through it would still do
-# nothing.
-# Styles are held to ours in the same way. Simplified: one stylesheet and one script for all views.
-#
-#     Path("player.html").write_text(page("One look", stage(trajectory, "t1")), encoding="utf-8")
 
 HERE = Path(__file__).parent
 IMAGES = "data:"

@@ -22,8 +22,8 @@ from .explanation import attention_maps
 from .page import BUDGET, page
 from .palette import VERDICTS
 from .player import badge, labels, stage
-from .ribbon import rules, tokens
-from .story import measures_of, verdict
+from .ribbon import measures_of, rules, tokens
+from .story import verdict
 from .text import html_line, html_words
 
 MOST, TOKENS = 500, 1200

@@ -1,15 +1,20 @@
-"""The token ribbon as a picture: for a paper, and for pages that run no code.
+"""The token ribbon: every token of a trajectory in order, coloured by what is asked, with the loss mask under it.
 
-    ribbon(trajectory, by="entropy").picture
+    ribbon(trajectory)                                           # last line of a cell
+    ribbon(trajectory, ratio=new_over_old, attention=mass, by="ratio").save("ribbon.html")
 
-Simplified: of the tokens with text the first 320 are drawn; image tokens stand as grids, a line of their own each.
+Colour says one thing at a time: the kind of a token, its log-probability, entropy, importance ratio, advantage, or the
+attention that it received. A thick line under a token means that it carries loss. Image tokens stand as a grid of small
+squares, as they lie in the image. Pointing at a token, or arrow keys, read out its numbers. Simplified: colours come in
+sixteen levels, so that four thousand tokens need no style of their own; the picture that stands where no code runs
+has the first 320 tokens with text.
 """
 
 from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -17,27 +22,13 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PatchCollection
 from matplotlib.patches import Rectangle
 
-from ..core.errors import R3labError
+from ..core.errors import R3labError, nearest, shown
 from ..core.geometry import Size
 from ..trajectory import Kind, Trajectory
 from .canvas import Canvas
 from .palette import BODY, DIVERGING, KINDS, SEQUENTIAL, SMALL, TITLE, Theme, ink_on, on_scale, style, theme
 from .picture import Picture, View
-from .story import KIND, LEVELS, Measure, Values, chosen_measure, measures_of
 from .text import MISSING, clean, drawable, height, one_line, quoted, text_width, wrap, write
-
-# The token ribbon: every token of a trajectory in order, coloured by what is asked, with the loss mask under it.
-#
-# Colour says one thing at a time: the kind of a token, its log-probability, entropy, importance ratio, advantage, or
-# the
-# attention that it received. A thick line under a token means that it carries loss. Image tokens stand as a grid of
-# small
-# squares, as they lie in the image. Pointing at a token, or arrow keys, read out its numbers. Simplified: colours
-# come in
-# sixteen levels, so that four thousand tokens need no style of their own.
-#
-#     ribbon(trajectory)                                           # last line of a cell
-#     ribbon(trajectory, ratio=new_over_old, attention=mass, by="ratio").save("ribbon.html")
 
 MOST = 20_000  # tokens
 PIECE = 80  # characters of one token that are shown
@@ -51,6 +42,10 @@ _WORDS = {
     Kind.PAD: "padding",
 }
 IMAGE = (Kind.OVERVIEW, Kind.CROP)
+LEVELS, KIND = 16, "kind"
+SHOWN, WIDTH, MARGIN = 320, 9.0, 0.28  # tokens with text; inches
+CELL, TALLEST, ROW, PAD = 0.085, 2.2, 0.235, 0.035  # inches: an image token, a grid, a line, around a token's text
+Values = Sequence[float | None]
 
 
 def ribbon(
@@ -85,6 +80,121 @@ def ribbon(
     return View(f"Tokens: {clean(t.question, 150)}", body, _drawn(t, measures, by, dark), rules())
 
 
+# -- what tokens are coloured by --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number a token, and how it becomes a colour.
+
+    Attributes
+    ----------
+    name : in words
+    values : one a token, None where there is none
+    low, high : ends of the scale, as they are labelled
+    middle : for scales with two sides, the value in the middle; None for others
+    logarithmic : equal factors are equal steps of colour
+    """
+
+    name: str
+    values: Values
+    low: float
+    high: float
+    middle: float | None = None
+    logarithmic: bool = False
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """The scale's colours."""
+        return SEQUENTIAL if self.middle is None else DIVERGING
+
+    def level(self, value: float) -> int:
+        """0 to 15."""
+        low, high = self.low, self.high
+        if self.logarithmic:
+            low, high, value = (math.log(max(v, 1e-9)) for v in (low, high, value))
+        place = (value - low) / (high - low) if high > low else 0.5
+        return min(LEVELS - 1, max(0, int(place * LEVELS)))
+
+    def colour(self, level: int) -> str:
+        """Of a level, #RRGGBB."""
+        return on_scale(self.stops, (level + 0.5) / LEVELS)
+
+
+def measures_of(
+    t: Trajectory, ratio: Values | None = None, advantage: Values | None = None, attention: Values | None = None
+) -> dict[str, Measure]:
+    """What the tokens of a trajectory can be coloured by, besides their kind.
+
+    Parameters
+    ----------
+    ratio
+        Importance ratio of each token, policy over the policy that sampled.
+    advantage
+        Of each token; by default that of the trajectory, where it has one, on every token that carries loss.
+    attention
+        Attention that each token received, from zero.
+
+    Raises
+    ------
+    R3labError
+        If one has not one value a token, or a value that is not finite.
+    """
+    n = len(t.ids)
+    given = {"ratio": ratio, "advantage": advantage, "attention received": attention}
+    for name, values in given.items():
+        if values is None:
+            continue
+        if len(values) != n:
+            raise R3labError(f"{name} has {len(values)} values for {n} tokens; give one a token, None for none.")
+        bad = [v for v in values if v is not None and not math.isfinite(v)]
+        if bad:
+            raise R3labError(f"{name} holds {shown(bad[0])}; give finite numbers, None for none.")
+    if advantage is None and t.advantage is not None and math.isfinite(t.advantage):
+        advantage = [t.advantage if sampled else None for sampled in t.sampled_mask]
+    found = {}
+    known = _known(t.logprobs)
+    if known:
+        found["log-probability"] = Measure("log-probability", t.logprobs, min(*known, -1e-3), 0.0)
+    known = _known(t.entropies)
+    if known:
+        found["entropy"] = Measure("entropy", t.entropies, 0.0, max(*known, 1e-3))
+    if ratio is not None and (known := _known(ratio)):
+        far = max(1.05, *(max(v, 1 / max(v, 1e-9)) for v in known))
+        found["ratio"] = Measure("ratio", ratio, 1 / far, far, 1.0, True)
+    if advantage is not None and (known := _known(advantage)):
+        far = max(1e-3, *map(abs, known))
+        found["advantage"] = Measure("advantage", advantage, -far, far, 0.0)
+    if attention is not None and (known := _known(attention)):
+        found["attention received"] = Measure("attention received", attention, 0.0, max(*known, 1e-9))
+    return found
+
+
+def _known(values: Values) -> list[float]:
+    """The values that are there, twice the first, so that `max(*known)` has two."""
+    known = [float(v) for v in values if v is not None and math.isfinite(v)]
+    return [known[0], *known] if known else []
+
+
+def chosen_measure(by: str, measures: dict[str, Measure]) -> str:
+    """The name, if there is such a measure.
+
+    Raises
+    ------
+    R3labError
+        Naming what there is.
+    """
+    names = [KIND, *measures]
+    if by not in names:
+        raise R3labError(
+            f"These tokens cannot be coloured by {shown(by)}; there is {', '.join(names)}.{nearest(by, names)}"
+        )
+    return by
+
+
+# -- as HTML ----------------------------------------------------------------------------------------------------------
+
+
 def tokens(t: Trajectory, measures: dict[str, Measure], by: str = KIND, images: bool = True) -> str:
     """The ribbon's markup; a page that shows it needs `rules` too.
 
@@ -113,9 +223,11 @@ def tokens(t: Trajectory, measures: dict[str, Measure], by: str = KIND, images: 
     parts = []
     for kind, where, size in runs(t):
         if kind in IMAGE:
-            parts.append(_grid(t, where, size, measures) if images else _count(kind, len(where)))
+            count = f"{len(where)} image tokens"
+            told = f'<i class="v0-{int(kind)}" title="{count}, {_WORDS[kind]}">{count}</i>'
+            parts.append(_grid(t, where, size, measures) if images else told)
         else:
-            parts += [_token(t, i, measures) for i in where]
+            parts += [_token(t, i, measures, html.escape(piece(t, i), quote=True)) for i in where]
     return (
         '<div class="r3-ribbon"><fieldset class="r3-measures"><legend>Colour by</legend>'
         f'{choices}</fieldset><div class="r3-scale">{scales}'
@@ -143,8 +255,7 @@ def piece(t: Trajectory, i: int) -> str:
     return text or (MISSING if t.pieces[i] else "\N{MIDDLE DOT}")
 
 
-def _token(t: Trajectory, i: int, measures: dict[str, Measure]) -> str:
-    text = html.escape(piece(t, i), quote=True)
+def _token(t: Trajectory, i: int, measures: dict[str, Measure], text: str) -> str:
     return f'<i class="{_classes(t, i, measures)}" title="{_numbers(t, i, measures)}">{text}</i>'
 
 
@@ -152,14 +263,8 @@ def _grid(t: Trajectory, where: list[int], size: Size, measures: dict[str, Measu
     """Image tokens as they lie in the image, where their number fits its shape; else in rows of sixteen."""
     columns = columns_of(len(where), size)
     rows = [where[k : k + columns] for k in range(0, len(where), columns)]
-
-    def cell(i: int) -> str:
-        return f'<i class="{_classes(t, i, measures)}" title="{_numbers(t, i, measures)}"></i>'
-
-    return f'<span class="r3-grid">{"".join(f"<b>{_joined(map(cell, row))}</b>" for row in rows)}</span>'
-
-
-_joined = "".join
+    lines = ["".join(_token(t, i, measures, "") for i in row) for row in rows]
+    return f'<span class="r3-grid">{"".join(f"<b>{line}</b>" for line in lines)}</span>'
 
 
 def columns_of(count: int, size: Size) -> int:
@@ -170,10 +275,6 @@ def columns_of(count: int, size: Size) -> int:
         if columns and count % columns == 0 and count // columns == round(size[1] / side):
             return columns
     return 16
-
-
-def _count(kind: Kind, count: int) -> str:
-    return f'<i class="v0-{int(kind)}" title="{count} image tokens, {_WORDS[kind]}">{count} image tokens</i>'
 
 
 def _classes(t: Trajectory, i: int, measures: dict[str, Measure]) -> str:
@@ -232,8 +333,7 @@ def rules() -> str:
     return "\n".join(found)
 
 
-SHOWN, WIDTH, MARGIN = 320, 9.0, 0.28  # tokens with text; inches
-CELL, TALLEST, ROW, PAD = 0.085, 2.2, 0.235, 0.035  # inches: an image token, a grid, a line, around a token's text
+# -- as a picture -----------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -262,11 +362,11 @@ def _drawn(t: Trajectory, measures: dict[str, Measure], by: str, dark: bool) -> 
         canvas = Canvas(WIDTH, sheet.y + (0.25 if left_out else 0.0) + MARGIN * 0.6, chosen)
         y = canvas.block(MARGIN, MARGIN * 0.8, title, TITLE, chosen.ink, bold=True)
         axes = canvas.axes(0, 0, canvas.width, canvas.height, (0, 0, canvas.width, canvas.height), "tokens")
-        _ribbon_figure_key(canvas, axes, t, shown, y + 0.08)
-        _draw(axes, sheet, chosen)
+        _draw_key(canvas, axes, t, shown, y + 0.08)
+        _draw_tokens(axes, sheet, chosen)
         if left_out:
             canvas.line(MARGIN, sheet.y + 0.04, f"{left_out} more tokens with text", SMALL, chosen.muted)
-    return Picture(canvas.figure, _ribbon_alt(t, measures, by))
+    return Picture(canvas.figure, _alt(t, measures, by))
 
 
 def _colour(t: Trajectory, i: int, shown: Measure | None) -> str | None:
@@ -325,7 +425,7 @@ def _lay_grid(
     sheet.y += max(ROW, rows * side + 0.06)
 
 
-def _draw(axes: Axes, sheet: _Sheet, chosen: Theme) -> None:
+def _draw_tokens(axes: Axes, sheet: _Sheet, chosen: Theme) -> None:
     patches = [Rectangle((x, y), w, h) for x, y, w, h, _ in sheet.cells]
     held = PatchCollection(patches, facecolors=[c for *_, c in sheet.cells], edgecolors="none", gid="cells")
     axes.add_collection(held)
@@ -335,7 +435,7 @@ def _draw(axes: Axes, sheet: _Sheet, chosen: Theme) -> None:
         write(axes, x, y, text, BODY, colour)
 
 
-def _ribbon_figure_key(canvas: Canvas, axes: Axes, t: Trajectory, shown: Measure | None, y: float) -> None:
+def _draw_key(canvas: Canvas, axes: Axes, t: Trajectory, shown: Measure | None, y: float) -> None:
     """What colours and lines mean, in one line."""
     chosen, x = canvas.theme, MARGIN
 
@@ -363,7 +463,7 @@ def _ribbon_figure_key(canvas: Canvas, axes: Axes, t: Trajectory, shown: Measure
     words("carries loss")
 
 
-def _ribbon_alt(t: Trajectory, measures: dict[str, Measure], by: str) -> str:
+def _alt(t: Trajectory, measures: dict[str, Measure], by: str) -> str:
     """What the ribbon shows, in words."""
     counts = ", ".join(f"{t.kinds.count(kind)} {kind.name.lower()}" for kind in Kind if kind in t.kinds)
     said = [f"The {len(t.ids)} tokens of a rollout in order, coloured by {by}: {counts}."]

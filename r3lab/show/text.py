@@ -1,10 +1,15 @@
-"""Foreign text in a Markdown page: shown as it stands, never read as Markdown, HTML or a link.
+"""Foreign text made harmless, measured and written plainly: into a picture, a page, Markdown, a terminal.
 
-Everything that could mean something to a renderer becomes a numeric character reference, which all of them take for
-the character itself. Simplified: one line, cut to a bound.
+    lines = wrap(text, width=1.8, size=8, most=12)           # inches, points
+    write(figure, 0.1, 0.9, lines[0], size=8, colour="black")
+    f"<p>{html_words(question, 400)}</p><img alt=\"{attribute(told(trajectory))}\">"
+    table(("source", "samples"), [("badges", 12)])           # Markdown
 
-    escape("<b>| [x](y)")                       # '&#60;b&#62;&#124; &#91;x&#93;&#40;y&#41;'
-    table(("source", "samples"), [("badges", 12)])
+What a model, a data set or a user wrote may hold control characters, terminal sequences, bidirectional overrides,
+towers of combining marks, TeX, markup, a megabyte without a space. Nothing of it is parsed: a figure writes it through
+`write`; in HTML it is escaped, bounded and isolated from the text around it (the first of two walls: the second is the
+policy of a `page`); in Markdown everything that could mean something becomes a numeric character reference. Simplified:
+no hyphenation, no right-to-left layout.
 """
 
 from __future__ import annotations
@@ -23,16 +28,6 @@ from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
 
 from . import palette
-
-# Foreign text on its way to a picture, a page or a terminal: made harmless, wrapped by measure, written plainly.
-#
-# What a model, a data set or a user wrote may hold control characters, terminal sequences, bidirectional
-# overrides, towers of combining marks, TeX, markup, a megabyte without a space. Everything that a view writes
-# goes through `write`, which lets none of it through and never parses. Simplified: no hyphenation, no
-# right-to-left layout.
-#
-#     lines = wrap(text, width=1.8, size=8, most=12)           # inches, points
-#     write(figure, 0.1, 0.9, lines[0], size=8, colour="black")
 
 MOST = 4000  # characters of one text that are looked at
 MARKS = 3  # combining marks that one letter may carry
@@ -206,12 +201,7 @@ def write(
     )
 
 
-# Foreign text in HTML: shown as it stands, never read as markup, bounded, isolated from the text around it.
-#
-# The first of two walls; the second is the policy of a page (`page`), under which nothing but our own script runs.
-#
-#     f"<p>{words(trajectory.question, 400)}</p>"
-#     f'<img alt="{attribute(told(trajectory))}">'
+# -- HTML and Markdown -------------------------------------------------------------------------------------------------
 
 
 def html_words(text: object, limit: int = 2000) -> str:
