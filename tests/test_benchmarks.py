@@ -18,11 +18,11 @@ from benchmark_files import ANSWER, PNG, SIZE, TEXT64, TRUE, png, with_paths
 
 from r3lab.core.rows import rows
 from r3lab.evaluate import benchmarks
-from r3lab.evaluate.benchmarks import BENCHMARKS, Reading, get_benchmark
+from r3lab.evaluate.benchmarks import BENCHMARKS, BenchmarkReader, get_benchmark
 from r3lab.evaluate.formats import BenchmarkError, Record
 
 
-def check(name: str, reading: Reading) -> Record:
+def check(name: str, reading: BenchmarkReader) -> Record:
     """The one record, with its image, answer and a full score for the true answer."""
     [record] = reading
     assert (reading.read, reading.skipped, reading.problems) == (1, 0, [])

@@ -20,7 +20,7 @@ from r3lab.core.arms import get_arm
 from r3lab.core.errors import R3labError
 from r3lab.core.files import assets_dir
 from r3lab.evaluate import lmms as module
-from r3lab.evaluate.lmms import Manner, R3Lab
+from r3lab.evaluate.lmms import GenerationSettings, R3Lab
 from r3lab.models.policy import Policy
 from r3lab.rollout.loop import rollout
 from r3lab.trajectory import Trajectory
@@ -102,7 +102,7 @@ def request(number: int, text: str | None = None, **wanted: Any) -> SimpleNamesp
     ],
 )
 def test_a_tasks_settings_are_read(wanted: dict, temperature: float, tokens: int, until: tuple) -> None:
-    assert Manner.of(wanted, 512) == Manner(temperature, tokens, until)
+    assert GenerationSettings.of(wanted, 512) == GenerationSettings(temperature, tokens, until)
 
 
 @pytest.mark.parametrize(
@@ -126,8 +126,8 @@ def test_what_cannot_be_had_is_refused_before_anything_is_answered(policy: Polic
 
 
 def test_an_answer_ends_where_the_task_says() -> None:
-    assert Manner(until=("\n\n", ".")).ended("No. 7\n\nIt was easy.") == "No"
-    assert Manner(until=("\n\n",)).ended("7") == "7" and Manner(until=(".",)).ended(None) == ""
+    assert GenerationSettings(until=("\n\n", ".")).ended("No. 7\n\nIt was easy.") == "No"
+    assert GenerationSettings(until=("\n\n",)).ended("7") == "7" and GenerationSettings(until=(".",)).ended(None) == ""
 
 
 # -- answers -----------------------------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ def test_samples_depend_on_their_place_and_not_on_their_company(policy: Policy) 
     assert len(drawn) > 1, "every random stream was the same"
 
 
-def test_requests_of_several_manners_come_back_in_order(policy: Policy, own: list[Trajectory]) -> None:
+def test_requests_of_several_settings_come_back_in_order(policy: Policy, own: list[Trajectory]) -> None:
     asked = [request(i, **({"max_new_tokens": 600} if i % 2 else {})) for i in range(len(SAMPLES))]
     assert model(policy, batch_size=2).generate_until(asked) == [t.answer for t in own]
 
@@ -243,7 +243,7 @@ def test_rounds_without_an_end_are_an_error(
 ) -> None:
     asked: list[int] = []
 
-    def answers(questions: Any, manner: Manner) -> list[str]:
+    def answers(questions: Any, manner: GenerationSettings) -> list[str]:
         asked.append(questions[0][0])
         return ["7"]
 

@@ -18,27 +18,24 @@ import argparse
 import json
 import math
 import os
-import platform
 import shlex
 import sys
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from .. import __version__
 from ..core.arms import ARMS, INTERLEAVED, get_arm
 from ..core.errors import R3labError, shown
-from ..core.files import Journal, shipped_policy, whole_file
+from ..core.files import Journal, circumstances, shipped_policy, write_whole
 from ..evaluate.benchmarks import BENCHMARKS, get_benchmark
 from ..vlir.worlds import WORLDS, get_world
 from ..vlir.worlds.material import SPLITS, split_number
 
 if TYPE_CHECKING:  # these bring torch: seconds, which --help need not wait for
     from ..evaluate.run import Settings, Source
-    from ..evaluate.table import Table
+    from ..evaluate.table import EvaluationTable
 
 ALL = "all"  # in place of names
 ARM = "{arm}"  # in a model's folder: the name of the arm
@@ -71,15 +68,15 @@ def evaluate_command(argv: Sequence[str] | None = None) -> int:
     """
     given = sys.argv[2:] if argv is None else list(argv)
     args = build_parser().parse_args(given)
-    arms = [get_arm(name) for name in _names(args.arm, [INTERLEAVED.name, *ARMS])]
-    from ..evaluate.run import GRADED, Trained, collected, evaluate, fingerprint, kept_in
+    arms = [get_arm(name) for name in _names(args.arm or [INTERLEAVED.name], [INTERLEAVED.name, *ARMS])]
+    from ..evaluate.run import GRADED, Trained, collect, evaluate, fingerprint, kept_in
     from ..evaluate.table import table_of
     from ..models.policy import Policy
     from ..rollout.sequence import check_template
 
     settings = _settings(args)
-    models = {arm.name: _model(args.model, arm.name) for arm in arms}
-    alone = None if args.model and ARM in args.model else next(iter(models.values()))
+    models = {arm.name: Path(args.model.replace(ARM, arm.name)) if args.model else shipped_policy() for arm in arms}
+    one_each = bool(args.model) and ARM in args.model
     known_as = {name: fingerprint(model) for name, model in models.items()}
     sources = _sources(args, settings)
     out = _folder(args.out)
@@ -87,7 +84,7 @@ def evaluate_command(argv: Sequence[str] | None = None) -> int:
         "benchmark": sources[0].name if args.benchmark else None,
         "data": str(Path(args.data).resolve()) if args.benchmark else None,
         "split": None if args.benchmark else args.split,
-        "model": known_as[arms[0].name] if alone else args.model,
+        "model": args.model if one_each else known_as[arms[0].name],
         "temperature": settings.temperature,
         "seed": settings.seed,
         "max-looks": settings.max_looks,
@@ -99,14 +96,18 @@ def evaluate_command(argv: Sequence[str] | None = None) -> int:
             check_template(policy)
         own = {name: Trained(loaded[model], known_as[name]) for name, model in models.items()}
         try:
-            places = evaluate(loaded[alone] if alone else own, sources, arms, journal, settings, progress=None)
+            answers = evaluate(own if one_each else policy, sources, arms, journal, settings, progress=None)
         except KeyboardInterrupt:
             print("\nr3lab eval: interrupted; the same command goes on where it stopped", file=sys.stderr)
             return 130
-        found = collected(journal, places)
-    remarks = [BARE] if alone and loaded[alone].bare and any(arm is not INTERLEAVED for arm in arms) else []
-    table = table_of(sources, [arm.name for arm in arms], found, remarks)
-    _tell(sources)
+        found = collect(journal, answers)
+    untrained = not one_each and policy.bare and any(arm is not INTERLEAVED for arm in arms)
+    table = table_of(sources, [arm.name for arm in arms], found, [BARE] if untrained else [])
+    for source in sources:
+        for problem in source.problems[:TOLD]:
+            tqdm.write(f"left out: {problem}", file=sys.stderr)
+        if source.left_out > TOLD:
+            tqdm.write(f"left out: {source.left_out - TOLD:,} more, not told one by one", file=sys.stderr)
     graded = [(*place, e["number"]) for place, of in found.items() for e in of if e["outcome"] == GRADED]
     lacking = [one for one in graded if one[2] < settings.keep and not kept_in(out, *one).is_dir()]
     if lacking:
@@ -187,10 +188,9 @@ def _settings(args: argparse.Namespace) -> Settings:
     return Settings(args.batch, args.temperature, args.seed, args.max_looks, tokens, args.keep)
 
 
-def _names(given: Sequence[str] | None, known: Iterable[str]) -> list[str]:
+def _names(given: Sequence[str], known: Iterable[str]) -> list[str]:
     """Names as they were given, each once."""
-    names = given or [INTERLEAVED.name]
-    return list(dict.fromkeys(name for one in names for name in (known if one == ALL else [one])))
+    return list(dict.fromkeys(name for one in given for name in (known if one == ALL else [one])))
 
 
 def _sources(args: argparse.Namespace, settings: Settings) -> list[Source]:
@@ -207,11 +207,6 @@ def _sources(args: argparse.Namespace, settings: Settings) -> list[Source]:
     split_number(args.split)
     worlds = [get_world(name) for name in _names(args.world, WORLDS)]
     return [WorldSource(world, args.split, limit or SAMPLES, settings.seed) for world in worlds]
-
-
-def _model(given: str | None, arm: str) -> Path:
-    """Folder of an arm's policy; the shipped one if none was given."""
-    return Path(given.replace(ARM, arm)) if given is not None else shipped_policy()
 
 
 def _folder(given: str) -> Path:
@@ -233,35 +228,13 @@ def _folder(given: str) -> Path:
     return out
 
 
-def _tell(sources: Sequence[Source]) -> None:
-    """Say which records could not be read."""
-    for source in sources:
-        for problem in source.problems[:TOLD]:
-            tqdm.write(f"left out: {problem}", file=sys.stderr)
-        if source.left_out > TOLD:
-            tqdm.write(f"left out: {source.left_out - TOLD:,} more, not told one by one", file=sys.stderr)
-
-
-def _write(table: Table, out: Path, given: Sequence[str], same: dict[str, Any]) -> None:
+def _write(table: EvaluationTable, out: Path, given: Sequence[str], same: dict[str, Any]) -> None:
     """Print the table, and write it as a page and as data."""
-    import torch
-
     from ..show.effects import scores_page, scores_text  # matplotlib: a second
 
-    record = {
-        "command": shlex.join(["r3lab", "eval", *given]),
-        "version": __version__,
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
-        "date": time.strftime("%Y-%m-%d"),
-        "settings": same,
-        **table.record(),
-    }
+    record = {**circumstances(shlex.join(["r3lab", "eval", *given])), "settings": same, **table.record()}
     model = same["model"].rpartition(" ")[0] or same["model"]
     title = f"{model}: {', '.join(dict.fromkeys(line.source for line in table.lines))}"
-    for path, text in (
-        (out / "table.md", scores_page(table, title)),
-        (out / "table.json", json.dumps(record, indent=1) + "\n"),
-    ):
-        with whole_file(path) as partial:
-            partial.write_text(text, encoding="utf-8")
+    write_whole(out / "table.md", scores_page(table, title).encode("utf-8"))
+    write_whole(out / "table.json", (json.dumps(record, indent=1) + "\n").encode("utf-8"))
     print(f"{scores_text(table)}\n{out / 'table.md'}")

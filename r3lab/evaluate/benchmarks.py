@@ -1,9 +1,9 @@
 """The benchmarks by name: read local copies of their files, grade answers, and make the numbers their papers report.
 
 benchmark = get_benchmark("mathvista")
-reading = benchmark.read("MathVista/data")               # Parquet, JSON, JSONL, TSV, CSV, or a saved data set
-grades = [benchmark.grade(record, model(record)) for record in reading]
-reading.skipped, reading.problems                        # 0, []
+reader = benchmark.read("MathVista/data")            # Parquet, JSON, JSONL, TSV, CSV, or a saved data set
+grades = [benchmark.grade(record, model(record)) for record in reader]
+reader.skipped, reader.problems                      # 0, []
 [m.value for m in benchmark.measures(grades)]
 """
 
@@ -21,19 +21,17 @@ from ..core.protocol import answer_of, bare
 from ..core.records import ForeignError, Row, fields
 from ..core.rows import SPLITS, STATE
 from . import grades
-from . import scores as mathvision
-from . import scores as mathvista
 from .formats import FORMATS, BenchmarkError, Format, Record
 from .grades import Grade, Measure
-from .scores import anls, letter, prefix_match, yes_or_no
+from .scores import anls, letter, mathvision_right, mathvista_right, prefix_match, yes_or_no
 
-KEPT = 50  # problems whose words a reading keeps; all are counted
+KEPT = 50  # problems whose words a reader keeps; all are counted
 MAX_RECORD = 64 << 20  # bytes; a record of a TSV or JSON file may hold its image as base64
 Score = Callable[[Record, str], float]  # of the content of <answer>, never empty
 
 
 @dataclass
-class Reading:
+class BenchmarkReader:
     """Records of a file, one at a time and once, and what was wrong with the others.
 
     Attributes
@@ -116,7 +114,7 @@ class Benchmark:
 
     def read(
         self, path: str | Path, strict: bool = False, root: str | Path | None = None, max_pixels: int = MAX_PIXELS
-    ) -> Reading:
+    ) -> BenchmarkReader:
         """The records of a local copy.
 
         Parameters
@@ -138,7 +136,7 @@ class Benchmark:
         """
         path, form = Path(path), FORMATS[self.name]
         place = Path(root) if root is not None else path if path.is_dir() else path.parent
-        return Reading(_rows(path, form), form, place, strict, max_pixels)
+        return BenchmarkReader(_rows(path, form), form, place, strict, max_pixels)
 
     def grade(self, record: Record, text: str) -> Grade:
         """The grade of what a model wrote: only the content of its first <answer> counts; without one it is 0."""
@@ -187,7 +185,7 @@ def _letter(record: Record, answer: str) -> float:
 
 def _mathvista(record: Record, answer: str) -> float:
     kind = (record.meta["question_type"], record.meta["answer_type"], record.meta["precision"])
-    return float(mathvista.mathvista_right(answer, record.answer, record.choices, *kind))
+    return float(mathvista_right(answer, record.answer, record.choices, *kind))
 
 
 def _hallusion(record: Record, answer: str) -> float:
@@ -204,7 +202,7 @@ _TABLE = (
         "mathvision",
         "MathVision",
         "MathLLMs/MathVision, test, 3040",
-        lambda record, answer: float(mathvision.mathvision_right(answer, record.answer, record.choices)),
+        lambda record, answer: float(mathvision_right(answer, record.answer, record.choices)),
     ),
     Benchmark(
         "scienceqa",

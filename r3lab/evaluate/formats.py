@@ -18,11 +18,13 @@ from ..core.errors import shown
 from ..core.protocol import MAX_QUESTION
 from ..core.records import ForeignError, Read, count, of, row
 
-# One question of any benchmark, as all loaders return it and all scorers read it.
-#
-# record.question, record.images, record.choices, record.answer
-
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+MAX_LABEL, MAX_LIST = 200, 1000  # characters, members
+# Pairs whose truths are swapped in the public file (tsb0601/MMVP issue 30, lmms-eval issue 1018); the file's are kept.
+MMVP_DISPUTED = (99, 100, 279, 280)
+_OPTION = re.compile(r"\(([a-z])\)")
+
+Values = dict[str, Any]
 
 
 class BenchmarkError(ForeignError):
@@ -31,7 +33,7 @@ class BenchmarkError(ForeignError):
 
 @dataclass(frozen=True)
 class Record:
-    """One question.
+    """One question of any benchmark, as all loaders return it and all scorers read it.
 
     Attributes
     ----------
@@ -65,14 +67,7 @@ def lettered(choices: tuple[str, ...]) -> str:
     return "\n".join(f"{letter}. {choice}" for letter, choice in zip(LETTERS, choices, strict=False))
 
 
-MAX_LABEL, MAX_LIST = 200, 1000  # characters, members
-
-
-def _is_words(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= MAX_QUESTION
-
-
-words = of(f"text of at most {MAX_QUESTION} characters", _is_words)
+words = of(f"text of at most {MAX_QUESTION} characters", lambda v: isinstance(v, str) and len(v) <= MAX_QUESTION)
 label = of(
     f"a whole number or text of 1 to {MAX_LABEL} characters",
     lambda v: type(v) is int or isinstance(v, str) and len(v) <= MAX_LABEL and bool(v.strip()),
@@ -95,15 +90,12 @@ places = of(
 )
 
 
-_list_of_words = row(words, MAX_LIST)
-
-
 def list_of_words(value: Any, where: str) -> tuple[str, ...]:
     """A list of at most 1000 texts, as a tuple."""
-    return tuple(_list_of_words(value, where))
+    return tuple(row(words, MAX_LIST)(value, where))
 
 
-def chosen(letter: str, choices: tuple[str, ...], name: str = "answer") -> str:
+def check_letter(letter: str, choices: tuple[str, ...], name: str = "answer") -> str:
     """The letter, if it is one of the choices'.
 
     Raises
@@ -116,12 +108,6 @@ def chosen(letter: str, choices: tuple[str, ...], name: str = "answer") -> str:
     if letter not in LETTERS[: len(choices)]:
         raise BenchmarkError(f"{name} is {shown(letter)}, but the choices end at {LETTERS[len(choices) - 1]}")
     return letter
-
-
-Values = dict[str, Any]
-_OPTION = re.compile(r"\(([a-z])\)")
-# Pairs whose truths are swapped in the public file (tsb0601/MMVP issue 30, lmms-eval issue 1018); the file's are kept.
-MMVP_DISPUTED = (99, 100, 279, 280)
 
 
 @dataclass(frozen=True)
@@ -157,7 +143,7 @@ def _mathvista(v: Values, number: int, key: str | None) -> Record:
     if kind not in ("multi_choice", "free_form"):
         raise BenchmarkError(f"question_type must be multi_choice or free_form, got {shown(kind)}")
     if kind == "multi_choice":
-        chosen("A", choices)
+        check_letter("A", choices)
     elif answer_type not in ("integer", "float", "list", "text"):
         raise BenchmarkError(f"answer_type must be integer, float, list or text, got {shown(answer_type)}")
     elif answer_type == "float" and v["precision"] is None:
@@ -171,7 +157,7 @@ def _mathvista(v: Values, number: int, key: str | None) -> Record:
 def _mathvision(v: Values, number: int, key: str | None) -> Record:
     options, answer = v["options"] or (), v["answer"]
     if options:
-        chosen(answer, options)
+        check_letter(answer, options)
     question = f"{v['question']}\nChoices:\n{lettered(options)}" if options else v["question"]
     groups = {name: v[name] for name in ("subject", "level") if v[name] is not None}
     return Record("mathvision", v["id"], question, (), options, (answer,), groups)
@@ -179,7 +165,7 @@ def _mathvision(v: Values, number: int, key: str | None) -> Record:
 
 def _scienceqa(v: Values, number: int, key: str | None) -> Record:
     choices, answer = v["choices"], v["answer"]
-    truth = chosen(LETTERS[answer] if answer < len(LETTERS) else str(answer), choices)
+    truth = check_letter(LETTERS[answer] if answer < len(LETTERS) else str(answer), choices)
     hint = f"Context: {v['hint']}\n" if v["hint"] else ""
     groups = {name: v[name] for name in ("subject", "split") if v[name] is not None}
     name, question = key or f"row-{number}", f"{hint}{v['question']}\n{lettered(choices)}"
@@ -204,7 +190,7 @@ def _docvqa(v: Values, number: int, key: str | None) -> Record:
 
 def _vstar(v: Values, number: int, key: str | None) -> Record:
     choices = tuple(part.split("\n")[0].strip() for part in re.split(r"\([A-Z]\)", v["text"])[1:])
-    truth = chosen(v["label"], choices, "label")
+    truth = check_letter(v["label"], choices, "label")
     groups = {"category": v["category"]}
     return Record("vstar", f"{v['category']}/{v['question_id']}", v["text"], (), choices, (truth,), groups)
 
@@ -214,7 +200,7 @@ def _mmvp(v: Values, number: int, key: str | None) -> Record:
     choices = tuple(text.strip() for text in pieces[2::2])
     if pieces[0].strip() or "".join(pieces[1::2]) != LETTERS[: len(choices)].lower():
         raise BenchmarkError(f"Options must be like '(a) Open (b) Closed', got {shown(v['Options'])}")
-    truth, index = chosen(v["Correct Answer"], choices, "Correct Answer"), v["Index"]
+    truth, index = check_letter(v["Correct Answer"], choices, "Correct Answer"), v["Index"]
     question = f"{v['Question']}\n{lettered(choices)}"
     groups = {"pair": str((index + 1) // 2)}
     return Record("mmvp", str(index), question, (), choices, (truth,), groups, {"disputed": index in MMVP_DISPUTED})
@@ -223,14 +209,14 @@ def _mmvp(v: Values, number: int, key: str | None) -> Record:
 def _cv_bench(v: Values, number: int, key: str | None) -> Record:
     if v["source"] not in ("ADE20K", "COCO", "Omni3D"):
         raise BenchmarkError(f"source must be ADE20K, COCO or Omni3D, got {shown(v['source'])}")
-    truth = chosen(v["answer"], v["choices"])
+    truth = check_letter(v["answer"], v["choices"])
     groups = {"source": v["source"], "type": v["type"], "task": v["task"]}
     return Record("cv-bench", v["idx"], v["prompt"], (), v["choices"], (truth,), groups)
 
 
 def _hr_bench(v: Values, number: int, key: str | None) -> Record:
     choices = tuple(v[name] for name in "ABCD" if v[name] is not None)
-    truth = chosen(v["answer"], choices)
+    truth = check_letter(v["answer"], choices)
     groups = {"category": v["category"], "cycle": v["cycle_category"]}
     name = f"{v['cycle_category']}/{v['index']}"
     return Record("hr-bench", name, f"{v['question'].strip()}\n{lettered(choices)}", (), choices, (truth,), groups)

@@ -1,9 +1,13 @@
-"""How sure a measured number is: percentile bootstrap over units, and the paired difference of two arms.
+"""What a benchmark's numbers are means of, and how sure they are: grades in units and strata, bootstrap, differences.
 
-Units (answers, pairs, figures) are drawn anew within each stratum, the same way for a seed. Simplified: units are taken
-as independent, although HR-Bench asks each question in four cycles; no correction for bias.
+Every score of every benchmark here is an average, over strata (sources, cycles), of a mean over units (answers, pairs,
+figures). `Measure` keeps the units, so that one bootstrap serves all of them: units are drawn anew within each stratum,
+the same way for a seed. Simplified: units are taken as independent, although HR-Bench asks each question in four
+cycles; no correction for bias.
 
-    interval(measure)                                  # Interval(value=0.70, low=0.67, high=0.73, n=1000)
+    [accuracy, pairs] = pair_accuracy(grades)
+    pairs.value, pairs.n                               # 0.55, 150
+    interval(pairs)                                    # Interval(value=0.55, low=0.47, high=0.63, n=150)
     interval(difference(looks, answers_at_once))       # sure if low > 0
 """
 
@@ -18,15 +22,6 @@ import numpy as np
 from ..core.errors import shown
 from ..core.stats import LEVEL, RESAMPLES, Interval, resampled_means
 from .formats import BenchmarkError
-
-# What a benchmark's numbers are means of: grades of single answers, grouped into units and strata.
-#
-# Every score of every benchmark here is an average, over strata (sources, cycles), of a mean over units (answers,
-# pairs,
-# figures). `Measure` keeps the units, so that one bootstrap serves all of them (bootstrap.py).
-#
-#     [accuracy, pairs] = pair_accuracy(grades)
-#     pairs.value, pairs.n                          # 0.55, 150
 
 Units = Mapping[str, float]  # name of the unit (an answer, a pair, a figure): its score, 0 to 1
 

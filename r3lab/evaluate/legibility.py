@@ -1,12 +1,13 @@
-"""A policy as judge of VLIR's filters: does it find the answer in the crops alone, and does it find it without them?
+"""What a policy can read: of a world, behind the true crops and with the overview alone; of a sample, as its judge.
 
-The filters (`vlir.filters`) know no model; here one is bound to them. A policy answers from one picture without a look
-(`rollout(..., max_looks=0)`): several crops are laid on one sheet, side by side. A question that a policy cannot be
-asked (one that holds its control tokens) is not decided, and says so. Simplified: one policy judges both; its chance of
-guessing right is not taken off, so that `Limits.max_blind` must lie well above it.
+    legibility(policy, [world.sample("test", i) for i in range(200)])   # {"legible": 0.97, "overview_alone": 0.08, ...}
+    judges = policy_judges(Policy.load("checkpoints/cold-start"))       # for the filters of VLIR
 
-    judges = policy_judges(Policy.load("checkpoints/cold-start"))
-    report = sift_folder("vlir/raw", "vlir/kept", judges=judges)
+The filters (`vlir.filters`) know no model; here one is bound to them, as judge of whether the answer is found in the
+crops alone, and without them. A policy answers from one picture without a look (`rollout(..., max_looks=0)`): several
+crops are laid on one sheet, side by side. A question that a policy cannot be asked (one that holds its control tokens)
+is not decided, and says so. Simplified: one policy judges both; its chance of guessing right is not taken off, so that
+`Limits.max_blind` must lie well above it.
 """
 
 from __future__ import annotations
@@ -27,16 +28,7 @@ from ..vlir.filters import Judge, JudgeError, Query, Reply
 from ..vlir.sample import Sample
 from ..vlir.worlds import get_world
 
-# What a policy can read of a world: behind the true regions' crops, and with the overview alone.
-#
-#     legibility(policy, [world.sample("test", i) for i in range(200)])   # {"legible": 0.97, "overview_alone": 0.08,
-#     ...}
-#
-# Both are of the samples that need a look. For the first, a record is written that looked where it should, in the
-# words
-# of the world's own rationale, its crops cut by the loop; the policy goes on behind the last crop. For the second,
-# every
-# look is refused.
+GAP, GROUND = 8, (128, 128, 128)  # pixels between crops on a sheet, and its colour
 
 
 def shown_the_truth(policy: Policy, sample: Sample) -> Trajectory:
@@ -53,6 +45,10 @@ def shown_the_truth(policy: Policy, sample: Sample) -> Trajectory:
 
 def legibility(policy: Policy, samples: Sequence[Sample], new_tokens: int = 224) -> dict[str, float | int | None]:
     """Share of right answers behind the true crops (`legible`) and without any (`overview_alone`), of `n_needed`.
+
+    Both are of the samples that need a look. For the first, a record is written that looked where it should, in the
+    words of the world's own rationale, its crops cut by the loop; the policy goes on after the last crop. For the
+    second, every look is refused.
 
     Parameters
     ----------
@@ -71,10 +67,6 @@ def legibility(policy: Policy, samples: Sequence[Sample], new_tokens: int = 224)
         "overview_alone": round(fmean(right(t) for t in alone), 4),
         "n_needed": len(asked),
     }
-
-
-GAP, GROUND = 8, (128, 128, 128)  # pixels between crops on a sheet, and its colour
-NAMES = ("support", "necessity")  # the filters that a policy can judge
 
 
 class PolicyJudge:

@@ -31,23 +31,25 @@ from ..rollout.sequence import refusal
 from ..vlir.sample import Sample
 from .legibility import GAP, sheet
 
-# How a task of lmms-eval wants its questions answered: temperature, tokens, where an answer ends.
-#
-#     Manner.of({"max_new_tokens": 16, "temperature": 0, "until": ["\n\n"]}, least=512)      # 512 tokens, greedy
-#     Manner.of({"num_beams": 4}, least=512)                                          # R3labError: cannot be had
-#
-# Simplified: of what Hugging Face's `generate` takes, the loop knows these; a task that asks for beams, or for
-# sampling
-# from a part of the distribution, is refused.
-
+NAME = "r3lab"  # for --model
+IMAGE_MARK = "<image>"  # where a task's text says that an image comes; lmms-eval's models take it out
+MAX_ROUNDS = 32  # of a task that goes on asking
+TOLD = 20  # questions that could not be asked that are told one by one
+SETTINGS = ("pretrained", "device", "dtype", "batch_size", "max_new_tokens", "max_looks", "seed", "arm", "strict")
 # What the loop cannot do, with the values under which a task does not ask for it.
 _ONLY: dict[str, tuple[Any, ...]] = {"num_beams": (None, 1)}
 _ONLY_SAMPLED: dict[str, tuple[Any, ...]] = {"top_p": (None, 1), "top_k": (None, 0, -1)}
 
 
 @dataclass(frozen=True)
-class Manner:
-    """How a task wants its questions answered.
+class GenerationSettings:
+    """How a task of lmms-eval wants its questions answered.
+
+        GenerationSettings.of({"max_new_tokens": 16, "until": ["\\n\\n"]}, least=512)     # 512 tokens, greedy
+        GenerationSettings.of({"num_beams": 4}, least=512)                    # R3labError: cannot be had
+
+    Simplified: of what Hugging Face's `generate` takes, the loop knows these; a task that asks for beams, or for
+    sampling from a part of the distribution, is refused.
 
     Attributes
     ----------
@@ -61,7 +63,7 @@ class Manner:
     until: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, wanted: Mapping[str, Any], least: int) -> Manner:
+    def of(cls, wanted: Mapping[str, Any], least: int) -> GenerationSettings:
         """Read a task's `generation_kwargs`; names that mean nothing to the loop are passed over.
 
         Parameters
@@ -118,11 +120,6 @@ def _base() -> Any:
 
 
 Base: Any = _base()
-NAME = "r3lab"  # for --model
-IMAGE_MARK = "<image>"  # where a task's text says that an image comes; lmms-eval's models take it out
-MAX_ROUNDS = 32  # of a task that goes on asking
-TOLD = 20  # questions that could not be asked that are told one by one
-SETTINGS = ("pretrained", "device", "dtype", "batch_size", "max_new_tokens", "max_looks", "seed", "arm", "strict")
 
 
 def manifest() -> Any:
@@ -214,10 +211,10 @@ class R3Lab(Base):
             Naming task and document, before anything is answered if a task's settings cannot be had; see `strict`.
         """
         asked = [request.args for request in requests]
-        manners = [self._manner(wanted, task) for _, wanted, _, _, task, _ in asked]
+        every = [self._settings(wanted, task) for _, wanted, _, _, task, _ in asked]
         replies, bar = [""] * len(asked), tqdm(total=len(asked), desc="r3lab", disable=getattr(self, "_rank", 0) != 0)
-        for manner in dict.fromkeys(manners):  # what is answered in one manner is answered together
-            alike = [i for i, own in enumerate(manners) if own == manner]
+        for settings in dict.fromkeys(every):  # what is answered with the same settings is answered together
+            alike = [i for i, own in enumerate(every) if own == settings]
             for start in range(0, len(alike), self.batch_size):
                 some = alike[start : start + self.batch_size]
                 questions = []
@@ -225,7 +222,7 @@ class R3Lab(Base):
                     text, _, to_images, number, task, split = asked[i]
                     images = to_images(self.task_dict[task][split][number])
                     questions.append((self._asked + i, text, images, f"task {task}, document {number}"))
-                for i, reply in zip(some, self._answers(questions, manner), strict=True):
+                for i, reply in zip(some, self._answers(questions, settings), strict=True):
                     replies[i] = reply
                 bar.update(len(some))
         bar.close()
@@ -248,14 +245,14 @@ class R3Lab(Base):
         R3labError
             As `generate_until`; and if a task does not end after 32 rounds.
         """
-        manners = [self._manner(request.args[1], request.args[5]) for request in requests]
+        every = [self._settings(request.args[1], request.args[5]) for request in requests]
         found = []
-        for request, manner in zip(requests, manners, strict=True):
+        for request, settings in zip(requests, every, strict=True):
             text, _, to_images, to_text, number, task, split = request.args
             document, where = self.task_dict[task][split][number], f"task {task}, document {number}"
             images, replies, state = to_images(document), [], None
             for round_number in range(1, MAX_ROUNDS + 1):
-                replies += self._answers([(self._asked, text, images, f"{where}, round {round_number}")], manner)
+                replies += self._answers([(self._asked, text, images, f"{where}, round {round_number}")], settings)
                 self._asked += 1
                 images, text, ended, replies, state = to_text(
                     document, previous_output=list(replies), round_idx=round_number, previous_round_info=state
@@ -283,13 +280,13 @@ class R3Lab(Base):
             "variant of the task with output_type generate_until."
         )
 
-    def _manner(self, wanted: Mapping[str, Any], task: str) -> Manner:
+    def _settings(self, wanted: Mapping[str, Any], task: str) -> GenerationSettings:
         try:
-            return Manner.of(wanted, self.max_new_tokens)
+            return GenerationSettings.of(wanted, self.max_new_tokens)
         except R3labError as error:
             raise R3labError(f"task {task}: {error}") from None
 
-    def _answers(self, questions: Sequence[tuple[int, str, Any, str]], manner: Manner) -> list[str]:
+    def _answers(self, questions: Sequence[tuple[int, str, Any, str]], settings: GenerationSettings) -> list[str]:
         """Answers to (number of the random stream, text, images, where); "" for one that cannot be asked."""
         replies, able, samples = [""] * len(questions), [], []
         for i, (number, text, images, where) in enumerate(questions):
@@ -304,15 +301,15 @@ class R3Lab(Base):
         found = rollout(
             self.policy,
             samples,
-            temperature=manner.temperature,
+            temperature=settings.temperature,
             seed=self.seed,
             max_looks=self.max_looks,
-            max_new_tokens=manner.max_new_tokens,
+            max_new_tokens=settings.max_new_tokens,
             numbers=[questions[i][0] for i in able],
             arm=self.arm,
         )
         for i, trajectory in zip(able, found, strict=True):
-            replies[i] = manner.ended(trajectory.answer)
+            replies[i] = settings.ended(trajectory.answer)
         return replies
 
     def _sample(self, name: str, text: str, images: Any) -> Sample:

@@ -1,23 +1,28 @@
 """An evaluation: every arm answers the questions of every source, and each answer is in a journal once it is graded.
 
+    source = BenchmarkSource(get_benchmark("vstar"), "vstar/test.jsonl", limit=100)
+    source = WorldSource(get_world("badges"), "test", count=500)
     with Journal("runs/eval/records/journal.jsonl", {"model": "tiny"}) as journal:
-        places = evaluate(policy, sources, arms, journal, Settings(batch=32))     # again after a kill: it goes on
-    found = collected(journal, places)                                            # {("badges", "direct"): [entry, ...]}
+        answers = evaluate(policy, [source], arms, journal, Settings(batch=32))   # again after a kill: it goes on
+    found = collect(journal, answers)                            # {("badges", "direct"): [entry, ...]}
+    [measure.name for measure in source.measures(found["badges", "direct"])]
 
 An entry of the journal is known by everything that the answer depends on: the arm's setting, the question, its image.
 One that is there is never asked for again. The arms answer a batch one after the other, so that an interrupted run has
-got equally far in all of them, and an overview is encoded once for all. Simplified: a kill loses the batch in progress.
+got equally far in all of them, and an overview is encoded once for all. Simplified: a kill loses the batch in progress;
+the loop looks at one image, so several images of a record are laid on one sheet, side by side, and a question without
+an image is left out and counted.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
 from tqdm import tqdm
@@ -32,27 +37,21 @@ from ..rollout.sequence import refusal
 from ..train.measure import facts
 from ..train.rewards import same_answer
 from ..train.run import finish_step
-from ..trajectory import Trajectory, save
+from ..trajectory import save
 from .benchmarks import Benchmark
 from .formats import BenchmarkError, Record
 from .grades import Grade, Measure, units
-
-# Where an evaluation's questions come from: the local copy of a benchmark, or a world. Each knows how it is scored.
-#
-#     source = BenchmarkSource(get_benchmark("vstar"), "vstar/test.jsonl", limit=100)
-#     source = WorldSource(get_world("badges"), "test", count=500)
-#     [measure.name for measure in source.measures(entries)]            # of the entries that `run.evaluate` wrote
-#
-# Simplified: the loop looks at one image. Several images of a record are laid on one sheet, side by side; a question
-# without an image cannot be asked, is left out, and is counted.
+from .legibility import sheet
 
 if TYPE_CHECKING:
     from ..vlir.worlds import World
 
-Entry = Mapping[str, Any]  # what is written down of an answer; see `run`
+Entry = Mapping[str, Any]  # what is written down of an answer; see `evaluate`
 GRADED, SKIPPED = "graded", "skipped"  # what became of a question
-
-# What a reader of the numbers must know of a benchmark's score here; the scorers' modules say more.
+NO_IMAGE, NOT_ASKED = "no image", "cannot be asked of this policy"  # why a question is skipped
+KEPT_TEXT = 4000  # characters of the question, and of what was written, that an entry keeps
+KEPT_FACTS = ("needs_look", "iou", "looks", "valid", "tokens")
+# What a reader of the numbers must know of a benchmark's score here; the scorers' docstrings say more.
 REMARKS = {
     "mathvista": "Its authors have a large model extract the answer from free text; here the answer's mark does that.",
     "mathvision": "Two expressions are equal where r3lab's own arithmetic says so, not a computer algebra system.",
@@ -82,13 +81,11 @@ class Item:
     @property
     def image(self) -> Image.Image:
         """The image, or all of them on one sheet."""
-        from .legibility import sheet  # torch: seconds, which a table need not wait for
-
         return sheet(self.images)
 
 
-class Source(Protocol):
-    """What an evaluation needs of a source.
+class Source:
+    """Where questions come from, and how their answers are scored.
 
     Attributes
     ----------
@@ -101,21 +98,20 @@ class Source(Protocol):
 
     name: str
     title: str
+    count: int | None = None
+    left_out = 0
+    problems: Sequence[str] = ()
+    remarks: tuple[str, ...] = ()
 
-    @property
-    def count(self) -> int | None: ...
-    @property
-    def left_out(self) -> int: ...
-    @property
-    def problems(self) -> Sequence[str]: ...
-    @property
-    def remarks(self) -> tuple[str, ...]: ...
-    def __iter__(self) -> Iterator[Item]: ...
+    def __iter__(self) -> Iterator[Item]:
+        raise NotImplementedError
+
     def measures(self, entries: Sequence[Entry]) -> list[Measure]:
         """The source's numbers, from the entries of graded answers."""
+        raise NotImplementedError
 
 
-class BenchmarkSource:
+class BenchmarkSource(Source):
     """The first `limit` questions of a benchmark's local copy, or all; read once.
 
     Parameters
@@ -132,15 +128,20 @@ class BenchmarkSource:
     def __init__(
         self, benchmark: Benchmark, path: str | Path, limit: int | None = None, images: str | Path | None = None
     ) -> None:
-        self.benchmark, self.limit = benchmark, limit
-        self.name, self.title, self.count = benchmark.name, benchmark.title, None
-        self.reading = benchmark.read(path, root=images)
-        self._records = islice(self.reading, limit)
+        self.benchmark, self.name, self.title = benchmark, benchmark.name, benchmark.title
+        self.reader = benchmark.read(path, root=images)
+        self.problems = self.reader.problems
+        self.remarks = (f"{self.title}: {benchmark.source}.",)
+        if self.name in REMARKS:
+            self.remarks += (REMARKS[self.name],)
+        if limit is not None:
+            said = f"{self.title}: at most the first {limit:,} questions, so not the benchmark's own number."
+            self.remarks += (said,)
+        self._records = islice(self.reader, limit)
         self._first = next(self._records, None)  # a file of something else is found out before anything else is done
         if self._first is None:
             raise BenchmarkError(
-                f"None of the {self.reading.skipped:,} records fits {benchmark.title}; the first: "
-                f"{self.reading.problems[0]}"
+                f"None of the {self.reader.skipped:,} records fits {benchmark.title}; the first: {self.problems[0]}"
             )
 
     def __iter__(self) -> Iterator[Item]:
@@ -155,42 +156,24 @@ class BenchmarkSource:
         return Item(record.id, record.question, {"answer": record.answer}, record.images, grade)
 
     @property
-    def left_out(self) -> int:
+    def left_out(self) -> int:  # type: ignore[override]
         """Records that do not fit the benchmark, so far."""
-        return self.reading.skipped
-
-    @property
-    def problems(self) -> Sequence[str]:
-        """What was wrong with the first of those."""
-        return self.reading.problems
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """Where the data are from, and where the numbers are not the benchmark's own."""
-        said = [f"{self.title}: {self.benchmark.source}."]
-        said += [REMARKS[self.name]] if self.name in REMARKS else []
-        if self.limit is not None:
-            said.append(f"{self.title}: at most the first {self.limit:,} questions, so not the benchmark's own number.")
-        return tuple(said)
+        return self.reader.skipped
 
     def measures(self, entries: Sequence[Entry]) -> list[Measure]:
         """The benchmark's numbers, the one that papers report first."""
         return self.benchmark.measures([Grade(e["id"], e["score"], e["groups"]) for e in entries])
 
 
-class WorldSource:
+class WorldSource(Source):
     """The first `count` samples of a world's split; measures have the names of `train.measure.summary`."""
 
-    left_out = 0
-    problems: Sequence[str] = ()
-    remarks: tuple[str, ...] = ()
-
     def __init__(self, world: World, split: str, count: int, seed: int = 0) -> None:
-        self.world, self.split, self.seed = world, split, seed
+        self.world, self.split, self.seed, self.samples = world, split, seed, count
         self.name, self.title, self.count = world.name, f"{world.name}, {split} split", count
 
     def __iter__(self) -> Iterator[Item]:
-        return map(self._item, range(self.count))
+        return map(self._item, range(self.samples))
 
     def _item(self, index: int) -> Item:
         sample = self.world.sample(self.split, index, self.seed)
@@ -215,11 +198,6 @@ class WorldSource:
             measure("look_rate_needed", needed, lambda e: float(e["valid"] > 0)),
             measure("look_rate_unneeded", free, lambda e: float(e["valid"] > 0)),
         ]
-
-
-NO_IMAGE, NOT_ASKED = "no image", "cannot be asked of this policy"  # why a question is skipped
-KEPT_TEXT = 4000  # characters of the question, and of what was written, that an entry keeps
-KEPT_FACTS = ("needs_look", "iou", "looks", "valid", "tokens")
 
 
 @dataclass(frozen=True)
@@ -258,15 +236,6 @@ class Place(NamedTuple):
     key: str
 
 
-@dataclass(frozen=True)
-class Asking:
-    """A question of a batch: its number in the source, and the key of its entry."""
-
-    number: int
-    item: Item
-    key: str
-
-
 def evaluate(
     policy: Policy | Mapping[str, Trained],
     sources: Sequence[Source],
@@ -300,33 +269,26 @@ def evaluate(
     KeyboardInterrupt
         After Ctrl-C, when the batch in progress is in the journal; a second one drops that batch.
     """
-    places: list[Place] = []
+    answers: list[Place] = []
     counts = [source.count for source in sources]
     total = None if None in counts else sum(n for n in counts if n is not None) * len(arms)
     off = None if progress is None else not progress
-    out = journal.path.parent.parent
     with finish_step() as stop, tqdm(total=total, desc="eval", unit=" answers", disable=off, mininterval=1) as bar:
         for source in sources:
-            for batch in _batches(source, settings.batch):
+            numbered = enumerate(source)
+            while batch := list(islice(numbered, settings.batch)):
+                questions = [_question(source, item) for _, item in batch]
                 shared: dict[str, Features] = {}
                 for arm in arms:
-                    if isinstance(policy, Policy):
-                        own, known_as, features = policy, "", shared
-                    else:
-                        (own, known_as), features = policy[arm.name], {}
-                    asked = [Asking(number, item, _key(base, arm, known_as)) for number, item, base in batch]
-                    places += [Place(source.name, arm.name, one.key) for one in asked]
-                    new = [one for one in asked if one.key not in journal]
-                    head = {"source": source.name, "arm": arm.name}
-                    able = list(_able(own, new, journal, head))
-                    for one, t in zip(able, _answered(own, able, arm, settings, features), strict=True):
-                        if one.number < settings.keep:
-                            save(t, kept_in(out, source.name, arm.name, one.number))
-                        journal.append(one.key, {**head, **_entry(one, t)})
-                    bar.update(len(asked))
+                    own, known_as = (policy, "") if isinstance(policy, Policy) else policy[arm.name]
+                    keys = [_key(question, arm, known_as) for question in questions]
+                    answers += [Place(source.name, arm.name, key) for key in keys]
+                    new = [(key, n, item) for key, (n, item) in zip(keys, batch, strict=True) if key not in journal]
+                    _answer(own, source, arm, new, journal, settings, {} if known_as else shared)
+                    bar.update(len(batch))
                     if stop.asked:
                         raise KeyboardInterrupt
-    return places
+    return answers
 
 
 def kept_in(out: Path, source: str, arm: str, number: int) -> Path:
@@ -334,93 +296,77 @@ def kept_in(out: Path, source: str, arm: str, number: int) -> Path:
     return out / "trajectories" / arm / f"{source}-{number:05d}"
 
 
-def _batches(source: Source, size: int) -> Iterator[list[tuple[int, Item, str]]]:
-    """Questions with their numbers and what they are known by, `size` at a time."""
-    batch: list[tuple[int, Item, str]] = []
-    for number, item in enumerate(source):
-        hashes = [content_hash(image) for image in item.images]
-        batch.append((number, item, json.dumps([source.name, item.id, hashes, item.question, item.truth])))
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def _question(source: Source, item: Item) -> str:
+    """What a question is known by: its source, its images' pixels, its words and its truth."""
+    hashes = [content_hash(image) for image in item.images]
+    return json.dumps([source.name, item.id, hashes, item.question, item.truth])
 
 
-def _key(base: str, arm: Arm, known_as: str) -> str:
+def _key(question: str, arm: Arm, known_as: str) -> str:
     """What a journal knows an answer by; an arm that has come to mean something else is another, and so is an arm's own
     policy, known as that, of other weights."""
-    told = [asdict(replace(arm, about="")), base, *([known_as] if known_as else [])]
+    told = [asdict(replace(arm, about="")), question, *([known_as] if known_as else [])]
     return hashlib.sha256(json.dumps(told).encode("ascii")).hexdigest()[:32]
 
 
-def _able(policy: Policy, asked: Iterable[Asking], journal: Journal, head: dict[str, Any]) -> Iterator[Asking]:
-    """The questions that the policy can be asked; of the others the journal says why not."""
-    for one in asked:
-        item, why = one.item, (NO_IMAGE, "")
-        if item.images:
-            detail = refusal(policy, item.question, item.image.size)
-            if not detail:
-                yield one
-                continue
-            why = (NOT_ASKED, detail)
-        journal.append(
-            one.key,
-            {
-                **head,
-                "id": item.id,
-                "number": one.number,
-                "question": item.question[:KEPT_TEXT],
-                "outcome": SKIPPED,
-                "reason": why[0],
-                "detail": why[1],
-            },
-        )
-
-
-def _answered(
-    policy: Policy, asked: Sequence[Asking], arm: Arm, settings: Settings, features: dict[str, Features]
-) -> list[Trajectory]:
-    return rollout(
+def _answer(
+    policy: Policy,
+    source: Source,
+    arm: Arm,
+    asked: Sequence[tuple[str, int, Item]],
+    journal: Journal,
+    settings: Settings,
+    features: dict[str, Features],
+) -> None:
+    """Answer questions (key, number in the source, item); an entry each, also of those that cannot be asked."""
+    able, heads = [], {}
+    for key, number, item in asked:
+        question = item.question[:KEPT_TEXT]
+        head = {"source": source.name, "arm": arm.name, "id": item.id, "number": number, "question": question}
+        why = refusal(policy, item.question, item.image.size) if item.images else NO_IMAGE
+        if why:
+            reason, detail = (NOT_ASKED, why) if item.images else (NO_IMAGE, "")
+            journal.append(key, {**head, "outcome": SKIPPED, "reason": reason, "detail": detail})
+        else:
+            able.append((key, number, item))
+            heads[key] = head
+    found = rollout(
         policy,
-        [one.item for one in asked],
+        [item for _, _, item in able],
         temperature=settings.temperature,
         seed=settings.seed,
         max_looks=settings.max_looks,
         max_new_tokens=settings.max_new_tokens,
         features=features,
-        numbers=[one.number for one in asked],
+        numbers=[number for _, number, _ in able],
         arm=arm,
     )
+    for (key, number, item), t in zip(able, found, strict=True):
+        if number < settings.keep:
+            save(t, kept_in(journal.path.parent.parent, source.name, arm.name, number))
+        grade, counted = item.grade(t.answer), facts(t)
+        entry = {
+            "outcome": GRADED,
+            "score": grade.score,
+            "groups": grade.groups,
+            "answer": t.answer,
+            "truth": item.truth["answer"],
+            "finish": t.finish,
+            **{name: counted[name] for name in KEPT_FACTS},
+            "text": t.response_text[:KEPT_TEXT],
+        }
+        journal.append(key, heads[key] | entry)
 
 
-def _entry(one: Asking, t: Trajectory) -> dict[str, Any]:
-    """What is kept of a graded answer, as JSON."""
-    grade, found = one.item.grade(t.answer), facts(t)
-    return {
-        "id": one.item.id,
-        "number": one.number,
-        "question": one.item.question[:KEPT_TEXT],
-        "outcome": GRADED,
-        "score": grade.score,
-        "groups": grade.groups,
-        "answer": t.answer,
-        "truth": one.item.truth["answer"],
-        "finish": t.finish,
-        **{name: found[name] for name in KEPT_FACTS},
-        "text": t.response_text[:KEPT_TEXT],
-    }
-
-
-def collected(journal: Journal, places: Sequence[Place]) -> dict[tuple[str, str], list[Entry]]:
+def collect(journal: Journal, answers: Sequence[Place]) -> dict[tuple[str, str], list[Entry]]:
     """The entries by source and arm, in the order of the questions, without their text and what was written."""
-    wanted = {place.key for place in places}
+    wanted = {place.key for place in answers}
     written = ("question", "text")
     lines = {
         line["key"]: {k: v for k, v in line.items() if k not in written} for line in journal if line["key"] in wanted
     }
-    found: dict[tuple[str, str], list[Entry]] = {(place.source, place.arm): [] for place in places}
-    for place in places:
+    found: dict[tuple[str, str], list[Entry]] = {(place.source, place.arm): [] for place in answers}
+    for place in answers:
         found[place.source, place.arm].append(lines[place.key])
     return found
 

@@ -1,11 +1,12 @@
-"""MathVista: an answer is brought to the form of the truth, then the two texts must be equal.
+"""Is an answer right? The score of one answer as each benchmark's authors compute it, of the content of <answer>.
 
-Source: `normalize_extracted_answer` and `extract_answer` of the benchmark's own evaluation. Simplified: there a large
-model extracts the answer from free text; here <answer> has already done it. `precision` is read as a whole number (the
-files hold 1.0, which `round` refuses).
+    anls("Univercity", ["University"])                        # DocVQA: 0.9, one of ten letters differs
+    letter("(b) the red one", ("the cup", "the red one"))     # options: "B"
+    prefix_match("B. granite", "B"), yes_or_no("No.")         # ScienceQA: True; HallusionBench: False
+    mathvision_right(r"so \boxed{\frac12}", "0.5", ())        # MathVision: True
+    normalise("1.457", (), "free_form", "float", 2)           # MathVista: "1.46"
 
-    normalise("(B) 8/11", ("3/11", "8/11"), "multi_choice", "text", None)     # "8/11"
-    normalise("1.457", (), "free_form", "float", 2)                           # "1.46"
+What is simplified against a source stands with each function.
 """
 
 from __future__ import annotations
@@ -18,15 +19,9 @@ from rapidfuzz.distance import Levenshtein
 
 from .formats import LETTERS
 
-# ANLS, the score of DocVQA: average normalised Levenshtein similarity, with nothing paid below a half.
-#
-# Source: the evaluation code that Qwen-VL and lmms-eval share (`anls`), after Biten et al. 2019, equation 1. As
-# there,
-# the distance is taken after folding case and white space, and divided by the longer of the two texts as they came.
-#
-#     anls("Univercity", ["University"])      # 0.9: one of ten letters differs
-
-THRESHOLD = 0.5
+THRESHOLD = 0.5  # similarity below which DocVQA pays nothing
+PLACES = 2  # decimals to which two values of MathVision must agree
+MAX_LENGTH, MAX_DEPTH = 400, 40  # of arithmetic: characters, nested brackets
 
 
 def _fold(text: str) -> str:
@@ -34,7 +29,11 @@ def _fold(text: str) -> str:
 
 
 def anls(answer: str, truths: Sequence[str], threshold: float = THRESHOLD) -> float:
-    """Similarity of an answer to the nearest of the accepted ones, 0 to 1; below `threshold` it counts 0.
+    """Average normalised Levenshtein similarity of an answer to the nearest of the accepted ones; 0 below `threshold`.
+
+    Source: the evaluation code that Qwen-VL and lmms-eval share (`anls`), after Biten et al. 2019, equation 1. As
+    there, the distance is taken after folding case and white space, and divided by the longer of the texts as they
+    came.
 
     Raises
     ------
@@ -51,16 +50,6 @@ def anls(answer: str, truths: Sequence[str], threshold: float = THRESHOLD) -> fl
     return best if best >= threshold else 0.0
 
 
-# Which option, and whether yes or no, an answer names. Every function reads the *content* of <answer>, nothing else.
-#
-# Known harnesses take the first letter of any text as the choice, so that "The cat" is choice T. `letter` takes a
-# letter
-# only where it stands as a choice: alone, in brackets, before a mark, or after "answer is".
-#
-#     letter("(b) the red one", ("the cup", "the red one"))     # "B"
-#     letter("The cat", ("a dog", "The cat"))                   # "B", by its text
-#     letter("A dog barks", ("cat", "dog"))                     # None
-
 _ALONE = re.compile(r"[(\[]?([A-Za-z])[)\]]?[.:,]?")
 _MARKED = re.compile(r"(?:[(\[]([A-Za-z])[)\]]|([A-Z])[.):])")
 _SAID = re.compile(r"(?:answer|option|choice)(?: is)?:?\s*[(\[]?([A-Za-z])[)\]]?\.?\Z", re.IGNORECASE)
@@ -73,6 +62,9 @@ def folded(text: str) -> str:
 
 def letter(answer: str, choices: Sequence[str]) -> str | None:
     """The option that an answer names.
+
+    Known harnesses take the first letter of any text as the choice, so that "The cat" is choice T. Here a letter counts
+    only where it stands as a choice: alone, in brackets, before a mark, or after "answer is".
 
     Parameters
     ----------
@@ -113,18 +105,6 @@ def yes_or_no(answer: str) -> bool | None:
     return None if ("yes" in words) == ("no" in words) else "yes" in words
 
 
-# The value of a piece of LaTeX arithmetic, by a parser of a few rules: nothing is executed.
-#
-# MathVision's own evaluation hands the text to a computer algebra package and the result to Python's `eval`. Here the
-# grammar is what answers are made of: numbers, + - * / ^, ``\frac``, ``\sqrt``, ``\pi``, ``\times``, ``\cdot``,
-# brackets
-# and juxtaposition. Simplified: no variables, no functions beyond the root; such text has no value.
-#
-#     value(r"\frac{3}{4}")         # 0.75
-#     value(r"2\sqrt{3}")           # 3.4641...
-#     value("x+1")                  # None
-
-MAX_LENGTH, MAX_DEPTH = 400, 40  # characters, nested brackets
 _TOKEN = re.compile(r"\s*(\d+\.?\d*|\.\d+|\\[a-z]+|[-+*/^(){}\[\]])")
 _NOISE = re.compile(r"\\left|\\right|\\[,;! ]|[$~]|(?<=\d),(?=\d{3}(?!\d))")
 _OPENING = {"(": ")", "{": "}", "[": "]"}
@@ -135,7 +115,13 @@ class _NoValue(Exception):
 
 
 def value(text: str) -> float | None:
-    """The number that the text stands for, or None where it stands for none, is not real, not finite or too long."""
+    """The number that a piece of LaTeX arithmetic stands for; None where it has none, or is not real, finite or short.
+
+    MathVision's own evaluation hands the text to a computer algebra package and the result to Python's `eval`; here a
+    parser of a few rules reads it, and nothing is executed. The grammar is what answers are made of: numbers,
+    + - * / ^, fractions, roots, pi, brackets and juxtaposition. Simplified: no variables, no functions beyond the
+    root; such text has no value.
+    """
     if len(text) > MAX_LENGTH:
         return None
     try:
@@ -240,17 +226,6 @@ class _Reader:
         return number
 
 
-# MathVision: the boxed answer, or what follows "the answer is", brought to one form and compared.
-#
-# Source: `evaluation/evaluate.py` and `utils.py` of the benchmark. The order of the steps is theirs, for the result
-# depends on it. Simplified: two expressions are equal in value where `arithmetic.value` knows both and they agree to
-# two
-# decimals; theirs asks a computer algebra package, which knows more functions.
-#
-#     right(r"so \boxed{\frac12}", "0.5", ())          # True
-#     right("The answer is (B).", "B", ("3", "4"))     # True
-
-PLACES = 2  # decimals to which two values must agree
 _FLAGS = ("the final answer is", "the answer is", "the correct answer is", "the answer should be")
 _BOX = re.compile(r"oxed{(.*)}", re.DOTALL)
 # What is taken away or replaced, in this order.
@@ -343,7 +318,11 @@ def equal(truth: str, answer: str) -> bool:
 
 
 def mathvision_right(answer: str, truth: str, options: Sequence[str]) -> bool:
-    """The answer is the true letter, or the text or value of the true option.
+    """MathVision: the answer, brought to one form, is the true letter, or the text or value of the true option.
+
+    Source: `evaluation/evaluate.py` and `utils.py` of the benchmark; the order of the steps is theirs, for the result
+    depends on it. Simplified: two expressions are equal in value where `value` knows both and they agree to two
+    decimals; theirs asks a computer algebra package, which knows more functions.
 
     Parameters
     ----------
@@ -370,7 +349,11 @@ def nearest_choice(text: str, choices: Sequence[str]) -> str:
 def normalise(
     answer: str, choices: Sequence[str], question_type: str, answer_type: str, precision: float | None
 ) -> str | None:
-    """The answer in the form of the truth.
+    """MathVista: the answer in the form of the truth.
+
+    Source: `normalize_extracted_answer` and `extract_answer` of the benchmark's own evaluation. Simplified: there a
+    large model extracts the answer from free text; here <answer> has already done it. `precision` is read as a whole
+    number (the files hold 1.0, which `round` refuses).
 
     Parameters
     ----------

@@ -1,8 +1,9 @@
 """The table of an evaluation, as data: each measure with its interval, paired differences of arms, published numbers.
 
-    table = table_of(sources, arms, collected(journal, places))
+    table = table_of(sources, arms, collect(journal, answers))
     table.lines[0].interval                     # Interval(value=0.86, low=0.82, high=0.89, n=500, level=0.95)
     json.dumps(table.record())
+    published("vstar")[0].value                 # 0.8429...: what others published, to stand beside measured numbers
 
 Simplified: the differences are those of the first arm to each of the others, over the same units; where two arms have
 no units in common (the IoU of looks that one of them did not take), there is none.
@@ -21,11 +22,6 @@ from typing import Any
 from ..core.stats import LEVEL, Interval
 from .grades import Measure, difference, interval
 from .run import GRADED, SKIPPED, Entry, Source
-
-# Numbers that others published, to stand beside measured ones and never among them (published.json).
-#
-# [row] = published("vstar")
-# row.model, row.value, row.kind              # "VLM-R3", 0.8429..., "published"
 
 
 @dataclass(frozen=True)
@@ -80,47 +76,37 @@ class PublishedGrounding:
 
 
 @cache
-def _table() -> dict[str, Any]:
-    table: dict[str, Any] = json.loads(files(__package__).joinpath("published.json").read_text(encoding="utf-8"))
-    return table
-
-
-@cache
-def _all() -> tuple[Published, ...]:
-    table = _table()
-    return tuple(
-        Published(
-            row["benchmark"],
-            row["model"],
-            row["right"] / row["of"] if "of" in row else row["percent"] / 100,
-            row["source"],
-            row.get("right"),
-            row.get("of"),
-        )
-        for row in table["rows"]
-    )
+def _published() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(files(__package__).joinpath("published.json").read_text(encoding="utf-8"))
+    return found
 
 
 def published(benchmark: str | None = None) -> tuple[Published, ...]:
     """The published numbers of a benchmark, or all of them; empty where none is known."""
-    return tuple(row for row in _all() if benchmark in (None, row.benchmark))
+    found = []
+    for row in _published()["rows"]:
+        if benchmark in (None, row["benchmark"]):
+            value = row["right"] / row["of"] if "of" in row else row["percent"] / 100
+            right, of = row.get("right"), row.get("of")
+            found.append(Published(row["benchmark"], row["model"], value, row["source"], right, of))
+    return tuple(found)
 
 
 def published_effects() -> tuple[PublishedEffect, ...]:
     """The ablations of the paper that are known."""
-    return tuple(PublishedEffect(**row) for row in _table()["effects"])
+    return tuple(PublishedEffect(**row) for row in _published()["effects"])
 
 
 def published_grounding() -> tuple[PublishedGrounding, ...]:
     """The ends of the paper's figure 4 that are known, by grounding accuracy."""
-    rows = _table()["grounding"]
+    rows = _published()["grounding"]
     return tuple(
         PublishedGrounding(row["grounding"], row["benchmark"], row["percent"] / 100, row["source"]) for row in rows
     )
 
 
 @dataclass(frozen=True)
-class Line:
+class ScoreRow:
     """A measure of an arm on a source.
 
     Attributes
@@ -150,10 +136,10 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Table:
+class EvaluationTable:
     """All numbers of an evaluation, and what a reader of them must know."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[ScoreRow, ...]
     differences: tuple[Difference, ...]
     published: tuple[Published, ...]
     remarks: tuple[str, ...]
@@ -179,7 +165,7 @@ def table_of(
     arms: Sequence[str],
     found: Mapping[tuple[str, str], Sequence[Entry]],
     remarks: Sequence[str] = (),
-) -> Table:
+) -> EvaluationTable:
     """The numbers of what was answered.
 
     Parameters
@@ -189,11 +175,11 @@ def table_of(
     arms
         Names; the first is the one that the others are compared with.
     found
-        Entries by source and arm (`run.collected`).
+        Entries by source and arm (`run.collect`).
     remarks
         What else a reader must know; the sources' own follow.
     """
-    lines: list[Line] = []
+    lines: list[ScoreRow] = []
     differences: list[Difference] = []
     said = list(remarks)
     for source in sources:
@@ -204,7 +190,7 @@ def table_of(
             left_out = source.left_out + len(entries) - len(graded)
             looks = sum(e["valid"] for e in graded) / len(graded) if graded else None
             measured[arm] = source.measures(graded)
-            lines += [Line(source.name, arm, m.name, interval(m), looks, left_out) for m in measured[arm]]
+            lines += [ScoreRow(source.name, arm, m.name, interval(m), looks, left_out) for m in measured[arm]]
         for second in arms[1:]:
             pairs = _pairs(measured[arms[0]], measured[second])
             differences += [
@@ -215,7 +201,7 @@ def table_of(
         said += source.remarks
         said += _left_out(source, found.get((source.name, arms[0]), []))
     theirs = tuple(row for source in sources for row in published(source.name))
-    return Table(tuple(lines), tuple(differences), theirs, tuple(said))
+    return EvaluationTable(tuple(lines), tuple(differences), theirs, tuple(said))
 
 
 def _pairs(first: Sequence[Measure], second: Sequence[Measure]) -> list[Measure]:

@@ -22,7 +22,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from ..core.errors import R3labError
 from ..core.stats import Effect, Interval, t_interval
 from ..evaluate.benchmarks import get_benchmark
-from ..evaluate.table import Difference, Line, Table, published_effects, published_grounding
+from ..evaluate.table import Difference, EvaluationTable, ScoreRow, published_effects, published_grounding
 from .palette import BODY, OKABE_ITO, RUNS, SMALL, style, theme
 from .picture import Picture
 from .text import escape, one_line
@@ -196,7 +196,7 @@ class Section:
     numbers: tuple[int, ...]  # columns that stand to the right
 
 
-def sections(table: Table) -> list[Section]:
+def sections(table: EvaluationTable) -> list[Section]:
     """The tables of an evaluation, those without a row left out."""
     found = [
         Section("Measured", _HEAD, [_line(line) for line in table.lines], (3, 4, 5, 6, 7)),
@@ -214,7 +214,7 @@ def sections(table: Table) -> list[Section]:
     return [section for section in found if section.rows]
 
 
-def _line(line: Line) -> tuple[str, ...]:
+def _line(line: ScoreRow) -> tuple[str, ...]:
     looks = "none" if line.looks is None else f"{line.looks:.2f}"
     ends = (str(line.interval.n) if line.interval else "0", looks, str(line.left_out))
     return (
@@ -246,7 +246,7 @@ def _counted(kind: str, right: int | None, of: int | None) -> str:
     return kind if of is None else f"{kind}, {right} of {of}"
 
 
-def scores_page(table: Table, title: str) -> str:
+def scores_page(table: EvaluationTable, title: str) -> str:
     """A page in Markdown.
 
     Parameters
@@ -261,7 +261,7 @@ def scores_page(table: Table, title: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def scores_text(table: Table) -> str:
+def scores_text(table: EvaluationTable) -> str:
     """The same for a terminal, columns aligned."""
     parts = []
     for section in sections(table):
