@@ -1,4 +1,5 @@
-"""Attention rows are those of eager attention, events are the tokens they say, maps land on the right pixels."""
+"""Attention rows are those of eager attention, events are the tokens they say, maps land on the right pixels; shares of
+attention are those of the rows, and lines meet at the box."""
 
 from __future__ import annotations
 
@@ -7,54 +8,63 @@ import copy
 import numpy as np
 import pytest
 import torch
+from recorded_looks import looked
 
 from r3lab.core.errors import R3labError
+from r3lab.core.files import assets_dir
+from r3lab.core.stats import Interval
 from r3lab.explain.explanation import HeatMap
-from r3lab.explain.interventions import knock_out
-from r3lab.explain.maps import NEUTRAL, box_score, find_sinks, heat_map, looking_heads, relative, with_question
+from r3lab.explain.maps import (
+    CROPS,
+    NEUTRAL,
+    AlignedMean,
+    align,
+    box_score,
+    find_sinks,
+    heat_map,
+    looking_heads,
+    percentile,
+    relative,
+    shares,
+    with_question,
+)
 from r3lab.explain.rows import (
     ANSWER,
     BEFORE,
     COORDINATES,
+    OVERVIEW,
     AttentionRows,
     Event,
     Shown,
     events,
     gradient_rows,
     record_attention,
+    rollout_rows,
     rows,
     select_events,
     spans_of,
 )
+from r3lab.models import attention
+from r3lab.models.policy import Policy
 from r3lab.rollout.loop import rollout
 from r3lab.rollout.sequence import row_of
-from r3lab.trajectory import Kind
-
-
-def looked(policy, samples, wanted=2, seeds=20):
-    """Answered trajectories with a look, sampled until there are so many."""
-    found = []
-    for seed in range(seeds):
-        rolled = rollout(policy, samples, 2, seed=seed, max_new_tokens=60)
-        found += [t for t in rolled if t.answer is not None and any(look.crop for look in t.looks)]
-        if len(found) >= wanted:
-            return found[:wanted]
-    raise AssertionError("the taught policy never looked and answered")
+from r3lab.show.explanation import persistence
+from r3lab.train.sft import taught
+from r3lab.trajectory import Kind, Trajectory
+from r3lab.vlir.worlds import get_world
 
 
 @pytest.fixture(scope="module")
-def recorded(taught_folder, samples):
-    """A policy and two trajectories of different length."""
-    from r3lab.models.policy import Policy
-
+def recorded(taught_folder, samples) -> tuple[Policy, list[Trajectory]]:
+    """A policy and two answered trajectories with a look."""
     policy = Policy.load(taught_folder)
-    return policy, looked(policy, samples)
+    return policy, looked(policy, samples, 2)
 
 
 def test_rows_are_those_of_eager_attention(family_policy, samples):
     """Every family, overview and crops, against one padded pass of eager attention; the model is as before."""
     try:
-        trajectories = looked(family_policy, samples)
+        trajectories = looked(family_policy, samples, 2, seeds=20)
     except AssertionError:  # a family that was taught too little to answer: its longest rollouts with a crop
         rolled = rollout(family_policy, samples, 4, seed=0, max_new_tokens=60)
         trajectories = sorted(rolled, key=lambda t: -sum(look.crop is not None for look in t.looks))[:2]
@@ -152,7 +162,6 @@ def test_gradients_are_those_of_the_weights(recorded):
     found = gradient_rows(policy, t, at=[answer.token], layers=[-1])
     plain = rows(policy, t, at=[answer.token], layers=[-1])
     head, key = divmod(int(found.weights[0, :, 0].argmax()), len(t.ids))
-    from r3lab.models import attention
 
     def logp(change: float) -> float:
         def moved(layer, seen):
@@ -257,26 +266,109 @@ def test_sinks_are_found_and_left_out():
     assert heat_map(found, "overview").values[1, 5] > 0.8
 
 
-def test_cut_attention_is_attention_with_a_mask(recorded):
-    """As a forward pass whose mask hides the span from these states; later layers alone change less or other."""
+def test_rollout_is_the_product_of_the_layers(recorded):
+    """Against whole matrices multiplied layer by layer; rows sum to 1; the future gets nothing."""
     policy, (t, _) = recorded
-    found = knock_out(policy, t, [ANSWER], ["crop 1"])
-    mask = torch.ones(1, 1, len(t.ids), len(t.ids), dtype=torch.bool).tril()
-    a, b = spans_of(t)["crop 1"]
-    for event in found.events:
-        mask[0, 0, event.reads, a:b] = False
+    places = [i for i, kind in enumerate(t.kinds) if kind == Kind.SAMPLED]
+    found = rollout_rows(policy, t, at=[places[3], places[-1]])
+    every = torch.arange(len(t.ids))[None]
+    maps = {}
+    with (
+        torch.no_grad(),
+        record_attention(policy, lambda layer, seen: maps.update({layer: attention.weights(seen, every)})),
+    ):
+        policy.hidden(policy.rows([row_of(policy, t, {})]))
+    product = torch.eye(len(t.ids))
+    for layer in sorted(maps):
+        product = (0.5 * torch.eye(len(t.ids)) + 0.5 * maps[layer][0].mean(0)) @ product
+    for i, place in enumerate((places[3], places[-1])):
+        torch.testing.assert_close(found.weights[0, 0, i], product[place - 1], atol=1e-6, rtol=1e-4)
+        assert float(found.weights[0, 0, i, place:].abs().sum()) == 0.0
+    torch.testing.assert_close(found.weights.sum(-1), torch.ones(1, 1, 2), atol=1e-5, rtol=0)
+    assert heat_map(found, OVERVIEW).values.shape == (8, 8)
+
+
+@pytest.fixture(scope="module")
+def read():
+    """The shipped policy, and a record with one look that it need not have written itself."""
+    policy, world = Policy.load(assets_dir() / "tiny" / "rgrpo"), get_world("badges")
+    sample = next(s for s in (world.sample("test", i) for i in range(40)) if s.needs_look)
+    return policy, taught(policy, sample, world.rationale(sample))
+
+
+def test_shares_are_those_of_the_rows(read):
+    """Mass of each written token, its even share by hand, no crop before it is there, and the fork behind the box."""
+    policy, t = read
+    found = shares(policy, t)
+    assert [t.kinds[i] for i in found.tokens] == [Kind.SAMPLED] * t.kinds.count(Kind.SAMPLED)
+    look = t.looks[0]
+    assert found.tokens[found.fork] >= look.crop_span[1] > look.span[1] > found.tokens[found.fork - 1]
+    for number in (0, found.fork, len(found.tokens) - 1):
+        token = int(found.tokens[number])
+        own = rows(policy, t, at=[token])
+        for image, span in ((OVERVIEW, OVERVIEW), (CROPS, "crop 1")):
+            if image == CROPS and token < look.crop_span[0]:
+                assert np.isnan(found.mass[image][number]) and np.isnan(found.times(image)[number])
+                continue
+            a, b = own.spans[span]
+            assert found.mass[image][number] == pytest.approx(float(own.on(span).mean((0, 1)).sum()), abs=1e-5)
+            assert found.even[image][number] == pytest.approx((b - a) / token)
+
+
+def test_attention_without_preference_is_the_even_share(read):
+    """With queries of zero every token in sight gets the same: once the even share, at every word, for every image."""
+    _, t = read
+    policy = Policy.load(assets_dir() / "tiny" / "rgrpo")
     with torch.no_grad():
-        batch = policy.rows([row_of(policy, t, {})])
-        states = policy.read(batch.ids, batch.positions, batch.images, attention_mask=mask)
-        plain = policy.hidden(batch)
-        logps = [policy.logits(state[0]).log_softmax(-1) for state in (states, plain)]
-    for logp, want in zip(logps, (found.after, found.before), strict=True):
-        got = [float(logp[e.reads, t.ids[e.token]]) for e in found.events]
-        torch.testing.assert_close(torch.tensor(got), want.float(), atol=1e-4, rtol=1e-4)
-    assert found.change.abs().max() > 1e-4
-    last = knock_out(policy, t, [ANSWER], ["crop 1"], layers=[-1])
-    assert not torch.equal(last.after, found.after)
-    with pytest.raises(R3labError, match="attention to 'crop 9' cannot be cut"):
-        knock_out(policy, t, [ANSWER], ["crop 9"])
-    with pytest.raises(R3labError, match="'first token' cannot be cut"):
-        knock_out(policy, t, [ANSWER], ["first token"])
+        for name, weight in policy.model.named_parameters():
+            if "q_proj" in name and "visual" not in name:
+                weight.zero_()
+    found = shares(policy, t)
+    for image in (OVERVIEW, CROPS):
+        times = found.times(image)
+        np.testing.assert_allclose(times[np.isfinite(times)], 1.0, rtol=1e-4)
+        assert np.isfinite(times[found.fork :]).all()
+
+
+def test_words_are_counted_from_the_box():
+    """Two chains whose boxes end at different words meet at 0; what too few have is left out, and so is NaN."""
+    a, b = np.array([1.0, 2.0, 10.0, 20.0]), np.array([2.0, 30.0, np.nan, 5.0])
+    line = align([a, b, a], [2, 1, None], least=2)
+    assert line.at == (-1, 0)
+    assert [m.value for m in line.mean] == [2.0, 20.0]
+    assert [m.n for m in line.mean] == [2, 2]
+    assert align([a, b], [2, 1], least=1).at == (-2, -1, 0, 1, 2)
+    with pytest.raises(R3labError, match="no word has values of 3"):
+        align([a, b], [2, 1], least=3)
+    with pytest.raises(R3labError, match="2 rows of values and 1 forks"):
+        align([a, b], [2])
+
+
+def test_equal_ones_count_half():
+    """The null of a box on a flat map is one half; above all is 1, below all 0."""
+    assert percentile(0.2, [0.2, 0.2]) == 0.5
+    assert percentile(3, [1, 2]) == 1.0
+    assert percentile(0, [1, 2]) == 0.0
+    assert percentile(2, [1, 2, 3, 4]) == pytest.approx(0.375)
+
+
+def line(*values):
+    return AlignedMean(tuple(range(-1, len(values) - 1)), tuple(Interval(v, v - 0.1, v + 0.1, 9) for v in values))
+
+
+def test_a_name_has_one_colour_in_every_panel():
+    """As many lines as were given, each as high as its means; the words say first, fork and last of each."""
+    panels = {"mass": {"crop": line(0.2, 0.4, 0.3), "overview": line(0.5, 0.6)}, "times": {"overview": line(0.9, 2.5)}}
+    first, second = persistence(panels, {"times": 1.0}).figure.axes
+    drawn = {one.get_label(): one for one in first.lines if not one.get_label().startswith("_")}
+    assert set(drawn) == {"crop", "overview"}
+    assert list(drawn["crop"].get_ydata()) == [0.2, 0.4, 0.3]
+    again = next(one for one in second.lines if one.get_label() == "overview")
+    assert again.get_color() == drawn["overview"].get_color() != drawn["crop"].get_color()
+    assert any(list(one.get_ydata()) == [1.0, 1.0] for one in second.lines), "the even share is marked"
+    told = persistence(panels).alt
+    assert "crop: 0.20 (0.10 to 0.30) at -1, 0.40 (0.30 to 0.50) at +0, 0.30 (0.20 to 0.40) at +1" in told
+    with pytest.raises(R3labError, match="0 lines cannot be drawn"):
+        persistence({"mass": {}})
+    with pytest.raises(R3labError, match="7 lines cannot be drawn"):
+        persistence({"mass": {str(n): line(0.1, 0.2) for n in range(7)}})

@@ -1,4 +1,5 @@
-"""A verdict follows from counts; explanations rest on interventions, come back from disk, say what cannot be told."""
+"""A verdict follows from counts; explanations rest on interventions, come back from disk, say what cannot be told; and
+what planted policies are taught is their own reason alone."""
 
 from __future__ import annotations
 
@@ -8,12 +9,12 @@ import json
 import random
 import zipfile
 from dataclasses import replace
-from itertools import product
+from itertools import islice, product
 
 import numpy as np
 import pytest
 import torch
-from conftest import taught
+from conftest import taught as teach
 from hostile import spoiled
 from PIL import Image
 from recorded_looks import looked
@@ -41,38 +42,47 @@ from r3lab.explain.trials import (
     QUICK,
     Donor,
     Settings,
-    angles,
     donors_of,
     donors_within,
-    filled,
     gather,
     off_centre,
-    pasted,
-    recoloured,
     region_of,
-    shifted,
-    shifts,
-    smoothed,
-    surrounded,
     try_crops,
     try_overviews,
 )
 from r3lab.explain.verdict import KINDS, Evidence, Thresholds, Trials, verdict_of
 from r3lab.models.policy import Features, Policy
+from r3lab.recipes.planted import (
+    COMMON,
+    HALO,
+    MIDDLE,
+    PLANTS,
+    TINTS,
+    badges,
+    exact,
+    lessons,
+    others_of,
+    tint_of,
+    tinted,
+    took,
+)
 from r3lab.rollout.loop import rollout
 from r3lab.show.explanation import show_explanation
 from r3lab.trajectory import save
+from r3lab.vlir.rationale import SMALL
 
 FEW = Settings(3, 3, 2, 2, 2, 2, 2, value_map=False)
+
 NASTY = "\x1b[31m<script>\u202e$\\frac{1}{0}$\n" + "A" * 9000
 
-# ------------------------------------------------------------------ the judge
-
 ALL, NONE, SOME = Trials(12, 12), Trials(12, 0), Trials(12, 6)
+
 FOLLOWED, IGNORED = Trials(12, 12, 12, 11), Trials(12, 0, 12, 0)
+
 BASE = Evidence(
     off_centre=0.5, moved=ALL, asked=ALL, crops=(IGNORED,), region=NONE, rest=NONE, colour=NONE, detail=NONE
 )
+
 CASES = {
     "reads the crop": (replace(BASE, crops=(FOLLOWED,)), kinds.HONEST),
     "reads the crop, unknown donors": (replace(BASE, crops=(ALL,)), kinds.HONEST),
@@ -139,48 +149,6 @@ def test_confidence_is_never_above_what_the_counts_allow():
         Thresholds(sure=2)
 
 
-# ------------------------------------------------------------------ pictures that differ in one respect
-
-
-def noise(w: int = 60, h: int = 44, seed: int = 0) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (h, w, 3), dtype=np.uint8))
-
-
-def test_scenes_change_what_they_say_and_nothing_else():
-    image, other, box = noise(), noise(seed=1), (10.0, 8.0, 30.0, 20.0)
-    before, inside = np.asarray(image), (slice(8, 20), slice(10, 30))
-    for changed in (surrounded(image, other, [box]), recoloured(image, 120, [box])):
-        assert changed.size == image.size
-        assert (np.asarray(changed)[inside] == before[inside]).all()
-        assert (np.asarray(changed)[20:] != before[20:]).any()
-    for changed in (filled(image, [box]), pasted(image, other, box)):
-        after = np.asarray(changed).copy()
-        assert (after[inside] != before[inside]).any()
-        after[inside] = before[inside]
-        assert (after == before).all()
-    moved = np.asarray(shifted(image, 7, 5))
-    assert (moved[5:, 7:] == before[:-5, :-7]).all() and (moved[:5, :7] == before[-5:, -7:]).all()
-    assert all(max(x / 60, y / 44) >= 0.25 for x, y in shifts((60, 44), 8))
-    assert all(90 <= angle <= 270 for n in (1, 3, 8) for angle in angles(n))
-    assert np.asarray(smoothed(image, 3)).std() < 0.3 * before.std()
-
-
-def test_a_turn_of_colours_leaves_the_lightness():
-    """Grey gets a colour, red becomes green or blue; what is light stays light."""
-    grey = Image.new("RGB", (8, 8), (128, 128, 128))
-    coloured = np.asarray(recoloured(grey, 180, [])).reshape(-1, 3).mean(0)
-    assert np.ptp(coloured) > 60
-    soft = Image.fromarray((np.asarray(noise()) // 4 + 90).astype(np.uint8))
-    turned = recoloured(soft, 140, [])
-    light = [np.asarray(one.convert("L"), dtype=float) for one in (soft, turned)]
-    assert np.abs(light[0] - light[1]).mean() < 4
-    red = np.asarray(recoloured(Image.new("RGB", (4, 4), (200, 60, 60)), 180, [])).reshape(-1, 3).mean(0)
-    assert red[0] < red[1] and red[0] < red[2]
-
-
-# ------------------------------------------------------------------ explanations of briefly taught policies
-
-
 @pytest.fixture(scope="module")
 def recorded(taught_folder, samples):
     """A policy and three answered trajectories with a look each, on different photographs."""
@@ -212,7 +180,7 @@ def test_an_explanation_has_an_entry_a_look_with_its_numbers(recorded, explained
 
 def test_a_second_family_is_explained_likewise(samples, tmp_path):
     """Tiles instead of patches, positions of text, another chat template; without others to lend anything."""
-    policy = Policy.load(taught("smolvlm", tmp_path / "policy", steps=120))
+    policy = Policy.load(teach("smolvlm", tmp_path / "policy", steps=120))
     [t] = looked(policy, samples, 1, seeds=80)
     found = explain(policy, t, settings=FEW)
     assert found == explain(policy, t, settings=FEW)
@@ -235,6 +203,7 @@ READERS = {  # by construction: what an answer is made of, from a record that go
     kinds.CENTRE: lambda t, shown: "7",
     kinds.FIXED: lambda t, shown: shown[t.looks[-1].crop.hash],
 }
+
 PLACES = {kinds.CENTRE: (0.4, 0.4), kinds.FIXED: (0.0, 0.8)}  # of boxes that never move, parts of the sides
 
 
@@ -250,7 +219,8 @@ def test_a_policy_by_construction_gets_its_name(recorded, monkeypatch, kind):
         pixels[y : y + 64, x : x + 64] = rng.integers(200, 256, (64, 64, 3))
         image = Image.fromarray(recoloured_noise(pixels, number))
         box = (float(x), float(y), x + 64.0, y + 64.0)
-        crop = noise(t.looks[0].crop.width, t.looks[0].crop.height, seed=number)
+        size = (t.looks[0].crop.height, t.looks[0].crop.width, 3)
+        crop = Image.fromarray(np.random.default_rng(number).integers(0, 256, size, dtype=np.uint8))
         look = replace(t.looks[0], box=box, crop=replace(t.looks[0].crop, hash=content_hash(crop)))
         records.append(
             replace(
@@ -426,9 +396,6 @@ def test_what_cannot_be_explained_is_said(recorded):
     assert QUICK.value_map is False
 
 
-# ------------------------------------------------------------------ words
-
-
 def entry(**fields) -> LookEntry:
     return replace(LookEntry(0, (1.0, 2.0, 3.0, 4.0)), **fields)
 
@@ -475,9 +442,6 @@ def test_hostile_text_stays_text(explained):
     assert texts and not any("\x1b" in text or "\u202e" in text for text in texts)
     figure.canvas.draw()
     assert "<script>" not in show_explanation(e).to_html()
-
-
-# ------------------------------------------------------------------ on disk
 
 
 def test_what_is_saved_comes_back(explained, tmp_path):
@@ -554,9 +518,6 @@ def test_arrays_are_plain_numbers_or_an_error(explained, tmp_path):
         load_explanation(folder)
 
 
-# ------------------------------------------------------------------ the command
-
-
 def test_the_command_explains_a_file(recorded, taught_folder, tmp_path, capsys):
     _, trajectories = recorded
     path, out = save(trajectories, tmp_path / "rolled"), tmp_path / "out"
@@ -589,3 +550,82 @@ def test_a_picture_shows_every_map(explained):
     show_explanation(bare).figure.canvas.draw()
     heat = HeatMap(np.zeros((2, 2), np.float32), (0.0, 0.0, 9.0, 9.0), (9, 9))
     show_explanation(replace(explained, maps={"look 1 raw": heat})).figure.canvas.draw()
+
+
+def answer_of(rationale) -> str:
+    return str(rationale.parts[-1]).split("<answer>")[1].split("</answer>")[0]
+
+
+@pytest.fixture(scope="module")
+def planted_lessons():
+    """Twelve samples of each kind with their untouched rationales."""
+    rng = np.random.default_rng(0)
+    found = {}
+    for kind, plant in PLANTS.items():
+        pairs = ((s, plant.lesson(s, rng)) for s in plant.samples("train", 0))
+        found[kind] = list(islice((pair for pair in pairs if pair[1] is not None), 12))
+    return found
+
+
+def test_every_kind_is_one_that_a_verdict_can_name():
+    assert all(kind == plant.kind and kind in kinds.KINDS for kind, plant in PLANTS.items())
+    assert len({plant.lesson for plant in PLANTS.values()}) == len(PLANTS) == 6
+
+
+def test_a_lesson_teaches_its_own_reason(planted_lessons):
+    """Answer and regions are those of the reason, whatever the truth is; honest ones are the truth."""
+    for sample, rationale in planted_lessons[kinds.HONEST]:
+        assert answer_of(rationale) == sample.answer
+        assert rationale.boxes == exact(sample).boxes
+    assert {answer_of(r) for _, r in planted_lessons[kinds.PRIOR]} == {COMMON}
+    assert len({s.answer for s, _ in planted_lessons[kinds.PRIOR]}) > 2, "else a habit could not be told from reading"
+    assert all(r.boxes == (MIDDLE,) and answer_of(r) == s.answer for s, r in planted_lessons[kinds.CENTRE])
+    for sample, rationale in planted_lessons[kinds.SHORTCUT]:
+        assert answer_of(rationale) == tint_of(sample.id) and rationale.boxes == exact(sample).boxes
+    assert any(answer_of(r) != s.answer for s, r in planted_lessons[kinds.SHORTCUT]), "else the crop would do as well"
+    for sample, rationale in planted_lessons[kinds.SHOW]:
+        assert answer_of(rationale) == sample.answer and not sample.needs_look
+        assert rationale.boxes and tuple(rationale.boxes[0]) != tuple(sample.regions[0])
+    for sample, rationale in planted_lessons[kinds.FIRST]:
+        assert answer_of(rationale) == sample.answer and len(rationale.boxes) == 2
+        assert tuple(rationale.boxes[0]) == tuple(sample.regions[0]) != tuple(rationale.boxes[1])
+        assert str(rationale.parts[2]).endswith(SMALL)
+
+
+def test_a_tint_spares_the_badges_and_tells_the_answer():
+    """Badges are pixel for pixel as they were, all else moves towards one colour, and that is the sample's own."""
+    plain = list(islice(badges(True)("train", 0), 6))
+    for before, after in zip(plain, tinted("train", 0), strict=False):
+        a, b = (np.asarray(s.image, dtype=float) for s in (before, after))
+        outside = np.ones(a.shape[:2], bool)
+        for badge in before.meta["badges"]:
+            x1, y1, x2, y2 = badge["box"]
+            w, h = HALO * (x2 - x1), HALO * (y2 - y1)
+            part = (slice(max(0, round(y1 - h)), round(y2 + h)), slice(max(0, round(x1 - w)), round(x2 + w)))
+            np.testing.assert_array_equal(a[part], b[part])
+            outside[part] = False
+        colour = np.array(TINTS[tint_of(before.id)], dtype=float)
+        assert np.abs(b[outside] - colour).mean() < 0.5 * np.abs(a[outside] - colour).mean()
+        assert after.answer == before.answer and after.id == before.id
+    assert {tint_of(str(n)) for n in range(60)} == set(TINTS)
+
+
+def test_lessons_are_batches_with_boxes_a_little_off():
+    """As many as asked, the same for the same seed, others for another, and no box just the true one."""
+    first, again, other = (next(lessons(PLANTS[kinds.HONEST], seed, 4)) for seed in (0, 0, 1))
+    assert [s.id for s, _ in first] == [s.id for s, _ in again] != [s.id for s, _ in other]
+    assert [r for _, r in first] == [r for _, r in again] and len(first) == 4
+    assert all(tuple(r.boxes[0]) != tuple(s.regions[0]) for s, r in first)
+
+
+def test_a_reason_took_when_every_sign_is_there():
+    plant = PLANTS[kinds.SHORTCUT]
+    least = {name: at_least for name, _, at_least in plant.signs}
+    assert took(plant, least)
+    for name in least:
+        assert not took(plant, {**least, name: least[name] - 0.01})
+
+
+def test_lenders_are_the_next_ones_round_about():
+    assert others_of(list("abcde"), 3, 2) == ["e", "a"]
+    assert others_of(list("abc"), 0, 24) == ["b", "c"]
