@@ -165,12 +165,11 @@ def explained(recorded) -> Explanation:
 def test_an_explanation_has_an_entry_a_look_with_its_numbers(recorded, explained):
     policy, (t, *others) = recorded
     assert [entry.number for entry in explained.looks] == list(range(len(t.looks)))
-    entry = explained.entry(0)
+    [entry] = explained.looks
     assert entry.drawn is not None and entry.reading is not None and entry.regret is not None
     assert {w.name for w in entry.worth} >= {"nothing", "blank", "noise", "random place", "full image", "true region"}
     assert [cut.what for cut in entry.cuts] == ["the crop", "the overview", "the question"]
     assert 0 <= entry.coverage <= 1 and entry.box == t.looks[0].box
-    assert explained.entry(1) is None
     assert explained.verdict == verdict_of(explained.evidence)
     assert explained.verdict.kind in explained.table()[0][2]
     assert set(explained.maps) == {f"look 1 {name}" for name in ("raw", "neutral", "relative", "value")}

@@ -1,10 +1,15 @@
-"""`r3lab explain`: why a recorded trajectory's looks were taken, whether they mattered, and the record of that.
+"""`r3lab ask` and `r3lab explain`: one question on one image, and why the policy looked where it looked.
 
-    r3lab explain runs/ask/20260101-120000
+    r3lab ask street.jpg "which digit is on the red circle?" --out runs/asked
+    r3lab explain runs/asked
     r3lab explain runs/rollouts/trajectories.jsonl --number 3 --look 1 --quick --out runs/explain/third
 
-Prints the evidence as a table and the sentences, and saves the explanation with its picture in a folder of its own. The
-other trajectories of a file lend what they saw (`--others` names more); a trajectory alone is its own donor.
+`ask` prints the policy's steps as they happen. Everything that can be wrong with the input is found before the policy
+runs, and nothing is written before it has answered; then the trajectory and its filmstrip appear together, in a folder
+of their own. Simplified: one image, one rollout, and nobody knows the true answer.
+
+`explain` prints the evidence as a table and the sentences, and saves the explanation with its picture in a folder of
+its own. The other trajectories of a file lend what they saw (`--others` names more); one alone is its own donor.
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image
 
@@ -26,28 +31,19 @@ from ..core.files import shipped_policy, whole_folder
 from ..core.images import content_hash, open_image
 from ..core.protocol import bare
 from ..explain.explain import explain
-from ..explain.explanation import Explanation, check_free
+from ..explain.explanation import check_free
 from ..explain.trials import QUICK, Settings
 from ..models.policy import Policy
+from ..rollout.loop import rollout
+from ..rollout.sequence import check_template, control_token
 from ..show.explanation import show_explanation
 from ..show.filmstrip import filmstrip
 from ..show.report import Entry, save_report
 from ..show.text import clean, one_line
 from ..trajectory import Kind, Look, Trajectory, load, save
 
-# `r3lab ask`: one question on one image, the policy's steps as they happen, and the record of them.
-#
-# Everything that can be wrong with the input is found before the policy runs, and nothing is written before it has
-# answered; then the trajectory and its filmstrip appear together, in a folder of their own. Simplified: one image,
-# one rollout, and nobody knows the true answer.
-#
-#     ask("street.jpg", "which digit is on the red circle?")          # prints, returns 0
-#     ask("street.jpg", "what does the sign say?", model="checkpoints/qwen", out="runs/sign")
-
-if TYPE_CHECKING:
-    from ..models.policy import Policy
-
 _INDENT = "    "
+PICTURE = "explanation.png"
 
 
 @dataclass(frozen=True)
@@ -104,10 +100,8 @@ def ask(
     asked = _asked(image, question)
     _check_numbers(temperature, seed, max_looks)
     folder = _free_folder(out)
-    policy = _load(model)  # seconds: what is quick to check was checked before
+    policy = Policy.load(model if model is not None else shipped_policy())  # seconds: quick checks came before
     _check_question(policy, asked.question)
-
-    from ..rollout.loop import rollout
 
     _write(f"policy {one_line(policy.name, 60)}, image {asked.image.width} x {asked.image.height}\n")
     steps = Steps(_write)
@@ -164,18 +158,8 @@ def _free_folder(out: str | Path | None) -> Path:
     return folder
 
 
-def _load(model: str | Path | None) -> Policy:
-    """The policy of a folder; whatever is wrong with its files is the user's to mend."""
-    folder = Path(model) if model is not None else shipped_policy()
-    from ..models.policy import Policy
-
-    return Policy.load(folder)
-
-
 def _check_question(policy: Policy, question: str) -> None:
     """A question that holds one of the model's control tokens would change who says what."""
-    from ..rollout.sequence import check_template, control_token
-
     check_template(policy)
     if found := control_token(policy, question):
         raise R3labError(f"The question holds {shown(found)}, a control token; leave it out.")
@@ -248,9 +232,6 @@ def _write(text: str) -> None:
     print(text.encode(coding, "replace").decode(coding), end="", flush=True)
 
 
-PICTURE = "explanation.png"
-
-
 def explain_command(argv: Sequence[str] | None = None) -> int:
     """Explain one trajectory.
 
@@ -270,23 +251,27 @@ def explain_command(argv: Sequence[str] | None = None) -> int:
         If something given cannot be used; nothing is written then.
     """
     args = build_parser().parse_args(None if argv is None else list(argv))
-    found = read(args.trajectory)
+    found = _read(args.trajectory)
     if not 1 <= args.number <= len(found):
         raise R3labError(f"there is no trajectory {args.number}; the file has {len(found)}, counted from 1")
     chosen = found[args.number - 1]
     count = len(chosen.looks)
     if args.look is not None and not 1 <= args.look <= count:
         raise R3labError(f"there is no look {args.look}; the trajectory has {count}, counted from 1")
-    others = [t for t in found if t is not chosen] + [t for path in args.others for t in read(path)]
+    others = [t for t in found if t is not chosen] + [t for path in args.others for t in _read(path)]
     folder = Path(args.out) if args.out else Path("runs", "explain", time.strftime("%Y%m%d-%H%M%S"))
     check_free(folder)
     policy = Policy.load(args.model or shipped_policy())
-    look = None if args.look is None else args.look - 1
-    explanation = explain(policy, chosen, others, look, QUICK if args.quick else Settings(), progress=True)
+    number = None if args.look is None else args.look - 1
+    explanation = explain(policy, chosen, others, number, QUICK if args.quick else Settings(), progress=True)
     explanation.save(folder)
     show_explanation(explanation).save(folder / PICTURE)
-    write(explanation)
-    say(f"saved: {folder} (explanation.json, {PICTURE})")
+    said = [
+        f"{what}: {value}" if look == "all" else f"{look}  {what}: {value}" for look, what, value in explanation.table()
+    ]
+    said += ["", *(entry.sentence for entry in explanation.looks), explanation.sentence]
+    for line in [*said, f"saved: {folder} (explanation.json, {PICTURE})"]:
+        _write(one_line(line, 2000) + "\n")  # foreign text is made harmless for a terminal
     return 0
 
 
@@ -313,7 +298,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def read(path: str | Path) -> list[Trajectory]:
+def _read(path: str | Path) -> list[Trajectory]:
     """The trajectories of a file or folder.
 
     Raises
@@ -326,19 +311,3 @@ def read(path: str | Path) -> list[Trajectory]:
     if not every:
         raise R3labError(f"{shown(str(path))} holds no trajectory; name another file")
     return every
-
-
-def write(explanation: Explanation) -> None:
-    """Print the table and the sentences; foreign text is made harmless for a terminal."""
-    for look, what, value in explanation.table():
-        say(f"{what}: {value}" if look == "all" else f"{look}  {what}: {value}")
-    say("")
-    for entry in explanation.looks:
-        say(entry.sentence)
-    say(explanation.sentence)
-
-
-def say(line: str) -> None:
-    """One line, with a question mark for what the terminal's encoding lacks."""
-    coding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    print(one_line(line, 2000).encode(coding, "replace").decode(coding))

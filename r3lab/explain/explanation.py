@@ -260,10 +260,6 @@ class Explanation:
         same = self.record() == other.record() and self.trajectory == other.trajectory
         return same and all(np.array_equal(h.values, other.maps[name].values) for name, h in self.maps.items())
 
-    def entry(self, look: int) -> LookEntry | None:
-        """The entry of a look, counted from 0; None where it was not asked for."""
-        return next((entry for entry in self.looks if entry.number == look), None)
-
     def table(self) -> list[tuple[str, str, str]]:
         """Rows (look, what was measured, value); foreign text in them is quoted and cut, on one line."""
         rows = [("all", "verdict", f"{self.verdict.kind} ({self.verdict.confidence:.0%})")]
@@ -307,12 +303,8 @@ def check_free(folder: Path) -> None:
         raise ExplanationError(f"{shown(str(folder))} holds something else; name a folder to make.")
 
 
-def load_explanation(folder: str | Path, trajectory: Trajectory | None = None) -> Explanation:
+def load_explanation(folder: str | Path) -> Explanation:
     """Read what `save` wrote.
-
-    Parameters
-    ----------
-    trajectory : what it explains, where that is at hand; default: read from the folder
 
     Returns
     -------
@@ -339,10 +331,8 @@ def load_explanation(folder: str | Path, trajectory: Trajectory | None = None) -
         raise ExplanationError(f"{RECORD} has version {got}; this r3lab reads {VERSION}: update it.")
     own = {key: value for key, value in record.items() if key not in ("format", "version")}
     found = records.made(dict, **_READERS)(own, RECORD)
-    if trajectory is None:
-        read = load_trajectory(folder / ONE)
-        assert isinstance(read, Trajectory)  # of one trajectory in a .json file
-        trajectory = read
+    trajectory = load_trajectory(folder / ONE)
+    assert isinstance(trajectory, Trajectory)  # of one trajectory in a .json file
     numbers = [entry.number for entry in found["looks"]]
     if numbers != sorted(set(numbers)) or any(n >= len(trajectory.looks) for n in numbers):
         raise ExplanationError(f"{RECORD}: looks {shown(numbers)} are not those of its trajectory; save it again.")
