@@ -14,7 +14,6 @@ either file are the most that is read. Simplified: the maps are held in memory.
 
 from __future__ import annotations
 
-import io
 import json
 import zipfile
 from collections.abc import Sequence
@@ -284,10 +283,8 @@ class Explanation:
         check_free(folder)
         with whole_folder(folder, replace=True) as part:
             save_trajectory(self.trajectory, part)
-            buffer = io.BytesIO()
             values: dict[str, Any] = {str(i): heat.values for i, heat in enumerate(self.maps.values())}
-            np.savez_compressed(buffer, **values)
-            (part / ARRAYS).write_bytes(buffer.getvalue())
+            np.savez_compressed(part / ARRAYS, **values)
             (part / RECORD).write_text(json.dumps(record, allow_nan=False, indent=1) + "\n", encoding="ascii")
         return folder
 
