@@ -155,6 +155,6 @@ def test_a_record_that_cannot_be_drawn_leaves_nothing(tmp_path: Path, monkeypatc
     monkeypatch.undo()
     (tmp_path / "out").mkdir()
     keep(trajectory("x"), tmp_path / "out")
-    with pytest.raises(R3labError, match="Cannot write"):
+    with pytest.raises(R3labError, match="exists already"):
         keep(trajectory("x"), tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
