@@ -281,8 +281,7 @@ def test_a_budget_is_kept_and_shared_by_what_one_filters_for(vlir: Path, tmp_pat
 def test_only_filters_that_tell_records_apart_are_offered(vlir: Path) -> None:
     def made(rows: list[Row]) -> dict[str, list[str]]:
         found = index_of(rows, Held())
-        keys = {name: [one["key"] for one in found[name]] for name in ("facets", "ranges")}
-        return {**keys, "columns": found["columns"]}
+        return {name: [one["key"] for one in found[name]] for name in ("facets", "ranges", "columns")}
 
     samples = made(read_rows([vlir]).rows)
     assert {"world", "result"} <= set(samples["facets"]) and samples["ranges"] == ["looks"]

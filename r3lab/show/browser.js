@@ -75,17 +75,14 @@ function view(scope, page) {
       ...index.ranges.map(({ key, of }) => [key, of]),
     ]);
     const collator = new Intl.Collator("en", { numeric: true });
-    const orders = new Map(); // each is made once: filtering keeps the order
-    const ordered = (sort) => {
-      if (orders.has(sort)) return orders.get(sort);
-      const rows = [...Array(total).keys()];
+    const sorted = (rows, sort) => {
       const [values, turn] = [column.get(sort.replace(/^-/, "")), sort.startsWith("-") ? -1 : 1];
-      rows.sort((a, b) => {
-        const [x, y] = values ? [values[a], values[b]] : [a, b];
+      if (!values) return rows;
+      return rows.sort((a, b) => {
+        const [x, y] = [values[a], values[b]];
         if (x === null || y === null) return (x === null) - (y === null); // what has no value comes last
         return turn * (typeof x === "number" ? x - y : collator.compare(x, y));
       });
-      return orders.set(sort, rows).get(sort);
     };
 
     let [found, at, open] = [[], 0, null]; // places of the records that fit; the one among them that is marked; one shown
@@ -99,10 +96,10 @@ function view(scope, page) {
         if (wanted.has(key)) tests.push((i) => of[i] === value);
       }
       for (const { key, of } of index.ranges) {
-        const [low, high] = [Number(wanted.get(`${key}-least`) ?? -Infinity), Number(wanted.get(`${key}-most`) ?? Infinity)];
-        if (low > -Infinity || high < Infinity) tests.push((i) => of[i] !== null && of[i] >= low && of[i] <= high);
+        if (wanted.has(`${key}-least`)) tests.push((i) => of[i] !== null && of[i] >= Number(wanted.get(`${key}-least`)));
+        if (wanted.has(`${key}-most`)) tests.push((i) => of[i] !== null && of[i] <= Number(wanted.get(`${key}-most`)));
       }
-      found = ordered(wanted.get("sort") ?? "").filter((i) => tests.every((fits) => fits(i)));
+      found = sorted([...index.question.keys()].filter((i) => tests.every((fits) => fits(i))), wanted.get("sort") ?? "");
       at = 0;
     };
     const written = () => {
@@ -133,11 +130,10 @@ function view(scope, page) {
     // -- the table -------------------------------------------------------------------------------------------------
 
     const pictured = Object.keys(index.thumbs).length > 0;
-    const numbers = new Map(index.ranges.map((range) => [range.key, range]));
-    const labels = new Map([...index.facets, ...index.ranges].map(({ key, label }) => [key, label === "IoU" ? label : label.toLowerCase()]));
-    const heads = [["#", "number"], ...(pictured ? [["", "r3-small"]] : []), ["question", "r3-asked"]];
-    for (const key of index.columns) heads.push(key === "result" ? ["answer", "r3-reply"] : [labels.get(key), numbers.has(key) ? "number" : ""]);
-    find("thead").append(make("tr", { role: "row" }, ...heads.map(([name, kind]) => make("th", { class: kind, scope: "col", role: "columnheader" }, name))));
+    const cells = [["#", "number"], ...(pictured ? [["", "r3-small"]] : []), ["Question", "r3-asked"]];
+    cells.push(...index.columns.map(({ label, kind }) => [label, kind]));
+    const heads = cells.map(([label, kind]) => make("th", { class: kind, scope: "col", role: "columnheader" }, label));
+    find("thead").append(make("tr", { role: "row" }, ...heads));
 
     const answer = (i) => {
       const [mark, word] = index.results[index.result[i]];
@@ -149,16 +145,15 @@ function view(scope, page) {
     const line = (i, place) => {
       const button = make("button", { type: "button", class: "r3-open", tabindex: place === at ? "0" : "-1" }, bidi(index.question[i] || index.name[i] || "no text"));
       const name = make("span", { class: "r3-name" }, bidi(index.question[i] ? index.name[i] : ""));
-      const cells = [["number", "", [`${i + 1}`]]];
-      if (pictured) cells.push(["r3-small", "", index.thumbs[i] ? [make("img", { alt: "", src: index.thumbs[i], loading: "lazy" })] : []]);
-      cells.push(["r3-asked", "", [button, name]]);
-      for (const key of index.columns) {
-        const value = column.get(key)?.[i];
-        if (key === "result") cells.push(["r3-reply", "answer", answer(i)]);
-        else if (numbers.has(key)) cells.push(["number", labels.get(key), value === null ? [] : [value.toFixed(numbers.get(key).digits)]]);
-        else cells.push(["", labels.get(key), [bidi(value)]]);
+      const parts = [["number", "", `${i + 1}`], ["r3-asked", "", button, name]];
+      const thumb = index.thumbs[i] ? [make("img", { alt: "", src: index.thumbs[i], loading: "lazy" })] : [];
+      if (pictured) parts.splice(1, 0, ["r3-small", "", ...thumb]); // the question beside it says what it is of
+      for (const { key, label, kind, digits } of index.columns) {
+        const value = key === "result" ? "" : column.get(key)[i];
+        if (key === "result") parts.push([kind, label, ...answer(i)]);
+        else parts.push([kind, label, ...(value === null ? [] : [bidi(kind ? value.toFixed(digits) : value)])]);
       }
-      const row = cells.map(([kind, label, inside]) => make("td", { class: kind, role: "cell", "data-label": label }, ...inside));
+      const row = parts.map(([kind, label, ...inside]) => make("td", { class: kind, role: "cell", "data-label": label }, ...inside));
       return make("tr", { role: "row", "data-row": i, class: held.has(i) ? "r3-here" : "" }, ...row);
     };
     const [back, forward] = root.querySelectorAll("[data-turn]");

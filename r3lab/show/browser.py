@@ -322,7 +322,9 @@ def index_of(rows: Sequence[Row], held: Held) -> dict[str, Any]:
         told = set(of) - {None}
         if len(told) > 1 and not (key == "score" and told <= {0, 1}):  # which says what the result says
             ranges.append({"key": key, "label": label, "digits": digits, "of": of})
-    columns = [facet["key"] for facet in facets if facet["key"] in COLUMNS]
+    columns = [{"key": one["key"], "label": one["label"], "kind": ""} for one in facets if one["key"] in COLUMNS]
+    columns.append({"key": "result", "label": "Answer", "kind": "r3-reply"})
+    columns += [{"key": one["key"], "label": one["label"], "kind": "number", "digits": one["digits"]} for one in ranges]
     files = list(dict.fromkeys(row.file for row in rows))
     return {
         "per": PER,
@@ -334,7 +336,7 @@ def index_of(rows: Sequence[Row], held: Held) -> dict[str, Any]:
         "results": {key: [mark, word] for key, (_, mark, word) in RESULTS.items()},
         "facets": facets,
         "ranges": ranges,
-        "columns": [*columns, "result", *(one["key"] for one in ranges)],
+        "columns": columns,
         "thumbs": held.thumbs,
         "failed": held.failed,
         "commands": [command(file) for file in files],

@@ -106,31 +106,33 @@ class Found:
 
 _text, _optional = records.text, records.maybe(records.text)
 _parts = records.of(
-    "a list of parts", lambda v: isinstance(v, list) and len(v) > 0 and all(isinstance(p, dict) for p in v)
+    "a list of parts", lambda v: isinstance(v, list) and bool(v) and all(isinstance(p, dict) for p in v)
 )
-_SAMPLE: dict[str, Read] = {
-    **dict.fromkeys(("id", "question", "answer", "world", "split", "image"), _text),
-    "format": records.of(repr(vlir.FORMAT), lambda value: value == vlir.FORMAT),
-    "version": records.of(str(vlir.VERSION), lambda value: value == vlir.VERSION),
-    "needs_look": records.maybe(records.flag),
-    "rationale": _parts,
-    "regions": records.of("a list of boxes", lambda value: isinstance(value, list)),
+_Table = dict[str, tuple[str, Read]]  # field of a row -> field of a record, and how it is read
+_SAMPLE: _Table = {
+    "name": ("id", _text),
+    "question": ("question", _text),
+    "truth": ("answer", _text),
+    "world": ("world", _text),
+    "split": ("split", _text),
+    "needs_look": ("needs_look", records.maybe(records.flag)),
 }
-_ENTRY: dict[str, Read] = {
-    **dict.fromkeys(("source", "arm", "id"), _text),
-    "outcome": records.of("'graded' or 'skipped'", lambda value: value in ("graded", "skipped")),
-    "question": _optional,
-    "answer": _optional,
-    "text": _optional,
-    "truth": records.maybe(records.of("text or a number", lambda v: type(v) in (str, int, float), str)),
-    "needs_look": records.maybe(records.flag),
-    "iou": records.maybe(records.number),
-    "looks": records.maybe(records.of("a count", lambda v: type(v) is int and 0 <= v < 1 << 31)),
+_ENTRY: _Table = {
+    "name": ("id", _text),
+    "question": ("question", _optional),
+    "given": ("answer", _optional),
+    "truth": ("truth", records.maybe(records.of("text or a number", lambda v: type(v) in (str, int, float), str))),
+    "world": ("source", _text),
+    "arm": ("arm", _text),
+    "needs_look": ("needs_look", records.maybe(records.flag)),
+    "iou": ("iou", records.maybe(records.number)),
+    "looks": ("looks", records.maybe(records.of("a count", lambda v: type(v) is int and 0 <= v < 1 << 31))),
+    "wrote": ("text", _optional),
 }
 
 
-def _fields(record: Mapping[str, Any], table: Mapping[str, Read], where: str) -> dict[str, Any]:
-    return {key: read(record.get(key), f"{where}: field {key!r}") for key, read in table.items()}
+def _fields(record: Mapping[str, Any], table: _Table, where: str) -> dict[str, Any]:
+    return {field: read(record.get(key), f"{where}: field {key!r}") for field, (key, read) in table.items()}
 
 
 def row_of_sample(sample: Sample, rationale: Rationale) -> Row:
@@ -140,21 +142,13 @@ def row_of_sample(sample: Sample, rationale: Rationale) -> Row:
 
 def _sample(record: Mapping[str, Any], where: str, read: Callable[[], Trajectory]) -> Row:
     """A VLIR sample from its record, of which all but the boxes and the image is checked."""
+    if (record.get("format"), record.get("version")) != (vlir.FORMAT, vlir.VERSION):
+        raise vlir.SampleError(f"{where}: wanted format {vlir.FORMAT!r} version {vlir.VERSION}, got {shown(record)}")
     held = _fields(record, _SAMPLE, where)
-    given = answer_of("".join(part["text"] for part in held["rationale"] if isinstance(part.get("text"), str)))
-    return Row(
-        SAMPLE,
-        held["id"],
-        held["question"],
-        read,
-        held["world"],
-        held["split"],
-        given=given,
-        truth=held["answer"],
-        result="right" if same_answer(given, held["answer"]) else "wrong",
-        needs_look=held["needs_look"],
-        looks=sum("box" in part for part in held["rationale"]),
-    )
+    parts = _parts(record.get("rationale"), f"{where}: field 'rationale'")
+    given = answer_of("".join(part["text"] for part in parts if isinstance(part.get("text"), str)))
+    result = "right" if same_answer(given, held["truth"]) else "wrong"
+    return Row(SAMPLE, read=read, given=given, result=result, looks=sum("box" in part for part in parts), **held)
 
 
 def as_rollout(sample: Sample, rationale: Rationale) -> Trajectory:
@@ -210,28 +204,15 @@ def row_of_entry(
         If a field is missing or wrong; the message names it, what it holds and what was wanted.
     """
     held = _fields(entry, _ENTRY, where)
-    graded = held["outcome"] == "graded"
-    score = records.number(entry.get("score"), f"{where}: field 'score'") if graded else None
-    told = [_text_or_nothing(entry.get(key)) for key in ("reason", "detail")]
-    ending = "" if held["answer"] is not None else f"it {ended(_text_or_nothing(entry.get('finish')))}"
-    return Row(
-        ANSWER,
-        held["id"],
-        held["question"] or "",
-        read,
-        held["source"],
-        split,
-        held["arm"],
-        held["answer"],
-        held["truth"],
-        "skipped" if score is None else "right" if score >= 1 else "wrong" if score <= 0 else "partly",
-        held["needs_look"],
-        held["looks"],
-        score=score,
-        iou=held["iou"],
-        wrote=held["text"] or "",
-        ending=ending if graded else " ".join(filter(None, told)),
-    )
+    held["question"], held["wrote"] = held["question"] or "", held["wrote"] or ""
+    outcome = records.of("'graded' or 'skipped'", lambda v: v in ("graded", "skipped"))
+    if outcome(entry.get("outcome"), f"{where}: field 'outcome'") == "skipped":
+        why = " ".join(filter(None, (_text_or_nothing(entry.get(key)) for key in ("reason", "detail"))))
+        return Row(ANSWER, read=read, split=split, result="skipped", ending=why, **held)
+    score = records.number(entry.get("score"), f"{where}: field 'score'")
+    result = "right" if score >= 1 else "wrong" if score <= 0 else "partly"
+    ending = "" if held["given"] is not None else f"it {ended(_text_or_nothing(entry.get('finish')))}"
+    return Row(ANSWER, read=read, split=split, result=result, score=score, ending=ending, **held)
 
 
 def row_of_trajectory(t: Trajectory, read: Callable[[], Trajectory] | None = None) -> Row:
@@ -269,10 +250,6 @@ def _text_or_nothing(value: object) -> str:
 # -- many ------------------------------------------------------------------------------------------------------------
 
 
-class _NoRecordError(R3labError):
-    """Something that a browser cannot show."""
-
-
 def rows_of(given: Iterable[Any], limit: int | None = None) -> Found:
     """Rows of records in memory: (sample, rationale) pairs, samples, trajectories, entries of a journal.
 
@@ -284,27 +261,21 @@ def rows_of(given: Iterable[Any], limit: int | None = None) -> Found:
     _check(limit)
     found = Found()
     for number, record in enumerate(islice(given, limit), start=1):
+        pair = (record, Rationale(("",))) if isinstance(record, Sample) else record
+        paired = isinstance(pair, tuple) and [type(one) for one in pair] == [Sample, Rationale]
+        if not paired and not isinstance(record, Trajectory | Mapping):
+            raise R3labError(
+                f"Record {number} must be a (sample, rationale) pair, a trajectory or an entry, got {shown(record)}."
+            )
         try:
-            found.rows.append(replace(_row(record, number), number=number))
-        except _NoRecordError:
-            raise
+            if isinstance(record, Trajectory):
+                row = row_of_trajectory(record)
+            else:
+                row = row_of_sample(*pair) if paired else row_of_entry(record, where=f"Entry {number}")
+            found.rows.append(replace(row, number=number))
         except R3labError as error:
             found.leave_out(str(error))
     return _some(found, "; give samples, trajectories or entries")
-
-
-def _row(record: Any, number: int) -> Row:
-    if isinstance(record, Trajectory):
-        return row_of_trajectory(record)
-    if isinstance(record, Sample):
-        return row_of_sample(record, Rationale(("",)))
-    if isinstance(record, tuple) and len(record) == 2 and isinstance(record[0], Sample):
-        return row_of_sample(*record)
-    if isinstance(record, Mapping):
-        return row_of_entry(record, where=f"Entry {number}")
-    raise _NoRecordError(
-        f"Record {number} must be a (sample, rationale) pair, a trajectory or an entry, got {shown(record)}."
-    )
 
 
 def read_rows(paths: Iterable[str | Path], limit: int | None = None) -> Found:
