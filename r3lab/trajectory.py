@@ -1,11 +1,13 @@
-"""The record of one rollout, and its home on disk: JSON and PNG, never pickle, with `load(save(t)) == t`.
+"""The record of one rollout: every token with its kind, every look, the answer, their invariants, and its home on disk.
 
-Rollout, training, explanation and display all read this one record (its fields and invariants are in
-`ledger`). Simplified: a file is read as a whole, images included; a list that does not fit in memory wants
-several files.
+Rollout, training, explanation and display all read this one record. It is saved as JSON and PNG, never pickle, with
+``load(save(t)) == t``. Simplified: two trajectories are equal when their records are and the hashes of the images that
+they carry are (a hash stands for its pixels); a file is read as a whole, images included, so a list that does not fit
+in memory wants several files.
 
     path = save(trajectory, "runs/first")          # runs/first/trajectory.json, runs/first/images/<hash>.png
-    assert load(path) == trajectory
+    for kind, part in load(path).segments():       # ("text", str), ("look", Look), ("environment", str)
+        print(kind, part)
 """
 
 from __future__ import annotations
@@ -26,14 +28,6 @@ from .core.files import write_whole
 from .core.geometry import Box, Frame, Size
 from .core.images import ImageError, content_hash, open_image, to_png_bytes
 from .core.protocol import Scanner
-
-# The ledger of one rollout: every token with its kind, every look, the answer, and their invariants.
-#
-# Simplified: two trajectories are equal when their records are and the hashes of the images that they carry are
-# (a hash stands for its pixels). Users import all of this from `trajectory`, which also saves and loads it.
-#
-#     for kind, part in trajectory.segments():       # ("text", str), ("look", Look), ("environment", str)
-#         print(kind, part)
 
 FINISHES = ("answered", "length", "looks", "malformed")
 

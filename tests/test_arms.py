@@ -21,7 +21,8 @@ from r3lab.explain.maps import with_question
 from r3lab.models import tiny
 from r3lab.models.policy import Policy
 from r3lab.recipes.lessons import vocabulary
-from r3lab.rollout.loop import resume, rollout
+from r3lab.rollout.loop import rollout
+from r3lab.rollout.resume import resume
 from r3lab.rollout.sequence import prompt_ids
 from r3lab.show.filmstrip import filmstrip
 from r3lab.train.rewards import deciding_iou

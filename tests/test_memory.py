@@ -11,11 +11,12 @@ import torch
 import r3lab.train.run as outside
 import r3lab.train.update as inside
 from r3lab.models.adapters import add_lora
+from r3lab.models.policy import checkpointed
 from r3lab.rollout.loop import rollout
 from r3lab.train.memory import Footprint, footprint_of, packed_length, readable, room, saved
 from r3lab.train.rgrpo import train_rgrpo
 from r3lab.train.settings import RgrpoSettings
-from r3lab.train.update import checkpointed, packed_logprobs
+from r3lab.train.update import packed_logprobs
 from r3lab.trajectory import Kind
 from r3lab.vlir.worlds import world_batches
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from r3lab.models.attention import visible
 from r3lab.models.packed_attention import Spans, packed_attention
 from r3lab.rollout.loop import rollout
 from r3lab.rollout.sequence import row_of
 from r3lab.train.estimators import token_logprobs
-from r3lab.train.update import pack, packed_logprobs, visible
+from r3lab.train.update import pack, packed_logprobs
 from r3lab.trajectory import Kind
 
 
@@ -17,7 +18,7 @@ from r3lab.trajectory import Kind
 def test_packed_rows_give_the_numbers_and_gradients_of_plain_ones(family_policy, samples, how, monkeypatch):
     """Ragged groups, one of them incomplete: log-probabilities to 1e-5, gradients to 1e-5 of the largest."""
     asked = []
-    monkeypatch.setattr("r3lab.train.update.able", lambda device: asked.append(device) or how == "kernel")
+    monkeypatch.setattr("r3lab.models.attention.able", lambda device: asked.append(device) or how == "kernel")
     policy, store = family_policy, {}
     found = rollout(policy, samples[:3], group=6, seed=9, max_new_tokens=60, features=store)
     found = [t for i, t in enumerate(found) if i not in (1, 2)]

@@ -13,7 +13,8 @@ from r3lab.core.geometry import coverage
 from r3lab.core.images import content_hash
 from r3lab.models.families import patchify, tiles
 from r3lab.models.policy import Features, Policy, Row
-from r3lab.rollout.loop import common, resume, rollout
+from r3lab.rollout.loop import rollout
+from r3lab.rollout.resume import common, resume
 from r3lab.rollout.sequence import row_of
 from r3lab.trajectory import Kind, load, save
 from r3lab.vlir.sample import Sample

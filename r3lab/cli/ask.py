@@ -33,9 +33,8 @@ from ..core.protocol import bare
 from ..explain.explain import explain
 from ..explain.explanation import check_free
 from ..explain.trials import QUICK, Settings
-from ..models.policy import Policy
+from ..models.policy import Policy, check_template, control_token
 from ..rollout.loop import rollout
-from ..rollout.sequence import check_template, control_token
 from ..show.explanation import show_explanation
 from ..show.filmstrip import filmstrip
 from ..show.report import Entry, save_report

@@ -71,8 +71,7 @@ def evaluate_command(argv: Sequence[str] | None = None) -> int:
     arms = [get_arm(name) for name in _names(args.arm or [INTERLEAVED.name], [INTERLEAVED.name, *ARMS])]
     from ..evaluate.run import GRADED, Trained, collect, evaluate, fingerprint, kept_in
     from ..evaluate.table import table_of
-    from ..models.policy import Policy
-    from ..rollout.sequence import check_template
+    from ..models.policy import Policy, check_template
 
     settings = _settings(args)
     models = {arm.name: Path(args.model.replace(ARM, arm.name)) if args.model else shipped_policy() for arm in arms}

@@ -1,11 +1,14 @@
-"""The image of a record: as bytes, as base64 text, or as a path that must stay in the data folder.
+"""Safe pixels: any photograph that a person or a data set hands us becomes one RGB image, or one clear error.
 
-The path in a record is untrusted. It may not be absolute, hold `..`, a drive letter, a backslash or a control
-character, and once links are followed it must still lie in the folder and be a regular file.
+The size is read from the header and checked before anything is decoded, only raster formats that Pillow decodes itself
+are tried (never PostScript, which would start a program), and Pillow's global settings stay as they are. The path of an
+image in a record is untrusted: it may not be absolute, hold `..`, a drive letter, a backslash or a control character,
+and once links are followed it must still lie in the data folder and be a regular file. Simplified: colour profiles are
+ignored, 16-bit and floating images are scaled to 8 bits, and of an animation the first frame counts.
 
-    picture({"bytes": b"...", "path": "1.png"}, root)       # as `datasets` embeds it: the bytes count
-    picture("images/1.jpg", root)                           # the path; with encoded=True text without a dot is base64
-    measure(Path("images/1.jpg"))                           # ((640, 480), False), without decoding it
+    photo = open_image("street.jpg")
+    crop = cut(photo, (812.5, 300.0, 1010.0, 420.5), size=(392, 252))
+    picture("images/1.jpg", root)                           # of a record: the path, or bytes, or base64 text
 """
 
 from __future__ import annotations
@@ -30,16 +33,6 @@ from PIL import Image
 from .errors import R3labError, shown
 from .geometry import Box, Size, clip
 from .records import Refused
-
-# Safe pixels: any photograph that a person or a data set hands us becomes one RGB image, or one clear error.
-#
-# The size is read from the header and checked before anything is decoded, only raster formats that Pillow
-# decodes itself are tried (never PostScript, which would start a program), and Pillow's global settings stay as
-# they are. Simplified: colour profiles are ignored, 16-bit and floating images are scaled to 8 bits, and of an
-# animation the first frame counts.
-#
-#     photo = open_image("street.jpg")
-#     crop = cut(photo, (812.5, 300.0, 1010.0, 420.5), size=(392, 252))
 
 MAX_PIXELS = 128_000_000
 Image.init()  # so that the next line sees every decoder this Pillow was built with
@@ -277,7 +270,6 @@ def data_uri(image: Image.Image, max_side: int | None = None) -> str:
 
 MAX_BYTES = 64 << 20  # of one image file, encoded or not
 MAX_PATH = 1024  # characters
-_pictures_ORIENTATION = 0x0112  # EXIF tag
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
@@ -386,7 +378,7 @@ def measure(source: Path | bytes) -> tuple[Size, bool]:
             with Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=FORMATS) as image:
                 size, turn = image.size, 1
                 if image.format != "PNG" or "exif" in image.info:  # asking a PNG without would decode it
-                    turn = image.getexif().get(_pictures_ORIENTATION, 1)
+                    turn = image.getexif().get(_ORIENTATION, 1)
     except Exception as error:  # a hostile header can raise nearly anything from a decoder
         raise Refused("not an image that can be read", shown(str(error))) from None
     if size[0] * size[1] > MAX_PIXELS or min(size) < 1:

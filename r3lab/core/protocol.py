@@ -265,6 +265,16 @@ def answer_of(text: str, marks: Marks = ANSWER) -> str | None:
     return next((e.text for e in scan(text, marks) if e.kind == "answer" and not e.reason), None)
 
 
+def folded(text: str, around: str = "") -> str:
+    """Text as answers are compared: case and white space folded, without the characters of `around` at its ends."""
+    return " ".join(text.casefold().split()).strip(around or None)
+
+
+def same_answer(answer: str | None, truth: str) -> bool:
+    """Equal after folding case and white space; None is never right."""
+    return answer is not None and folded(answer) == folded(truth)
+
+
 def environment_message(reason: str) -> str:
     """What the loop tells a model about a box that it cannot show, for instance ``[invalid box: x2 <= x1]``.
 

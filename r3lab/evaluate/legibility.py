@@ -18,9 +18,9 @@ from statistics import fmean
 from PIL import Image
 
 from ..explain.interventions import after_look
-from ..models.policy import Policy
-from ..rollout.loop import resume, rollout
-from ..rollout.sequence import refusal
+from ..models.policy import Policy, refusal
+from ..rollout.loop import rollout
+from ..rollout.resume import resume
 from ..train.rewards import right
 from ..train.sft import taught
 from ..trajectory import Trajectory

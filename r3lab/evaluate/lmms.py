@@ -25,9 +25,8 @@ from tqdm import tqdm
 from ..core.arms import INTERLEAVED, get_arm
 from ..core.errors import R3labError, nearest, shown
 from ..core.images import MAX_PIXELS, open_image
-from ..models.policy import Policy
+from ..models.policy import Policy, refusal
 from ..rollout.loop import rollout
-from ..rollout.sequence import refusal
 from ..vlir.sample import Sample
 from .legibility import GAP, sheet
 

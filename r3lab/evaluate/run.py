@@ -31,11 +31,10 @@ from ..core.arms import Arm
 from ..core.errors import R3labError
 from ..core.files import Journal
 from ..core.images import content_hash
-from ..models.policy import Features, Policy
+from ..core.protocol import same_answer
+from ..models.policy import Features, Policy, refusal
 from ..rollout.loop import rollout
-from ..rollout.sequence import refusal
 from ..train.measure import facts
-from ..train.rewards import same_answer
 from ..train.run import finish_step
 from ..trajectory import save
 from .benchmarks import Benchmark

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 from rapidfuzz.distance import Levenshtein
 
+from ..core.protocol import folded
 from .formats import LETTERS
 
 THRESHOLD = 0.5  # similarity below which DocVQA pays nothing
@@ -53,11 +54,6 @@ def anls(answer: str, truths: Sequence[str], threshold: float = THRESHOLD) -> fl
 _ALONE = re.compile(r"[(\[]?([A-Za-z])[)\]]?[.:,]?")
 _MARKED = re.compile(r"(?:[(\[]([A-Za-z])[)\]]|([A-Z])[.):])")
 _SAID = re.compile(r"(?:answer|option|choice)(?: is)?:?\s*[(\[]?([A-Za-z])[)\]]?\.?\Z", re.IGNORECASE)
-
-
-def folded(text: str) -> str:
-    """Case and white space folded."""
-    return " ".join(text.casefold().split())
 
 
 def letter(answer: str, choices: Sequence[str]) -> str | None:

@@ -26,9 +26,10 @@ from ..core.arms import get_arm
 from ..core.errors import R3labError, shown
 from ..core.geometry import Box, Size, clip, coverage, iou, problem
 from ..core.images import content_hash, cut, resize
-from ..models.policy import Features, Policy
-from ..rollout.loop import reading, resume, rollout
-from ..rollout.sequence import control_token
+from ..core.protocol import same_answer
+from ..models.policy import Features, Policy, control_token
+from ..rollout.loop import reading, rollout
+from ..rollout.resume import resume
 from ..trajectory import ImageRef, Kind, Trajectory
 from ..vlir.sample import Sample
 from .interventions import TAKEN, Alternative, after_look, begin, windows_of
@@ -165,7 +166,7 @@ def donors_within(trajectory: Trajectory, look: int, count: int, seed: int = 0) 
 
 def same(a: object, b: object) -> bool:
     """Whether two answers are the same text, but for case and space around it."""
-    return isinstance(a, str) and isinstance(b, str) and a.strip().casefold() == b.strip().casefold()
+    return isinstance(a, str) and isinstance(b, str) and same_answer(a, b)
 
 
 def answers_of(policy: Policy, trajectory: Trajectory, begun: Sequence[Trajectory], store: Store) -> list[str | None]:

@@ -26,7 +26,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from .packed_attention import Spans, packed_attention
+from .packed_attention import Spans, able, packed_attention
 
 NAME = "r3lab_seen"
 
@@ -93,6 +93,38 @@ def selected(model: Any) -> bool:
 def watched() -> bool:
     """True inside `shown_to` or `watching`."""
     return _watch.get() is not None
+
+
+def packed_mask(
+    model: Any, starts: Sequence[int], lengths: Sequence[Sequence[int]], width: int
+) -> dict[str, Spans | torch.Tensor]:
+    """What a forward of packed rows, [prompt, rollout 1, ..., rollout G], is given so that tokens see what they should.
+
+    Parameters
+    ----------
+    starts, lengths : tokens of each row's prompt, and of each of its rollouts
+    width : of the rows
+    """
+    device = next(model.parameters()).device
+    if selected(model) and able(device):
+        return {"packed_spans": Spans.of(starts, lengths, width)}
+    segments = torch.full((len(starts), width), -1, dtype=torch.int64)
+    for n, (start, own) in enumerate(zip(starts, lengths, strict=True)):
+        marks = [0] * start + [g for g, size in enumerate(own, 1) for _ in range(size)]
+        segments[n, : len(marks)] = torch.tensor(marks)
+    return {"attention_mask": visible(segments.to(device))}
+
+
+def visible(segments: torch.Tensor) -> torch.Tensor:
+    """Bool mask (N, 1, L, L) of packed rows: earlier tokens of the prompt and of the own rollout.
+
+    Parameters
+    ----------
+    segments : (N, L) int64; -1 in the padding, which no other token sees
+    """
+    query, key = segments[:, :, None], segments[:, None, :]
+    earlier = torch.ones(segments.shape[1], segments.shape[1], dtype=torch.bool, device=segments.device).tril()
+    return (((query == key) | (key == 0)) & earlier)[:, None]
 
 
 @contextmanager

@@ -1,10 +1,11 @@
 """A checkpoint by path or by hub name: a folder that is here, or one that the Hugging Face hub's own client fetches.
 
 Only what a checkpoint is made of is fetched: JSON, templates, vocabulary and safetensors. No code, no pickled weights.
-What was fetched once is found again without a network.
+What was fetched once is found again without a network. Weights that are damaged or missing are errors that say what to
+do, where transformers would go on with random ones.
 
-    policy = Policy.load(checkpoint_folder("Qwen/Qwen2.5-VL-3B-Instruct"))       # 7.5 GB the first time
-    policy = Policy.load(checkpoint_folder("checkpoints/mine"))
+    folder = checkpoint_folder("Qwen/Qwen2.5-VL-3B-Instruct")       # 7.5 GB the first time
+    model = read_weights(folder, torch.bfloat16)
 """
 
 from __future__ import annotations
@@ -22,10 +23,6 @@ from transformers import AutoModelForImageTextToText, PreTrainedModel
 from transformers.utils import logging
 
 from ..core.errors import R3labError, shown
-
-# Reading a checkpoint's weights, with errors that say what to do.
-#
-# model = read_weights(Path("assets/tiny/rgrpo"), torch.float32)
 
 QUICK_BYTES = 200_000_000  # of weights; less is read or written within two seconds and needs no progress bar
 

@@ -1,11 +1,13 @@
-"""How images become the input of a vision tower, and which tokens stand around them.
+"""What differs between model families, as rows of a table, and how images become the input of their vision towers.
 
-    layout = read_layout(processor, model.config)
-    pixels, grids = patchify(images, layout)
+Qwen2-VL, Qwen2.5-VL and Qwen3-VL share the patch layout of their image processor, M-RoPE positions and the three vision
+tokens, and differ in the frame in which boxes are written and in DeepStack features. SmolVLM and Idefics3 see square
+tiles of one size and count positions as text does. Images are laid out here in NumPy, so that neither torchvision nor a
+processor object is needed; tests hold the result against transformers' own. Simplified: an overview and a crop of
+SmolVLM are one tile each (`do_image_splitting=False`); the look is what brings the detail in.
 
-Images are laid out here in NumPy, so that neither torchvision nor a processor object is needed; tests hold the result
-against transformers' own. Simplified: an overview and a crop of SmolVLM are one tile each (`do_image_splitting=False`);
-the look is what brings the detail in.
+    family = family_of(model.config.model_type)
+    pixels, grids = patchify(images, read_layout(processor, model.config))
 """
 
 from __future__ import annotations
@@ -23,15 +25,6 @@ from transformers import PreTrainedTokenizerBase
 from ..core.errors import R3labError
 from ..core.geometry import Frame
 from .checkpoint import CheckpointError
-
-# What differs between model families, as rows of a table; everything else in r3lab is written once.
-#
-#     family = family_of(model.config.model_type)
-#
-# Qwen2-VL, Qwen2.5-VL and Qwen3-VL share the patch layout of their image processor, M-RoPE positions and the three
-# vision tokens, and differ in the frame in which boxes are written and in DeepStack features. SmolVLM and Idefics3
-# see
-# square tiles of one size and count positions as text does.
 
 
 @dataclass(frozen=True)

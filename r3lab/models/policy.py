@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,10 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
-from ..core.errors import R3labError
+from ..core.errors import R3labError, shown
 from ..core.files import recover, whole_folder
 from ..core.geometry import Box, Size, crop_size, fit_tokens
+from ..core.protocol import bare
 from . import adapters, attention
 from .checkpoint import CheckpointError, quiet, read_weights
 from .families import (
@@ -294,6 +296,29 @@ class Policy:
         return logits
 
 
+def control_token(policy: Policy, text: str) -> str | None:
+    """The first of the model's control tokens that a text holds, which would change who says what; None if none."""
+    control = {*policy.forbidden, *policy.tokenizer.all_special_ids}
+    return next((policy.piece(token) for token in policy.ids(text) if token in control), None)
+
+
+def check_template(policy: Policy) -> None:
+    """Raise `R3labError` if the checkpoint does not say how a question is put to it."""
+    if not policy.tokenizer.chat_template:
+        raise R3labError(f"The checkpoint {shown(policy.name)} has no chat template; copy chat_template.jinja into it.")
+
+
+def refusal(policy: Policy, question: str, size: Size) -> str:
+    """Why a policy cannot be asked a question on an image of that size; "" if it can."""
+    try:
+        text = bare(question)
+        policy.overview_size(size)  # a strip is too thin for it
+    except R3labError as error:
+        return str(error)
+    found = control_token(policy, text)
+    return f"the question holds {shown(found)}, a control token of the policy" if found else ""
+
+
 def save_policy(policy: Policy, folder: str | Path, half: bool = False, weights: Weights | None = None) -> Path:
     """Write a checkpoint in the ordinary Hugging Face format, replacing an older one only when all of it is written.
 
@@ -335,3 +360,22 @@ def write_policy(policy: Policy, folder: Path, half: bool = False, weights: Weig
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     policy.tokenizer.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(policy.processor, indent=2) + "\n")
+
+
+@contextmanager
+def checkpointed(policy: Policy, on: bool) -> Iterator[None]:
+    """Gradient checkpointing of the text model inside; transformers does it in training mode alone."""
+    if not on:
+        yield
+        return
+    model, was_training = policy.model, policy.model.training
+    new = hasattr(model, "activation_checkpointing_enable")  # its newer name in transformers
+    enable = model.activation_checkpointing_enable if new else model.gradient_checkpointing_enable
+    disable = model.activation_checkpointing_disable if new else model.gradient_checkpointing_disable
+    enable({"use_reentrant": False})
+    model.train()
+    try:
+        yield
+    finally:
+        disable()
+        model.train(was_training)

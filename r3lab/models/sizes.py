@@ -1,10 +1,11 @@
 """How much memory a checkpoint will need, from its config.json alone, before a single weight is read or downloaded.
 
 The model is built on torch's `meta` device, where tensors have shapes and no content: counting their numbers is exact
-for every family, and takes no memory. Simplified: activations are left out (`train.memory` measures them once the model
-is loaded); of a rollout they are small beside weights, keys and values.
+for every family, and takes no memory. Of the checkpoints that the course names the shapes stand here (those of their
+own config.json), so that no network is needed; what follows from them is computed. Simplified: activations are left out
+(`train.memory` measures them once the model is loaded); of a rollout they are small beside weights, keys and values.
 
-    sizes = sizes_of(config_of("checkpoints/qwen"), torch.bfloat16)
+    sizes = sizes_of(known_config("Qwen/Qwen2.5-VL-3B-Instruct"), torch.bfloat16)     # or config_of(folder)
     print(sizes.weights, sizes.rollout(rows=5, tokens=4000))         # bytes
 """
 
@@ -20,15 +21,6 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from ..core.errors import R3labError, nearest, shown
 from .checkpoint import CheckpointError
 from .families import family_of
-
-# The checkpoints that the course names, by their shapes: enough to foresee what they need without a network.
-#
-# The numbers are those of each checkpoint's own config.json; what follows from them (weights, memory) is computed. Of
-# a
-# checkpoint that is here as a folder, its own file is read instead (`sizes.config_of`).
-#
-#     config = known_config("Qwen/Qwen2.5-VL-3B-Instruct")
-#     sizes_of(config, torch.bfloat16).weights
 
 _QWEN_TEXT = {"vocab_size": 151936, "hidden_size": 2048, "num_attention_heads": 16, "tie_word_embeddings": True}
 

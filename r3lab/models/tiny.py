@@ -1,11 +1,15 @@
-"""Random checkpoints of every family, small enough for a laptop, and of the same form on disk as the real ones.
+"""The tiny policy that ships, and random checkpoints of every family: small, and otherwise as the real ones.
 
-Architectures, configuration, tokenizer files and image processor are those of transformers; only the sizes are tiny and
-the weights random. So whatever loads, asks, trains or saves a real checkpoint can be tried out on one of these within a
-second. Simplified: the vocabulary is the tiny policy's, and what such a model writes means nothing.
+Architectures, configuration, tokenizer files and image processor are those of transformers; only the sizes are tiny.
+`create` makes a Qwen3-VL of about 1.7 million parameters; Qwen3-VL because its vision tower adds a learned absolute
+position to every patch, which a small model needs to write coordinates. What is simplified against a real checkpoint: a
+vocabulary of some 900 tokens in which every coordinate 0, 10, ... 1000 and the fixed parts of the protocol are one
+token each; images of one frame (temporal patch 1); an overview of at most 64 tokens. `miniature` makes the like of any
+family, so that whatever loads, asks, trains or saves a real checkpoint can be tried out within a second; what such a
+model writes means nothing.
 
-    policy = miniature("qwen2_5_vl", corpus=vocabulary(), seed=0)
-    save_policy(policy, "runs/miniature")               # then Policy.load("runs/miniature"), as any checkpoint
+    policy = create(corpus, seed=0)
+    save_policy(miniature("qwen2_5_vl", corpus=vocabulary()), "runs/miniature")     # load it as any checkpoint
 """
 
 from __future__ import annotations
@@ -32,16 +36,6 @@ from transformers import (
 
 from .families import TILE_MARKS, family_of
 from .policy import Policy
-
-# The tiny policy: a Qwen3-VL of about 1.7 million parameters that runs on a laptop CPU.
-#
-# The architecture is transformers' own `Qwen3VLForConditionalGeneration`, made small; Qwen3-VL because its vision
-# tower
-# adds a learned absolute position to every patch, which a small model needs to write coordinates. What is simplified
-# against a real checkpoint: a vocabulary of some 900 tokens in which every coordinate 0, 10, ... 1000 and the fixed
-# parts of the protocol are one token each; images of one frame (temporal patch 1); an overview of at most 64 tokens.
-#
-#     policy = create(corpus, seed=0)
 
 SPECIAL = (
     "<|endoftext|>",

@@ -26,13 +26,13 @@ from tqdm import tqdm
 from ..core.arms import get_arm
 from ..core.errors import R3labError, nearest, shown
 from ..core.files import write_whole
+from ..core.protocol import same_answer
 from ..core.stats import Effect, expected, t_interval
 from ..explain.interventions import RANDOM, TRUE, alternatives_of, replay
 from ..models.policy import Features, Policy, save_policy
 from ..rollout.loop import rollout
 from ..train.log import JsonlLog, read_log
 from ..train.measure import summary
-from ..train.rewards import same_answer
 from ..train.rgrpo import train_rgrpo
 from ..train.settings import RgrpoSettings
 from ..train.sft import SftSettings, cold_start

@@ -1,1 +1,1 @@
-"""The loop that looks again: a prompt as tokens, one row's state, and the batched engine that serves many rows."""
+"""The loop that looks again: a prompt as tokens, one row's state, the batched engine, and rollouts that go on."""

@@ -6,8 +6,7 @@ row that closes a box waits until enough rows have one, then their crops are enc
 which rows are served changes no result: every row draws its random numbers from its own stream, (seed, sample, member
 of the group).
 
-    trajectories = rollout(policy, samples, group=8, temperature=1.0, seed=0)   # sample by sample, group members
-    together
+    trajectories = rollout(policy, samples, group=8, temperature=1.0, seed=0)   # group members next to each other
 """
 
 from __future__ import annotations
@@ -21,31 +20,19 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..core.arms import INTERLEAVED, Arm
-from ..core.errors import R3labError, shown
 from ..core.images import content_hash, resize
 from ..models.cache import SlotCache
 from ..models.decoder import Decoder, fits
 from ..models.policy import Features, Policy, Row
 from ..trajectory import ImageRef, Kind, Trajectory
-from .sequence import Question, overview_key, prompt_ids, rows_of
-from .state import Branch, Limits
-
-# The engine of `rollout`: a slot cache, the rows that use it, and who is served next.
-#
-# A row that closes a box waits until enough rows have one; then their crops are encoded and read together. The order
-# in
-# which rows are served changes no result. What rows begin with alike is read once: a prompt for its group, a whole
-# trajectory for the alternatives that branch off it.
-#
-#     loop = Loop(policy, Limits(looks=8, new_tokens=96), store, temperature=1.0, seed=0)
-#     loop.open(samples, group=8, numbers=range(len(samples)))
-#     trajectories = loop.run(progress=False)
+from .sequence import Question, overview_key, prompt_ids
+from .state import Limits, RolloutState
 
 Watch = Callable[[Trajectory], None]
 
 
 class Loop:
-    """Rows in progress; `open` or `resume` makes them, `run` takes them to their end."""
+    """Rows in progress in a slot cache; `open` makes them, `run` takes them to their end."""
 
     def __init__(
         self,
@@ -60,7 +47,7 @@ class Loop:
         self.limits, self.store, self.watch = limits, store, watch
         self.cache = SlotCache(policy.model.config.get_text_config().num_hidden_layers)
         self.decoder = Decoder(policy) if fits(policy) else None
-        self.branches: list[Branch] = []
+        self.branches: list[RolloutState] = []
         self.last = torch.zeros(0)  # (rows, D): hidden state from which each row's next token comes
 
     def open(self, samples: Sequence[Question], group: int, numbers: Sequence[int], arm: Arm = INTERLEAVED) -> None:
@@ -82,7 +69,7 @@ class Loop:
             rows.append(Row(prompt_ids(policy, sample.question, size, len(image.tokens), arm), [image]))
         batch = policy.rows(rows)
         self.cache.start(len(rows), policy.device)
-        states = self._forward(torch.arange(len(rows)), batch.ids, batch.positions, batch.lengths, batch.images)
+        states = self.forward(torch.arange(len(rows)), batch.ids, batch.positions, batch.lengths, batch.images)
         last = states[torch.arange(len(rows)), batch.lengths - 1]
         repeat = torch.arange(len(rows)).repeat_interleave(group)
         if group > 1:
@@ -117,47 +104,7 @@ class Loop:
             )
             position = int(batch.positions[:, i, : len(ids)].max()) + 1
             noise = np.random.default_rng([self.seed, numbers[i], member])
-            self.branches.append(Branch(policy, record, sample.image, self.limits, noise, position))
-
-    def enter(self, rows: Sequence[Row], most: int | None = None) -> tuple[int, torch.Tensor]:
-        """Read rows, the beginning that they share once.
-
-        Parameters
-        ----------
-        most : tokens that the shared beginning may have; states are given of what follows it alone
-
-        Returns
-        -------
-        shared : tokens of that beginning
-        states : (R, q, D) hidden states of what follows it in each row, padded on the right
-        """
-        policy = self.policy
-        shared, images = common(rows, policy.image_id, most)
-        positions = [policy.positions(row) for row in rows]
-        self.cache.start(1, policy.device)
-        if shared:
-            ids, at, lengths = self._padded([rows[0].ids[:shared]], [positions[0][:, :shared]])
-            self._forward(torch.arange(1), ids, at, lengths, rows[0].images[:images])
-        self.cache.share(torch.zeros(len(rows), dtype=torch.int64))
-        rest = self._padded([row.ids[shared:] for row in rows], [p[:, shared:] for p in positions])
-        own = [f for row in rows for f in row.images[images:]]
-        return shared, self._forward(torch.arange(len(rows)), *rest, own)
-
-    def resume(self, begun: Sequence[Trajectory]) -> None:
-        """Make rows of records that end in the middle."""
-        policy = self.policy
-        rows = rows_of(policy, begun, self.store)
-        shared, states = self.enter(rows)
-        ends = torch.tensor([len(row.ids) - shared - 1 for row in rows])
-        self.last = states[torch.arange(len(rows)), ends]
-        for number, (t, row) in enumerate(zip(begun, rows, strict=True)):
-            record = t.until(len(t.ids))
-            record.seed, record.temperature = self.seed, self.temperature
-            noise = np.random.default_rng([self.seed, number, 0])
-            position = int(policy.positions(row).max()) + 1
-            branch = Branch(policy, record, t.images[t.image.hash], self.limits, noise, position)
-            branch.recall()
-            self.branches.append(branch)
+            self.branches.append(RolloutState(policy, record, sample.image, self.limits, noise, position))
 
     def run(self, progress: bool) -> list[Trajectory]:
         """Advance all rows to their end."""
@@ -191,7 +138,7 @@ class Loop:
         bar.close()
         return [b.trajectory for b in self.branches]
 
-    def _forward(
+    def forward(
         self,
         slots: torch.Tensor,
         ids: torch.Tensor,
@@ -206,7 +153,7 @@ class Loop:
         cache.advance()
         return states
 
-    def _padded(
+    def padded(
         self, ids: Sequence[Sequence[int]], positions: Sequence[torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Blocks as ids (R, q) and positions (3, R, q), padded on the right, and their lengths (R,)."""
@@ -218,7 +165,7 @@ class Loop:
             places[:, i, : len(own)] = at
         return found.to(device), places.to(device), torch.tensor([len(own) for own in ids])
 
-    def _read(self, branches: list[Branch], slots: list[int]) -> None:
+    def _read(self, branches: list[RolloutState], slots: list[int]) -> None:
         """Let the model read what is pending in these rows, crops encoded first."""
         waiting = [b for b in branches if b.crop is not None]
         for branch, found in zip(waiting, self._encode([b.crop for b in waiting if b.crop]), strict=True):
@@ -226,15 +173,15 @@ class Loop:
         if self.decoder is not None and all(len(b.pending) == 1 for b in branches):
             ends = self._step(self.decoder, branches, slots)
         else:
-            ids, positions, lengths = self._padded([b.pending for b in branches], [b.positions for b in branches])
+            ids, positions, lengths = self.padded([b.pending for b in branches], [b.positions for b in branches])
             images = [f for b in branches for f in b.images]
-            states = self._forward(torch.tensor(slots), ids, positions, lengths, images)
+            states = self.forward(torch.tensor(slots), ids, positions, lengths, images)
             ends = states[torch.arange(len(slots)), lengths - 1]
         self.last[torch.tensor(slots, device=self.policy.device)] = ends
         for branch in branches:
             branch.pending, branch.pending_positions, branch.images = [], [], []
 
-    def _step(self, decoder: Decoder, branches: list[Branch], slots: list[int]) -> torch.Tensor:
+    def _step(self, decoder: Decoder, branches: list[RolloutState], slots: list[int]) -> torch.Tensor:
         """Read the one token that is pending in each of these rows: the common step; states (R, D)."""
         ids = torch.tensor([b.pending[0] for b in branches], device=self.policy.device)
         at = torch.tensor([b.pending_at for b in branches])
@@ -274,23 +221,6 @@ class Loop:
             branch.take(token, logprob, spread)
             if self.watch is not None:
                 self.watch(branch.trajectory)
-
-
-def common(rows: Sequence[Row], image_id: int, most: int | None = None) -> tuple[int, int]:
-    """Tokens, `most` at most, and images that all rows begin with; each has a token more, and no image is cut."""
-    first = rows[0]
-    shared = min([len(row.ids) - 1 for row in rows] + ([] if most is None else [most]))
-    for row in rows[1:]:
-        shared = next((i for i in range(shared) if row.ids[i] != first.ids[i]), shared)
-    at, whole = 0, 0
-    for number, image in enumerate(first.images):
-        start = first.ids.index(image_id, at)
-        at = start + len(image.tokens)
-        alike = all(number < len(row.images) and row.images[number] is image for row in rows)
-        if at > shared or not alike:
-            return min(shared, start), whole
-        whole += 1
-    return shared, whole
 
 
 @torch.no_grad()
@@ -337,48 +267,6 @@ def rollout(
         loop = Loop(policy, limits, store, temperature, seed, watch)
         loop.open(samples, group, list(range(len(samples))) if numbers is None else numbers, arm)
         return loop.run(progress)
-
-
-@torch.no_grad()
-def resume(
-    policy: Policy,
-    begun: Sequence[Trajectory],
-    *,
-    temperature: float = 0.0,
-    seed: int = 0,
-    max_looks: int = 8,
-    max_new_tokens: int = 512,
-    features: dict[str, Features] | None = None,
-    watch: Watch | None = None,
-) -> list[Trajectory]:
-    """Let the policy go on from where records stand: behind a crop, or a message, that may not be what it asked for.
-
-    Parameters
-    ----------
-    begun : records without an answer; what all of them begin with is read once, and they stay as they are
-    max_looks, max_new_tokens : with those that the records hold already
-
-    Returns
-    -------
-    finished copies, in the same order
-
-    Raises
-    ------
-    R3labError
-        If a record has an answer already, or does not carry its image.
-    """
-    if not begun:
-        return []
-    for t in begun:
-        if t.answer is not None:
-            raise R3labError(f"the trajectory {shown(t.sample_id)} has its answer already; cut it off before that")
-        if t.image.hash not in t.images:
-            raise R3labError(f"the trajectory {shown(t.sample_id)} does not carry its image; load it with its images")
-    with reading(policy):
-        limits, store = Limits(max_looks, max_new_tokens), {} if features is None else features
-        loop = Loop(policy, limits, store, temperature, seed, watch)
-        loop.resume(begun)
-        return loop.run(False)
 
 
 @contextmanager

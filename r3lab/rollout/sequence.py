@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 
 from ..core.arms import INTERLEAVED, Arm
-from ..core.errors import R3labError, shown
 from ..core.geometry import Size
 from ..core.images import resize
 from ..core.protocol import bare, question_text
@@ -53,29 +52,6 @@ def prompt_ids(policy: Policy, question: str, overview: Size, tokens: int, arm: 
     if ids.count(policy.image_id) != tokens:
         raise ValueError("the chat template must place exactly one image; a question cannot hold image tokens")
     return ids
-
-
-def control_token(policy: Policy, text: str) -> str | None:
-    """The first of the model's control tokens that a text holds, which would change who says what; None if none."""
-    control = {*policy.forbidden, *policy.tokenizer.all_special_ids}
-    return next((policy.piece(token) for token in policy.ids(text) if token in control), None)
-
-
-def check_template(policy: Policy) -> None:
-    """Raise `R3labError` if the checkpoint does not say how a question is put to it."""
-    if not policy.tokenizer.chat_template:
-        raise R3labError(f"The checkpoint {shown(policy.name)} has no chat template; copy chat_template.jinja into it.")
-
-
-def refusal(policy: Policy, question: str, size: Size) -> str:
-    """Why a policy cannot be asked a question on an image of that size; "" if it can."""
-    try:
-        text = bare(question)
-        policy.overview_size(size)  # a strip is too thin for it
-    except R3labError as error:
-        return str(error)
-    found = control_token(policy, text)
-    return f"the question holds {shown(found)}, a control token of the policy" if found else ""
 
 
 def overview_key(image: ImageRef, size: Size) -> str:

@@ -1,8 +1,8 @@
 """One row of the loop in progress: what a sampled token completes, and what the model must read next.
 
-A `Branch` holds the record (`Trajectory`), reads the sampled text as it comes (`protocol.Scanner`), and queues what the
-model has yet to read: the sampled token itself, and behind it the crop of a box that was just closed or a short message
-that says why there is none; the record's arm may want the whole image instead, or nothing. It knows nothing of batches,
+A `RolloutState` holds the record (`Trajectory`), reads the sampled text as it comes (`protocol.Scanner`), and queues
+what the model has yet to read: the sampled token itself, and after it the crop of a box that was just closed or a short
+message that says why there is none; the record's arm may want the whole image instead, or nothing. It knows no batches,
 caches or sampling; `rollout` drives many of them.
 
     branch.take(token, logprob, entropy)     # -> branch.pending, branch.crop, branch.trajectory.finish
@@ -36,7 +36,7 @@ class Limits:
 
 
 @dataclass
-class Branch:
+class RolloutState:
     """A row in progress.
 
     Attributes

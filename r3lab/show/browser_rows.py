@@ -25,11 +25,11 @@ from ..core import records
 from ..core.errors import R3labError, shown
 from ..core.geometry import Frame, iou
 from ..core.images import cut
-from ..core.protocol import answer_of, box_text
+from ..core.protocol import answer_of, box_text, same_answer
 from ..core.records import Read
 from ..core.records import Row as Line
 from ..core.rows import json_lines
-from ..train.rewards import deciding_look, same_answer
+from ..train.rewards import deciding_look
 from ..trajectory import FORMAT as ROLLOUTS
 from ..trajectory import MANY, ONE, ImageRef, Kind, Look, Trajectory, TrajectoryError, from_record, load
 from ..vlir import sample as vlir

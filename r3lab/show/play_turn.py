@@ -43,9 +43,10 @@ from ..explain.interventions import (
     windows_of,
 )
 from ..models.policy import Features, Policy
-from ..rollout.loop import reading, resume, rollout
+from ..rollout.loop import reading, rollout
+from ..rollout.resume import resume
 from ..rollout.sequence import Question, row_of
-from ..rollout.state import Branch, Limits
+from ..rollout.state import Limits, RolloutState
 from ..train.rewards import right, score, true_region
 from ..trajectory import Kind, Look, Trajectory
 
@@ -168,7 +169,7 @@ def _made_to_look(policy: Policy, t: Trajectory, at: int, features: dict[str, Fe
     middle = (0.25 * source[0], 0.25 * source[1], 0.75 * source[0], 0.75 * source[1])
     numbers = write_ints(from_source(middle, t.frame, source, t.overview), policy.step)
     head = _with_words(policy, t, at, box_text(numbers))
-    branch = Branch(policy, head, t.images[t.image.hash], Limits(), np.random.default_rng(0), position=0)
+    branch = RolloutState(policy, head, t.images[t.image.hash], Limits(), np.random.default_rng(0), position=0)
     branch.show((at, len(head.ids)), tuple(map(float, numbers)), middle)
     [went] = resume(policy, [head], max_looks=most, max_new_tokens=room, features=features)
     if went.answer is None:  # its own words, then

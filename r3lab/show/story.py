@@ -22,8 +22,7 @@ from PIL import Image
 from ..core.arms import get_arm
 from ..core.geometry import Box, Size, clip, iou
 from ..core.images import resize
-from ..core.protocol import CLOSE, OPEN, scan
-from ..train.rewards import same_answer
+from ..core.protocol import CLOSE, OPEN, same_answer, scan
 from ..trajectory import Look, Trajectory
 from .text import one_line, quoted
 

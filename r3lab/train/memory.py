@@ -20,10 +20,11 @@ from dataclasses import dataclass
 
 import torch
 
-from ..models.policy import Policy
+from ..models.attention import packed_mask
+from ..models.policy import Policy, checkpointed
 from ..trajectory import Kind, Trajectory
 from .settings import RgrpoSettings
-from .update import checkpointed, drawn, grouped, sight
+from .update import chosen_logprobs, grouped
 
 SHORT, LONG = 64, 192  # tokens of the rows that are measured
 SAFE = 0.8  # part of the memory that is counted on; the rest is for what is held for a moment
@@ -137,12 +138,12 @@ def _kept(policy: Policy, settings: RgrpoSettings, length: int, sampled: int) ->
     device = policy.device
     ids = torch.full((1, length), policy.tokenizer.eos_token_id or 0, device=device)
     positions = torch.arange(length, device=device).expand(3, 1, length)
-    seen = sight(policy, [length // 2], [[length - length // 2]], length)
+    seen = packed_mask(policy.model, [length // 2], [[length - length // 2]], length)
 
     def kept(checkpointing: bool) -> int:
         with checkpointed(policy, checkpointing), saved(policy) as found:
             states = policy.read(ids, positions, [], **seen)[0, :sampled]
-            drawn(policy, states, ids[0, :sampled], settings.temperature)
+            chosen_logprobs(policy, states, ids[0, :sampled], settings.temperature)
         return sum(found.values())
 
     whole = kept(False)

@@ -27,6 +27,7 @@ from PIL import Image
 from ..core import records as schema
 from ..core.arms import get_arm
 from ..core.errors import R3labError, shown
+from ..core.files import write_whole
 from ..core.geometry import Box
 from ..core.images import content_hash, open_image, to_png_bytes
 from ..trajectory import ImageRef, Trajectory, plain
@@ -200,7 +201,7 @@ class RiverLog:
         if start and self.path.is_file():
             self._subjects, rows = _read(self.path)
             kept = [_line(step, row) for step, row in rows if step <= start]
-            self.path.write_text("".join([_head(self._subjects), *kept]), "ascii")
+            write_whole(self.path, "".join([_head(self._subjects), *kept]).encode("ascii"))
 
     def __call__(self, step: int, trajectories: Sequence[Trajectory]) -> None:
         """Keep the answers of a step.
@@ -218,18 +219,15 @@ class RiverLog:
                 self._begin(subjects, trajectories)
             with self.path.open("a", encoding="ascii") as stream:
                 stream.write(_line(step, tuple(map(answered, trajectories))))
-        except OSError as error:
-            raise RiverError(
-                f"Cannot write {shown(str(self.path))}: {error.strerror or error}; free some space."
-            ) from error
+        except (OSError, R3labError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise RiverError(f"Cannot write {shown(str(self.path))}: {why}; free some space.") from error
 
     def _begin(self, subjects: tuple[Subject, ...], trajectories: Sequence[Trajectory]) -> None:
-        images = self.path.parent / "images"
-        images.mkdir(parents=True, exist_ok=True)
         for t in trajectories:
             if t.image.hash in t.images:
-                (images / f"{t.image.hash}.png").write_bytes(to_png_bytes(t.images[t.image.hash]))
-        self.path.write_text(_head(subjects), "ascii")
+                write_whole(self.path.parent / "images" / f"{t.image.hash}.png", to_png_bytes(t.images[t.image.hash]))
+        write_whole(self.path, _head(subjects).encode("ascii"))
         self._subjects = subjects
 
 

@@ -2,7 +2,8 @@
 
 Each rationale becomes one sequence: prompt with the overview, text, box, the crop that the loop would have cut, text,
 ..., answer. Loss is carried by what the policy will have to write itself: prompt, image and environment tokens are
-masked (as published). The vision tower is frozen unless asked otherwise. Simplified: one process, no packing of
+masked (as published). The vision tower is frozen unless asked otherwise. `taught` turns a sample into the rollout that
+it teaches, so whatever draws or explains a rollout takes a lesson too. Simplified: one process, no packing of
 sequences.
 
     python -m r3lab train sft --model BASE --data VLIR_FOLDER --out runs/cold-start
@@ -30,7 +31,7 @@ from ..core.settings import check_positive, from_command_line, setting
 from ..models.policy import Features, Policy, Row, save_policy
 from ..rollout.loop import reading
 from ..rollout.sequence import prompt_ids
-from ..rollout.state import Branch, Limits
+from ..rollout.state import Limits, RolloutState
 from ..trajectory import ImageRef, Kind, Trajectory
 from ..vlir.rationale import in_arm
 from ..vlir.sample import Rationale, Sample, read_vlir
@@ -187,23 +188,16 @@ def main(arguments: Sequence[str]) -> int:
     return 130 if stopped else 0
 
 
-# A VLIR sample as the rollout that it teaches: the record of a policy that wrote the rationale word for word.
-#
-# The tokens are those that the cold start trains on; the loop reads them one by one, cuts the crops and keeps the
-# record,
-# so whatever draws or explains a rollout takes a lesson too. The log-probabilities are the policy's own, of words
-# that it
-# did not choose: where they are low, the lesson has something to teach. Simplified: one pair at a time.
-#
-#     lesson = taught(policy, sample, rationale)
-#     filmstrip(lesson)
-
 TEACHER = "teacher"  # who wrote it, in place of a policy's name
 
 
 @torch.no_grad()
 def taught(policy: Policy, sample: Sample, rationale: Rationale, arm: Arm = INTERLEAVED) -> Trajectory:
-    """The record of a rollout that wrote this rationale.
+    """The record of a rollout that wrote this rationale word for word.
+
+    The tokens are those that the cold start trains on; the loop reads them one by one, cuts the crops and keeps the
+    record. The log-probabilities are the policy's own, of words that it did not choose: where they are low, the lesson
+    has something to teach.
 
     Parameters
     ----------
@@ -250,7 +244,7 @@ def taught(policy: Policy, sample: Sample, rationale: Rationale, arm: Arm = INTE
     logp = torch.log_softmax(policy.logits(states), dim=-1)  # (T, V)
     spread = torch.special.entr(logp.exp()).sum(-1).tolist()
     limits = Limits(looks=len(rationale.boxes), new_tokens=len(words) + 1)
-    branch = Branch(policy, record, sample.image, limits, np.random.default_rng(0), 0)
+    branch = RolloutState(policy, record, sample.image, limits, np.random.default_rng(0), 0)
     for number, i in enumerate(words):
         if record.finish != "length":  # it has ended, and there is more: the ids below differ
             break

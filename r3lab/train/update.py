@@ -16,7 +16,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -25,10 +25,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..core.errors import R3labError
-from ..models import attention
 from ..models.adapters import without_adapter
-from ..models.packed_attention import Spans, able
-from ..models.policy import Features, Policy
+from ..models.attention import packed_mask
+from ..models.policy import Features, Policy, checkpointed
 from ..rollout.sequence import rows_of
 from ..trajectory import Kind, Trajectory
 from .objective import policy_loss, ratio_metrics, span_weights
@@ -37,17 +36,13 @@ if TYPE_CHECKING:
     from ..models.policy import Row
     from .settings import UpdateSettings
 
+# A loss as `update` calls it: loss(new, old, advantages, mask) -> a scalar to minimise, or that and metrics. `new` and
+# `old` are (R, T) log-probabilities of what R rollouts sampled, now (with gradient) and at sampling; advantages
+# (R,); mask (R, T) bool, True where there is a token. By name, where it takes them: `rows` and `tokens`, those of the
+# whole update, to divide by; `weights`, `reference` and `entropy`, (R, T), as `policy_loss` has them. A loss that takes
+# `rows` is called with a part of an update at a time, without rollouts of zero advantage, and the parts are added up;
+# one that does not gets all of the update at once.
 Loss = Callable[..., "torch.Tensor | tuple[torch.Tensor, dict[str, Any]]"]
-"""A loss as `update` calls it: ``loss(new, old, advantages, mask)`` -> a scalar to minimise, or that and metrics.
-
-new, old : (R, T) log-probabilities of the sampled tokens of R rollouts, now (with gradient) and at sampling
-advantages : (R,)
-mask : (R, T) bool, True where there is a token
-
-By name, where it takes them: `rows` and `tokens`, those of the whole update, to divide by; `weights`, `reference` and
-`entropy`, (R, T), as `policy_loss` has them. A loss that takes `rows` is called with a part of an update at a
-time, without rollouts of zero advantage, and the parts are added up; one that does not gets all of the update at once.
-"""
 
 
 class Alone:
@@ -158,38 +153,7 @@ def pack(policy: Policy, rows: Sequence[Row], trajectories: Sequence[Trajectory]
     return list(packs.values())
 
 
-def visible(segments: torch.Tensor) -> torch.Tensor:
-    """Bool mask (N, 1, L, L) of packed rows: earlier tokens of the prompt and of the own rollout.
-
-    Parameters
-    ----------
-    segments : (N, L) int64; -1 in the padding, which no other token sees
-    """
-    query, key = segments[:, :, None], segments[:, None, :]
-    earlier = torch.ones(segments.shape[1], segments.shape[1], dtype=torch.bool, device=segments.device).tril()
-    return (((query == key) | (key == 0)) & earlier)[:, None]
-
-
-def sight(
-    policy: Policy, starts: Sequence[int], lengths: Sequence[Sequence[int]], width: int
-) -> dict[str, Spans | torch.Tensor]:
-    """What `Policy.read` is given so that tokens of packed rows see what they should.
-
-    Parameters
-    ----------
-    starts, lengths : tokens of each row's prompt, and of each of its rollouts
-    width : of the rows
-    """
-    if attention.selected(policy.model) and able(policy.device):
-        return {"packed_spans": Spans.of(starts, lengths, width)}
-    segments = torch.full((len(starts), width), -1, dtype=torch.int64)
-    for n, (start, own) in enumerate(zip(starts, lengths, strict=True)):
-        marks = [0] * start + [g for g, size in enumerate(own, 1) for _ in range(size)]
-        segments[n, : len(marks)] = torch.tensor(marks)
-    return {"attention_mask": visible(segments.to(policy.device))}
-
-
-def drawn(
+def chosen_logprobs(
     policy: Policy, states: torch.Tensor, chosen: torch.Tensor, temperature: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probabilities (N,) of chosen ids (N,) at states (N, D), and entropies (N,) of what they were drawn from."""
@@ -236,10 +200,10 @@ def packed_logprobs(
             column += range(len(places))
             recorded += [t.logprobs[i] for i, kind in enumerate(t.kinds) if kind == Kind.SAMPLED]
     images = [f for p in packs for f in p.images]
-    seen = sight(policy, [p.start for p in packs], [p.lengths for p in packs], length)
+    seen = packed_mask(policy.model, [p.start for p in packs], [p.lengths for p in packs], length)
     hidden = policy.read(ids.to(device), positions.to(device), images, **seen)
     states = hidden.flatten(0, 1)[torch.tensor(state, device=device)]
-    found, spread = drawn(policy, states, torch.tensor(chosen, device=device), temperature)
+    found, spread = chosen_logprobs(policy, states, torch.tensor(chosen, device=device), temperature)
     at = (torch.tensor(row, device=device), torch.tensor(column, device=device))
     empty = found.new_zeros((len(trajectories), max(column) + 1))
     return TokenLogprobs(
@@ -262,25 +226,6 @@ def passes(trajectories: Sequence[Trajectory], groups: int) -> Iterator[list[Tra
     size = groups or max(1, len(own))
     for at in range(0, len(own), size):
         yield [t for members in own[at : at + size] for t in members]
-
-
-@contextmanager
-def checkpointed(policy: Policy, on: bool) -> Iterator[None]:
-    """Gradient checkpointing of the text model inside; transformers does it in training mode alone."""
-    if not on:
-        yield
-        return
-    model, was_training = policy.model, policy.model.training
-    new = hasattr(model, "activation_checkpointing_enable")  # its newer name in transformers
-    enable = model.activation_checkpointing_enable if new else model.gradient_checkpointing_enable
-    disable = model.activation_checkpointing_disable if new else model.gradient_checkpointing_disable
-    enable({"use_reentrant": False})
-    model.train()
-    try:
-        yield
-    finally:
-        disable()
-        model.train(was_training)
 
 
 def update(

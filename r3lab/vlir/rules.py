@@ -22,7 +22,7 @@ from PIL import Image
 
 from ..core.errors import R3labError, shown
 from ..core.geometry import Box, area, clip, coverage, iou, problem, write_ints
-from ..core.protocol import answer_of, box_text, scan
+from ..core.protocol import answer_of, box_text, folded, scan
 from .sample import Rationale, Sample
 
 STEP, PLAIN = 16.0, 48.0  # grey levels, of 255, between neighbours: fewer make no edge; more always make one
@@ -157,7 +157,7 @@ def same(said: str, answer: str) -> bool:
 
 
 def _folded(text: str) -> str:
-    return " ".join(text.casefold().split()).rstrip(". ")
+    return folded(text).rstrip(". ")
 
 
 def form(sample: Sample, rationale: Rationale, limits: Limits) -> list[Reason]:

@@ -41,7 +41,7 @@ from ...core.geometry import (
     write_ints,
 )
 from ...core.images import cut, data_uri, resize
-from ...core.protocol import bare, box_text, format_ok, scan
+from ...core.protocol import bare, box_text, folded, format_ok, scan
 from ...core.records import Refused, box, made, maybe, of, parse, row
 from ...core.records import text as plain_text
 from ..rationale import in_turn
@@ -225,11 +225,8 @@ def read_reply(text: str, sample: Sample, min_iou: float = MIN_IOU) -> Rationale
 
 def same_answer(given: str, known: str) -> bool:
     """Equal after folding case, white space, and quotes and full stops around it."""
-
-    def fold(text: str) -> str:
-        return " ".join(text.casefold().split()).strip(" .\"'`")
-
-    return fold(given) == fold(known) != "" or given.strip() == known.strip()
+    one, other = (folded(text, around=" .\"'`") for text in (given, known))
+    return one == other != "" or given.strip() == known.strip()
 
 
 def _read(text: str) -> _Reply:

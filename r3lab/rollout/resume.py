@@ -1,0 +1,116 @@
+"""Rollouts that go on from where a record stands: the same beginning, read once, and other ends.
+
+What was shown may not be what was asked for (another crop, a message, nothing): whatever the record holds is read as it
+stands, and the loop goes on behind it. Explanations ask with it what a look was worth.
+
+    finished = resume(policy, [t.until(40), changed], temperature=0)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from ..core.errors import R3labError, shown
+from ..models.policy import Features, Policy, Row
+from ..trajectory import Trajectory
+from .loop import Loop, Watch, reading
+from .sequence import rows_of
+from .state import Limits, RolloutState
+
+
+@torch.no_grad()
+def resume(
+    policy: Policy,
+    begun: Sequence[Trajectory],
+    *,
+    temperature: float = 0.0,
+    seed: int = 0,
+    max_looks: int = 8,
+    max_new_tokens: int = 512,
+    features: dict[str, Features] | None = None,
+    watch: Watch | None = None,
+) -> list[Trajectory]:
+    """Let the policy go on from where records stand: behind a crop, or a message, that may not be what it asked for.
+
+    Parameters
+    ----------
+    begun : records without an answer; what all of them begin with is read once, and they stay as they are
+    max_looks, max_new_tokens : with those that the records hold already
+
+    Returns
+    -------
+    finished copies, in the same order
+
+    Raises
+    ------
+    R3labError
+        If a record has an answer already, or does not carry its image.
+    """
+    if not begun:
+        return []
+    for t in begun:
+        if t.answer is not None:
+            raise R3labError(f"the trajectory {shown(t.sample_id)} has its answer already; cut it off before that")
+        if t.image.hash not in t.images:
+            raise R3labError(f"the trajectory {shown(t.sample_id)} does not carry its image; load it with its images")
+    with reading(policy):
+        limits, store = Limits(max_looks, max_new_tokens), {} if features is None else features
+        loop = Loop(policy, limits, store, temperature, seed, watch)
+        rows = rows_of(policy, begun, store)
+        shared, states = enter(loop, rows)
+        ends = torch.tensor([len(row.ids) - shared - 1 for row in rows])
+        loop.last = states[torch.arange(len(rows)), ends]
+        for number, (t, row) in enumerate(zip(begun, rows, strict=True)):
+            record = t.until(len(t.ids))
+            record.seed, record.temperature = seed, temperature
+            noise = np.random.default_rng([seed, number, 0])
+            position = int(policy.positions(row).max()) + 1
+            branch = RolloutState(policy, record, t.images[t.image.hash], limits, noise, position)
+            branch.recall()
+            loop.branches.append(branch)
+        return loop.run(False)
+
+
+def enter(loop: Loop, rows: Sequence[Row], most: int | None = None) -> tuple[int, torch.Tensor]:
+    """Read rows into a loop's cache, the beginning that they share once.
+
+    Parameters
+    ----------
+    most : tokens that the shared beginning may have; states are given of what follows it alone
+
+    Returns
+    -------
+    shared : tokens of that beginning
+    states : (R, q, D) hidden states of what follows it in each row, padded on the right
+    """
+    policy, cache = loop.policy, loop.cache
+    shared, images = common(rows, policy.image_id, most)
+    positions = [policy.positions(row) for row in rows]
+    cache.start(1, policy.device)
+    if shared:
+        ids, at, lengths = loop.padded([rows[0].ids[:shared]], [positions[0][:, :shared]])
+        loop.forward(torch.arange(1), ids, at, lengths, rows[0].images[:images])
+    cache.share(torch.zeros(len(rows), dtype=torch.int64))
+    rest = loop.padded([row.ids[shared:] for row in rows], [p[:, shared:] for p in positions])
+    own = [f for row in rows for f in row.images[images:]]
+    return shared, loop.forward(torch.arange(len(rows)), *rest, own)
+
+
+def common(rows: Sequence[Row], image_id: int, most: int | None = None) -> tuple[int, int]:
+    """Tokens, `most` at most, and images that all rows begin with; each has a token more, and no image is cut."""
+    first = rows[0]
+    shared = min([len(row.ids) - 1 for row in rows] + ([] if most is None else [most]))
+    for row in rows[1:]:
+        shared = next((i for i in range(shared) if row.ids[i] != first.ids[i]), shared)
+    at, whole = 0, 0
+    for number, image in enumerate(first.images):
+        start = first.ids.index(image_id, at)
+        at = start + len(image.tokens)
+        alike = all(number < len(row.images) and row.images[number] is image for row in rows)
+        if at > shared or not alike:
+            return min(shared, start), whole
+        whole += 1
+    return shared, whole
