@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hostile import spoiled
+from hostile import JUNK, spoiled
 from PIL import Image
 
 from r3lab.core.errors import R3labError
@@ -48,155 +48,11 @@ def folder(tmp_path: Path) -> Path:
     return data
 
 
-SFT = {
-    "image_path": "a.jpg",
-    "question": "What does the sign say?",
-    "response_list": [
-        '<think>The sign is small. {"bbox_2d": [504, 378, 756, 567]}',
-        "\nIt says stop.</think><answer>stop</answer>",
-    ],
-    "img_crop_list": ["crop.jpg"],
-}
-RL = {"image_path": "a.jpg", "question": "What does the sign say?", "answer": "stop", "source": "textvqa"}
-RAW = {
-    "question": "What is on the table?",
-    "answer": "a cup",
-    "image": "a.jpg",
-    "width": 500,
-    "height": 375,
-    "bboxs": [[250, 187.5, 375, 281.25]],
-    "dataset": "gqa",
-    "split": "train",
-}
-LLAVA = {
-    "dataset": "gqa",
-    "split": "train",
-    "question_id": 7,
-    "image": ["cot/gqa/a.jpg", "cot/gqa/a.jpg###[500, 375, 750, 562]"],
-    "conversations": [
-        {
-            "from": "human",
-            "value": "<image>\nWhat is on the table? Please provide the bounding box coordinate of the region that can "
-            "help you answer the question better.",
-        },
-        {"from": "gpt", "value": "[0.500, 0.500, 0.750, 0.688]"},  # 125 pixels of padding above: (375 + 125) / 1000
-        {"from": "human", "value": "<image>"},
-        {"from": "gpt", "value": "a cup"},
-    ],
-}
-GQA = {
-    "02930152": {
-        "imageId": "2407890",
-        "question": "Is the cup on the table?",
-        "answer": "yes",
-        "fullAnswer": "Yes, the cup is on the table.",
-        "isBalanced": True,
-        "annotations": {"question": {"2": "681267", "6": "681300"}, "answer": {}, "fullAnswer": {"2": "681267"}},
-    }
-}
-GRAPHS = {
-    "2407890": {
-        "width": 500,
-        "height": 375,
-        "objects": {
-            "681267": {"name": "cup", "x": 250, "y": 187, "w": 50, "h": 40, "attributes": [], "relations": []},
-            "681300": {"name": "table", "x": 0, "y": 200, "w": 500, "h": 175, "attributes": [], "relations": []},
-        },
-    }
-}
-TEXTVQA = {
-    "dataset_type": "train",
-    "dataset_name": "textvqa",
-    "data": [
-        {
-            "question_id": 0,
-            "image_id": "0054c91397f2fe05",
-            "question": "what is the brand of phone?",
-            "answers": ["nokia", "nokia", "Nokia 3310", "nokia"],
-            "image_width": 1024,
-            "image_height": 664,
-            "set_name": "train",
-        }
-    ],
-}
-WORDS = {
-    "data": [
-        {
-            "image_id": "0054c91397f2fe05",
-            "ocr_tokens": ["NOKIA", "MIA"],
-            "ocr_info": [
-                {
-                    "word": "NOKIA",
-                    "bounding_box": {
-                        "top_left_x": 0.25,
-                        "top_left_y": 0.4,
-                        "width": 0.1,
-                        "height": 0.02,
-                        "rotation": 0,
-                    },
-                },
-                {"word": "MIA", "bounding_box": {"top_left_x": 0.5, "top_left_y": 0.5, "width": 0.1, "height": 0.1}},
-            ],
-        }
-    ]
-}
-DOCVQA = {
-    "dataset_name": "SP-DocVQA",
-    "data": [
-        {
-            "questionId": 337,
-            "question": "what is the date mentioned in this letter?",
-            "image": "documents/xnbl0037_1.png",
-            "docId": 279,
-            "ucsf_document_id": "xnbl0037",
-            "ucsf_document_page_no": "1",
-            "answers": ["1/8/93"],
-            "data_split": "train",
-        }
-    ],
-}
-PAGE = {
-    "status": "Succeeded",
-    "recognitionResults": [
-        {
-            "page": 1,
-            "width": 2000,
-            "height": 1500,
-            "unit": "pixel",
-            "lines": [
-                {
-                    "text": "Date: 1/8/93",
-                    "boundingBox": [200, 100, 600, 104, 598, 160, 198, 156],
-                    "words": [
-                        {"text": "Date:", "boundingBox": [200, 100, 380, 102, 378, 158, 198, 156]},
-                        {"text": "1/8/93", "boundingBox": [400, 102, 600, 104, 598, 160, 398, 158]},
-                    ],
-                }
-            ],
-        }
-    ],
-}
-EXAMPLE = (
-    '<tool_call>{"name": "image_zoom_in_tool", "arguments": {"bbox_2d": [10, 20, 100, 200], "label": "x"}}</tool_call>'
-)
-DEEPEYES = {
-    "data_source": "vstar",
-    "prompt": [
-        {"role": "system", "content": f"You may call a tool. Example: {EXAMPLE}"},
-        {"role": "user", "content": "<image>\nWhat colour is the cup? Think first."},
-        {
-            "role": "assistant",
-            "content": "<think>It is small.</think><tool_call>"
-            '{"name": "image_zoom_in_tool", "arguments": {"bbox_2d": [504, 378, 756, 567], "label": "a"}}</tool_call>',
-        },
-        {"role": "user", "content": "<tool_response><image></tool_response>"},
-        {"role": "assistant", "content": "<think>Red.</think><answer>red</answer>"},
-    ],
-    "images": ["a.jpg"],
-    "ability": "vl_chart",
-    "reward_model": {"ground_truth": "red", "style": "model"},
-    "extra_info": {"answer": "red", "question": "What colour is the cup?", "index": "12", "split": "train"},
-}
+# Records as the formats' authors publish them. LLAVA's padded box has 125 pixels of padding above: (375 + 125) / 1000.
+FOREIGN = json.loads((Path(__file__).parent / "foreign.json").read_text("utf-8"))
+SFT, RL, RAW, LLAVA, DEEPEYES = (FOREIGN[name] for name in ("SFT", "RL", "RAW", "LLAVA", "DEEPEYES"))
+GQA, GRAPHS, TEXTVQA, WORDS = (FOREIGN[name] for name in ("GQA", "GRAPHS", "TEXTVQA", "WORDS"))
+DOCVQA, PAGE = FOREIGN["DOCVQA"], FOREIGN["PAGE"]
 
 
 def said(**pieces: str) -> dict[str, str | None]:
@@ -636,50 +492,9 @@ def test_a_path_that_leaves_the_folder_is_refused(name: str, trap: Path) -> None
         assert len(list(reading)) == read_anyway
 
 
-JUNK = [
-    None,
-    True,
-    -1,
-    10**400,
-    1e308,
-    float("nan"),
-    float("inf"),
-    "",
-    " \n",
-    SCRIPT,
-    "\ud800",
-    "\0",
-    "a" * 2_000_000,
-    [],
-    {},
-    [[]],
-    [None] * 4,
-    [float("nan")] * 4,
-    [1, 2, float("inf"), 4],
-    ["1", "2", "3", "4"],
-    [True, False, True, True],
-    [9, 9, 1, 1],
-    [-1e300, 0, 1e300, 5],
-    [1] * 5000,
-    {"bytes": "x", "path": "../secret.png"},
-    {"__class__": "os.system", "py/object": "os.system"},
-    "../secret.png",
-    '{"bbox_2d": [1, 2, 3, NaN]}',
-    '<tool_call>{"name": "x"',
-    "[1e999, 0, 1, 1]",
-]
-
-
-PLAIN = {
-    "vlm-r3-sft": SFT,
-    "vlm-r3-rl": RL,
-    "viscot": RAW,
-    "viscot-llava": LLAVA,
-    "gqa": GQA["02930152"],
-    "textvqa": TEXTVQA["data"][0],
-    "docvqa": DOCVQA["data"][0],
-    "deepeyes": DEEPEYES,
-    "pixel-reasoner": pixel([0.1, 0.1, 0.2, 0.2]),
+PLAIN = {  # one record of each format
+    name: content[0] if isinstance(content, list) else next(iter(content.get("data", list(content.values()))))
+    for name, content in FIXTURES.items()
 }
 COUNT = 400  # records of each format: thousands in all
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hostile import spoiled
+from hostile import JUNK, spoiled
 from PIL import Image, ImageDraw
 
 from r3lab.core.errors import R3labError
@@ -501,17 +501,8 @@ def test_a_report_shows_foreign_names_harmlessly() -> None:
     assert report.counts[("form", "goes on after the answer")] == report.total == 4
 
 
-JUNK: list[Any] = [
-    None, True, 1, -1, 10**400, 1e308, float("nan"), float("inf"), "", " \n", "\ud800", "\0", "a" * 1_200_000, [], {},
-    [[]], [None] * 4, [float("nan")] * 4, [1, 2, float("inf"), 4], [0, 0, 10**400, 9], ["1", "2", "3", "4"],
-    [True, False, True, True], [9, 9, 1, 1], [-1e300, 0, 1e300, 5], [1] * 5000, [[1, 1, 9, 9]] * 5000,
-    [{"text": "x"}] * 5000, {"text": "<script>alert(1)</script>", "box": [1, 1, 9, 9]}, {"__class__": "os.system"},
-    "../../etc/passwd", "/etc/passwd", "0" * 64, "<script>alert(1)</script>", "\x1b[2J", "<answer>", "</think>" * 999,
-]  # fmt: skip
-
-
 def test_thousands_of_hostile_lines_are_refused_with_their_number_and_cost_no_good_one(tmp_path: Path) -> None:
-    """Every second of 2400 lines is spoiled at random: it is refused by line, rejected with a reason, or harmless."""
+    """Every second of 1000 lines is spoiled at random: it is refused by line, rejected with a reason, or harmless."""
     small = PICTURE.crop((30, 40, 130, 100))
     pair = (
         Sample("s", small, "What is it?", "stop", ((10.0, 10.0, 90.0, 50.0),), True, "w", "train"),
@@ -521,11 +512,11 @@ def test_thousands_of_hostile_lines_are_refused_with_their_number_and_cost_no_go
     )
     path = write_vlir(tmp_path / "raw", [pair])
     good, rng, lines = json.loads(path.read_text()), random.Random("hostile vlir"), []
-    for _ in range(1200):
+    for _ in range(500):
         lines += [json.dumps(spoiled(good, rng, JUNK)), json.dumps(good)]
     broken = ["{", "[]", "null", "\x00", "[" * 100_000, '{"a":' * 50_000, "1" * 5000, '"\\ud800"', "\udcff", ""]
     for i, line in enumerate(broken):
-        lines[240 * i] = line
+        lines[100 * i] = line
     path.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="surrogateescape")
     (tmp_path / "secret").write_text("secret")
     report = filter_folder(tmp_path / "raw", tmp_path / "kept")
@@ -533,12 +524,12 @@ def test_thousands_of_hostile_lines_are_refused_with_their_number_and_cost_no_go
     bad = {int(row["where"].rpartition(" ")[2]) for row in rejected}
     assert report.total >= len(lines) - 1 and bad <= set(range(1, len(lines), 2))  # no good line is among them
     unread = [row for row in rejected if row["reasons"][0]["filter"] == "record"]
-    assert len(unread) > 800 and all(row["id"] is None for row in unread)
+    assert len(unread) > 330 and all(row["id"] is None for row in unread)
     for row in unread:
         detail_ = row["reasons"][0]["detail"]
         assert detail_.isprintable() and 5 < len(detail_) < 600
     kept = list(read_vlir(tmp_path / "kept"))
-    assert len(kept) == report.kept >= 1200
+    assert len(kept) == report.kept >= 500
     assert [p.name for p in (tmp_path / "kept" / "images").iterdir()] == [f"{content_hash(small)}.png"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["kept", "raw", "secret"]
     with pytest.raises(R3labError, match=r"^vlir\.jsonl line 1: "):

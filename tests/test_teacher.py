@@ -1,10 +1,11 @@
-"""The teacher behind an endpoint, against a server on loopback that answers well, badly, late, half, or not at all."""
+"""The teacher: a reply is a rationale or refused with a reason; servers answer well, badly, late, half, not at all."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import gzip
+import io
 import json
 import os
 import signal
@@ -21,21 +22,38 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asked import REGION, good, make
+from PIL import Image
 
 from r3lab.cli.vlir import main
 from r3lab.core.errors import R3labError
 from r3lab.core.files import Journal
+from r3lab.core.geometry import iou
+from r3lab.core.protocol import answer_of
+from r3lab.core.records import Refused
+from r3lab.course import loopback as course
 from r3lab.vlir.sample import Sample, read_vlir, write_vlir
 from r3lab.vlir.teacher import endpoint
-from r3lab.vlir.teacher import endpoint as asking
-from r3lab.vlir.teacher.dialogue import read_reply
+from r3lab.vlir.teacher.dialogue import MAX_REPLY, picture_url, question, read_reply
 from r3lab.vlir.teacher.endpoint import EndpointError, EndpointSettings
 from r3lab.vlir.teacher.run import Prices, key_of, teach
 
-pytest.importorskip("openai", reason="pip install -e '.[test]' brings it")
 ROOT = Path(__file__).resolve().parent.parent
 KEY = "sk-loopback-0123456789abcdef"
+WITHOUT = "pip install -e '.[test]' brings it"
+REGION = (20.0, 10.0, 60.0, 40.0)  # of images of 160 x 100 pixels: 125, 100, 375, 400 of 1000
+
+
+def make(number: int, **fields: Any) -> Sample:
+    """A sample whose question says its number."""
+    image = Image.new("RGB", (160, 100), (number % 256, 90, 40))
+    given = {"question": f"Q{number:03d}: what is on it?", "answer": str(number), "regions": (REGION,)}
+    return Sample(f"sample-{number}", image, **{**given, "needs_look": True, "split": "train", **fields})
+
+
+def good(facts: dict[str, Any]) -> dict[str, Any]:
+    """What a good teacher writes."""
+    looks = [{"text": "The mark is too small to read.", "region": region} for region in facts["regions"]]
+    return {"steps": [*looks, {"text": "It can be read now.", "region": None}], "answer": facts["answer"]}
 
 
 class Loopback(ThreadingHTTPServer):
@@ -186,11 +204,12 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def loopback(patch: pytest.MonkeyPatch) -> Iterator[Loopback]:
     """A server in a thread, and an environment that has its key and nothing else that the client would heed."""
+    pytest.importorskip("openai", reason=WITHOUT)
     for name in list(os.environ):
         if name.lower().endswith("_proxy") or name.startswith("OPENAI_"):
             patch.delenv(name)
     patch.setenv("OPENAI_API_KEY", KEY)
-    patch.setattr(asking, "FIRST_WAIT", 0.01)
+    patch.setattr(endpoint, "FIRST_WAIT", 0.01)
     server = Loopback()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -592,3 +611,179 @@ def test_no_model_and_no_client_is_loaded_until_it_is_wanted() -> None:
 
 def test_the_same_sample_has_the_same_key_in_every_process() -> None:
     assert key_of(make(7)) == key_of(make(7)) != key_of(make(7, question="Q007: what else is on it?"))
+
+
+# the endpoint of the course
+
+
+ACTS: dict[str, tuple[list[course.Act], str, str, int]] = {  # what it does; outcome, reason, requests
+    "well": (["good"], "accepted", "", 1),
+    "busy": ([429, 503, "good"], "accepted", "", 3),
+    "cut": (["cut", "good"], "accepted", "", 2),
+    "away": ([500], "failed", "HTTP 500", 3),
+    "chats": (["I would rather talk."], "rejected", "not the JSON that was asked for", 1),
+    "wrong": (
+        [lambda facts: {**course.good(facts), "answer": "none"}],
+        "rejected",
+        "another answer than the known one",
+        1,
+    ),
+}
+
+
+def test_it_does_what_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openai", reason=WITHOUT)
+    monkeypatch.setattr(endpoint, "FIRST_WAIT", 0.01)
+    monkeypatch.setenv("NO_PROXY", "example.org")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    samples = [make(i) for i in range(len(ACTS))]
+    told = dict(zip((s.question for s in samples), (acts for acts, *_ in ACTS.values()), strict=True))
+    with course.Loopback(told) as server:
+        assert server.url.startswith("http://127.0.0.1:") and "127.0.0.1" in os.environ["NO_PROXY"].split(",")
+        tally = teach(samples, EndpointSettings(server.url, "loopback", tries=3), tmp_path / "out", progress=False)
+    assert os.environ["NO_PROXY"] == "example.org"
+    for sample, (_, outcome, reason, requests) in zip(samples, ACTS.values(), strict=True):
+        line = lines(tmp_path / "out")[sample.id]
+        assert (line["outcome"], line["reason"], server.asked[sample.question]) == (outcome, reason, requests)
+    assert [s for s, _ in read_vlir(tmp_path / "out")] == samples[:3]
+    assert Counter(a[1] for a in ACTS.values()) == {
+        name: tally.count(name) for name in ("accepted", "rejected", "failed")
+    }
+    assert min(tally.tokens) > 0
+
+
+# replies
+
+
+def test_a_good_reply_becomes_a_rationale_in_source_pixels_that_the_protocol_reads() -> None:
+    sample = make(7)
+    rationale = read_reply(json.dumps(good({"regions": [[125, 100, 375, 400]], "answer": 7})), sample)
+    assert rationale.parts[0] == "<think>The mark is too small to read."
+    assert rationale.boxes == (REGION,)
+    assert answer_of(str(rationale.parts[-1])) == "7"
+
+
+def test_what_a_chat_model_wraps_around_its_json_is_taken_off() -> None:
+    text = json.dumps(good({"regions": [[125, 100, 375, 400]], "answer": "7."}))
+    for wrapped in (f"```json\n{text}\n```", f"<think>Hm. {{</think>\n{text}", f"\n {text} \n"):
+        assert read_reply(wrapped, make(7)).boxes == (REGION,)
+
+
+BAD = {
+    "no JSON": ("I cannot see it.", "not the JSON"),
+    "half of it": (said()[:-9], "not the JSON"),
+    "text after it": (said() + " I hope this helps!", "not the JSON"),
+    "a list": ("[1]", "not the JSON"),
+    "deep": ("[" * 19_000, "not the JSON"),
+    "a key too many": ('{"steps": [], "answer": "7", "tool": "rm"}', "not the JSON"),
+    "a key twice": (said()[:-1] + ', "answer": "7"}', "not the JSON"),
+    "no steps": ('{"steps": [], "answer": "7"}', "no steps"),
+    "many steps": (json.dumps({"steps": [{"text": "x"}] * 33, "answer": "7"}), "no steps, or too many"),
+    "many looks": (
+        json.dumps({"steps": [{"text": "x", "region": [0, 0, 500, 500]}] * 9, "answer": "7"}),
+        "too many looks",
+    ),
+    "ends with a look": (
+        '{"steps": [{"text": "x", "region": [125, 100, 375, 400]}], "answer": "7"}',
+        "nothing is said",
+    ),
+    "no text": (said(" \n\u00a0"), "a step without text"),
+    "huge": ("x" * (MAX_REPLY + 1), "too long"),
+    "long step": (said("word " * 300), "step that is too long"),
+    "NaN box": (said().replace("125", "NaN"), "not the JSON"),
+    "infinite box": (said().replace("125", "1e999"), "not the JSON"),
+    "endless number": (said().replace("125", "1" * 400), "not the JSON"),
+    "text in a box": (said(region=["125", 100, 375, 400]), "not the JSON"),
+    "three numbers": (said(region=[125, 100, 375]), "not the JSON"),
+    "box outside": (said(region=[1200, 100, 1500, 400]), "cannot be looked at"),
+    "box over the edge": (said(region=[125, 100, 375, 1100]), "cannot be looked at"),
+    "box of pixels upside down": (said(region=[375, 400, 125, 100]), "cannot be looked at"),
+    "box of 0 to 1": (said(region=[0.125, 0.1, 0.375, 0.4]), "cannot be looked at"),
+    "box elsewhere": (said(region=[500, 500, 900, 900]), "no look on a known region"),
+    "other answer": (said(answer="8"), "another answer"),
+    "no answer": (said(answer=""), "another answer"),
+    "answer is a list": (said(answer=["7"]), "not the JSON"),
+    "answer closes itself": (said(answer="7</answer><answer>8"), "another answer"),
+    "answer in the text": (said("It is </think><answer>8</answer>"), "markup"),
+    "answer in the last text": (said(last="</answer><answer>8"), "markup"),
+    "spaced tag": (said("< / Answer >"), "markup"),
+    "script": (said("<script>alert(1)</script>"), "markup"),
+    "picture": (said("<img src=x onerror=alert(1)>"), "markup"),
+    "chat marks": (said("<|im_end|><|im_start|>system"), "markup"),
+    "image mark": (said("<|image_pad|>"), "markup"),
+    "tool call": (said('<tool_call>{"name": "image_zoom_in_tool"}</tool_call>'), "markup"),
+    "tool call without tags": (said('{"name": "delete", "arguments": {}}'), "markup"),
+    "a box in the text": (said('Look at {"bbox_2d": [0, 0, 9, 9]}.'), "markup"),
+    "escape codes": (said("\x1b[2Jgone"), "cannot be printed"),
+    "right to left": (said("\u202etxet"), "cannot be printed"),
+    "half a character": (said("\ud83d"), "cannot be printed"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_reply_is_refused_with_a_reason_in_few_printable_words(name: str) -> None:
+    text, reason = BAD[name]
+    with pytest.raises(Refused, match=reason) as caught:
+        read_reply(text, make(7))
+    assert caught.value.reason.isprintable() and len(caught.value.reason) < 60
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 250
+
+
+def test_comparisons_and_braces_in_a_text_are_not_markup() -> None:
+    text = "Since a < b and b<c, the set {1, 2} has x <= 3 -> 100 %."
+    assert text in str(read_reply(said(text), make(7)).parts[0])
+
+
+def test_looks_are_checked_in_the_order_of_the_known_regions_and_only_where_one_is_needed() -> None:
+    first, second = (10.0, 10.0, 40.0, 40.0), (100.0, 50.0, 150.0, 90.0)
+    sample = make(7, regions=(first, second))
+    looks = [{"text": "a", "region": [62, 100, 250, 400]}, {"text": "b", "region": [625, 500, 938, 900]}]
+    elsewhere = {"text": "c", "region": [0, 0, 999, 999]}
+
+    def reply(*steps: dict[str, Any]) -> str:
+        return json.dumps({"steps": [*steps, {"text": "d"}], "answer": "7"})
+
+    assert len(read_reply(reply(looks[0], elsewhere, looks[1]), sample).boxes) == 3
+    with pytest.raises(Refused, match="region 2: IoU"):
+        read_reply(reply(looks[1], looks[0]), sample)
+    with pytest.raises(Refused, match="region 2: IoU"):
+        read_reply(reply(looks[0]), sample)
+    assert read_reply(reply(), make(7, needs_look=False)).boxes == ()
+    with pytest.raises(Refused, match="no look where one is needed"):
+        read_reply(reply(), make(7, regions=()))
+
+
+def test_a_region_too_small_for_0_to_1000_can_still_be_copied() -> None:
+    strip = Image.new("RGB", (4000, 30))
+    sample = Sample("s", strip, "what?", "7", ((1002.0, 10.0, 1006.0, 20.0),), True)
+    facts = json.loads(question(sample)[1]["content"][0]["text"])
+    [box] = read_reply(json.dumps(good(facts)), sample).boxes
+    assert 0 < iou(box, sample.regions[0]) < 0.5  # on its own it would not count
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"answer": " "}, "no known answer"),
+        ({"answer": "a</answer><answer>b"}, "cannot carry"),
+        ({"answer": "x" * 3000}, "cannot carry"),
+        ({"question": ""}, "cannot be asked"),
+        ({"question": "x" * 5000}, "cannot be asked"),
+        ({"regions": ((0.0, 0.0, 9.0, 9.0),) * 9}, "too many regions"),
+        ({"regions": ((900.0, 0.0, 990.0, 9.0),)}, "cannot be looked at"),
+        ({"world": "\ud800"}, "cannot hold"),
+    ],
+)
+def test_a_sample_that_no_reply_could_explain_is_not_asked(fields: dict[str, Any], reason: str) -> None:
+    with pytest.raises(Refused, match=reason):
+        question(make(7, **fields))
+
+
+def test_images_are_sent_small_and_each_known_region_enlarged() -> None:
+    noise = Image.effect_noise((500, 300), 80).convert("RGB")
+    parts = question(Sample("s", noise, "q?", "7", ((10, 10, 40, 40),), True), max_side=200)[1]["content"]
+    photo, crop = [Image.open(io.BytesIO(base64.b64decode(p["image_url"]["url"].partition(",")[2]))) for p in parts[1:]]
+    assert max(photo.size) == 200 and min(crop.size) >= 4 * 28
+    assert photo.format == crop.format == "PNG"
+    url = picture_url(noise, 500, max_bytes=20_000)
+    assert url.startswith("data:image/jpeg") and len(url) < 28_000

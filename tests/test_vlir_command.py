@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hostile import JUNK, spoiled
 from PIL import Image
 
 from r3lab.cli import VLIR, main
@@ -287,13 +288,7 @@ def watched() -> Iterator[list[tuple[str, str]]]:
     _WATCHING[0] = False
 
 
-LEAVES: list[Any] = [
-    "../secret.png", "/etc/passwd", "x/../../secret.png", "link.png", "C:\\secret.png", "a.jpg\0.png", SCRIPT, "",
-    "\ud800", None, True, -1, 10**400, float("nan"), float("inf"), [], {}, [[]], [float("nan")] * 4, [9, 9, 1, 1],
-    [1, 2, 3, 10**400], "a" * 1_100_000, [1] * 3000, {"bytes": "x", "path": "../secret.png"},
-    {"py/object": "os.system", "py/reduce": ["touch pwned"]}, '{"bbox_2d": [1, 2, NaN, 4]}', "<answer>", "</answer>",
-]  # fmt: skip
-
+LEAVES = [*JUNK, SCRIPT]
 FOREIGN: dict[str, dict[str, Any]] = {
     "vlm-r3-sft": {
         "image_path": "a.jpg",
@@ -329,19 +324,6 @@ FOREIGN: dict[str, dict[str, Any]] = {
 }
 
 
-def spoiled(value: Any, rng: random.Random, depth: int = 0) -> Any:
-    """A copy with one place, chosen on the way down, replaced by something hostile or left out."""
-    inner = list(value) if isinstance(value, dict) else list(range(len(value))) if isinstance(value, list) else []
-    if not inner or (depth and rng.random() < 0.3):
-        return rng.choice(LEAVES)
-    copy, key = json.loads(json.dumps(value)), rng.choice(inner)
-    if isinstance(value, dict) and rng.random() < 0.08:
-        del copy[key]
-    else:
-        copy[key] = spoiled(value[key], rng, depth + 1)
-    return copy
-
-
 @pytest.mark.parametrize("name", FOREIGN)
 def test_thousands_of_hostile_records_pass_every_step_and_do_nothing(
     name: str, tmp_path: Path, watched: list, capsys: pytest.CaptureFixture[str]
@@ -354,7 +336,7 @@ def test_thousands_of_hostile_records_pass_every_step_and_do_nothing(
     (data / "link.png").symlink_to(tmp_path / "secret.png")
     good = FOREIGN[name]
     for i in range(300):
-        lines += [json.dumps(spoiled(good, rng)), json.dumps({**good, "question": f"{SCRIPT} {i}?"})]
+        lines += [json.dumps(spoiled(good, rng, LEAVES)), json.dumps({**good, "question": f"{SCRIPT} {i}?"})]
     key = "image_path" if "image_path" in good else "image"
     lines += [json.dumps({**good, key: leaf}) for leaf in LEAVES]  # above all the paths that lead out
     (data / "bulk.jsonl").write_text("\n".join(lines) + "\n")
