@@ -93,9 +93,9 @@ def evaluate_command(argv: Sequence[str] | None = None) -> int:
         loaded = {model: Policy.load(model) for model in dict.fromkeys(models.values())}  # seconds: checks came before
         for policy in loaded.values():
             check_template(policy)
-        own = {name: Trained(loaded[model], known_as[name]) for name, model in models.items()}
+        own = {name: Trained(loaded[model], known_as[name] if one_each else "") for name, model in models.items()}
         try:
-            answers = evaluate(own if one_each else policy, sources, arms, journal, settings, progress=None)
+            answers = evaluate(own, sources, arms, journal, settings, progress=None)
         except KeyboardInterrupt:
             print("\nr3lab eval: interrupted; the same command goes on where it stopped", file=sys.stderr)
             return 130

@@ -3,8 +3,8 @@
     source = BenchmarkSource(get_benchmark("vstar"), "vstar/test.jsonl", limit=100)
     source = WorldSource(get_world("badges"), "test", count=500)
     with Journal("runs/eval/records/journal.jsonl", {"model": "tiny"}) as journal:
-        answers = evaluate(policy, [source], arms, journal, Settings(batch=32))   # again after a kill: it goes on
-    found = collect(journal, answers)                            # {("badges", "direct"): [entry, ...]}
+        answers = evaluate({"direct": Trained(policy, "")}, [source], [get_arm("direct")], journal, Settings())
+    found = collect(journal, answers)        # {("badges", "direct"): [entry, ...]}; again after a kill: it goes on
     [measure.name for measure in source.measures(found["badges", "direct"])]
 
 An entry of the journal is known by everything that the answer depends on: the arm's setting, the question, its image.
@@ -221,7 +221,7 @@ class Settings:
 
 
 class Trained(NamedTuple):
-    """An arm's own policy, and what it is known by (`fingerprint`)."""
+    """An arm's policy, and what it is known by: its `fingerprint`, or "" for one that all arms share."""
 
     policy: Policy
     known_as: str
@@ -236,7 +236,7 @@ class Place(NamedTuple):
 
 
 def evaluate(
-    policy: Policy | Mapping[str, Trained],
+    policies: Mapping[str, Trained],
     sources: Sequence[Source],
     arms: Sequence[Arm],
     journal: Journal,
@@ -247,8 +247,8 @@ def evaluate(
 
     Parameters
     ----------
-    policy
-        One for all arms, which the journal is of; or one for each, by the arm's name.
+    policies
+        By the arm's name; what one is known by is "" where the journal is of one policy for all arms.
     sources, arms
         Each name once.
     journal
@@ -279,7 +279,7 @@ def evaluate(
                 questions = [_question(source, item) for _, item in batch]
                 shared: dict[str, Features] = {}
                 for arm in arms:
-                    own, known_as = (policy, "") if isinstance(policy, Policy) else policy[arm.name]
+                    own, known_as = policies[arm.name]
                     keys = [_key(question, arm, known_as) for question in questions]
                     answers += [Place(source.name, arm.name, key) for key in keys]
                     new = [(key, n, item) for key, (n, item) in zip(keys, batch, strict=True) if key not in journal]
