@@ -115,7 +115,7 @@ def card_page(card: Card, title: str = "", picture: str = "card.png") -> str:
     picture
         File name of the drawing beside the page, our own.
     """
-    sizes = np.quantile(np.frombuffer(card.whole.sizes), AT) if card.looks else []
+    sizes = np.quantile(np.frombuffer(card.whole.sizes), AT) if card.looks else np.zeros(0)
     words = [f"{count:.0f}" for count in quantiles(card.whole.words, AT)]
     _, heat = _places(card.heat_shares(4))
     heat_rows = [[percent(float(v)) for v in row] for row in heat.reshape(3, 3)]

@@ -211,7 +211,8 @@ def curve(logs: Sequence[Log], key: str, smooth: int, band: str = "range") -> Cu
     """
     found = [log.series[key] for log in logs if key in log.series]
     if not found:
-        return Curve(*[np.empty(0)] * 5, runs=0)
+        none = np.empty(0)
+        return Curve(none, none, none, none, none, runs=0)
     soft = [smoothed(one, smooth) for one in found]
     first, until = max(one.steps[0] for one in found), min(one.steps[-1] for one in found)
     steps = np.unique(np.concatenate([one.steps for one in found]))
@@ -221,7 +222,8 @@ def curve(logs: Sequence[Log], key: str, smooth: int, band: str = "range") -> Cu
     lines = np.array([raw.mean(axis=0), values.mean(axis=0), *band_of(values, band)])  # (4, S), NaN where one has none
     after = [(one.steps >= until, one, line) for one, line in zip(found, soft, strict=True) if one.steps[-1] > until]
     tails = tuple(_thinned(one.steps[part], line[part]) for part, one, line in after)
-    return Curve(*_broken(*_thinned(steps, lines), smooth), len(found), tails)
+    steps, (raw, mean, low, high) = _broken(*_thinned(steps, lines), smooth)
+    return Curve(steps, raw, mean, low, high, len(found), tails)
 
 
 def _at(steps: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -252,12 +254,12 @@ def _thinned(steps: np.ndarray, lines: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return steps[keep], lines[..., keep]
 
 
-def _broken(steps: np.ndarray, lines: np.ndarray, smooth: int) -> tuple[np.ndarray, ...]:
+def _broken(steps: np.ndarray, lines: np.ndarray, smooth: int) -> tuple[np.ndarray, np.ndarray]:
     """No line over a stretch far longer than its other ones, for which nothing was logged: NaN in its middle."""
     between = np.diff(steps)
     wide = np.flatnonzero(between > max(smooth, 4 * np.median(between))) if len(between) else np.empty(0, dtype=int)
     steps = np.insert(steps, wide + 1, steps[wide] + between[wide] / 2)
-    return steps, *np.insert(lines, wide + 1, np.nan, axis=1)
+    return steps, np.insert(lines, wide + 1, np.nan, axis=1)
 
 
 # -- everything that is decided before something is drawn ------------------------------------------------------------
