@@ -43,7 +43,7 @@ from r3lab.core.files import assets_dir
 from r3lab.models.policy import Policy
 from r3lab.show.browser import browse
 from r3lab.show.dashboard import dashboard
-from r3lab.show.explanation import show_explanation
+from r3lab.show.explanation import attention_maps, show_explanation
 from r3lab.show.filmstrip import filmstrip
 from r3lab.show.group import group_view
 from r3lab.show.play import be_the_policy
@@ -58,7 +58,7 @@ one, value = found.explained, found.value
 ---
 filmstrip(one)
 ---
-play(one, found.notes.attention)
+play(one, attention_maps(found.explanation))
 ---
 group_view(found.group)
 ---

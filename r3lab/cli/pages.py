@@ -1,7 +1,11 @@
-"""The command `r3lab report`: saved trajectories as one HTML file.
+"""Commands that write pages: `browse` records, `dashboard` of logs, `report` of trajectories, `gallery` of all views.
 
-r3lab report runs/ask -o report.html
-r3lab report runs/rgrpo/rollouts/step-000050 runs/explain --title "Step 50"
+Each page is one HTML file that needs no network.
+
+    r3lab browse vlir/raw runs/eval -o browse.html --limit 2000 --budget 40
+    r3lab browse vlir/raw#17 -o one.html
+    r3lab dashboard paper=runs/a paper=runs/b grounded=runs/c --png dashboard.png --smooth 20
+    r3lab report runs/rgrpo/rollouts/step-000050 runs/explain --title "Step 50"
 """
 
 from __future__ import annotations
@@ -25,12 +29,6 @@ from ..show.gallery import draw_gallery
 from ..show.logs import AUTO
 from ..show.report import read_entries, save_report
 from ..show.text import clean
-
-# The command `r3lab browse`: VLIR samples, an evaluation's answers or trajectories as one page to filter and play.
-#
-# r3lab browse vlir/raw -o browse.html
-# r3lab browse runs/eval runs/rgrpo/rollouts --limit 2000 --budget 40
-# r3lab browse vlir/raw#17 -o one.html
 
 TOLD = 20  # records left out that are told one by one
 
@@ -87,12 +85,6 @@ def browse_command(arguments: Sequence[str] | None = None) -> int:
     told = f", {opens:,} of them can be played in it" if opens < len(found.rows) else ""
     print(f"{clean(str(path))}: {len(found.rows):,} records{told}, {path.stat().st_size / 1e6:.1f} MB")
     return 0
-
-
-# The command `r3lab dashboard`: training logs as one HTML file.
-#
-# r3lab dashboard runs/rgrpo -o dashboard.html
-# r3lab dashboard paper=runs/a paper=runs/b grounded=runs/c --png dashboard.png --smooth 20
 
 
 def dashboard_command(arguments: Sequence[str] | None = None) -> int:

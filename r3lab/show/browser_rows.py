@@ -26,7 +26,6 @@ from ..core.errors import R3labError, shown
 from ..core.geometry import Frame, iou
 from ..core.images import cut
 from ..core.protocol import answer_of, box_text, same_answer
-from ..core.records import Read
 from ..core.records import Row as Line
 from ..core.rows import json_lines
 from ..train.rewards import deciding_look
@@ -104,51 +103,41 @@ class Found:
 
 # -- one record ------------------------------------------------------------------------------------------------------
 
-_text, _optional = records.text, records.maybe(records.text)
-_parts = records.of(
-    "a list of parts", lambda v: isinstance(v, list) and bool(v) and all(isinstance(p, dict) for p in v)
-)
-_Table = dict[str, tuple[str, Read]]  # field of a row -> field of a record, and how it is read
-_SAMPLE: _Table = {
-    "name": ("id", _text),
-    "question": ("question", _text),
-    "truth": ("answer", _text),
-    "world": ("world", _text),
-    "split": ("split", _text),
-    "needs_look": ("needs_look", records.maybe(records.flag)),
+_WANTED = {
+    **dict.fromkeys(("id", "source", "arm"), records.text),
+    "outcome": records.of("'graded' or 'skipped'", lambda value: value in ("graded", "skipped")),
 }
-_ENTRY: _Table = {
-    "name": ("id", _text),
-    "question": ("question", _optional),
-    "given": ("answer", _optional),
-    "truth": ("truth", records.maybe(records.of("text or a number", lambda v: type(v) in (str, int, float), str))),
-    "world": ("source", _text),
-    "arm": ("arm", _text),
-    "needs_look": ("needs_look", records.maybe(records.flag)),
-    "iou": ("iou", records.maybe(records.number)),
-    "looks": ("looks", records.maybe(records.of("a count", lambda v: type(v) is int and 0 <= v < 1 << 31))),
-    "wrote": ("text", _optional),
+_OPTIONAL = {
+    **dict.fromkeys(("question", "answer", "text"), records.text),
+    "truth": records.of("text or a number", lambda value: type(value) in (str, int, float), str),
+    "needs_look": records.flag,
+    "iou": records.number,
+    "looks": records.of("a count", lambda value: type(value) is int and 0 <= value < 1 << 31),
 }
 
 
-def _fields(record: Mapping[str, Any], table: _Table, where: str) -> dict[str, Any]:
-    return {field: read(record.get(key), f"{where}: field {key!r}") for field, (key, read) in table.items()}
+def row_of_sample(sample: Sample, rationale: Rationale, read: Callable[[], Trajectory] | None = None) -> Row:
+    """A VLIR sample; its result says whether the rationale ends in the true answer.
 
-
-def row_of_sample(sample: Sample, rationale: Rationale) -> Row:
-    """A VLIR sample; its result says whether the rationale ends in the true answer."""
-    return _sample(vlir.to_record(sample, rationale), "The sample", lambda: as_rollout(sample, rationale))
-
-
-def _sample(record: Mapping[str, Any], where: str, read: Callable[[], Trajectory]) -> Row:
-    """A VLIR sample from its record, of which all but the boxes and the image is checked."""
-    if (record.get("format"), record.get("version")) != (vlir.FORMAT, vlir.VERSION):
-        raise vlir.SampleError(f"{where}: wanted format {vlir.FORMAT!r} version {vlir.VERSION}, got {shown(record)}")
-    held = _fields(record, _SAMPLE, where)
-    parts = _parts(record.get("rationale"), f"{where}: field 'rationale'")
-    given = answer_of("".join(part["text"] for part in parts if isinstance(part.get("text"), str)))
-    result = "right" if same_answer(given, held["truth"]) else "wrong"
-    return Row(SAMPLE, read=read, given=given, result=result, looks=sum("box" in part for part in parts), **held)
+    Parameters
+    ----------
+    sample
+        Its image is not looked at where `read` gives the rollout that the rationale would be.
+    """
+    given = answer_of("".join(rationale.texts))
+    return Row(
+        SAMPLE,
+        sample.id,
+        sample.question,
+        read or (lambda: as_rollout(sample, rationale)),
+        sample.world,
+        sample.split,
+        given=given,
+        truth=sample.answer,
+        result="right" if same_answer(given, sample.answer) else "wrong",
+        needs_look=sample.needs_look,
+        looks=len(rationale.boxes),
+    )
 
 
 def as_rollout(sample: Sample, rationale: Rationale) -> Trajectory:
@@ -157,8 +146,7 @@ def as_rollout(sample: Sample, rationale: Rationale) -> Trajectory:
     Simplified: a part is one token of no policy, and an image is filed under a name instead of its hash.
     """
     size = sample.image.size
-    text = "".join(part for part in rationale.parts if isinstance(part, str))
-    answer = answer_of(text)
+    answer = answer_of("".join(rationale.texts))
     t = Trajectory(
         sample.id, sample.question, ImageRef("image", *size), size, Frame.SOURCE, answer=answer,
         finish="malformed" if answer is None else "answered", truth=sample.truth, images={"image": sample.image},
@@ -203,16 +191,17 @@ def row_of_entry(
     R3labError
         If a field is missing or wrong; the message names it, what it holds and what was wanted.
     """
-    held = _fields(entry, _ENTRY, where)
-    held["question"], held["wrote"] = held["question"] or "", held["wrote"] or ""
-    outcome = records.of("'graded' or 'skipped'", lambda v: v in ("graded", "skipped"))
-    if outcome(entry.get("outcome"), f"{where}: field 'outcome'") == "skipped":
+    held = records.fields(entry, _WANTED, _OPTIONAL, where)
+    name, world, outcome = (held.pop(key) for key in ("id", "source", "outcome"))
+    question, given, wrote = (held.pop(key) for key in ("question", "answer", "text"))
+    held |= {"question": question or "", "given": given, "wrote": wrote or "", "world": world, "split": split}
+    if outcome == "skipped":
         why = " ".join(filter(None, (_text_or_nothing(entry.get(key)) for key in ("reason", "detail"))))
-        return Row(ANSWER, read=read, split=split, result="skipped", ending=why, **held)
-    score = records.number(entry.get("score"), f"{where}: field 'score'")
+        return Row(ANSWER, name, read=read, result="skipped", ending=why, **held)
+    score = records.fields(entry, {"score": records.number}, where=where)["score"]
     result = "right" if score >= 1 else "wrong" if score <= 0 else "partly"
-    ending = "" if held["given"] is not None else f"it {ended(_text_or_nothing(entry.get('finish')))}"
-    return Row(ANSWER, read=read, split=split, result=result, score=score, ending=ending, **held)
+    ending = "" if given is not None else f"it {ended(_text_or_nothing(entry.get('finish')))}"
+    return Row(ANSWER, name, read=read, result=result, score=score, ending=ending, **held)
 
 
 def row_of_trajectory(t: Trajectory, read: Callable[[], Trajectory] | None = None) -> Row:
@@ -408,8 +397,11 @@ def _packed(record: dict[str, Any]) -> Callable[[], dict[str, Any]]:
 
 def _samples(path: Path, found: Found) -> Iterator[tuple[int, Row]]:
     def make(line: Line) -> Row:
-        record, where = _packed(line.data), line.where
-        return _sample(line.data, where, lambda: as_rollout(*vlir.from_record(record(), path.parent, where)))
+        record, where, held = _packed(line.data), line.where, vlir.read_fields(line.data, line.where)
+        rationale = held.pop("rationale")  # the image is named in what is held, and opened when the row is
+        return row_of_sample(
+            Sample(**held), rationale, lambda: as_rollout(*vlir.from_record(record(), path.parent, where))
+        )
 
     return ((line.number, row) for line, row in _fitting(path, found, make))
 
