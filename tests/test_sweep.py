@@ -21,7 +21,7 @@ import pytest
 
 import r3lab
 from r3lab.cli import main as r3lab_main
-from r3lab.cli.sweep import build_parser, sweep_command
+from r3lab.cli.run import sweep_command, sweep_reader
 from r3lab.core.errors import R3labError
 from r3lab.run import point as one_point
 from r3lab.run.parameters import cross, read_grid, read_notebook, read_points
@@ -446,9 +446,10 @@ def test_ctrl_c_stops_kernels_says_what_is_done_and_the_same_command_goes_on(tmp
         ([], "Give a notebook"),
         (["NB", "-p", "sed=1"], "Did you mean 'seed'?"),
         (["NB", "-p", "seed=high"], "wanted int"),
-        (["NB", "--jobs", "0"], "--jobs must be"),
-        (["NB", "--retries", "-1"], "--retries must be"),
-        (["NB", "--timeout", "nan"], "--timeout must be"),
+        (["NB", "-p", "seed", "4"], "'seed' is not NAME=VALUE; write -p seed=VALUE"),
+        (["NB", "--jobs", "0"], "--jobs: '0' is not a whole number of at least 1"),
+        (["NB", "--retries", "-1"], "--retries: '-1' is not"),
+        (["NB", "--timeout", "nan"], "--timeout: 'nan' is not a number"),
         (["NB", "--dask", "tcp://h:1", "--jobs", "2"], "--jobs is for this machine"),
         (["NB", "--tls-ca", "x"], "belong together"),
         (["NB", "--tls-ca", "x", "--tls-cert", "x", "--tls-key", "x", "--dask", "tcp://h:1"], "tls://HOST:PORT"),
@@ -457,12 +458,16 @@ def test_ctrl_c_stops_kernels_says_what_is_done_and_the_same_command_goes_on(tmp
     ],
 )
 def test_the_command_refuses_with_one_line_and_writes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], words: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: list[str], words: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = lesson(tmp_path / "a.ipynb")
-    with pytest.raises(R3labError, match=words.replace("?", r"\?")):
-        sweep_command([str(path) if option == "NB" else option for option in options])
+    try:
+        code = r3lab_main(["sweep", *(str(path) if option == "NB" else option for option in options)])
+    except SystemExit as leave:
+        code = int(leave.code or 0)
+    err = capsys.readouterr().err
+    assert code == 2 and words in err and err.count("\n") == 1, err
     assert [one.name for one in tmp_path.iterdir()] == ["a.ipynb"]
 
 
@@ -471,7 +476,7 @@ def test_what_the_page_on_sweeps_says_is_so() -> None:
     commands = [shlex.split(line) for line in page.splitlines() if re.match(r"(\.venv/bin/)?r3lab sweep", line)]
     assert len(commands) >= 3
     for words in commands:
-        build_parser().parse_args(words[2:])
+        sweep_reader().parse_args(words[2:])
     rows = re.findall(r"^\| `(-p .*?)` \| (\d+):", page, re.M)
     assert len(rows) == 3
     for given, count in rows:

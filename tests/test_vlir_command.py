@@ -17,7 +17,7 @@ import pytest
 from hostile import JUNK, spoiled
 from PIL import Image
 
-from r3lab.cli import VLIR, main
+from r3lab.cli import main
 from r3lab.cli import vlir as vlir_command
 from r3lab.core.errors import R3labError
 from r3lab.core.geometry import iou
@@ -30,6 +30,8 @@ from r3lab.vlir.worlds import WORLDS
 
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>|`$(touch pwned)`{{7*7}}'; DROP TABLE t; --\x1b[2J"
 BUILD = ["--world", "badges", "trails", "--count", "8", "--spread", "0.1", "--needless", "1", "--seed", "3"]
+
+STEPS = ("build", "rationale", "filter", "card", "convert")
 
 
 def code(*argv: str) -> int:
@@ -189,11 +191,12 @@ def test_what_can_be_mended_is_one_line_and_leaves_nothing(
 
 def test_the_steps_and_their_help(capsys: pytest.CaptureFixture[str]) -> None:
     """The command line knows the steps that there are; an unknown one is code 2."""
-    for name in VLIR:
+    for name in STEPS:
         assert code(name, "--help") == 0 and f"r3lab vlir {name}" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         vlir_command.main(["--help"])
-    assert f"{{{','.join(VLIR)}}}" in capsys.readouterr().out.replace("STEP", f"{{{','.join(VLIR)}}}")
+    page = capsys.readouterr().out
+    assert all(f"\n    {name} " in page or f"\n    {name}\n" in page for name in STEPS)
     assert code("bild") == 2 and code("build") == 2 and code() == 2
 
 
@@ -211,7 +214,7 @@ class Stops:
         return WORLDS["badges"].rationale(sample)
 
 
-@pytest.mark.parametrize("step", [name for name in VLIR if name != "rationale"])  # that one keeps what it has
+@pytest.mark.parametrize("step", [name for name in STEPS if name != "rationale"])  # that one keeps what it has
 def test_an_interruption_leaves_nothing_half_written(
     step: str, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

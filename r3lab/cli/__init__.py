@@ -1,4 +1,4 @@
-"""The command `r3lab`: reads the arguments and calls; every idea lives elsewhere.
+"""The command `r3lab`: a table of commands, each of which declares its options where it lives.
 
 What does the work is imported when it is wanted, so that `r3lab --help` is instant. Codes: 0 done, 1 a
 notebook or a check failed, 2 something the user can mend (one line on stderr), 130 interrupted.
@@ -9,25 +9,68 @@ notebook or a check failed, 2 something the user can mend (one line on stderr), 
 
 from __future__ import annotations
 
-import argparse
-import math
 import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from typing import NamedTuple
 
 from .. import __version__
-from ..core.errors import R3labError
+from ..core.errors import R3labError, nearest
 
-Call = Callable[[argparse.Namespace], int]
-TRAIN = {  # stage -> module and function
-    "tiny": ("r3lab.recipes.policy", "main"),
-    "sft": ("r3lab.train.sft", "main"),
-    "rgrpo": ("r3lab.cli.train", "rgrpo_command"),
-    "ablations": ("r3lab.cli.train", "ablations_command"),
-    "worlds": ("r3lab.recipes.worlds", "main"),
-}
-VLIR = ("build", "rationale", "filter", "card", "convert")
+
+class Command(NamedTuple):
+    """Where a command is: a function of its arguments that returns the code."""
+
+    group: str
+    about: str
+    module: str
+    function: str = "main"
+
+
+ASK, TRAIN, DATA = "ask and explain", "train", "data"
+MEASURE, SHOW, NOTEBOOKS = "measure", "show", "notebooks"
+COMMANDS = {  # one word, or two where several have the first in common
+    "ask": Command(ASK, "Ask the policy about your image and watch its looks.", "r3lab.cli.ask", "ask_command"),
+    "explain": Command(
+        ASK, "Say why each look was taken, and whether it mattered.", "r3lab.cli.ask", "explain_command"
+    ),
+    "doctor": Command(ASK, "Say what this machine has for r3lab, and what is missing.", "r3lab.cli.doctor"),
+    "train tiny": Command(TRAIN, "Make the tiny policy of badges from nothing (hours).", "r3lab.recipes.policy"),
+    "train worlds": Command(TRAIN, "Make the policy of four worlds and of each arm (hours).", "r3lab.recipes.worlds"),
+    "train sft": Command(TRAIN, "Supervised cold start on VLIR samples.", "r3lab.train.sft"),
+    "train rgrpo": Command(TRAIN, "R-GRPO from a checkpoint.", "r3lab.cli.train", "rgrpo_command"),
+    "train ablations": Command(TRAIN, "The paper's ablations in miniature.", "r3lab.cli.train", "ablations_command"),
+    "worlds": Command(DATA, "Draw samples of the worlds with their true regions.", "r3lab.show.sheet"),
+    "vlir": Command(
+        DATA, "Samples to learn from: build, rationale (have written), filter, card (describe), convert.",
+        "r3lab.cli.vlir",
+    ),
+    "eval": Command(
+        MEASURE, "Measure a policy in several arms, on a benchmark or on worlds.", "r3lab.cli.evaluate",
+        "evaluate_command",
+    ),
+    "report": Command(
+        SHOW, "Write trajectories as one HTML file that opens from disk.", "r3lab.cli.pages", "report_command"
+    ),
+    "browse": Command(
+        SHOW, "Write a data set or an evaluation as a page to filter and play.", "r3lab.cli.pages", "browse_command"
+    ),
+    "dashboard": Command(
+        SHOW, "Draw training logs, one or many, as one HTML file.", "r3lab.cli.pages", "dashboard_command"
+    ),
+    "gallery": Command(
+        SHOW, "Draw every view from recorded trajectories into a folder.", "r3lab.cli.pages", "gallery_command"
+    ),
+    "run": Command(NOTEBOOKS, "Execute a notebook without a screen, into runs/.", "r3lab.cli.run", "run_command"),
+    "course": Command(
+        NOTEBOOKS, "Execute the notebooks of the course in order, and print a table.", "r3lab.cli.run",
+        "course_command",
+    ),
+    "sweep": Command(
+        NOTEBOOKS, "Execute a notebook at many points, on machines, into a table.", "r3lab.cli.run", "sweep_command"
+    ),
+}  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,15 +87,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads beside a busy process cost 10x
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # some ten microseconds: waking for each small product costs 2x
-    parser = build_parser()
-    args, rest = parser.parse_known_args(argv)
-    if rest and not args.passes_on:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    args.rest = [*getattr(args, "options", []), *rest]
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # some ten microseconds: waiting for each small product costs 2x
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given[:1] == ["--version"]:
+        print(f"r3lab {__version__}")
+        return 0
+    if given[:1] in (["--help"], ["-h"]):
+        print(overview())
+        return 0
     try:
-        code: int = args.call(args)
-        return code
+        name = next((name for n in (1, 2) if (name := " ".join(given[:n])) in COMMANDS), "")
+        if not name:
+            return _unknown(given)
+        command = COMMANDS[name]
+        call: Callable[[Sequence[str]], int] = getattr(import_module(command.module), command.function)
+        return call(given[len(name.split()) :])
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except ModuleNotFoundError as error:
@@ -64,196 +113,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"error: {' '.join(str(error).split())}", 2)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """All commands and their options."""
-    parser = argparse.ArgumentParser(
-        prog="r3lab", description="A lab for vision-language models that look again while they reason."
-    )
-    parser.add_argument("--version", action="version", version=f"r3lab {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
-    def command(name: str, call: Call, text: str, add_help: bool = True) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=text, description=text, add_help=add_help)
-        added.set_defaults(call=call, passes_on=False)
-        return added
-
-    ask = command("ask", _ask, "Ask the policy about your image and watch its looks.")
-    ask.add_argument("image", help="an image file")
-    ask.add_argument("question")
-    ask.add_argument("--model", metavar="PATH", help="folder of a checkpoint (default: the tiny policy)")
-    ask.add_argument("--out", metavar="DIR", help="where to save the trajectory and its filmstrip")
-    how = ask.add_mutually_exclusive_group()
-    how.add_argument("--greedy", action="store_true", help="always take the likeliest token (the default)")
-    how.add_argument("--temperature", type=_temperature, default=0.0, metavar="T", help="sample at temperature T")
-    ask.add_argument("--seed", type=_count, default=0, help="of the sampling (default 0)")
-    ask.add_argument("--max-looks", type=_count, default=8, metavar="N", help="at most N looks (default 8)")
-    ask.add_argument("--report", action="store_true", help="save report.html beside it: step through it in a browser")
-
-    explained = command("explain", _explain, "Say why each look was taken, and whether it mattered.", add_help=False)
-    explained.set_defaults(passes_on=True)
-
-    run = command("run", _run, "Execute a notebook without a screen, into runs/.")
-    run.add_argument("notebook")
-    run.add_argument("-p", dest="parameters", type=_pair, action="append", default=[], metavar="NAME=VALUE")
-    size = run.add_mutually_exclusive_group()
-    size.add_argument("--quick", action="store_true", default=None, help="set its parameter quick to True")
-    size.add_argument("--full", dest="quick", action="store_false", help="set its parameter quick to False")
-    _add_run_options(run)
-
-    lessons = command("course", _course, "Execute the notebooks of the course in order, and print a table.")
-    lessons.add_argument("folder", nargs="?", default="notebooks", help="default: notebooks")
-    lessons.add_argument("--full", dest="quick", action="store_false", help="the full setting")
-    lessons.add_argument("--site", metavar="DIR", help="make a static site of them there, if all ended well")
-    _add_run_options(lessons)
-
-    swept = command("sweep", _sweep, "Execute a notebook at many points, on machines, into a table.", add_help=False)
-    swept.set_defaults(passes_on=True)
-
-    train = command("train", _train, "Train: the shipped policies, a cold start, R-GRPO, or the ablations.")
-    train.add_argument("stage", choices=sorted(TRAIN), help="`r3lab train STAGE --help` shows its options")
-    train.add_argument("options", nargs=argparse.REMAINDER, help="passed on to the stage")
-
-    worlds = command("worlds", _worlds, "Draw samples of the worlds with their true regions.", add_help=False)
-    worlds.set_defaults(passes_on=True)
-
-    vlir = command("vlir", _vlir, "Samples to learn from: build, have written, filter, describe (card), convert.")
-    vlir.add_argument("step", choices=VLIR, help="`r3lab vlir STEP --help` shows its options")
-    vlir.add_argument("options", nargs=argparse.REMAINDER, help="passed on to the step")
-
-    scores = command("eval", _eval, "Measure a policy in several arms, on a benchmark or on worlds.", add_help=False)
-    scores.set_defaults(passes_on=True)
-
-    report = command("report", _report, "Write trajectories as one HTML file that opens from disk.", add_help=False)
-    report.set_defaults(passes_on=True)
-
-    browser = command(
-        "browse", _browse, "Write a data set or an evaluation as a page to filter and play.", add_help=False
-    )
-    browser.set_defaults(passes_on=True)
-
-    board = command("dashboard", _dashboard, "Draw training logs, one or many, as one HTML file.", add_help=False)
-    board.set_defaults(passes_on=True)
-
-    gallery = command("gallery", _gallery, "Draw every view from recorded trajectories into a folder.", add_help=False)
-    gallery.set_defaults(passes_on=True)
-
-    command("doctor", _doctor, "Say what this machine has for r3lab, and what is missing.")
-    return parser
+def overview(first: str = "") -> str:
+    """The commands in groups, or those that begin with the word `first`."""
+    chosen = {name: command for name, command in COMMANDS.items() if not first or name.split()[0] == first}
+    lines = [f"usage: r3lab {first or 'COMMAND'} {'STAGE ' * bool(first)}[options]"]
+    lines += [] if first else ["", "A lab for vision-language models that look again while they reason."]
+    for group in dict.fromkeys(command.group for command in chosen.values()):
+        lines += ["", f"{group}:"]
+        lines += [f"  {name:<16} {command.about}" for name, command in chosen.items() if command.group == group]
+    return "\n".join([*lines, "", "`r3lab COMMAND --help` shows a command's options, their defaults and an example."])
 
 
-def _add_run_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", default="runs", metavar="DIR", help="root of the runs (default: runs)")
-    parser.add_argument("--resume", action="store_true", help="keep what already ended well")
-    parser.add_argument("--timeout", type=_seconds, default=1800, metavar="S", help="a notebook's seconds (1800)")
-    parser.add_argument("--timeout-cell", type=_seconds, default=600, metavar="S", help="a cell's seconds (600)")
-
-
-def _ask(args: argparse.Namespace) -> int:
-    ask: Callable[..., int] = import_module("r3lab.cli.ask").ask
-    given = (args.image, args.question, args.model, args.out, args.temperature, args.seed, args.max_looks)
-    return int(ask(*given, report=True) if args.report else ask(*given))
-
-
-def _explain(args: argparse.Namespace) -> int:
-    return int(import_module("r3lab.cli.ask").explain_command(args.rest))
-
-
-def _run(args: argparse.Namespace) -> int:
-    from ..run.notebook import run_notebook
-    from ..run.parameters import parameters_of, read_notebook, read_values
-
-    given = read_values(args.parameters, parameters_of(read_notebook(args.notebook)))
-    result = run_notebook(
-        args.notebook, given, args.out, args.timeout_cell, args.timeout, quick=args.quick, resume=args.resume
-    )
-    print(result.describe())
-    return _code([result.status])
-
-
-def _course(args: argparse.Namespace) -> int:
-    from ..run.notebook import course
-
-    results = course(args.folder, args.quick, args.out, args.resume, args.timeout_cell, args.timeout)
-    code = _code([result.status for result in results])
-    if args.site and code == 0:
-        from ..run.site import build_site
-
-        print(f"\nsite: {build_site(results, args.site)}")
-    return code
-
-
-def _sweep(args: argparse.Namespace) -> int:
-    return int(import_module("r3lab.cli.sweep").sweep_command(args.rest))
-
-
-def _train(args: argparse.Namespace) -> int:
-    module, function = TRAIN[args.stage]
-    return int(getattr(import_module(module), function)(args.rest))
-
-
-def _worlds(args: argparse.Namespace) -> int:
-    return int(import_module("r3lab.show.sheet").main(args.rest))
-
-
-def _vlir(args: argparse.Namespace) -> int:
-    return int(import_module("r3lab.cli.vlir").main([args.step, *args.rest]))
-
-
-def _eval(args: argparse.Namespace) -> int:
-    return int(import_module("r3lab.cli.evaluate").evaluate_command(args.rest))
-
-
-def _report(args: argparse.Namespace) -> int:
-    return int(import_module("r3lab.cli.pages").report_command(args.rest))
-
-
-def _browse(args: argparse.Namespace) -> int:
-    return int(import_module("r3lab.cli.pages").browse_command(args.rest))
-
-
-def _dashboard(args: argparse.Namespace) -> int:
-    return int(import_module("r3lab.cli.pages").dashboard_command(args.rest))
-
-
-def _gallery(args: argparse.Namespace) -> int:
-    return int(import_module("r3lab.cli.pages").gallery_command(args.rest))
-
-
-def _doctor(args: argparse.Namespace) -> int:
-    return int(import_module("r3lab.cli.doctor").main())
-
-
-def _code(statuses: list[str]) -> int:
-    return 130 if "interrupted" in statuses else int(any(status != "ok" for status in statuses))
-
-
-def _pair(text: str) -> str:
-    if "=" not in text:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, as in -p {text}=VALUE")
-    return text
-
-
-def _count(text: str) -> int:
-    return int(_number(text, int, 0.0))
-
-
-def _seconds(text: str) -> float:
-    return _number(text, float, 1.0)
-
-
-def _temperature(text: str) -> float:
-    return _number(text, float, 0.0)
-
-
-def _number(text: str, kind: type[int] | type[float], least: float) -> float:
-    try:
-        value = kind(text)
-    except ValueError:
-        value = math.nan
-    if not least <= value < math.inf:
-        word = "whole number" if kind is int else "number"
-        raise argparse.ArgumentTypeError(f"{text!r} is not a {word} of at least {least:g}")
-    return value
+def _unknown(given: Sequence[str]) -> int:
+    """What was given names no command: say which there are."""
+    word = given[0] if given else ""
+    stages = [name.split()[1] for name in COMMANDS if name.split()[0] == word and " " in name]
+    if stages and given[1:2] in (["--help"], ["-h"]):
+        print(overview(word))
+        return 0
+    if stages:
+        wanted = f"{word} wants one of {', '.join(stages)}"
+        return _fail(f"error: {wanted}.{nearest(given[1], stages) if given[1:] else ''}", 2)
+    if not word:
+        return _fail("error: give a command; `r3lab --help` lists them.", 2)
+    return _fail(f"error: there is no command {word!r}.{nearest(word, COMMANDS)} `r3lab --help` lists them.", 2)
 
 
 def _fail(line: str, code: int) -> int:

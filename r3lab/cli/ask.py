@@ -14,7 +14,6 @@ its own. The other trajectories of a file lend what they saw (`--others` names m
 
 from __future__ import annotations
 
-import argparse
 import math
 import os
 import sys
@@ -30,6 +29,7 @@ from ..core.errors import R3labError, shown
 from ..core.files import shipped_policy, whole_folder
 from ..core.images import content_hash, open_image
 from ..core.protocol import bare
+from ..core.settings import Reader
 from ..explain.explain import explain
 from ..explain.explanation import check_free
 from ..explain.trials import QUICK, Settings
@@ -53,6 +53,26 @@ class Asked:
     image: Image.Image
     question: str
     truth: dict[str, Any] = field(default_factory=dict)
+
+
+def ask_command(argv: Sequence[str]) -> int:
+    """`r3lab ask`."""
+    reader = Reader(
+        prog="r3lab ask",
+        description="Ask the policy about your image and watch its looks.",
+        example='r3lab ask assets/pictures/badges.png "Which digit is on the blue square?" --out runs/asked --report',
+    )
+    reader.add_argument("image", help="an image file")
+    reader.add_argument("question", help="in words")
+    reader.add_argument("--model", metavar="PATH", help="folder of a checkpoint (default: the tiny policy)")
+    reader.add_argument("--out", metavar="DIR", help="folder to make (default: runs/ask/TIME)")
+    how = reader.add_mutually_exclusive_group()
+    how.add_argument("--temperature", type=float, default=0.0, metavar="T", help="sample at it; 0 is greedy")
+    how.add_argument("--greedy", action="store_const", const=0.0, default=0.0, dest="temperature", help="the default")
+    reader.add_argument("--seed", type=int, default=0, metavar="S", help="of the sampling")
+    reader.add_argument("--max-looks", type=int, default=8, metavar="N", help="looks that it may take")
+    reader.add_argument("--report", action="store_true", help="save report.html too: step through it in a browser")
+    return ask(**vars(reader.parse_args(argv)))
 
 
 def ask(
@@ -96,11 +116,18 @@ def ask(
     R3labError
         If the image, the question, a number, the folder or the checkpoint cannot be used.
     """
-    asked = _asked(image, question)
-    _check_numbers(temperature, seed, max_looks)
+    if not (math.isfinite(temperature) and temperature >= 0):
+        raise R3labError(f"The temperature must be a number from 0, got {shown(temperature)}.")
+    for name, value in (("seed", seed), ("number of looks", max_looks)):
+        if value < 0:
+            raise R3labError(f"The {name} must be a whole number from 0, got {shown(value)}.")
+    text, opened = bare(question), open_image(image)
+    asked = Asked(f"ask-{content_hash(opened)[:12]}", opened, text)
     folder = _free_folder(out)
-    policy = Policy.load(model if model is not None else shipped_policy())  # seconds: quick checks came before
-    _check_question(policy, asked.question)
+    policy = Policy.load(shipped_policy() if model is None else model)  # seconds: quick checks came before
+    check_template(policy)
+    if found := control_token(policy, text):  # it would change who says what
+        raise R3labError(f"The question holds {shown(found)}, a control token; leave it out.")
 
     _write(f"policy {one_line(policy.name, 60)}, image {asked.image.width} x {asked.image.height}\n")
     steps = Steps(_write)
@@ -116,20 +143,6 @@ def ask(
     _write(f"{seconds:.1f} s, {tokens} tokens, {looks} look{'' if looks == 1 else 's'}\n")
     _write(f"saved: {clean(str(folder))} (trajectory.json, filmstrip.png{', report.html' * report})\n")
     return 0
-
-
-def _asked(image: str | Path, question: str) -> Asked:
-    text = bare(question)
-    opened = open_image(image)
-    return Asked(f"ask-{content_hash(opened)[:12]}", opened, text)
-
-
-def _check_numbers(temperature: float, seed: int, max_looks: int) -> None:
-    if not (math.isfinite(temperature) and temperature >= 0):
-        raise R3labError(f"The temperature must be a number from 0, got {shown(temperature)}.")
-    for name, value in (("seed", seed), ("number of looks", max_looks)):
-        if value < 0:
-            raise R3labError(f"The {name} must be a whole number from 0, got {shown(value)}.")
 
 
 def _free_folder(out: str | Path | None) -> Path:
@@ -155,13 +168,6 @@ def _free_folder(out: str | Path | None) -> Path:
             raise
         raise R3labError(f"{shown(str(folder))} cannot be a folder: {error}; choose another.") from error
     return folder
-
-
-def _check_question(policy: Policy, question: str) -> None:
-    """A question that holds one of the model's control tokens would change who says what."""
-    check_template(policy)
-    if found := control_token(policy, question):
-        raise R3labError(f"The question holds {shown(found)}, a control token; leave it out.")
 
 
 class Steps:
@@ -249,7 +255,7 @@ def explain_command(argv: Sequence[str] | None = None) -> int:
     R3labError
         If something given cannot be used; nothing is written then.
     """
-    args = build_parser().parse_args(None if argv is None else list(argv))
+    args = explain_reader().parse_args(None if argv is None else list(argv))
     found = _read(args.trajectory)
     if not 1 <= args.number <= len(found):
         raise R3labError(f"there is no trajectory {args.number}; the file has {len(found)}, counted from 1")
@@ -274,12 +280,12 @@ def explain_command(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The options."""
-    parser = argparse.ArgumentParser(
+def explain_reader() -> Reader:
+    """The options of `r3lab explain`."""
+    parser = Reader(
         prog="r3lab explain",
+        example="r3lab explain runs/asked",
         description="Say why each look of a trajectory was taken and whether it mattered, with the evidence.",
-        allow_abbrev=False,
     )
     parser.add_argument("trajectory", help="trajectory.json, trajectories.jsonl, or a folder that holds one of them")
     parser.add_argument("--model", metavar="PATH", help="the checkpoint that wrote it (default: the tiny policy)")

@@ -13,6 +13,7 @@ import importlib.util
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +22,7 @@ from types import ModuleType
 from .. import __version__
 from ..core.errors import R3labError
 from ..core.files import assets_dir
+from ..core.settings import Reader
 
 PACKAGES = (  # essential; names as the package index knows them
     "torch",
@@ -73,8 +75,11 @@ def doctor() -> list[Check]:
     return [python, *packages, *_device(), _kernel(), *_assets()]
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Print the findings; 0 where all essentials are there, else 1."""
+def main(argv: Sequence[str] = ()) -> int:
+    """`r3lab doctor`: print the findings; 0 where all essentials are there, else 1."""
+    Reader(prog="r3lab doctor", description="Say what this machine has for r3lab, and what is missing.").parse_args(
+        argv
+    )
     checks = doctor()
     width = max(len(check.name) for check in checks)
     for check in checks:

@@ -29,6 +29,7 @@ from tqdm import tqdm
 from ..core.arms import ARMS, INTERLEAVED, get_arm
 from ..core.errors import R3labError, shown
 from ..core.files import Journal, circumstances, shipped_policy, write_whole
+from ..core.settings import Reader
 from ..evaluate.benchmarks import BENCHMARKS, get_benchmark
 from ..vlir.worlds import WORLDS, get_world
 from ..vlir.worlds.material import SPLITS, split_number
@@ -118,20 +119,20 @@ def evaluate_command(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Reader:
     """All options."""
-    parser = argparse.ArgumentParser(
+    parser = Reader(
         prog="r3lab eval",
+        example="r3lab eval --world badges --arm interleaved --arm direct --limit 100 --out runs/eval",
         description="Measure a policy in one or several arms, on a benchmark's local copy or on worlds. "
         "The same command goes on after a kill.",
-        allow_abbrev=False,
     )
     source = parser.add_argument_group("questions")
     source.add_argument("--benchmark", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}; with --data")
     source.add_argument("--data", metavar="PATH", help="its file or folder, in its public format")
     source.add_argument("--images", metavar="DIR", help="folder of the images that it names (default: of PATH)")
     source.add_argument("--world", nargs="+", action="extend", metavar="NAME", help=f"of {', '.join(WORLDS)}; or {ALL}")
-    source.add_argument("--split", default="test", help=f"of the worlds: {', '.join(SPLITS)} (default: test)")
+    source.add_argument("--split", default="test", metavar=f"{{{','.join(SPLITS)}}}", help="of the worlds")
     source.add_argument(
         "--limit", type=int, metavar="N", help=f"the first N questions of each (default: all; {SAMPLES} of a world)"
     )

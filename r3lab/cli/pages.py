@@ -10,7 +10,6 @@ Each page is one HTML file that needs no network.
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..core.errors import R3labError, shown
+from ..core.settings import Reader
 from ..show.browser import PAGE, browser_of
 from ..show.browser_rows import read_rows
 from ..show.curves import BANDS
@@ -51,11 +51,11 @@ def browse_command(arguments: Sequence[str] | None = None) -> int:
     R3labError
         If a path holds no records, none of them fits, or the file cannot be written.
     """
-    parser = argparse.ArgumentParser(
+    parser = Reader(
         prog="r3lab browse",
+        example="r3lab browse vlir/raw runs/eval -o runs/browse.html",
         description="Write VLIR samples, an evaluation's answers or trajectories as one HTML file to filter, page "
         "through and play, which needs no network.",
-        allow_abbrev=False,
     )
     parser.add_argument(
         "paths", nargs="+", metavar="PATH",
@@ -105,8 +105,9 @@ def dashboard_command(arguments: Sequence[str] | None = None) -> int:
     R3labError
         If a log cannot be read or is none, is given twice, or a file cannot be written.
     """
-    parser = argparse.ArgumentParser(
+    parser = Reader(
         prog="r3lab dashboard",
+        example="r3lab dashboard assets/tiny/logs/rgrpo-0.jsonl -o runs/dashboard.html",
         description="Draw training logs, one or many over each other, as one HTML file that needs no network.",
     )
     parser.add_argument(
@@ -172,8 +173,9 @@ def report_command(arguments: Sequence[str] | None = None) -> int:
     R3labError
         If a path holds no trajectory, one cannot be read, or the file cannot be written.
     """
-    parser = argparse.ArgumentParser(
+    parser = Reader(
         prog="r3lab report",
+        example="r3lab report runs/asked -o runs/report.html",
         description="Write trajectories, with the explanations beside them, as one HTML file that needs no network.",
     )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="a trajectory's file or folder, or a folder of such")
@@ -205,7 +207,11 @@ def gallery_command(arguments: Sequence[str] | None = None) -> int:
     R3labError
         If records are missing, or a folder cannot be written.
     """
-    parser = argparse.ArgumentParser(prog="r3lab gallery", description="Draw every view from recorded trajectories.")
+    parser = Reader(
+        prog="r3lab gallery",
+        example="r3lab gallery -o runs/gallery",
+        description="Draw every view from recorded trajectories.",
+    )
     parser.add_argument("-o", "--out", default="runs/gallery", metavar="DIR", help="where to (default: runs/gallery)")
     parser.add_argument("--records", metavar="DIR", help="records to draw (default: the shipped ones)")
     parser.add_argument("--plotly", action="store_true", help="write the dashboard's page too (5 MB)")

@@ -41,6 +41,8 @@ from ..vlir.worlds import world_batches
 # r3lab train rgrpo --model assets/tiny/cold-start --out runs/rgrpo
 # accelerate launch --num_processes 2 -m r3lab train rgrpo --out runs/rgrpo
 
+EXAMPLE = "r3lab train rgrpo --model runs/cold-start/policy --data VLIR_FOLDER --reward official-code"
+
 
 def batches_of(settings: RgrpoSettings, start: int = 0) -> Iterator[Sequence[Sample]]:
     """The batches of a run, without the first `start`: from a VLIR folder, else from a world."""
@@ -69,7 +71,7 @@ def forecast(policy: Policy, settings: RgrpoSettings, footprint: Footprint) -> s
 
 def rgrpo_command(arguments: Sequence[str]) -> int:
     """`r3lab train rgrpo`."""
-    s = from_command_line(RgrpoSettings, arguments, "r3lab train rgrpo", "R-GRPO from a checkpoint.")
+    s = from_command_line(RgrpoSettings, arguments, "r3lab train rgrpo", "R-GRPO from a checkpoint.", EXAMPLE)
     processes = Processes.start()
     if os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true"):  # accelerate launch --use_fsdp
         s = replace(s, shard=True)
@@ -170,7 +172,9 @@ def pictures(out: Path) -> Path:
 
 def ablations_command(arguments: Sequence[str]) -> int:
     """`r3lab train ablations`."""
-    s = from_command_line(AblationSettings, arguments, COMMAND, "The paper's ablations in miniature.")
+    s = from_command_line(
+        AblationSettings, arguments, COMMAND, "The paper's ablations in miniature.", f"{COMMAND} --seeds 1"
+    )
     check_positive(s, "seeds", "lessons", "steps", "test")
     base, work = Path(s.base), Path(s.work)
     if not (base / "config.json").is_file():

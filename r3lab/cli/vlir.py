@@ -22,13 +22,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 from tqdm import tqdm
 
-from ..core.errors import R3labError, nearest, shown
+from ..core.errors import R3labError, shown
 from ..core.files import whole_file
+from ..core.settings import Reader
 from ..vlir.card import measure
 from ..vlir.convert import BUDGET, FORMATS, ConvertError, FrameName, Reading, Record, read, write
 from ..vlir.convert.rationales import SFT, sft_record
@@ -69,29 +69,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return step(args)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        unknown = message.removeprefix("unrecognized arguments: ")
-        known = (name for action in self._actions for name in action.option_strings)
-        super().error(message + (nearest(unknown.split()[0], known) if unknown != message else ""))
-
-    def parse_args(self, args: Sequence[str] | None = None, namespace: None = None) -> argparse.Namespace:  # type: ignore[override]
-        """As `argparse` does, but an unknown option is told by the step, which knows the nearest."""
-        found, rest = self.parse_known_args(args)
-        if rest:
-            found.parser.error(f"unrecognized arguments: {' '.join(rest)}")
-        return found
-
-
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Reader:
     """The five steps and their options."""
     about = "Build, have written, filter, describe and convert VLIR samples."
-    parser = _Parser(prog="r3lab vlir", description=about, allow_abbrev=False)
+    parser = Reader(prog="r3lab vlir", description=about, example="r3lab vlir build --count 1000 --out vlir/raw")
     steps = parser.add_subparsers(title="steps", metavar="STEP", required=True)
 
     def step(call: Callable[[argparse.Namespace], int], about: str, name: str) -> Callable[..., argparse.Action]:
-        added = steps.add_parser(name, help=about, description=about, allow_abbrev=False)
-        added.set_defaults(call=call, parser=added)
+        added = steps.add_parser(name, help=about, description=about)
+        added.set_defaults(call=call)
         return added.add_argument
 
     add = step(build, "Write samples of the worlds with a teacher's rationales.", "build")
@@ -99,7 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--world", nargs="+", default=list(WORLDS), metavar="NAME", help=names)
     add("--count", type=int, default=1000, metavar="N", help="samples in all (default: 1000)")
     add("--seed", type=int, default=0, metavar="S", help="of samples and teacher (default: 0)")
-    add("--split", default="train", help=f"{', '.join(SPLITS)} (default: train)")
+    add("--split", default="train", metavar=f"{{{','.join(SPLITS)}}}", help="of the worlds")
     share = {"type": float, "default": 0.0}
     add("--spread", **share, metavar="X", help="boxes miss by this share of their sides (default: 0)")
     add("--needless", **share, metavar="P", help="share that looks where nothing needs it (default: 0)")

@@ -356,7 +356,9 @@ def make_seed(recipe: Recipe, base: Path, work: Path, seed: int) -> list[dict[st
 
 def main(arguments: Sequence[str]) -> int:
     """`r3lab train tiny`."""
-    recipe = from_command_line(Recipe, arguments, COMMAND, "Make the tiny policy of badges and its results.")
+    recipe = from_command_line(
+        Recipe, arguments, COMMAND, "Make the tiny policy of badges and its results.", f"{COMMAND} --seeds 1"
+    )
     work = Path(recipe.work)
     claim(recipe, work)
     base = make_base(work, recipe.base_seed)

@@ -305,7 +305,9 @@ def finished(work: Path) -> list[dict[str, Any]]:
 
 def main(arguments: Sequence[str]) -> int:
     """`r3lab train worlds`."""
-    recipe = from_command_line(WorldRecipe, arguments, COMMAND, "Make the policy of four worlds and its results.")
+    recipe = from_command_line(
+        WorldRecipe, arguments, COMMAND, "Make the policy of four worlds and its results.", f"{COMMAND} --seeds 1"
+    )
     check_positive(recipe, "seeds", "cold_start_steps", "rgrpo_steps", "prompts", "new_tokens", "test_samples")
     if recipe.marks_steps < 0:
         raise R3labError(f"marks_steps must be 0 or above, got {recipe.marks_steps}")

@@ -11,7 +11,6 @@ itself. Simplified: the last true region of a sample stands for all of them in t
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from pathlib import Path
 from ..core.errors import R3labError, shown
 from ..core.geometry import Size
 from ..core.images import cut
+from ..core.settings import Reader
 from ..vlir.sample import Sample
 from ..vlir.worlds import WORLDS, World, get_world
 from ..vlir.worlds.material import SPLITS, split_number
@@ -129,15 +129,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     R3labError
         If the world, the split or the file's ending is unknown, two files are given, or the count is out of range.
     """
-    parser = argparse.ArgumentParser(
-        prog="r3lab worlds", description="List the worlds, or draw samples of them with their true regions."
+    parser = Reader(
+        prog="r3lab worlds",
+        example="r3lab worlds --sheet runs/worlds.png",
+        description="List the worlds, or draw samples of them with their true regions.",
     )
     parser.add_argument(
         "--sheet", nargs="?", const="", metavar="FILE", help="draw a contact sheet (.png, .svg or .pdf)"
     )
     parser.add_argument("--out", metavar="FILE", help="where to (default: runs/worlds.png or runs/NAME.png)")
     parser.add_argument("--world", metavar="NAME", help="one world alone (default: all, in turn)")
-    parser.add_argument("--split", default="train", help=f"{', '.join(SPLITS)} (default: train)")
+    parser.add_argument("--split", default="train", metavar=f"{{{','.join(SPLITS)}}}", help="of the worlds")
     parser.add_argument("--count", type=int, default=24, metavar="N", help="samples (default: 24)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the samples (default: 0)")
     args = parser.parse_args(None if argv is None else list(argv))

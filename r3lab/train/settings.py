@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 class UpdateSettings:
     """What an update maximises, and how; where the paper gives a value it is named."""
 
-    objective: str = setting("r-grpo", f"one of {', '.join(OBJECTIVES)}")
+    objective: str = setting("r-grpo", "what an update maximises", OBJECTIVES)
     clip_low: float = setting(-1.0, "lower clip of the ratio; below zero: the objective's own (paper: 0.2)")
     clip_high: float = setting(-1.0, "upper clip of the ratio; below zero: the objective's own (paper: 0.28)")
     kl_weight: float = setting(0.0, "weight of the distance to the policy at the start (paper: 0)")
-    kl: str = setting("k3", "its estimator: k1, k2 or k3")
+    kl: str = setting("k3", "its estimator", ("k1", "k2", "k3"))
     entropy_weight: float = setting(0.0, "weight of the entropy of the sampled tokens, maximised")
     credit_reason: float = setting(1.0, "factor on the advantage of reasoning tokens")
     credit_box: float = setting(1.0, "factor on the advantage of box tokens")
@@ -66,7 +66,7 @@ class RgrpoSettings(UpdateSettings):
     model: str = setting("", "checkpoint folder to start from (default: the shipped cold start of badges)")
     data: str = setting("", "VLIR folder with samples; if empty, samples come from --world")
     world: str = setting("badges", "world to draw samples from")
-    arm: str = setting("interleaved", f"what a box brings, and how an answer is marked: {', '.join(ARMS)}")
+    arm: str = setting("interleaved", "what a box brings, and how an answer is marked", ARMS)
     out: str = setting("runs/rgrpo", "folder for checkpoint and log")
     steps: int = setting(100, "rollout-and-update steps")
     prompts: int = setting(12, "samples a step")
@@ -80,7 +80,7 @@ class RgrpoSettings(UpdateSettings):
     epochs: int = setting(1, "passes over the rollouts of a step")
     shard: bool = setting(False, "shard the text model's layers over the processes (FSDP)")
     redraws: int = setting(0, "times that groups of equal rewards are replaced by those of other samples (DAPO)")
-    overlong: str = setting("keep", "rollouts cut off at the token limit: keep, or mask (no loss; DAPO)")
+    overlong: str = setting("keep", "rollouts cut off at the token limit; mask: no loss (DAPO)", ("keep", "mask"))
     max_looks: int = setting(8, "looks a rollout may take")
     save_every: int = setting(25, "steps between checkpoints")
     keep: int = setting(2, "checkpoints that stay, beside the best")

@@ -39,6 +39,8 @@ from .log import JsonlLog
 
 Pair = tuple[Sample, Rationale]
 
+EXAMPLE = "r3lab train sft --model CHECKPOINT --data VLIR_FOLDER --out runs/cold-start"
+
 
 @dataclass(frozen=True)
 class SftSettings:
@@ -50,7 +52,7 @@ class SftSettings:
     steps: int = setting(100, "optimiser steps")
     batch: int = setting(32, "samples a step")
     learning_rate: float = setting(3e-4, "peak learning rate (AdamW)")
-    arm: str = setting("interleaved", f"arm in which the samples are answered: {', '.join(ARMS)}")
+    arm: str = setting("interleaved", "arm in which the samples are answered", ARMS)
     freeze_vision: bool = setting(True, "leave the vision tower as it is")
     seed: int = setting(0, "of the order of samples")
 
@@ -170,7 +172,7 @@ def epochs(pairs: Sequence[Pair], batch: int, seed: int) -> Iterator[list[Pair]]
 
 def main(arguments: Sequence[str]) -> int:
     """`r3lab train sft`."""
-    s = from_command_line(SftSettings, arguments, "r3lab train sft", "Supervised cold start on VLIR samples.")
+    s = from_command_line(SftSettings, arguments, "r3lab train sft", "Supervised cold start on VLIR samples.", EXAMPLE)
     if not s.model or not s.data:
         raise R3labError("give --model (a checkpoint folder) and --data (a VLIR folder)")
     policy = Policy.load(s.model)

@@ -1,11 +1,13 @@
-"""`r3lab sweep`: a notebook over a grid or a list of points, on this machine or on workers, and a table of it.
+"""`r3lab run`, `r3lab course` and `r3lab sweep`: a notebook, the course, and a notebook at many points.
 
+    r3lab run notebooks/01_look_again.ipynb -p samples=8 --quick
+    r3lab course --site runs/site
     r3lab sweep notebooks/08_ablations.ipynb -p group=4,8,16 -p seed=0..4 --quick --jobs 2
     r3lab sweep notebooks/08_ablations.ipynb --points points.csv --dask tcp://127.0.0.1:8786 -o runs/sweeps/wide
     r3lab sweep --table runs/sweeps/wide/table.csv -o plots          # only draw
 
-In the folder: `table.csv` (and `table.parquet`), `plots.html`, and one folder a point. The same command again goes on
-where it stopped. Codes: 0 all points are done, 1 a point failed, 2 something the user can mend, 130 Ctrl-C.
+A sweep leaves in its folder `table.csv` (and `table.parquet`), `plots.html`, and one folder a point. The same command
+again goes on where it stopped. Codes: 0 all ended well, 1 a notebook failed, 2 something the user can mend, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import R3labError, shown
+from ..core.settings import Reader, at_least
 
 if TYPE_CHECKING:  # these bring nbformat and papermill: a second, which --help need not wait for
     from ..run.places import Place
@@ -25,26 +28,85 @@ if TYPE_CHECKING:  # these bring nbformat and papermill: a second, which --help 
 TOLD = 20  # failed points that are named one by one
 
 
-def sweep_command(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
+def run_command(argv: Sequence[str]) -> int:
+    """`r3lab run`: execute one notebook."""
+    reader = Reader(
+        prog="r3lab run",
+        description="Execute a notebook without a screen, into a folder of its own.",
+        example="r3lab run notebooks/01_look_again.ipynb -p samples=8 --quick",
+    )
+    reader.add_argument("notebook", help="an .ipynb file")
+    reader.add_argument(
+        "-p", dest="parameters", type=_pair, action="append", default=[], metavar="NAME=VALUE",
+        help="a value for a name in its cell tagged `parameters`",
+    )  # fmt: skip
+    _add_size(reader)
+    _add_run_options(reader)
+    args = reader.parse_args(argv)
+    from ..run.notebook import run_notebook
+    from ..run.parameters import parameters_of, read_notebook, read_values
 
-    Parameters
-    ----------
-    argv
-        Arguments after `r3lab sweep`.
+    given = read_values(args.parameters, parameters_of(read_notebook(args.notebook)))
+    result = run_notebook(
+        args.notebook, given, args.out, args.timeout_cell, args.timeout, quick=args.quick, resume=args.resume
+    )
+    print(result.describe())
+    return _code([result.status])
 
-    Returns
-    -------
-    int
-        The exit code.
 
-    Raises
-    ------
-    R3labError
-        If something given cannot be used; nothing has started then.
-    """
-    parser = build_parser()
-    args = parser.parse_args(None if argv is None else list(argv))
+def course_command(argv: Sequence[str]) -> int:
+    """`r3lab course`: execute the notebooks of the course, and make a site of them."""
+    reader = Reader(
+        prog="r3lab course",
+        description="Execute the notebooks of the course in order, whatever happens to those before; print a table.",
+        example="r3lab course --site runs/site",
+    )
+    reader.add_argument("folder", nargs="?", default="notebooks", help="of the notebooks (default: notebooks)")
+    reader.add_argument("--full", dest="quick", action="store_false", help="the full setting")
+    reader.add_argument("--site", metavar="DIR", help="make a static site of them there, if all ended well")
+    _add_run_options(reader)
+    args = reader.parse_args(argv)
+    from ..run.notebook import course
+
+    results = course(args.folder, args.quick, args.out, args.resume, args.timeout_cell, args.timeout)
+    code = _code([result.status for result in results])
+    if args.site and code == 0:
+        from ..run.site import build_site
+
+        print(f"\nsite: {build_site(results, args.site)}")
+    return code
+
+
+def _add_size(reader: Any) -> None:
+    size = reader.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", default=None, help="set its parameter quick to True")
+    size.add_argument("--full", dest="quick", action="store_false", help="set its parameter quick to False")
+
+
+def _add_limits(reader: Any) -> None:
+    reader.add_argument("--timeout", type=at_least(1, float), default=1800, metavar="S", help="a notebook's seconds")
+    reader.add_argument("--timeout-cell", type=at_least(1, float), default=600, metavar="S", help="a cell's seconds")
+
+
+def _add_run_options(reader: Any) -> None:
+    reader.add_argument("-o", "--out", default="runs", metavar="DIR", help="root of the runs")
+    reader.add_argument("--resume", action="store_true", help="keep what already ended well")
+    _add_limits(reader)
+
+
+def _pair(text: str) -> str:
+    if "=" not in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE; write -p {text}=VALUE")
+    return text
+
+
+def _code(statuses: Sequence[str]) -> int:
+    return 130 if "interrupted" in statuses else int(any(status != "ok" for status in statuses))
+
+
+def sweep_command(argv: Sequence[str]) -> int:
+    """`r3lab sweep`: execute a notebook at many points into one table; all of them are checked first."""
+    args = sweep_reader().parse_args(argv)
     if args.table is not None:
         return _only_draw(args)
     from ..run.parameters import cross, parameters_of, read_grid, read_notebook, read_points
@@ -66,37 +128,39 @@ def sweep_command(argv: Sequence[str] | None = None) -> int:
     return _tell(summary, planned, folder, files, word)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """All options."""
-    parser = argparse.ArgumentParser(
+def sweep_reader() -> Reader:
+    """The options of `r3lab sweep`."""
+    parser = Reader(
         prog="r3lab sweep",
         description="Execute a notebook at many points and gather one table. The same command again goes on.",
-        allow_abbrev=False,
+        example="r3lab sweep notebooks/02_rgrpo.ipynb -p seed=0..4 --quick --jobs 2",
     )
     parser.add_argument("notebook", nargs="?", help="an .ipynb file with a cell tagged `parameters`")
     points = parser.add_argument_group("points")
     points.add_argument(
-        "-p", dest="parameters", action="append", default=[], metavar="NAME=VALUES",
+        "-p", dest="parameters", type=_pair, action="append", default=[], metavar="NAME=VALUES",
         help="values with commas between them, or a range: -p group=4,8,16 -p seed=0..4; every one meets every other",
     )  # fmt: skip
     points.add_argument("--points", metavar="FILE", help="a list of points: .csv, .json or .jsonl; crossed with -p")
-    size = points.add_mutually_exclusive_group()
-    size.add_argument("--quick", action="store_true", default=None, help="set its parameter quick to True")
-    size.add_argument("--full", dest="quick", action="store_false", help="set its parameter quick to False")
+    _add_size(points)
 
     where = parser.add_argument_group("where they run")
     where.add_argument(
-        "--jobs", type=int, metavar="N", help="at once on this machine (default: one a CUDA device, else cores / 2)"
+        "--jobs",
+        type=at_least(1),
+        metavar="N",
+        help="at once on this machine (default: one a CUDA device, else cores / 2)",
     )
     where.add_argument("--dask", metavar="ADDRESS", help="scheduler of workers, tcp://HOST:PORT or tls://HOST:PORT")
-    where.add_argument("--threads", type=int, metavar="N", help="OpenMP threads of a point (default: cores / jobs)")
+    where.add_argument(
+        "--threads", type=at_least(1), metavar="N", help="OpenMP threads of a point (default: cores / jobs)"
+    )
     for name, text in (("ca", "certificate of the authority"), ("cert", "our certificate"), ("key", "our key")):
         where.add_argument(f"--tls-{name}", metavar="FILE", help=f"{text}, for tls:// (default: dask's settings)")
 
     run = parser.add_argument_group("how")
-    run.add_argument("--retries", type=int, default=1, metavar="N", help="further tries of a failed point (default: 1)")
-    run.add_argument("--timeout", type=float, default=1800, metavar="S", help="a notebook's seconds (default: 1800)")
-    run.add_argument("--timeout-cell", type=float, default=600, metavar="S", help="a cell's seconds (default: 600)")
+    run.add_argument("--retries", type=at_least(0), default=1, metavar="N", help="further tries of a failed point")
+    _add_limits(run)
     run.add_argument("-o", "--out", metavar="FOLDER", help="default: runs/sweeps/NOTEBOOK")
     run.add_argument("--table", metavar="FILE", help="run nothing: draw the plots of this table into --out")
     return parser
@@ -106,11 +170,6 @@ def _check(args: argparse.Namespace) -> None:
     """Refuse what cannot be, before anything is read."""
     if args.notebook is None:
         raise R3labError("Give a notebook, as in r3lab sweep NOTEBOOK -p seed=0..4, or --table FILE to draw one again.")
-    least = {"jobs": 1, "threads": 1, "retries": 0, "timeout": 1, "timeout_cell": 1}
-    for name, low in least.items():
-        value = getattr(args, name)
-        if value is not None and not low <= value < 1e9:
-            raise R3labError(f"--{name.replace('_', '-')} must be a number of at least {low}, got {value}.")
     tls = [getattr(args, f"tls_{name}") for name in ("ca", "cert", "key")]
     if any(tls) and not all(tls):
         raise R3labError("--tls-ca, --tls-cert and --tls-key belong together: give all three.")
