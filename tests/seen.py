@@ -101,17 +101,17 @@ def noise(size: tuple[int, int], seed: int = 0) -> Image.Image:
 
 
 def heavy(looks: int, seed: int = 0) -> Trajectory:
-    """A photograph of 12 megapixels of noise, looked at so often with crops of 0.8 megapixels."""
+    """A photograph of 3 megapixels of noise, looked at so often with crops of 0.8 megapixels."""
     boxes: list[Box] = [(10.0 + 20 * i, 10.0 + 15 * i, 200.0 + 20 * i, 190.0 + 15 * i) for i in range(looks)]
     t = trajectory(*[part for box in boxes for part in ("some words before it", box)], "words")
-    photo = noise((4000, 3000), seed)
+    photo = noise((2000, 1500), seed)
     whole = content_hash(photo)
     images = {whole: photo}
     found = []
     for i, one in enumerate(t.looks):
         crop = noise((896, 896), seed + i + 1)
         images[content_hash(crop)] = crop
-        box = tuple(7.8 * v for v in one.box or ())
+        box = tuple(3.9 * v for v in one.box or ())
         found.append(replace(one, box=box, crop=ImageRef(content_hash(crop), *crop.size)))  # type: ignore[arg-type]
     changed: dict[str, Any] = {"image": ImageRef(whole, *photo.size), "overview": (1148, 840)}
     return replace(t, looks=found, images=images, truth={"answer": "7"}, **changed)

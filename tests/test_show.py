@@ -377,7 +377,7 @@ def test_dollars_reach_the_page_as_they_are() -> None:
 def test_drawing_leaves_no_figure_open_and_no_setting_changed() -> None:
     before, figures = dict(matplotlib.rcParams), list(Gcf.figs)
     t = trajectory("x", answer="7")
-    for _ in range(300):
+    for _ in range(5):
         filmstrip(t)
     assert filmstrip(t).png
     curves([{"step": 1, "reward": 1.0}])

@@ -20,7 +20,7 @@ from PIL import Image
 
 from ..core.arms import INTERLEAVED, get_arm
 from ..core.errors import R3labError
-from ..core.geometry import Box, Frame, Size, from_source, intersection, iou
+from ..core.geometry import Box, Frame, from_source, intersection, iou
 from ..train.rewards import deciding_look
 from ..trajectory import Look, Trajectory
 from .canvas import KEY_ROW, Canvas, draw_look, draw_truth, fitted
@@ -173,19 +173,42 @@ def _heading(canvas: Canvas, x: float, top: float, text: str, detail: str, inden
 
 
 def _draw_photo(canvas: Canvas, t: Trajectory, card: Card, x: float, top: float, shown: int) -> None:
-    w, h = size = source_size(t)
+    w, h = source_size(t)
     _heading(canvas, x, top, "Image", f"{w} \N{MULTIPLICATION SIGN} {h} pixels")
-    axes = canvas.picture(photograph(t), x, top, *card.size, (0, 0, *size), "photo")
-    regions = true_regions(t)
-    for region in regions:
+    _photograph(canvas, t, x, top, card.size, "photo", shown)
+    canvas.key(x, top + card.size[1] + 0.1, _kinds([t], shown))
+
+
+def _photograph(
+    canvas: Canvas, t: Trajectory, x: float, y: float, inches: tuple[float, float], gid: str, shown: int
+) -> None:
+    """The photograph with the true regions, and so many looks."""
+    axes = canvas.picture(photograph(t), x, y, *inches, (0, 0, *source_size(t)), gid)
+    for region in true_regions(t):
         draw_truth(axes, region)
-    looks = list(enumerate(t.looks[:shown], start=1))
-    for number, look in looks:
+    for number, look in enumerate(t.looks[:shown], start=1):
         if look.box is not None:
             draw_look(axes, look.box, number, look.valid)
-    granted = {look.valid for _, look in looks if look.box is not None}
-    kinds = ["look"] * (True in granted) + ["refused"] * (False in granted) + ["truth"] * bool(regions)
-    canvas.key(x, top + card.size[1] + 0.1, kinds)
+
+
+def _kinds(drawn: Sequence[Trajectory], shown: int) -> list[str]:
+    """The kinds of lines on photographs, for a key."""
+    granted = {look.valid for t in drawn for look in t.looks[:shown] if look.box is not None}
+    truth = any(true_regions(t) for t in drawn)
+    return ["look"] * (True in granted) + ["refused"] * (False in granted) + ["truth"] * truth
+
+
+def _crop(
+    canvas: Canvas, t: Trajectory, number: int, x: float, y: float, inches: tuple[float, float], gid: str, width: float
+) -> None:
+    """The crop of look `number`, from 1, framed in its colour, with the true regions in it."""
+    look = t.looks[number - 1]
+    assert look.crop is not None and look.box is not None
+    region = region_shown(t, look) or look.box
+    axes = canvas.picture(t.images.get(look.crop.hash), x, y, *inches, region, gid, "crop not kept")
+    canvas.border(axes, look_colour(number), width)
+    for truth in (one for one in true_regions(t) if intersection(one, region) > 0):
+        draw_truth(axes, truth)
 
 
 def _draw_look(
@@ -203,11 +226,7 @@ def _draw_look(
     zoom = f"zoom \N{MULTIPLICATION SIGN}{look.zoom:.3g}, " if look.zoom is not None else ""
     detail = f"{zoom}{look.crop.width} \N{MULTIPLICATION SIGN} {look.crop.height} pixels"
     _heading(canvas, x, top, name, detail, indent)
-    crop, region = t.images.get(look.crop.hash), region_shown(t, look) or look.box
-    axes = canvas.picture(crop, x, top, w, h, region, f"crop-{number}", "crop not kept")
-    canvas.border(axes, colour, 2.2)
-    for truth in (one for one in true_regions(t) if intersection(one, region) > 0):
-        draw_truth(axes, truth)
+    _crop(canvas, t, number, x, top, size, f"crop-{number}", 2.2)
 
 
 def _draw_before(
@@ -332,9 +351,7 @@ def before_after(
     photo = [max(fitted(source_size(t), PHOTO, PHOTO * 1.2)[1] for t in row) for row in zip(*shown, strict=True)]
     field = [high + 0.58 for high in photo]
     both = [t for pair in shown for t in pair]
-    boxed = {look.valid for t in both for look in t.looks if look.box is not None}
-    kinds = ["look"] * (True in boxed) + ["refused"] * (False in boxed)
-    kinds += ["truth"] * any(true_regions(t) for t in both)
+    kinds = _kinds(both, SHOWN_LOOKS)
     width = MARGIN * 2 + LABEL + len(shown) * (COLUMN + BETWEEN_COLUMNS) - BETWEEN_COLUMNS
     with style(chosen):
         canvas = Canvas(width, top + sum(field) + KEY_ROW * len(kinds) + MARGIN * 0.8, chosen)
@@ -354,21 +371,15 @@ def before_after(
 
 def _field(canvas: Canvas, t: Trajectory, x: float, y: float, high: float, gid: str) -> None:
     """One answer: the photograph with its looks, the deciding crop beside it, the verdict below."""
-    size: Size = source_size(t)
-    w, h = fitted(size, PHOTO, high)
-    axes = canvas.picture(photograph(t), x, y, w, h, (0, 0, *size), gid)
-    for region in true_regions(t):
-        draw_truth(axes, region)
-    for number, look in enumerate(t.looks[:16], start=1):
-        if look.box is not None:
-            draw_look(axes, look.box, number, look.valid)
-    _crop(canvas, t, x + w + BETWEEN, y, f"{gid}-crop")
+    w, h = fitted(source_size(t), PHOTO, high)
+    _photograph(canvas, t, x, y, (w, h), gid, SHOWN_LOOKS)
+    _deciding(canvas, t, x + w + BETWEEN, y, f"{gid}-crop")
     ending = verdict(t)
     colour, mark, word = VERDICTS[ending.state]
     canvas.verdict(x, y + high + 0.08, colour, mark, one_line(_ending(t), 48))
 
 
-def _crop(canvas: Canvas, t: Trajectory, x: float, y: float, gid: str) -> None:
+def _deciding(canvas: Canvas, t: Trajectory, x: float, y: float, gid: str) -> None:
     """What the answer was read from."""
     look = deciding_look(t)
     if look is None or look.box is None or look.crop is None:
@@ -376,11 +387,7 @@ def _crop(canvas: Canvas, t: Trajectory, x: float, y: float, gid: str) -> None:
         return
     number = next(i for i, one in enumerate(t.looks, start=1) if one is look)
     w, h = fitted((look.crop.width, look.crop.height), CROP, CROP * 1.4)
-    axes = canvas.picture(t.images.get(look.crop.hash), x, y, w, h, look.box, gid, "not kept")
-    canvas.border(axes, look_colour(number), 2.0)
-    for region in true_regions(t):
-        if intersection(region, look.box) > 0:
-            draw_truth(axes, region)
+    _crop(canvas, t, number, x, y, (w, h), gid, 2.0)
     canvas.tag(x, y + h + 0.06, number)
     words = f"{look.crop.width} \N{MULTIPLICATION SIGN} {look.crop.height}"
     canvas.line(x + 0.22, y + h + 0.07, words, SMALL, canvas.theme.muted)

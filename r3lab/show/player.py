@@ -57,9 +57,9 @@ def play(t: Trajectory, attention: Sequence[HeatMap | None] = (), start: int = -
     return View(t.question, body, still)
 
 
-def labels(t: Trajectory, looks: int = SHOWN_LOOKS) -> list[str]:
+def labels(t: Trajectory) -> list[str]:
     """The names of the moments: the overview, each look that is shown, the answer."""
-    return ["Overview", *(f"Look {i + 1}" for i in range(min(len(t.looks), looks))), "Answer"]
+    return ["Overview", *(f"Look {i + 1}" for i in range(min(len(t.looks), SHOWN_LOOKS))), "Answer"]
 
 
 def stage(
@@ -223,10 +223,18 @@ def _texts(t: Trajectory, last: int) -> str:
 def chip(number: int) -> str:
     """The number of a look on its colour."""
     colour = look_colour(number)
+    return _square(colour, str(number), ink_on(colour), ' font-weight="700"')
+
+
+def badge(colour: str, mark: str, word: str) -> str:
+    """A verdict: its mark on its colour, and the word."""
+    return f'<span class="r3-verdict">{_square(colour, mark, "#FFFFFF")} {word}</span>'
+
+
+def _square(colour: str, text: str, ink: str, more: str = "") -> str:
     return (
         f'<svg class="r3-chip" viewBox="0 0 20 20" aria-hidden="true"><rect width="20" height="20" fill="{colour}"/>'
-        f'<text x="10" y="15" font-size="14" font-weight="700" text-anchor="middle" fill="{ink_on(colour)}">{number}'
-        "</text></svg>"
+        f'<text x="10" y="15" font-size="14"{more} text-anchor="middle" fill="{ink}">{text}</text></svg>'
     )
 
 
@@ -252,15 +260,6 @@ def answer(t: Trajectory) -> str:
     more = f'<p class="r3-note">{"; ".join(notes)}</p>' if notes else ""
     size = "r3-given long" if len(ending.answer or "") > 30 else "r3-given"
     return f'<p><strong class="{size}">{given}</strong> {badge(colour, mark, word)}</p>{more}'
-
-
-def badge(colour: str, mark: str, word: str) -> str:
-    """A verdict: its mark on its colour, and the word."""
-    return (
-        f'<span class="r3-verdict"><svg class="r3-chip" viewBox="0 0 20 20" aria-hidden="true"><rect width="20" '
-        f'height="20" fill="{colour}"/><text x="10" y="15" font-size="14" text-anchor="middle" fill="#FFFFFF">{mark}'
-        f"</text></svg> {word}</span>"
-    )
 
 
 def _switches(held: Pictures, attends: bool) -> str:
