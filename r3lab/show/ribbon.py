@@ -152,28 +152,29 @@ def measures_of(
             raise R3labError(f"{name} holds {shown(bad[0])}; give finite numbers, None for none.")
     if advantage is None and t.advantage is not None and math.isfinite(t.advantage):
         advantage = [t.advantage if sampled else None for sampled in t.sampled_mask]
+    all_values = {"log-probability": t.logprobs, "entropy": t.entropies, **given, "advantage": advantage}
     found = {}
-    known = _known(t.logprobs)
-    if known:
-        found["log-probability"] = Measure("log-probability", t.logprobs, min(*known, -1e-3), 0.0)
-    known = _known(t.entropies)
-    if known:
-        found["entropy"] = Measure("entropy", t.entropies, 0.0, max(*known, 1e-3))
-    if ratio is not None and (known := _known(ratio)):
-        far = max(1.05, *(max(v, 1 / max(v, 1e-9)) for v in known))
-        found["ratio"] = Measure("ratio", ratio, 1 / far, far, 1.0, True)
-    if advantage is not None and (known := _known(advantage)):
-        far = max(1e-3, *map(abs, known))
-        found["advantage"] = Measure("advantage", advantage, -far, far, 0.0)
-    if attention is not None and (known := _known(attention)):
-        found["attention received"] = Measure("attention received", attention, 0.0, max(*known, 1e-9))
+    for name, values in all_values.items():
+        if values is None:
+            continue
+        known = [float(v) for v in values if v is not None and math.isfinite(v)]
+        if known:
+            found[name] = Measure(name, values, *_scale(name, known))
     return found
 
 
-def _known(values: Values) -> list[float]:
-    """The values that are there, twice the first, so that `max(*known)` has two."""
-    known = [float(v) for v in values if v is not None and math.isfinite(v)]
-    return [known[0], *known] if known else []
+def _scale(name: str, known: Sequence[float]) -> tuple[float, float, float | None, bool]:
+    """Of a measure with these values: low, high, middle, whether it is logarithmic."""
+    least, most, far = min(known), max(known), max(map(abs, known))
+    if name == "log-probability":
+        return min(least, -1e-3), 0.0, None, False
+    if name == "ratio":
+        far = max(1.05, most, 1 / max(least, 1e-9))
+        return 1 / far, far, 1.0, True
+    if name == "advantage":
+        far = max(1e-3, far)
+        return -far, far, 0.0, False
+    return 0.0, max(most, 1e-3 if name == "entropy" else 1e-9), None, False
 
 
 def chosen_measure(by: str, measures: dict[str, Measure]) -> str:
