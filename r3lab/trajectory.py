@@ -37,7 +37,13 @@ class TrajectoryError(R3labError):
 
 
 class Kind(IntEnum):
-    """What a token is; only SAMPLED tokens carry loss."""
+    """What a token is; only SAMPLED tokens carry loss.
+
+    Examples
+    --------
+    >>> [t.kinds.count(r3lab.Kind.SAMPLED) > 0 for t in trajectories[:2]]
+    [True, True]
+    """
 
     PROMPT = 0
     OVERVIEW = 1
@@ -77,7 +83,14 @@ class Look:
 
 @dataclass(eq=False)
 class Trajectory:
-    """One rollout; the five lists `ids` to `entropies` have one entry a token."""
+    """One rollout; the five lists `ids` to `entropies` have one entry a token.
+
+    Examples
+    --------
+    >>> t = trajectories[0]
+    >>> len(t.ids) == len(t.kinds) == len(t.logprobs)
+    True
+    """
 
     sample_id: str
     question: str

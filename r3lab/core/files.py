@@ -52,6 +52,11 @@ def assets_dir() -> Path:
     ------
     R3labError
         None of them is a folder; or R3LAB_ASSETS is set and is none, and then the others are not tried.
+
+    Examples
+    --------
+    >>> (r3lab.assets_dir() / "results" / "tiny.json").is_file()
+    True
     """
     wish = os.environ.get("R3LAB_ASSETS")
     package = Path(__file__).resolve().parents[1]

@@ -208,7 +208,13 @@ def content_hash(image: Image.Image) -> str:
 
 
 def resize(image: Image.Image, size: Size) -> Image.Image:
-    """The whole image at `size` (width, height): bicubic, antialiased."""
+    """The whole image at `size` (width, height): bicubic, antialiased.
+
+    Examples
+    --------
+    >>> r3lab.resize(samples[0].image, (64, 48)).size
+    (64, 48)
+    """
     return image.resize(_positive(size), Image.Resampling.BICUBIC)
 
 
@@ -228,6 +234,11 @@ def cut(image: Image.Image, box: Box, size: Size) -> Image.Image:
     ------
     ImageError
         If the box is empty, not finite or outside the image.
+
+    Examples
+    --------
+    >>> r3lab.cut(samples[0].image, (10, 10, 50, 40), (80, 60)).size
+    (80, 60)
     """
     inside = clip(box, image.size)
     if not all(map(math.isfinite, box)) or not (inside[2] > inside[0] and inside[3] > inside[1]):

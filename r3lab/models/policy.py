@@ -77,7 +77,13 @@ class Rows:
 
 
 class Policy:
-    """A vision-language model that the loop can drive; see the module's docstring."""
+    """A vision-language model that the loop can drive; see the module's docstring.
+
+    Examples
+    --------
+    >>> r3lab.Policy.load(r3lab.assets_dir() / "tiny" / "rgrpo").device.type in ("cpu", "cuda")
+    True
+    """
 
     def __init__(
         self, model: Any, tokenizer: PreTrainedTokenizerBase, processor: dict[str, Any], name: str = "policy"

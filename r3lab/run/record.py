@@ -38,6 +38,11 @@ def record(**values: Any) -> None:
     ------
     R3labError
         A value is none of these, or a name is too long.
+
+    Examples
+    --------
+    >>> r3lab.record(exact=0.95, reward="grounded")
+    exact = 0.95, reward = grounded
     """
     from IPython import get_ipython
     from IPython.display import display

@@ -129,6 +129,11 @@ def browse(
     ------
     R3labError
         If there is no record, there are over 200,000, or the limit or the budget is out of range.
+
+    Examples
+    --------
+    >>> r3lab.browse(trajectories).save(folder / "browse.html").name
+    'browse.html'
     """
     given: list[Any] = [records] if isinstance(records, str | Path) else list(records)
     if given and all(isinstance(record, str | Path) for record in given):

@@ -528,6 +528,12 @@ def curves(
     ------
     R3labError
         If a key is in no log, naming the nearest; or `runs` is none of the above.
+
+    Examples
+    --------
+    >>> log = [{"step": i, "reward": i / 9} for i in range(1, 10)]
+    >>> bool(r3lab.curves(log, ("reward",)).alt)
+    True
     """
     groups = groups_in(runs)
     have = {key for logs in groups.values() for log in logs for key in log.measured}

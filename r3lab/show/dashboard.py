@@ -348,6 +348,12 @@ def dashboard(
     ------
     R3labError
         If a log cannot be read or is none, a measure is in no log, or an argument is not one of the above.
+
+    Examples
+    --------
+    >>> log = [{"step": i, "reward": i / 9} for i in range(1, 10)]
+    >>> r3lab.dashboard(log).save(folder / "dashboard.html").name
+    'dashboard.html'
     """
     return Dashboard(charts_of(runs, keys, smooth, band, by), title, dark)
 

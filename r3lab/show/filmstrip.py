@@ -88,6 +88,11 @@ def filmstrip(
     -------
     Picture
         With its alt text (`story.told`); nothing of matplotlib's global state has changed.
+
+    Examples
+    --------
+    >>> r3lab.filmstrip(trajectories[0]).save(folder / "strip.png").name
+    'strip.png'
     """
     t, chosen = trajectory, theme(dark)
     seen, most = overview(t), len(t.looks) if looks is None else max(0, looks)

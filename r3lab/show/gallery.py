@@ -97,6 +97,11 @@ def load_records(folder: str | Path | None = None) -> Records:
     ------
     R3labError
         Naming what is missing or wrong.
+
+    Examples
+    --------
+    >>> bool(r3lab.load_records().group)
+    True
     """
     root = records_dir() if folder is None else Path(folder)
     if not root.is_dir():

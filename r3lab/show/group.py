@@ -132,6 +132,12 @@ def group_view(group: Sequence[Trajectory], dark: bool = False) -> Picture:
     ------
     R3labError
         If there are none, too many, or of different samples.
+
+    Examples
+    --------
+    >>> log = []; group = policy.rollout(samples[:1], group=4, temperature=1.0)
+    >>> bool(r3lab.group_view(group).alt)
+    True
     """
     chosen, rows, size = theme(dark), members(group), source_size(group[0])
     names = list(dict.fromkeys(name for t in group for name in t.rewards))[:PARTS]

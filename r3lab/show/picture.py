@@ -56,11 +56,11 @@ class Picture:
     alt : plain text
     dpi : of the PNG
 
-    Example
-    -------
-    >>> picture = Picture(Image.new("RGB", (60, 40), "red"), "A red field.")
+    Examples
+    --------
+    >>> picture = r3lab.Picture(r3lab.resize(samples[0].image, (60, 40)), "A photograph.")
     >>> picture.alt, picture.width
-    ('A red field.', 60)
+    ('A photograph.', 60)
     """
 
     def __init__(self, drawn: Figure | Image.Image | Picture, alt: str, dpi: int = DPI) -> None:

@@ -86,6 +86,12 @@ def be_the_policy(
     ------
     R3labError
         If there is no sample, or the number of turns is none.
+
+    Examples
+    --------
+    >>> game = r3lab.be_the_policy(policy, samples[:2], turns=1, live=False)
+    >>> type(game).__name__
+    'Play'
     """
     return Play(Session(policy, samples, turns, max_new_tokens), live)
 

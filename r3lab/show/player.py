@@ -49,6 +49,11 @@ def play(t: Trajectory, attention: Sequence[HeatMap | None] = (), start: int = -
     ------
     R3labError
         If the maps do not fit.
+
+    Examples
+    --------
+    >>> r3lab.play(trajectories[0]).save(folder / "player.html").name
+    'player.html'
     """
     names = [t.image.hash, t.question, *(look.crop.hash for look in t.looks if look.crop)]
     prefix = "p" + hashlib.sha256("\n".join(names).encode("utf-8", "replace")).hexdigest()[:12]

@@ -74,6 +74,11 @@ def ribbon(
     ------
     R3labError
         If the numbers do not fit, there is no such measure, or there are too many tokens.
+
+    Examples
+    --------
+    >>> bool(r3lab.ribbon(trajectories[0], by="entropy").picture.alt)
+    True
     """
     measures = measures_of(t, ratio, advantage, attention)
     body = tokens(t, measures, chosen_measure(by, measures))

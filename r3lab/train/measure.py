@@ -49,6 +49,11 @@ def summary(trajectories: Sequence[Trajectory]) -> dict[str, float | int | None]
     looks : a trajectory
     invalid : share of boxes that could not be used
     answered : share that ended with an answer
+
+    Examples
+    --------
+    >>> 0 <= r3lab.summary(trajectories)["exact"] <= 1
+    True
     """
     return summary_of([facts(t) for t in trajectories])
 

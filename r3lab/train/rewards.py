@@ -21,12 +21,25 @@ Reward = Callable[[Trajectory], float]
 
 
 def right(t: Trajectory) -> bool:
-    """The trajectory's answer is the true one."""
+    """The trajectory's answer is the true one.
+
+    Examples
+    --------
+    >>> sum(map(r3lab.right, trajectories)) <= len(trajectories)
+    True
+    """
     return same_answer(t.answer, str(t.truth["answer"]))
 
 
 def deciding_look(t: Trajectory) -> Look | None:
-    """The last valid look: what the answer was read from."""
+    """The last valid look: what the answer was read from.
+
+    Examples
+    --------
+    >>> looks = [r3lab.deciding_look(t) for t in trajectories]
+    >>> all(look is None or look.valid for look in looks)
+    True
+    """
     return next((look for look in reversed(t.looks) if look.valid), None)
 
 

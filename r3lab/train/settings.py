@@ -61,7 +61,13 @@ class UpdateSettings:
 
 @dataclass(frozen=True)
 class RgrpoSettings(UpdateSettings):
-    """Settings of R-GRPO; where the paper gives a value it is named."""
+    """Settings of R-GRPO; where the paper gives a value it is named.
+
+    Examples
+    --------
+    >>> r3lab.RgrpoSettings(steps=50, group=5).group
+    5
+    """
 
     model: str = setting("", "checkpoint folder to start from (default: the shipped cold start of badges)")
     data: str = setting("", "VLIR folder with samples; if empty, samples come from --world")

@@ -37,7 +37,13 @@ WORLDS: dict[str, World] = {world.name: world for world in (Badges(), Documents(
 
 
 def get_world(name: str) -> World:
-    """The world of that name; an unknown one is an error that names the nearest."""
+    """The world of that name; an unknown one is an error that names the nearest.
+
+    Examples
+    --------
+    >>> r3lab.get_world("trails").sample("train", index=3, seed=0).answer.isdigit()
+    True
+    """
     if name not in WORLDS:
         raise R3labError(f"unknown world {name!r}; known: {', '.join(WORLDS)}.{nearest(name, WORLDS)}")
     return WORLDS[name]
@@ -52,6 +58,11 @@ def world_batches(worlds: str | Sequence[str], prompts: int, seed: int, start: i
     prompts : samples of a batch
     seed : of the samples
     start : samples to leave out at the beginning
+
+    Examples
+    --------
+    >>> [len(batch) for batch, _ in zip(r3lab.world_batches("badges", 4, seed=0), range(2))]
+    [4, 4]
     """
     sources = [get_world(name) for name in ([worlds] if isinstance(worlds, str) else worlds)]
     index = start
