@@ -19,12 +19,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from .core.arms import get_arm
 from .core.errors import R3labError, nearest, shown
 from .core.files import assets_dir
+from .explain.explain import explain as explain_looks
 from .explain.explanation import Explanation
 from .explain.trials import QUICK, Settings
-from .explain.explain import explain as explain_looks
 from .models.checkpoint import checkpoint_folder
 from .models.policy import Policy
 from .rollout.loop import rollout
