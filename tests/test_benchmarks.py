@@ -479,8 +479,8 @@ def test_one_endless_line_is_left_out_without_being_held(tmp_path: Path, monkeyp
     monkeypatch.setattr(benchmarks, "MAX_RECORD", 100_000)
     good = json.dumps(TRUE["vstar"] | {"image": TEXT64})
     for kind, text in {
-        ".jsonl": '{"text": "' + "x" * 8_000_000 + '"}\n' + good,
-        ".json": '[{"text": [' + '"xxxxx", ' * 1_000_000 + '""]},' + good + "]",
+        ".jsonl": '{"text": "' + "x" * 5_000_000 + '"}\n' + good,
+        ".json": '[{"text": [' + '"xxxxx", ' * 600_000 + '""]},' + good + "]",
     }.items():
         path = tmp_path / f"x{kind}"
         path.write_text(text)

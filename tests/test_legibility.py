@@ -34,8 +34,8 @@ def test_the_record_has_looked_at_the_true_regions_and_said_nothing_of_the_last(
 
 def test_badges_are_legible_to_the_shipped_policy_and_the_overview_alone_is_not(policy: Policy) -> None:
     """A digit guessed is right in a tenth of the cases."""
-    found = legibility(policy, [get_world("badges").sample("test", i) for i in range(100)])
-    assert found["n_needed"] > 50
+    found = legibility(policy, [get_world("badges").sample("test", i) for i in range(60)])
+    assert found["n_needed"] > 30
     assert found["legible"] > 0.95 and found["overview_alone"] < 0.15
 
 

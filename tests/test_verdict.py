@@ -7,9 +7,12 @@ import copy
 import io
 import json
 import random
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from itertools import islice, product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -459,6 +462,21 @@ def test_what_is_saved_comes_back(explained, tmp_path):
         explained.save(tmp_path / "full")
     with pytest.raises(R3labError, match="Cannot write"):
         explained.save(folder / "explanation.json" / "under")
+
+
+def test_an_explanation_is_read_without_torch(explained, tmp_path):
+    folder = explained.save(tmp_path / "one")
+    code = "import sys; sys.modules['torch'] = None; from r3lab.explain.explanation import load_explanation as load"
+    told = subprocess.run(
+        [sys.executable, "-c", f"{code}; print(load({str(folder)!r}).verdict.kind)"],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).resolve().parent.parent,
+    )
+    assert told.stdout.strip() == explained.verdict.kind
+    (folder / "maps.npz").unlink()
+    assert load_explanation(folder) == replace(explained, maps={})  # sentences are there without the maps
 
 
 def test_a_spoiled_record_is_an_error_and_nothing_else(explained, tmp_path):
