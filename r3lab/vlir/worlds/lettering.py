@@ -1,10 +1,15 @@
-"""Grain: the unevenness of paper, print and sensor, laid over a world's picture.
+"""What the worlds' pictures are written with: print whose ink is known, and the grain that lies over all of it.
 
-Without it small print is not illegible in an overview: a scaled-down picture that is clean to the last grey level
-keeps enough for a network to tell digits apart that no eye can (of digits 10 pixels high, 2.5 in the overview, a
-perceptron that knew where they stand told about 70 %; 7 pixels high, under grain, about 30 %). A crop hardly suffers:
-strokes there are ten times as strong.
+A world must know which pixels its text fills (the true region) and how high they are (can it be read in the overview?).
+So a size is given as the height of a digit in pixels, the same for every family of the fonts that matplotlib ships, and
+writing returns the box of the ink. Simplified: left to right, no kerning, one line.
 
+Grain is the unevenness of paper, print and sensor. Without it small print is not illegible in an overview: a
+scaled-down picture that is clean to the last grey level keeps enough for a network to tell digits apart that no eye can
+(of digits 10 pixels high, 2.5 in the overview, a perceptron that knew where they stand told about 70 %; 7 pixels high,
+under grain, about 30 %). A crop hardly suffers: strokes there are ten times as strong.
+
+    ink = write(ImageDraw.Draw(image), (40, 60), "12.40", "serif", 11, (20, 20, 20), "rm")
     image = grained(image, rng)
 """
 
@@ -20,15 +25,9 @@ from PIL import Image, ImageChops, ImageDraw, ImageFont
 from ...core.errors import R3labError, nearest
 from ...core.geometry import Box, Size, clip
 
-# Print for the worlds: text in the fonts that matplotlib ships, sized by the height of its digits, with its ink box.
-#
-# A world must know which pixels its text fills (the true region) and how high they are (can it be read in the
-# overview?).
-# So a size is given as the height of a digit in pixels, the same for every family, and writing returns the box of the
-# ink. Simplified: left to right, no kerning, one line.
-#
-#     ink = write(ImageDraw.Draw(image), (40, 60), "12.40", "serif", 11, (20, 20, 20), "rm")
-
+CELL, STRENGTH = 4, 12.0  # source pixels of a grain (one overview pixel); grey levels, standard deviation
+TILE = 768
+DARKER = 14  # so that white paper has room for lighter grains
 FAMILIES = {
     "sans": "DejaVuSans.ttf",
     "sans-bold": "DejaVuSans-Bold.ttf",
@@ -118,11 +117,6 @@ def padded(ink: Box, size: Size, pad: float = 6.0, least: float = 26.0) -> Box:
 def around(boxes: Sequence[Box]) -> Box:
     """The smallest box that holds all of them."""
     return (min(b[0] for b in boxes), min(b[1] for b in boxes), max(b[2] for b in boxes), max(b[3] for b in boxes))
-
-
-CELL, STRENGTH = 4, 12.0  # source pixels of a grain (one overview pixel); grey levels, standard deviation
-TILE = 768
-DARKER = 14  # so that white paper has room for lighter grains
 
 
 @lru_cache(maxsize=1)

@@ -1,9 +1,13 @@
-"""Real tables for the charts: what countries, districts, winds, guests and wines measured, gathered by assets/build.py.
+"""Raw material of the worlds: real photographs, handwriting and tables, split so that nothing is shared.
 
-    table = tables("train")[0]
-    table.labels, table.columns, table.values        # ("AGO", ...), ("1952", ...), ((30.0, ...), ...)
+Photographs are divided by name (assets/photos.json), handwriting by bitmap: of the bitmaps of each digit, in the order
+of the UCI file, of every six one goes to validation, one to test, four to train. Tables (what countries, districts,
+winds, guests and wines measured, gathered by assets/build.py) are divided by what they are about: no country, district,
+direction, party or feature is in two splits.
 
-Tables are divided by what they are about: no country, district, direction, party or feature is in two splits.
+    photos("train")        # list of (name, array (H, W, 3) uint8), shorter side at least 640 pixels
+    handwriting("test")    # images (N, 8, 8) float32 in 0..1, labels (N,)
+    tables("train")[0]     # .labels ("AGO", ...), .columns ("1952", ...), .values ((30.0, ...), ...)
 """
 
 from __future__ import annotations
@@ -19,14 +23,6 @@ from PIL import Image
 
 from ...core.errors import R3labError
 from ...core.files import assets_dir
-
-# Raw material of the worlds: real photographs and real handwriting, split so that nothing is shared between splits.
-#
-#     photos("train")        # list of (name, array (H, W, 3) uint8), shorter side at least 640 pixels
-#     handwriting("test")    # images (N, 8, 8) float32 in 0..1, labels (N,)
-#
-# Photographs are divided by name (assets/photos.json), handwriting by bitmap: of the bitmaps of each digit, in the
-# order of the UCI file, of every six one goes to validation, one to test, four to train.
 
 SPLITS = ("train", "validation", "test")
 MIN_SIDE = 640

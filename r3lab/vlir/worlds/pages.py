@@ -3,7 +3,9 @@
 An entry is a label with a value; the painter writes both and keeps the box of the value's ink. A template is a layout
 (kind of page, font, columns, alignment, rules, where the date stands, ...), drawn by lot from its own number and given
 to one split, so that no layout of the held-out set was seen in training. Labels are readable in the overview; a value
-is either so (about 11 pixels high there; less where there is no room) or far from it (2 pixels).
+is either so (about 11 pixels high there; less where there is no room) or far from it (2 pixels). Invented names of
+shops, people, streets and forms are divided between the splits too, so nothing read in training is a clue later; words
+of the language (what a shop sells, what a field is called) are shared.
 
     page = Page(rng, templates("train")[0], "train")
     page.paint(entries)
@@ -20,14 +22,6 @@ from PIL import Image, ImageDraw
 from ...core.geometry import Box
 from .lettering import around, width, write
 from .material import handwriting, shared_out, split_number
-
-# Invented names of shops, people, streets and forms for the worlds' papers, and the sentences of their letters.
-#
-#     names("test")["shop"]
-#
-# What names something is divided between the splits: no name of one occurs in another, so nothing read in training is
-# a
-# clue later. Words of the language (what a shop sells, what a field is called) are shared.
 
 _NAMES: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "shop": (

@@ -32,13 +32,10 @@ from .material import handwriting, split_number, stretch
 HOPS = {1: 0.3, 2: 0.35, 3: 0.23, 4: 0.12}  # steps of the trails that need looks
 READABLE = 0.25  # share of the trails that are readable in the overview; they have one step
 SMALL, LARGE = (88, 98), (172, 184)  # outer diameter of a sign, source pixels
-FACES = {False: (0.54, 0.32), True: (0.46, 0.44)}  # width and height of the white face of small and large signs, parts
-# of the diameter: what stands on a small one fills it, so that its crop shows it well
-INK, DIGIT, LARGE_INK = (
-    0.3,
-    0.4,
-    0.85,
-)  # height of a small arrow, a small digit, and of both if large, parts of the face's
+# Width and height of the white face of small and large signs, parts of the diameter: what stands on a small one fills
+# it, so that its crop shows it well.
+FACES = {False: (0.54, 0.32), True: (0.46, 0.44)}
+INK, DIGIT, LARGE_INK = 0.3, 0.4, 0.85  # height of a small arrow, a small digit, of both if large, parts of the face's
 LOWER = 0.26  # a triangle holds its face lower, part of the diameter
 REACH = 280  # an arrow leads no further, centre to centre
 WAYS = {"left of": "left", "right of": "right", "above": "up", "below": "down"}  # how a rationale names an arrow
