@@ -168,6 +168,15 @@ def from_record(record: Any, folder: Path, where: str = "record") -> tuple[Sampl
     return Sample(**found | {"regions": tuple(found["regions"])}), rationale
 
 
+def put_image(image: Image.Image, folder: Path, known: str | None = None) -> str:
+    """Save an image once, whole or not at all, under its hash (computed where it is not known); the file's name."""
+    name = f"{known or content_hash(image)}.png"
+    if not (folder / name).exists():
+        with whole_file(folder / name) as part:
+            image.save(part, "PNG")
+    return name
+
+
 def write_vlir(folder: str | Path, pairs: Iterable[tuple[Sample, Rationale]]) -> Path:
     """Write samples with their rationales; streams, and renames the finished file into place.
 
@@ -180,10 +189,7 @@ def write_vlir(folder: str | Path, pairs: Iterable[tuple[Sample, Rationale]]) ->
     with whole_file(folder / LINES) as part, part.open("w", encoding="utf-8") as out:
         for sample, rationale in pairs:
             record = to_record(sample, rationale)
-            path = folder / "images" / f"{record['image']}.png"
-            if not path.exists():
-                with whole_file(path) as picture:
-                    sample.image.save(picture, "PNG")
+            put_image(sample.image, folder / "images", record["image"])
             out.write(json.dumps(record, ensure_ascii=False) + "\n")
     return folder / LINES
 

@@ -28,9 +28,9 @@ from ...core.geometry import Box, crop_size, write_ints
 from ...core.images import cut, inside, open_image
 from ...core.protocol import MAX_ANSWER, answer_of, box_text, scan
 from ...core.records import Refused, Row, anything, box, fields, parse, row, text_of
-from ..sample import Rationale
+from ..sample import Rationale, put_image
 from .frames import BUDGET, FACTOR, FrameName, checked, from_source, to_source
-from .record import ANSWER, LABEL, MAX_ITEMS, OBJECT, QUESTION, TEXT, Format, Record, Source, Values, put_image
+from .record import ANSWER, LABEL, MAX_ITEMS, OBJECT, QUESTION, TEXT, Format, Record, Source, Values
 
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
 _PIXELS = (FrameName.SOURCE, FrameName.RESIZED)

@@ -25,7 +25,7 @@ from PIL import Image
 
 from ...core.errors import shown
 from ...core.geometry import Box, Size
-from ...core.images import content_hash, measure, open_image, picture
+from ...core.images import measure, open_image, picture
 from ...core.protocol import MAX_ANSWER, MAX_QUESTION
 from ...core.records import Read, Refused, Row, fields, number, of, text_of
 from ..sample import Rationale, Sample
@@ -274,12 +274,3 @@ def corner_box(value: Any, keys: Sequence[str], where: str) -> Box:
     """A box from the fields that hold left, top, width and height."""
     left, top, width, height = fields(value, dict.fromkeys(keys, number), where=where).values()
     return (left, top, left + width, top + height)
-
-
-def put_image(image: Image.Image, folder: Path) -> str:
-    """Save an image once, named by its pixels; the file's name."""
-    name = f"{content_hash(image)}.png"
-    if not (folder / name).exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        image.save(folder / name)
-    return name

@@ -30,9 +30,9 @@ from tqdm import tqdm
 
 from ...core.errors import R3labError
 from ...core.files import Journal, whole_file, write_whole
-from ...core.images import content_hash, to_png_bytes
+from ...core.images import content_hash
 from ...core.records import Refused
-from ..sample import Rationale, Sample, to_record
+from ..sample import Rationale, Sample, put_image, to_record
 from .dialogue import MAX_REPLY, MAX_SIDE, MIN_IOU, question, read_reply
 from .endpoint import TOO_LONG, Endpoint, EndpointError, EndpointSettings, Reply
 
@@ -147,7 +147,7 @@ def teach(
     prices
         Of a million tokens.
     max_side, min_iou
-        See `question.question` (pixels) and `reply.read_reply`.
+        See `dialogue.question` (pixels) and `dialogue.read_reply`.
     limit
         Most questions to ask in this run; None asks all, 0 only writes what is there.
     retry_rejected
@@ -184,8 +184,8 @@ def teach(
                         iter(samples), interrupted, limit, {ACCEPTED} if retry_rejected else {ACCEPTED, REJECTED}
                     )
             finally:
-                with whole_file(path.with_name("summary.json")) as partial:
-                    partial.write_text(json.dumps({"model": settings.model, **tally.record()}, indent=2) + "\n")
+                summary = json.dumps({"model": settings.model, **tally.record()}, indent=2) + "\n"
+                write_whole(path.with_name("summary.json"), summary.encode("utf-8"))
         with whole_file(out / "vlir.jsonl") as partial, partial.open("w", encoding="ascii") as file:
             for key in run.order:
                 if tally.outcome(key) == ACCEPTED:
@@ -312,7 +312,7 @@ class _Run:
             self._write(key, sample, REJECTED, error.reason, str(error), {**spent, "reply": reply.text[:KEPT_REPLY]})
         else:
             record = to_record(sample, rationale)
-            self._keep(sample, record["image"])
+            put_image(sample.image, self.out / "images", record["image"])  # before the line that names it
             self._write(key, sample, ACCEPTED, "", "", {**spent, "record": record})
 
     def _read(self, reply: Reply, sample: Sample) -> Rationale:
@@ -323,12 +323,6 @@ class _Run:
         if not reply.text.strip():
             raise Refused("a reply without text", f"it ended with {reply.finish!r}")
         return read_reply(reply.text, sample, self.min_iou)
-
-    def _keep(self, sample: Sample, name: str) -> None:
-        """Save the image, whole or not at all: a kill must not leave half of one under its name."""
-        path = self.out / "images" / f"{name}.png"
-        if not path.exists():
-            write_whole(path, to_png_bytes(sample.image))
 
     def _write(self, key: str, sample: Sample, outcome: str, reason: str, detail: str, more: dict[str, Any]) -> None:
         entry = {"id": sample.id, "outcome": outcome, "reason": reason, "detail": detail, **more}
