@@ -218,7 +218,12 @@ def test_an_interrupted_stage_goes_on_as_if_nothing_had_happened(tmp_path, monke
         patch.setattr(base, "schedule", killed)
         with pytest.raises(Killed):
             make_base(tmp_path / "parts", 0, stages)
-    assert (tmp_path / "parts" / "two.partial" / PROGRESS).is_file()
+    progress = tmp_path / "parts" / "two.partial" / PROGRESS
+    held = progress.read_bytes()
+    progress.write_bytes(held[: len(held) // 2])
+    with pytest.raises(R3labError, match="progress.pt cannot be read .*the stage begins anew"):
+        make_base(tmp_path / "parts", 0, stages)
+    progress.write_bytes(held)
     parts = make_base(tmp_path / "parts", 0, stages)
     a, b = Policy.load(whole).model.state_dict(), Policy.load(parts).model.state_dict()
     assert all(torch.allclose(a[k], b[k], atol=1e-4) for k in a)

@@ -1,7 +1,9 @@
-"""`r3lab train ablations`: every variant over seeds, and the grounding curve, into assets/results/ablations.json.
+"""`r3lab train rgrpo` and `r3lab train ablations`: where samples come from, what is kept, what is said.
 
-python -m r3lab train ablations --base runs/tiny/grounding-4        # an hour or two on two cores
-python -m r3lab train ablations --only "full,without R-GRPO" --seeds 1 --out /tmp/ablations.json
+r3lab train rgrpo --model assets/tiny/cold-start --out runs/rgrpo
+accelerate launch --num_processes 2 -m r3lab train rgrpo --out runs/rgrpo
+r3lab train ablations --base runs/tiny/grounding-4        # an hour or two on two cores
+r3lab train ablations --only "full,without R-GRPO" --seeds 1 --out /tmp/ablations.json
 """
 
 from __future__ import annotations
@@ -35,11 +37,6 @@ from ..train.settings import RgrpoSettings
 from ..trajectory import Trajectory, save
 from ..vlir.sample import Sample, read_vlir
 from ..vlir.worlds import world_batches
-
-# The command `r3lab train rgrpo`: where samples come from, what is kept, what is said.
-#
-# r3lab train rgrpo --model assets/tiny/cold-start --out runs/rgrpo
-# accelerate launch --num_processes 2 -m r3lab train rgrpo --out runs/rgrpo
 
 EXAMPLE = "r3lab train rgrpo --model runs/cold-start/policy --data VLIR_FOLDER --reward official-code"
 

@@ -5,7 +5,7 @@ itself. With a mask over the whole row most products are made to be discarded. H
 flash kernel: prompts with themselves; rollouts with themselves, side by side; and each prompt with all of its rollouts
 at once. The last two are one softmax, joined by their log-sum-exps, and its backward pass is that of the kernel for
 each part with the joint output and log-sum-exp (as in ring attention, arXiv 2310.01889): only queries, keys, values,
-output and log-sum-exp are kept. Simplified: the kernel is that for CPUs; other devices use a mask (`train.packed`).
+output and log-sum-exp are kept. Simplified: the kernel is that for CPUs; others use a mask (`attention.packed_mask`).
 
     spans = Spans.of(starts=[36, 40], lengths=[[60, 71], [64, 58]])
     out = packed_attention(query, key, value, spans, scaling)          # (N, heads, L, D)

@@ -163,7 +163,7 @@ def processor_settings(crop_tokens: tuple[int, int] = CROP_TOKENS) -> dict[str, 
 
 
 def create(corpus: Iterable[str], seed: int) -> Policy:
-    """A tiny policy with random weights, float32; `train.checkpoint.save_policy` saves it."""
+    """A tiny policy with random weights, float32; `policy.save_policy` saves it."""
     words = tokenizer(corpus)
     torch.manual_seed(seed)
     model = Qwen3VLForConditionalGeneration(config(words)).float().eval()
@@ -219,7 +219,7 @@ def miniature(model_type: str, corpus: Iterable[str], seed: int = 0, plain: bool
     model_type
         As in `families.FAMILIES`.
     corpus
-        Texts whose words become single tokens (`train.lessons.vocabulary`).
+        Texts whose words become single tokens (`recipes.lessons.vocabulary`).
     seed
         Of the weights.
     plain
