@@ -265,6 +265,7 @@ def test_functions_of_ones_own_make_the_method(policy):
     ("own", "said"),
     [
         ({"reward": lambda t: float("nan")}, "a reward must be finite"),
+        ({"reward": lambda t: None}, "a reward must be a number"),
         ({"advantage": lambda r: r.mean(1)}, r"\(N, G\) as the rewards, got the shape \(3,\)"),
         ({"advantage": lambda r: r / 0}, "must be finite"),
         ({"loss": lambda new, old, a, mask: (new - old) * a[:, None]}, r"one number .* got \(8, "),

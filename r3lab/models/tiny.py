@@ -19,20 +19,7 @@ from typing import Any
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (
-    Idefics3Config,
-    Idefics3ForConditionalGeneration,
-    PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLForConditionalGeneration,
-    Qwen2VLConfig,
-    Qwen2VLForConditionalGeneration,
-    Qwen3VLConfig,
-    Qwen3VLForConditionalGeneration,
-    SmolVLMConfig,
-    SmolVLMForConditionalGeneration,
-)
+from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from .families import TILE_MARKS, family_of
 from .policy import Policy
@@ -103,11 +90,24 @@ def tokenizer(corpus: Iterable[str]) -> PreTrainedTokenizerFast:
     return fast
 
 
-def config(vocabulary: PreTrainedTokenizerFast) -> Qwen3VLConfig:
-    """The architecture for a vocabulary; every size that was chosen stands here."""
-    ids = {t: vocabulary.convert_tokens_to_ids(t) for t in SPECIAL}
+def _special(words: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """The ids of the vision tokens, as a Qwen's configuration holds them."""
+    names = ("image_token", "video_token", "vision_start_token", "vision_end_token")
+    marks = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
+    ids = {f"{name}_id": words.convert_tokens_to_ids(mark) for name, mark in zip(names, marks, strict=True)}
+    return {**ids, "tie_word_embeddings": True}
+
+
+def _model(model_type: str, text: dict[str, Any], vision: dict[str, Any], **more: Any) -> Any:
+    """A random model, float32."""
+    config = AutoConfig.for_model(model_type, text_config=text, vision_config=vision, **more)
+    return AutoModelForImageTextToText.from_config(config).float().eval()
+
+
+def _tiny(words: PreTrainedTokenizerFast) -> Any:
+    """The tiny policy's random model for a vocabulary; every size that was chosen stands here."""
     text = {
-        "vocab_size": len(vocabulary),
+        "vocab_size": len(words),
         "hidden_size": 128,
         "intermediate_size": 384,
         "num_hidden_layers": 4,
@@ -117,8 +117,8 @@ def config(vocabulary: PreTrainedTokenizerFast) -> Qwen3VLConfig:
         "max_position_embeddings": 2048,
         "initializer_range": 0.08,  # 0.02 stalls at this width
         "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [6, 5, 5]},
-        "pad_token_id": ids["<|endoftext|>"],
-        "eos_token_id": ids["<|im_end|>"],
+        "pad_token_id": words.pad_token_id,
+        "eos_token_id": words.eos_token_id,
         "tie_word_embeddings": True,
     }
     vision = {
@@ -134,15 +134,7 @@ def config(vocabulary: PreTrainedTokenizerFast) -> Qwen3VLConfig:
         "deepstack_visual_indexes": [1],
         "initializer_range": 0.08,
     }
-    return Qwen3VLConfig(
-        text_config=text,
-        vision_config=vision,
-        image_token_id=ids["<|image_pad|>"],
-        video_token_id=ids["<|video_pad|>"],
-        vision_start_token_id=ids["<|vision_start|>"],
-        vision_end_token_id=ids["<|vision_end|>"],
-        tie_word_embeddings=True,
-    )
+    return _model("qwen3_vl", text, vision, **_special(words))
 
 
 def processor_settings(crop_tokens: tuple[int, int] = CROP_TOKENS) -> dict[str, Any]:
@@ -166,7 +158,7 @@ def create(corpus: Iterable[str], seed: int) -> Policy:
     """A tiny policy with random weights, float32; `policy.save_policy` saves it."""
     words = tokenizer(corpus)
     torch.manual_seed(seed)
-    model = Qwen3VLForConditionalGeneration(config(words)).float().eval()
+    model = _tiny(words)
     model.generation_config.pad_token_id = words.pad_token_id
     model.generation_config.eos_token_id = words.eos_token_id
     return Policy(model, words, processor_settings(), name="tiny")
@@ -183,7 +175,7 @@ def widened(policy: Policy, corpus: Iterable[str], crop_tokens: tuple[int, int] 
     crop_tokens : least and most tokens of a crop from now on
     """
     words = tokenizer(corpus)
-    model = Qwen3VLForConditionalGeneration(config(words)).float().eval()
+    model = _tiny(words)
     weights = dict(policy.model.state_dict())
     rows, known = policy.model.get_input_embeddings().weight, policy.tokenizer.get_vocab()
     table = torch.empty(len(words), rows.shape[1])
@@ -196,10 +188,6 @@ def widened(policy: Policy, corpus: Iterable[str], crop_tokens: tuple[int, int] 
     return Policy(model, words, processor_settings(crop_tokens), name=policy.name)
 
 
-TILED: dict[str, tuple[Any, Any]] = {
-    "smolvlm": (SmolVLMConfig, SmolVLMForConditionalGeneration),
-    "idefics3": (Idefics3Config, Idefics3ForConditionalGeneration),
-}
 TILE = 64  # pixels a side; 16 tokens
 TEXT = {
     "hidden_size": 64,
@@ -208,6 +196,29 @@ TEXT = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "initializer_range": 0.08,
+}
+_PATCHES = {"patch_size": PATCH, "spatial_merge_size": MERGE, "temporal_patch_size": 2}
+VISION: dict[str, dict[str, Any]] = {
+    "qwen2_vl": {"depth": 2, "embed_dim": 64, "hidden_size": 64, "num_heads": 4, "mlp_ratio": 2, **_PATCHES},
+    "qwen2_5_vl": {
+        "depth": 2,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_heads": 4,
+        "out_hidden_size": 64,
+        "window_size": 32,
+        "fullatt_block_indexes": [1],
+        **_PATCHES,
+    },
+    "tiles": {
+        "hidden_size": 48,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "image_size": TILE,
+        "patch_size": 8,
+        "initializer_range": 0.08,
+    },
 }
 
 
@@ -236,56 +247,27 @@ def miniature(model_type: str, corpus: Iterable[str], seed: int = 0, plain: bool
     if family.tiles:
         policy = _tiled(model_type, policy.tokenizer, seed)
     elif model_type != "qwen3_vl":
-        processor = {**processor_settings(), "temporal_patch_size": 2}
-        policy = Policy(_qwen2(model_type, policy.tokenizer, seed).float().eval(), policy.tokenizer, processor)
+        policy = _qwen2(model_type, policy.tokenizer, seed)
     if not plain:
         return policy
     own = {key: value for key, value in policy.processor.items() if key != "r3lab"}
     return Policy(policy.model, policy.tokenizer, own, name=f"random-{model_type}")
 
 
-def _qwen2(model_type: str, words: PreTrainedTokenizerBase, seed: int) -> Any:
+def _qwen2(model_type: str, words: PreTrainedTokenizerBase, seed: int) -> Policy:
     """A Qwen2-VL or Qwen2.5-VL with the tiny tokenizer's vocabulary."""
-    ids = {t: words.convert_tokens_to_ids(t) for t in SPECIAL}
     text = {
         "vocab_size": len(words),
         **TEXT,
         "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]},
-        "bos_token_id": ids["<|endoftext|>"],
-        "pad_token_id": ids["<|endoftext|>"],
-        "eos_token_id": ids["<|im_end|>"],
+        "bos_token_id": words.pad_token_id,
+        "pad_token_id": words.pad_token_id,
+        "eos_token_id": words.eos_token_id,
         "tie_word_embeddings": True,
     }
-    special = {
-        "image_token_id": ids["<|image_pad|>"],
-        "video_token_id": ids["<|video_pad|>"],
-        "vision_start_token_id": ids["<|vision_start|>"],
-        "vision_end_token_id": ids["<|vision_end|>"],
-        "tie_word_embeddings": True,
-    }
-    patches = {"patch_size": PATCH, "spatial_merge_size": MERGE, "temporal_patch_size": 2}
     torch.manual_seed(seed)
-    if model_type == "qwen2_vl":
-        vision: dict[str, Any] = {
-            "depth": 2,
-            "embed_dim": 64,
-            "hidden_size": 64,
-            "num_heads": 4,
-            "mlp_ratio": 2,
-            **patches,
-        }
-        return Qwen2VLForConditionalGeneration(Qwen2VLConfig(text_config=text, vision_config=vision, **special))
-    vision = {
-        "depth": 2,
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_heads": 4,
-        "out_hidden_size": 64,
-        "window_size": 32,
-        "fullatt_block_indexes": [1],
-        **patches,
-    }
-    return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=vision, **special))
+    model = _model(model_type, text, VISION[model_type], **_special(words))
+    return Policy(model, words, {**processor_settings(), "temporal_patch_size": 2})
 
 
 def _tiled(model_type: str, words: Any, seed: int) -> Policy:
@@ -300,17 +282,9 @@ def _tiled(model_type: str, words: Any, seed: int) -> Policy:
         "pad_token_id": words.pad_token_id,
         "eos_token_id": words.eos_token_id,
     }
-    vision: dict[str, Any] = {
-        "hidden_size": 48,
-        "intermediate_size": 96,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-    }
-    vision |= {"image_size": TILE, "patch_size": 8, "initializer_range": 0.08}
-    settings, model = TILED[model_type]
     torch.manual_seed(seed)
     image = words.convert_tokens_to_ids("<image>")
-    config = settings(text_config=text, vision_config=vision, scale_factor=2, image_token_id=image)
+    model = _model(model_type, text, VISION["tiles"], scale_factor=2, image_token_id=image)
     processor = {
         "image_processor_type": "SmolVLMImageProcessor",
         "do_image_splitting": False,
@@ -319,4 +293,4 @@ def _tiled(model_type: str, words: Any, seed: int) -> Policy:
         "image_std": [0.5, 0.5, 0.5],
         "r3lab": {"coordinate_step": COORDINATE_STEP, "prompt": "bare"},
     }
-    return Policy(model(config).float().eval(), words, processor)
+    return Policy(model, words, processor)

@@ -201,7 +201,10 @@ def rewards_of(groups: Groups, reward: Reward, processes: Alone = ALONE) -> torc
     for t in (t for group in groups.values() for t in group):
         found = reward(t)
         parts = found if isinstance(found, Mapping) else {"reward": found}
-        t.rewards = {str(name): float(value) for name, value in parts.items()}
+        try:
+            t.rewards = {str(name): float(value) for name, value in parts.items()}
+        except (TypeError, ValueError):
+            raise R3labError(f"a reward must be a number, or named ones, got {shown(found)}") from None
         if not all(map(math.isfinite, t.rewards.values())):
             raise R3labError(f"a reward must be finite, got {shown(t.rewards)} of the trajectory {shown(t.sample_id)}")
     own = [(n, [sum(t.rewards.values()) for t in group]) for n, group in groups.items()]
@@ -211,7 +214,7 @@ def rewards_of(groups: Groups, reward: Reward, processes: Alone = ALONE) -> torc
 
 def give(groups: Groups, values: torch.Tensor, overlong: str = "keep") -> None:
     """Write advantages (N, G) into the trajectories; where `overlong` is "mask", 0 to those cut off at the limit."""
-    size = {len(group) for group in groups.values()}
+    values, size = torch.as_tensor(values), {len(group) for group in groups.values()}
     if values.ndim != 2 or size - {values.shape[1]} or not torch.isfinite(values).all():
         raise R3labError(f"advantages must be finite, (N, G) as the rewards, got the shape {tuple(values.shape)}")
     for n, group in groups.items():
