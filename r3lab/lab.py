@@ -272,7 +272,7 @@ def explain(
     trajectory : with its images
     others : trajectories on other photographs, which lend their crops
     full : try more (about three times the seconds)
-    named : further arguments of `r3lab.explain.verdict.explain`: look, features, progress
+    named : further arguments of `r3lab.explain.explain.explain`: look, features, progress
 
     Returns
     -------
