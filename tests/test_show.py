@@ -474,6 +474,18 @@ def test_a_picture_shows_its_alt_text_and_runs_none_of_it(alt: str) -> None:
     json.dumps(bundle)
 
 
+def test_a_picture_can_be_given_other_words_and_an_image_is_no_figure(tmp_path: Path) -> None:
+    strip = filmstrip(trajectory("x"))
+    again = Picture(strip, f"Taught. {strip.alt}")
+    assert again.figure is strip.figure and again.alt.startswith("Taught. Filmstrip") and again.width == strip.width
+    shown = Picture(PHOTO, "A red field.")
+    assert shown.width == PHOTO.width and shown.save(tmp_path / "a.png").read_bytes() == shown.png
+    with pytest.raises(R3labError, match="only one of a figure"):
+        shown.figure.get_dpi()
+    with pytest.raises(R3labError, match="end its name in .png"):
+        shown.save(tmp_path / "a.svg")
+
+
 # Before and after, and the contact sheet.
 
 
