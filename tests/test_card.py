@@ -140,8 +140,7 @@ def test_the_drawing_shows_the_numbers(tmp_path: Path) -> None:
     assert f"samples: {CARD.samples}" in alt and f"looks: {CARD.looks}" in alt
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_nothing_one_and_a_long_tail_can_be_drawn(dark: bool, tmp_path: Path) -> None:
+def test_nothing_one_and_a_long_tail_can_be_drawn(tmp_path: Path) -> None:
     """No sample, samples without a look, one sample, one endless rationale among many: text stays on the sheet."""
     sample, bare = PAIRS[0][0], Rationale(("<think>a b</think><answer>7</answer>",))
     endless = Rationale(("word " * 50_000,))
@@ -151,7 +150,7 @@ def test_nothing_one_and_a_long_tail_can_be_drawn(dark: bool, tmp_path: Path) ->
     ]
     for i, some in enumerate(([], [(sample, bare)], PAIRS[:1], [*PAIRS, *many, (sample, endless)])):
         card = measure(some)
-        drawn = draw_card(card, "t" * 300, dark)
+        drawn = draw_card(card, "t" * 300, dark=i % 2 == 0)
         drawn.save(tmp_path / f"{i}.png", dpi=40)
         figure = drawn.figure
         for text in figure.findobj(Text):

@@ -548,7 +548,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
 
 def test_a_live_dashboard_is_replaced_in_place_and_seldom(kernel: Any, tmp_path: Path) -> None:
     log = JsonlLog(tmp_path / "log.jsonl")
-    live = LiveDashboard(then=log)
+    live = LiveDashboard(("reward",), then=log)
     for row in rows(20):
         live(row)
         kernel.now += 0.5
@@ -565,7 +565,7 @@ def test_a_live_dashboard_is_replaced_in_place_and_seldom(kernel: Any, tmp_path:
 
 
 def test_drawing_takes_a_tenth_of_the_time_at_most(kernel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    live = LiveDashboard()
+    live = LiveDashboard(("reward",))
     ordinary = kernel.update_display
 
     def slow(*given: Any, **more: Any) -> None:
@@ -611,7 +611,7 @@ def test_a_log_of_another_process_is_followed_to_its_end(
             written(path, *state)
 
     monkeypatch.setattr(dashboard_module.time, "sleep", sleep)
-    live = LiveDashboard().follow(tmp_path / "run")
+    live = LiveDashboard(("reward",)).follow(tmp_path / "run")
     assert not states and len(kernel.page) == 1 and kernel.drawn == 3
     [shown] = kernel.page.values()
     assert "over 6 steps" in shown.alt and live.dashboard().charts.last == 6
