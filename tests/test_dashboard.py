@@ -306,6 +306,8 @@ def test_bands_say_what_they_are() -> None:
         low, high = band_of(rng.normal(size=(5, 1)), "interval")
         inside += bool(low[0] <= 0 <= high[0])
     assert 0.92 < inside / 400 < 0.98
+    low, high = band_of(np.array([[1.0], [2.0], [3.0]]), "interval")
+    assert (high - low) / 2 == pytest.approx(4.303 / math.sqrt(3), abs=1e-3)  # Student's t of two degrees of freedom
     two = np.array([[1.0, 2.0], [3.0, 2.5]])
     assert np.isnan(band_of(two, "interval")).all() and band_of(two, "range")[1].tolist() == [3.0, 2.5]
     logs = {"a": [rows(9, level) for level in (1.0, 2.0, 3.0)]}
