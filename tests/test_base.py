@@ -26,7 +26,8 @@ from r3lab.recipes.base import (
     train_base,
 )
 from r3lab.recipes.lessons import CELLS, FACTOR, IGNORE, NAMES, STATEMENTS, Lessons, dense, vocabulary
-from r3lab.recipes.policy import BASE, PROGRESS, Recipe, claim, make_base
+from r3lab.recipes.policy import BASE, Recipe, make_base, settings_of
+from r3lab.recipes.stages import PROGRESS, claim
 from r3lab.train.log import read_log
 from r3lab.vlir.worlds.badges import SIDE, scene
 
@@ -198,7 +199,8 @@ def stated_on(policy: Policy) -> tuple[float, float]:
 
 
 def test_an_interrupted_stage_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch):
-    """Killed after the first save of the second stage: weights and logs end up as those of an undisturbed run."""
+    """Killed in the middle of the second save of the second stage: weights and logs end up as those of an undisturbed
+    run, since the first save is taken and not what was half written."""
     stages = (replace(STAGE, name="one", steps=2, text=False, pointing=0.0), replace(STAGE, name="two", steps=103))
     stages = (stages[0], replace(stages[1], batch=1, badges=(1, 1)))
     whole = make_base(tmp_path / "whole", 0, stages)
@@ -206,19 +208,19 @@ def test_an_interrupted_stage_goes_on_as_if_nothing_had_happened(tmp_path, monke
     class Killed(Exception):
         pass
 
-    import r3lab.recipes.base as base
-
-    def killed(step, steps, final, warm=100):
-        if steps == 103 and step == 101:
+    def killed(state, path):
+        if state["step"] == 103:
+            path.write_bytes(b"half")
             raise Killed
-        return ordinary(step, steps, final, warm)
+        return ordinary(state, path)
 
-    ordinary = base.schedule
+    ordinary = torch.save
     with monkeypatch.context() as patch:
-        patch.setattr(base, "schedule", killed)
+        patch.setattr(torch, "save", killed)
         with pytest.raises(Killed):
             make_base(tmp_path / "parts", 0, stages)
     progress = tmp_path / "parts" / "two.partial" / PROGRESS
+    assert torch.load(progress, weights_only=True)["step"] == 100
     held = progress.read_bytes()
     progress.write_bytes(held[: len(held) // 2])
     with pytest.raises(R3labError, match="progress.pt cannot be read .*the stage begins anew"):
@@ -230,13 +232,13 @@ def test_an_interrupted_stage_goes_on_as_if_nothing_had_happened(tmp_path, monke
     log = read_log(tmp_path / "parts" / "two.jsonl")
     assert [r["step"] for r in log] == [50, 100, 103]
     assert log[0]["seconds"] < log[1]["seconds"] < log[2]["seconds"]  # of all parts of the run
-    assert not (tmp_path / "parts" / "two.partial").exists()
+    assert {path.name for path in (tmp_path / "parts").iterdir()} == {"one", "one.jsonl", "two", "two.jsonl"}
 
 
 def test_work_of_other_settings_is_not_taken_for_finished(tmp_path, capsys):
     """The work folder remembers every number; a command with other ones is refused before anything runs."""
-    claim(Recipe(), tmp_path)
-    claim(Recipe(work=str(tmp_path), out="elsewhere"), tmp_path)
+    claim(tmp_path, settings_of(Recipe()))
+    claim(tmp_path, settings_of(Recipe(work=str(tmp_path), out="elsewhere")))
     noted = json.loads((tmp_path / "recipe.json").read_text())
     assert [s["name"] for s in noted["base"]] == [s.name for s in BASE]
     assert "group" in noted["rgrpo"] and "work" not in noted

@@ -31,7 +31,7 @@ from r3lab.recipes.ablations import (
 )
 from r3lab.recipes.lessons import vocabulary
 from r3lab.show.effects import draw_effects, draw_grounding, effects_table
-from r3lab.train.log import read_log
+from r3lab.train.log import JsonlLog
 
 ROWS = [
     {"variant": variant, "seed": seed, "exact": exact, "iou": None}
@@ -137,9 +137,9 @@ def test_a_variant_again_is_the_first_run(tmp_path, monkeypatch):
     monkeypatch.setattr(train_module, "settings_of", small)
     cold, seen = save_policy(tiny.create(vocabulary(), seed=0), tmp_path / "cold"), list[dict]()
     policy, curve = again("group of 16", 3, 2, cold, seen.append, progress=False)
-    other, log = Policy.load(cold), tmp_path / "log.jsonl"
+    other, log = Policy.load(cold), JsonlLog(tmp_path / "log.jsonl")
     train_module.pushed(other, get_variant("group of 16"), 3, Budget(steps=2), log, False)
-    assert curve == curve_of(read_log(log)) == curve_of(seen) and len(curve["exact"]) == 2
+    assert curve == curve_of(log.rows) == curve_of(seen) and len(curve["exact"]) == 2
     assert curve_of(rows_of(curve)) == curve and [row["step"] for row in rows_of(curve)] == [1, 2]
     assert len(rows_of(curve, 1)) == 1
     assert all(torch.equal(a, b) for a, b in zip(policy.model.parameters(), other.model.parameters(), strict=True))

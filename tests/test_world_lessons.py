@@ -18,7 +18,8 @@ from r3lab.models.policy import Policy
 from r3lab.recipes.base import badge_lessons, by_length, lesson_rows, stated
 from r3lab.recipes.facts import WORDS, centre, scene_of, words
 from r3lab.recipes.lessons import CELLS, FACTOR, IGNORE, TEXT, vocabulary
-from r3lab.recipes.policy import PROGRESS, make_base
+from r3lab.recipes.policy import make_base
+from r3lab.recipes.stages import PROGRESS
 from r3lab.recipes.world_lessons import (
     CHARACTERS,
     COUNT,

@@ -12,11 +12,11 @@ from r3lab.core.arms import ARMS
 from r3lab.core.errors import R3labError
 from r3lab.models import tiny
 from r3lab.models.policy import Policy, save_policy
-from r3lab.recipes import worlds as world_recipe
+from r3lab.recipes import stages
 from r3lab.recipes.facts import words
 from r3lab.recipes.lessons import vocabulary
 from r3lab.recipes.policy import Recipe, lessons_of_imperfect_teacher
-from r3lab.recipes.worlds import WORLD_STAGES, WorldRecipe, main, taught
+from r3lab.recipes.worlds import WORLD_STAGES, WorldRecipe, cold_started, main
 from r3lab.vlir.worlds import WORLDS, get_world, world_batches
 
 
@@ -67,8 +67,8 @@ def test_the_command_makes_measures_ships_and_keeps(base, tmp_path, monkeypatch,
     def fail(*_: object) -> None:
         raise AssertionError("made again")
 
-    monkeypatch.setattr(world_recipe, "cold_start", fail)
-    monkeypatch.setattr(world_recipe, "train_rgrpo", fail)
+    monkeypatch.setattr(stages, "cold_start", fail)
+    monkeypatch.setattr(stages, "train_rgrpo", fail)
     assert main([*given, "--arms", "direct"]) == 0
     again = json.loads((out / "results" / "worlds.json").read_text())["rows"]
     assert again == rows, "the results hold all that is finished there"
@@ -79,9 +79,9 @@ def test_the_command_makes_measures_ships_and_keeps(base, tmp_path, monkeypatch,
 def test_marks_that_the_base_has_never_written_get_a_longer_cold_start(base, tmp_path, monkeypatch):
     """After as many steps as the others have, the headings of the staged arms are still misspelled."""
     steps = {}
-    monkeypatch.setattr(world_recipe, "cold_start", lambda policy, pairs, s, log: steps.update({s.arm: s.steps}))
+    monkeypatch.setattr(stages, "cold_start", lambda policy, pairs, s, log: steps.update({s.arm: s.steps}))
     for arm in ARMS:
-        taught(WorldRecipe(cold_start_steps=3, marks_steps=4), base, tmp_path, arm, 0)
+        cold_started(WorldRecipe(cold_start_steps=3, marks_steps=4), base, tmp_path, arm, 0)
     assert steps == {arm: 7 if arm.startswith("staged") else 3 for arm in ARMS}
 
 

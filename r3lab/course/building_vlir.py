@@ -1,7 +1,8 @@
-"""Two exercises of notebook 03, on files: a box of another project's frame, the one bad sample among the rejected.
+"""The exercises of notebook 03: looks that repeat, answers that are found without a look, a box in another project's
+frame, the one bad sample among the rejected.
 
-check_to_photograph(to_photograph)       # prints "right" or one hint; True when right
-    pairs = slip_in(pairs, seed)             # spoils one sample, and does not say which
+check_overlapping(overlapping)           # prints "right" or one hint; True when right
+pairs = slip_in(pairs, seed)             # spoils one sample, and does not say which
 """
 
 from __future__ import annotations
@@ -22,10 +23,6 @@ from ..vlir.filters import FILTERS, FilterReport, Outcome, Pair, agrees
 from ..vlir.rules import Limits, Reason
 from ..vlir.sample import Rationale, Sample
 from .judge import Exercise
-
-# Two exercises of notebook 03, on filters: looks that repeat, answers that are found without a look.
-#
-# check_overlapping(overlapping)           # prints "right" or one hint; True when right
 
 # -- looks that repeat ---------------------------------------------------------------------------------------------
 

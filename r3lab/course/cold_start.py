@@ -1,7 +1,8 @@
-"""Two exercises of notebook 04: how large a step is at which time, and a box that misses by as much as is wanted.
+"""The exercises of notebook 04: which tokens of a VLIR sample carry loss, the loss itself, the learning rate of a step,
+and a box that misses by as much as is wanted.
 
-check_rate(rate)                         # prints "right" or one hint; True when right
-    missed((0, 0, 60, 40), 0.5)              # the box, moved until its IoU with the old one is 0.5
+check_interleaved_mask(loss_mask)        # prints "right" or one hint; True when right
+missed((0, 0, 60, 40), 0.5)              # the box, moved until its IoU with the old one is 0.5
 """
 
 from __future__ import annotations
@@ -17,12 +18,7 @@ from torch.nn import functional as F
 from ..core.geometry import Box, Frame
 from ..train.sft import next_token_loss, schedule
 from ..trajectory import ImageRef, Kind, Trajectory
-from .judge import Exercise
-from .rgrpo import with_gradient
-
-# Two exercises of notebook 04: which tokens of a VLIR sample carry loss, and the loss itself.
-#
-# check_interleaved_mask(loss_mask)        # prints "right" or one hint; True when right
+from .judge import Exercise, with_gradient
 
 Tensor = torch.Tensor
 Part = tuple[str, int]  # what a stretch of tokens is, and how many

@@ -1,6 +1,7 @@
-"""Two exercises of notebook 06 on reasons: a shortcut in the data, the kind of looking from rates of change.
+"""The exercises of notebook 06: a crop replaced, the best place that was missed, a shortcut in the data, the kind of
+looking from rates of change.
 
-check_kind(kind)                         # prints "right" or one hint; True when right
+check_change(change)                     # prints "right" or one hint; True when right
 """
 
 from __future__ import annotations
@@ -14,10 +15,6 @@ from typing import Any
 from ..explain import verdict as verdicts
 from ..explain.interventions import Alternative, CropValue, ReplayResult, ValueMap, Window
 from .judge import Exercise, Unfit
-
-# Two exercises of notebook 06 on what a look was worth: a crop replaced, the best place that was missed.
-#
-# check_change(change)                     # prints "right" or one hint; True when right
 
 # -- a crop replaced -----------------------------------------------------------------------------------------------
 

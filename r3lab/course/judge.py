@@ -60,6 +60,24 @@ class Exercise:
         return passed
 
 
+def with_gradient(function: Function, arguments: tuple[Any, ...]) -> Any:
+    """The loss followed by its gradient in the first argument; the loss alone where no gradient flows.
+
+    Raises
+    ------
+    Unfit
+        If the loss is not one number.
+    """
+    new = arguments[0].requires_grad_()
+    loss = function(new, *arguments[1:])
+    if isinstance(loss, torch.Tensor) and loss.ndim:
+        raise Unfit(f"the loss must be one number, a tensor of shape (); yours has the shape {tuple(loss.shape)}")
+    if not isinstance(loss, torch.Tensor) or not loss.requires_grad:
+        return loss
+    (gradient,) = torch.autograd.grad(loss, new)
+    return torch.cat([loss.detach()[None], gradient.flatten()])
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a function did on one case: the numbers it returned with their shape, or what it raised."""

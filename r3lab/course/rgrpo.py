@@ -1,12 +1,11 @@
-"""An exercise of notebook 02: a reward for where a policy looked.
+"""The exercises of notebook 02: advantages within a group, the clipped objective, a reward for where a policy looked.
 
-check_region_reward(region_reward)       # prints "right" or one hint; True when right
+check_advantages(advantages)             # prints "right" or one hint; True when right
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
@@ -14,11 +13,7 @@ from ..core.geometry import Box, Frame, coverage, iou
 from ..train.objective import Objective, advantages, policy_loss
 from ..train.rewards import region_grounded
 from ..trajectory import ImageRef, Look, Trajectory
-from .judge import Exercise, Unfit
-
-# Two exercises of notebook 02: advantages within a group, the clipped objective.
-#
-# check_advantages(advantages)             # prints "right" or one hint; True when right
+from .judge import Exercise, with_gradient
 
 Tensor = torch.Tensor
 
@@ -96,24 +91,6 @@ check_advantages = Exercise(
 
 def _objective(new: Tensor, old: Tensor, a: Tensor, mask: Tensor, low: float, high: float) -> Tensor:
     return policy_loss(new, old, a, mask, Objective(clip_low=low, clip_high=high))[0]
-
-
-def with_gradient(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    """The loss followed by its gradient in `new`; the loss alone where no gradient flows.
-
-    Raises
-    ------
-    Unfit
-        If the loss is not one number.
-    """
-    new = arguments[0].requires_grad_()
-    loss = function(new, *arguments[1:])
-    if isinstance(loss, Tensor) and loss.ndim:
-        raise Unfit(f"the loss must be one number, a tensor of shape (); yours has the shape {tuple(loss.shape)}")
-    if not isinstance(loss, Tensor) or not loss.requires_grad:
-        return loss
-    (gradient,) = torch.autograd.grad(loss, new)
-    return torch.cat([loss.detach()[None], gradient.flatten()])
 
 
 def _ratio(new: Tensor, old: Tensor) -> Tensor:
@@ -202,6 +179,9 @@ check_clipped_objective = Exercise(
     },
     run=with_gradient,
 )
+
+
+# -- where a policy looked -----------------------------------------------------------------------------------------
 
 
 def _region_reward(looks: list[Box], truth: Box, needs_look: bool) -> float:

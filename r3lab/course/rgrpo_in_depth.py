@@ -1,6 +1,7 @@
-"""Two exercises of notebook 07, on ragged rows of tokens: which of them carry loss, and how they become one number.
+"""The exercises of notebook 07: a baseline, the push that the clip leaves, a reward that is hard to cheat, which tokens
+of ragged rows carry loss, and how they become one number.
 
-check_loss_mask(loss_mask)               # prints "right" or one hint; True when right
+check_leave_one_out(leave_one_out)       # prints "right" or one hint; True when right
 """
 
 from __future__ import annotations
@@ -17,10 +18,6 @@ from ..train.look_rewards import FINE, SAME, region_checked
 from ..train.objective import Objective, advantages
 from ..trajectory import ImageRef, Kind, Look, Trajectory
 from .judge import Exercise
-
-# Two exercises of notebook 07: the leave-one-out advantage, the push that the clip leaves.
-#
-# check_leave_one_out(leave_one_out)       # prints "right" or one hint; True when right
 
 Tensor = torch.Tensor
 
@@ -160,9 +157,7 @@ check_push = Exercise(
 )
 
 
-# An exercise of notebook 07: a region reward that is hard to cheat.
-#
-# check_region_checked(region_reward)      # prints "right" or one hint; True when right
+# -- a region reward that is hard to cheat -------------------------------------------------------------------------
 
 Looks = Sequence[tuple[Box, bool]]
 
@@ -305,16 +300,15 @@ def _first(looks: Looks, truth: Box) -> float:
     return iou(_valid(looks)[0], truth) if _valid(looks) else 0.0
 
 
-Ragged = torch.Tensor
-P, O, S, E, C, N = (int(kind) for kind in Kind)  # noqa: E741  (prompt, overview, sampled, environment, crop, pad)
-
 # -- which tokens carry loss ---------------------------------------------------------------------------------------
+
+P, O, S, E, C, N = (int(kind) for kind in Kind)  # noqa: E741  (prompt, overview, sampled, environment, crop, pad)
 
 Kinds: TypeAlias = list[list[int]]
 Ended: TypeAlias = list[bool]
 
 
-def _full(keep: Callable[[list[int], int], bool], kinds: Kinds, cut_off: Ended) -> Ragged:
+def _full(keep: Callable[[list[int], int], bool], kinds: Kinds, cut_off: Ended) -> Tensor:
     """(R, T): True at the tokens of a row that are kept; False in its padding, and in rows that were cut off."""
     longest = max(map(len, kinds))
     rows = [
@@ -324,15 +318,15 @@ def _full(keep: Callable[[list[int], int], bool], kinds: Kinds, cut_off: Ended) 
     return torch.tensor(rows, dtype=torch.bool)
 
 
-def _sampled(kinds: Kinds, cut_off: Ended) -> Ragged:
+def _sampled(kinds: Kinds, cut_off: Ended) -> Tensor:
     return _full(lambda row, i: row[i] == S, kinds, cut_off)
 
 
-def _targets(keep: Callable[[list[int], int], bool]) -> Callable[[Kinds, Ended], Ragged]:
+def _targets(keep: Callable[[list[int], int], bool]) -> Callable[[Kinds, Ended], Tensor]:
     return lambda kinds, cut_off: _full(keep, kinds, cut_off)[:, 1:]
 
 
-def _loss_mask(kinds: Kinds, cut_off: Ended) -> Ragged:
+def _loss_mask(kinds: Kinds, cut_off: Ended) -> Tensor:
     return _sampled(kinds, cut_off)[:, 1:]
 
 
@@ -340,7 +334,7 @@ def _begin(row: list[int]) -> int:
     return row.index(S) if S in row else len(row)
 
 
-def _padded(kinds: Kinds, cut_off: Ended) -> Ragged:
+def _padded(kinds: Kinds, cut_off: Ended) -> Tensor:
     """The padding counted with the answer."""
     longest = max(map(len, kinds))
     rows = [
@@ -424,24 +418,24 @@ check_loss_mask = Exercise(
 # -- how tokens become one number ----------------------------------------------------------------------------------
 
 
-def _aggregate(values: Ragged, mask: Ragged, how: str, length: int) -> Ragged:
+def _aggregate(values: Tensor, mask: Tensor, how: str, length: int) -> Tensor:
     return objective.aggregate(values, mask, objective.Objective(aggregation=how, length=length))
 
 
-def _sums(v: Ragged, m: Ragged) -> Ragged:
+def _sums(v: Tensor, m: Tensor) -> Tensor:
     return torch.where(m, v, 0.0).sum(1)
 
 
-def _counts(m: Ragged) -> Ragged:
+def _counts(m: Tensor) -> Tensor:
     return m.sum(1).clamp(min=1)
 
 
-def _by(**other: Callable[[Ragged, Ragged, int], Ragged]) -> Callable[..., Ragged]:
+def _by(**other: Callable[[Tensor, Tensor, int], Tensor]) -> Callable[..., Tensor]:
     """The right rule, but for the ways to aggregate that are given."""
     return lambda v, m, how, length: other[how](v, m, length) if how in other else _aggregate(v, m, how, length)
 
 
-def _always(how: str) -> Callable[..., Ragged]:
+def _always(how: str) -> Callable[..., Tensor]:
     return lambda v, m, _, length: _aggregate(v, m, how, length)
 
 

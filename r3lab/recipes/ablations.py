@@ -1,49 +1,49 @@
-"""What leaving a part out does, over seeds: means with intervals, differences seed by seed, and where a new run falls.
+"""Ablations: what leaving a part of the method out does, over seeds, and where a new run falls.
 
+Variants (the whole method, and what is left of it without a part), a point (one variant and seed: taught, pushed,
+measured; what is finished is kept in the work folder), effects (means with intervals, differences seed by seed),
+simulated grounding (the paper's figure 4), and a variant again from the cold start that ships.
+
+    row = point(get_variant("without R-GRPO"), seed=0, budget=Budget(), base=Path("runs/tiny/base"), work=work)
     for effect in effects(result["rows"]):
         print(effect.variant, effect.mean.value, effect.difference)     # against the whole method, same seed
-    low, high = expected(list(values_of(result["rows"], "full").values()))    # 99 % of further runs lie between
 
 A run differs from another by its seed: of the lessons, of the questions, of sampling. Few seeds want Student's t
 rather than a bootstrap (which is too narrow for five). Simplified: values are taken as normal, no correction for many
-comparisons.
+comparisons; what begins elsewhere than at the cold start of the whole method (from the base, in another arm) cannot be
+run again from the one that ships.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import chain
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from ..core.arms import get_arm
 from ..core.errors import R3labError, nearest, shown
-from ..core.files import write_whole
 from ..core.protocol import same_answer
 from ..core.stats import Effect, expected, t_interval
 from ..explain.interventions import RANDOM, TRUE, alternatives_of, replay
 from ..models.policy import Features, Policy, save_policy
 from ..rollout.loop import rollout
-from ..train.log import JsonlLog, read_log
-from ..train.measure import summary
+from ..train.log import JsonlLog
 from ..train.rgrpo import train_rgrpo
 from ..train.settings import RgrpoSettings
-from ..train.sft import SftSettings, cold_start
+from ..train.sft import SftSettings
 from ..vlir.worlds import get_world, world_batches
+from . import stages
 from .policy import Recipe, lessons_of_imperfect_teacher
 
-# What is compared: the whole method, and what is left of it when a part is taken away.
-#
-# VARIANTS["without R-GRPO"]
+# -- variants ------------------------------------------------------------------------------------------------------
 
 FULL = "full"
+Log = Callable[[dict[str, Any]], None]  # gets each step's metrics
 
 
 @dataclass(frozen=True)
@@ -106,14 +106,10 @@ def get_variant(name: str) -> Variant:
     return VARIANTS[name]
 
 
-# One variant and seed: taught, pushed, measured. All get the same samples and as many updates.
-#
-#     row = point(get_variant("without R-GRPO"), seed=0, budget=Budget(), base=Path("runs/tiny/base"), work=work)
-#
-# What is finished is kept in the work folder and not repeated; variants of an arm share the cold start of a seed.
+# -- one variant and seed --------------------------------------------------------------------------------------------
 
 WORLD = "badges"
-BATCH = 100  # samples rolled out together when a policy is measured
+BATCH = 100  # samples rolled out together for the grounding curve
 
 
 @dataclass(frozen=True)
@@ -148,36 +144,26 @@ def updates_of(variant: Variant, budget: Budget) -> tuple[int, int]:
     return taught, pushed
 
 
-def taught(variant: Variant, seed: int, budget: Budget, base: Path, work: Path) -> Policy:
-    """The base after the variant's cold start."""
+def cold_started(variant: Variant, seed: int, budget: Budget, base: Path, work: Path) -> Policy:
+    """The base after the variant's cold start; variants of an arm share that of a seed."""
     if not variant.cold:
         return Policy.load(base)
-    lessons, _ = updates_of(variant, budget)
-    name = f"cold-start-{variant.arm}-{lessons}-{seed}"
-    if not (work / name / "config.json").is_file():
-        policy, recipe = Policy.load(base), Recipe()
-        settings = SftSettings(steps=lessons, learning_rate=recipe.cold_start_rate, seed=seed, arm=variant.arm)
-        torch.manual_seed(seed)
-        cold_start(policy, lessons_of_imperfect_teacher(recipe, seed), settings, JsonlLog(work / f"{name}.jsonl"))
-        save_policy(policy, work / name)
-    return Policy.load(work / name)
+    steps, _ = updates_of(variant, budget)
+    settings = SftSettings(steps=steps, learning_rate=Recipe().cold_start_rate, seed=seed, arm=variant.arm)
+    lessons = lessons_of_imperfect_teacher(Recipe(), seed)
+    folder = work / f"cold-start-{variant.arm}-{steps}-{seed}"
+    return Policy.load(stages.taught(base, folder, lessons, settings, half=False))
 
 
 def measured(policy: Policy, variant: Variant, samples: int) -> dict[str, Any]:
     """Held-out summary, greedy, in the variant's arm."""
-    world, starts = get_world(WORLD), range(0, samples, BATCH)
-    parts = ([world.sample("test", i) for i in range(a, min(a + BATCH, samples))] for a in starts)
-    arm = get_arm(variant.arm)
-    return summary(
-        list(chain.from_iterable(rollout(policy, p, temperature=0.0, max_new_tokens=96, arm=arm) for p in parts))
-    )
+    return stages.measured(policy, stages.held_out(WORLD, samples), arm=get_arm(variant.arm))
 
 
-def pushed(policy: Policy, variant: Variant, seed: int, budget: Budget, log: Path, progress: bool = True) -> float:
-    """R-GRPO of a variant, in place; returns its seconds."""
-    settings, noted = settings_of(variant, seed, budget), JsonlLog(log)
-    train_rgrpo(policy, world_batches(WORLD, settings.prompts, seed), settings, noted, progress)
-    return float(sum(row["seconds_rollout"] + row["seconds_update"] for row in read_log(log)))
+def pushed(policy: Policy, variant: Variant, seed: int, budget: Budget, log: Log, progress: bool = True) -> None:
+    """R-GRPO of a variant, in place; `log` gets each step's metrics."""
+    settings = settings_of(variant, seed, budget)
+    train_rgrpo(policy, world_batches(WORLD, settings.prompts, seed), settings, log, progress)
 
 
 def named(variant: str, seed: int) -> str:
@@ -193,19 +179,23 @@ def point(variant: Variant, seed: int, budget: Budget, base: Path, work: Path) -
     R3labError
         If the base is no checkpoint, or the work folder holds this point of another budget.
     """
+    done = work / f"{named(variant.name, seed)}.json"
+    row = stages.kept(done, lambda: _point(variant, seed, budget, base, work))
+    if row["budget"] != asdict(budget):
+        raise R3labError(f"{done} was made with another budget, {row['budget']}; give another --work, or remove it")
+    return row
+
+
+def _point(variant: Variant, seed: int, budget: Budget, base: Path, work: Path) -> dict[str, Any]:
     name = named(variant.name, seed)
-    done = work / f"{name}.json"
-    if done.is_file():
-        row: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
-        if row["budget"] != asdict(budget):
-            raise R3labError(f"{done} was made with another budget, {row['budget']}; give another --work, or remove it")
-        return row
-    policy = taught(variant, seed, budget, base, work)
-    spent = pushed(policy, variant, seed, budget, work / f"{name}.jsonl") if variant.push else 0.0
+    policy, spent = cold_started(variant, seed, budget, base, work), 0.0
     if variant.push:
+        log = JsonlLog(work / f"{name}.jsonl")
+        pushed(policy, variant, seed, budget, log)
+        spent = sum(row["seconds_rollout"] + row["seconds_update"] for row in log.rows)
         save_policy(policy, work / name)
     lessons, updates = updates_of(variant, budget)
-    row = {
+    return {
         "variant": variant.name,
         "world": WORLD,
         "arm": variant.arm,
@@ -215,53 +205,9 @@ def point(variant: Variant, seed: int, budget: Budget, base: Path, work: Path) -
         "seconds_rgrpo": round(spent, 1),
         **measured(policy, variant, budget.test),
     }
-    write_whole(done, (json.dumps(row, indent=1) + "\n").encode("utf-8"))
-    return row
 
 
-# Simulated grounding: how right answers depend on how often the look is at the right place (the paper's figure 4).
-#
-#     rows = curve(policy, seed=0, samples=200)          # shares 0.4 to 1.0
-#
-# Each held-out sample that needs a look, and in which the policy takes one, is replayed twice: with the crop of the
-# true
-# region, and with a crop of the same size from elsewhere. At a simulated grounding accuracy of p each sample gets the
-# first with probability p, else the second.
-
-SHARES = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-DRAWS = 200  # of which samples are grounded, for each share
-
-
-def outcomes(policy: Policy, seed: int, samples: int) -> np.ndarray:
-    """Whether the answer is right, (samples, 2) bool: with the true region, with a crop from elsewhere."""
-    world, found, index = get_world(WORLD), list[tuple[bool, bool]](), 0
-    bar = tqdm(total=samples, desc="grounding", mininterval=1)
-    while len(found) < samples:
-        asked = [s for s in (world.sample("test", index + k) for k in range(BATCH)) if s.needs_look]
-        index += BATCH
-        store: dict[str, Features] = {}
-        for t in rollout(policy, asked, temperature=0.0, max_new_tokens=96, features=store):
-            number = next((n for n, look in enumerate(t.looks) if look.crop is not None), None)
-            if number is None or t.answer is None or len(found) == samples:
-                continue
-            every = alternatives_of(t, number, seed * 10_007 + index + len(found))
-            wanted = [next(a for a in every if a.name == name) for name in (TRUE, RANDOM)]
-            told = [o.answer for o in replay(policy, t, number, wanted, store)]
-            found.append((same_answer(told[0], t.truth["answer"]), same_answer(told[1], t.truth["answer"])))
-            bar.update()
-    bar.close()
-    return np.array(found)
-
-
-def curve(policy: Policy, seed: int, samples: int) -> list[dict[str, Any]]:
-    """A row a share: mean accuracy over draws of which samples are grounded."""
-    right, rng = outcomes(policy, seed, samples), np.random.default_rng([seed, 9])
-    rows = []
-    for share in SHARES:
-        grounded = rng.random((DRAWS, len(right))) < share
-        exact = np.where(grounded, right[:, 0], right[:, 1]).mean()
-        rows.append({"grounding": share, "seed": seed, "n": len(right), "exact": round(float(exact), 4)})
-    return rows
+# -- effects -------------------------------------------------------------------------------------------------------
 
 
 def values_of(rows: Sequence[Mapping[str, Any]], variant: str, key: str = "exact") -> dict[int, float]:
@@ -303,13 +249,46 @@ def effects(rows: Sequence[Mapping[str, Any]], key: str = "exact") -> list[Effec
     return found
 
 
-# One seed of a variant again, from a cold start that is at hand: does it fall where the shipped runs fell?
-#
-#     policy, curve = again("full", 0, steps=12, cold_start=assets_dir() / "tiny" / "cold-start")
-#     low, high = band(result["curves"], "full", "exact", 7, 12)
-#     low <= level(curve, "exact", 7, 12) <= high
-#
-# Simplified: what begins elsewhere (from the base, in another arm) cannot be repeated from the cold start that ships.
+# -- simulated grounding: how right answers depend on how often the look is at the right place -----------------------
+
+SHARES = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+DRAWS = 200  # of which samples are grounded, for each share
+
+
+def outcomes(policy: Policy, seed: int, samples: int) -> np.ndarray:
+    """Whether the answer is right, (samples, 2) bool: with the crop of the true region, with one of its size from
+    elsewhere; of held-out samples that need a look, and in which the policy takes one."""
+    world, found, index = get_world(WORLD), list[tuple[bool, bool]](), 0
+    bar = tqdm(total=samples, desc="grounding", mininterval=1)
+    while len(found) < samples:
+        asked = [s for s in (world.sample("test", index + k) for k in range(BATCH)) if s.needs_look]
+        index += BATCH
+        store: dict[str, Features] = {}
+        for t in rollout(policy, asked, temperature=0.0, max_new_tokens=96, features=store):
+            number = next((n for n, look in enumerate(t.looks) if look.crop is not None), None)
+            if number is None or t.answer is None or len(found) == samples:
+                continue
+            every = alternatives_of(t, number, seed * 10_007 + index + len(found))
+            wanted = [next(a for a in every if a.name == name) for name in (TRUE, RANDOM)]
+            told = [o.answer for o in replay(policy, t, number, wanted, store)]
+            found.append((same_answer(told[0], t.truth["answer"]), same_answer(told[1], t.truth["answer"])))
+            bar.update()
+    bar.close()
+    return np.array(found)
+
+
+def curve(policy: Policy, seed: int, samples: int) -> list[dict[str, Any]]:
+    """A row a share, 0.4 to 1.0: mean accuracy over draws of which samples are grounded, each with that probability."""
+    right, rng = outcomes(policy, seed, samples), np.random.default_rng([seed, 9])
+    rows = []
+    for share in SHARES:
+        grounded = rng.random((DRAWS, len(right))) < share
+        exact = np.where(grounded, right[:, 0], right[:, 1]).mean()
+        rows.append({"grounding": share, "seed": seed, "n": len(right), "exact": round(float(exact), 4)})
+    return rows
+
+
+# -- a variant again, from the cold start that ships ---------------------------------------------------------------
 
 KEYS = ("exact", "iou", "look_rate_needed", "look_rate_unneeded")  # of a curve
 Curve = Mapping[str, Sequence[float | None]]  # a value a step
@@ -336,7 +315,7 @@ def again(
     seed: int,
     steps: int,
     cold_start: str | Path,
-    log: Callable[[dict[str, Any]], None] = lambda row: None,
+    log: Log = lambda row: None,
     progress: bool = True,
 ) -> tuple[Policy, dict[str, list[float | None]]]:
     """R-GRPO of a variant, as the shipped runs were made, for its first steps or all of them.
@@ -368,8 +347,7 @@ def again(
         kept(row)
         log(row)
 
-    settings = settings_of(variant, seed, Budget(steps=steps))
-    train_rgrpo(policy, world_batches(WORLD, settings.prompts, seed), settings, both, progress)
+    pushed(policy, variant, seed, Budget(steps=steps), both, progress)
     return policy, curve_of(kept.rows)
 
 

@@ -15,9 +15,9 @@ made. A run of R-GRPO that was killed goes on.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -26,83 +26,40 @@ import torch
 
 from ..core.arms import ARMS, INTERLEAVED, get_arm
 from ..core.errors import R3labError
-from ..core.files import assets_dir, circumstances, write_whole
+from ..core.files import assets_dir
 from ..core.protocol import ANSWER
 from ..core.settings import check_positive, from_command_line, setting
 from ..evaluate.legibility import legibility
 from ..models import tiny
-from ..models.policy import Policy, save_policy
-from ..rollout.loop import rollout
-from ..show.filmstrip import filmstrip
-from ..train.log import JsonlLog
-from ..train.measure import summary
-from ..train.rgrpo import train_rgrpo
-from ..train.run import Progress, Run
+from ..models.policy import Policy
 from ..train.settings import RgrpoSettings
-from ..train.sft import SftSettings, cold_start
-from ..vlir.sample import Sample
-from ..vlir.worlds import WORLDS, get_world, world_batches
+from ..train.sft import SftSettings
+from ..vlir.worlds import WORLDS
 from .base import badge_lessons
 from .facts import words
 from .lessons import vocabulary
-from .policy import BASE, PROGRESS, Recipe, example, lessons_of_imperfect_teacher, run_stage
+from .policy import BASE, Recipe, lessons_of_imperfect_teacher
+from .stages import (
+    PROGRESS,
+    claim,
+    held_out,
+    kept,
+    made,
+    measured,
+    picture,
+    pushed,
+    run_stages,
+    ship,
+    taught,
+    write_results,
+)
 from .world_lessons import WorldHeads, WorldLessons, WorldStage
 
-# Put what the recipe of four worlds made into the assets: results, policies, settings, and a picture of each world.
-#
-# ship_worlds("python -m r3lab train worlds", work, settings, rows, assets_dir())
-
+COMMAND = "python -m r3lab train worlds"
+WORLD_STAGES = ("cold start", "R-GRPO")
 POLICIES = ("cold-start", "rgrpo")  # of the first seed
-DRAWN = tuple(name for name in WORLDS if name != "badges")  # that one has its picture from `ship`
-
-
-def ship_worlds(command: str, work: Path, settings: dict[str, Any], rows: list[dict[str, Any]], out: Path) -> Path:
-    """Write the results; where the interleaved arm's first seed is there, its policies and a picture of each world.
-
-    Parameters
-    ----------
-    command : what was called
-    work : the recipe's work folder
-    settings : that all rows share
-    rows : measured, one a world, arm, stage and seed
-    out : the assets folder
-
-    Returns
-    -------
-    Path
-        The file of results.
-    """
-    first = {name: work / f"{name}-{INTERLEAVED.name}-0" for name in POLICIES}
-    examples = {}
-    if all((folder / "config.json").is_file() for folder in first.values()):
-        for name, folder in first.items():
-            save_policy(Policy.load(folder), out / "worlds" / name, half=True)
-        examples = pictures(Policy.load(out / "worlds" / POLICIES[-1]), out / "pictures", settings["new_tokens"])
-    result = {**circumstances(command), "recipe": settings, "examples": examples, "rows": rows}
-    path = out / "results" / "worlds.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, (json.dumps(result, indent=1) + "\n").encode("utf-8"))
-    return path
-
-
-def pictures(policy: Policy, folder: Path, new_tokens: int) -> dict[str, dict[str, str]]:
-    """For each world a held-out picture that the policy looks at rightly, with its filmstrip; a world in which there is
-    none has no picture. Returns sample, question and answer by world."""
-    folder.mkdir(parents=True, exist_ok=True)
-    found = {}
-    for world in DRAWN:
-        shown = example(policy, world, new_tokens)
-        if shown is not None:
-            sample, trajectory = shown
-            sample.image.save(folder / f"{world}.png", optimize=True)
-            filmstrip(trajectory).save(folder / f"filmstrip-{world}.png")
-            found[world] = {"sample": sample.id, "question": sample.question, "answer": sample.answer}
-    return found
-
-
-# The base of four worlds: the base of badges, given the words of the other worlds and taught in all of them.
-#
-# folder = make_world_base(Path("runs/worlds"), base=Path("runs/tiny/grounding-4"))
+DRAWN = tuple(name for name in WORLDS if name != "badges")  # that one has its picture from `r3lab train tiny`
+BATCH = 50  # samples rolled out together when a policy is measured
 
 CROP_TOKENS = (24, 36)  # of a crop: a character of small print is then about as wide as a token
 SHARES = (("badges", 0.1), ("documents", 0.33), ("charts", 0.31), ("trails", 0.26))
@@ -141,33 +98,31 @@ STAGES: tuple[WorldStage, ...] = (
 )
 
 
+def lessons(policy: Policy, stage: WorldStage, start: int) -> WorldLessons:
+    """The stream of lessons that a stage asks for, from batch number `start`."""
+    return WorldLessons(policy, stage, badge_lessons(policy, stage), start)
+
+
 def make_world_base(work: Path, base: Path, seed: int = 0, stages: tuple[WorldStage, ...] = STAGES) -> Path:
-    """Run the stages that are not done yet; returns the folder of the last.
+    """The base of four worlds: that of badges, given the words of the others. Runs the stages that are not done yet.
 
     Parameters
     ----------
     work : folder for the stages
-    base : a policy of badges: the shipped cold start, or the last stage of `curriculum.make_base`, whose heads learn on
+    base : a policy of badges: the shipped cold start, or the last stage of `policy.make_base`, whose heads learn on
     seed : added to each stage's own
+
+    Returns
+    -------
+    Path
+        The folder of the last stage.
     """
     policy = tiny.widened(Policy.load(base), [*vocabulary(), *words()], CROP_TOKENS)
     torch.manual_seed(seed)
     heads = WorldHeads(policy.model.config.text_config.hidden_size)
     if (base / PROGRESS).is_file():  # a shipped policy has no heads: they are linear, and soon learned anew
         heads.load_state_dict(torch.load(base / PROGRESS, weights_only=True)["heads"], strict=False)
-    for stage in stages:
-        own = replace(stage, seed=stage.seed + seed)
-
-        def lessons(policy: Policy, start: int, stage: WorldStage = own) -> WorldLessons:
-            return WorldLessons(policy, stage, badge_lessons(policy, stage), start)
-
-        policy = run_stage(policy, heads, own, work, lessons)
-    return work / stages[-1].name
-
-
-COMMAND = "python -m r3lab train worlds"
-WORLD_STAGES = ("cold start", "R-GRPO")
-BATCH = 50  # samples rolled out together when a policy is measured
+    return run_stages(policy, heads, stages, work, seed, lessons)
 
 
 @dataclass(frozen=True)
@@ -199,100 +154,40 @@ def settings_of(recipe: WorldRecipe) -> dict[str, Any]:
     return {k: v for k, v in asdict(recipe).items() if k not in ("work", "out", "arms", "seeds")}
 
 
-def claim(recipe: WorldRecipe, work: Path) -> None:
-    """Note the settings in the work folder; an error where it holds points of others.
-
-    Raises
-    ------
-    R3labError
-        Naming the setting that differs.
-    """
-    settings = settings_of(recipe)
-    noted = work / "recipe.json"
-    if noted.is_file():
-        before = json.loads(noted.read_text(encoding="utf-8"))
-        for key, value in settings.items():
-            if before.get(key) != value:
-                raise R3labError(
-                    f"{work} holds what was made with {key} {before.get(key)!r}, not {value!r}; give another --work, "
-                    "or remove it"
-                )
-    work.mkdir(parents=True, exist_ok=True)
-    write_whole(noted, (json.dumps(settings, indent=1) + "\n").encode("utf-8"))
-
-
-def measured(policy: Policy, recipe: WorldRecipe, arm: str, world: str) -> dict[str, Any]:
-    """Held-out summary of a policy in a world, greedy, in its arm."""
-    asked = held_out(recipe, world)
-    parts = (asked[start : start + BATCH] for start in range(0, len(asked), BATCH))
-    options: dict[str, Any] = {"temperature": 0.0, "max_new_tokens": recipe.new_tokens, "arm": get_arm(arm)}
-    return summary(list(chain.from_iterable(rollout(policy, part, **options) for part in parts)))
-
-
-def held_out(recipe: WorldRecipe, world: str) -> list[Sample]:
-    """What a policy is measured with in a world."""
-    return [get_world(world).sample("test", i) for i in range(recipe.test_samples)]
-
-
-def taught(recipe: WorldRecipe, base: Path, work: Path, arm: str, seed: int) -> Path:
+def cold_started(recipe: WorldRecipe, base: Path, work: Path, arm: str, seed: int) -> Path:
     """The cold start of an arm and seed."""
-    folder = work / f"cold-start-{arm}-{seed}"
-    if not (folder / "config.json").is_file():
-        policy, log = Policy.load(base), JsonlLog(work / f"{folder.name}.jsonl")
-        teacher = replace(
-            Recipe(), cold_start_spread=recipe.cold_start_spread, needless=recipe.needless, hasty=recipe.hasty
-        )
-        steps = recipe.cold_start_steps + (recipe.marks_steps if get_arm(arm).marks != ANSWER else 0)
-        settings = SftSettings(steps=steps, learning_rate=recipe.cold_start_rate, seed=seed, arm=arm)
-        torch.manual_seed(seed)
-        cold_start(policy, lessons_of_imperfect_teacher(teacher, seed, worlds=tuple(WORLDS)), settings, log)
-        save_policy(policy, folder, half=True)
-    return folder
-
-
-def pushed(recipe: WorldRecipe, start: Path, work: Path, arm: str, seed: int) -> Path:
-    """R-GRPO of an arm and seed."""
-    folder = work / f"rgrpo-{arm}-{seed}"
-    if not (folder / "config.json").is_file():
-        policy = Policy.load(start)
-        settings = replace(
-            RgrpoSettings(),
-            steps=recipe.rgrpo_steps,
-            learning_rate=recipe.rgrpo_rate,
-            cooldown=min(recipe.rgrpo_cooldown, recipe.rgrpo_steps),
-            prompts=recipe.prompts,
-            max_new_tokens=recipe.new_tokens,
-            arm=arm,
-            seed=seed,
-        )
-        run = Run(work / f"{folder.name}.run", settings)
-        newest = run.newest()
-        begin = newest[1] if newest else Progress()
-        log = JsonlLog(work / f"{folder.name}.jsonl", begin.step)
-        batches = world_batches(tuple(WORLDS), settings.prompts, seed, begin.draws * settings.prompts)
-        train_rgrpo(policy, batches, settings, log, run=run)
-        save_policy(policy, folder, half=True)
-        shutil.rmtree(run.folder)
-    return folder
+    errs = {key: getattr(recipe, key) for key in ("cold_start_spread", "needless", "hasty")}
+    pairs = lessons_of_imperfect_teacher(Recipe(**errs), seed, worlds=tuple(WORLDS))
+    steps = recipe.cold_start_steps + (recipe.marks_steps if get_arm(arm).marks != ANSWER else 0)
+    settings = SftSettings(steps=steps, learning_rate=recipe.cold_start_rate, seed=seed, arm=arm)
+    return taught(base, work / f"cold-start-{arm}-{seed}", pairs, settings)
 
 
 def point(recipe: WorldRecipe, base: Path, work: Path, arm: str, seed: int) -> list[dict[str, Any]]:
     """Cold start and R-GRPO of an arm and seed, measured in each world; the rows of worlds.json."""
-    done = work / f"rows-{arm}-{seed}.json"
-    if done.is_file():
-        kept: list[dict[str, Any]] = json.loads(done.read_text(encoding="utf-8"))
-        return kept
-    cold = taught(recipe, base, work, arm, seed)
+    cold = cold_started(recipe, base, work, arm, seed)
+    settings = replace(
+        RgrpoSettings(),
+        steps=recipe.rgrpo_steps,
+        learning_rate=recipe.rgrpo_rate,
+        cooldown=min(recipe.rgrpo_cooldown, recipe.rgrpo_steps),
+        prompts=recipe.prompts,
+        max_new_tokens=recipe.new_tokens,
+        arm=arm,
+        seed=seed,
+    )
     rows = []
-    for stage, folder in zip(WORLD_STAGES, (cold, pushed(recipe, cold, work, arm, seed)), strict=True):
+    after = pushed(cold, work / f"rgrpo-{arm}-{seed}", settings, tuple(WORLDS))
+    for stage, folder in zip(WORLD_STAGES, (cold, after), strict=True):
         policy = Policy.load(folder)
         for world in WORLDS:
-            row = {"world": world, "arm": arm, "stage": stage, "seed": seed, **measured(policy, recipe, arm, world)}
+            asked = held_out(world, recipe.test_samples)
+            row = {"world": world, "arm": arm, "stage": stage, "seed": seed}
+            row |= measured(policy, asked, BATCH, max_new_tokens=recipe.new_tokens, arm=get_arm(arm))
             if arm == INTERLEAVED.name:
-                row |= legibility(policy, held_out(recipe, world), recipe.new_tokens)
+                row |= legibility(policy, asked, recipe.new_tokens)
             print(json.dumps(row), flush=True)
             rows.append(row)
-    write_whole(done, (json.dumps(rows, indent=1) + "\n").encode("utf-8"))
     return rows
 
 
@@ -301,6 +196,33 @@ def finished(work: Path) -> list[dict[str, Any]]:
     found = [json.loads(path.read_text(encoding="utf-8")) for path in work.glob("rows-*.json")]
     rows: list[dict[str, Any]] = list(chain.from_iterable(found))
     return sorted(rows, key=lambda row: ([*ARMS].index(row["arm"]), row["seed"]))  # worlds and stages stay in order
+
+
+def ship_worlds(work: Path, settings: dict[str, Any], rows: list[dict[str, Any]], out: Path) -> Path:
+    """Write the results; where the interleaved arm's first seed is there, its policies and a picture of each world.
+
+    Parameters
+    ----------
+    work : the recipe's work folder
+    settings : that all rows share
+    rows : measured, one a world, arm, stage and seed
+    out : the assets folder
+
+    Returns
+    -------
+    Path
+        The file of results.
+    """
+    first = {name: work / f"{name}-{INTERLEAVED.name}-0" for name in POLICIES}
+    examples, drawn = {}, out / "pictures"
+    if all(map(made, first.values())):
+        policy = ship(first, out / "worlds")
+        for world in DRAWN:
+            strip = drawn / f"filmstrip-{world}.png"
+            shown = picture(policy, world, settings["new_tokens"], drawn / f"{world}.png", strip)
+            if shown is not None:  # a world in which there is none has no picture
+                examples[world] = shown
+    return write_results(out / "results" / "worlds.json", COMMAND, recipe=settings, examples=examples, rows=rows)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -315,13 +237,13 @@ def main(arguments: Sequence[str]) -> int:
     work = Path(recipe.work)
     given = recipe.base or recipe.badges
     needed = Path(given) if given else assets_dir() / "tiny" / "cold-start"
-    if not (needed / "config.json").is_file():
+    if not made(needed):
         raise R3labError(f"no policy at {needed}: a folder with config.json is wanted, as `r3lab train` makes")
-    claim(recipe, work)
+    claim(work, settings_of(recipe))
     base = needed if recipe.base else make_world_base(work, needed)
     for seed in range(recipe.seeds):
         for arm in arms:
-            point(recipe, base, work, arm, seed)
+            kept(work / f"rows-{arm}-{seed}.json", partial(point, recipe, base, work, arm, seed))
     out = Path(recipe.out) if recipe.out else assets_dir()
-    print(f"results in {ship_worlds(COMMAND, work, settings_of(recipe), finished(work), out)}")
+    print(f"results in {ship_worlds(work, settings_of(recipe), finished(work), out)}")
     return 0
