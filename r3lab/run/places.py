@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ..core.errors import R3labError, shown
 from .point import Job, Outcome, run_point
@@ -42,27 +42,6 @@ Task = Callable[..., Outcome]  # run_point, or what stands for it in a test
 
 class PlaceError(R3labError):
     """No place is left where points could run."""
-
-
-class Place(Protocol):
-    """Where points run."""
-
-    def room(self) -> int:
-        """How many points to hand in at once; asked again and again. Raises a `PlaceError` where it is gone."""
-
-    def submit(self, job: Job) -> Future[Outcome]:
-        """Run a point."""
-
-    def avoid(self, place: str) -> bool:
-        """Send nothing to this worker any more; False if no other is left."""
-
-    def __enter__(self) -> Place:
-        """Start."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop what still runs."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +130,7 @@ class Machine:
             self._devices.put(device)
 
     def room(self) -> int:
-        """As many as run at once."""
+        """How many points to hand in at once: as many as run."""
         return self.share.jobs
 
     def submit(self, job: Job) -> Future[Outcome]:
@@ -242,7 +221,13 @@ class Workers:
             self._client.close(timeout=self.connect)
 
     def room(self) -> int:
-        """Twice as many as can run at once, so that no worker waits for the next."""
+        """Twice as many as can run at once, so that no worker waits for the next.
+
+        Raises
+        ------
+        PlaceError
+            The scheduler is gone.
+        """
         try:
             if self._client.status != "running":
                 raise OSError
@@ -264,6 +249,9 @@ class Workers:
         worker = place.rpartition(" ")[2]
         self._client.retire_workers([worker])
         return bool(self._client.nthreads().keys() - {worker})
+
+
+Place = Machine | Workers  # both have room, submit and avoid, and stop what still runs when they are left
 
 
 def on_worker(job: Job, threads: int | None, task: Task) -> Outcome:

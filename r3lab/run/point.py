@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -266,7 +266,7 @@ def give_back(result: Result, folder: Path, most: int) -> Result:
     nb = nbformat.read(result.folder / result.notebook, as_version=4)
     try:
         values = recorded(nb)
-        if clash := next((name for name in values if name in columns_taken(result.parameters)), None):
+        if clash := next((name for name in values if name in {*FIXED, *result.parameters}), None):
             raise R3labError(f"The notebook recorded {clash!r}, which names another column of the table. Rename it.")
     except R3labError as error:
         values = {}
@@ -280,11 +280,6 @@ def give_back(result: Result, folder: Path, most: int) -> Result:
     result = replace(result, folder=folder)
     result.save()
     return result
-
-
-def columns_taken(parameters: Iterable[str]) -> set[str]:
-    """Names that a result may not have."""
-    return {*FIXED, *parameters}
 
 
 def fit(nb: NotebookNode, most: int) -> None:
