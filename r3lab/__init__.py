@@ -8,7 +8,7 @@
     r3lab.compare(before, policy.rollout(samples))        # a picture with its alt text
 
 This is the front door: every name below is imported when it is first used, so that `import r3lab` and `r3lab --help`
-cost nothing. `train` and `explain` are rooms (folders of modules) that can be called as well.
+cost nothing. `train`, `explain` and `rollout` are rooms (folders of modules) that can be called as well.
 """
 
 import sys
@@ -43,9 +43,14 @@ HOMES = {  # name of the front door -> the module that it lives in
     "load_records": "show.gallery",
     "record": "run.record",
 }
-VERBS = ("train", "explain")  # rooms that can be called: `r3lab.train(policy, ...)`, and `r3lab.train.rgrpo` as ever
+VERBS = (
+    "train",
+    "explain",
+    "rollout",
+)  # rooms that can be called: `r3lab.train(policy, ...)`, and `r3lab.train.rgrpo` as ever
 
-__all__ = [*HOMES, *VERBS, "__version__"]
+NAMES = (*HOMES, *VERBS)
+__all__ = [*NAMES, "__version__"]
 
 
 class _Room(ModuleType):
@@ -75,4 +80,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*_names(), *VERBS})
+    return sorted({*_names(), *NAMES})

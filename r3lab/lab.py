@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
+from importlib import import_module
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -261,7 +262,7 @@ def explain(
     policy: Policy,
     trajectory: Trajectory,
     others: Sequence[Trajectory] = (),
-    full: bool = False,
+    settings: Settings = QUICK,
     **named: Any,
 ) -> Explanation:
     """Why each look of a trajectory was taken, and whether it mattered.
@@ -271,7 +272,7 @@ def explain(
     policy : the one that wrote it
     trajectory : with its images
     others : trajectories on other photographs, which lend their crops
-    full : try more (about three times the seconds)
+    settings : how much is tried; `Settings()` is about twice as much
     named : further arguments of `r3lab.explain.explain.explain`: look, features, progress
 
     Returns
@@ -285,7 +286,7 @@ def explain(
     >>> bool(why.sentence)
     True
     """
-    return explain_looks(policy, trajectory, others, settings=Settings() if full else QUICK, **named)
+    return explain_looks(policy, trajectory, others, settings=settings, **named)
 
 
 def report(
@@ -326,3 +327,9 @@ def _show_in_notebooks() -> None:
     formatter = shell.display_formatter.mimebundle_formatter
     formatter.for_type(Trajectory, lambda t, **_: filmstrip(t)._repr_mimebundle_())
     formatter.for_type(Explanation, lambda e, **_: show_explanation(e)._repr_mimebundle_())
+
+
+def documented() -> dict[str, Any]:
+    """Every name of the front door with what holds its docstring: of a room that is a verb, the verb."""
+    package = import_module("r3lab")
+    return {name: globals()[name] if name in package.VERBS else getattr(package, name) for name in package.NAMES}

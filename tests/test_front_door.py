@@ -12,18 +12,16 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 import r3lab
-from r3lab import HOMES, VERBS
+from r3lab import NAMES
 from r3lab.core.errors import R3labError
 
-NAMES = [*HOMES, *VERBS]
 NO_EXAMPLE = {"R3labError"}  # raised, not called
 
 
 def documented(name: str) -> object:
-    """What holds the docstring of a name: of a room that is a verb, the verb."""
-    from r3lab import lab
+    from r3lab.lab import documented
 
-    return getattr(lab, name) if name in VERBS else getattr(r3lab, name)
+    return documented()[name]
 
 
 @pytest.fixture(scope="module")

@@ -259,6 +259,11 @@ def rollout(
     Returns
     -------
     list of len(samples) * group trajectories, the members of a group next to each other
+
+    Examples
+    --------
+    >>> len(r3lab.rollout(policy, samples[:1], group=3, max_new_tokens=64))
+    3
     """
     if not samples:
         return []

@@ -22,7 +22,9 @@ is no site.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import inspect
 import io
 import json
 import math
@@ -313,11 +315,25 @@ def _write_source(results: Sequence[Result], source: Path) -> None:
         setting="quick" if all(quick) else "full" if not any(quick) else "quick or full",
         date=max(result.started for result in results)[:10],
         table=lessons_table(lessons),
-        pages="\n".join(Path(one.file).stem for one in lessons),
+        pages="\n".join([*(Path(one.file).stem for one in lessons), "reference"]),
     )
     (source / "index.md").write_text(text, encoding="utf-8")
+    (source / "reference.md").write_text(reference(), encoding="utf-8")
     (source / "_static").mkdir()
     (source / "_static" / STYLE).write_text(_RULES, encoding="utf-8")
+
+
+def reference() -> str:
+    """The front door as a page: each name with its call and its docstring, whose examples a test runs."""
+    documented = importlib.import_module("r3lab.lab").documented
+    parts = ["# Reference\n\nWhat `import r3lab` offers. Each example is run by a test.\n"]
+    for name, held in documented().items():
+        try:
+            call = re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(inspect.signature(held)))
+        except (TypeError, ValueError):  # an enumeration, a module
+            call = ""
+        parts.append(f"## {name}\n\n```python\nr3lab.{name}{call}\n```\n\n```text\n{inspect.getdoc(held)}\n```\n")
+    return "\n".join(parts)
 
 
 def cleaned(nb: NotebookNode) -> NotebookNode:
