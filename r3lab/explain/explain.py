@@ -23,8 +23,7 @@ from tqdm import tqdm
 from .. import __version__
 from ..core.errors import R3labError, shown
 from ..core.geometry import coverage
-from ..models.policy import Features, Policy
-from ..rollout.loop import reading
+from ..models.policy import Features, Policy, reading
 from ..rollout.sequence import row_of
 from ..trajectory import Kind, Trajectory
 from .explanation import BoxAttention, Cut, Explanation, HeatMap, LookEntry, Worth

@@ -26,8 +26,7 @@ from ..core.errors import R3labError, shown
 from ..core.geometry import Box
 from ..core.images import content_hash, cut
 from ..core.stats import Interval, mean_interval
-from ..models.policy import Features, Policy
-from ..rollout.loop import reading
+from ..models.policy import Features, Policy, reading
 from ..trajectory import ImageRef, Trajectory
 from .explanation import HeatMap
 from .interventions import ValueMap, after_look, tail_logprobs

@@ -28,8 +28,8 @@ from ..core.geometry import Box, Size, clip, coverage, iou, problem
 from ..core.images import cut
 from ..models import attention
 from ..models.attention import Seen
-from ..models.policy import Features, Policy
-from ..rollout.loop import Loop, reading
+from ..models.policy import Features, Policy, reading
+from ..rollout.loop import Loop
 from ..rollout.resume import enter, resume
 from ..rollout.sequence import row_of, rows_of
 from ..rollout.state import Limits, RolloutState

@@ -27,8 +27,8 @@ from ..core.errors import R3labError, shown
 from ..core.geometry import Box, Size, clip, coverage, iou, problem
 from ..core.images import content_hash, cut, resize
 from ..core.protocol import same_answer
-from ..models.policy import Features, Policy, control_token
-from ..rollout.loop import reading, rollout
+from ..models.policy import Features, Policy, control_token, reading
+from ..rollout.loop import rollout
 from ..rollout.resume import resume
 from ..trajectory import ImageRef, Kind, Trajectory
 from ..vlir.sample import Sample

@@ -369,6 +369,17 @@ def write_policy(policy: Policy, folder: Path, half: bool = False, weights: Weig
 
 
 @contextmanager
+def reading(policy: Policy) -> Iterator[None]:
+    """The model in evaluation mode inside, afterwards as it was."""
+    was_training = policy.model.training
+    policy.model.eval()
+    try:
+        yield
+    finally:
+        policy.model.train(was_training)
+
+
+@contextmanager
 def checkpointed(policy: Policy, on: bool) -> Iterator[None]:
     """Gradient checkpointing of the text model inside; transformers does it in training mode alone."""
     if not on:

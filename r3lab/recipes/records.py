@@ -26,8 +26,8 @@ from ..explain.explain import explain
 from ..explain.interventions import value_map
 from ..explain.rows import rows
 from ..explain.trials import QUICK
-from ..models.policy import Policy
-from ..rollout.loop import reading, rollout
+from ..models.policy import Policy, reading
+from ..rollout.loop import rollout
 from ..rollout.sequence import row_of
 from ..show.gallery import BEFORE, EXPLAINED, GROUP, PHOTOS, RIVER, SINGLE, TOKENS, VALUE
 from ..train.measure import summary

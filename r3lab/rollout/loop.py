@@ -11,8 +11,7 @@ of the group).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from ..core.arms import INTERLEAVED, Arm
 from ..core.images import content_hash, resize
 from ..models.cache import SlotCache
 from ..models.decoder import Decoder, fits
-from ..models.policy import Features, Policy, Row
+from ..models.policy import Features, Policy, Row, reading
 from ..trajectory import ImageRef, Kind, Trajectory
 from .sequence import Question, overview_key, prompt_ids
 from .state import Limits, RolloutState
@@ -272,14 +271,3 @@ def rollout(
         loop = Loop(policy, limits, store, temperature, seed, watch)
         loop.open(samples, group, list(range(len(samples))) if numbers is None else numbers, arm)
         return loop.run(progress)
-
-
-@contextmanager
-def reading(policy: Policy) -> Iterator[None]:
-    """The model in evaluation mode inside, afterwards as it was."""
-    was_training = policy.model.training
-    policy.model.eval()
-    try:
-        yield
-    finally:
-        policy.model.train(was_training)

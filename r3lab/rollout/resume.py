@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from ..core.errors import R3labError, shown
-from ..models.policy import Features, Policy, Row
+from ..models.policy import Features, Policy, Row, reading
 from ..trajectory import Trajectory
-from .loop import Loop, Watch, reading
+from .loop import Loop, Watch
 from .sequence import rows_of
 from .state import Limits, RolloutState
 

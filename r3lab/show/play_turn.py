@@ -42,8 +42,8 @@ from ..explain.interventions import (
     tail_logprobs,
     windows_of,
 )
-from ..models.policy import Features, Policy
-from ..rollout.loop import reading, rollout
+from ..models.policy import Features, Policy, reading
+from ..rollout.loop import rollout
 from ..rollout.resume import resume
 from ..rollout.sequence import Question, row_of
 from ..rollout.state import Limits, RolloutState

@@ -28,8 +28,7 @@ from ..core.geometry import clip, from_source, to_source, write_ints
 from ..core.images import content_hash, cut, resize
 from ..core.protocol import box_text
 from ..core.settings import check_positive, from_command_line, setting
-from ..models.policy import Features, Policy, Row, save_policy
-from ..rollout.loop import reading
+from ..models.policy import Features, Policy, Row, reading, save_policy
 from ..rollout.sequence import prompt_ids
 from ..rollout.state import Limits, RolloutState
 from ..trajectory import ImageRef, Kind, Trajectory
