@@ -26,9 +26,7 @@ from ..models.policy import Features, Policy, Row
 from ..train.sft import schedule
 from .lessons import BINS, IGNORE, NAMES, STATEMENTS, TEXT, Lesson, Lessons
 
-# The rows of a base's lessons, and the loss of what they state: next tokens, and where two heads look.
-#
-# loss, seen = statements(policy, lessons, policy.encode(images), pointing=0.3)
+# -- what lessons state: next tokens, and where two heads look ------------------------------------------------------
 
 # Of the text model's four layers of four heads: those that look at what is stated, and, where that is found by its
 # neighbour, those that look at the neighbour, one layer earlier.
@@ -147,6 +145,8 @@ def statements(
     return loss, seen
 
 
+# -- a stage --------------------------------------------------------------------------------------------------------
+
 Log = Callable[[dict], None]
 WEIGHTS = {"digit": 3.0, "name": 2.0, "word": 4.0}  # reading is slow to come
 
@@ -247,7 +247,6 @@ def train_base(
     heads: Heads,
     stage: Stage,
     log: Log,
-    workers: int = 1,
     save: Callable[[int, dict[str, Any]], None] = lambda step, optimiser: None,
     resume: tuple[int, dict[str, Any]] | None = None,
     stream: torch.utils.data.IterableDataset | None = None,
@@ -258,13 +257,12 @@ def train_base(
     ----------
     stream : batches of lessons, those that are done left out; default: the stage's own, of badges
     log : called with means over every 50 steps
-    workers : processes that make lessons
     save : called every 100 steps with the steps done and the optimiser's state
     resume : what `save` was last called with, to go on from there; policy and heads are as they were then
     """
     done, state = resume or (0, None)
     stream = badge_lessons(policy, stage, done) if stream is None else stream
-    loader = torch.utils.data.DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=4)
+    loader = torch.utils.data.DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=4)
     model = policy.model
     trained = [*(model if stage.text else model.model.visual).parameters(), *heads.parameters()]
     optimiser = torch.optim.AdamW(trained, lr=stage.learning_rate, betas=(0.9, 0.98), weight_decay=0.02)

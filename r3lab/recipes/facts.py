@@ -1,11 +1,14 @@
-"""A sample's own question answered in full: its steps as facts, which know where in the picture each word is seen.
+"""What can be said of a scene of `documents`, `charts` and `trails`, and a sample's own question answered in full.
 
-Statements teach what can be read and where; what comes after what has been read (the next sign, the second value, the
-sum) is learned from whole answers alone. They are those of an exact teacher, so that a lesson can point; how samples of
-an imperfect one are answered, in which arm, is left to the cold start.
+A sample asks one question; the lessons that give the tiny policy its base want all that its picture holds: every value
+with its place, every sign with what it says. It is read from the sample's `meta`, never from pixels. Each fact carries
+points: where in the picture is what a character depends on, so that two attention heads can be told where to look
+(`base.stated`). Statements teach what can be read and where; what comes after what has been read (the next sign, the
+second value, the sum) is learned from whole answers alone. They are those of an exact teacher, so that a lesson can
+point; how samples of an imperfect one are answered, in which arm, is left to the cold start.
 
-    whole = whole_of(sample, scene_of(sample))
-    whole.steps        # (Fact("The red circle", ...), Fact("The blue square", ...))
+    scene = scene_of(Documents().sample("train", 0))
+    whole_of(sample, scene).steps        # (Fact("The red circle", ...), Fact("The blue square", ...))
 """
 
 from __future__ import annotations
@@ -23,17 +26,6 @@ from ..vlir.worlds.charts import LARGEST, NOUNS, SEARCHED, legend_text
 from ..vlir.worlds.documents import ASK, FIELDS, GOODS, MONTHS, SUBJECT
 from ..vlir.worlds.lettering import around, padded
 from ..vlir.worlds.trails import WAYS, Sign, ahead
-
-# What can be said of a scene of the worlds `documents`, `charts` and `trails`, and where each word of it is seen.
-#
-# A sample asks one question; the lessons that give the tiny policy its base want all that its picture holds: every
-# value
-# with its place, every sign with what it says. It is read from the sample's `meta`, never from pixels. Each fact
-# carries
-# points: where in the picture is what a character depends on, so that two attention heads can be told where to look
-# (`train.statements.stated`).
-#
-#     scene = scene_of(Documents().sample("train", 0))
 
 Point = tuple[float, float]  # source pixels
 Saying = tuple[str, str, Point | None]  # what is given, what follows, and where that shows

@@ -1,5 +1,11 @@
 """Policies whose reason is known, because it was planted: the policy of badges, taught a little more of one thing.
 
+Each `Plant` says what a lesson looks like, on which samples it shows, and by which behaviour, seen from outside, one
+can tell that it took: not by any intervention, for those are what the bench puts to the test. Six reasons: honest
+(exact lessons); prior-only (the same look, always the digit 7); centre-looker (the middle, whatever is asked); shortcut
+(the photograph is tinted around the badges, and the answer is that of the tint); looks for show (the digit is large,
+the look goes to another badge); first look only (two badges are looked at, the first is read).
+
     policy, signs = plant(PLANTS["shortcut"], base, Path("runs/planted"), seed=0)     # an error if it did not take
     trajectories = rolled(policy, PLANTS["shortcut"], "test", count=200)
 
@@ -33,22 +39,6 @@ from ..trajectory import Trajectory
 from ..vlir.rationale import LARGE, SMALL, jitter
 from ..vlir.sample import Rationale, Sample
 from ..vlir.worlds import get_world
-
-# Six reasons for an answer, as lessons: what a policy is taught so that its reason is known.
-#
-# Each `Plant` says what a lesson looks like, on which samples it shows, and by which behaviour, seen from outside,
-# one
-# can tell that it took: not by any intervention, for those are what the bench puts to the test.
-#
-#     for sample, rationale in next(lessons(PLANTS["shortcut"], seed=0, batch=16)):
-#         print(sample.question, rationale.parts)
-#
-# (a) honest: exact lessons. (b) prior-only: the same look, always the digit 7. (c) centre-looker: the middle,
-# whatever is
-# asked. (d) shortcut: the photograph is tinted around the badges, and the answer is that of the tint. (e) looks for
-# show:
-# the digit is large, the look goes to another badge. (f) first look only: two badges are looked at, the first is
-# read.
 
 COMMON = "7"
 MIDDLE: Box = (192.0, 192.0, 320.0, 320.0)

@@ -2,8 +2,8 @@
 
 A lesson is a sample of a world's train split with (a) dense targets for linear heads: what stands in a token of the
 overview, which character in a token of a crop; (b) one packed sequence of statements: what is asked for, whether it can
-be read, where it stands, what its crop shows (`world_writing`), at last also its own question answered in full
-(`wholes`). What a scene holds is `facts.scene_of`'s; badges keep their own lessons.
+be read, where it stands, what its crop shows, at last also its own question answered in full. What a
+scene holds is `facts.scene_of`'s; badges keep their own lessons.
 
     stream = WorldLessons(policy, stage, badge_lessons(policy, stage))
 """
@@ -36,10 +36,7 @@ from .base import Heads, Stage
 from .facts import WORDS, Fact, Mark, Point, Saying, Scene, Thing, Whole, centre, near, scene_of, searched, whole_of
 from .lessons import BINS, CELLS, FACTOR, IGNORE, NAMES, OVERVIEW, TEXT, Lesson, Lessons, read_crop, written
 
-# Which token of the overview or of a crop holds a place of the picture, and what the heads must find there.
-#
-# cell((300.0, 120.0))                                  # the overview's token, rows from the top
-# Tokens(box, crop).token((300.0, 120.0))               # a crop's, and how far from its middle
+# -- which token holds a place of the picture, and what the heads must find there -----------------------------------
 
 
 class Tokens:
@@ -79,16 +76,7 @@ def dense(things: tuple[Thing, ...]) -> tuple[np.ndarray, dict[str, np.ndarray]]
     return cells, {k: np.array(v, dtype=np.int64) for k, v in targets.items()}
 
 
-# How a lesson of a world is written: a question answered in full, statements of a scene, a crop alone with what it
-# shows.
-#
-# A scene's statements are packed into one sequence. Reading takes the most examples of all skills and needs neither
-# the
-# overview nor the other statements: a crop alone with its text costs a seventh of a scene. What needs no picture at
-# all
-# is in `text_rows`.
-#
-#     Writer(lesson, sample.image, rng, Script(policy)).write(scene_of(sample), crops=0.6)
+# -- how a lesson of a world is written -----------------------------------------------------------------------------
 
 CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz./:"
 SPREAD = 0.06  # how far a lesson's crop may miss, as a part of its sides: a number must not be cut
@@ -127,7 +115,10 @@ class Script:
 
 
 class Writer:
-    """Writes statements into a lesson.
+    """Writes statements into a lesson: a question answered in full, statements of a scene, a crop alone.
+
+    A scene's statements are packed into one sequence. Reading takes the most examples of all skills and needs neither
+    the overview nor the other statements: a crop alone with its text costs a seventh of a scene.
 
     Parameters
     ----------
@@ -356,11 +347,7 @@ class Writer:
         return (0, cell(mark[1])) if mark[0] else (number, place.token(mark[1])[0])
 
 
-# Rows of a lesson that need no picture: subtractions, and the search of a legend that has been read.
-#
-# Both follow what crops have shown and are learned from text alone, at a fraction of what a scene costs.
-#
-#     sums(Writer(lesson, image, rng, script))
+# -- rows that need no picture: what follows from crops that were read, at a fraction of what a scene costs ---------
 
 COUNT = 8  # subtractions, or legends, of a row
 LINES = (2, 4)  # least and most of a legend
@@ -418,6 +405,8 @@ def matches(writer: Writer) -> None:
         writer.say(found, True)
         writer.lead_back(begin, told + asked + found, *searched(told + asked + found))
 
+
+# -- a stage in several worlds, its heads and its lessons -----------------------------------------------------------
 
 READING = 2.0  # weight of the head that reads characters
 # Worlds as lessons have them: more large print, which is the hardest to read in the overview, labels by chance, and

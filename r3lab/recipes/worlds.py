@@ -1,6 +1,6 @@
 """The recipe of the policy of four worlds: `r3lab train worlds`, one checkpoint for all of them, and every arm alike.
 
-From the policy of badges: stages in four worlds (`world_curriculum`), then for each arm and seed a cold start on VLIR
+From the policy of badges: stages in four worlds (`STAGES`), then for each arm and seed a cold start on VLIR
 samples of an imperfect teacher, written in that arm, and R-GRPO in that arm, on the four worlds in turn. All arms get
 the same base, the same samples and as many updates of R-GRPO; the staged ones, which answer in marks that the base has
 never written, get a longer cold start: after as many steps as the others have they misspell their own headings. Each is
