@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from r3lab import trajectory as module
 from r3lab.core.errors import R3labError
 from r3lab.core.geometry import Frame
 from r3lab.core.images import content_hash
@@ -358,7 +357,7 @@ def test_what_would_not_come_back_is_not_saved(
 
 def test_a_folder_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(TrajectoryError, match="Cannot write to .*choose another folder"):
+    with pytest.raises(TrajectoryError, match="Cannot write .*choose another place"):
         save(example(), tmp_path / "file")
 
 
@@ -369,7 +368,7 @@ def test_a_failed_write_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: p
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.os, "replace", full)
+    monkeypatch.setattr("r3lab.core.files.os.replace", full)
     with pytest.raises(TrajectoryError, match="No space left"):
         save(dataclasses.replace(example(), seed=99), tmp_path)
     assert path.read_bytes() == before
