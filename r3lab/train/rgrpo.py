@@ -13,13 +13,10 @@ The three functions that make the method can be one's own:
 
     def reward(t):                                       # a trajectory -> a number, or named numbers that are added up
         return {"right": float(t.answer == t.truth["answer"]), "short": -0.01 * len(t.looks)}
-
     def advantage(r):                                    # (N, G) -> (N, G)
         return r - r.mean(dim=1, keepdim=True)
-
     def loss(new, old, a, mask):                         # (R, T), (R, T), (R,), (R, T) -> a number to minimise
         return -(((new - old).exp() * a[:, None] * mask).sum(1) / mask.sum(1)).mean()
-
     train_rgrpo(policy, batches, settings, log, reward=reward, advantage=advantage, loss=loss)
 """
 
