@@ -1,0 +1,16 @@
+"""Checkpoints as policies: families as rows of a table, the tiny one that ships, the cache and the decoder of the loop."""
+
+from __future__ import annotations
+
+from ..core.lazy import lazy
+
+# What lessons use, imported when it is first used.
+HOMES = {
+    **dict.fromkeys(("FILES", "checkpoint_folder"), "checkpoint"),
+    "FAMILIES": "families",
+    **dict.fromkeys(("Row", "save_policy"), "policy"),
+    **dict.fromkeys(("KNOWN", "config_of", "known_config", "sizes_of"), "sizes"),
+    **dict.fromkeys(("COORDINATE_STEP", "miniature"), "tiny"),
+}
+
+__getattr__, __dir__ = lazy(__name__, HOMES)

@@ -1,1 +1,43 @@
 """How what ships was made: the policies, the ablations, the planted reasons, the records of the gallery."""
+
+from __future__ import annotations
+
+from ..core.lazy import lazy
+
+# What lessons use, imported when it is first used.
+HOMES = {
+    **dict.fromkeys(
+        (
+            "Budget",
+            "FULL",
+            "VARIANTS",
+            "again",
+            "band",
+            "effects",
+            "level",
+            "measured",
+            "outcomes",
+            "rows_of",
+            "settings_of",
+            "updates_of",
+            "values_of",
+        ),
+        "ablations",
+    ),
+    **dict.fromkeys(
+        (
+            "Heads",
+            "POINTING_HEADS",
+            "POINTING_LAYER",
+            "Stage",
+            "lesson_rows",
+            "train_base",
+        ),
+        "base",
+    ),
+    **dict.fromkeys(("CELLS", "FACTOR", "Lessons", "NAMES", "OVERVIEW", "vocabulary"), "lessons"),
+    **dict.fromkeys(("PLANTS", "others_of", "plant", "rolled", "tint_of", "told"), "planted"),
+    **dict.fromkeys(("BASE", "prepare"), "policy"),
+}
+
+__getattr__, __dir__ = lazy(__name__, HOMES)

@@ -10,3 +10,21 @@ matplotlib; `markup`, `marks`, `embed`, `page` for HTML).
     filmstrip(trajectory)                    # the last line of a notebook cell
     play(trajectory)                         # the same, to step through
 """
+
+from __future__ import annotations
+
+from ..core.lazy import lazy
+
+# What lessons use, imported when it is first used.
+HOMES = {
+    "draw_truth": "canvas",
+    "draw_card": "card",
+    "LiveDashboard": "dashboard",
+    **dict.fromkeys(("draw_effects", "draw_grounding", "effects_table"), "effects"),
+    **dict.fromkeys(("draw_value", "persistence", "show_explanation", "spotlight"), "explanation"),
+    "before_after": "filmstrip",
+    "records_dir": "gallery",
+    **dict.fromkeys(("KINDS", "OKABE_ITO", "RUNS"), "palette"),
+}
+
+__getattr__, __dir__ = lazy(__name__, HOMES)

@@ -1,0 +1,31 @@
+"""Training: R-GRPO (`rgrpo` shows a step from top to bottom), its objective and rewards, and the supervised cold start."""
+
+from __future__ import annotations
+
+from ..core.lazy import lazy
+
+# What lessons use, imported when it is first used.
+HOMES = {
+    **dict.fromkeys(("estimates", "rollout_gradients", "token_logprobs", "token_weights"), "estimators"),
+    "read_log": "log",
+    **dict.fromkeys(("curiosity", "look_price", "region_checked"), "look_rewards"),
+    **dict.fromkeys(("SAFE", "footprint_of", "readable", "room"), "memory"),
+    **dict.fromkeys(("AGGREGATIONS", "OBJECTIVES", "Objective", "advantages", "policy_loss"), "objective"),
+    **dict.fromkeys(("PRESETS", "accuracy", "deciding_iou", "true_region", "well_formed"), "rewards"),
+    **dict.fromkeys(("reward_groups", "train_rgrpo"), "rgrpo"),
+    "UpdateSettings": "settings",
+    **dict.fromkeys(
+        (
+            "SftSettings",
+            "cold_start",
+            "encode_batch",
+            "epochs",
+            "next_token_loss",
+            "taught",
+        ),
+        "sft",
+    ),
+    "packed_logprobs": "update",
+}
+
+__getattr__, __dir__ = lazy(__name__, HOMES)
