@@ -1,4 +1,4 @@
-"""Checkpoints as policies: families as rows of a table, the tiny one that ships, the cache and the decoder of the loop."""
+"""Checkpoints as policies: the families as rows of a table, the tiny policy, the cache and the decoder of the loop."""
 
 from __future__ import annotations
 

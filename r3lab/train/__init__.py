@@ -1,4 +1,4 @@
-"""Training: R-GRPO (`rgrpo` shows a step from top to bottom), its objective and rewards, and the supervised cold start."""
+"""Training: R-GRPO (`rgrpo` shows a step from top to bottom), objective and rewards, and the supervised cold start."""
 
 from __future__ import annotations
 
