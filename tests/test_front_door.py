@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import importlib
 import inspect
 import subprocess
 import sys
@@ -61,6 +62,16 @@ def test_examples_run(name: str, made: dict[str, object]) -> None:
     said: list[str] = []
     result = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=said.append)
     assert result.attempted and not result.failed, "".join(said)
+
+
+@pytest.mark.parametrize("room", ["core", "explain", "models", "recipes", "show", "train", "vlir"])
+def test_what_a_room_opens_is_there_and_no_module(room: str) -> None:
+    """A name that a module of the room has too would be that module for whoever imported it before."""
+    package = importlib.import_module(f"r3lab.{room}")
+    folder = Path(package.__file__).parent
+    for name, home in package.HOMES.items():
+        assert getattr(package, name) is getattr(importlib.import_module(f"r3lab.{room}.{home}"), name)
+        assert not (folder / f"{name}.py").exists() and not (folder / name).exists()
 
 
 def test_a_room_that_is_a_verb_is_a_room_still() -> None:
