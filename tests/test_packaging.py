@@ -158,3 +158,48 @@ def test_the_tests_that_hold_the_readmes_claims_exist() -> None:
                 nodes = ast.walk(ast.parse(path.read_text("utf-8"))) if path.is_file() else ()
                 defined[file] = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
             assert name in defined[file], f"{claim!r}: there is no {file}::{name}; name the test that holds it now"
+
+
+FLOORS = (  # a room knows only the rooms of the floors below its own; those of one floor do not know each other
+    ("core",),
+    ("trajectory",),
+    ("models", "vlir"),
+    ("rollout",),
+    ("train", "explain"),
+    ("evaluate",),
+    ("show",),
+    ("run", "recipes"),
+    ("course", "lab"),
+    ("cli",),
+)
+
+
+def test_rooms_know_only_the_rooms_below_them() -> None:
+    """By the imports of every module, those inside of functions too; nano imports nothing of r3lab."""
+    floor = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+    package = ROOT / "r3lab"
+    wrong = []
+    for path in sorted(package.rglob("*.py")):
+        here = path.relative_to(package).with_suffix("").parts
+        if here[0] in ("__init__", "__main__", "nano"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or not (node.level or (node.module or "").startswith("r3lab.")):
+                continue
+            up = [*here[: len(here) - node.level], *(node.module or "").split(".")] if node.level else []
+            there = [part for part in up if part] or (node.module or "").split(".")[1:]
+            rooms = there[:1] if there else [alias.name for alias in node.names]
+            for room in rooms:
+                if room in floor and room != here[0] and floor[room] >= floor[here[0]]:
+                    wrong.append(f"{'/'.join(here)}.py knows {room}")
+    assert not wrong, wrong
+
+
+def test_the_rooms_that_the_readme_names_are_there() -> None:
+    """The table of rooms has every room, and nothing else."""
+    table = (ROOT / "README.md").read_text("utf-8").split("## Where things are")[1]
+    named = re.findall(
+        r"`([\w/.]+)`", " ".join(row.split("|")[1] for row in table.splitlines() if row.startswith("| `"))
+    )
+    found = {p.name + "/" if p.is_dir() else p.name for p in (ROOT / "r3lab").iterdir() if not p.name.startswith("__")}
+    assert sorted(named) == sorted(found - {"nano.py", "assets"})
