@@ -166,3 +166,24 @@ def test_unknown_names_are_refused():
         advantages(torch.zeros(1, 2), "leave-one")
     with pytest.raises(R3labError, match="negative"):
         Objective(clip_low=-1)
+
+
+@pytest.mark.parametrize(
+    ("name", "advantage", "ratio", "aggregation", "low", "high"),
+    [
+        ("r-grpo", "grpo", "token", "sequence", 0.2, 0.28),  # as published for VLM-R3
+        ("grpo", "grpo", "token", "sequence", 0.2, 0.2),
+        ("dapo", "grpo", "token", "token", 0.2, 0.28),
+        ("dr-grpo", "dr-grpo", "token", "fixed", 0.2, 0.2),
+        ("gspo", "grpo", "sequence", "sequence", 3e-4, 4e-4),
+        ("cispo", "grpo", "cispo", "token", 0.2, 0.28),
+        ("rloo", "leave-one-out", "token", "sequence", 0.2, 0.2),
+        ("reinforce++", "batch", "token", "token", 0.2, 0.2),
+    ],
+)
+def test_each_objective_is_put_together_as_its_source_says(name, advantage, ratio, aggregation, low, high) -> None:
+    """Written out here, since a test that reads the table compares it with itself."""
+    one = OBJECTIVES[name]
+    assert (one.advantage, one.ratio, one.aggregation) == (advantage, ratio, aggregation)
+    assert (one.clip_low, one.clip_high, one.kl_weight, one.entropy_weight) == (low, high, 0.0, 0.0)
+    assert set(OBJECTIVES) == {"r-grpo", "grpo", "dapo", "dr-grpo", "gspo", "cispo", "rloo", "reinforce++"}
