@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -101,6 +102,14 @@ def test_a_look_for_each_true_region_is_free():
         t = trajectory(GOOD, "7", looks, needs)
         t.truth["regions"] = [far, REGION]
         assert score(t, "grounded")["look cost"] == pytest.approx(cost)
+
+
+def test_official_length_is_of_the_shortest_stretch_by_hand():
+    """Three characters before the crop and twelve after it pay for three; an invalid box separates nothing."""
+    for box, characters in ((REGION, 3), (None, 10)):  # fifteen in one stretch, where 0.10 is the most
+        t = replace(trajectory("abc", "7", [box]), ids=[1, 2], kinds=[int(Kind.SAMPLED)] * 2)
+        t = replace(t, pieces=["abc", "defghijklmno"], logprobs=[-0.1] * 2, entropies=[0.1] * 2)
+        assert rewards_module.length_official(t) == pytest.approx(0.01 * characters)
 
 
 def test_official_length_is_of_the_shortest_stretch_between_crops(policy, samples):
