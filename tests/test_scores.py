@@ -49,6 +49,7 @@ def test_scoring_needs_no_torch() -> None:
         ("kitten", ["sitting"], 1 - 3 / 7),  # k>s, e>i, +g: 3 of 7
         ("abcd", ["abxy"], 0.5),  # 2 of 4: exactly the threshold still counts
         ("abcd", ["axyz"], 0.0),  # 3 of 4 leaves 0.25, under the threshold
+        ("a" * 49 + "b" * 51, ["a" * 100], 0.0),  # 51 of 100 leave 0.49, just under it
         ("7", ["seven", "7"], 1.0),  # the best of the accepted ones
         ("$7", ["7"], 0.5),  # 1 of 2
         ("7 . 5", ["7.5"], 0.6),  # two spaces put in: 2 of 5
