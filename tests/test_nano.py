@@ -55,6 +55,7 @@ SCRIPTS = {
     "a close without an open": "5</answer><answer>5</answer>",
     "too many looks": TEN_LOOKS,
     "too many looks, then an answer": TEN_LOOKS[: -len(TEN_LOOKS) // 10] + "<answer>1</answer>",
+    "boxes that cannot be used use up looks": '{"bbox_2d": [1, 2, 3]}' * 4 + TEN_LOOKS[: len(TEN_LOOKS) // 2],
     "the end": "I give up<|im_end|>",
 }
 
