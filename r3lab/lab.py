@@ -12,11 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from importlib import import_module
-from itertools import count
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -38,7 +36,7 @@ from .train.rgrpo import train_rgrpo
 from .train.settings import RgrpoSettings
 from .trajectory import Trajectory
 from .vlir.sample import Sample
-from .vlir.worlds import get_world, world_batches
+from .vlir.worlds import get_world, sample_batches, world_batches
 
 SHIPPED = {  # name -> folder of the assets
     "cold-start": "tiny/cold-start",
@@ -212,12 +210,11 @@ def train(
 
 def batches_of(data: str | Sequence[str] | Sequence[Sample], settings: RgrpoSettings) -> Iterator[Sequence[Sample]]:
     """Endless batches of training samples: of worlds by name, or drawn without replacement from a list."""
-    if isinstance(data, str) or all(isinstance(one, str) for one in data):
+    if isinstance(data, str) or (data and all(isinstance(one, str) for one in data)):
         return world_batches(data, settings.prompts, settings.seed)  # type: ignore[arg-type]
     if len(data) < settings.prompts:
         raise R3labError(f"{len(data)} samples are fewer than the {settings.prompts} of a step; give prompts=...")
-    rng = np.random.default_rng(settings.seed)
-    return ([data[k] for k in rng.choice(len(data), settings.prompts, replace=False)] for _ in count())  # type: ignore[misc]
+    return sample_batches(data, settings.prompts, settings.seed)  # type: ignore[arg-type]
 
 
 def live(*keys: str, then: Callable[[dict[str, Any]], None] | None = None) -> LiveDashboard:

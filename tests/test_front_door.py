@@ -89,6 +89,7 @@ def test_a_room_that_is_a_verb_is_a_room_still() -> None:
         (lambda p: r3lab.samples("badges", 0), "at least 1, got 0"),
         (lambda p: r3lab.train(p, "badges", stepps=3), "unknown setting 'stepps'"),
         (lambda p: r3lab.train(p, r3lab.samples("badges", 2), steps=1), "fewer than the 12 of a step"),
+        (lambda p: r3lab.train(p, [], steps=1), "0 samples are fewer"),
     ],
 )
 def test_what_cannot_be_is_said_with_what_was_wanted(call, wanted: str, made: dict[str, object]) -> None:

@@ -13,11 +13,8 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import count
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from ..core.errors import R3labError
 from ..core.files import assets_dir, circumstances, write_whole
@@ -36,7 +33,7 @@ from ..train.run import Progress, Run, how_to_resume
 from ..train.settings import RgrpoSettings
 from ..trajectory import Trajectory, save
 from ..vlir.sample import Sample, read_vlir
-from ..vlir.worlds import world_batches
+from ..vlir.worlds import sample_batches, world_batches
 
 EXAMPLE = "r3lab train rgrpo --model runs/cold-start/policy --data VLIR_FOLDER --reward official-code"
 
@@ -48,11 +45,7 @@ def batches_of(settings: RgrpoSettings, start: int = 0) -> Iterator[Sequence[Sam
     samples = [sample for sample, _ in read_vlir(settings.data)]
     if len(samples) < settings.prompts:
         raise R3labError(f"{settings.data} holds {len(samples)} samples, fewer than --prompts {settings.prompts}")
-    rng = np.random.default_rng(settings.seed)
-    for number in count():
-        chosen = rng.choice(len(samples), settings.prompts, replace=False)
-        if number >= start:
-            yield [samples[k] for k in chosen]
+    yield from sample_batches(samples, settings.prompts, settings.seed, start)
 
 
 def forecast(policy: Policy, settings: RgrpoSettings, footprint: Footprint) -> str:

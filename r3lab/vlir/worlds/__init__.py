@@ -11,7 +11,10 @@ style or name. README.md in this folder shows how a fifth is written.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import Protocol
+
+import numpy as np
 
 from ...core.errors import R3labError, nearest
 from ..sample import Rationale, Sample
@@ -70,3 +73,12 @@ def world_batches(worlds: str | Sequence[str], prompts: int, seed: int, start: i
         numbers = range(index, index + prompts)
         yield [sources[i % len(sources)].sample("train", i // len(sources), seed) for i in numbers]
         index += prompts
+
+
+def sample_batches(samples: Sequence[Sample], prompts: int, seed: int, start: int = 0) -> Iterator[list[Sample]]:
+    """Endless batches of given samples, each drawn without replacement; parameters as of `world_batches`."""
+    rng = np.random.default_rng(seed)
+    for number in count():
+        chosen = rng.choice(len(samples), prompts, replace=False)
+        if number >= start:
+            yield [samples[k] for k in chosen]
