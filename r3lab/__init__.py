@@ -16,7 +16,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from r3lab.core.lazy import lazy
+from r3lab.core import lazy
 
 __version__ = "0.1.0"
 

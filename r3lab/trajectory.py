@@ -17,23 +17,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum, IntEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from PIL import Image
 
-from .core import records as schema
+from .core import records
 from .core.arms import ARMS, INTERLEAVED
 from .core.errors import R3labError, shown
 from .core.files import write_whole
-from .core.geometry import Box, Frame, Size
-from .core.images import ImageError, content_hash, open_image, to_png_bytes
+from .core.geometry import Box, Frame
+from .core.images import content_hash, open_image, to_png_bytes
 from .core.protocol import Scanner
 
 FINISHES = ("answered", "length", "looks", "malformed")
+FORMAT, VERSION = "r3lab.trajectory", 1
+ONE, MANY = "trajectory.json", "trajectories.jsonl"
 
-
-class TrajectoryError(R3labError):
-    """A trajectory that contradicts itself, or a file of one that cannot be read or written."""
+Span = tuple[Annotated[int, records.count], Annotated[int, records.count]]  # tokens, half-open
 
 
 class Kind(IntEnum):
@@ -53,27 +53,32 @@ class Kind(IntEnum):
     PAD = 5
 
 
+_KINDS = frozenset(Kind)
+_kind = records.of("a kind from 0 to 5", lambda value: type(value) is int and value in _KINDS)
+_arm = records.of(f"one of {', '.join(ARMS)}", lambda value: isinstance(value, str) and value in ARMS)
+
+
 @dataclass(frozen=True)
 class ImageRef:
     """An image by content hash (`images.content_hash`), with its width and height in pixels."""
 
-    hash: str
-    width: int
-    height: int
+    hash: Annotated[str, records.sha256]
+    width: Annotated[int, records.count]
+    height: Annotated[int, records.count]
 
 
 @dataclass(frozen=True)
 class Look:
     """One region that the model asked to see."""
 
-    span: tuple[int, int]  # tokens of the box text, half-open
-    written: tuple[float, ...] | None  # the four numbers as written, in the model's frame
+    span: Span  # tokens of the box text
+    written: Box | None  # the four numbers as written, in the model's frame
     box: Box | None  # the same in source pixels
     valid: bool
     reason: str = ""  # why it is not valid
     zoom: float | None = None
     crop: ImageRef | None = None
-    crop_span: tuple[int, int] | None = None  # the crop's image tokens, half-open
+    crop_span: Span | None = None  # the crop's image tokens
 
     def moved(self, tokens: int) -> Look:
         """The same look, so many tokens later."""
@@ -95,10 +100,10 @@ class Trajectory:
     sample_id: str
     question: str
     image: ImageRef  # the source photograph
-    overview: Size  # at which the model saw it
+    overview: Span  # width and height at which the model saw it
     frame: Frame  # in which the model writes boxes
     ids: list[int] = field(default_factory=list)
-    kinds: list[int] = field(default_factory=list)
+    kinds: list[Annotated[int, _kind]] = field(default_factory=list)
     pieces: list[str] = field(default_factory=list)  # text; "" for image and pad tokens
     logprobs: list[float | None] = field(default_factory=list)  # at sampling; None unless SAMPLED
     entropies: list[float | None] = field(default_factory=list)  # in nats; None unless SAMPLED
@@ -111,7 +116,7 @@ class Trajectory:
     model: str = ""  # name or hash of the policy
     seed: int | None = None
     temperature: float = 1.0
-    arm: str = INTERLEAVED.name  # one of arms.ARMS: what was asked, what a box brought, how an answer is marked
+    arm: Annotated[str, _arm] = INTERLEAVED.name  # what was asked, what a box brought, how an answer is marked
     images: dict[str, Image.Image] = field(default_factory=dict, repr=False)  # by content hash
 
     def __eq__(self, other: object) -> bool:
@@ -184,9 +189,9 @@ class Trajectory:
         return part
 
     def check(self) -> None:
-        """Raise `TrajectoryError`, naming the field, token or look, if an invariant of the design fails."""
+        """Raise `R3labError`, naming the field, token or look, if an invariant of the design fails."""
         for contradiction in contradictions(self):
-            raise TrajectoryError(f"Trajectory {shown(self.sample_id)}: {contradiction}.")
+            raise R3labError(f"Trajectory {shown(self.sample_id)}: {contradiction}.")
 
 
 def contradictions(t: Trajectory) -> Iterator[str]:
@@ -203,8 +208,7 @@ def contradictions(t: Trajectory) -> Iterator[str]:
         yield f"arm is {shown(t.arm)}, not one of {', '.join(ARMS)}"
     if (t.finish == "answered") != (t.answer is not None):
         yield f"finish is {shown(t.finish)} with the answer {shown(t.answer)}"
-    known = frozenset(Kind)
-    unknown = [i for i, kind in enumerate(t.kinds) if kind not in known]
+    unknown = [i for i, kind in enumerate(t.kinds) if kind not in _KINDS]
     for i in unknown:
         yield f"token {i} has the unknown kind {shown(t.kinds[i])}"
     if not uneven and not unknown:
@@ -279,10 +283,9 @@ def plain(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
-__all__ = ["FINISHES", "ImageRef", "Kind", "Look", "Trajectory", "TrajectoryError", "load", "save"]
-
-FORMAT, VERSION = "r3lab.trajectory", 1
-ONE, MANY = "trajectory.json", "trajectories.jsonl"
+_TRAJECTORY = records.made(
+    Trajectory, **{**records.readers(Trajectory, "images"), "images": records.row(records.sha256)}
+)
 
 
 def save(trajectory: Trajectory | list[Trajectory], folder: str | Path) -> Path:
@@ -297,27 +300,24 @@ def save(trajectory: Trajectory | list[Trajectory], folder: str | Path) -> Path:
 
     Raises
     ------
-    TrajectoryError
+    R3labError
         If a trajectory contradicts itself, an image has another hash than it is filed under, or the disk
         refuses.
     """
     many, folder = isinstance(trajectory, list), Path(folder)
     lines, images = [], {}
     for t in trajectory if isinstance(trajectory, list) else [trajectory]:
-        head = {"format": FORMAT, "version": VERSION}
-        built, names = _build({**head, **plain(t)}, f"Trajectory {shown(t.sample_id)}")
+        record = {"format": FORMAT, "version": VERSION, **plain(t)}
+        built = from_record(record, f"Trajectory {shown(t.sample_id)}")
         t.check()
-        lines.append(json.dumps({**head, **plain(built), "images": names}, allow_nan=False) + "\n")
+        lines.append(json.dumps({**record, **plain(built), "images": record["images"]}, allow_nan=False) + "\n")
         images.update(t.images)
     for name, image in images.items():
         if content_hash(image) != name:
-            raise TrajectoryError(f"The image filed under {shown(name)} has other pixels; file it under content_hash.")
-    try:
-        for name, image in images.items():
-            write_whole(folder / "images" / f"{name}.png", to_png_bytes(image))
-        return write_whole(folder / (MANY if many else ONE), "".join(lines).encode("ascii"))
-    except R3labError as error:
-        raise TrajectoryError(str(error)) from error
+            raise R3labError(f"The image filed under {shown(name)} has other pixels; file it under content_hash.")
+    for name, image in images.items():
+        write_whole(folder / "images" / f"{name}.png", to_png_bytes(image))
+    return write_whole(folder / (MANY if many else ONE), "".join(lines).encode("ascii"))
 
 
 def load(path: str | Path) -> Trajectory | list[Trajectory]:
@@ -330,7 +330,7 @@ def load(path: str | Path) -> Trajectory | list[Trajectory]:
 
     Raises
     ------
-    TrajectoryError
+    R3labError
         Naming file, line and field, if the file is missing, is no trajectory or another version, contradicts
         itself, or an image is missing or has other pixels than its name says.
     """
@@ -338,25 +338,17 @@ def load(path: str | Path) -> Trajectory | list[Trajectory]:
     if path.is_dir():
         held = [path / name for name in (ONE, MANY) if (path / name).is_file()]
         if len(held) != 1:
-            raise TrajectoryError(f"{shown(path)} holds {len(held)} of {ONE} and {MANY}; name one file.")
+            raise R3labError(f"{shown(path)} holds {len(held)} of {ONE} and {MANY}; name one file.")
         path = held[0]
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise TrajectoryError(f"Cannot read {shown(path)}: {shown(str(error))}; name a saved file.") from error
-    many = path.suffix == ".jsonl"
+        raise R3labError(f"Cannot read {shown(path)}: {shown(str(error))}; name a saved file.") from error
     seen: dict[str, Image.Image] = {}
-    found = []
-    for number, line in enumerate(text.split("\n") if many else [text], start=1):
-        if many and not line.strip():
-            continue
-        where = path.name + (f" line {number}" if many else "")
-        try:
-            record = schema.parse(line, where)
-        except schema.SchemaError as error:
-            raise TrajectoryError(str(error)) from error
-        found.append(from_record(record, where, path.parent, seen))
-    return found if many else found[0]
+    if path.suffix != ".jsonl":
+        return from_record(records.parse(text, path.name), path.name, path.parent, seen)
+    lines = ((f"{path.name} line {number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
+    return [from_record(records.parse(line, where), where, path.parent, seen) for where, line in lines]
 
 
 def from_record(
@@ -377,81 +369,23 @@ def from_record(
 
     Raises
     ------
-    TrajectoryError
+    R3labError
         As of `load`.
     """
-    trajectory, names = _build(record, where)
-    seen = {} if seen is None else seen
-    for name in names if folder is not None else ():
-        if name not in seen:
-            assert folder is not None
-            seen[name] = _load_image(folder / "images" / f"{name}.png", name)
-        trajectory.images[name] = seen[name]
+    own = records.own_format(record, FORMAT, VERSION, where)
+    trajectory: Trajectory = _TRAJECTORY({"arm": INTERLEAVED.name, **own}, where)  # once the only arm, and not named
+    names, trajectory.images = list(trajectory.images), {}
+    if folder is not None:
+        seen = {} if seen is None else seen
+        for name in names:
+            seen[name] = seen[name] if name in seen else _load_image(folder / "images" / f"{name}.png")
+            trajectory.images[name] = seen[name]
     trajectory.check()
     return trajectory
 
 
-def _load_image(path: Path, name: str) -> Image.Image:
-    try:
-        image = open_image(path)
-    except ImageError as error:
-        raise TrajectoryError(str(error)) from error
-    if content_hash(image) != name:
-        raise TrajectoryError(f"Image {path.name} has other pixels than when it was saved; restore or save it again.")
+def _load_image(path: Path) -> Image.Image:
+    image = open_image(path)
+    if content_hash(image) != path.stem:
+        raise R3labError(f"Image {path.name} has other pixels than when it was saved; restore or save it again.")
     return image
-
-
-def _build(record: Any, where: str) -> tuple[Trajectory, list[str]]:
-    """A record as a trajectory without pixels, and the hashes of the images that it carried."""
-    try:
-        version = record.get("version") if isinstance(record, dict) else None
-        if not isinstance(record, dict) or record.get("format") != FORMAT:
-            raise TrajectoryError(f'{where} is not a trajectory: it lacks "format": "{FORMAT}".')
-        if type(version) is not int or version != VERSION:
-            raise TrajectoryError(f"{where} has version {shown(version)}; this r3lab reads {VERSION}: update it.")
-        own = {k: v for k, v in record.items() if k not in ("format", "version")}
-        built = _TRAJECTORY({"arm": INTERLEAVED.name, **own}, where)  # once the only arm, and not named
-    except schema.SchemaError as error:
-        raise TrajectoryError(str(error)) from error
-    names, built.images = built.images, {}
-    return built, names
-
-
-_KINDS = frozenset(Kind)
-_span, _box = schema.fixed(schema.count, 2), schema.fixed(schema.number, 4)
-_image = schema.made(ImageRef, hash=schema.sha256, width=schema.count, height=schema.count)
-_look = schema.made(
-    Look,
-    span=_span,
-    written=schema.maybe(_box),
-    box=schema.maybe(_box),
-    valid=schema.flag,
-    reason=schema.text,
-    zoom=schema.maybe(schema.number),
-    crop=schema.maybe(_image),
-    crop_span=schema.maybe(_span),
-)
-_TRAJECTORY = schema.made(
-    Trajectory,
-    sample_id=schema.text,
-    question=schema.text,
-    image=_image,
-    overview=schema.fixed(schema.count, 2),
-    frame=schema.of(f"one of {', '.join(Frame)}", lambda v: v in list(Frame), Frame),
-    ids=schema.row(schema.whole),
-    kinds=schema.row(schema.of("a kind from 0 to 5", lambda v: type(v) is int and v in _KINDS)),
-    pieces=schema.row(schema.text),
-    logprobs=schema.row(schema.maybe(schema.number)),
-    entropies=schema.row(schema.maybe(schema.number)),
-    looks=schema.row(_look),
-    answer=schema.maybe(schema.text),
-    finish=schema.text,
-    truth=schema.mapping(schema.free),
-    rewards=schema.mapping(schema.number),
-    advantage=schema.maybe(schema.number),
-    model=schema.text,
-    seed=schema.maybe(schema.whole),
-    temperature=schema.number,
-    arm=schema.of(f"one of {', '.join(ARMS)}", lambda v: isinstance(v, str) and v in ARMS),
-    images=schema.row(schema.sha256),
-)

@@ -26,7 +26,7 @@ from r3lab.rollout.resume import resume
 from r3lab.rollout.sequence import prompt_ids
 from r3lab.show.filmstrip import filmstrip
 from r3lab.train.rewards import deciding_iou
-from r3lab.trajectory import Kind, Trajectory, TrajectoryError, load, save
+from r3lab.trajectory import Kind, Trajectory, load, save
 
 NAMES = (
     "direct",
@@ -287,12 +287,12 @@ def test_the_arm_is_in_the_record(samples, tmp_path: Path) -> None:
     assert old.arm == "interleaved" and old != t
     for wrong in ("staged", ["direct"], 3, None):
         path.write_text(json.dumps(record | {"arm": wrong}))
-        with pytest.raises(TrajectoryError, match="arm must be one of direct, "):
+        with pytest.raises(R3labError, match="arm must be one of direct, "):
             load(path)
     t.arm = "staged"
-    with pytest.raises(TrajectoryError, match="arm is 'staged', not one of"):
+    with pytest.raises(R3labError, match="arm is 'staged', not one of"):
         t.check()
-    with pytest.raises(TrajectoryError, match="arm must be one of direct, "):
+    with pytest.raises(R3labError, match="arm must be one of direct, "):
         save(t, tmp_path)
 
 
@@ -305,7 +305,7 @@ def test_tokens_after_an_answer_contradict_a_record_of_that_arm_alone(samples) -
         t = written(text, other, samples[0])
         t.check()
         t.arm = own
-        with pytest.raises(TrajectoryError, match="was sampled after the answer was closed"):
+        with pytest.raises(R3labError, match="was sampled after the answer was closed"):
             t.check()
 
 

@@ -15,7 +15,6 @@ from r3lab.core.protocol import (
     MAX_ANSWER,
     MAX_BOX,
     MAX_QUESTION,
-    SYSTEM,
     Event,
     Scanner,
     answer_of,
@@ -23,7 +22,6 @@ from r3lab.core.protocol import (
     box_text,
     environment_message,
     format_ok,
-    instruction,
     question_text,
     scan,
 )
@@ -351,7 +349,7 @@ def test_what_a_model_is_asked_names_its_own_frame() -> None:
 
 
 def test_the_prompt_itself_holds_no_look_that_could_be_taken() -> None:
-    for text in (SYSTEM, instruction(Frame.RELATIVE, 10, 10), instruction(Frame.OVERVIEW, 10, 10)):
+    for text in (question_text("What?", frame, (10, 10)) for frame in (Frame.RELATIVE, Frame.OVERVIEW)):
         assert "bbox_2d" in text and "<answer>" in text
         assert all(event.values is None for event in scan(text))
 

@@ -17,7 +17,7 @@ from PIL import Image
 from r3lab.core.errors import R3labError
 from r3lab.core.geometry import Frame
 from r3lab.core.images import content_hash
-from r3lab.trajectory import FINISHES, ImageRef, Kind, Look, Trajectory, TrajectoryError, contradictions, load, save
+from r3lab.trajectory import FINISHES, ImageRef, Kind, Look, Trajectory, contradictions, load, save
 
 BOX = '{"bbox_2d": [100, 100, 500, 500]}'
 P, O, S, E, C, X = Kind  # noqa: E741
@@ -288,10 +288,10 @@ def test_each_invariant_is_checked_before_anything_is_written(name: str, tmp_pat
     t = example()
     t.check()
     change(t)
-    with pytest.raises(TrajectoryError, match="Trajectory 'badges-test-1': "):
+    with pytest.raises(R3labError, match="Trajectory 'badges-test-1': "):
         t.check()
     assert any(words in contradiction for contradiction in contradictions(t)), list(contradictions(t))
-    with pytest.raises(TrajectoryError):
+    with pytest.raises(R3labError):
         save(t, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -305,7 +305,7 @@ def test_two_crops_may_not_share_tokens() -> None:
 
 def test_an_answer_in_the_prompt_or_the_environment_ends_nothing() -> None:
     build([(P, "<answer>7</answer>"), (S, "a"), (E, "<answer>7</answer>"), (S, "b")]).check()
-    with pytest.raises(TrajectoryError, match="token 2 was sampled after"):
+    with pytest.raises(R3labError, match="token 2 was sampled after"):
         build([(S, "<answer>7</ans"), (S, "wer>"), (S, "")], answer="7", finish="answered").check()
 
 
@@ -349,7 +349,7 @@ def test_what_would_not_come_back_is_not_saved(
 ) -> None:
     t = example()
     change(t)
-    with pytest.raises(TrajectoryError) as caught:
+    with pytest.raises(R3labError) as caught:
         save([example(), t], tmp_path / "out")
     assert words in str(caught.value)
     assert not (tmp_path / "out").exists()
@@ -357,7 +357,7 @@ def test_what_would_not_come_back_is_not_saved(
 
 def test_a_folder_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(TrajectoryError, match="Cannot write .*choose another place"):
+    with pytest.raises(R3labError, match="Cannot write .*choose another place"):
         save(example(), tmp_path / "file")
 
 
@@ -369,7 +369,7 @@ def test_a_failed_write_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: p
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("r3lab.core.files.os.replace", full)
-    with pytest.raises(TrajectoryError, match="No space left"):
+    with pytest.raises(R3labError, match="No space left"):
         save(dataclasses.replace(example(), seed=99), tmp_path)
     assert path.read_bytes() == before
     assert not list(tmp_path.rglob("*.part"))
@@ -399,10 +399,10 @@ def edited(*path: Any, to: Any) -> Callable[[dict], Any]:
 
 NO_HASH = "must be 64 digits of 0-9a-f"
 FILES: dict[str, tuple[Callable[[dict], Any], str]] = {
-    "no format": (edited("format", to=DELETE), "is not a trajectory"),
-    "another format": (edited("format", to="r3lab.vlir"), "is not a trajectory"),
-    "a list": (lambda record: [record], "is not a trajectory"),
-    "a number": (lambda record: 7, "is not a trajectory"),
+    "no format": (edited("format", to=DELETE), "is no trajectory"),
+    "another format": (edited("format", to="r3lab.vlir"), "is no trajectory"),
+    "a list": (lambda record: [record], "is no trajectory"),
+    "a number": (lambda record: 7, "is no trajectory"),
     "newer version": (edited("version", to=2), "has version 2; this r3lab reads 1"),
     "no version": (edited("version", to=DELETE), "has version None"),
     "version true": (edited("version", to=True), "has version True"),
@@ -453,7 +453,7 @@ def test_a_changed_file_is_refused_by_name_of_the_field(name: str, tmp_path: Pat
     change, words = FILES[name]
     path = save(example(), tmp_path)
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
-    with pytest.raises(TrajectoryError) as caught:
+    with pytest.raises(R3labError) as caught:
         load(path)
     message = str(caught.value)
     assert words in message
@@ -478,7 +478,7 @@ def test_what_is_no_record_is_one_clear_line(name: str, tmp_path: Path) -> None:
     data, words = RAW[name]
     path = tmp_path / "trajectory.json"
     path.write_bytes(data)
-    with pytest.raises(TrajectoryError) as caught:
+    with pytest.raises(R3labError) as caught:
         load(path)
     assert words in str(caught.value)
     assert str(caught.value).isprintable() and len(str(caught.value)) < 400
@@ -491,7 +491,7 @@ def test_numbers_that_are_none_are_refused(number: str, tmp_path: Path) -> None:
         text = path.read_text()
         assert old in text
         path.write_text(text.replace(old, old.split(":")[0] + ": " + number))
-        with pytest.raises(TrajectoryError) as caught:
+        with pytest.raises(R3labError) as caught:
             load(path)
         assert words in str(caught.value) and "finite" in str(caught.value)
 
@@ -502,7 +502,7 @@ def test_the_line_of_a_list_is_named_and_blank_lines_are_not_missed(tmp_path: Pa
     path.write_text(f"{first}\n\n{second}\n")
     assert load(path) == [example(), example()]
     path.write_text(first + "\n" + second.replace('"seed": 3', '"seed": "3"') + "\n")
-    with pytest.raises(TrajectoryError, match="trajectories.jsonl line 2: seed must be a whole number, got '3'"):
+    with pytest.raises(R3labError, match="trajectories.jsonl line 2: seed must be a whole number, got '3'"):
         load(path)
 
 
@@ -515,29 +515,29 @@ def test_a_tampered_image_is_refused(tmp_path: Path) -> None:
     crop = t.images[name].copy()
     crop.putpixel((0, 0), (1, 2, 3))
     crop.save(file)
-    with pytest.raises(TrajectoryError, match="has other pixels than when it was saved"):
+    with pytest.raises(R3labError, match="has other pixels than when it was saved"):
         load(path)
     file.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(TrajectoryError, match="damaged"):
+    with pytest.raises(R3labError, match="damaged"):
         load(path)
     file.write_bytes(b"text")
-    with pytest.raises(TrajectoryError, match="not an image"):
+    with pytest.raises(R3labError, match="not an image"):
         load(path)
     file.unlink()
-    with pytest.raises(TrajectoryError, match="does not exist"):
+    with pytest.raises(R3labError, match="does not exist"):
         load(path)
     file.write_bytes(whole)
     assert load(path) == t
 
 
 def test_a_place_without_a_trajectory_is_named(tmp_path: Path) -> None:
-    with pytest.raises(TrajectoryError, match="holds 0 of"):
+    with pytest.raises(R3labError, match="holds 0 of"):
         load(tmp_path)
-    with pytest.raises(TrajectoryError, match="Cannot read .*nowhere"):
+    with pytest.raises(R3labError, match="Cannot read .*nowhere"):
         load(tmp_path / "nowhere.json")
     save(example(), tmp_path)
     save([example()], tmp_path)
-    with pytest.raises(TrajectoryError, match="holds 2 of .*name one file"):
+    with pytest.raises(R3labError, match="holds 2 of .*name one file"):
         load(tmp_path)
     with pytest.raises(R3labError):
         load("a\x00b")

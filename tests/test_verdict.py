@@ -38,7 +38,6 @@ from r3lab.explain.explanation import (
     Region,
     Word,
     Worth,
-    load_explanation,
 )
 from r3lab.explain.interventions import NOTHING
 from r3lab.explain.trials import (
@@ -188,7 +187,7 @@ def test_a_second_family_is_explained_likewise(samples, tmp_path):
     assert found == explain(policy, t, settings=FEW)
     assert found.evidence.crops[0].tried == FEW.crops and found.evidence.crops[0].known == 0
     assert found.verdict == verdict_of(found.evidence)
-    assert load_explanation(found.save(tmp_path / "explanation")) == found
+    assert Explanation.load(found.save(tmp_path / "explanation")) == found
 
 
 def content(image: Image.Image) -> str:
@@ -369,7 +368,7 @@ def test_a_trajectory_without_looks_is_said_to_have_none(recorded, samples, tmp_
             assert (found.verdict.kind, found.maps) == (kinds.NO_LOOK, {})
             assert "no look to explain" in found.sentence
             assert [bool(entry.refused) for entry in found.looks] == [True] * len(t.looks)
-            assert load_explanation(found.save(tmp_path / "none")) == found
+            assert Explanation.load(found.save(tmp_path / "none")) == found
             if refused:
                 assert "got no crop" in found.sentence
                 return
@@ -466,9 +465,9 @@ def test_what_is_saved_comes_back(explained, tmp_path):
 
 def test_an_explanation_is_read_without_torch(explained, tmp_path):
     folder = explained.save(tmp_path / "one")
-    code = "import sys; sys.modules['torch'] = None; from r3lab.explain.explanation import load_explanation as load"
+    code = "import sys; sys.modules['torch'] = None; from r3lab.explain.explanation import Explanation"
     told = subprocess.run(
-        [sys.executable, "-c", f"{code}; print(load({str(folder)!r}).verdict.kind)"],
+        [sys.executable, "-c", f"{code}; print(Explanation.load({str(folder)!r}).verdict.kind)"],
         check=True,
         capture_output=True,
         text=True,
@@ -476,7 +475,7 @@ def test_an_explanation_is_read_without_torch(explained, tmp_path):
     )
     assert told.stdout.strip() == explained.verdict.kind
     (folder / "maps.npz").unlink()
-    assert load_explanation(folder) == replace(explained, maps={})  # sentences are there without the maps
+    assert Explanation.load(folder) == replace(explained, maps={})  # sentences are there without the maps
 
 
 def test_a_spoiled_record_is_an_error_and_nothing_else(explained, tmp_path):
@@ -493,19 +492,19 @@ def test_a_spoiled_record_is_an_error_and_nothing_else(explained, tmp_path):
             continue
         (folder / "explanation.json").write_text(text)
         try:
-            load_explanation(folder)
+            Explanation.load(folder)
         except R3labError as error:
             seen += 1
             assert len(str(error)) < 1000
     assert seen > 150
     (folder / "explanation.json").write_text("[1]")
-    with pytest.raises(R3labError, match="is not an explanation"):
-        load_explanation(folder)
+    with pytest.raises(R3labError, match="is no explanation"):
+        Explanation.load(folder)
     (folder / "explanation.json").write_text(json.dumps({**record, "version": 9}))
     with pytest.raises(R3labError, match="has version 9"):
-        load_explanation(folder)
+        Explanation.load(folder)
     with pytest.raises(R3labError, match="Cannot read"):
-        load_explanation(tmp_path / "nowhere")
+        Explanation.load(tmp_path / "nowhere")
 
 
 def test_arrays_are_plain_numbers_or_an_error(explained, tmp_path):
@@ -521,18 +520,18 @@ def test_arrays_are_plain_numbers_or_an_error(explained, tmp_path):
     for name, arrays in bad.items():
         np.savez(path, **arrays)
         with pytest.raises(R3labError, match=r"maps\.npz"):
-            load_explanation(folder)
+            Explanation.load(folder)
             raise AssertionError(name)
     for data in (b"", b"PK\x03\x04", good[: len(good) // 2]):
         path.write_bytes(data)
         with pytest.raises(R3labError, match=r"maps\.npz"):
-            load_explanation(folder)
+            Explanation.load(folder)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("0.npy", b"\0" * 80_000_000)
     path.write_bytes(buffer.getvalue())
     with pytest.raises(R3labError, match="at most 64,000,000"):
-        load_explanation(folder)
+        Explanation.load(folder)
 
 
 def test_the_command_explains_a_file(recorded, taught_folder, tmp_path, capsys):
@@ -541,7 +540,7 @@ def test_the_command_explains_a_file(recorded, taught_folder, tmp_path, capsys):
     call = ["explain", str(path), "--model", str(taught_folder), "--quick"]
     assert main([*call, "--number", "2", "--look", "1", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
-    found = load_explanation(out)
+    found = Explanation.load(out)
     assert found.trajectory == trajectories[1]
     assert found.sentence in printed and found.looks[0].sentence in printed and "explanation.png" in printed
     assert (out / "explanation.png").stat().st_size > 10_000

@@ -1,13 +1,46 @@
 """What everything else stands on: errors, boxes and their frames, safe pixels, the text protocol, files and records.
 
-Nothing here knows a model, a world or a view.
+Nothing here knows a model, a world or a view. Here too: `lazy`, by which a package offers names that are imported when
+they are first used, so that importing the package costs nothing.
+
+    __getattr__, __dir__ = lazy(__name__, {"filmstrip": "show.filmstrip", "right": "train.rewards"})
 """
 
 from __future__ import annotations
 
-from .lazy import lazy
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
 
-# What lessons use, imported when it is first used.
+
+def lazy(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """The `__getattr__` and `__dir__` of a package.
+
+    A name must not be that of a module in the same package: the import system would put the module in its place.
+
+    Parameters
+    ----------
+    package : its `__name__`
+    homes : name -> module in which it is defined, relative to the package
+
+    Raises
+    ------
+    AttributeError
+        By the `__getattr__`, if the name is not one of `homes`.
+    """
+
+    def find(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        found = getattr(import_module(f"{package}.{homes[name]}"), name)
+        setattr(sys.modules[package], name, found)
+        return found
+
+    return find, lambda: sorted({*vars(sys.modules[package]), *homes})
+
+
+# What lessons use.
 HOMES = {
     "get_arm": "arms",
     "shown": "errors",

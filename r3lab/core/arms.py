@@ -28,8 +28,8 @@ class Arm:
     ----------
     name : in the table, and in every record of it
     about : in a line
-    opening, closing : what a large model is asked before and behind the form of a box (`protocol.instruction`); without
-        an opening it is told of no box
+    opening, closing : what a large model is asked before and behind the form of a box (`protocol.question_text`);
+        without an opening it is told of no box
     looks : most looks; None leaves it to the rollout. A box beyond is refused
     back : what follows a valid box: its crop, the overview again, or nothing at all. With nothing, the loop writes
         nothing about a box that is not valid either: all that follows the prompt is the policy's own

@@ -19,8 +19,7 @@ from enum import Enum
 from .errors import R3labError, shown
 
 Box = tuple[float, float, float, float]
-Size = tuple[int, int]  # width, height
-Grid = tuple[int, int]  # columns, rows
+Size = tuple[int, int]  # width, height; of a grid, columns and rows
 
 RELATIVE_SIDE = 1000
 OVERSHOOT = 0.01  # of the image's side: what rounding to a coarse frame can add
@@ -238,36 +237,13 @@ def crop_size(box: Box, source: Size, factor: int, min_tokens: int, max_tokens: 
     return zoom, fit_tokens((max(w, thin), max(h, thin)), factor, min_tokens, max_tokens)
 
 
-def cell_of(point: tuple[float, float], source: Size, grid: Grid) -> tuple[int, int]:
-    """The cell (column, row) of a patch grid that holds a point; a point outside has the nearest."""
-
-    def index(at: float, side: int, cells: int) -> int:
-        return min(cells - 1, max(0, math.floor(at * cells / side + _SNAP)))
-
-    if not all(map(math.isfinite, point)):
-        raise R3labError(f"The point {shown(point)} is not finite.")
-    return index(point[0], source[0], grid[0]), index(point[1], source[1], grid[1])
-
-
-def box_of_cell(cell: tuple[int, int], source: Size, grid: Grid) -> Box:
+def box_of_cell(cell: tuple[int, int], source: Size, grid: Size) -> Box:
     """The source pixels of one cell (column, row)."""
     column, row = cell
     if not (0 <= column < grid[0] and 0 <= row < grid[1]):
         raise R3labError(f"No cell {shown(cell)} in a grid of {grid[0]} columns and {grid[1]} rows.")
     (w, h), (columns, rows) = source, grid
     return (column * w / columns, row * h / rows, (column + 1) * w / columns, (row + 1) * h / rows)
-
-
-def cells_of(box: Box, source: Size, grid: Grid) -> list[tuple[int, int]]:
-    """Every cell (column, row) that a box touches, row by row; none for a box outside the image."""
-    x1, y1, x2, y2 = clip(box, source)
-    if not (x2 > x1 and y2 > y1):
-        return []
-    (w, h), (columns, rows) = source, grid
-    (left, top), right, bottom = cell_of((x1, y1), source, grid), x2 * columns / w, y2 * rows / h
-    across = range(left, max(left + 1, min(columns, math.ceil(right - _SNAP))))
-    down = range(top, max(top + 1, min(rows, math.ceil(bottom - _SNAP))))
-    return [(column, row) for row in down for column in across]
 
 
 def source_to_crop(box: Box, crop_box: Box, crop: Size) -> Box:

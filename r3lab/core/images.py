@@ -51,10 +51,6 @@ _UPRIGHT = {
 _WARNINGS = threading.Lock()
 
 
-class ImageError(R3labError):
-    """An image that cannot be used."""
-
-
 def open_image(source: str | Path | bytes | Image.Image, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Open an image from wherever it comes.
 
@@ -73,7 +69,7 @@ def open_image(source: str | Path | bytes | Image.Image, max_pixels: int = MAX_P
 
     Raises
     ------
-    ImageError
+    R3labError
         If there is no such file, it is no image or a damaged one, or it is too large.
     """
     if isinstance(source, Image.Image):
@@ -81,28 +77,28 @@ def open_image(source: str | Path | bytes | Image.Image, max_pixels: int = MAX_P
     if isinstance(source, bytes | bytearray):
         name, data = "The image", io.BytesIO(source)
         if not source:
-            raise ImageError(f"{name} has no bytes; give the content of an image file.")
+            raise R3labError(f"{name} has no bytes; give the content of an image file.")
         return _open(data, name, max_pixels)
     if not isinstance(source, str | Path):
-        raise ImageError(f"An image must be a path, bytes or a PIL image, got {shown(source)}.")
+        raise R3labError(f"An image must be a path, bytes or a PIL image, got {shown(source)}.")
     name = f"Image {shown(Path(source))}"
     try:
         path = Path(source)
         if path.is_dir():
-            raise ImageError(f"{name} is a folder; give the path of an image file in it.")
+            raise R3labError(f"{name} is a folder; give the path of an image file in it.")
         if not path.exists():
             web = "download it first" if str(source).startswith(("http://", "https://")) else "check the path"
-            raise ImageError(f"{name} does not exist; {web}.")
+            raise R3labError(f"{name} does not exist; {web}.")
         if not path.is_file():
-            raise ImageError(f"{name} is not a regular file; give the path of an image file.")
+            raise R3labError(f"{name} is not a regular file; give the path of an image file.")
         if path.stat().st_size == 0:
-            raise ImageError(f"{name} is empty (0 bytes); copy or download it again.")
+            raise R3labError(f"{name} is empty (0 bytes); copy or download it again.")
         with path.open("rb") as file:
             return _open(file, name, max_pixels)
-    except ImageError:
+    except R3labError:
         raise
     except (OSError, ValueError) as error:  # no permission, a name too long, a null character in the name
-        raise ImageError(f"{name} cannot be read: {shown(_why(error))}; check the path.") from error
+        raise R3labError(f"{name} cannot be read: {shown(_why(error))}; check the path.") from error
 
 
 @contextmanager
@@ -118,11 +114,11 @@ def _open(file: io.IOBase, name: str, max_pixels: int) -> Image.Image:
         with _quiet():
             image = Image.open(file, formats=FORMATS)  # type: ignore[arg-type]  # any binary stream will do
     except Image.UnidentifiedImageError as error:
-        raise ImageError(f"{name} is not an image that can be read; save it as PNG or JPEG.") from error
+        raise R3labError(f"{name} is not an image that can be read; save it as PNG or JPEG.") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{name} has far over {max_pixels:,} pixels; make it smaller first.") from error
+        raise R3labError(f"{name} has far over {max_pixels:,} pixels; make it smaller first.") from error
     except Exception as error:  # a hostile header can raise nearly anything from a decoder
-        raise ImageError(f"{name} is damaged: {shown(_why(error))}; save it again as PNG or JPEG.") from error
+        raise R3labError(f"{name} is damaged: {shown(_why(error))}; save it again as PNG or JPEG.") from error
     with image:  # decoding needs no lock, and threads may share the work
         return _decode(image, name, max_pixels)
 
@@ -136,10 +132,10 @@ def _decode(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
         rgb = _to_rgb(image)
         if upright is not None:
             rgb = rgb.transpose(upright)
-    except ImageError:
+    except R3labError:
         raise
     except Exception as error:  # a hostile file can raise nearly anything from a decoder
-        raise ImageError(f"{name} is damaged: {shown(_why(error))}; save it again as PNG or JPEG.") from error
+        raise R3labError(f"{name} is damaged: {shown(_why(error))}; save it again as PNG or JPEG.") from error
     rgb.info = {}  # the orientation was applied: nobody may apply it again
     return rgb
 
@@ -147,9 +143,9 @@ def _decode(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
 def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
     w, h = image.size
     if w < 1 or h < 1:
-        raise ImageError(f"{name} is {w} x {h} pixels; give an image of at least one pixel.")
+        raise R3labError(f"{name} is {w} x {h} pixels; give an image of at least one pixel.")
     if w * h > max_pixels:
-        raise ImageError(f"{name} is {w} x {h} = {w * h:,} pixels, over {max_pixels:,}; make it smaller first.")
+        raise R3labError(f"{name} is {w} x {h} = {w * h:,} pixels, over {max_pixels:,}; make it smaller first.")
 
 
 def _why(error: BaseException) -> str:
@@ -188,7 +184,7 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
         image = image.convert("I")
     low, high = (float(v) for v in image.getextrema())  # type: ignore[arg-type, union-attr]  # one channel
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise ImageError("The image holds values that are not finite; replace them and save it again.")
+        raise R3labError("The image holds values that are not finite; replace them and save it again.")
     if sixteen or (low >= 0 and 255 < high <= 65535):
         offset, scale = 0.0, 255 / 65535
     elif low >= 0 and high <= 1 and image.mode == "F":
@@ -232,7 +228,7 @@ def cut(image: Image.Image, box: Box, size: Size) -> Image.Image:
 
     Raises
     ------
-    ImageError
+    R3labError
         If the box is empty, not finite or outside the image.
 
     Examples
@@ -243,13 +239,13 @@ def cut(image: Image.Image, box: Box, size: Size) -> Image.Image:
     inside = clip(box, image.size)
     if not all(map(math.isfinite, box)) or not (inside[2] > inside[0] and inside[3] > inside[1]):
         w, h = image.size
-        raise ImageError(f"The box {shown(box)} has no part in an image of {w} x {h}; give x1 < x2, y1 < y2 inside.")
+        raise R3labError(f"The box {shown(box)} has no part in an image of {w} x {h}; give x1 < x2, y1 < y2 inside.")
     return image.resize(_positive(size), Image.Resampling.BICUBIC, box=inside)
 
 
 def _positive(size: Size) -> Size:
     if min(size) < 1:
-        raise ImageError(f"Cannot make an image of {size[0]} x {size[1]} pixels; both sides must be at least 1.")
+        raise R3labError(f"Cannot make an image of {size[0]} x {size[1]} pixels; both sides must be at least 1.")
     return size
 
 

@@ -26,13 +26,6 @@ OPEN, CLOSE = "<answer>", "</answer>"
 MAX_BOX, MAX_ANSWER, MAX_QUESTION, MAX_MESSAGE = 256, 2000, 4000, 120  # characters
 _EMPTY = "the answer is empty"
 
-SYSTEM = (
-    "You answer questions about an image. Think step by step inside <think> and </think>. "
-    "Whenever a detail is too small to be sure of, write the region that you need to see as "
-    '{"bbox_2d": [x1, y1, x2, y2]}; you are then shown that region, enlarged, and go on thinking. '
-    "Write the final answer inside <answer> and </answer>."
-)
-
 OPENING = "To look at a region closely, write"
 CLOSING = f"When you are sure, write {OPEN}your answer{CLOSE}."
 
@@ -48,28 +41,6 @@ class Marks:
 
 
 ANSWER = Marks()
-
-
-def instruction(frame: Frame, width: int, height: int, opening: str = OPENING, closing: str = CLOSING) -> str:
-    """How to write a box, for an image that the model sees at `width` x `height` pixels.
-
-    Parameters
-    ----------
-    opening
-        Stands before the form of a box; where it is empty, no box is spoken of.
-    closing
-        How to answer.
-    """
-    if not opening:
-        return closing
-    if Frame(frame) is Frame.RELATIVE:
-        scale = f"Coordinates run from 0 to {RELATIVE_SIDE}, relative to the image's width and height"
-    else:
-        scale = f"Coordinates are pixels of the image, which is {width} wide and {height} high"
-    return (
-        f'{opening} {{"{KEY}": [x1, y1, x2, y2]}}. {scale}; '
-        f"(x1, y1) is the top left corner and (x2, y2) the bottom right. {closing}"
-    )
 
 
 def bare(question: str) -> str:
@@ -92,8 +63,25 @@ def bare(question: str) -> str:
 
 
 def question_text(question: str, frame: Frame, overview: Size, opening: str = OPENING, closing: str = CLOSING) -> str:
-    """What a large model is asked: the question, then how to write a box for an overview of that size."""
-    return f"{bare(question)}\n{instruction(frame, *overview, opening, closing)}"
+    """What a large model is asked: the question, then how to write a box for an overview of that size.
+
+    Parameters
+    ----------
+    opening
+        Stands before the form of a box; where it is empty, no box is spoken of.
+    closing
+        How to answer.
+    """
+    if not opening:
+        return f"{bare(question)}\n{closing}"
+    if Frame(frame) is Frame.RELATIVE:
+        scale = f"Coordinates run from 0 to {RELATIVE_SIDE}, relative to the image's width and height"
+    else:
+        scale = f"Coordinates are pixels of the image, which is {overview[0]} wide and {overview[1]} high"
+    return (
+        f'{bare(question)}\n{opening} {{"{KEY}": [x1, y1, x2, y2]}}. {scale}; '
+        f"(x1, y1) is the top left corner and (x2, y2) the bottom right. {closing}"
+    )
 
 
 def box_text(values: Sequence[int]) -> str:

@@ -3,9 +3,10 @@
 A reader is a function ``(value, where) -> value`` that returns what it was given, made into what it stands for, or
 raises a `SchemaError` that begins with `where`. Readers of small things make readers of large ones. `fields` reads a
 record of another project, which may hold more than is wanted; `made` reads one of ours, where an unknown field is an
-error. Text is only data: markup in it is kept as it stands, and escaped by what shows it.
+error, and `reader` makes that of a dataclass from the types of its fields. Text is only data: markup in it is kept as
+it stands, and escaped by what shows it.
 
-    point = made(Point, x=number, y=number)
+    point = reader(Point)                      # a dataclass with the fields x: float, y: float
     point({"x": 1, "y": "2"}, "file.json")     # SchemaError: file.json: y must be a finite number, got '2'.
     fields(row.data, {"question": text_of(4000)}, {"split": text})      # {"question": "Why?", "split": None}
 """
@@ -16,7 +17,11 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from dataclasses import fields as fields_of
+from dataclasses import is_dataclass
+from enum import Enum
+from types import NoneType
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from .errors import R3labError, nearest, shown
 
@@ -227,3 +232,63 @@ def free(value: Any, where: str) -> Any:
 def anything(value: Any, where: str) -> Any:
     """Whatever it is: what comes next checks it."""
     return value
+
+
+_PLAIN: dict[Any, Read] = {int: whole, float: number, str: text, bool: flag, Any: free}
+
+
+def reader(kind: Any) -> Read:
+    """The strict reader of a type.
+
+    Parameters
+    ----------
+    kind : int, float, str, bool, Any (JSON), an enumeration by value, a dataclass; list, tuple, dict of these; one of
+        these or None; `Annotated[type, reader]` with a reader of its own
+    """
+    inner, origin = get_args(kind), get_origin(kind)
+    if origin is Annotated:
+        return inner[1]
+    if NoneType in inner:
+        return maybe(reader(inner[0]))
+    if origin is list:
+        return row(reader(inner[0]))
+    if origin is dict:
+        return mapping(reader(inner[1]))
+    if origin is tuple:
+        return _tuple_reader(inner)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        values = [one.value for one in kind]
+        return of(f"one of {', '.join(map(str, values))}", lambda value: value in values, kind)
+    return made(kind, **readers(kind)) if is_dataclass(kind) else _PLAIN[kind]
+
+
+def _tuple_reader(inner: tuple[Any, ...]) -> Read:
+    if inner[1] is ...:
+        every = row(reader(inner[0]))
+        return lambda value, where: tuple(every(value, where))
+    sized, each = fixed(anything, len(inner)), [reader(one) for one in inner]
+    return lambda value, where: tuple(
+        read(v, f"{where}[{i}]") for i, (read, v) in enumerate(zip(each, sized(value, where), strict=True))
+    )
+
+
+def readers(kind: Any, *without: str) -> dict[str, Read]:
+    """The reader of each field of a dataclass but some."""
+    types = get_type_hints(kind, include_extras=True)
+    return {f.name: reader(types[f.name]) for f in fields_of(kind) if f.name not in without}
+
+
+def own_format(record: Any, name: str, version: int, where: str) -> dict[str, Any]:
+    """The fields of a record in a format of ours, without those that name it.
+
+    Raises
+    ------
+    SchemaError
+        If it is of another format (``"r3lab.trajectory"``) or version.
+    """
+    if not isinstance(record, dict) or record.get("format") != name:
+        raise SchemaError(f'{where} is no {name.partition(".")[2]}: it lacks "format": "{name}".')
+    if type(record.get("version")) is not int or record["version"] != version:
+        got = shown(record.get("version"))
+        raise SchemaError(f"{where} has version {got}; this r3lab reads {version}: update it.")
+    return {key: value for key, value in record.items() if key not in ("format", "version")}

@@ -10,7 +10,7 @@ interventions change; `explain` puts all of it together, and `fidelity` measures
 
 from __future__ import annotations
 
-from ..core.lazy import lazy
+from ..core import lazy
 
 # What lessons use, imported when it is first used.
 HOMES = {

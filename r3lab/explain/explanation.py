@@ -17,10 +17,9 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import NoneType
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -36,10 +35,6 @@ from .verdict import Evidence, Share, Verdict
 FORMAT, VERSION = "r3lab.explanation", 1
 RECORD, ARRAYS = "explanation.json", "maps.npz"
 MOST_BYTES = 64_000_000  # of the record, and of all maps together
-
-
-class ExplanationError(R3labError):
-    """A folder that holds no explanation, or one that cannot be read or written."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +175,7 @@ class LookEntry:
     sentence : all of it in words
     """
 
-    number: int
+    number: Annotated[int, records.count]
     box: Box | None
     refused: str = ""
     asked: str = ""
@@ -275,7 +270,7 @@ class Explanation:
 
         Raises
         ------
-        ExplanationError
+        R3labError
             If the folder holds something else, or the disk refuses.
         """
         folder = Path(folder)
@@ -290,53 +285,42 @@ class Explanation:
 
     @staticmethod
     def load(folder: str | Path) -> Explanation:
-        """Read what `save` wrote; see `load_explanation`."""
-        return load_explanation(folder)
+        """Read what `save` wrote.
+
+        Returns
+        -------
+        Explanation
+            Without maps where `maps.npz` is not there.
+
+        Raises
+        ------
+        R3labError
+            Naming the file and the field, if something is missing, damaged, of another version or does not fit.
+        """
+        folder = Path(folder)
+        path = folder / RECORD
+        try:
+            if path.stat().st_size > MOST_BYTES:
+                raise R3labError(f"{shown(str(path))} has over {MOST_BYTES:,} bytes; it is no explanation.")
+            record = records.parse(path.read_text(encoding="utf-8"), RECORD)
+        except (OSError, UnicodeDecodeError) as error:
+            raise R3labError(f"Cannot read {shown(str(path))}: {shown(str(error))}; name a saved folder.") from error
+        found = records.made(dict, **_READERS)(records.own_format(record, FORMAT, VERSION, RECORD), RECORD)
+        trajectory = load_trajectory(folder / ONE)
+        assert isinstance(trajectory, Trajectory)  # of one trajectory in a .json file
+        numbers = [entry.number for entry in found["looks"]]
+        if numbers != sorted(set(numbers)) or any(n >= len(trajectory.looks) for n in numbers):
+            raise R3labError(f"{RECORD}: looks {shown(numbers)} are not those of its trajectory; save it again.")
+        shapes, path = found.pop("maps"), folder / ARRAYS
+        values = _arrays(path, len(shapes)) if path.is_file() else []
+        maps = {s["name"]: HeatMap(v, s["box"], s["source"]) for s, v in zip(shapes, values, strict=False)}
+        return Explanation(trajectory=trajectory, maps=maps, **found)
 
 
 def check_free(folder: Path) -> None:
-    """Raise `ExplanationError` if a folder is there that is neither empty nor an older explanation."""
+    """Raise `R3labError` if a folder is there that is neither empty nor an older explanation."""
     if folder.exists() and not (folder.is_dir() and ((folder / RECORD).is_file() or not any(folder.iterdir()))):
-        raise ExplanationError(f"{shown(str(folder))} holds something else; name a folder to make.")
-
-
-def load_explanation(folder: str | Path) -> Explanation:
-    """Read what `save` wrote.
-
-    Returns
-    -------
-    Explanation
-        Without maps where `maps.npz` is not there.
-
-    Raises
-    ------
-    R3labError
-        Naming the file and the field, if something is missing, damaged, of another version or does not fit.
-    """
-    folder = Path(folder)
-    path = folder / RECORD
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ExplanationError(f"{shown(str(path))} has over {MOST_BYTES:,} bytes; it is no explanation.")
-        record = records.parse(path.read_text(encoding="utf-8"), RECORD)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExplanationError(f"Cannot read {shown(str(path))}: {shown(str(error))}; name a saved folder.") from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise ExplanationError(f'{RECORD} is not an explanation: it lacks "format": "{FORMAT}".')
-    if record.get("version") != VERSION:
-        got = shown(record.get("version"))
-        raise ExplanationError(f"{RECORD} has version {got}; this r3lab reads {VERSION}: update it.")
-    own = {key: value for key, value in record.items() if key not in ("format", "version")}
-    found = records.made(dict, **_READERS)(own, RECORD)
-    trajectory = load_trajectory(folder / ONE)
-    assert isinstance(trajectory, Trajectory)  # of one trajectory in a .json file
-    numbers = [entry.number for entry in found["looks"]]
-    if numbers != sorted(set(numbers)) or any(n >= len(trajectory.looks) for n in numbers):
-        raise ExplanationError(f"{RECORD}: looks {shown(numbers)} are not those of its trajectory; save it again.")
-    shapes, path = found.pop("maps"), folder / ARRAYS
-    values = _arrays(path, len(shapes)) if path.is_file() else []
-    maps = {s["name"]: HeatMap(v, s["box"], s["source"]) for s, v in zip(shapes, values, strict=False)}
-    return Explanation(trajectory=trajectory, maps=maps, **found)
+        raise R3labError(f"{shown(str(folder))} holds something else; name a folder to make.")
 
 
 def _arrays(path: Path, count: int) -> list[np.ndarray]:
@@ -345,49 +329,19 @@ def _arrays(path: Path, count: int) -> list[np.ndarray]:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
         if size > MOST_BYTES:
-            raise ExplanationError(f"{path.name} holds {size:,} bytes, at most {MOST_BYTES:,}; save it again.")
+            raise R3labError(f"it holds {size:,} bytes, at most {MOST_BYTES:,}")
         with np.load(path, allow_pickle=False) as held:
             found = [held[str(i)] for i in range(count)]
-    except ExplanationError:
-        raise
     except Exception as error:  # a hostile archive can raise nearly anything from a reader
-        raise ExplanationError(f"Cannot read {path.name}: {shown(str(error))}; save it again.") from error
+        raise R3labError(f"Cannot read {path.name}: {shown(str(error))}; save it again.") from error
     for i, value in enumerate(found):
         if value.dtype != np.float32 or value.ndim != 2 or not value.size or not np.isfinite(value).all():
-            raise ExplanationError(f"{path.name}: map {i} is not a grid of finite numbers; save it again.")
+            raise R3labError(f"{path.name}: map {i} is not a grid of finite numbers; save it again.")
     return found
 
 
-_PLAIN = {int: records.count, float: records.number, str: records.text, bool: records.flag}
-
-
-def _reader(kind: Any) -> records.Read:
-    """The strict reader of a type: a plain one, one with a reader of its own, None or that, a tuple, a dataclass."""
-    inner = get_args(kind)
-    if get_origin(kind) is Annotated:
-        return inner[1]
-    if NoneType in inner:
-        return records.maybe(_reader(inner[0]))
-    if get_origin(kind) is dict:
-        return records.mapping(_reader(inner[1]))
-    if get_origin(kind) is tuple and inner[1] is ...:
-        every = records.row(_reader(inner[0]))
-        return lambda value, where: tuple(every(value, where))
-    if get_origin(kind) is tuple:
-        sized = records.fixed(lambda value, where: value, len(inner))
-        each = [_reader(one) for one in inner]
-        return lambda value, where: tuple(
-            read(v, f"{where}[{i}]") for i, (read, v) in enumerate(zip(each, sized(value, where), strict=True))
-        )
-    read: records.Read = records.made(kind, **_readers(kind)) if is_dataclass(kind) else _PLAIN[kind]  # type: ignore[arg-type]
-    return read
-
-
-def _readers(kind: Any) -> dict[str, records.Read]:
-    """The reader of each field of a dataclass."""
-    types = get_type_hints(kind, include_extras=True)
-    return {f.name: _reader(types[f.name]) for f in fields(kind) if f.name not in ("trajectory", "maps")}
-
-
-_MAP = {"name": records.text, "box": _reader(Box), "source": _reader(Size)}
-_READERS = {**_readers(Explanation), "maps": records.row(records.made(dict, **_MAP))}
+_MAP = {"name": records.text, "box": records.reader(Box), "source": records.reader(Size)}
+_READERS = {
+    **records.readers(Explanation, "trajectory", "maps"),
+    "maps": records.row(records.made(dict, **_MAP)),
+}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..core.lazy import lazy
+from ..core import lazy
 
 # What lessons use, imported when it is first used.
 HOMES = {

@@ -13,7 +13,7 @@ matplotlib; `text`, `marks`, `page` for HTML).
 
 from __future__ import annotations
 
-from ..core.lazy import lazy
+from ..core import lazy
 
 # What lessons use, imported when it is first used.
 HOMES = {

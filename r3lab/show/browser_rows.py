@@ -30,7 +30,7 @@ from ..core.records import Row as Line
 from ..core.rows import json_lines
 from ..train.rewards import deciding_look
 from ..trajectory import FORMAT as ROLLOUTS
-from ..trajectory import MANY, ONE, ImageRef, Kind, Look, Trajectory, TrajectoryError, from_record, load
+from ..trajectory import MANY, ONE, ImageRef, Kind, Look, Trajectory, from_record, load
 from ..vlir import sample as vlir
 from ..vlir.sample import Rationale, Sample
 from .story import ended, true_regions, verdict
@@ -380,7 +380,7 @@ def _fitting(path: Path, found: Found, make: Callable[[Line], Row | None]) -> It
     for line in _lines(path):
         try:
             if line.problem is not None:
-                raise TrajectoryError(f"{line.where}: {line.problem}")
+                raise R3labError(f"{line.where}: {line.problem}")
             row = make(line)
         except R3labError as error:
             found.leave_out(str(error))
@@ -450,7 +450,7 @@ def _kept(out: Path, line: Line) -> Callable[[], Trajectory] | None:
         t = load(path)
         assert isinstance(t, Trajectory)
         if t.sample_id != name:
-            raise TrajectoryError(f"{where}: the trajectory kept for {shown(name)} is of {shown(t.sample_id)}.")
+            raise R3labError(f"{where}: the trajectory kept for {shown(name)} is of {shown(t.sample_id)}.")
         return t
 
     return read

@@ -17,7 +17,7 @@ from pathlib import Path
 from ..core.errors import R3labError, shown
 from ..core.files import write_whole
 from ..explain.explanation import RECORD, Explanation
-from ..trajectory import MANY, ONE, Kind, Trajectory, TrajectoryError, load
+from ..trajectory import MANY, ONE, Kind, Trajectory, load
 from .explanation import attention_maps
 from .page import BUDGET, page
 from .palette import VERDICTS
@@ -67,7 +67,7 @@ def read_entries(paths: Iterable[str | Path]) -> list[Entry]:
             found += [Entry(t, explanation, str(file.parent)) for t in one]
             _check(len(found))
     if not found:
-        raise TrajectoryError(f"{', '.join(shown(str(p)) for p in paths)}: there is no trajectory in these files.")
+        raise R3labError(f"{', '.join(shown(str(p)) for p in paths)}: there is no trajectory in these files.")
     return found
 
 

@@ -192,7 +192,7 @@ def write(records: Iterable[Record], path: str | Path, format: str) -> Path:
     ------
     ConvertError
         If the format is unknown, the place is taken, or a record cannot be written in this format.
-    ImageError
+    R3labError
         If an image turns out to be damaged.
     """
     form = named(format, writing=True)

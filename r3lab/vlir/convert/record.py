@@ -96,7 +96,7 @@ class Record:
 
         Raises
         ------
-        ImageError, Refused
+        R3labError
             If the image is damaged, or is not of the size that its header gave.
         """
         image = open_image(self.source)
