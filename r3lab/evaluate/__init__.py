@@ -8,3 +8,11 @@
 `r3lab eval` asks a policy in one or several arms, on a benchmark or on worlds (run, table); `lmms` is r3lab as a model
 of lmms-eval; `legibility` measures what a policy can read.
 """
+
+from __future__ import annotations
+
+from ..core import lazy
+
+HOMES = {"PolicyJudge": "legibility"}  # what lessons use, imported when it is first used
+
+__getattr__, __dir__ = lazy(__name__, HOMES)
