@@ -102,7 +102,7 @@ def load(name: str | Path = "worlds", device: str | torch.device | None = None) 
 
     Raises
     ------
-    CheckpointError
+    R3labError
         If it is none of them, or cannot be read.
 
     Examples

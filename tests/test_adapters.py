@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 from r3lab.cli.train import rgrpo_command
 from r3lab.core.errors import R3labError
 from r3lab.models.adapters import CONFIG, WEIGHTS, adapter_parameters, add_lora, without_adapter
-from r3lab.models.checkpoint import CheckpointError
 from r3lab.models.policy import Policy, save_policy
 from r3lab.rollout.loop import rollout
 from r3lab.train.settings import UpdateSettings
@@ -101,8 +100,8 @@ def test_an_adapter_without_its_checkpoint_says_what_is_missing(trained, tmp_pat
     for name in (CONFIG, WEIGHTS):
         (folder / name).write_bytes((trained / "policy" / name).read_bytes())
     (folder / WEIGHTS).write_bytes(b"12345678")
-    with pytest.raises(CheckpointError, match="copy the file again"):
+    with pytest.raises(R3labError, match="copy the file again"):
         Policy.load(folder)
     (folder / CONFIG).write_text((folder / CONFIG).read_text().replace("policies", "elsewhere"))
-    with pytest.raises(CheckpointError, match="which is not there"):
+    with pytest.raises(R3labError, match="which is not there"):
         Policy.load(folder)

@@ -12,10 +12,9 @@ from r3lab.cli.ask import Asked
 from r3lab.core.errors import R3labError
 from r3lab.core.images import open_image
 from r3lab.models import checkpoint as hub
-from r3lab.models.checkpoint import FILES, CheckpointError, checkpoint_folder
+from r3lab.models.checkpoint import FILES, KNOWN, checkpoint_folder, config_of, known_config, sizes_of
 from r3lab.models.families import FAMILIES
 from r3lab.models.policy import Policy, save_policy
-from r3lab.models.sizes import KNOWN, config_of, known_config, sizes_of
 from r3lab.models.tiny import miniature
 from r3lab.recipes.lessons import vocabulary
 from r3lab.rollout.loop import rollout
@@ -83,7 +82,7 @@ def test_an_unknown_name_has_no_shapes() -> None:
 )
 def test_neither_a_folder_nor_a_name_is_refused_without_a_network(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "snapshot_download", lambda *a, **k: pytest.fail("asked the hub"))
-    with pytest.raises(CheckpointError, match="no folder") as error:
+    with pytest.raises(R3labError, match="no folder") as error:
         checkpoint_folder(name)
     assert "\x1b" not in str(error.value)
 
@@ -103,7 +102,7 @@ def test_a_folder_is_taken_as_it_is_and_a_name_fetches_no_code(tmp_path: Path, m
 
 
 def test_a_name_that_cannot_be_fetched_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(CheckpointError, match="was not fetched before"):
+    with pytest.raises(R3labError, match="was not fetched before"):
         checkpoint_folder("no-one/no-such-model", fetch=False)
     for trouble, words in (
         (hub.LocalEntryNotFoundError("x"), "cannot be reached"),
@@ -115,7 +114,7 @@ def test_a_name_that_cannot_be_fetched_says_why(monkeypatch: pytest.MonkeyPatch)
             raise trouble
 
         monkeypatch.setattr(hub, "snapshot_download", fails)
-        with pytest.raises(CheckpointError, match=words):
+        with pytest.raises(R3labError, match=words):
             checkpoint_folder("someone/a-model")
 
 

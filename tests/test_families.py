@@ -9,8 +9,8 @@ import pytest
 from conftest import FAMILIES as TAUGHT
 from conftest import taught
 
+from r3lab.core.errors import R3labError
 from r3lab.core.geometry import Frame
-from r3lab.models.checkpoint import CheckpointError
 from r3lab.models.families import FAMILIES, TILE_MARKS, family_of
 from r3lab.models.policy import Policy
 from r3lab.rollout.sequence import prompt_ids
@@ -52,7 +52,7 @@ def test_a_tile_that_tokens_do_not_fill_is_refused(smolvlm, tmp_path):
     folder = shutil.copytree(smolvlm, tmp_path / "odd")
     path = folder / "preprocessor_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "max_image_size": {"longest_edge": 70}}))
-    with pytest.raises(CheckpointError, match="70 pixels, not a multiple of 16"):
+    with pytest.raises(R3labError, match="70 pixels, not a multiple of 16"):
         Policy.load(folder)
 
 
@@ -61,5 +61,5 @@ def test_a_tokenizer_without_the_marks_is_refused(smolvlm, taught_folder, tmp_pa
     folder = shutil.copytree(smolvlm, tmp_path / "other")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(taught_folder / name, folder / name)
-    with pytest.raises(CheckpointError, match="<fake_token_around_image>"):
+    with pytest.raises(R3labError, match="<fake_token_around_image>"):
         Policy.load(folder)

@@ -18,7 +18,6 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields as fields_of
-from dataclasses import is_dataclass
 from enum import Enum
 from types import NoneType
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
@@ -259,7 +258,7 @@ def reader(kind: Any) -> Read:
     if isinstance(kind, type) and issubclass(kind, Enum):
         values = [one.value for one in kind]
         return of(f"one of {', '.join(map(str, values))}", lambda value: value in values, kind)
-    return made(kind, **readers(kind)) if is_dataclass(kind) else _PLAIN[kind]
+    return _PLAIN[kind] if kind in _PLAIN else made(kind, **readers(kind))
 
 
 def _tuple_reader(inner: tuple[Any, ...]) -> Read:

@@ -6,10 +6,9 @@ from ..core import lazy
 
 # What lessons use, imported when it is first used.
 HOMES = {
-    **dict.fromkeys(("FILES", "checkpoint_folder"), "checkpoint"),
+    **dict.fromkeys(("FILES", "KNOWN", "checkpoint_folder", "config_of", "known_config", "sizes_of"), "checkpoint"),
     "FAMILIES": "families",
     **dict.fromkeys(("Row", "save_policy"), "policy"),
-    **dict.fromkeys(("KNOWN", "config_of", "known_config", "sizes_of"), "sizes"),
     **dict.fromkeys(("COORDINATE_STEP", "miniature"), "tiny"),
 }
 

@@ -20,7 +20,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ..core.errors import R3labError
-from .checkpoint import CheckpointError
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 LAYERS = r".*(language_model|text_model)\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
@@ -66,10 +65,11 @@ def add_lora(policy: Adaptable, rank: int, alpha: float = 0.0, seed: int = 0) ->
         base_model_name_or_path=str(policy.folder.resolve()),
     )
     torch.manual_seed(seed)
-    _inject(policy, config)
+    inject(policy, config)
 
 
-def _inject(policy: Adaptable, config: Any) -> None:
+def inject(policy: Adaptable, config: Any) -> None:
+    """Put matrices of a peft configuration into the policy that they belong to; they alone are trained then."""
     policy.model.requires_grad_(False)
     _peft().inject_adapter_in_model(config, policy.model)
     for parameter in adapter_parameters(policy).values():
@@ -96,13 +96,11 @@ def restore_adapter(policy: Adaptable, folder: Path) -> None:
     try:
         found = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"cannot read {folder / WEIGHTS}: {error}; copy the file again") from None
+        raise R3labError(f"cannot read {folder / WEIGHTS}: {error}; copy the file again") from None
     own = adapter_parameters(policy)
     wrong = sorted(set(found) ^ set(own)) or [n for n in own if found[n].shape != own[n].shape]
     if wrong:
-        raise CheckpointError(
-            f"the adapter in {folder} is of another shape ({wrong[0]}); take the rank it was made with"
-        )
+        raise R3labError(f"the adapter in {folder} is of another shape ({wrong[0]}); take the rank it was made with")
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(found[name])
@@ -113,20 +111,14 @@ def base_folder(folder: Path) -> tuple[Path, Any]:
     try:
         config = _peft().LoraConfig.from_pretrained(folder)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(f"cannot read {folder / CONFIG}: {str(error)[:200]}; copy the file again") from None
+        raise R3labError(f"cannot read {folder / CONFIG}: {str(error)[:200]}; copy the file again") from None
     base = Path(str(config.base_model_name_or_path))
     if not (base / "config.json").is_file():
-        raise CheckpointError(
+        raise R3labError(
             f"the adapter in {folder} belongs to the checkpoint in {base}, which is not there; put it back, or write "
             f"its new place into base_model_name_or_path in {CONFIG}"
         )
     return base, config
-
-
-def load_adapter(policy: Adaptable, folder: Path, config: Any) -> None:
-    """Inject a saved adapter into the policy that it belongs to."""
-    _inject(policy, config)
-    restore_adapter(policy, folder)
 
 
 @contextmanager

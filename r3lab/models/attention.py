@@ -176,17 +176,20 @@ def weights(seen: Seen, queries: torch.Tensor) -> torch.Tensor:
     -------
     (B, heads, Q, K) float32
     """
-    repeat = seen.query.shape[1] // seen.key.shape[1]
-    wanted = seen.query.gather(2, queries[:, None, :, None].expand(-1, seen.query.shape[1], -1, seen.query.shape[-1]))
-    grouped = wanted.unflatten(1, (-1, repeat))  # (B, key heads, heads of each, Q, D)
-    scores = (grouped @ seen.key[:, :, None].transpose(-1, -2)).flatten(1, 2).float() * seen.scaling
-    length = seen.key.shape[2]
+    repeat, length = seen.query.shape[1] // seen.key.shape[1], seen.key.shape[2]
+    wanted = _taken(seen.query, queries).unflatten(1, (-1, repeat))  # (B, key heads, heads of each, Q, D)
+    scores = (wanted @ seen.key[:, :, None].transpose(-1, -2)).flatten(1, 2).float() * seen.scaling
     if seen.mask is None:
         before = length - seen.query.shape[2]  # keys that a cache held already
         visible = torch.arange(length, device=queries.device) <= (queries + before)[..., None]
     else:
         visible = seen.mask[:, 0].gather(1, queries[..., None].expand(-1, -1, length))
     return scores.masked_fill(~visible[:, None], float("-inf")).softmax(-1)
+
+
+def _taken(states: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
+    """Of states (B, heads, L, D) those at chosen places (B, Q): (B, heads, Q, D)."""
+    return states.gather(2, queries[:, None, :, None].expand(-1, states.shape[1], -1, states.shape[-1]))
 
 
 def log_weights(
@@ -202,18 +205,13 @@ def log_weights(
     -------
     (N, heads) float32
     """
-    rows, length = seen.query.shape[0], seen.key.shape[2]
-    place = torch.zeros_like(row)  # of each query among those of its row
-    counts = torch.zeros(rows, dtype=torch.int64)
-    for i, r in enumerate(row.tolist()):
-        place[i] = counts[r]
-        counts[r] += 1
-    index = row.new_zeros((rows, int(counts.max())))
+    counts = torch.nn.functional.one_hot(row).cumsum(0)  # (N, rows): queries of each row so far
+    place = counts.gather(1, row[:, None])[:, 0] - 1  # of each query among those of its row
+    index = row.new_zeros((seen.query.shape[0], int(place.max()) + 1))
     index[row, place] = reads
     repeat = seen.query.shape[1] // seen.key.shape[1]
     query, key = seen.query[:, list(heads)], seen.key[:, [h // repeat for h in heads]]
-    wanted = query.gather(2, index[:, None, :, None].expand(-1, len(heads), -1, query.shape[-1]))
-    scores = (wanted @ key.transpose(2, 3)).float() * seen.scaling  # (B, heads, P, K)
-    later = torch.arange(length, device=row.device) > index[..., None]
+    scores = (_taken(query, index) @ key.transpose(2, 3)).float() * seen.scaling  # (B, heads, P, K)
+    later = torch.arange(seen.key.shape[2], device=row.device) > index[..., None]
     chosen = scores.masked_fill(later[:, None], float("-inf")).log_softmax(-1)
     return chosen[row, :, place, looked_at]

@@ -24,7 +24,6 @@ from transformers import PreTrainedTokenizerBase
 
 from ..core.errors import R3labError
 from ..core.geometry import Frame
-from .checkpoint import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -163,54 +162,34 @@ def vision_marks(
     words = tokenizer.get_vocab()
     missing = [t for marks in TILE_MARKS for t in marks if t not in words]
     if missing:
-        raise CheckpointError(
-            f"the tokenizer lacks {missing[0]!r}; copy the tokenizer's files of this checkpoint again"
-        )
+        raise R3labError(f"the tokenizer lacks {missing[0]!r}; copy the tokenizer's files of this checkpoint again")
     before, after = ([int(words[t]) for t in marks] for marks in TILE_MARKS)
     return before, after, [int(i) for t, i in words.items() if re.fullmatch(r"<row_\d+_col_\d+>", t)]
-
-
-def tile_layout(processor: dict[str, Any], config: Any) -> Layout:
-    """The layout of a family that sees square tiles."""
-    vision = config.vision_config
-    side = int((processor.get("max_image_size") or {}).get("longest_edge", vision.image_size))
-    factor = int(vision.patch_size) * int(config.scale_factor)
-    if side < factor or side % factor:
-        raise CheckpointError(
-            f"max_image_size is {side} pixels, not a multiple of {factor} (patch size x scale factor)"
-        )
-    count = (side // factor) ** 2
-    return Layout(
-        patch=int(vision.patch_size),
-        merge=int(config.scale_factor),
-        temporal=1,
-        mean=tuple(processor.get("image_mean", (0.5, 0.5, 0.5))),
-        std=tuple(processor.get("image_std", (0.5, 0.5, 0.5))),
-        overview_tokens=(count, count),
-        crop_tokens=(count, count),
-        tile=side,
-    )
 
 
 def read_layout(processor: Any, config: Any) -> Layout:
     """The patch layout from preprocessor_config.json; what that leaves out comes from the model's config."""
     if not isinstance(processor, dict):
-        raise CheckpointError("preprocessor_config.json does not hold a JSON object")
-    size = processor.get("size") or {}
-    if family_of(config.model_type).tiles:
-        return tile_layout(processor, config)
-    least: Any = size.get("shortest_edge", processor.get("min_pixels", 56 * 56))
-    most: Any = size.get("longest_edge", processor.get("max_pixels", 28 * 28 * 1280))
-    vision, own = config.vision_config, processor.get("r3lab") or {}
+        raise R3labError("preprocessor_config.json does not hold a JSON object")
+    mean, std = (tuple(processor.get(name, (0.5, 0.5, 0.5))) for name in ("image_mean", "image_std"))
+    family, vision = family_of(config.model_type), config.vision_config
+    if family.tiles:
+        patch, merge = int(vision.patch_size), int(config.scale_factor)
+        side = int((processor.get("max_image_size") or {}).get("longest_edge", vision.image_size))
+        if side < patch * merge or side % (patch * merge):
+            raise R3labError(
+                f"max_image_size is {side} pixels, not a multiple of {patch * merge} (patch size x scale factor)"
+            )
+        count = (side // (patch * merge)) ** 2
+        return Layout(patch, merge, 1, mean, std, (count, count), (count, count), side)
+    size, own = processor.get("size") or {}, processor.get("r3lab") or {}
     patch = int(processor.get("patch_size", vision.patch_size))
     merge = int(processor.get("merge_size", vision.spatial_merge_size))
-    unit = (patch * merge) ** 2
-    return Layout(
-        patch=patch,
-        merge=merge,
-        temporal=int(processor.get("temporal_patch_size", vision.temporal_patch_size)),
-        mean=tuple(processor.get("image_mean", (0.5, 0.5, 0.5))),
-        std=tuple(processor.get("image_std", (0.5, 0.5, 0.5))),
-        overview_tokens=(max(1, int(least) // unit), max(1, int(most) // unit)),
-        crop_tokens=tuple(own.get("crop_tokens", family_of(config.model_type).crop_tokens)),
+    temporal = int(processor.get("temporal_patch_size", vision.temporal_patch_size))
+    budget = (
+        size.get("shortest_edge", processor.get("min_pixels", 56 * 56)),
+        size.get("longest_edge", processor.get("max_pixels", 28 * 28 * 1280)),
     )
+    least, most = (max(1, int(pixels) // (patch * merge) ** 2) for pixels in budget)
+    crop_tokens = tuple(own.get("crop_tokens", family.crop_tokens))
+    return Layout(patch, merge, temporal, mean, std, (least, most), crop_tokens)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
@@ -29,7 +29,7 @@ from ..core.files import recover, whole_folder
 from ..core.geometry import Box, Size, crop_size, fit_tokens
 from ..core.protocol import bare
 from . import adapters, attention
-from .checkpoint import CheckpointError, quiet, read_weights
+from .checkpoint import config_of, first_line, quiet, read_weights
 from .families import (
     Family,
     Layout,
@@ -119,42 +119,35 @@ class Policy:
 
         Raises
         ------
-        CheckpointError
+        R3labError
             Naming the missing part.
         """
         folder = Path(folder)
         if not folder.is_dir():
             recover(folder)
         if not folder.is_dir():
-            raise CheckpointError(f"no checkpoint folder at {folder}; give the folder that holds config.json")
+            raise R3labError(f"no checkpoint folder at {folder}; give the folder that holds config.json")
         if (folder / adapters.CONFIG).is_file() and not (folder / "config.json").is_file():
             base, config = adapters.base_folder(folder)
             policy = cls.load(base, device, dtype)
-            adapters.load_adapter(policy, folder, config)
+            adapters.inject(policy, config)
+            adapters.restore_adapter(policy, folder)
             policy.name = folder.resolve().name
             return policy
-        need = {
-            "config.json": "the model's configuration",
-            "tokenizer_config.json": "the tokenizer (save it with tokenizer.save_pretrained)",
-            "preprocessor_config.json": "the image processor's configuration",
-        }
-        for file, what in need.items():
+        config = config_of(folder)
+        for file, what in (("tokenizer_config.json", "tokenizer"), ("preprocessor_config.json", "image processor")):
             if not (folder / file).is_file():
-                raise CheckpointError(f"{folder} has no {file}: {what} is missing; copy it into the folder")
+                raise R3labError(f"{folder} has no {file}: the {what} is missing; copy it into the folder")
         if not list(folder.glob("*.safetensors")):
-            raise CheckpointError(f"{folder} has no *.safetensors weights; other weight formats are not loaded")
+            raise R3labError(f"{folder} has no *.safetensors weights; other weight formats are not loaded")
         try:
-            config = AutoConfig.from_pretrained(folder)
-            family_of(config.model_type)
             tokenizer = AutoTokenizer.from_pretrained(folder)
             processor = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
             read_layout(processor, config)
         except R3labError:
             raise
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(
-                f"cannot read the checkpoint in {folder}: {str(error).splitlines()[0][:200]}"
-            ) from None
+            raise R3labError(f"cannot read the checkpoint in {folder}: {first_line(error)}") from None
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         kind = getattr(torch, dtype) if dtype else (torch.bfloat16 if device.type == "cuda" else torch.float32)
         model = read_weights(folder, kind).to(device)
@@ -267,16 +260,20 @@ class Policy:
 
     def rows(self, rows: Sequence[Row]) -> Rows:
         """Pad rows on the right; the padding is never seen because attention is causal."""
-        length = max(len(r.ids) for r in rows)
-        pad = self.tokenizer.pad_token_id or 0
-        ids = torch.full((len(rows), length), pad, dtype=torch.int64)
-        positions = torch.zeros((3, len(rows), length), dtype=torch.int64)
-        for i, row in enumerate(rows):
-            ids[i, : len(row.ids)] = torch.tensor(row.ids)
-            positions[:, i, : len(row.ids)] = self.positions(row)
-        lengths = torch.tensor([len(r.ids) for r in rows])
-        device = self.device
-        return Rows(ids.to(device), positions.to(device), lengths, [f for r in rows for f in r.images])
+        return self.padded([row.ids for row in rows], [self.positions(row) for row in rows], [r.images for r in rows])
+
+    def padded(
+        self, ids: Sequence[Sequence[int]], positions: Sequence[torch.Tensor], images: Sequence[list[Features]] = ()
+    ) -> Rows:
+        """Stretches of ids with their positions (3, n), padded on the right."""
+        width = max(map(len, ids))
+        found = torch.full((len(ids), width), self.tokenizer.pad_token_id or 0, dtype=torch.int64)
+        places = torch.zeros((3, len(ids), width), dtype=torch.int64)
+        for i, (own, at) in enumerate(zip(ids, positions, strict=True)):
+            found[i, : len(own)] = torch.tensor(own)
+            places[:, i, : len(own)] = at
+        lengths = torch.tensor([len(own) for own in ids])
+        return Rows(found.to(self.device), places.to(self.device), lengths, [f for own in images for f in own])
 
     def image_positions(self, start: int, columns: int, rows: int) -> tuple[torch.Tensor, int]:
         """Positions (3, columns * rows) of an image at `start`, and the position at which the text goes on."""

@@ -22,10 +22,10 @@ from ..core.arms import INTERLEAVED, Arm
 from ..core.images import content_hash, resize
 from ..models.cache import SlotCache
 from ..models.decoder import Decoder, fits
-from ..models.policy import Features, Policy, Row, reading
+from ..models.policy import Features, Policy, Row, Rows, reading
 from ..trajectory import ImageRef, Kind, Trajectory
 from .sequence import Question, overview_key, prompt_ids
-from .state import Limits, RolloutState
+from .state import RolloutState
 
 Watch = Callable[[Trajectory], None]
 
@@ -36,14 +36,16 @@ class Loop:
     def __init__(
         self,
         policy: Policy,
-        limits: Limits,
         store: dict[str, Features],
+        max_looks: int = 8,
+        max_new_tokens: int = 512,
         temperature: float = 0.0,
         seed: int = 0,
         watch: Watch | None = None,
     ) -> None:
-        self.policy, self.temperature, self.seed = policy, temperature, seed
-        self.limits, self.store, self.watch = limits, store, watch
+        self.policy, self.store, self.watch = policy, store, watch
+        self.max_looks, self.max_new_tokens = max_looks, max_new_tokens
+        self.temperature, self.seed = temperature, seed
         self.cache = SlotCache(policy.model.config.get_text_config().num_hidden_layers)
         self.decoder = Decoder(policy) if fits(policy) else None
         self.branches: list[RolloutState] = []
@@ -68,7 +70,7 @@ class Loop:
             rows.append(Row(prompt_ids(policy, sample.question, size, len(image.tokens), arm), [image]))
         batch = policy.rows(rows)
         self.cache.start(len(rows), policy.device)
-        states = self.forward(torch.arange(len(rows)), batch.ids, batch.positions, batch.lengths, batch.images)
+        states = self.forward(torch.arange(len(rows)), batch)
         last = states[torch.arange(len(rows)), batch.lengths - 1]
         repeat = torch.arange(len(rows)).repeat_interleave(group)
         if group > 1:
@@ -89,21 +91,21 @@ class Loop:
                 pieces=["" if t == policy.image_id else policy.piece(t) for t in ids],
                 logprobs=[None] * len(ids),
                 entropies=[None] * len(ids),
-                looks=[],
-                answer=None,
-                finish="length",
                 truth=dict(sample.truth),
-                rewards={},
-                advantage=None,
                 model=policy.name,
                 seed=self.seed,
                 temperature=self.temperature,
                 arm=arm.name,
                 images={references[i].hash: sample.image},
             )
-            position = int(batch.positions[:, i, : len(ids)].max()) + 1
-            noise = np.random.default_rng([self.seed, numbers[i], member])
-            self.branches.append(RolloutState(policy, record, sample.image, self.limits, noise, position))
+            self.add(record, int(batch.positions[:, i, : len(ids)].max()) + 1, numbers[i], member)
+
+    def add(self, record: Trajectory, position: int, number: int, member: int) -> RolloutState:
+        """A row that goes on with a record at an M-RoPE position."""
+        noise = np.random.default_rng([self.seed, number, member])
+        branch = RolloutState(self.policy, record, self.max_looks, self.max_new_tokens, noise, position)
+        self.branches.append(branch)
+        return branch
 
     def run(self, progress: bool) -> list[Trajectory]:
         """Advance all rows to their end."""
@@ -137,57 +139,33 @@ class Loop:
         bar.close()
         return [b.trajectory for b in self.branches]
 
-    def forward(
-        self,
-        slots: torch.Tensor,
-        ids: torch.Tensor,
-        positions: torch.Tensor,
-        lengths: torch.Tensor,
-        images: list[Features],
-    ) -> torch.Tensor:
+    def forward(self, slots: torch.Tensor, blocks: Rows) -> torch.Tensor:
         """Read blocks (R, q) into cache slots; returns the hidden states (R, q, D)."""
-        policy, cache = self.policy, self.cache
-        cache.place(slots, lengths, ids.shape[1])
-        states = policy.read(ids, positions, images, attention_mask=cache.mask(), past_key_values=cache, use_cache=True)
+        cache = self.cache
+        cache.place(slots, blocks.lengths, blocks.ids.shape[1])
+        more = {"attention_mask": cache.mask(), "past_key_values": cache, "use_cache": True}
+        states = self.policy.read(blocks.ids, blocks.positions, blocks.images, **more)
         cache.advance()
         return states
 
-    def padded(
-        self, ids: Sequence[Sequence[int]], positions: Sequence[torch.Tensor]
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Blocks as ids (R, q) and positions (3, R, q), padded on the right, and their lengths (R,)."""
-        width, device = max(map(len, ids)), self.policy.device
-        found = torch.full((len(ids), width), self.policy.tokenizer.pad_token_id or 0, dtype=torch.int64)
-        places = torch.zeros(3, len(ids), width, dtype=torch.int64)
-        for i, (own, at) in enumerate(zip(ids, positions, strict=True)):
-            found[i, : len(own)] = torch.tensor(own)
-            places[:, i, : len(own)] = at
-        return found.to(device), places.to(device), torch.tensor([len(own) for own in ids])
-
     def _read(self, branches: list[RolloutState], slots: list[int]) -> None:
         """Let the model read what is pending in these rows, crops encoded first."""
+        policy, at = self.policy, torch.tensor(slots)
         waiting = [b for b in branches if b.crop is not None]
         for branch, found in zip(waiting, self._encode([b.crop for b in waiting if b.crop]), strict=True):
             branch.images, branch.crop = [found], None
-        if self.decoder is not None and all(len(b.pending) == 1 for b in branches):
-            ends = self._step(self.decoder, branches, slots)
+        if self.decoder is not None and all(len(b.pending) == 1 for b in branches):  # the common step
+            ids = torch.tensor([b.pending[0] for b in branches], device=policy.device)
+            self.cache.place(at, torch.ones(len(slots), dtype=torch.int64), 1)
+            ends = self.decoder.step(ids, torch.tensor([b.pending_at for b in branches]), self.cache)  # (R, D)
+            self.cache.advance()
         else:
-            ids, positions, lengths = self.padded([b.pending for b in branches], [b.positions for b in branches])
-            images = [f for b in branches for f in b.images]
-            states = self.forward(torch.tensor(slots), ids, positions, lengths, images)
-            ends = states[torch.arange(len(slots)), lengths - 1]
-        self.last[torch.tensor(slots, device=self.policy.device)] = ends
+            pending = [b.pending for b in branches], [b.positions for b in branches], [b.images for b in branches]
+            blocks = policy.padded(*pending)
+            ends = self.forward(at, blocks)[torch.arange(len(slots)), blocks.lengths - 1]
+        self.last[at.to(policy.device)] = ends
         for branch in branches:
             branch.pending, branch.pending_positions, branch.images = [], [], []
-
-    def _step(self, decoder: Decoder, branches: list[RolloutState], slots: list[int]) -> torch.Tensor:
-        """Read the one token that is pending in each of these rows: the common step; states (R, D)."""
-        ids = torch.tensor([b.pending[0] for b in branches], device=self.policy.device)
-        at = torch.tensor([b.pending_at for b in branches])
-        self.cache.place(torch.tensor(slots), torch.ones(len(slots), dtype=torch.int64), 1)
-        states = decoder.step(ids, at, self.cache)
-        self.cache.advance()
-        return states
 
     def _encode(self, crops: list[Image.Image]) -> list[Features]:
         """Features of crops, each distinct one encoded once."""
@@ -267,7 +245,7 @@ def rollout(
     if not samples:
         return []
     with reading(policy):
-        limits, store = Limits(max_looks, max_new_tokens), {} if features is None else features
-        loop = Loop(policy, limits, store, temperature, seed, watch)
+        store = {} if features is None else features
+        loop = Loop(policy, store, max_looks, max_new_tokens, temperature, seed, watch)
         loop.open(samples, group, list(range(len(samples))) if numbers is None else numbers, arm)
         return loop.run(progress)

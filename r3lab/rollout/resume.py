@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 
 from ..core.errors import R3labError, shown
@@ -18,7 +17,6 @@ from ..models.policy import Features, Policy, Row, reading
 from ..trajectory import Trajectory
 from .loop import Loop, Watch
 from .sequence import rows_of
-from .state import Limits, RolloutState
 
 
 @torch.no_grad()
@@ -57,7 +55,7 @@ def resume(
         if t.image.hash not in t.images:
             raise R3labError(f"the trajectory {shown(t.sample_id)} does not carry its image; load it with its images")
     with reading(policy):
-        limits, store = Limits(max_looks, max_new_tokens), {} if features is None else features
+        store = {} if features is None else features
         loop = Loop(policy, limits, store, temperature, seed, watch)
         rows = rows_of(policy, begun, store)
         shared, states = enter(loop, rows)

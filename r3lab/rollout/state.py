@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from ..core.arms import Arm, get_arm
-from ..core.geometry import Box, Size, clip, problem, to_source
+from ..core.geometry import Box, clip, problem, to_source
 from ..core.images import content_hash, cut, resize
 from ..core.protocol import Event, Scanner, environment_message
 from ..models.families import text_positions
@@ -27,20 +27,15 @@ from ..trajectory import ImageRef, Kind, Look, Trajectory
 NO_LOOK_LEFT = "no look left"  # what a policy is told that asks for more looks than it may have
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Looks that a trajectory may take, and tokens that may be sampled for it."""
-
-    looks: int = 8
-    new_tokens: int = 512
-
-
 @dataclass
 class RolloutState:
     """A row in progress.
 
     Attributes
     ----------
+    trajectory : the record, which carries its image
+    max_looks, max_new_tokens : looks that it may take, and tokens that may be sampled for it
+    noise : of its sampling
     position : M-RoPE position of the next token
     pending : ids that the model has not read yet; empty when the row has ended
     pending_at : position of the first of them, the sampled token
@@ -51,10 +46,10 @@ class RolloutState:
 
     policy: Policy
     trajectory: Trajectory
-    source: Image.Image
-    limits: Limits
-    noise: np.random.Generator
-    position: int
+    max_looks: int = 8
+    max_new_tokens: int = 512
+    noise: np.random.Generator = field(default_factory=np.random.default_rng)
+    position: int = 0
     pending: list[int] = field(default_factory=list)
     pending_at: int = 0
     pending_positions: list[torch.Tensor] = field(default_factory=list)
@@ -63,6 +58,7 @@ class RolloutState:
     arm: Arm = field(init=False)
     scanner: Scanner = field(init=False)
     end: int | None = field(init=False)  # id of the token that ends a text
+    source: Image.Image = field(init=False)
     sampled: int = 0
     refused: bool = False  # has been told that no look is left
     fed: int = 0  # characters given to the scanner
@@ -73,6 +69,7 @@ class RolloutState:
         self.arm = get_arm(self.trajectory.arm)
         self.scanner = Scanner(self.arm.marks)
         self.end = self.policy.tokenizer.eos_token_id
+        self.source = self.trajectory.images[self.trajectory.image.hash]
 
     def _append(
         self, token: int, kind: Kind, piece: str, logprob: float | None = None, entropy: float | None = None
@@ -129,7 +126,7 @@ class RolloutState:
             self._end("malformed" if event.reason else "answered")
         elif ended:
             self._end("malformed")
-        elif self.sampled >= self.limits.new_tokens:
+        elif self.sampled >= self.max_new_tokens:
             self._end("length")
         elif event is not None:
             self._look(event)
@@ -142,17 +139,16 @@ class RolloutState:
         """Queue the crop of a box that was just closed, or the reason why there is none."""
         t, policy = self.trajectory, self.policy
         span = (max(at for fed, at in self.marks if fed <= event.start), len(t.ids))
-        source: Size = (t.image.width, t.image.height)
-        box: Box | None = None
-        reason = event.reason
+        source, box, reason = self.source.size, None, event.reason
         if event.values is not None:
             box = to_source(event.values, t.frame, source, t.overview)
             reason = reason or problem(box, source)
-        if not reason and len(t.looks) >= self.arm.most(self.limits.looks):
+        if not reason and len(t.looks) >= self.arm.most(self.max_looks):
             reason = NO_LOOK_LEFT
             if self.refused:
                 t.looks.append(Look(span, event.values, box, False, reason))
-                return self._end("looks")
+                self._end("looks")
+                return
             self.refused = True
         if reason or box is None:
             t.looks.append(Look(span, event.values, box, False, reason))
@@ -165,12 +161,10 @@ class RolloutState:
             self.insert(look, resize(self.source, t.overview))
         else:
             t.looks.append(Look(span, event.values, clip(box, source), True))
-        return None
 
     def show(self, span: tuple[int, int], written: tuple[float, ...] | None, box: Box) -> None:
         """Queue the crop of a box (source pixels, inside the image)."""
-        source: Size = (self.trajectory.image.width, self.trajectory.image.height)
-        zoom, size = self.policy.crop_size(box, source)
+        zoom, size = self.policy.crop_size(box, self.source.size)
         self.insert(Look(span, written, box, True, "", zoom), cut(self.source, box, size))
 
     def insert(self, look: Look, crop: Image.Image) -> None:
