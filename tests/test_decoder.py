@@ -85,7 +85,7 @@ def test_a_step_is_the_models_forward(family_policy, samples, case, beginnings):
 def test_a_loop_takes_the_step_unless_it_is_watched(family_policy):
     """Every family fits; hooks, a replaced forward and watched attention go through the model."""
     policy = family_policy
-    loop = Loop(policy, None, {})
+    loop = Loop(policy, {})
     assert loop.decoder is not None
     layer = policy.text.layers[0]
     handle = layer.self_attn.register_forward_hook(lambda *_: None)

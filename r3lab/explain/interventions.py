@@ -32,7 +32,7 @@ from ..models.policy import Features, Policy, reading
 from ..rollout.loop import Loop
 from ..rollout.resume import enter, resume
 from ..rollout.sequence import row_of, rows_of
-from ..rollout.state import Limits, RolloutState
+from ..rollout.state import RolloutState
 from ..trajectory import Kind, Look, Trajectory
 from .rows import SINK, Event, check_model, record_attention, select_events, select_layers, spans_of
 
@@ -147,10 +147,7 @@ def begin(policy: Policy, trajectory: Trajectory, look: int, alternative: Altern
     if alternative.box is None and alternative.crop is None:
         t.looks.append(Look(own.span, own.written, own.box, False, "its crop was taken away"))
         return t
-    image = t.images[t.image.hash]
-    branch = RolloutState(
-        policy, t, image, Limits(), np.random.default_rng(0), position=0
-    )  # positions are made when read
+    branch = RolloutState(policy, t)  # positions are made when read
     if alternative.crop is not None:
         branch.insert(Look(own.span, own.written, own.box, True, "", own.zoom), alternative.crop)
         return t
@@ -203,7 +200,7 @@ def tail_logprobs(
 
     What all of them begin with is read once.
     """
-    shared, states = enter(Loop(policy, Limits(), store), rows_of(policy, texts, store), most=min(starts) - 1)
+    shared, states = enter(Loop(policy, store), rows_of(policy, texts, store), most=min(starts) - 1)
     wanted = [
         (row, at, t.ids[at])
         for row, (t, start) in enumerate(zip(texts, starts, strict=True))

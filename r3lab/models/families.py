@@ -186,7 +186,7 @@ def read_layout(processor: Any, config: Any) -> Layout:
     patch = int(processor.get("patch_size", vision.patch_size))
     merge = int(processor.get("merge_size", vision.spatial_merge_size))
     temporal = int(processor.get("temporal_patch_size", vision.temporal_patch_size))
-    budget = (
+    budget: tuple[Any, Any] = (
         size.get("shortest_edge", processor.get("min_pixels", 56 * 56)),
         size.get("longest_edge", processor.get("max_pixels", 28 * 28 * 1280)),
     )

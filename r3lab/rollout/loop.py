@@ -23,8 +23,8 @@ from ..core.images import content_hash, resize
 from ..models.cache import SlotCache
 from ..models.decoder import Decoder, fits
 from ..models.policy import Features, Policy, Row, Rows, reading
-from ..trajectory import ImageRef, Kind, Trajectory
-from .sequence import Question, overview_key, prompt_ids
+from ..trajectory import ImageRef, Trajectory
+from .sequence import Question, begin, overview_key, prompt_ids
 from .state import RolloutState
 
 Watch = Callable[[Trajectory], None]
@@ -54,19 +54,14 @@ class Loop:
     def open(self, samples: Sequence[Question], group: int, numbers: Sequence[int], arm: Arm = INTERLEAVED) -> None:
         """Encode the overviews, read every prompt once, and make the rows."""
         policy = self.policy
-        references, sizes, missing = [], [], {}
-        for sample in samples:
-            reference = ImageRef(content_hash(sample.image), *sample.image.size)
-            size = policy.overview_size(sample.image.size)
-            references.append(reference)
-            sizes.append(size)
-            key = overview_key(reference, size)
-            if key not in self.store and key not in missing:
-                missing[key] = resize(sample.image, size)
-        self.store.update(zip(missing, policy.encode(list(missing.values())), strict=True))
+        references = [ImageRef(content_hash(sample.image), *sample.image.size) for sample in samples]
+        sizes = [policy.overview_size(sample.image.size) for sample in samples]
+        keys = [overview_key(reference, size) for reference, size in zip(references, sizes, strict=True)]
+        overviews = {key: (sample.image, size) for key, sample, size in zip(keys, samples, sizes, strict=True)}
+        self._encode({key: resize(*one) for key, one in overviews.items() if key not in self.store})
         rows = []
-        for sample, reference, size in zip(samples, references, sizes, strict=True):
-            image = self.store[overview_key(reference, size)]
+        for sample, key, size in zip(samples, keys, sizes, strict=True):
+            image = self.store[key]
             rows.append(Row(prompt_ids(policy, sample.question, size, len(image.tokens), arm), [image]))
         batch = policy.rows(rows)
         self.cache.start(len(rows), policy.device)
@@ -77,28 +72,10 @@ class Loop:
             self.cache.share(repeat)
         self.last = last[repeat.to(policy.device)]
         for i in repeat.tolist():
-            member = len(self.branches) % group
-            ids, size, sample = rows[i].ids, sizes[i], samples[i]
-            kinds = [int(Kind.OVERVIEW if t == policy.image_id else Kind.PROMPT) for t in ids]
-            record = Trajectory(
-                sample_id=sample.id,
-                question=sample.question,
-                image=references[i],
-                overview=size,
-                frame=policy.family.frame,
-                ids=list(ids),
-                kinds=kinds,
-                pieces=["" if t == policy.image_id else policy.piece(t) for t in ids],
-                logprobs=[None] * len(ids),
-                entropies=[None] * len(ids),
-                truth=dict(sample.truth),
-                model=policy.name,
-                seed=self.seed,
-                temperature=self.temperature,
-                arm=arm.name,
-                images={references[i].hash: sample.image},
-            )
-            self.add(record, int(batch.positions[:, i, : len(ids)].max()) + 1, numbers[i], member)
+            settings = {"seed": self.seed, "temperature": self.temperature}
+            record = begin(policy, samples[i], references[i], rows[i].ids, arm, **settings)
+            position = int(batch.positions[:, i, : len(rows[i].ids)].max()) + 1
+            self.add(record, position, numbers[i], len(self.branches) % group)
 
     def add(self, record: Trajectory, position: int, number: int, member: int) -> RolloutState:
         """A row that goes on with a record at an M-RoPE position."""
@@ -151,9 +128,11 @@ class Loop:
     def _read(self, branches: list[RolloutState], slots: list[int]) -> None:
         """Let the model read what is pending in these rows, crops encoded first."""
         policy, at = self.policy, torch.tensor(slots)
-        waiting = [b for b in branches if b.crop is not None]
-        for branch, found in zip(waiting, self._encode([b.crop for b in waiting if b.crop]), strict=True):
-            branch.images, branch.crop = [found], None
+        waiting = {content_hash(b.crop): b.crop for b in branches if b.crop is not None}
+        self._encode({key: crop for key, crop in waiting.items() if key not in self.store})
+        for branch in branches:
+            if branch.crop is not None:
+                branch.images, branch.crop = [self.store[content_hash(branch.crop)]], None
         if self.decoder is not None and all(len(b.pending) == 1 for b in branches):  # the common step
             ids = torch.tensor([b.pending[0] for b in branches], device=policy.device)
             self.cache.place(at, torch.ones(len(slots), dtype=torch.int64), 1)
@@ -167,12 +146,9 @@ class Loop:
         for branch in branches:
             branch.pending, branch.pending_positions, branch.images = [], [], []
 
-    def _encode(self, crops: list[Image.Image]) -> list[Features]:
-        """Features of crops, each distinct one encoded once."""
-        keys = [content_hash(c) for c in crops]
-        missing = {k: c for k, c in zip(keys, crops, strict=True) if k not in self.store}
-        self.store.update(zip(missing, self.policy.encode(list(missing.values())), strict=True))
-        return [self.store[k] for k in keys]
+    def _encode(self, images: dict[str, Image.Image]) -> None:
+        """Put the features of images into the store, each encoded once."""
+        self.store.update(zip(images, self.policy.encode(list(images.values())), strict=True))
 
     def _sample(self, indices: list[int], slots: list[int]) -> None:
         """Draw the next token of these rows and act on what it completes."""

@@ -56,7 +56,7 @@ def resume(
             raise R3labError(f"the trajectory {shown(t.sample_id)} does not carry its image; load it with its images")
     with reading(policy):
         store = {} if features is None else features
-        loop = Loop(policy, limits, store, temperature, seed, watch)
+        loop = Loop(policy, store, max_looks, max_new_tokens, temperature, seed, watch)
         rows = rows_of(policy, begun, store)
         shared, states = enter(loop, rows)
         ends = torch.tensor([len(row.ids) - shared - 1 for row in rows])
@@ -64,11 +64,7 @@ def resume(
         for number, (t, row) in enumerate(zip(begun, rows, strict=True)):
             record = t.until(len(t.ids))
             record.seed, record.temperature = seed, temperature
-            noise = np.random.default_rng([seed, number, 0])
-            position = int(policy.positions(row).max()) + 1
-            branch = RolloutState(policy, record, t.images[t.image.hash], limits, noise, position)
-            branch.recall()
-            loop.branches.append(branch)
+            loop.add(record, int(policy.positions(row).max()) + 1, number, 0).recall()
         return loop.run(False)
 
 
@@ -89,12 +85,12 @@ def enter(loop: Loop, rows: Sequence[Row], most: int | None = None) -> tuple[int
     positions = [policy.positions(row) for row in rows]
     cache.start(1, policy.device)
     if shared:
-        ids, at, lengths = loop.padded([rows[0].ids[:shared]], [positions[0][:, :shared]])
-        loop.forward(torch.arange(1), ids, at, lengths, rows[0].images[:images])
+        start = policy.padded([rows[0].ids[:shared]], [positions[0][:, :shared]], [rows[0].images[:images]])
+        loop.forward(torch.arange(1), start)
     cache.share(torch.zeros(len(rows), dtype=torch.int64))
-    rest = loop.padded([row.ids[shared:] for row in rows], [p[:, shared:] for p in positions])
-    own = [f for row in rows for f in row.images[images:]]
-    return shared, loop.forward(torch.arange(len(rows)), *rest, own)
+    ids, places = [row.ids[shared:] for row in rows], [own[:, shared:] for own in positions]
+    rest = policy.padded(ids, places, [row.images[images:] for row in rows])
+    return shared, loop.forward(torch.arange(len(rows)), rest)
 
 
 def common(rows: Sequence[Row], image_id: int, most: int | None = None) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from ..core.geometry import Size
 from ..core.images import resize
 from ..core.protocol import bare, question_text
 from ..models.policy import Features, Policy, Row
-from ..trajectory import ImageRef, Trajectory
+from ..trajectory import ImageRef, Kind, Trajectory
 
 TOGETHER = 64  # images that are encoded in one pass
 
@@ -52,6 +52,23 @@ def prompt_ids(policy: Policy, question: str, overview: Size, tokens: int, arm: 
     if ids.count(policy.image_id) != tokens:
         raise ValueError("the chat template must place exactly one image; a question cannot hold image tokens")
     return ids
+
+
+def begin(
+    policy: Policy, sample: Question, image: ImageRef, ids: list[int], arm: Arm = INTERLEAVED, **more: Any
+) -> Trajectory:
+    """The record of a rollout of which the prompt stands alone; `more` are further fields of it."""
+    record = {
+        "kinds": [int(Kind.OVERVIEW if token == policy.image_id else Kind.PROMPT) for token in ids],
+        "pieces": ["" if token == policy.image_id else policy.piece(token) for token in ids],
+        "logprobs": [None] * len(ids),
+        "entropies": [None] * len(ids),
+        "truth": dict(sample.truth),
+        "images": {image.hash: sample.image},
+        **{"model": policy.name, "arm": arm.name, **more},
+    }
+    overview = policy.overview_size(sample.image.size)
+    return Trajectory(sample.id, sample.question, image, overview, policy.family.frame, list(ids), **record)
 
 
 def overview_key(image: ImageRef, size: Size) -> str:

@@ -162,7 +162,7 @@ class RolloutState:
         else:
             t.looks.append(Look(span, event.values, clip(box, source), True))
 
-    def show(self, span: tuple[int, int], written: tuple[float, ...] | None, box: Box) -> None:
+    def show(self, span: tuple[int, int], written: Box | None, box: Box) -> None:
         """Queue the crop of a box (source pixels, inside the image)."""
         zoom, size = self.policy.crop_size(box, self.source.size)
         self.insert(Look(span, written, box, True, "", zoom), cut(self.source, box, size))

@@ -21,7 +21,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 
 from ..core import records
@@ -46,7 +45,7 @@ from ..models.policy import Features, Policy, reading
 from ..rollout.loop import rollout
 from ..rollout.resume import resume
 from ..rollout.sequence import Question, row_of
-from ..rollout.state import Limits, RolloutState
+from ..rollout.state import RolloutState
 from ..train.rewards import right, score, true_region
 from ..trajectory import Kind, Look, Trajectory
 
@@ -169,8 +168,8 @@ def _made_to_look(policy: Policy, t: Trajectory, at: int, features: dict[str, Fe
     middle = (0.25 * source[0], 0.25 * source[1], 0.75 * source[0], 0.75 * source[1])
     numbers = write_ints(from_source(middle, t.frame, source, t.overview), policy.step)
     head = _with_words(policy, t, at, box_text(numbers))
-    branch = RolloutState(policy, head, t.images[t.image.hash], Limits(), np.random.default_rng(0), position=0)
-    branch.show((at, len(head.ids)), tuple(map(float, numbers)), middle)
+    a, b, c, d = map(float, numbers)
+    RolloutState(policy, head).show((at, len(head.ids)), (a, b, c, d), middle)
     [went] = resume(policy, [head], max_looks=most, max_new_tokens=room, features=features)
     if went.answer is None:  # its own words, then
         went = joined(head, t, at)

@@ -29,9 +29,9 @@ from ..core.images import content_hash, cut, resize
 from ..core.protocol import box_text
 from ..core.settings import check_positive, from_command_line, setting
 from ..models.policy import Features, Policy, Row, reading, save_policy
-from ..rollout.sequence import prompt_ids
-from ..rollout.state import Limits, RolloutState
-from ..trajectory import ImageRef, Kind, Trajectory
+from ..rollout.sequence import begin, prompt_ids
+from ..rollout.state import RolloutState
+from ..trajectory import ImageRef, Trajectory
 from ..vlir.rationale import in_arm
 from ..vlir.sample import Rationale, Sample, read_vlir
 from .log import JsonlLog
@@ -220,32 +220,14 @@ def taught(policy: Policy, sample: Sample, rationale: Rationale, arm: Arm = INTE
         If the loop would not take the rationale as it stands: a box that cannot be cut, text after the answer, none.
     """
     [row], [mask] = encode_batch(policy, [(sample, rationale)], arm)
-    begin = mask.index(True)
-    prompt = row.ids[:begin]
-    kinds = [int(Kind.OVERVIEW if token == policy.image_id else Kind.PROMPT) for token in prompt]
-    record = Trajectory(
-        sample_id=sample.id,
-        question=sample.question,
-        image=ImageRef(content_hash(sample.image), *sample.image.size),
-        overview=policy.overview_size(sample.image.size),
-        frame=policy.family.frame,
-        ids=list(prompt),
-        kinds=kinds,
-        pieces=["" if token == policy.image_id else policy.piece(token) for token in prompt],
-        logprobs=[None] * begin,
-        entropies=[None] * begin,
-        truth=dict(sample.truth),
-        model=TEACHER,
-        arm=arm.name,
-        images={content_hash(sample.image): sample.image},
-    )
+    image = ImageRef(content_hash(sample.image), *sample.image.size)
+    record = begin(policy, sample, image, row.ids[: mask.index(True)], arm, model=TEACHER)
     words = [i for i, told in enumerate(mask) if told]
     with reading(policy):
         states = policy.hidden(policy.rows([row]))[0, [i - 1 for i in words]]  # (T, D)
     logp = torch.log_softmax(policy.logits(states), dim=-1)  # (T, V)
     spread = torch.special.entr(logp.exp()).sum(-1).tolist()
-    limits = Limits(looks=len(rationale.boxes), new_tokens=len(words) + 1)
-    branch = RolloutState(policy, record, sample.image, limits, np.random.default_rng(0), 0)
+    branch = RolloutState(policy, record, max_looks=len(rationale.boxes), max_new_tokens=len(words) + 1)
     for number, i in enumerate(words):
         if record.finish != "length":  # it has ended, and there is more: the ids below differ
             break
