@@ -23,8 +23,7 @@ from r3lab.core.errors import R3labError
 from r3lab.core.geometry import iou
 from r3lab.core.images import content_hash, open_image
 from r3lab.show.card import MARK
-from r3lab.vlir.convert import read
-from r3lab.vlir.convert.formats import FORMATS
+from r3lab.vlir.convert import FORMATS, read
 from r3lab.vlir.sample import Rationale, Sample, read_vlir, write_vlir
 from r3lab.vlir.worlds import WORLDS
 
@@ -309,7 +308,7 @@ FOREIGN: dict[str, dict[str, Any]] = {
         "dataset": "gqa",
         "split": "train",
     },
-    "table": {
+    "parquet": {
         "id": "t",
         "image": "a.jpg",
         "question": "What is it?",
@@ -381,7 +380,7 @@ def test_strict_ends_at_the_first_and_says_where(tmp_path: Path, capsys: pytest.
     Image.new("RGB", (120, 90)).save(tmp_path / "a.jpg")
     Image.effect_noise((120, 90), 90).convert("RGB").save(tmp_path / "cut.jpg")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:-2000])
-    good = FOREIGN["table"]
+    good = FOREIGN["parquet"]
     for bad, words in ({**good, "answer": 7.5e400}, "answer"), ({**good, "image": "cut.jpg"}, "damaged"):
         (tmp_path / "t.jsonl").write_text(f"{json.dumps(good)}\n{json.dumps(bad)}\n")
         argv = ["convert", str(tmp_path / "t.jsonl"), str(tmp_path / "out"), "--to", "vlir"]

@@ -31,19 +31,17 @@ from ..core.files import whole_file
 from ..core.settings import Reader
 from ..vlir.card import measure
 from ..vlir.convert import BUDGET, FORMATS, ConvertError, FrameName, Reading, Record, read, write
-from ..vlir.convert.rationales import SFT, sft_record
+from ..vlir.convert.rationales import sft_record
 from ..vlir.filters import FILTERS, Judge, filter_folder, open_folder
 from ..vlir.rationale import imperfect
 from ..vlir.rules import Limits
 from ..vlir.sample import Sample, write_vlir
-from ..vlir.teacher.dialogue import MAX_SIDE, MIN_IOU
-from ..vlir.teacher.endpoint import EndpointSettings
-from ..vlir.teacher.run import ACCEPTED, FAILED, Prices, Tally, teach
+from ..vlir.teacher import ACCEPTED, FAILED, REJECTED, EndpointSettings, Tally, teach
 from ..vlir.worlds import WORLDS, World, get_world
 from ..vlir.worlds.material import SPLITS, split_number
 
 TOLD = 20  # records left out that are told one by one
-NEED_RATIONALE = ("vlir", SFT.name)  # formats that hold no bare sample
+NEED_RATIONALE = ("vlir", "vlm-r3-sft")  # formats that hold no bare sample
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -124,7 +122,7 @@ def build_parser() -> Reader:
     add("--title", metavar="TEXT", help="over the card (default: the folder's name)")
     add("--strict", action="store_true", help="end at the first line that cannot be read")
 
-    readable = ", ".join(f.name for f in FORMATS.values() if f.read)
+    readable = ", ".join(FORMATS)
     writable = ", ".join(f.name for f in FORMATS.values() if f.write)
     frames = f"of the boxes, where the file leaves it open: {', '.join(f.value for f in FrameName)}"
     tokens = f"tokens of an image when resized-28 boxes were written (default: {BUDGET[0]} {BUDGET[1]})"
@@ -163,13 +161,9 @@ def _rationale_options(add: Callable[..., argparse.Action]) -> None:
     add("--max-tokens", type=_whole, default=2000, metavar="N", help="of a reply; 0: no limit (2000)")
     add("--temperature", type=_number, metavar="T", help="default: the server's own")
     add("--json-mode", action="store_true", help="have the server allow JSON only")
-    add("--max-side", type=_whole, default=MAX_SIDE, metavar="N", help="pixels sent (1024)")
-    add("--seed", type=_whole, default=0, help="of the world and of the waits between tries (default: 0)")
-    add("--min-iou", type=_number, default=MIN_IOU, metavar="X", help="with known regions (0.5)")
+    add("--seed", type=_whole, default=0, help="of the world (default: 0)")
     add("--limit", type=_whole, metavar="N", help="ask at most N questions in this run; 0: only write")
     add("--retry-rejected", action="store_true", help="ask again where the reply was rejected")
-    add("--price-prompt", type=_number, metavar="P", help="of a million tokens of prompts")
-    add("--price-completion", type=_number, metavar="P", help="of a million tokens of completions")
 
 
 def _whole(text: str) -> int:
@@ -293,7 +287,7 @@ def _writable(reading: Reading, to: str, strict: bool, tell: _LeftOut) -> Iterat
         try:
             if to in NEED_RATIONALE and record.rationale is None:
                 raise ConvertError(f"it has no rationale, which {to} needs; write it as vlm-r3-rl or parquet")
-            if to == SFT.name:
+            if to == "vlm-r3-sft":
                 sft_record(record, "")
             whole = replace(record, source=record.sample().image)
         except R3labError as error:
@@ -345,9 +339,8 @@ def rationale(args: argparse.Namespace) -> int:
     if drawn is None:
         reading = read(args.data, args.format, args.frame, images=args.images, on_skip=left_out)
         samples = _decoded(reading, left_out)
-    prices = Prices(args.price_prompt, args.price_completion)
     try:
-        tally = teach(samples, settings, args.out, prices, args.max_side, args.min_iou, args.limit, args.retry_rejected)
+        tally = teach(samples, settings, args.out, args.limit, args.retry_rejected)
     except KeyboardInterrupt:
         what = "interrupted; the same command goes on where it stopped, asking nothing twice"
         print(f"\nr3lab vlir rationale: {what}", file=sys.stderr)
@@ -367,10 +360,8 @@ def _decoded(reading: Reading, tell: _LeftOut) -> Iterator[Sample]:
 
 def _report(tally: Tally, out: Path) -> None:
     print(f"{out / 'vlir.jsonl'}: {tally}")
-    for outcome, found in tally.record()["reasons"].items():
-        for reason, count in found.items():
+    for outcome in (REJECTED, FAILED):
+        for reason, count in tally.reasons(outcome).items():
             print(f"  {outcome} {count:,}: {reason}")
-    if tally.unmetered:
-        print(f"  {tally.unmetered:,} replies came without a count of their tokens: these and the cost are too low")
     if tally.count(FAILED):
         print("The same command asks again about those that failed.")

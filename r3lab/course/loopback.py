@@ -1,6 +1,6 @@
 """An endpoint on this machine that plays a teacher, well or badly: for a lesson and for trials, without a network.
 
-It speaks as much of the chat completions interface as a teacher needs: one streamed reply a request. What it does to
+It speaks as much of the chat completions interface as a teacher needs: one reply a request. What it does to
 the requests about a question, one after the other, is told in advance; where nothing is told it teaches well.
 Simplified: it listens on loopback only, asks for no key, and counts words where a service counts tokens.
 
@@ -23,7 +23,6 @@ from typing import Any
 Facts = dict[str, Any]  # what the teacher is told: question, answer, regions (0 to 1000), closer look
 Act = int | str | Callable[[Facts], Facts]  # a status; "good", "cut", or text to reply; another reply than the good one
 HOST = "127.0.0.1"
-PIECE = 40  # characters that are sent at once
 
 
 def good(facts: Facts) -> Facts:
@@ -101,28 +100,22 @@ def _handler(loopback: Loopback) -> type[BaseHTTPRequestHandler]:
             if callable(act):
                 return self.reply(json.dumps(act(facts)), told)
             text = json.dumps(good(facts)) if act in ("good", "cut") else str(act)
-            return self.reply(text, told, PIECE if act == "cut" else len(text))
+            return self.reply(text, told, act == "cut")
 
         def refuse(self, status: int) -> None:
             self.send_response(status)
             self.send_header("content-length", "0")
             self.end_headers()
 
-        def reply(self, text: str, told: str, most: int | None = None) -> None:
-            self.send_response(200)
-            self.send_header("content-type", "text/event-stream")
-            self.send_header("connection", "close")  # the end of the stream is the end of the connection
-            self.end_headers()
-            for at in range(0, len(text), PIECE):
-                if most is not None and at >= most:
-                    return
-                self.event({"choices": [{"index": 0, "delta": {"content": text[at : at + PIECE]}}]})
-            self.event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        def reply(self, text: str, told: str, cut: bool = False) -> None:
+            choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
             usage = {"prompt_tokens": len(told.split()), "completion_tokens": len(text.split())}
-            self.event({"choices": [], "usage": usage})
-            self.wfile.write(b"data: [DONE]\n\n")
-
-        def event(self, chunk: dict[str, Any]) -> None:
-            self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+            body = json.dumps({"choices": [choice], "usage": usage}).encode()
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.send_header("connection", "close")
+            self.end_headers()
+            self.wfile.write(body[: len(body) // 2] if cut else body)
 
     return Handler

@@ -27,7 +27,7 @@ HOMES = {
     "Limits": "rules",
     **dict.fromkeys(("Rationale", "Sample", "read_vlir", "to_record", "write_vlir"), "sample"),
     "EndpointSettings": "teacher.endpoint",
-    "teach": "teacher.run",
+    "teach": "teacher",
 }
 
 __getattr__, __dir__ = lazy(__name__, HOMES)

@@ -13,7 +13,6 @@ what it is taught to say learns to guess it, as a policy trained on text alone d
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -21,6 +20,7 @@ import numpy as np
 from ..core.arms import Arm
 from ..core.errors import R3labError
 from ..core.geometry import Box, clip
+from ..core.protocol import CLOSE, OPEN
 from .sample import Rationale, Sample
 
 Steps = list[tuple[str, Box | None]]  # a sentence or more, and the region that is looked at after it
@@ -90,12 +90,15 @@ def imperfect(
     return Rationale(tuple(p if isinstance(p, str) else jitter(p, size, spread, rng) for p in rationale.parts))
 
 
-_TAGS = re.compile(r"</?think>|<answer>.*?</answer>", re.S)
+def _unanswered(text: str) -> str:
+    """A text without its tags and its answer."""
+    before, *rest = text.replace("<think>", "").replace("</think>", "").split(OPEN)
+    return (before + "".join(piece.partition(CLOSE)[2] for piece in rest)).strip()
 
 
 def sentences(rationale: Rationale) -> list[str]:
     """What it says beside its boxes and its answer, a piece for each stretch of text; empty ones are left out."""
-    texts = (_TAGS.sub("", part).strip() for part in rationale.parts if isinstance(part, str))
+    texts = (_unanswered(part) for part in rationale.parts if isinstance(part, str))
     return [text for text in texts if text]
 
 

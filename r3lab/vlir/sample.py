@@ -18,12 +18,12 @@ from typing import Any
 
 from PIL import Image
 
-from ..core.errors import R3labError
+from ..core.errors import shown
 from ..core.files import whole_file
 from ..core.geometry import Box, problem
 from ..core.images import content_hash, open_image
 from ..core.protocol import MAX_ANSWER, MAX_QUESTION
-from ..core.records import SchemaError, box, fields, flag, maybe, of, row, sha256, text, text_of
+from ..core.records import Refused, SchemaError, box, fields, flag, maybe, of, row, sha256, text, text_of
 from ..core.rows import json_lines
 
 FORMAT = "r3lab.vlir"
@@ -32,8 +32,12 @@ LINES = "vlir.jsonl"  # the file of records in a VLIR folder
 MAX_NAME, MAX_TEXT, MAX_PARTS = 1000, 1_000_000, 1000  # characters of a name, and of a rationale; parts or regions
 
 
-class SampleError(R3labError):
+class SampleError(Refused):
     """A record that does not fit the schema; the message names the line, the field and what was wanted."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.reason = "not a VLIR record"
 
 
 @dataclass(frozen=True)
@@ -103,16 +107,17 @@ def to_record(sample: Sample, rationale: Rationale) -> dict[str, Any]:
     return head | {"question": sample.question, "answer": truth.pop("answer"), "rationale": parts} | truth
 
 
-def _part(value: Any, where: str) -> str | Box:
-    if isinstance(value, dict) and set(value) == {"text"}:
-        return str(text(value["text"], where))
-    if isinstance(value, dict) and set(value) == {"box"}:
-        found: Box = box(value["box"], where)
-        return found
-    raise SchemaError(f"{where} must be {{'text': ...}} or {{'box': ...}}, got {repr(value)[:60]}")
+def part(value: Any, where: str) -> str | Box:
+    """A part of a rationale: ``{"text": ...}`` or ``{"box": ...}``; the other may stand there as null."""
+    given = {name: v for name, v in value.items() if v is not None} if isinstance(value, dict) else {}
+    if set(given) not in ({"text"}, {"box"}):
+        reason = "a rationale part that is not one of text and box"
+        raise SchemaError(f"{where} must be {{'text': ...}} or {{'box': ...}}, got {shown(value)}", reason)
+    found: str | Box = text(given["text"], where) if "text" in given else box(given["box"], where)
+    return found
 
 
-_name, _parts = text_of(MAX_NAME, blank=True), row(_part, MAX_PARTS)
+_name, _parts = text_of(MAX_NAME, blank=True), row(part, MAX_PARTS)
 _FORMAT = {
     "format": of(f"{FORMAT!r}", lambda value: value == FORMAT),
     "version": of(f"version {VERSION}", lambda value: value == VERSION),

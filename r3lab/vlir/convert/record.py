@@ -1,10 +1,10 @@
-"""What a reader of one format is given beside the row (`Source`), and what it gives (`Record`).
+"""What a reader of one format is given (`Source`), what it gives (`Record`), and a format as a row of a table.
 
-A reader is a function ``(values, source, row) -> Record``: `values` are the row's fields, read by the format's table,
-and it raises `Refused` for a row that does not fit. `Source` answers what depends on the run and not on the row: where
-an image is and how large, in which frame boxes stand, and what a second file (scene graphs, OCR) holds for it. A record
-is a sample whose image is not decoded yet, so that a hundred thousand of them pass through bounded memory. Its boxes
-are in source pixels, half-open, inside the image, whatever frame the file was written in.
+A reader is a function ``(values, size, source) -> fields of a Record``: `values` are the row's fields, read by the
+table of its `Format`, `size` is the image's, and it raises `Refused` for a row that does not fit. `Source` answers what
+depends on the run and not on the row: where an image is, in which frame boxes stand, and what a second file (scene
+graphs, OCR) holds for it. A record is a sample whose image is not decoded yet, so that a hundred thousand of them pass
+through bounded memory. Its boxes are in source pixels, half-open, inside the image, whatever frame the file was in.
 
     sample = record.sample()              # decodes the image
     sample, rationale = record.pair()     # for write_vlir; needs a rationale
@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import tempfile
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +32,8 @@ from .frames import BUDGET, FrameName, checked, settle, to_source
 
 MAX_TEXT = 100_000  # characters of one rationale text
 MAX_ITEMS = 1000  # of one list in a record
-_REMEMBERED = 256  # images whose size is kept
 _DIGITS = 10**30  # whole numbers below are written out where text is wanted
+Values = dict[str, Any]
 
 
 def worded(read: Read) -> Read:
@@ -46,6 +45,11 @@ def worded(read: Read) -> Read:
         return read(str(value) if type(value) is int and abs(value) < _DIGITS else value, where)
 
     return with_numbers
+
+
+def part_of(wanted: Mapping[str, Read], optional: Mapping[str, Read] | None = None) -> Read:
+    """A reader of an object inside a record, which may hold more."""
+    return lambda value, where: fields(value, wanted, optional, where)
 
 
 QUESTION, ANSWER = text_of(MAX_QUESTION), worded(text_of(MAX_ANSWER))
@@ -112,39 +116,6 @@ class Record:
         return self.sample(), self.rationale
 
 
-class Index:
-    """JSON values by name in a temporary SQLite file, deleted when it is closed: tens of thousands of scene graphs or
-    OCR pages, found in bounded memory.
-
-    Parameters
-    ----------
-    pairs : names and values; of a name given twice the last counts
-    """
-
-    def __init__(self, pairs: Iterable[tuple[str, Any]]) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="r3lab-index-")
-        self._table = sqlite3.connect(Path(self._folder.name) / "index.sqlite")
-        try:
-            self._table.execute("PRAGMA journal_mode = OFF")
-            self._table.execute("CREATE TABLE entry (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
-            rows = ((name, json.dumps(value)) for name, value in pairs)
-            self._table.executemany("INSERT OR REPLACE INTO entry VALUES (?, ?)", rows)
-            self._table.commit()
-        except BaseException:
-            self.close()
-            raise
-
-    def get(self, name: str) -> Any | None:
-        """The value of a name, None if there is none."""
-        row = self._table.execute("SELECT value FROM entry WHERE name = ?", (name,)).fetchone()
-        return None if row is None else json.loads(row[0])
-
-    def close(self) -> None:
-        """Delete the file."""
-        self._table.close()
-        self._folder.cleanup()
-
-
 @dataclass
 class Source:
     """One run of a reader.
@@ -155,7 +126,8 @@ class Source:
     images : folder that holds the images, resolved
     frame : the frame that the caller asked for, None for the published one
     budget : least and most tokens of an image, for `resized-28`
-    index : scene graphs or OCR by image name
+    index : scene graphs or OCR by image name, in a file of SQLite's own that is gone when it is closed: tens of
+        thousands of them are found in bounded memory
     pages : folder of OCR files, resolved
     """
 
@@ -163,54 +135,24 @@ class Source:
     images: Path
     frame: FrameName | None = None
     budget: tuple[int, int] = BUDGET
-    index: Index | None = None
+    index: sqlite3.Connection | None = None
     pages: Path | None = None
-    _seen: OrderedDict[str, tuple[Path | bytes, Size, bool]] = field(default_factory=OrderedDict)
 
-    def id_of(self, row: Row, value: object = None) -> str:
-        """The record's own name, or one made of file and number."""
-        if isinstance(value, str) and value.strip() and len(value) <= 200 and value.isprintable():
-            return value
-        return f"{self.name}-{value if type(value) is int and abs(value) < 10**18 else row.number}"
+    def __post_init__(self) -> None:
+        self._once = lru_cache(maxsize=256)(self._find)  # neighbouring records often are about one image
 
-    def picture(self, value: Any, boxes: bool = True) -> tuple[Path | bytes, Size]:
-        """An image and its upright width and height: a path in the data folder, or ``{"bytes": ...}`` in a table.
+    def _find(self, value: Any) -> tuple[Path | bytes, Size, bool]:
+        """An image, its size, and whether EXIF turns it."""
+        found = picture(value, self.images)
+        return (found, *measure(found))
 
-        Parameters
-        ----------
-        boxes
-            True if boxes belong to it; then an image that its EXIF tag turns is refused.
-        """
-        entry = self._seen.pop(value, None) if isinstance(value, str) else None
-        if entry is None:
-            found = picture(value, self.images)
-            entry = (found, *measure(found))
-        if isinstance(value, str):
-            self._seen[value] = entry  # last, since the least recently used one goes first
-            if len(self._seen) > _REMEMBERED:
-                self._seen.popitem(last=False)
-        if entry[2] and boxes:
-            raise Refused("an image that its EXIF tag turns", "its boxes can be of either; save it upright")
-        return entry[:2]
-
-    def named(self, stem: str) -> tuple[Path | bytes, Size]:
-        """The image of a name without extension: .jpg, else .png."""
-        try:
-            return self.picture(f"{stem}.jpg")
-        except Refused as error:
-            if error.reason != "no such file":
-                raise
-            return self.picture(f"{stem}.png")
-
-    def box(self, box: Box, published: FrameName, size: Size) -> Box:
-        """A box of a format whose frame is published, in source pixels (the caller's frame wins)."""
-        return checked(to_source(box, self.frame or published, size, self.budget), size)
-
-    def open_box(self, box: Box, possible: Sequence[FrameName], size: Size, why: str) -> Box:
-        """A box of a format that leaves its frame open, in source pixels; asks where the frame matters."""
-        if self.frame is not None:
-            return self.box(box, self.frame, size)
-        return settle(box, possible, size, self.budget, why)
+    def gather(self, pairs: Iterable[tuple[str, Any]]) -> None:
+        """Take the file of boxes: names and JSON values; of a name given twice the last counts."""
+        self.index = sqlite3.connect("")
+        self.index.execute("PRAGMA journal_mode = OFF")
+        self.index.execute("CREATE TABLE entry (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
+        rows = ((name, json.dumps(value)) for name, value in pairs)
+        self.index.executemany("INSERT OR REPLACE INTO entry VALUES (?, ?)", rows)
 
     def boxes_of(self, name: str) -> Any | None:
         """What the file of boxes holds for an image; None without such a file.
@@ -222,13 +164,35 @@ class Source:
         """
         if self.index is None:
             return None
-        entry = self.index.get(name)
-        if entry is None:
+        row = self.index.execute("SELECT value FROM entry WHERE name = ?", (name,)).fetchone()
+        if row is None:
             raise Refused("an image that the file of boxes does not have", shown(name))
-        return entry
+        return json.loads(row[0])
 
+    def id_of(self, row: Row, value: object) -> str:
+        """The record's own name, its key in the file, or one made of file and number."""
+        value = row.key if value is None else value
+        if isinstance(value, str) and value.strip() and len(value) <= 200 and value.isprintable():
+            return value
+        return f"{self.name}-{value if type(value) is int and abs(value) < 10**18 else row.number}"
 
-Values = dict[str, Any]
+    def picture(self, value: Any, boxes: bool) -> tuple[Path | bytes, Size]:
+        """An image and its upright width and height: a path in the data folder, or ``{"bytes": ...}`` in a table; one
+        that its EXIF tag turns is refused if `boxes` belong to it."""
+        found, size, turned = (self._once if isinstance(value, str) else self._find)(value)
+        if turned and boxes:
+            raise Refused("an image that its EXIF tag turns", "its boxes can be of either; save it upright")
+        return found, size
+
+    def box(self, box: Box, published: FrameName, size: Size) -> Box:
+        """A box of a format whose frame is published, in source pixels (the caller's frame wins)."""
+        return checked(to_source(box, self.frame or published, size, self.budget), size)
+
+    def open_box(self, box: Box, possible: Sequence[FrameName], size: Size, why: str) -> Box:
+        """A box of a format that leaves its frame open, in source pixels; asks where the frame matters."""
+        if self.frame is not None:
+            return self.box(box, self.frame, size)
+        return settle(box, possible, size, self.budget, why)
 
 
 @dataclass(frozen=True)
@@ -239,24 +203,28 @@ class Format:
     ----------
     name : as the caller writes it
     about : what it is, in a few words
-    read : record from the fields' values; None for what can only be written, or only be given as `boxes=`
+    read : fields of a Record from the row's values, beside those that every format has
     wanted, optional : reader of each field by its name in the file
+    image : the image among the values
     marks : more field names by which a record is known
     frames : coordinate frames that a caller may ask for
     boxes : what `boxes=` holds: "graphs", "words" or "pages"; "" where the record has its boxes itself
+    upright : False if no box belongs to the image, so that EXIF may turn it
     fits : a further test of a record that has the fields
     write : takes records and a path, returns the path of what can be read back
     """
 
     name: str
     about: str
-    read: Callable[[Values, Source, Row], Record] | None = None
-    wanted: Mapping[str, Read] = field(default_factory=dict)
+    read: Callable[[Values, Size, Source], Values]
+    wanted: Mapping[str, Read]
     optional: Mapping[str, Read] = field(default_factory=dict)
+    image: Callable[[Values], Any] = lambda values: values["image"]
     marks: tuple[str, ...] = ()
     frames: tuple[FrameName, ...] = ()
     boxes: str = ""
-    fits: Callable[[Values], bool] = field(default=lambda data: True)
+    upright: bool = True
+    fits: Callable[[Values], bool] = lambda data: True
     write: Callable[[Iterable[Record], Path], Path] | None = None
 
     @property
@@ -266,11 +234,9 @@ class Format:
 
     def record(self, row: Row, source: Source) -> Record:
         """The record of a row; `Refused` if it does not fit."""
-        assert self.read is not None
-        return self.read(fields(row.data, self.wanted, self.optional), source, row)
-
-
-def corner_box(value: Any, keys: Sequence[str], where: str) -> Box:
-    """A box from the fields that hold left, top, width and height."""
-    left, top, width, height = fields(value, dict.fromkeys(keys, number), where=where).values()
-    return (left, top, left + width, top + height)
+        values = fields(row.data, self.wanted, self.optional)
+        found, size = source.picture(self.image(values), self.upright)
+        known: Values = {name: values[name] for name in ("id", "question", "answer") if name in values}
+        known |= {name: values.get(name) or "" for name in ("dataset", "split")}
+        known |= self.read(values, size, source)
+        return Record(source.id_of(row, known.pop("id", None)), found, size, where=row.where, **known)

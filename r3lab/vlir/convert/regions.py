@@ -19,45 +19,28 @@ by its hull.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 from ...core.errors import shown
 from ...core.geometry import Box, Size, clip, problem
 from ...core.images import inside
-from ...core.records import MAX_RECORD, Refused, Row, anything, box, fields, fixed, mapping, number, parse, row, text_of
+from ...core.records import MAX_RECORD, Refused, anything, box, fields, fixed, mapping, number, parse, row, text_of
 from .frames import FrameName, checked, from_declared, to_source
-from .record import ANSWER, LABEL, MAX_ITEMS, OBJECT, QUESTION, Format, Record, Source, Values, corner_box
+from .record import ANSWER, LABEL, MAX_ITEMS, OBJECT, QUESTION, Format, Source, Values, part_of
 
-_FROM = {"dataset": LABEL, "split": LABEL, "question_id": anything}
-_SIZE = {"width": number, "height": number}
-_MARK, _AFTER = "###", "the box after ###"
-_PROMPTS = re.compile(  # what the conversion script of Visual-CoT appended to the question
-    r" Please (think step by step and )?provide the bounding box coordinate of the region that can help you answer the "
-    r"question better\.\Z"
-)
+_MARK = "###"
+_WHY = " provide the bounding box coordinate of the region that can help you answer the question better."
+_PROMPTS = (f" Please{_WHY}", f" Please think step by step and{_WHY}")  # appended by Visual-CoT's conversion script
 _MAX_WORDS = 20_000  # of a page
 Words = list[tuple[str, Box]]  # in reading order, source pixels
 
 
-def _viscot(v: Values, source: Source, line: Row) -> Record:
-    picture, size = source.picture(v["image"])
-    boxes = tuple(checked(from_declared(b, (v["width"], v["height"]), size), size) for b in v["bboxs"])
-    name, dataset, split = source.id_of(line, v["question_id"]), v["dataset"] or "", v["split"] or ""
-    return Record(
-        name, picture, size, v["question"], v["answer"], boxes, dataset=dataset, split=split, where=line.where
-    )
-
-
-VISCOT = Format(
-    "viscot",
-    "Visual-CoT, raw JSON lines",
-    _viscot,
-    {"question": QUESTION, "answer": ANSWER, "image": anything, **_SIZE, "bboxs": row(box, MAX_ITEMS)},
-    _FROM,
-)
+def _viscot(v: Values, size: Size, source: Source) -> Values:
+    boxes = (checked(from_declared(b, (v["width"], v["height"]), size), size) for b in v["bboxs"])
+    return {"id": v["question_id"], "regions": tuple(boxes)}
 
 
 def _is_llava(data: Values) -> bool:
@@ -66,26 +49,26 @@ def _is_llava(data: Values) -> bool:
     return isinstance(image, list) and len(image) == 2 and isinstance(image[1], str) and _MARK in image[1]
 
 
-def _llava(v: Values, source: Source, line: Row) -> Record:
-    images, turns = v["image"], v["conversations"]
-    picture, size = source.picture(images[0] if images else None)
+def _llava(v: Values, size: Size, source: Source) -> Values:
+    turns, where = v["conversations"], "conversations"
     if [t["from"] for t in turns] != ["human", "gpt", "human", "gpt"]:
         raise Refused("a conversation that is not question, box, image, answer", f"{len(turns)} turns")
-    asked, where = text_of(5000)(turns[0]["value"], "conversations").replace("<image>", "").strip(), "conversations"
-    region = _llava_region(images, text_of(200)(turns[1]["value"], where), size, source)
-    asked, said = QUESTION(_PROMPTS.sub("", asked), where), ANSWER(turns[3]["value"], where)
-    name, dataset, split = source.id_of(line, v["question_id"]), v["dataset"] or "", v["split"] or ""
-    return Record(name, picture, size, asked, said, (region,), dataset=dataset, split=split, where=line.where)
+    region = _llava_region(v["image"], text_of(200)(turns[1]["value"], where), size, source)
+    asked = text_of(5000)(turns[0]["value"], where).replace("<image>", "").strip()
+    for prompt in _PROMPTS:
+        asked = asked.removesuffix(prompt)
+    asked, answer = QUESTION(asked, where), ANSWER(turns[3]["value"], where)
+    return {"id": v["question_id"], "question": asked, "answer": answer, "regions": (region,)}
 
 
 def _llava_region(images: list[Any], turn: str, size: Size, source: Source) -> Box:
     padded = box(parse(turn, "the box of the conversation"), "the box of the conversation")
-    marked = images[1] if len(images) == 2 and isinstance(images[1], str) else ""
-    path, mark, tail = marked.partition(_MARK)
+    path, mark, tail = images[1].partition(_MARK) if len(images) == 2 and isinstance(images[1], str) else ("", "", "")
     if not mark or path != images[0]:
         why = "no second image path###[box] confirms the box of the conversation"
         return source.open_box(padded, (FrameName.PADDED, FrameName.UNIT), size, why)
-    pixels, said = box(parse(tail[:200], _AFTER), _AFTER), to_source(padded, source.frame or FrameName.PADDED, size)
+    pixels = box(parse(tail[:200], "the box after ###"), "the box after ###")
+    said = to_source(padded, source.frame or FrameName.PADDED, size)
     slack = 1 + 0.0005 * max(size) + 1e-6  # pixels were cut off, shares rounded to three decimals
     if max(abs(a - b) for a, b in zip(pixels, said, strict=True)) > slack:
         both = f"{shown(list(pixels))} and {shown([round(v, 1) for v in said])}"
@@ -93,139 +76,67 @@ def _llava_region(images: list[Any], turn: str, size: Size, source: Source) -> B
     return checked(pixels, size)
 
 
-def _turn(value: Any, where: str) -> Values:
-    return fields(value, {"from": anything, "value": anything}, where=where)
-
-
-LLAVA = Format(
-    "viscot-llava",
-    "Visual-CoT, LLaVA form",
-    _llava,
-    {"image": row(anything, 2), "conversations": row(_turn, 4)},
-    _FROM,
-    frames=(FrameName.PADDED, FrameName.UNIT),
-    fits=_is_llava,
-)
-
-
-def _gqa(v: Values, source: Source, line: Row) -> Record:
+def _gqa(v: Values, size: Size, source: Source) -> Values:
     graph = source.boxes_of(v["imageId"])
-    picture, size = source.named(v["imageId"])
-    regions: list[Box] = []
-    if graph is not None:
-        scene = fields(graph, {"objects": OBJECT, **_SIZE}, where="scene graph")
-        words = fields(v["annotations"] or {}, {}, dict.fromkeys(("question", "answer", "fullAnswer"), _NAMED))
-        for name in dict.fromkeys(name for part in words.values() for name in (part or {}).values()):
-            if name not in scene["objects"]:
-                raise Refused("an object that the scene graph does not have", shown(name))
-            found = corner_box(scene["objects"][name], "xywh", "objects")
-            regions.append(checked(from_declared(found, (scene["width"], scene["height"]), size), size))
-    name, known = source.id_of(line, line.key), (v["question"], v["answer"])
-    return Record(name, picture, size, *known, tuple(regions), dataset="gqa", where=line.where)
+    if graph is None:
+        return {"dataset": "gqa"}
+    scene, regions = _SCENE(graph, "scene graph"), []
+    words = fields(v["annotations"] or {}, {}, dict.fromkeys(("question", "answer", "fullAnswer"), _NAMED))
+    for name in dict.fromkeys(name for part in words.values() for name in (part or {}).values()):
+        if name not in scene["objects"]:
+            raise Refused("an object that the scene graph does not have", shown(name))
+        found = _corner_box(scene["objects"][name], "xywh", "objects")
+        regions.append(checked(from_declared(found, (scene["width"], scene["height"]), size), size))
+    return {"dataset": "gqa", "regions": tuple(regions)}
 
 
-_NAMED = mapping(text_of(100))
-GQA = Format(
-    "gqa",
-    "GQA questions",
-    _gqa,
-    {"imageId": text_of(100), "question": QUESTION, "answer": ANSWER},
-    {"annotations": OBJECT},
-    boxes="graphs",
-)
-GRAPHS = Format("scene graphs", "GQA scene graphs", marks=("width", "height", "objects"))
+def _corner_box(value: Any, keys: Sequence[str], where: str) -> Box:
+    """A box from the fields that hold left, top, width and height."""
+    left, top, width, height = fields(value, dict.fromkeys(keys, number), where=where).values()
+    return (left, top, left + width, top + height)
 
 
-def _textvqa(v: Values, source: Source, line: Row) -> Record:
+def _textvqa(v: Values, size: Size, source: Source) -> Values:
     entry = source.boxes_of(v["image_id"])
-    picture, size = source.named(v["image_id"])
     words: Words = []
     for item in [] if entry is None else fields(entry, {"ocr_info": _OCR})["ocr_info"]:
-        share = corner_box(item["bounding_box"], ("top_left_x", "top_left_y", "width", "height"), "bounding_box")
+        share = _corner_box(item["bounding_box"], ("top_left_x", "top_left_y", "width", "height"), "bounding_box")
         words.append((item["word"], to_source(share, source.frame or FrameName.UNIT, size, source.budget)))
-    return _spelling("textvqa", v, source, line, (picture, size), words, v["question_id"])
+    return {"id": v["question_id"], "dataset": "textvqa", **_spelling(v, size, words)}
 
 
-def _word(value: Any, where: str) -> Values:
-    return fields(value, {"bounding_box": OBJECT, "word": text_of(1000, blank=True)}, where=where)
-
-
-_OCR = row(_word, _MAX_WORDS)
-_ASKED = {"question": QUESTION, "answers": row(text_of(2000, blank=True), 100)}
-_SPLIT = {"set_name": LABEL, "data_split": LABEL}
-TEXTVQA = Format(
-    "textvqa",
-    "TextVQA questions",
-    _textvqa,
-    {"image_id": text_of(100), **_ASKED},
-    {"question_id": anything, **_SPLIT},
-    frames=(FrameName.UNIT, FrameName.SOURCE),
-    boxes="words",
-)
-OCR = Format("OCR of TextVQA", "TextVQA OCR", marks=("image_id", "ocr_info"))
-
-
-def _docvqa(v: Values, source: Source, line: Row) -> Record:
-    picture, size = source.picture(v["image"])
+def _docvqa(v: Values, size: Size, source: Source) -> Values:
     words: Words = []
     if source.pages is not None:
-        page = _page(source, f"{PurePosixPath(v['image']).stem}.json")
+        page = _page(source.pages, f"{PurePosixPath(v['image']).stem}.json")
         for item in (item for line in page["lines"] for item in line["words"]):
             xs, ys = item["boundingBox"][::2], item["boundingBox"][1::2]
             around = (min(xs), min(ys), max(xs), max(ys))
             words.append((item["text"], from_declared(around, (page["width"], page["height"]), size)))
-    return _spelling("docvqa", v, source, line, (picture, size), words, v["questionId"])
+    return {"id": v["questionId"], "dataset": "docvqa", **_spelling(v, size, words)}
 
 
-def _page(source: Source, name: str) -> Values:
+def _page(folder: Any, name: str) -> Values:
     """The first page of an OCR file."""
-    assert source.pages is not None
-    path = inside(source.pages, name)
+    path = inside(folder, name)
     if path.stat().st_size > MAX_RECORD:
         raise Refused("a record that is too large", f"{name} is over {MAX_RECORD // 2**20} MiB")
     pages = parse(path.read_bytes(), f"the OCR file {shown(name)}")
     pages = fields(pages, {}, {"recognitionResults": row(anything, MAX_ITEMS)}, "the OCR file")
-    first = (pages["recognitionResults"] or [None])[0]
-    return fields(first, {**_SIZE, "lines": row(_line, _MAX_WORDS)}, where="recognitionResults")
+    page: Values = _PAGE((pages["recognitionResults"] or [None])[0], "recognitionResults")
+    return page
 
 
-def _line(value: Any, where: str) -> Values:
-    return fields(value, {"words": row(_polygon, _MAX_WORDS)}, where=where)
-
-
-def _polygon(value: Any, where: str) -> Values:
-    return fields(value, {"boundingBox": fixed(number, 8), "text": text_of(1000)}, where=where)
-
-
-DOCVQA = Format(
-    "docvqa",
-    "DocVQA questions",
-    _docvqa,
-    {"image": text_of(1000), **_ASKED},
-    {"questionId": anything, **_SPLIT},
-    marks=("questionId",),
-    boxes="pages",
-)
-
-
-def _spelling(
-    dataset: str, v: Values, source: Source, line: Row, picture: tuple[Any, Size], words: Words, name: object
-) -> Record:
-    """The record of a question whose region is where its most frequent answer is spelled."""
+def _spelling(v: Values, size: Size, words: Words) -> Values:
+    """What is known of a question whose region is where its most frequent answer is spelled."""
     given = [a for a in v["answers"] if a.strip()]
     if not given:
         raise Refused("no answer", "field 'answers' is empty, as in a test split")
     best = Counter(given).most_common(1)[0][0]  # the first of equals
-    region, size = spelled(best, words), picture[1]
+    region = spelled(best, words)
     regions = () if region is None or problem(region, size) else (clip(region, size),)
     meta = {"answers": v["answers"], "ocr": [{"text": word, "box": list(place)} for word, place in words]}
-    known: Values = {
-        "dataset": dataset,
-        "split": v["set_name"] or v["data_split"] or "",
-        "meta": meta,
-        "where": line.where,
-    }
-    return Record(source.id_of(line, name), *picture, v["question"], best, regions, **known)
+    return {"answer": best, "regions": regions, "meta": meta, "split": v["set_name"] or v["data_split"] or ""}
 
 
 def spelled(answer: str, words: Words) -> Box | None:
@@ -247,3 +158,62 @@ def spelled(answer: str, words: Words) -> Box | None:
 
 def _plain(word: str) -> str:
     return word.casefold().strip(".,:;!?\"'()[]")
+
+
+_FROM = {"dataset": LABEL, "split": LABEL, "question_id": anything}
+_SIZE = {"width": number, "height": number}
+_NAMED = mapping(text_of(100))
+_SCENE = part_of({"objects": OBJECT, **_SIZE})
+_OCR = row(part_of({"bounding_box": OBJECT, "word": text_of(1000, blank=True)}), _MAX_WORDS)
+_LINE = part_of({"words": row(part_of({"boundingBox": fixed(number, 8), "text": text_of(1000)}), _MAX_WORDS)})
+_PAGE = part_of({**_SIZE, "lines": row(_LINE, _MAX_WORDS)})
+_ASKED = {"question": QUESTION, "answers": row(text_of(2000, blank=True), 100)}
+_SPLIT = {"set_name": LABEL, "data_split": LABEL}
+
+FORMATS = (
+    Format(
+        "viscot",
+        "Visual-CoT, raw JSON lines",
+        _viscot,
+        {"question": QUESTION, "answer": ANSWER, "image": anything, **_SIZE, "bboxs": row(box, MAX_ITEMS)},
+        _FROM,
+    ),
+    Format(
+        "viscot-llava",
+        "Visual-CoT, LLaVA form",
+        _llava,
+        {"image": row(anything, 2), "conversations": row(part_of({"from": anything, "value": anything}), 4)},
+        _FROM,
+        image=lambda v: next(iter(v["image"]), None),
+        frames=(FrameName.PADDED, FrameName.UNIT),
+        fits=_is_llava,
+    ),
+    Format(
+        "gqa",
+        "GQA questions",
+        _gqa,
+        {"imageId": text_of(100), "question": QUESTION, "answer": ANSWER},
+        {"annotations": OBJECT},
+        image=lambda v: f"{v['imageId']}.jpg",
+        boxes="graphs",
+    ),
+    Format(
+        "textvqa",
+        "TextVQA questions",
+        _textvqa,
+        {"image_id": text_of(100), **_ASKED},
+        {"question_id": anything, **_SPLIT},
+        image=lambda v: f"{v['image_id']}.jpg",
+        frames=(FrameName.UNIT, FrameName.SOURCE),
+        boxes="words",
+    ),
+    Format(
+        "docvqa",
+        "DocVQA questions",
+        _docvqa,
+        {"image": text_of(1000), **_ASKED},
+        {"questionId": anything, **_SPLIT},
+        marks=("questionId",),
+        boxes="pages",
+    ),
+)

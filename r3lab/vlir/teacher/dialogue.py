@@ -7,10 +7,9 @@ width and height, so it does not matter at which size an image is sent.
 The reply is one JSON object, `{"steps": [{"text": ..., "region": [x1, y1, x2, y2] or null}, ...], "answer": ...}`, and
 untrusted: it is bounded, read by a table of fields, and refused where its text could be taken for marks of the
 protocol, of a chat or of a page, where a box cannot be looked at, where no look falls on a known region (IoU), or where
-the answer is another one. What passes is read back by the protocol's scanner and must hold exactly the looks and the
-answer that were meant. Simplified: an answer is the known one if it equals it after folding case, white space and outer
-quotes or full stops; the teacher was told it, so nothing cleverer is needed. Whether the words are true of the picture,
-or let on that the answer was given, is not checked here.
+the answer is another one. What passes must have the form that the filters want (`rules.form`). Simplified: an answer is
+the known one if it equals it after folding case, white space and a full stop; the teacher was told it, so nothing
+cleverer is needed. Whether the words are true of the picture, or let on that the answer was given, is not checked here.
 
     messages = question(sample)                       # for the `openai` client, or any client of such an endpoint
     rationale = read_reply(text, sample)              # Refused: "no look on a known region: region 1: IoU 0.08, ..."
@@ -40,29 +39,24 @@ from ...core.geometry import (
     to_source,
     write_ints,
 )
-from ...core.images import cut, data_uri, resize
-from ...core.protocol import bare, box_text, folded, format_ok, scan
+from ...core.images import cut, data_uri
+from ...core.protocol import bare
 from ...core.records import Refused, box, made, maybe, of, parse, row
 from ...core.records import text as plain_text
 from ..rationale import in_turn
+from ..rules import Limits, form, missing, same
 from ..sample import MAX_NAME, Rationale, Sample
 
-MAX_REPLY, MAX_STEP = 20_000, 1000  # characters
-MAX_STEPS, MAX_LOOKS = 32, 8
-MIN_IOU = 0.5
+MAX_REPLY, MAX_STEP, MAX_STEPS = 20_000, 1000, 32  # characters of a reply and of a step; steps
+MAX_SIDE, MAX_IMAGE = 1024, 1 << 20  # of an image as it is sent: pixels of a side, bytes before base64 adds a third
+CROP_FACTOR, CROP_TOKENS = 28, (16, 1024)  # size of the enlarged regions, see `geometry.crop_size`
+MIN_IOU = 0.5  # of a look with a known region, for the look to count as one on it
 
-_FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n?\s*```\Z", re.DOTALL)
-_MARKS = re.compile(  # tags, marks of chat templates, objects: what a protocol or a page could take for its own
-    r"<\s*[/!?]?\s*[a-z][\w:-]*(?:\s[^<>]*=[^<>]*)?\s*/?\s*>|<\s*/?\s*(?:think|answer)\b|<!--|<\||\|>|\[/?inst\]|<<sys>>"
-    r'|bbox_2d|\{\s*"',
-    re.IGNORECASE,
+_TAG = re.compile("<([^<>]*)>")
+_MARKS = re.compile(  # of chat templates and of objects; a text is on one line, with single spaces
+    r"< ?/? ?(?:think|answer)\b|<!--|<\||\|>|\[/?inst\]|<<sys>>|bbox_2d|\{ ?\"", re.IGNORECASE
 )
 _JOINERS = "\u200c\u200d"  # invisible, but letters of Persian and of Hindi need them
-
-
-MAX_SIDE = 1024  # pixels of an image as it is sent
-MAX_IMAGE = 1 << 20  # bytes of it, before base64 adds a third
-CROP_FACTOR, CROP_TOKENS = 28, (16, 1024)  # size of the enlarged regions, see `geometry.crop_size`
 
 SYSTEM = f"""You write worked solutions, from which a small vision-language model learns to look again.
 That model first sees the image at a low resolution, where small things cannot be read. While it reasons it can ask for
@@ -90,15 +84,13 @@ _NEED = {True: "needed", False: "not needed", None: "not known"}
 _HALVES = re.compile("[\ud800-\udfff]")  # of surrogate pairs: no UTF-8
 
 
-def question(sample: Sample, max_side: int = MAX_SIDE) -> list[dict[str, Any]]:
+def question(sample: Sample) -> list[dict[str, Any]]:
     """What is sent about a sample: a system message, and a user message of text and images.
 
     Parameters
     ----------
     sample
         With an answer; its regions may be unknown.
-    max_side
-        Longest side, in pixels, of the image as it is sent.
 
     Returns
     -------
@@ -119,17 +111,15 @@ def question(sample: Sample, max_side: int = MAX_SIDE) -> list[dict[str, Any]]:
         "regions": [relative(region, size) for region in sample.regions],
         "closer look": _NEED[sample.needs_look],
     }
-    images = [picture_url(sample.image, max_side)]
-    for region in sample.regions:
-        crop = cut(sample.image, region, crop_size(region, size, CROP_FACTOR, *CROP_TOKENS)[1])
-        images.append(picture_url(crop, max_side))
-    parts = [{"type": "text", "text": json.dumps(facts, ensure_ascii=False)}]
-    shots = [{"type": "image_url", "image_url": {"url": url}} for url in images]
-    return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": [*parts, *shots]}]
+    sizes = [crop_size(region, size, CROP_FACTOR, *CROP_TOKENS)[1] for region in sample.regions]
+    crops = [cut(sample.image, region, to) for region, to in zip(sample.regions, sizes, strict=True)]
+    shots = [{"type": "image_url", "image_url": {"url": picture_url(image)}} for image in (sample.image, *crops)]
+    told = {"type": "text", "text": json.dumps(facts, ensure_ascii=False)}
+    return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": [told, *shots]}]
 
 
 def _check_askable(sample: Sample) -> None:
-    names, size = (sample.id, sample.world, sample.split), sample.image.size
+    names = (sample.id, sample.world, sample.split)
     if not sample.id.strip() or max(map(len, names)) > MAX_NAME or _HALVES.search("".join([*names, sample.answer])):
         raise Refused("a sample that VLIR cannot hold", f"its name is {shown(sample.id)}")
     try:
@@ -138,39 +128,29 @@ def _check_askable(sample: Sample) -> None:
         raise Refused("a question that cannot be asked", str(error)) from None
     if not sample.answer.strip():
         raise Refused("no known answer", "a teacher explains an answer, it does not find it")
-    check_written(in_turn([("It is shown.", None)], sample), sample)
-    if len(sample.regions) > MAX_LOOKS:
-        raise Refused("too many regions", f"{len(sample.regions)}, over {MAX_LOOKS}")
+    if found := form(sample, in_turn([("It is shown.", None)], sample), Limits()):
+        raise Refused("an answer that the protocol cannot carry", found[0].name)
+    if len(sample.regions) > Limits().max_looks:
+        raise Refused("too many regions", f"{len(sample.regions)}, over {Limits().max_looks}")
     for region in sample.regions:
-        if why := problem(region, size):
+        if why := problem(region, sample.image.size):
             raise Refused("a known region that cannot be looked at", why)
 
 
-def picture_url(image: Image.Image, max_side: int = MAX_SIDE, max_bytes: int = MAX_IMAGE) -> str:
-    """An image as a data URL of bounded size: PNG if that fits, else JPEG, made smaller until it fits.
-
-    Parameters
-    ----------
-    image : any image
-    max_side : longest side in pixels
-    max_bytes : of the file, before base64 adds a third
-    """
-    url = data_uri(image, max_side)
-    room = max_bytes * 4 // 3 + 64
-    scale = min(1.0, max_side / max(image.size))
-    while len(url) > room and max(image.size) * scale > 1:
-        w, h = image.size
-        buffer = io.BytesIO()
-        smaller = resize(image.convert("RGB"), (max(1, round(w * scale)), max(1, round(h * scale))))
-        smaller.save(buffer, format="JPEG", quality=90)
-        url = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-        scale *= 0.75
-    return url
+def picture_url(image: Image.Image) -> str:
+    """An image as a data URL, at most `MAX_SIDE` pixels a side: PNG if that has up to `MAX_IMAGE` bytes, else JPEG."""
+    url = data_uri(image, MAX_SIDE)
+    if len(url) <= MAX_IMAGE * 4 // 3:
+        return url
+    smaller, buffer = image.convert("RGB"), io.BytesIO()
+    smaller.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BICUBIC)
+    smaller.save(buffer, format="JPEG", quality=90)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 class _Step(NamedTuple):
     text: str
-    region: tuple[float, float, float, float] | None
+    region: Box | None
 
 
 class _Reply(NamedTuple):
@@ -182,7 +162,7 @@ _ANSWER = of("text or a whole number", lambda value: isinstance(value, str) or t
 _REPLY = made(_Reply, steps=row(made(_Step, text=plain_text, region=maybe(box))), answer=_ANSWER)
 
 
-def read_reply(text: str, sample: Sample, min_iou: float = MIN_IOU) -> Rationale:
+def read_reply(text: str, sample: Sample) -> Rationale:
     """The rationale that a teacher's reply holds.
 
     Parameters
@@ -191,8 +171,6 @@ def read_reply(text: str, sample: Sample, min_iou: float = MIN_IOU) -> Rationale
         The reply as it came; one JSON object, alone, in a fence of backquotes, or after `<think>...</think>`.
     sample
         What was asked about.
-    min_iou
-        Least IoU, 0 to 1, of a look with a known region for the look to count as one on it.
 
     Returns
     -------
@@ -210,23 +188,15 @@ def read_reply(text: str, sample: Sample, min_iou: float = MIN_IOU) -> Rationale
     if not 1 <= len(reply.steps) <= MAX_STEPS:
         raise Refused("no steps, or too many", f"{len(reply.steps)}, not 1 to {MAX_STEPS}")
     steps = [(_sentence(step.text), _region(step.region, sample.image.size)) for step in reply.steps]
-    looks = [region for _, region in steps if region is not None]
-    if len(looks) > MAX_LOOKS:
-        raise Refused("too many looks", f"{len(looks)}, over {MAX_LOOKS}")
+    if not same(reply.answer, sample.answer):
+        raise Refused("another answer than the known one", shown(reply.answer))
+    rationale = in_turn(steps, sample)
+    for reason in (*form(sample, rationale, Limits()), *missing(sample, rationale)):
+        raise Refused(reason.name, reason.detail)
     if steps[-1][1] is not None:
         raise Refused("nothing is said after the last look")
-    if not same_answer(reply.answer, sample.answer):
-        raise Refused("another answer than the known one", shown(reply.answer))
-    _check_looks(looks, sample, min_iou)
-    rationale = in_turn(steps, sample)
-    check_written(rationale, sample)
+    _check_looks(rationale.boxes, sample)
     return rationale
-
-
-def same_answer(given: str, known: str) -> bool:
-    """Equal after folding case, white space, and quotes and full stops around it."""
-    one, other = (folded(text, around=" .\"'`") for text in (given, known))
-    return one == other != "" or given.strip() == known.strip()
 
 
 def _read(text: str) -> _Reply:
@@ -234,9 +204,10 @@ def _read(text: str) -> _Reply:
     text = text.strip()
     if text.startswith("<think>"):  # of a reasoning model whose server does not take it apart
         text = text.partition("</think>")[2].strip()
-    fenced = _FENCE.match(text)
+    if text.startswith("```") and text.endswith("```"):
+        text = text[3:-3].removeprefix("json")
     try:
-        data = parse(fenced.group(1) if fenced else text, "The reply")
+        data = parse(text, "The reply")
         if isinstance(data, dict) and isinstance(data.get("steps"), list):
             data["steps"] = [{"region": None, **s} if isinstance(s, dict) else s for s in data["steps"]]
         reply: _Reply = _REPLY(data, "The reply")
@@ -252,14 +223,25 @@ def _sentence(text: str) -> str:
     text = " ".join(text.split())
     if not text:
         raise Refused("a step without text")
-    if found := _MARKS.search(text):
-        raise Refused("markup in the text", shown(found.group()))
+    if found := _markup(text):
+        raise Refused("markup in the text", shown(found))
     if odd := next((c for c in text if not c.isprintable() and c not in _JOINERS), ""):
         raise Refused("a character that cannot be printed", f"U+{ord(odd):04X}")
     return text
 
 
-def _region(written: tuple[float, float, float, float] | None, size: Size) -> Box | None:
+def _markup(text: str) -> str:
+    """The first thing in a text that a protocol, a chat or a page could take for its own: a tag is a word, or has an
+    attribute; comparisons are none."""
+    for inside in _TAG.findall(text):
+        name = inside.strip(" /!?")
+        if name[:1].isalpha() and ("=" in name or " " not in name):
+            return f"<{inside}>"
+    found = _MARKS.search(text)
+    return found.group() if found else ""
+
+
+def _region(written: Box | None, size: Size) -> Box | None:
     """A box from 0-1000 to source pixels, inside the image."""
     if written is None:
         return None
@@ -274,29 +256,16 @@ def relative(region: Box, size: Size) -> tuple[int, int, int, int]:
     return write_ints(from_source(region, Frame.RELATIVE, size, size))
 
 
-def _check_looks(looks: list[Box], sample: Sample, min_iou: float) -> None:
-    """Where a look is needed, there is one on each known region, in their order; looks elsewhere may come between."""
+def _check_looks(looks: tuple[Box, ...], sample: Sample) -> None:
+    """There is a look on each known region, in their order; looks elsewhere may come between."""
     if sample.needs_look is False:
         return
-    if sample.needs_look and not looks:
-        raise Refused("no look where one is needed")
     at, size = 0, sample.image.size
     for place, region in enumerate(sample.regions, 1):
         told = to_source(relative(region, size), Frame.RELATIVE, size, size)  # rounded: of a tiny region, another box
         scores = [max(iou(look, region), iou(look, told)) for look in looks[at:]]
-        hit = next((i for i, score in enumerate(scores) if score >= min_iou), None)
+        hit = next((i for i, score in enumerate(scores) if score >= MIN_IOU), None)
         if hit is None:
             best = max(scores, default=0.0)
-            raise Refused("no look on a known region", f"region {place}: IoU {best:.2f}, under {min_iou:g}")
+            raise Refused("no look on a known region", f"region {place}: IoU {best:.2f}, under {MIN_IOU:g}")
         at += hit + 1
-
-
-def check_written(rationale: Rationale, sample: Sample) -> None:
-    """`Refused` unless the protocol reads a rationale as just its own looks and then the known answer."""
-    size = sample.image.size
-    text = "".join(part if isinstance(part, str) else box_text(relative(part, size)) for part in rationale.parts)
-    events = scan(text)
-    kinds = [event.kind for event in events]
-    whole = kinds == ["box"] * len(rationale.boxes) + ["answer"] and not any(event.reason for event in events)
-    if not whole or events[-1].text != sample.answer.strip() or not format_ok(text):
-        raise Refused("an answer or text that the protocol cannot carry", shown(sample.answer))
