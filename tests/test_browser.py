@@ -19,8 +19,7 @@ from test_show import SIZE, SPOT, trajectory
 from test_views import CELLS, group, looks, stream
 
 from r3lab.show import palette
-from r3lab.show.player import play
-from r3lab.show.report import Entry, report
+from r3lab.show.player import Entry, play, report
 from r3lab.show.ribbon import ribbon
 from r3lab.show.river import river
 from r3lab.train.river import river_of
@@ -152,7 +151,8 @@ def colour(png: bytes) -> tuple[float, ...]:
 
 
 def test_attention_darkens_what_was_not_read(opened: Any) -> None:
-    one = opened(play(looks(1), [None, CELLS], start=1).to_page())
+    one = opened(play(looks(1), [None, CELLS]).to_page())
+    one.page.press(".r3-player", "ArrowLeft")
     photo = one.page.query_selector(".r3-photo svg").bounding_box()
     corner = {"x": photo["x"] + photo["width"] - 14, "y": photo["y"] + photo["height"] - 14, "width": 8, "height": 8}
     middle = {**corner, "x": photo["x"] + photo["width"] * 0.6, "y": photo["y"] + 12}

@@ -150,7 +150,7 @@ def test_nothing_one_and_a_long_tail_can_be_drawn(tmp_path: Path) -> None:
     ]
     for i, some in enumerate(([], [(sample, bare)], PAIRS[:1], [*PAIRS, *many, (sample, endless)])):
         card = measure(some)
-        drawn = draw_card(card, "t" * 300, dark=i % 2 == 0)
+        drawn = draw_card(card, "t" * 300)
         drawn.save(tmp_path / f"{i}.png", dpi=40)
         figure = drawn.figure
         for text in figure.findobj(Text):

@@ -32,7 +32,7 @@ from r3lab.show.curves import curves
 from r3lab.show.filmstrip import before_after, filmstrip
 from r3lab.show.picture import Picture
 from r3lab.show.sheet import main as worlds
-from r3lab.show.story import steps, true_regions, verdict
+from r3lab.show.steps import steps, true_regions, verdict
 from r3lab.show.text import clean, text_width, wrap
 from r3lab.trajectory import ImageRef, Kind, Look, Trajectory
 

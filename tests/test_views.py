@@ -43,9 +43,8 @@ from r3lab.show.explanation import DARKEST, attention_maps, draw_value, spotligh
 from r3lab.show.filmstrip import filmstrip
 from r3lab.show.gallery import load_records, records_dir
 from r3lab.show.group import group_view
-from r3lab.show.page import embed
-from r3lab.show.player import play
-from r3lab.show.report import Entry, explanation_beside, read_entries, report, save_report
+from r3lab.show.picture import embed
+from r3lab.show.player import Entry, explanation_beside, play, read_entries, report, save_report
 from r3lab.show.ribbon import LEVELS, columns_of, measures_of, ribbon, tokens
 from r3lab.show.river import river
 from r3lab.show.text import attribute, clean
@@ -347,14 +346,6 @@ def test_a_view_saves_as_page_or_picture_and_nothing_else(name: str, tmp_path: P
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(R3labError, match="Cannot write"):
         view.save(tmp_path / "file" / "a.html")
-
-
-def test_a_strip_shows_as_many_looks_as_are_asked_for() -> None:
-    t = trajectory(*[part for i in range(20) for part in (f"w{i} ", (10.0 + i, 9.0, 60.0 + i, 70.0))])
-    assert "4 more looks are not shown" in words(filmstrip(t)) and "4 more looks" in filmstrip(t).alt
-    whole = filmstrip(t, looks=None, dark=True)
-    assert corners(by_gid(whole, "photo-look-20")) == (29.0, 9.0, 79.0, 70.0)
-    assert "not shown" not in words(whole) + whole.alt and "Look 20" in words(whole)
 
 
 # The group.

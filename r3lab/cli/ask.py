@@ -37,7 +37,7 @@ from ..models.policy import Policy, check_template, control_token
 from ..rollout.loop import rollout
 from ..show.explanation import show_explanation
 from ..show.filmstrip import filmstrip
-from ..show.report import Entry, save_report
+from ..show.player import Entry, save_report
 from ..show.text import clean, one_line
 from ..trajectory import Kind, Look, Trajectory, load, save
 

@@ -27,7 +27,7 @@ from ..show.curves import BANDS
 from ..show.dashboard import dashboard
 from ..show.gallery import draw_gallery
 from ..show.logs import AUTO
-from ..show.report import read_entries, save_report
+from ..show.player import read_entries, save_report
 from ..show.text import clean
 
 TOLD = 20  # records left out that are told one by one

@@ -27,9 +27,8 @@ from matplotlib.ticker import MaxNLocator
 from ..core.errors import R3labError, nearest, shown
 from ..core.files import write_whole
 from ..core.stats import Interval, mean_interval
-from ..show.page import page
 from ..show.palette import BODY, DPI, HEADING, RUNS, SEQUENTIAL, SMALL, Theme, ink_on, style, theme
-from ..show.picture import Picture
+from ..show.picture import Picture, page
 from ..show.text import attribute, drawable, html_line, one_line
 from .table import Table, read_table
 

@@ -2,8 +2,8 @@
 
 A view reads saved records (trajectories, samples, the rows of a training log) and returns a `Picture` or a `View`; it
 needs no model, changes no global state of matplotlib or Plotly, and treats every text that it draws as hostile. What is
-told of a trajectory is decided once (`story`); what is drawn with is decided once (`palette`, `text`, `canvas` for
-matplotlib; `text`, `marks`, `page` for HTML).
+told of a trajectory is decided once (`steps`); so is what is drawn with (`palette`, `text`, `canvas`), and what holds
+it, a picture with its words or a page (`picture`).
 
     from r3lab.show.filmstrip import filmstrip
     from r3lab.show.player import play

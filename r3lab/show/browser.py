@@ -31,11 +31,10 @@ from PIL import Image
 from ..core.errors import R3labError
 from .browser_rows import SAMPLE, Found, Row, read_rows, rows_of
 from .canvas import Canvas, fitted
-from .page import HERE, embed, fragment, page
 from .palette import SMALL, TITLE, VERDICTS, style, theme
-from .picture import Picture, View
+from .picture import HERE, Picture, View, embed, fragment, page
 from .player import TEXT, badge, stage
-from .story import photograph
+from .steps import photograph
 from .text import attribute, clean, height, html_line, html_words, one_line, quoted, wrap
 
 NOTEBOOK, PAGE = 4_000_000, 24_000_000  # characters that the records of a cell, and of a page of its own, may take

@@ -33,7 +33,7 @@ from ..trajectory import FORMAT as ROLLOUTS
 from ..trajectory import MANY, ONE, ImageRef, Kind, Look, Trajectory, from_record, load
 from ..vlir import sample as vlir
 from ..vlir.sample import Rationale, Sample
-from .story import ended, true_regions, verdict
+from .steps import ended, true_regions, verdict
 
 SAMPLE, ANSWER, ROLLOUT = "sample", "answer", "rollout"  # what a row can be
 JOURNALS = "r3lab.journal"

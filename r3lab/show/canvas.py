@@ -1,21 +1,24 @@
-"""Pictures, boxes and blocks of text on a sheet that is measured in inches from its top left corner.
+"""What views draw with: text and pictures on a sheet measured in inches, and regions over a picture.
 
-    sheet = Canvas(8.0, 3.0, theme())
+    sheet = Canvas(8.0, None, theme())                       # as high as `cut` says in the end
     axes = sheet.picture(photo, 0.2, 0.2, 2.4, 2.4, extent=(0, 0, 512, 512), gid="photo")
     draw_truth(axes, (40, 60, 90, 110))
     draw_look(axes, (38, 64, 92, 108), number=1)
+    figure = sheet.cut(2.8)
 
 A picture gets axes whose data are pixels of the *source* photograph, whatever was done to its own pixels, so that a
 region is drawn where it lies, on the photograph, on the overview and in a crop alike. Looks are numbered, solid if
 granted and dashed if refused; true regions are thin; each outline has a halo, so that it shows on any photograph. Axes
 carry a `gid` ("photo", "crop-2"), patches that of their axes and "-look-2", "-tag-2" or "-truth", which names them in
-an SVG and in tests.
+an SVG and in tests. A page draws the same regions as SVG, whose text is numbers and our own words alone. Simplified: a
+number is put where it hides least, greedily, in the order of the looks.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,21 +27,20 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.transforms import Affine2D
 from PIL import Image
 
-from ..core.geometry import Box, Size
-from .marks import tag_corner, within
+from ..core.geometry import Box, Size, intersection
 from .palette import BODY, DPI, HALO, LEADING, LOOKS, SMALL, TITLE, TRUTH, Theme, ink_on, look_colour
-from .text import height, text_width, wrap, write
+from .text import attribute, height, text_width, wrap, write
 
 KEY_ROW = height(1, SMALL) + 0.02
 SHARP = 300  # pixels an inch up to which a picture is enlarged, so that its pixels keep hard edges
 THICK, THIN, EDGE = 1.9, 0.8, 1.4  # points: a look, a true region, the halo on both sides together
 DASHES = (3.0, 2.0)
 TAG = 0.15  # inches: side of a number's tag
-KEYS: dict[
-    str, tuple[str, list[tuple[str, float, tuple[float, ...] | None]]]
-] = {  # what a line on a picture means: words, and its strokes (colour, points, dashes)
+KEYS: dict[str, tuple[str, list[tuple[str, float, tuple[float, ...] | None]]]] = {
+    # what a line on a picture means: words, and its strokes (colour, points, dashes)
     "look": ("region that it looked at", [(LOOKS[0], THICK, None)]),
     "refused": ("region that it was refused", [(LOOKS[1], THICK, DASHES)]),
     "truth": ("true region", [(HALO[1], 2.2, None), (TRUTH, THIN, None)]),
@@ -46,19 +48,40 @@ KEYS: dict[
 
 
 class Canvas:
-    """A figure of `width` x `height` inches without a window, and what stands on it."""
+    """A figure without a window, measured in inches from its top left corner, and what stands on it.
 
-    def __init__(self, width: float, height: float, theme: Theme) -> None:
-        self.width, self.height, self.theme = width, height, theme
-        self.figure = Figure(figsize=(width, height), dpi=DPI, facecolor=theme.paper)
+    Parameters
+    ----------
+    width, height
+        Inches; a height of None is settled by `cut`.
+    theme
+        Colours of paper and ink.
+    """
+
+    def __init__(self, width: float, height: float | None, theme: Theme) -> None:
+        self.width, self.height, self.theme = width, height or 10.0, theme
+        self.figure = Figure(figsize=(width, self.height), dpi=DPI, facecolor=theme.paper)
         FigureCanvasAgg(self.figure)
+        self._down = Affine2D().scale(1, -1).translate(0, self.height)
+        self.inches = self._down + self.figure.dpi_scale_trans
+
+    def cut(self, height: float) -> Figure:
+        """The figure, cut to this height in inches; what is drawn stays where it is, from the top."""
+        shrunk = self.height / height
+        for axes in self.figure.axes:
+            x, y, w, h = axes.get_position(original=True).bounds
+            axes.set_position((x, 1 - (1 - y) * shrunk, w, h * shrunk))
+        self.height = height
+        self._down.clear().scale(1, -1).translate(0, height)
+        self.figure.set_size_inches(self.width, height)
+        return self.figure
 
     def line(
         self, x: float, y: float, text: object, size: float, colour: str, bold: bool = False, align: str = "left"
     ) -> None:
         """One line whose top is at `y`."""
-        base = 1 - (y + 0.8 * size * LEADING / 72) / self.height
-        write(self.figure, x / self.width, base, text, size, colour, bold, ha=align, va="baseline")
+        base = y + 0.8 * size * LEADING / 72
+        write(self.figure, x, base, text, size, colour, bold, ha=align, va="baseline", transform=self.inches)
 
     def block(self, x: float, y: float, lines: Sequence[str], size: float, colour: str, bold: bool = False) -> float:
         """Lines one under the other; returns the `y` below the last."""
@@ -67,19 +90,31 @@ class Canvas:
             y += height(1, size)
         return y
 
+    def text(
+        self,
+        x: float,
+        y: float,
+        text: object,
+        wide: float,
+        size: float,
+        most: int,
+        bold: bool = False,
+        colour: str = "",
+    ) -> float:
+        """Foreign text in at most so many lines of so many inches; returns the `y` below the last."""
+        return self.block(x, y, wrap(text, wide, size, most, bold), size, colour or self.theme.ink, bold)
+
     def rect(self, x: float, y: float, w: float, h: float, **options: Any) -> None:
         """A rectangle; `options` are those of matplotlib's."""
-        corner = (x / self.width, 1 - (y + h) / self.height)
-        options["transform"] = self.figure.transFigure
-        self.figure.add_artist(Rectangle(corner, w / self.width, h / self.height, **options))
+        self.figure.add_artist(Rectangle((x, y), w, h, transform=self.inches, **options))
 
     def sign(
         self, x: float, y: float, w: float, h: float, text: object, size: float, colour: str, ink: str, **options: Any
     ) -> None:
         """A few bold characters amid a rectangle of `colour`."""
         self.rect(x, y, w, h, facecolor=colour, **{"edgecolor": "none", **options})
-        at = ((x + w / 2) / self.width, 1 - (y + h / 2) / self.height)
-        write(self.figure, *at, text, size, ink, True, ha="center", va="center_baseline")
+        middle: dict[str, Any] = {"ha": "center", "va": "center_baseline", "transform": self.inches}
+        write(self.figure, x + w / 2, y + h / 2, text, size, ink, True, **middle)
 
     def tag(self, x: float, y: float, number: int, side: float = 0.155) -> None:
         """The number of a look on its colour, as on its box."""
@@ -90,16 +125,16 @@ class Canvas:
         """Right, wrong or unknown: a mark on its colour, and the word."""
         side = 0.24
         self.sign(x, y, side, side, mark, TITLE, colour, HALO[0])
-        at = ((x + side + 0.09) / self.width, 1 - (y + side / 2) / self.height)
-        write(self.figure, *at, word, TITLE, self.theme.ink, True, va="center_baseline")
+        place: dict[str, Any] = {"va": "center_baseline", "transform": self.inches}
+        write(self.figure, x + side + 0.09, y + side / 2, word, TITLE, self.theme.ink, True, **place)
 
     def arrow(self, x: float, y: float, length: float) -> None:
         """What comes next is to the right."""
-        points = [(x, y), (x + length, y), (x + length - 0.05, y - 0.04), (x + length - 0.05, y + 0.04)]
-        place = [(px / self.width, 1 - py / self.height) for px, py in points]
-        for a, b in ((0, 1), (2, 1), (3, 1)):
-            xs, ys = zip(place[a], place[b], strict=True)
-            self.figure.add_artist(Line2D(xs, ys, color=self.theme.muted, linewidth=1.1, solid_capstyle="round"))
+        tip = (x + length, y)
+        for start in ((x, y), (tip[0] - 0.05, y - 0.04), (tip[0] - 0.05, y + 0.04)):
+            xs, ys = zip(start, tip, strict=True)
+            stroke: dict[str, Any] = {"color": self.theme.muted, "linewidth": 1.1, "solid_capstyle": "round"}
+            self.figure.add_artist(Line2D(xs, ys, transform=self.inches, **stroke))
 
     def axes(self, x: float, y: float, w: float, h: float, extent: Box, gid: str) -> Axes:
         """Bare axes at these inches, whose data are the source pixels of `extent`."""
@@ -152,14 +187,15 @@ class Canvas:
         high, line = y + height(1, SMALL) / 2 - 0.045, (0, dashes) if dashes else "solid"
         self.rect(x, high, 0.2, 0.09, fill=False, edgecolor=colour, linewidth=width, linestyle=line)
 
-    def key(self, x: float, y: float, kinds: Sequence[str]) -> None:
-        """What the lines on a picture mean: any of `KEYS`; `KEY_ROW` inches each."""
+    def key(self, x: float, y: float, kinds: Sequence[str]) -> float:
+        """What the lines on a picture mean: any of `KEYS`, `KEY_ROW` inches each; returns the `y` below the last."""
         for kind in kinds:
             words, strokes = KEYS[kind]
             for colour, width, dashes in strokes:
                 self.swatch(x, y, colour, width, dashes)
             self.line(x + 0.28, y, words, SMALL, self.theme.muted)
             y += KEY_ROW
+        return y
 
 
 def lay(axes: Axes, image: Image.Image | np.ndarray, box: Box, **options: Any) -> None:
@@ -188,8 +224,58 @@ def fitted(size: Size, wide: float, high: float) -> tuple[float, float]:
     return max(0.06, size[0] * scale), max(0.06, size[1] * scale)
 
 
+# -- where regions and their numbers stand -----------------------------------------------------------------------------
+
+
+def within(box: Box, view: Box) -> Box | None:
+    """The box with its sides in order and not far beyond `view`; None if no part is in it."""
+    if not all(map(math.isfinite, box)):
+        return None
+    left, up, right, down = view
+    wide, high = right - left, down - up  # a model may write 1e300
+    x1, x2 = sorted(min(max(v, left - wide), right + wide) for v in (box[0], box[2]))
+    y1, y2 = sorted(min(max(v, up - high), down + high) for v in (box[1], box[3]))
+    return (x1, y1, x2, y2) if x2 >= left and x1 <= right and y2 >= up and y1 <= down else None
+
+
+def tag_corner(box: Box, tag: tuple[float, float], view: Box, taken: Sequence[Box]) -> tuple[float, float]:
+    """Where a number hides least: outside the region before inside, not on what is taken.
+
+    Parameters
+    ----------
+    box
+        The region that it names.
+    tag
+        Width and height of the number's ground.
+    view
+        What the picture shows, which it does not leave.
+    taken
+        What it should not hide.
+
+    Returns
+    -------
+    tuple of float
+        Its upper left corner; all in the same unit.
+    """
+    (w, h), (x1, y1, x2, y2), (left, up, right, down) = tag, box, view
+    corners = [(x, y) for y in (y1 - h, y2, y1, y2 - h) for x in (x1, x2 - w)]
+    corners += [(x1 - w, y1), (x2, y1), *((x1 + k * w, y1 - h) for k in range(1, 9))]
+    places = [(min(max(x, left), max(left, right - w)), min(max(y, up), max(up, down - h))) for x, y in corners]
+
+    def cost(order: int) -> float:
+        x, y = places[order]
+        spot = (x, y, x + w, y + h)
+        hides = 8 * sum(intersection(spot, other) for other in taken) + intersection(spot, box)
+        return hides / (w * h) + 0.02 * order
+
+    return places[min(range(len(places)), key=cost)]
+
+
+# -- regions in a figure -----------------------------------------------------------------------------------------------
+
+
 def draw_look(axes: Axes, box: Box, number: int, valid: bool = True) -> None:
-    """Draw a look in its colour, with its number where it hides least.
+    """Draw a look in its colour, with its number where it hides least of the region, other numbers and true regions.
 
     Parameters
     ----------
@@ -201,10 +287,19 @@ def draw_look(axes: Axes, box: Box, number: int, valid: bool = True) -> None:
         False: dashed.
     """
     seen = drawable_part(box, axes)
-    if seen is not None:
-        colour = look_colour(number)
-        outline(axes, seen, colour, THICK, f"look-{number}", dashes=None if valid else DASHES)
-        _number(axes, seen, number, colour)
+    if seen is None:
+        return
+    colour = look_colour(number)
+    outline(axes, seen, colour, THICK, f"look-{number}", dashes=None if valid else DASHES)
+    view, shown, dpi = edges(axes), axes.get_window_extent(), axes.figure.dpi
+    w = max(TAG, text_width(str(number), SMALL, True) + 0.07) * dpi / shown.width * (view[2] - view[0])
+    h = TAG * dpi / shown.height * (view[3] - view[1])
+    taken = [
+        (p.get_x(), p.get_y(), p.get_x() + p.get_width(), p.get_y() + p.get_height())
+        for p in axes.patches
+        if isinstance(p, Rectangle) and any(mark in str(p.get_gid()) for mark in ("-tag-", "-truth"))
+    ]
+    draw_tag(axes, tag_corner(seen, (w, h), view, taken), (w, h), number, colour, HALO[0], 5)
 
 
 def draw_truth(axes: Axes, box: Box) -> None:
@@ -254,20 +349,6 @@ def outline(
     axes.add_patch(Rectangle(**shape, edgecolor=colour, linewidth=width, linestyle=line, zorder=4, gid=gid))
 
 
-def _number(axes: Axes, box: Box, number: int, colour: str) -> None:
-    """The number at the corner where it hides least of the region, of other numbers and of true regions."""
-    view, shown, dpi = edges(axes), axes.get_window_extent(), axes.figure.dpi
-    w = max(TAG, text_width(str(number), SMALL, True) + 0.07) * dpi / shown.width * (view[2] - view[0])
-    h = TAG * dpi / shown.height * (view[3] - view[1])
-    taken = [
-        (p.get_x(), p.get_y(), p.get_x() + p.get_width(), p.get_y() + p.get_height())
-        for p in axes.patches
-        if isinstance(p, Rectangle) and any(mark in str(p.get_gid()) for mark in ("-tag-", "-truth"))
-    ]
-    x, y = tag_corner(box, (w, h), view, taken)
-    draw_tag(axes, (x, y), (w, h), number, colour, HALO[0], 5)
-
-
 def draw_tag(
     axes: Axes, corner: tuple[float, float], size: tuple[float, float], number: int, colour: str, edge: str, order: int
 ) -> None:
@@ -277,3 +358,128 @@ def draw_tag(
     axes.add_patch(Rectangle(corner, *size, gid=gid, zorder=order, **look))
     at: dict[str, Any] = {"ha": "center", "va": "center_baseline", "zorder": order + 1}
     write(axes, corner[0] + size[0] / 2, corner[1] + size[1] / 2, number, SMALL, ink_on(colour), True, **at)
+
+
+# -- regions as SVG, in source pixels ----------------------------------------------------------------------------------
+
+SIDE = 1000  # CSS pixels: the longer side of a picture that nothing limits
+SVG_TAG = 0.052  # side of a number's tag, of the longer side of the picture
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A region on a picture, and where its number stands.
+
+    Attributes
+    ----------
+    box : source pixels, sides in order, nothing far outside the picture
+    number : from 1
+    valid : False: dashed
+    tag : the number's ground, source pixels
+    """
+
+    box: Box
+    number: int
+    valid: bool
+    tag: Box
+
+
+def spots(boxes: Sequence[tuple[int, Box | None, bool]], size: Size) -> list[Spot]:
+    """Places for numbered regions on a picture; what is not in it has none.
+
+    Parameters
+    ----------
+    boxes
+        Number from 1, region in source pixels, whether it was granted.
+    size
+        Of the picture, source pixels.
+    """
+    found: list[Spot] = []
+    whole, h = (0.0, 0.0, float(size[0]), float(size[1])), SVG_TAG * max(size)
+    for number, box, valid in boxes:
+        seen = within(box, whole) if box is not None else None
+        if seen is not None:
+            w = h * max(1.0, 0.4 + 0.42 * len(str(number)))
+            x, y = tag_corner(seen, (w, h), whole, [one.tag for one in found])
+            found.append(Spot(seen, number, valid, (x, y, x + w, y + h)))
+    return found
+
+
+def svg(view: Box, inside: str, label: str, name: str = "") -> str:
+    """A picture in source pixels, with its words for who cannot see it.
+
+    Parameters
+    ----------
+    view
+        The part of the source that it shows.
+    inside
+        Elements from this module.
+    label
+        What it shows; foreign text in it is escaped here.
+    name
+        Class.
+    """
+    kind = f' class="{name}"' if name else ""
+    x, y, w, h = view[0], view[1], view[2] - view[0], view[3] - view[1]
+    scale = SIDE / max(w, h)  # a size of its own, so that limits to either side keep its shape
+    return (
+        f'<svg{kind} viewBox="{_n(x)} {_n(y)} {_n(w)} {_n(h)}" width="{_n(w * scale)}" height="{_n(h * scale)}" '
+        f'role="img" aria-label="{attribute(label, 2000)}">{inside}</svg>'
+    )
+
+
+def use(name: str, box: Box, hard: bool = False) -> str:
+    """An image that the page holds under the id `name`, over `box`; `hard`: its own pixels keep their edges."""
+    x, y, w, h = box[0], box[1], box[2] - box[0], box[3] - box[1]
+    move = f"translate({_n(x)} {_n(y)}) scale({_n(w)} {_n(h)})"
+    kind = ' class="px"' if hard else ""  # inherited by the image; a rule for the image itself does not reach it
+    return f'<use href="#{name}" transform="{move}"{kind}/>'
+
+
+def truth_mark(box: Box, size: Size) -> str:
+    """A true region."""
+    seen = within(box, (0.0, 0.0, float(size[0]), float(size[1])))
+    if seen is None:
+        return ""
+    return f'<g class="truth">{_rect(seen, HALO[1], 2.6)}{_rect(seen, TRUTH, 1.2)}</g>'
+
+
+def look_mark(spot: Spot, when: str = "") -> str:
+    """A numbered region; `when` are attributes that say at which moments it shows."""
+    colour, dashes = look_colour(spot.number), "" if spot.valid else ' stroke-dasharray="6 4"'
+    lines = _rect(spot.box, HALO[0], 4.6, ' stroke-opacity="0.8"') + _rect(spot.box, colour, 2.6, dashes)
+    x, y, right, bottom = spot.tag
+    h = bottom - y
+    tag = (
+        f'<rect x="{_n(x)}" y="{_n(y)}" width="{_n(right - x)}" height="{_n(h)}" fill="{colour}" stroke="{HALO[0]}" '
+        f'stroke-width="0.8" vector-effect="non-scaling-stroke"/>'
+        f'<text x="{_n((x + right) / 2)}" y="{_n(y + 0.77 * h)}" font-size="{_n(0.74 * h)}" text-anchor="middle" '
+        f'font-weight="700" fill="{ink_on(colour)}">{spot.number}</text>'
+    )
+    return f'<g class="look"{when}><g class="edge">{lines}</g><g class="tag">{tag}</g></g>'
+
+
+def path_mark(start: Spot, end: Spot, when: str = "") -> str:
+    """The way from one region to the next, centre to centre."""
+    (ax, ay, bx, by), (cx, cy, dx, dy) = start.box, end.box
+    line = (
+        f'x1="{_n((ax + bx) / 2)}" y1="{_n((ay + by) / 2)}" x2="{_n((cx + dx) / 2)}" y2="{_n((cy + dy) / 2)}" '
+        'vector-effect="non-scaling-stroke"'
+    )
+    return (
+        f'<g class="path"{when}><line {line} stroke="{HALO[1]}" stroke-width="3.4" stroke-opacity="0.6"/>'
+        f'<line {line} stroke="{HALO[0]}" stroke-width="1.6" stroke-dasharray="2 4" stroke-linecap="round"/></g>'
+    )
+
+
+def _rect(box: Box, colour: str, width: float, more: str = "") -> str:
+    x1, y1, x2, y2 = box
+    return (
+        f'<rect x="{_n(x1)}" y="{_n(y1)}" width="{_n(x2 - x1)}" height="{_n(y2 - y1)}" fill="none" stroke="{colour}" '
+        f'stroke-width="{width}" vector-effect="non-scaling-stroke"{more}/>'
+    )
+
+
+def _n(value: float) -> str:
+    """A number without a tail of zeros."""
+    return f"{value:.2f}".rstrip("0").rstrip(".") or "0"

@@ -17,11 +17,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from ..vlir.card import Card, quantiles
 from .canvas import Canvas
-from .palette import BODY, HEADING, LIGHT, LOOKS, SMALL, TITLE, Theme, style, theme
+from .palette import BODY, HEADING, LIGHT, LOOKS, SMALL, TITLE, style
 from .picture import Picture
 from .text import escape, height, one_line, quoted, table, text_width, wrap, write
 
@@ -168,7 +168,7 @@ SIZES = np.logspace(-4, 0, 25)  # edges of the bins of crop sizes, shares of the
 BARS = 24  # of rationale lengths
 
 
-def draw_card(card: Card, title: str = "", dark: bool = False) -> Picture:
+def draw_card(card: Card, title: str = "") -> Picture:
     """Draw a card.
 
     Parameters
@@ -177,84 +177,81 @@ def draw_card(card: Card, title: str = "", dark: bool = False) -> Picture:
         From `vlir.card.measure`.
     title
         Name of the data set; foreign text.
-    dark
-        For a dark page.
     """
-    chosen = theme(dark)
     width = 2 * MARGIN + 3 * WIDE + 2 * GAP_X + 0.35
-    head = wrap(title or "VLIR samples", width - 2 * MARGIN, TITLE, 2, bold=True)
-    top = MARGIN + height(len(head), TITLE) + 0.42
-    with style(chosen):
-        canvas = Canvas(width, top + 2 * HIGH + GAP_Y + 0.62, chosen)
-        canvas.block(MARGIN, MARGIN * 0.8, head, TITLE, chosen.ink, bold=True)
-
-        label = max((text_width(_short(name), SMALL) for name, _ in largest_sources(card)), default=0.0) - 0.25
-        for gid, words, (column, row), (left, wide), chart, count in (
-            ("sources", "Samples by source", (0, 0), (max(0.0, label), WIDE), _draw_sources, card.samples),
-            ("looks", "Samples by number of looks", (1, 0), (0.0, WIDE), _draw_looks, card.samples),
-            ("sizes", "Looks by share of the image", (2, 0), (0.0, WIDE), _draw_sizes, card.looks),
-            ("heat", "Where the looks lie", (0, 1), (0.0, HIGH), _draw_heat, card.looks),
-            ("words", "Samples by words of the rationale", (1, 1), (0.0, WIDE), _draw_words, card.samples),
+    label = max((text_width(_short(name), SMALL) for name, _ in largest_sources(card)), default=0.0) - 0.25
+    with style(LIGHT):
+        canvas = Canvas(width, None, LIGHT)
+        words = title or "VLIR samples"
+        top = canvas.text(MARGIN, MARGIN * 0.8, words, width - 2 * MARGIN, TITLE, 2, bold=True) + 0.2 * MARGIN + 0.42
+        places = [(MARGIN + 0.35 + (WIDE + GAP_X) * (k % 3), top + (HIGH + GAP_Y) * (k // 3)) for k in range(6)]
+        for (x, y), (gid, words, left, wide, chart, count) in zip(
+            places,
+            (
+                ("sources", "Samples by source", max(0.0, label), WIDE, _draw_sources, card.samples),
+                ("looks", "Samples by number of looks", 0.0, WIDE, _draw_looks, card.samples),
+                ("sizes", "Looks by share of the image", 0.0, WIDE, _draw_sizes, card.looks),
+                ("heat", "Where the looks lie", 0.0, HIGH, _draw_heat, card.looks),
+                ("words", "Samples by words of the rationale", 0.0, WIDE, _draw_words, card.samples),
+            ),
+            strict=False,
         ):
-            x, y = MARGIN + 0.35 + column * (WIDE + GAP_X), top + row * (HIGH + GAP_Y)
             place = ((x + left) / width, 1 - (y + HIGH) / canvas.height, (wide - left) / width, HIGH / canvas.height)
             axes = canvas.figure.add_axes(place, gid=gid)
-            canvas.line(x - 0.35, y - 0.34, words, HEADING, chosen.ink, bold=True)
+            canvas.line(x - 0.35, y - 0.34, words, HEADING, LIGHT.ink, bold=True)
             if count:
-                chart(axes, card, chosen)
+                chart(axes, card)
             else:
                 axes.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(0, 1))
-                write(axes, 0.5, 0.5, "nothing to count", BODY, chosen.muted, ha="center", va="center")
-        x, y = MARGIN + 2 * (WIDE + GAP_X), top + HIGH + GAP_Y
-        canvas.line(x, y - 0.34, "In figures", HEADING, chosen.ink, bold=True)
+                write(axes, 0.5, 0.5, "nothing to count", BODY, LIGHT.muted, ha="center", va="center")
+        x, y = places[5]
+        x -= 0.35
+        canvas.line(x, y - 0.34, "In figures", HEADING, LIGHT.ink, bold=True)
         for name, value in facts(card):
-            canvas.line(x, y + 0.02, name, BODY, chosen.muted)
-            canvas.line(x + 1.5, y + 0.02, value, BODY, chosen.ink)
+            canvas.line(x, y + 0.02, name, BODY, LIGHT.muted)
+            canvas.line(x + 1.5, y + 0.02, value, BODY, LIGHT.ink)
             y += height(1, BODY) + 0.07
-    return Picture(canvas.figure, _card_alt(card, title))
+        figure = canvas.cut(top + 2 * HIGH + GAP_Y + 0.62)
+    return Picture(figure, _card_alt(card, title))
 
 
 def _short(name: str) -> str:
     return "".join(wrap(name, 1.5, SMALL, 1))
 
 
-def _draw_sources(axes: Axes, card: Card, chosen: Theme) -> None:
+def _draw_sources(axes: Axes, card: Card) -> None:
     """Bars to the right, the count at each end."""
     rows = largest_sources(card)
     most = max(count for _, count in rows)
-    for i, (name, count) in enumerate(rows):
-        axes.barh(i, count, height=min(0.72, 0.36 + 0.09 * len(rows)), color=LOOKS[0], gid=f"source-{i + 1}")
-        write(axes, -0.02 * most, i, _short(name), SMALL, chosen.ink, ha="right", va="center")
-        write(axes, count + 0.02 * most, i, f"{count:,}", SMALL, chosen.muted, va="center")
+    bars = axes.barh(range(len(rows)), [n for _, n in rows], min(0.72, 0.36 + 0.09 * len(rows)), color=LOOKS[0])
+    axes.bar_label(bars, [f"{count:,}" for _, count in rows], padding=2, fontsize=SMALL, color=LIGHT.muted)
+    for i, (name, _) in enumerate(rows):
+        write(axes, -0.02 * most, i, _short(name), SMALL, LIGHT.ink, ha="right", va="center")
     axes.set(ylim=(max(len(rows), 4) - 0.5, -0.5), xlim=(0, 1.22 * most), xticks=[], yticks=[])
     axes.spines["bottom"].set_visible(False)
 
 
-def _draw_looks(axes: Axes, card: Card, chosen: Theme) -> None:
+def _draw_looks(axes: Axes, card: Card) -> None:
     """Upright bars with their counts."""
-    rows = looks_counted(card)
-    most = max(count for _, count in rows)
-    for i, (_, count) in enumerate(rows):
-        axes.bar(i, count, width=min(0.72, 0.2 * len(rows)), color=LOOKS[0], gid=f"looks-{i}")
-        write(axes, i, count + 0.02 * most, f"{count:,}", SMALL, chosen.muted, ha="center", va="bottom")
-    axes.set(xlim=(-0.6, max(len(rows), 3) - 0.4), ylim=(0, 1.12 * most), yticks=[])
-    axes.set_xticks(range(len(rows)), [name for name, _ in rows])
+    names, counts = zip(*looks_counted(card), strict=True)
+    bars = axes.bar(range(len(names)), counts, min(0.72, 0.2 * len(names)), color=LOOKS[0])
+    axes.bar_label(bars, [f"{count:,}" for count in counts], padding=1, fontsize=SMALL, color=LIGHT.muted)
+    axes.set(xlim=(-0.6, max(len(names), 3) - 0.4), ylim=(0, 1.12 * max(counts)), yticks=[])
+    axes.set_xticks(range(len(names)), names)
 
 
-def _draw_sizes(axes: Axes, card: Card, chosen: Theme) -> None:
+def _draw_sizes(axes: Axes, card: Card) -> None:
     """Sizes of crops in logarithmic bins."""
     exact = np.frombuffer(card.whole.sizes)
-    sizes = np.clip(exact, SIZES[0], SIZES[-1])
-    axes.set_xscale("log")
-    axes.set(xlim=(SIZES[0], SIZES[-1]))
-    axes.set_xticks([1e-4, 1e-3, 1e-2, 0.1, 1])
+    axes.set(xscale="log", xlim=(SIZES[0], SIZES[-1]))
+    axes.set_xticks([1e-4, 1e-3, 1e-2, 0.1, 1], ["0.01 %", "0.1 %", "1 %", "10 %", "100 %"])
     axes.set_xticks([], minor=True)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g} %"))
-    _bins(axes, SIZES, np.histogram(sizes, SIZES)[0], chosen)
-    _median(axes, float(np.median(sizes)), percent(float(np.median(exact))), chosen)
+    sizes = np.clip(exact, SIZES[0], SIZES[-1])
+    _bins(axes, SIZES, np.histogram(sizes, SIZES)[0])
+    _median(axes, float(np.median(sizes)), percent(float(np.median(exact))))
 
 
-def _draw_words(axes: Axes, card: Card, chosen: Theme) -> None:
+def _draw_words(axes: Axes, card: Card) -> None:
     """Words of rationales in bins of whole numbers; a long tail is gathered in the last bin."""
     middle, usual = quantiles(card.whole.words, (0.5, 0.95))
     most = max(card.whole.words)
@@ -266,45 +263,36 @@ def _draw_words(axes: Axes, card: Card, chosen: Theme) -> None:
     axes.set(xlim=(0, max(len(counts) * step, 4)))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     if top < most:
-        write(axes, len(counts) * step, counts[-1], "and more", SMALL, chosen.muted, ha="right", va="bottom")
-    _bins(axes, np.arange(len(counts) + 1) * step, counts, chosen)
-    _median(axes, middle + 0.5 * (step == 1), f"{middle:.0f}", chosen)
+        write(axes, len(counts) * step, counts[-1], "and more", SMALL, LIGHT.muted, ha="right", va="bottom")
+    _bins(axes, np.arange(len(counts) + 1) * step, counts)
+    _median(axes, middle + 0.5 * (step == 1), f"{middle:.0f}")
 
 
-def _bins(axes: Axes, edges: np.ndarray, counts: np.ndarray, chosen: Theme) -> None:
+def _bins(axes: Axes, edges: np.ndarray, counts: np.ndarray) -> None:
     """Counts between edges."""
-    wide = np.diff(edges)
-    axes.bar(edges[:-1], counts, wide, align="edge", color=LOOKS[0], edgecolor=chosen.paper, linewidth=0.5)
+    axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=LOOKS[0], edgecolor=LIGHT.paper, linewidth=0.5)
     axes.grid(axis="y")
     axes.set_ylim(0, 1.16 * max(1, int(counts.max())))
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
 
 
-def _median(axes: Axes, at: float, words: str, chosen: Theme) -> None:
+def _median(axes: Axes, at: float, words: str) -> None:
     axes.axvline(at, color=LOOKS[2], linewidth=1.4, linestyle=(0, (4, 2)), gid="median")
     right = axes.transAxes.inverted().transform(axes.transData.transform((at, 0)))[0] < 0.6
-    write(
-        axes, at, 1.0, f" median {words} ", SMALL, chosen.ink, True, transform=axes.get_xaxis_transform(),
-        ha="left" if right else "right", va="center",
-    )  # fmt: skip
+    side = {"transform": axes.get_xaxis_transform(), "ha": "left" if right else "right", "va": "center"}
+    write(axes, at, 1.0, f" median {words} ", SMALL, LIGHT.ink, True, **side)
 
 
-def _draw_heat(axes: Axes, card: Card, chosen: Theme) -> None:
+def _draw_heat(axes: Axes, card: Card) -> None:
     """For each place of the image, laid on one square, the share of the looks that show it."""
     shares = card.heat_shares()
     most = float(shares.max())
-    low, high = (chosen.panel, LOOKS[0]) if chosen is LIGHT else (chosen.panel, LOOKS[3])
-    colours = LinearSegmentedColormap.from_list("looks", [low, high])
+    colours = LinearSegmentedColormap.from_list("looks", [LIGHT.panel, LOOKS[0]])
     axes.imshow(shares, cmap=colours, vmin=0, vmax=most or 1, extent=(0, 1, 1, 0), interpolation="nearest")
-    axes.set(
-        xticks=[0, 0.5, 1], yticks=[0, 0.5, 1], xticklabels=["left", "", "right"], yticklabels=["top", "", "bottom"]
-    )
+    axes.set_xticks([0, 0.5, 1], ["left", "", "right"])
+    axes.set_yticks([0, 0.5, 1], ["top", "", "bottom"])
     scale = axes.inset_axes((1.08, 0, 0.07, 1))
     scale.imshow(np.linspace(1, 0, 64)[:, None], cmap=colours, aspect="auto")
     scale.set_axis_off()
-    for y, share in ((0.0, 0.0), (1.0, most)):
-        write(
-            axes, 1.18, y, percent(share), SMALL, chosen.muted, transform=axes.transAxes,
-            va="bottom" if y == 0 else "top",
-        )  # fmt: skip
-    write(axes, 1.18, 0.5, "of the looks\nshow it", SMALL, chosen.muted, transform=axes.transAxes, va="center")
+    for y, side, words in ((0, "bottom", "0 %"), (0.5, "center", "of the looks\nshow it"), (1, "top", percent(most))):
+        write(axes, 1.18, y, words, SMALL, LIGHT.muted, transform=axes.transAxes, va=side)

@@ -34,9 +34,8 @@ from ..core.stats import LOG_RATIO_BINS, LOG_RATIO_EDGES, log_ratio_label
 from ..train.log import log_file
 from .curves import Charts, Curve, Panel, charts_of, draw, limits, line_style, panel_words, told
 from .logs import AUTO, Log, log_of
-from .page import page
 from .palette import DPI
-from .picture import FORMATS, Picture
+from .picture import FORMATS, Picture, page
 from .text import attribute, html_line, html_words
 
 # -- the lines of a panel as Plotly reads them -----------------------------------------------------------------------

@@ -25,14 +25,27 @@ from PIL import Image
 
 from ..core.errors import R3labError, shown
 from ..core.geometry import Box, iou
-from ..explain.explanation import Explanation, HeatMap, LookEntry, Worth
+from ..explain.explanation import Explanation, HeatMap, LookEntry
 from ..trajectory import Look, Trajectory
-from .canvas import KEY_ROW, Canvas, draw_look, draw_truth, drawable_part, fitted, lay, outline
-from .page import data_uri
-from .palette import BODY, DIVERGING, HALO, HEADING, LOOKS, OKABE_ITO, RUNS, SMALL, TITLE, look_colour, style, theme
-from .picture import Picture
-from .story import photograph, source_size, true_regions, verdict, where_in
-from .text import height, one_line, quoted, text_width, wrap
+from .canvas import Canvas, draw_look, draw_truth, drawable_part, fitted, lay, outline
+from .palette import (
+    BODY,
+    DIVERGING,
+    HALO,
+    HEADING,
+    LIGHT,
+    LOOKS,
+    OKABE_ITO,
+    RUNS,
+    SMALL,
+    TITLE,
+    look_colour,
+    style,
+    theme,
+)
+from .picture import Picture, data_uri
+from .steps import photograph, source_box, source_size, true_regions, verdict, where_in
+from .text import height, one_line, quoted, text_width
 
 if TYPE_CHECKING:  # it imports the model
     from ..explain.maps import AlignedMean
@@ -85,6 +98,7 @@ def attention_maps(explanation: Explanation) -> list[HeatMap | None]:
 SHOWN_LOOKS, BARS = 6, 8
 MARGIN, SPACE, SIDE, CROP, CHART = 0.28, 0.22, 1.75, 1.1, 2.6  # inches: around, between; pictures, crop, bars
 PANELS = (("raw", "attention"), ("relative", "relative attention"), ("value", "worth of a look"))
+HEAD = height(1, HEADING) + 0.06
 
 
 def show_explanation(explanation: Explanation, dark: bool = False) -> Picture:
@@ -98,105 +112,74 @@ def show_explanation(explanation: Explanation, dark: bool = False) -> Picture:
         For a dark page.
     """
     e, chosen = explanation, theme(dark)
-    width = 2 * MARGIN + len(PANELS) * (SIDE + SPACE) + CROP + SPACE + CHART
-    inner = width - 2 * MARGIN
-    question = wrap(e.trajectory.question, inner, TITLE, 2, bold=True)
-    verdict = wrap(f"{e.verdict.kind}. {e.sentence}", inner, BODY, 4)
-    entries = [(entry, wrap(entry.sentence, inner, SMALL, 4)) for entry in e.looks[:SHOWN_LOOKS]]
+    inner = len(PANELS) * (SIDE + SPACE) + CROP + SPACE + CHART
     tall = fitted(source_size(e.trajectory), SIDE, SIDE * 1.3)[1]
-    head = height(1, HEADING) + 0.06
-    rows = [(head + tall if not entry.refused else head) + height(len(text), SMALL) + 0.22 for entry, text in entries]
-    top = MARGIN + height(len(question), TITLE) + height(len(verdict), BODY) + 0.2
     with style(chosen):
-        canvas = Canvas(width, top + sum(rows) + MARGIN * 0.6, chosen)
-        y = canvas.block(MARGIN, MARGIN * 0.8, question, TITLE, chosen.ink, bold=True)
-        canvas.block(MARGIN, y + 0.06, verdict, BODY, chosen.ink)
-        y = top
-        for (entry, text), high in zip(entries, rows, strict=True):
-            _row(canvas, e, entry, y, tall)
-            below = y + (head + tall if not entry.refused else head) + 0.06
-            canvas.block(MARGIN, below, text, SMALL, chosen.muted)
-            y += high
-    return Picture(canvas.figure, _explanation_alt(e))
-
-
-def _row(canvas: Canvas, e: Explanation, entry: LookEntry, y: float, tall: float) -> None:
-    """One look: its maps, its crop, its bars."""
-    ink, number, top = canvas.theme.ink, entry.number + 1, y + height(1, HEADING) + 0.06
-    canvas.tag(MARGIN, y, number)
-    if entry.refused:
-        return canvas.line(MARGIN + 0.24, y, f"Look {number}: refused", HEADING, ink, bold=True)
-    x = MARGIN
-    for key, title in PANELS:
-        heat = e.maps.get(f"look {number} {key}")
-        if heat is not None:
-            indent = 0.24 if x == MARGIN else 0.0
-            canvas.line(x + indent, y, title, HEADING, ink, bold=True)
-            _panel(canvas, e, entry, heat, x, top, f"look-{number}-{key}")
-            x += SIDE + SPACE
-    look = e.trajectory.looks[entry.number]
-    if look.crop is not None and look.box is not None:
-        canvas.line(x, y, "crop", HEADING, ink, bold=True)
-        w, h = fitted((look.crop.width, look.crop.height), CROP, tall)
-        axes = canvas.picture(
-            e.trajectory.images.get(look.crop.hash), x, top, w, h, look.box, f"crop-{number}", "crop not kept"
-        )
-        canvas.border(axes, look_colour(number), 2.0)
-        x += CROP + SPACE
-    _bars(canvas, entry, x, y, tall)
-    return None
-
-
-def _panel(canvas: Canvas, e: Explanation, entry: LookEntry, heat: HeatMap, x: float, y: float, gid: str) -> None:
-    """A map over the photograph, with the look and the true regions."""
-    size = source_size(e.trajectory)
-    w, h = fitted(size, SIDE, SIDE * 1.3)
-    axes = canvas.picture(photograph(e.trajectory), x, y, w, h, (0, 0, *size), gid)
-    least = float(heat.values.min()) if gid.endswith("value") else 0.0  # worth has no zero of its own
-    shade = spotlight(replace(heat, values=heat.values - least))
-    lay(axes, shade, heat.box, interpolation="nearest", zorder=2)
-    for region in true_regions(e.trajectory):
-        draw_truth(axes, region)
-    if entry.box is not None:
-        draw_look(axes, entry.box, entry.number + 1)
-
-
-def shown_bars(entry: LookEntry) -> list[Worth]:
-    """The alternatives that get a bar: those of most effect, in the order of the record."""
-    most = sorted(entry.worth, key=lambda worth: worth.given)[:BARS]
-    return [worth for worth in entry.worth if worth in most]
-
-
-def _bars(canvas: Canvas, entry: LookEntry, x: float, y: float, tall: float) -> None:
-    """How much less likely what was written becomes with another crop, and what is answered then."""
-    theme_, bars = canvas.theme, shown_bars(entry)
-    canvas.line(x, y, "with another crop, nats", HEADING, theme_.ink, bold=True)
-    if not bars:
-        canvas.line(x, y + height(1, HEADING) + 0.06, "not tried", SMALL, theme_.muted)
-        return
-    most = max(1.0, max(abs(worth.given) for worth in bars))
-    step, top, left, room = min(0.24, tall / len(bars)), y + height(1, HEADING) + 0.06, x + 0.85, CHART - 1.75
-    for number, worth in enumerate(bars):
-        high = top + number * step
-        canvas.line(x, high, one_line(worth.name, 16), SMALL, theme_.muted)
-        long = max(0.01, abs(worth.given) / most * room)
-        colour = LOOKS[0] if worth.given < 0 else LOOKS[1]
-        canvas.rect(left, high + 0.02, long, 0.09, facecolor=colour, edgecolor=HALO[0], linewidth=0.3)
-        answer = "no answer" if worth.answer is None else one_line(worth.answer, 10)
-        arrow = f" \N{RIGHTWARDS ARROW} {answer}" if worth.changed else ""
-        canvas.line(left + long + 0.06, high, f"{worth.given:+.1f}{arrow}", SMALL, theme_.ink)
-
-
-def _explanation_alt(e: Explanation) -> str:
-    """What `show_explanation` shows, in words."""
-    said = [
-        f"Question: {one_line(e.trajectory.question, 300)}",
-        f"Verdict: {e.verdict.kind}. {one_line(e.sentence, 800)}",
-    ]
+        canvas = Canvas(inner + 2 * MARGIN, None, chosen)
+        y = canvas.text(MARGIN, MARGIN * 0.8, e.trajectory.question, inner, TITLE, 2, bold=True)
+        y = canvas.text(MARGIN, y + 0.06, f"{e.verdict.kind}. {e.sentence}", inner, BODY, 4) + 0.2 * MARGIN + 0.14
+        for entry in e.looks[:SHOWN_LOOKS]:
+            name = f"Look {entry.number + 1}: refused"
+            canvas.tag(MARGIN, y, entry.number + 1)
+            if entry.refused:
+                canvas.line(MARGIN + 0.24, y, name, HEADING, chosen.ink, bold=True)
+            else:
+                _row(canvas, e, entry, y, tall)
+            below = y + HEAD + (0.0 if entry.refused else tall)
+            y = canvas.text(MARGIN, below + 0.06, entry.sentence, inner, SMALL, 4, colour=chosen.muted) + 0.16
+        figure = canvas.cut(y + MARGIN * 0.6)
+    said = [f"Question: {one_line(e.trajectory.question, 300)}"]
+    said.append(f"Verdict: {e.verdict.kind}. {one_line(e.sentence, 800)}")
     said += [one_line(entry.sentence, 1200) for entry in e.looks[:SHOWN_LOOKS]]
     if len(e.looks) > SHOWN_LOOKS:
         said.append(f"{len(e.looks) - SHOWN_LOOKS} more looks are not shown.")
-    return " ".join(said)
+    return Picture(figure, " ".join(said))
+
+
+def _row(canvas: Canvas, e: Explanation, entry: LookEntry, y: float, tall: float) -> None:
+    """One look: its maps over the photograph, its crop, its bars."""
+    t, ink, number, x = e.trajectory, canvas.theme.ink, entry.number + 1, MARGIN
+    w, h = fitted(source_size(t), SIDE, SIDE * 1.3)
+    for key, title in PANELS:
+        heat = e.maps.get(f"look {number} {key}")
+        if heat is None:
+            continue
+        canvas.line(x + (0.24 if x == MARGIN else 0.0), y, title, HEADING, ink, bold=True)
+        axes = canvas.picture(photograph(t), x, y + HEAD, w, h, source_box(t), f"look-{number}-{key}")
+        least = float(heat.values.min()) if key == "value" else 0.0  # worth has no zero of its own
+        lay(axes, spotlight(replace(heat, values=heat.values - least)), heat.box, interpolation="nearest", zorder=2)
+        for region in true_regions(t):
+            draw_truth(axes, region)
+        if entry.box is not None:
+            draw_look(axes, entry.box, number)
+        x += SIDE + SPACE
+    look = t.looks[entry.number]
+    if look.crop is not None and look.box is not None:
+        canvas.line(x, y, "crop", HEADING, ink, bold=True)
+        size = fitted((look.crop.width, look.crop.height), CROP, tall)
+        crop = t.images.get(look.crop.hash)
+        axes = canvas.picture(crop, x, y + HEAD, *size, look.box, f"crop-{number}", "crop not kept")
+        canvas.border(axes, look_colour(number), 2.0)
+        x += CROP + SPACE
+    _bars(canvas, entry, x, y, tall)
+
+
+def _bars(canvas: Canvas, entry: LookEntry, x: float, y: float, tall: float) -> None:
+    """How much less likely what was written becomes with another crop, and what is answered then: for those of most
+    effect, in the order of the record."""
+    chosen, most = canvas.theme, sorted(entry.worth, key=lambda worth: worth.given)[:BARS]
+    canvas.line(x, y, "with another crop, nats", HEADING, chosen.ink, bold=True)
+    if not most:
+        canvas.line(x, y + HEAD, "not tried", SMALL, chosen.muted)
+    far, left, room = max([1.0, *(abs(worth.given) for worth in most)]), x + 0.85, CHART - 1.75
+    for number, worth in enumerate(worth for worth in entry.worth if worth in most):
+        top = y + HEAD + number * min(0.24, tall / len(most))
+        canvas.line(x, top, one_line(worth.name, 16), SMALL, chosen.muted)
+        long, colour = max(0.01, abs(worth.given) / far * room), LOOKS[0] if worth.given < 0 else LOOKS[1]
+        canvas.rect(left, top + 0.02, long, 0.09, facecolor=colour, edgecolor=HALO[0], linewidth=0.3)
+        answer = "no answer" if worth.answer is None else one_line(worth.answer, 10)
+        arrow = f" \N{RIGHTWARDS ARROW} {answer}" if worth.changed else ""
+        canvas.line(left + long + 0.06, top, f"{worth.given:+.1f}{arrow}", SMALL, chosen.ink)
 
 
 # -- the value map of a look -------------------------------------------------------------------------------------------
@@ -204,19 +187,7 @@ def _explanation_alt(e: Explanation) -> str:
 MAP, GAP = 3.6, 0.4  # inches: a picture, between two
 BEST, DOTS = OKABE_ITO["reddish purple"], (1.2, 1.2)  # of the best window: colour, dashes
 LITTLE = 0.05  # nats: regret below it is none
-
-
-def _check(t: Trajectory, look: int, values: np.ndarray, regret: float) -> Look:
-    """The look, if all fits."""
-    if not 0 <= look < len(t.looks) or t.looks[look].box is None:
-        raise R3labError(
-            f"There is no look {look} with a box; the trajectory has {len(t.looks)} looks, counted from 0."
-        )
-    if values.ndim != 2 or not values.size or not np.isfinite(values).all():
-        raise R3labError(f"A value map must be rows of finite numbers, got {shown(values)}.")
-    if not regret >= 0 or not np.isfinite(regret):
-        raise R3labError(f"Regret is a number of nats from 0, got {shown(regret)}.")
-    return t.looks[look]
+WORTH = LinearSegmentedColormap.from_list("worth", DIVERGING)
 
 
 def draw_value(t: Trajectory, look: int, values: np.ndarray, best: Box, regret: float, dark: bool = False) -> Picture:
@@ -243,30 +214,52 @@ def draw_value(t: Trajectory, look: int, values: np.ndarray, best: Box, regret: 
         If there is no such look, or the map is none.
     """
     values = np.asarray(values, dtype=np.float64)
-    own, size, chosen = _check(t, look, values, regret), source_size(t), theme(dark)
-    w, h = fitted(size, MAP, MAP * 1.2)
-    width = 2 * MARGIN + 2 * w + GAP + 0.95
-    title = wrap(t.question, width - 2 * MARGIN, TITLE, 2, bold=True)
-    said = wrap(value_words(t, look, best, regret), width - 2 * MARGIN, HEADING, 4)
-    top = MARGIN * 0.8 + height(len(title), TITLE) + 0.42
+    own, chosen, said = _check(t, look, values, regret), theme(dark), value_words(t, look, best, regret)
+    w, h = fitted(source_size(t), MAP, MAP * 1.2)
+    width, right = 2 * MARGIN + 2 * w + GAP + 0.95, MARGIN + w + GAP
+    inner = width - 2 * MARGIN
     with style(chosen):
-        canvas = Canvas(width, top + h + 0.2 + height(len(said), HEADING) + KEY_ROW + 0.4, chosen)
-        canvas.block(MARGIN, MARGIN * 0.8, title, TITLE, chosen.ink, bold=True)
-        right = MARGIN + w + GAP
+        canvas = Canvas(width, None, chosen)
+        top = canvas.text(MARGIN, MARGIN * 0.8, t.question, inner, TITLE, 2, bold=True) + 0.42
         canvas.line(MARGIN, top - 0.24, f"Look {look + 1} and the best place", HEADING, chosen.ink, bold=True)
         canvas.line(right, top - 0.24, "What a look would have been worth", HEADING, chosen.ink, bold=True)
-        whole: Box = (0.0, 0.0, float(size[0]), float(size[1]))
-        axes = canvas.picture(photograph(t), MARGIN, top, w, h, whole, "photo")
-        _regions(axes, t, own, look, best)
-        heat = canvas.axes(right, top, w, h, whole, "map")
+        photo = canvas.picture(photograph(t), MARGIN, top, w, h, source_box(t), "photo")
+        heat = canvas.axes(right, top, w, h, source_box(t), "map")
         low, high = float(values.min()), float(values.max())
-        colours = LinearSegmentedColormap.from_list("worth", DIVERGING)
-        lay(heat, values, whole, cmap=colours, vmin=low, vmax=max(high, low + 1e-6), interpolation="nearest")
-        _regions(heat, t, own, look, best)
+        shades = {"cmap": WORTH, "vmin": low, "vmax": max(high, low + 1e-6)}
+        lay(heat, values, source_box(t), interpolation="nearest", **shades)
+        for axes in (photo, heat):
+            _regions(axes, t, own, look, best)
         _scale(canvas, low, high, right + w + 0.12, top, h)
-        y = canvas.block(MARGIN, top + h + 0.16, said, HEADING, chosen.ink)
-        _key(canvas, y + 0.08, bool(true_regions(t)), look + 1)
-    return Picture(canvas.figure, _value_alt(t, look, values, best, regret))
+        y = canvas.text(MARGIN, top + h + 0.16, said, inner, HEADING, 4) + 0.08
+        x = MARGIN
+        for colour, dashes, words in ((look_colour(look + 1), None, f"look {look + 1}"), (BEST, DOTS, "best window")):
+            canvas.swatch(x, y, colour, 1.9, dashes)
+            canvas.line(x + 0.28, y, words, SMALL, chosen.muted)
+            x += 0.28 + text_width(words, SMALL) + 0.25
+        canvas.key(x, y, ["truth"] * bool(true_regions(t)))
+        figure = canvas.cut(y + height(1, SMALL) + 0.38)
+    place = "" if own.box is None else f"look {look + 1} at the {where_in(own.box, source_size(t))}, "
+    alt = (
+        f"Value map. Question: {quoted(t.question, 300)} The photograph twice, with {place}the best window at "
+        f"[{', '.join(f'{v:.0f}' for v in best)}]{', and the true region' if true_regions(t) else ''}; on the second a "
+        f"map of what a look would have been worth at each place, from {low:+.2f} to {high:+.2f} nats above no crop. "
+        f"{said}"
+    )
+    return Picture(figure, alt)
+
+
+def _check(t: Trajectory, look: int, values: np.ndarray, regret: float) -> Look:
+    """The look, if all fits."""
+    if not 0 <= look < len(t.looks) or t.looks[look].box is None:
+        raise R3labError(
+            f"There is no look {look} with a box; the trajectory has {len(t.looks)} looks, counted from 0."
+        )
+    if values.ndim != 2 or not values.size or not np.isfinite(values).all():
+        raise R3labError(f"A value map must be rows of finite numbers, got {shown(values)}.")
+    if not regret >= 0 or not np.isfinite(regret):
+        raise R3labError(f"Regret is a number of nats from 0, got {shown(regret)}.")
+    return t.looks[look]
 
 
 def _regions(axes: Axes, t: Trajectory, own: Look, look: int, best: Box) -> None:
@@ -282,25 +275,13 @@ def _regions(axes: Axes, t: Trajectory, own: Look, look: int, best: Box) -> None
 def _scale(canvas: Canvas, low: float, high: float, x: float, y: float, tall: float) -> None:
     """Colours from the least to the most, with nats, and where no crop stands between them."""
     axes = canvas.axes(x, y, 0.14, tall, (0, 0, 1, 1), "scale")
-    colours = LinearSegmentedColormap.from_list("worth", DIVERGING)
-    axes.imshow(np.linspace(1, 0, 128)[:, None], cmap=colours, aspect="auto", extent=(0, 1, 1, 0), origin="upper")
+    axes.imshow(np.linspace(1, 0, 128)[:, None], cmap=WORTH, aspect="auto", extent=(0, 1, 1, 0), origin="upper")
     marks = [(0.0, f"{high:+.2g} nats"), (1.0, f"{low:+.2g} nats")]
     if low < 0 < high and 0.06 < (place := high / (high - low)) < 0.94:
         marks.append((place, "no crop"))
         axes.axhline(place, color=HALO[1], linewidth=0.8)
     for place, words in marks:
         canvas.line(x + 0.2, y + place * (tall - height(1, SMALL)), words, SMALL, canvas.theme.muted)
-
-
-def _key(canvas: Canvas, y: float, truth: bool, number: int) -> None:
-    """The lines in one row."""
-    x = MARGIN
-    signs = [(look_colour(number), None, f"look {number}"), (BEST, DOTS, "best window")]
-    for colour, dashes, words in signs:
-        canvas.swatch(x, y, colour, 1.9, dashes)
-        canvas.line(x + 0.28, y, words, SMALL, canvas.theme.muted)
-        x += 0.28 + text_width(words, SMALL) + 0.25
-    canvas.key(x, y, ["truth"] * truth)
 
 
 def value_words(t: Trajectory, look: int, best: Box, regret: float) -> str:
@@ -322,25 +303,10 @@ def value_words(t: Trajectory, look: int, best: Box, regret: float) -> str:
     return said
 
 
-def _value_alt(t: Trajectory, look: int, values: np.ndarray, best: Box, regret: float) -> str:
-    """What the drawing shows, in words."""
-    own = t.looks[look].box
-    place = "" if own is None else f"look {look + 1} at the {where_in(own, source_size(t))}, "
-    box = ", ".join(f"{v:.0f}" for v in best)
-    return (
-        f"Value map. Question: {quoted(t.question, 300)} The photograph twice, with {place}the best window at "
-        f"[{box}]{', and the true region' if true_regions(t) else ''}; on the second a map of what a look would have "
-        f"been worth at each place, from {values.min():+.2f} to {values.max():+.2f} nats above no crop. "
-        f"{value_words(t, look, best, regret)}"
-    )
-
-
 HIGH, WIDE = 3.1, 4.6  # inches of a panel
 
 
-def persistence(
-    panels: Mapping[str, Mapping[str, AlignedMean]], level: Mapping[str, float] | None = None, dark: bool = False
-) -> Picture:
+def persistence(panels: Mapping[str, Mapping[str, AlignedMean]], level: Mapping[str, float] | None = None) -> Picture:
     """Draw lines of attention along what was written.
 
     Parameters
@@ -350,8 +316,6 @@ def persistence(
         colour and dashes in every panel.
     level
         By the title of a panel, a value that is marked, such as an even share.
-    dark
-        For a dark page.
 
     Raises
     ------
@@ -361,43 +325,29 @@ def persistence(
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     if not names or len(names) > len(RUNS):
         raise R3labError(f"{len(names)} lines cannot be drawn; give 1 to {len(RUNS)}")
-    chosen = theme(dark)
-    with style(chosen):
-        figure = Figure(figsize=(WIDE * len(panels), HIGH), layout="constrained", facecolor=chosen.paper)
+    said = ["Lines of attention along what was written, counted from the end of the first box."]
+    with style(LIGHT):
+        figure = Figure(figsize=(WIDE * len(panels), HIGH), layout="constrained", facecolor=LIGHT.paper)
         for axes, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
             for name, line in lines.items():
                 colour, dashes = RUNS[names.index(name)]
                 low, high = [m.low for m in line.mean], [m.high for m in line.mean]
                 axes.fill_between(line.at, low, high, color=colour, alpha=0.18, linewidth=0)
-                axes.plot(
-                    line.at,
-                    [m.value for m in line.mean],
-                    color=colour,
-                    linewidth=1.8,
-                    linestyle=(0, dashes) if dashes else "solid",
-                    label=one_line(name, 40),
-                )
-            axes.axvline(0, color=chosen.muted, linewidth=0.8, linestyle=":")
+                stroke = {"color": colour, "linewidth": 1.8, "linestyle": (0, dashes) if dashes else "solid"}
+                axes.plot(line.at, [m.value for m in line.mean], label=one_line(name, 40), **stroke)
+            axes.axvline(0, color=LIGHT.muted, linewidth=0.8, linestyle=":")
             if level and title in level:
-                axes.axhline(level[title], color=chosen.ink, linewidth=0.8)
+                axes.axhline(level[title], color=LIGHT.ink, linewidth=0.8)
             axes.set(title=one_line(title, 60), xlabel="tokens written since the first box", ylim=(0, None))
             axes.grid(axis="y")
             axes.legend(frameon=False, fontsize=SMALL)
-    return Picture(figure, _persistence_alt(panels))
+            told = "; ".join(f"{one_line(name, 40)}: {_points(line)}" for name, line in lines.items())
+            said.append(f"{one_line(title, 60)}. {told}.")
+    return Picture(figure, " ".join(said))
 
 
-def _persistence_alt(panels: Mapping[str, Mapping[str, AlignedMean]]) -> str:
-    """What `persistence` shows, in words: each line at its beginning, at the box, and at its end."""
-    said = ["Lines of attention along what was written, counted from the end of the first box."]
-    for title, lines in panels.items():
-        told = []
-        for name, line in lines.items():
-            steps = sorted({line.at[0], min(line.at, key=abs), line.at[-1]})
-            values = [line.mean[line.at.index(step)] for step in steps]
-            points = ", ".join(
-                f"{m.value:.2f} ({m.low:.2f} to {m.high:.2f}) at {step:+d}"
-                for step, m in zip(steps, values, strict=True)
-            )
-            told.append(f"{one_line(name, 40)}: {points}")
-        said.append(f"{one_line(title, 60)}. {'; '.join(told)}.")
-    return " ".join(said)
+def _points(line: AlignedMean) -> str:
+    """A line in words: at its beginning, at the box, and at its end."""
+    steps = sorted({line.at[0], min(line.at, key=abs), line.at[-1]})
+    values = [(line.mean[line.at.index(step)], step) for step in steps]
+    return ", ".join(f"{m.value:.2f} ({m.low:.2f} to {m.high:.2f}) at {step:+d}" for m, step in values)

@@ -8,86 +8,59 @@ A strip reads from left to right: the photograph with numbered boxes; the overvi
 with the text that it wrote on seeing it; each crop as the model got it, beside what the overview had held of that
 region; the answer. Before and after have a column a question: the photograph with the looks, the crop that the answer
 was read from, the answer. Simplified: long text is cut (the record has all of it), of more than 16 looks the first 16
-are shown unless more are asked for, and of several rollouts of a question the first.
+are shown, and of several rollouts of a question the first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from PIL import Image
 
-from ..core.arms import INTERLEAVED, get_arm
 from ..core.errors import R3labError
 from ..core.geometry import Box, Frame, from_source, intersection, iou
 from ..train.rewards import deciding_look
-from ..trajectory import Look, Trajectory
+from ..trajectory import Trajectory
 from .canvas import KEY_ROW, Canvas, draw_look, draw_truth, fitted
 from .palette import ANSWER, BODY, HEADING, SMALL, TITLE, VERDICTS, look_colour, style, theme
 from .picture import Picture
-from .story import Step, overview, photograph, reason, region_shown, source_size, steps, told, true_regions, verdict
-from .text import height, one_line, text_width, wrap
+from .steps import (
+    TIMES,
+    Step,
+    facts,
+    overview,
+    photograph,
+    source_box,
+    source_size,
+    steps,
+    told,
+    true_regions,
+    verdict,
+)
+from .text import height, one_line, text_width
 
 SHOWN_LOOKS = 16
 LINES = 22  # of text under a picture
-MARGIN, GAP, LEAST, MOST, NARROW = 0.28, 0.34, 1.62, 2.4, 1.5  # inches; widths of a picture, of the answer
+WIDTH, MARGIN, GAP, LEAST, MOST, NARROW = 11.0, 0.28, 0.34, 1.62, 2.4, 1.5  # inches; widths of a picture, of the answer
 HEAD = 2 * height(1, HEADING)  # above a picture: heading and a line of detail
 STRIP = 0.58  # below a crop: the same region in the overview
+Inches = tuple[float, float]
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Where the cards of a strip stand; inches."""
-
-    columns: int
-    card: float  # width of one
-    width: float  # of the figure
-    answer: float  # width of the answer's card
-
-    @classmethod
-    def of(cls, cards: int, width: float) -> Layout:
-        """As many cards in a row as fit, in rows of about equal length; the answer is the last card."""
-        inner = max(LEAST, width - 2 * MARGIN)
-        if (cards - 1) * (LEAST + GAP) + NARROW <= inner:  # one row: the answer needs less than a picture
-            card = min(MOST, (inner - NARROW) / (cards - 1) - GAP)
-            return cls(cards, card, (cards - 1) * (card + GAP) + NARROW + 2 * MARGIN, NARROW)
-        fit = max(1, int((inner + GAP) // (LEAST + GAP)))
-        columns = -(-cards // -(-cards // fit))
-        card = min(MOST, (inner + GAP) / columns - GAP)
-        return cls(columns, card, columns * (card + GAP) - GAP + 2 * MARGIN, card)
-
-
-@dataclass(frozen=True)
-class Card:
-    """One picture of the strip with what stands over and under it."""
-
-    kind: str  # photo, overview, look, answer
-    size: tuple[float, float]  # of the picture, inches
-    lines: list[str]  # the text under it
-    step: Step | None = None
-
-
-def filmstrip(
-    trajectory: Trajectory, width: float = 11.0, dark: bool = False, looks: int | None = SHOWN_LOOKS
-) -> Picture:
-    """Draw a trajectory.
+def filmstrip(trajectory: Trajectory, dark: bool = False) -> Picture:
+    """Draw a trajectory, at most eleven inches wide, in as many rows as it takes.
 
     Parameters
     ----------
     trajectory
         With its images; where they are missing a frame says so.
-    width
-        Of the figure at most, in inches; rows are added as they are needed.
     dark
         For a dark page.
-    looks
-        How many are shown, the first ones; None: all.
 
     Returns
     -------
     Picture
-        With its alt text (`story.told`); nothing of matplotlib's global state has changed.
+        With its alt text (`steps.told`); nothing of matplotlib's global state has changed.
 
     Examples
     --------
@@ -95,81 +68,44 @@ def filmstrip(
     'strip.png'
     """
     t, chosen = trajectory, theme(dark)
-    seen, most = overview(t), len(t.looks) if looks is None else max(0, looks)
-    story = steps(t)[: most + 1]
-    layout = Layout.of(len(story) + 2, width)
-    row = _cards(t, story, layout)
-    rows = [row[i : i + layout.columns] for i in range(0, len(row), layout.columns)]
-    question = wrap(t.question, layout.width - 2 * MARGIN, TITLE, 3, bold=True)
-    details = wrap(_details(t), layout.width - 2 * MARGIN, SMALL, 1)
-    top = MARGIN * 0.8 + height(len(question), TITLE) + height(len(details), SMALL) + 0.16
-    heights = [max(map(_height, cards_of_row)) for cards_of_row in rows]
+    walk, seen = steps(t)[: SHOWN_LOOKS + 1], overview(t)
+    cards = len(walk) + 2  # the photograph, a card a step, the answer
+    columns, card, answer, width = _columns(cards)
+    sizes = [fitted(size or (10, 6), card, 1.25 * card) for size in (source_size(t), *(step.size for step in walk))]
     with style(chosen):
-        canvas = Canvas(layout.width, top + sum(heights) + GAP * (len(rows) - 1) + MARGIN, chosen)
-        y = canvas.block(MARGIN, MARGIN * 0.8, question, TITLE, chosen.ink, bold=True)
-        canvas.block(MARGIN, y, details, SMALL, chosen.muted)
-        y = top
-        for cards_of_row, high in zip(rows, heights, strict=True):
-            pictures = [card.size[1] for card in cards_of_row if card.kind != "answer"]
-            middle = y + HEAD + min(pictures, default=0.8) / 2
-            for column, card in enumerate(cards_of_row):
-                x = MARGIN + column * (layout.card + GAP)
-                _draw(canvas, t, seen, card, x, y, len(story) - 1)
-                if card is not row[-1]:
-                    canvas.arrow(x + layout.card + 0.09, middle, 0.15)
-            y += high + GAP
-    return Picture(canvas.figure, f"Filmstrip of a rollout. {told(t, most)}")
+        canvas = Canvas(width, None, chosen)
+        y = canvas.text(MARGIN, MARGIN * 0.8, t.question, width - 2 * MARGIN, TITLE, 3, bold=True)
+        details = "   ·   ".join(facts(t))
+        y = canvas.text(MARGIN, y, details, width - 2 * MARGIN, SMALL, 1, colour=chosen.muted) + 0.16
+        for first in range(0, cards, columns):
+            row = range(first, min(first + columns, cards))
+            middle = y + HEAD + min((high for _, high in sizes[first : first + columns]), default=0.8) / 2
+            bottoms = []
+            for number in row:
+                x = MARGIN + (number - first) * (card + GAP)
+                if number == cards - 1:
+                    bottoms.append(_draw_answer(canvas, t, x, y, answer, len(walk) - 1))
+                    continue
+                canvas.arrow(x + card + 0.09, middle, 0.15)
+                if number == 0:
+                    bottoms.append(_draw_photo(canvas, t, x, y + HEAD, sizes[0], len(walk) - 1))
+                else:
+                    bottoms.append(_draw_step(canvas, walk[number - 1], seen, x, y + HEAD, sizes[number], card))
+            y = max(bottoms) + GAP
+        figure = canvas.cut(y - GAP + MARGIN)
+    return Picture(figure, f"Filmstrip of a rollout. {told(t, SHOWN_LOOKS)}")
 
 
-def _details(t: Trajectory) -> str:
-    parts = [one_line(t.sample_id, 60), f"policy {one_line(t.model, 60)}" if t.model else ""]
-    parts.append("" if t.arm == INTERLEAVED.name else f"arm {t.arm}")
-    parts.append("greedy" if t.temperature == 0 else f"temperature {t.temperature:g}")
-    return "   ·   ".join(part for part in parts if part)
-
-
-def _cards(t: Trajectory, story: list[Step], layout: Layout) -> list[Card]:
-    wide, high = layout.card, layout.card * 1.25
-    photo, first = fitted(source_size(t), wide, high), fitted(t.overview, wide, high)
-    cards = [Card("photo", photo, []), Card("overview", first, _told(story[0], wide), story[0])]
-    for step in story[1:]:
-        crop = step.look.crop if step.look else None
-        size = fitted((crop.width, crop.height), wide, high) if crop else (wide, 0.6 * wide)
-        cards.append(Card("look", size, _told(step, wide), step))
-    points, lines = _given(t, layout.answer)
-    answer = (layout.answer, height(len(lines), points) + 0.44)
-    return [*cards, Card("answer", answer, _notes(t, layout.answer, len(story) - 1))]
-
-
-def _told(step: Step, wide: float) -> list[str]:
-    return wrap(step.text, wide, BODY, LINES)
-
-
-def _height(card: Card) -> float:
-    key = 3 * KEY_ROW if card.kind == "photo" else 0.0
-    return HEAD + card.size[1] + _strip(card) + 0.1 + height(len(card.lines), BODY) + key
-
-
-def _strip(card: Card) -> float:
-    return STRIP if card.step and card.step.look and card.step.look.crop else 0.0
-
-
-def _draw(canvas: Canvas, t: Trajectory, seen: Image.Image | None, card: Card, x: float, y: float, looks: int) -> None:
-    """One card, its upper left corner at x, y, of a strip that shows so many looks."""
-    top = y + HEAD
-    if card.kind == "answer":
-        return _draw_answer(canvas, t, card, x, y)
-    if card.kind == "photo":
-        _draw_photo(canvas, t, card, x, top, looks)
-    elif card.kind == "overview":
-        w, h = t.overview
-        _heading(canvas, x, top, "What the model sees first", f"overview, {w} \N{MULTIPLICATION SIGN} {h} pixels")
-        canvas.picture(seen, x, top, *card.size, (0, 0, *source_size(t)), "overview")
-    elif card.step is not None and card.step.look is not None:
-        _draw_look(canvas, t, card.step.look, card.step.number, card.size, x, top)
-        if _strip(card) and card.step.look.box is not None:
-            _draw_before(canvas, t, seen, card.step.look.box, card.step.number, x, top + card.size[1] + 0.1)
-    canvas.block(x, top + card.size[1] + 0.1 + _strip(card), card.lines, BODY, canvas.theme.ink)
+def _columns(cards: int) -> tuple[int, float, float, float]:
+    """As many cards in a row as fit, in rows about as long: columns; width of a card, of the answer, of the figure."""
+    inner = WIDTH - 2 * MARGIN
+    if (cards - 1) * (LEAST + GAP) + NARROW <= inner:  # one row: the answer needs less than a picture
+        card = min(MOST, (inner - NARROW) / (cards - 1) - GAP)
+        return cards, card, NARROW, (cards - 1) * (card + GAP) + NARROW + 2 * MARGIN
+    fit = int((inner + GAP) // (LEAST + GAP))
+    columns = -(-cards // -(-cards // fit))
+    card = min(MOST, (inner + GAP) / columns - GAP)
+    return columns, card, card, columns * (card + GAP) - GAP + 2 * MARGIN
 
 
 def _heading(canvas: Canvas, x: float, top: float, text: str, detail: str, indent: float = 0.0) -> None:
@@ -177,18 +113,18 @@ def _heading(canvas: Canvas, x: float, top: float, text: str, detail: str, inden
     canvas.line(x, top - HEAD / 2 - 0.01, detail, SMALL, canvas.theme.muted)
 
 
-def _draw_photo(canvas: Canvas, t: Trajectory, card: Card, x: float, top: float, shown: int) -> None:
+def _draw_photo(canvas: Canvas, t: Trajectory, x: float, top: float, size: Inches, shown: int) -> float:
+    """The photograph with its key; returns the `y` below it, as do the other cards."""
     w, h = source_size(t)
-    _heading(canvas, x, top, "Image", f"{w} \N{MULTIPLICATION SIGN} {h} pixels")
-    _photograph(canvas, t, x, top, card.size, "photo", shown)
-    canvas.key(x, top + card.size[1] + 0.1, _kinds([t], shown))
+    _heading(canvas, x, top, "Image", f"{w} {TIMES} {h} pixels")
+    _photograph(canvas, t, x, top, size, "photo", shown)
+    canvas.key(x, top + size[1] + 0.1, _kinds([t], shown))
+    return top + size[1] + 0.1 + 3 * KEY_ROW
 
 
-def _photograph(
-    canvas: Canvas, t: Trajectory, x: float, y: float, inches: tuple[float, float], gid: str, shown: int
-) -> None:
+def _photograph(canvas: Canvas, t: Trajectory, x: float, y: float, inches: Inches, gid: str, shown: int) -> None:
     """The photograph with the true regions, and so many looks."""
-    axes = canvas.picture(photograph(t), x, y, *inches, (0, 0, *source_size(t)), gid)
+    axes = canvas.picture(photograph(t), x, y, *inches, source_box(t), gid)
     for region in true_regions(t):
         draw_truth(axes, region)
     for number, look in enumerate(t.looks[:shown], start=1):
@@ -203,35 +139,39 @@ def _kinds(drawn: Sequence[Trajectory], shown: int) -> list[str]:
     return ["look"] * (True in granted) + ["refused"] * (False in granted) + ["truth"] * truth
 
 
-def _crop(
-    canvas: Canvas, t: Trajectory, number: int, x: float, y: float, inches: tuple[float, float], gid: str, width: float
-) -> None:
-    """The crop of look `number`, from 1, framed in its colour, with the true regions in it."""
-    look = t.looks[number - 1]
-    assert look.crop is not None and look.box is not None
-    region = region_shown(t, look) or look.box
-    axes = canvas.picture(t.images.get(look.crop.hash), x, y, *inches, region, gid, "crop not kept")
-    canvas.border(axes, look_colour(number), width)
-    for truth in (one for one in true_regions(t) if intersection(one, region) > 0):
-        draw_truth(axes, truth)
-
-
-def _draw_look(
-    canvas: Canvas, t: Trajectory, look: Look, number: int, size: tuple[float, float], x: float, top: float
-) -> None:
-    colour, (w, h) = look_colour(number), size
+def _draw_step(
+    canvas: Canvas, step: Step, seen: Image.Image | None, x: float, top: float, size: Inches, wide: float
+) -> float:
+    """The picture that the model got, and what it wrote on seeing it."""
+    look, number, below = step.look, step.number, top + size[1] + 0.1
+    if look is None:
+        _heading(canvas, x, top, "What the model sees first", f"overview, {step.pixels}")
+        canvas.picture(seen, x, top, *size, source_box(step.t), "overview")
+        return canvas.text(x, below, step.text, wide, BODY, LINES)
     canvas.tag(x, top - HEAD, number)
     name, indent = f"Look {number}", max(0.22, text_width(str(number), SMALL, True) + 0.14)
-    if look.crop is None or look.box is None:
-        alone = look.valid and get_arm(t.arm).back == "nothing"
-        _heading(canvas, x, top, f"{name}: {'a box alone' if alone else 'refused'}", _place(look), indent)
-        why = "this arm shows no crop" if alone else reason(look)
-        canvas.placeholder(canvas.axes(x, top, w, h, (0, 0, 1, 1), f"refused-{number}"), why, colour)
-        return
-    zoom = f"zoom \N{MULTIPLICATION SIGN}{look.zoom:.3g}, " if look.zoom is not None else ""
-    detail = f"{zoom}{look.crop.width} \N{MULTIPLICATION SIGN} {look.crop.height} pixels"
-    _heading(canvas, x, top, name, detail, indent)
-    _crop(canvas, t, number, x, top, size, f"crop-{number}", 2.2)
+    if look.box is None or look.crop is None:
+        place = "no box could be read" if look.box is None else f"[{', '.join(f'{v:.4g}' for v in look.box)}] px"
+        what, why = step.without
+        _heading(canvas, x, top, f"{name}: {what}", place, indent)
+        canvas.placeholder(canvas.axes(x, top, *size, (0, 0, 1, 1), f"refused-{number}"), why, look_colour(number))
+    else:
+        _heading(canvas, x, top, name, step.pixels, indent)
+        _crop(canvas, step, x, top, size, f"crop-{number}", 2.2)
+        _draw_before(canvas, step.t, seen, look.box, number, x, below)
+        below += STRIP
+    return canvas.text(x, below, step.text, wide, BODY, LINES)
+
+
+def _crop(canvas: Canvas, step: Step, x: float, y: float, inches: Inches, gid: str, width: float) -> None:
+    """The crop of a look, framed in its colour, with the true regions in it."""
+    region = step.region
+    assert region is not None
+    axes = canvas.picture(step.image, x, y, *inches, region, gid, "crop not kept")
+    canvas.border(axes, look_colour(step.number), width)
+    for truth in true_regions(step.t):
+        if intersection(truth, region) > 0:
+            draw_truth(axes, truth)
 
 
 def _draw_before(
@@ -247,51 +187,31 @@ def _draw_before(
         size = (max(1, round((right - left) * k)), max(1, round((down - up) * k)))
         before = seen.resize(size, Image.Resampling.NEAREST, box=region)
     canvas.picture(before, x, y, w, h, box, f"before-{number}", "")
-    lines = ["the same region", f"in the overview: {across} \N{MULTIPLICATION SIGN} {along}"]
+    lines = ["the same region", f"in the overview: {across} {TIMES} {along}"]
     canvas.block(x + w + 0.08, y + h / 2 - height(1, SMALL), lines, SMALL, canvas.theme.muted)
 
 
-def _place(look: Look) -> str:
-    return "[" + ", ".join(f"{v:.4g}" for v in look.box) + "] px" if look.box is not None else "no box could be read"
-
-
-def _draw_answer(canvas: Canvas, t: Trajectory, card: Card, x: float, y: float) -> None:
-    colour, mark, word = VERDICTS[verdict(t).state]
-    canvas.line(x, y, "Answer", HEADING, canvas.theme.ink, bold=True)
-    size, lines = _given(t, card.size[0])
-    y = canvas.block(x, y + HEAD, lines, size, canvas.theme.ink, bold=True) + 0.1
-    canvas.verdict(x, y, colour, mark, word)
-    canvas.block(x, y + 0.34, card.lines, BODY, canvas.theme.ink)
-
-
-def _given(t: Trajectory, wide: float) -> tuple[float, list[str]]:
-    """The answer as large as it fits: points, and lines."""
-    if t.answer is None:
-        return 13.0, ["no answer"]
-    text = one_line(t.answer, 300)
-    size = next((size for size in (ANSWER, 18.0, 13.0) if text_width(text, size, True) <= wide), 10.0)
-    return size, wrap(text, wide, size, 6, bold=True)
-
-
-def _notes(t: Trajectory, wide: float, looks: int) -> list[str]:
-    """What is to be said of the answer, in lines."""
-    ending = verdict(t)
-    notes = [ending.ending] if ending.ending else []
-    if ending.state == "unknown":
-        notes.append("the true answer is not recorded")
-    if ending.state == "wrong":
-        notes.append(f"true answer: {one_line(ending.truth, 120)}")
-    notes += _overlap(t)
+def _draw_answer(canvas: Canvas, t: Trajectory, x: float, y: float, wide: float, looks: int) -> float:
+    """The answer as large as it fits, its verdict, and what is to be said of it."""
+    ending, regions = verdict(t), true_regions(t)
+    granted = [look.box for look in t.looks if look.valid and look.box]
+    notes = ending.notes
+    if regions and granted:
+        notes.append(f"last look on true region: IoU {iou(granted[-1], regions[-1]):.2f}")
     if len(t.looks) > looks:
         notes.append(f"{len(t.looks) - looks} more looks are not shown")
-    return [line for note in notes for line in wrap(note, wide, BODY, 3)]
+    sizes = (ANSWER, 18.0, 13.0) if ending.answer is not None else (13.0,)
+    size = next((size for size in sizes if text_width(ending.given, size, True) <= wide), 10.0)
+    canvas.line(x, y, "Answer", HEADING, canvas.theme.ink, bold=True)
+    y = canvas.text(x, y + HEAD, ending.given, wide, size, 6, bold=True) + 0.1
+    canvas.verdict(x, y, *VERDICTS[ending.state])
+    y += 0.34
+    for note in notes:
+        y = canvas.text(x, y, note, wide, BODY, 3)
+    return y + 0.1
 
 
-def _overlap(t: Trajectory) -> list[str]:
-    """How well the last look that was granted met the true region that holds the answer."""
-    regions, looks = true_regions(t), [look.box for look in t.looks if look.valid and look.box]
-    return [f"last look on true region: IoU {iou(looks[-1], regions[-1]):.2f}"] if regions and looks else []
-
+# -- before and after --------------------------------------------------------------------------------------------------
 
 Pair = tuple[Trajectory, Trajectory]
 BETWEEN_COLUMNS, LABEL = 0.4, 0.72  # inches; the last is the width of the row's name
@@ -310,9 +230,7 @@ def pairs(before: Sequence[Trajectory], after: Sequence[Trajectory], count: int 
     """
     if count < 1:
         raise R3labError(f"count must be at least 1, got {count}.")
-    first: dict[str, Trajectory] = {}
-    for t in after:
-        first.setdefault(t.sample_id, t)
+    first = {t.sample_id: t for t in reversed(after)}
     found: dict[str, Pair] = {}
     for t in before:
         if t.sample_id in first and len(found) < count:
@@ -326,11 +244,7 @@ def pairs(before: Sequence[Trajectory], after: Sequence[Trajectory], count: int 
 
 
 def before_after(
-    before: Sequence[Trajectory],
-    after: Sequence[Trajectory],
-    count: int = 3,
-    names: tuple[str, str] = NAMES,
-    dark: bool = False,
+    before: Sequence[Trajectory], after: Sequence[Trajectory], count: int = 3, dark: bool = False
 ) -> Picture:
     """Draw two policies' answers to the same questions.
 
@@ -340,8 +254,6 @@ def before_after(
         Trajectories; they are paired by sample.
     count
         Questions, at most.
-    names
-        What the two rows are called.
     dark
         For a dark page.
 
@@ -351,64 +263,48 @@ def before_after(
         If the two share no sample.
     """
     chosen, shown = theme(dark), pairs(before, after, count)
-    questions = [wrap(one[0].question, COLUMN, HEADING, 3, bold=True) for one in shown]
-    top = MARGIN + max(height(len(lines), HEADING) for lines in questions) + 0.1
-    photo = [max(fitted(source_size(t), PHOTO, PHOTO * 1.2)[1] for t in row) for row in zip(*shown, strict=True)]
-    field = [high + 0.58 for high in photo]
-    both = [t for pair in shown for t in pair]
-    kinds = _kinds(both, SHOWN_LOOKS)
-    width = MARGIN * 2 + LABEL + len(shown) * (COLUMN + BETWEEN_COLUMNS) - BETWEEN_COLUMNS
+    places = [MARGIN + LABEL + column * (COLUMN + BETWEEN_COLUMNS) for column in range(len(shown))]
+    rows = list(zip(*shown, strict=True))
     with style(chosen):
-        canvas = Canvas(width, top + sum(field) + KEY_ROW * len(kinds) + MARGIN * 0.8, chosen)
-        for column, (lines, pair) in enumerate(zip(questions, shown, strict=True)):
-            x, y = MARGIN + LABEL + column * (COLUMN + BETWEEN_COLUMNS), top
-            canvas.block(x, MARGIN, lines, HEADING, chosen.ink, bold=True)
-            for row, t in enumerate(pair):
-                _field(canvas, t, x, y, photo[row], f"{('before', 'after')[row]}-{column + 1}")
-                y += field[row]
-        y = top
-        for name, high in zip(names, field, strict=True):
-            canvas.block(MARGIN, y, wrap(name, LABEL - 0.06, HEADING, 3, bold=True), HEADING, chosen.ink, bold=True)
-            y += high
-        canvas.key(MARGIN + LABEL, y, kinds)
-    return Picture(canvas.figure, _before_after_alt(shown, names))
-
-
-def _field(canvas: Canvas, t: Trajectory, x: float, y: float, high: float, gid: str) -> None:
-    """One answer: the photograph with its looks, the deciding crop beside it, the verdict below."""
-    w, h = fitted(source_size(t), PHOTO, high)
-    _photograph(canvas, t, x, y, (w, h), gid, SHOWN_LOOKS)
-    _deciding(canvas, t, x + w + BETWEEN, y, f"{gid}-crop")
-    ending = verdict(t)
-    colour, mark, word = VERDICTS[ending.state]
-    canvas.verdict(x, y + high + 0.08, colour, mark, one_line(_ending(t), 48))
+        canvas = Canvas(places[-1] + COLUMN + MARGIN, None, chosen)
+        asked = [
+            canvas.text(x, MARGIN, one.question, COLUMN, HEADING, 3, bold=True)
+            for x, (one, _) in zip(places, shown, strict=True)
+        ]
+        y = max(asked) + 0.1
+        for name, row in zip(NAMES, rows, strict=True):
+            canvas.text(MARGIN, y, name, LABEL - 0.06, HEADING, 3, bold=True)
+            high = max(fitted(source_size(t), PHOTO, PHOTO * 1.2)[1] for t in row)
+            for column, (x, t) in enumerate(zip(places, row, strict=True), start=1):
+                w, h = fitted(source_size(t), PHOTO, high)
+                _photograph(canvas, t, x, y, (w, h), f"{name}-{column}", SHOWN_LOOKS)
+                _deciding(canvas, t, x + w + BETWEEN, y, f"{name}-{column}-crop")
+                colour, mark, _ = VERDICTS[verdict(t).state]
+                canvas.verdict(x, y + high + 0.08, colour, mark, _ending(t))
+            y += high + 0.58
+        y = canvas.key(MARGIN + LABEL, y, _kinds([t for pair in shown for t in pair], SHOWN_LOOKS))
+        figure = canvas.cut(y + MARGIN * 0.8)
+    said = [f"{len(shown)} questions, each answered by two policies."]
+    for name, row in zip(NAMES, rows, strict=True):
+        said.append(f"{name}: {sum(verdict(t).state == 'right' for t in row)} of {len(shown)} right.")
+    said += [f"{name}: {told(t, looks=4)}" for pair in shown for name, t in zip(NAMES, pair, strict=True)]
+    return Picture(figure, " ".join(said))
 
 
 def _deciding(canvas: Canvas, t: Trajectory, x: float, y: float, gid: str) -> None:
     """What the answer was read from."""
     look = deciding_look(t)
-    if look is None or look.box is None or look.crop is None:
-        canvas.block(x, y, ["no look"], SMALL, canvas.theme.muted)
+    step = next((step for step in steps(t) if step.look is not None and step.look is look), None)
+    if step is None or step.region is None or step.size is None:
+        canvas.line(x, y, "no look", SMALL, canvas.theme.muted)
         return
-    number = next(i for i, one in enumerate(t.looks, start=1) if one is look)
-    w, h = fitted((look.crop.width, look.crop.height), CROP, CROP * 1.4)
-    _crop(canvas, t, number, x, y, (w, h), gid, 2.0)
-    canvas.tag(x, y + h + 0.06, number)
-    words = f"{look.crop.width} \N{MULTIPLICATION SIGN} {look.crop.height}"
-    canvas.line(x + 0.22, y + h + 0.07, words, SMALL, canvas.theme.muted)
+    w, h = fitted(step.size, CROP, CROP * 1.4)
+    _crop(canvas, step, x, y, (w, h), gid, 2.0)
+    canvas.tag(x, y + h + 0.06, step.number)
+    canvas.line(x + 0.22, y + h + 0.07, f"{step.size[0]} {TIMES} {step.size[1]}", SMALL, canvas.theme.muted)
 
 
 def _ending(t: Trajectory) -> str:
     ending = verdict(t)
-    given = "no answer" if ending.answer is None else one_line(ending.answer, 24)
+    given = one_line(ending.given, 24)
     return f"{given} (true: {one_line(ending.truth, 16)})" if ending.state == "wrong" else given
-
-
-def _before_after_alt(shown: Sequence[Pair], names: tuple[str, str]) -> str:
-    """What `before_after` shows, in words."""
-    right = [sum(verdict(t).state == "right" for t in row) for row in zip(*shown, strict=True)]
-    said = [f"{len(shown)} questions, each answered by two policies."]
-    said += [f"{one_line(name, 60)}: {n} of {len(shown)} right." for name, n in zip(names, right, strict=True)]
-    for pair in shown:
-        said += [f"{one_line(name, 60)}: {told(t, looks=4)}" for name, t in zip(names, pair, strict=True)]
-    return " ".join(said)

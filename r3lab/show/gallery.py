@@ -33,13 +33,11 @@ from .dashboard import dashboard
 from .explanation import attention_maps, draw_value, show_explanation
 from .filmstrip import before_after, filmstrip
 from .group import group_view
-from .page import page
-from .picture import Picture, View
-from .player import play
-from .report import Entry, save_report
+from .picture import Picture, View, page
+from .player import Entry, play, save_report
 from .ribbon import ribbon
 from .river import river
-from .story import region_shown
+from .steps import region_shown
 from .text import attribute, html_words
 
 SINGLE, GROUP, RIVER, EXPLAINED, BEFORE = "single", "group", "river", "explained", "before"
@@ -192,7 +190,7 @@ def pieces(found: Records) -> list[Piece]:
               lambda dark: group_view(found.group, dark)),
         Piece("river", "The same held-out samples over the steps of R-GRPO", lambda dark: river(found.river, dark)),
         Piece("ribbon", "Every token, and what carries loss",
-              lambda dark: ribbon(one, found.ratio, None, found.attention, by="attention received", dark=dark)),
+              lambda dark: ribbon(one, found.ratio, found.attention, by="attention received", dark=dark)),
         Piece("value-map", "Where a look would have been worth what",
               lambda dark: draw_value(*spot, dark=dark)),
         Piece("before-after", "The same questions before and after R-GRPO",

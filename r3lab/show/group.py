@@ -25,8 +25,19 @@ from ..core.errors import R3labError, shown
 from ..core.geometry import Box, Size, clip, intersection
 from ..train.rewards import deciding_look
 from ..trajectory import Trajectory
-from .canvas import DASHES, KEY_ROW, TAG, Canvas, draw_tag, draw_truth, drawable_part, edges, fitted, outline
-from .marks import tag_corner
+from .canvas import (
+    DASHES,
+    KEY_ROW,
+    TAG,
+    Canvas,
+    draw_tag,
+    draw_truth,
+    drawable_part,
+    edges,
+    fitted,
+    outline,
+    tag_corner,
+)
 from .palette import (
     BODY,
     DIVERGING,
@@ -43,7 +54,7 @@ from .palette import (
     theme,
 )
 from .picture import Picture
-from .story import photograph, region_shown, source_size, true_regions, verdict
+from .steps import photograph, region_shown, source_size, true_regions, verdict
 from .text import height, one_line, quoted, text_width, wrap
 
 MOST, PARTS = 16, 8  # rollouts; parts of the reward

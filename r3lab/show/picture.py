@@ -1,28 +1,36 @@
-"""A picture that knows what it shows, and a view that moves, with a picture of it that does not.
-
-A picture without words is lost to who cannot see it, to a search, and to a page whose images do not load. So each view
-is one function that returns a `Picture`, drawing and alt text together. In a notebook its bundle holds HTML with alt
-text (shown by Lab and by exported pages), a PNG and the words; that of a `View` holds HTML that shows the picture until
-its script replaces it by the view. Simplified: the PNG is held twice in a bundle, because viewers differ in which of
-the two they show; a moving view is HTML of our own, which works by keyboard and without a network.
+"""What a view returns: a picture that knows what it shows, or a view that moves with a picture of it that does not; and
+the page that holds views, with images small enough for it.
 
     filmstrip(trajectory)                                 # a picture: the last line of a cell
     filmstrip(trajectory).save("runs/first.png")          # the words lie in the file
     Picture(figure, "The reward rises from 0.2 to 1.4.")  # of one's own figure
     play(trajectory).save("runs/first.html")              # a view: opens from disk, without a network
+    embed(photo, most=120_000).uri                        # "data:image/jpeg;base64,..."
+
+A picture without words is lost to who cannot see it, to a search, and to a page whose images do not load; so each view
+is one function that returns drawing and alt text together. In a notebook a picture's bundle holds HTML with alt text
+(shown by Lab and by exported pages), a PNG and the words; that of a `View` holds HTML that shows the picture until its
+script replaces it by the view. A page states a content security policy: nothing is fetched, nothing is sent, and no
+script runs but ours, which is named by its hash; so are styles. That is the second wall behind escaping (`text`): text
+that got through it would still do nothing. Simplified: the PNG is held twice in a bundle, because viewers differ in
+which of the two they show; one stylesheet and one script for all views.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import io
+import json
 import uuid
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
@@ -30,11 +38,11 @@ from PIL import Image
 from ..core.errors import R3labError, shown
 from ..core.files import write_whole
 from ..core.images import to_png_bytes
-from .page import data_uri, fragment, page
-from .palette import DPI, LIGHT, style
-from .text import clean, html_words
+from .palette import DARK, DPI, LIGHT, LOOKS, OKABE_ITO, Theme, style
+from .text import clean, html_line, html_words, one_line
 
 FORMATS = ("png", "svg", "pdf")
+HERE = Path(__file__).parent
 _INCH = 96  # CSS pixels
 
 
@@ -189,3 +197,192 @@ class View:
         if kind not in (".html", ".png"):
             raise R3labError(f"Cannot save a view as {shown(str(path))}: end its name in .html or .png.")
         return write_whole(path, self.to_page().encode("utf-8") if kind == ".html" else self.picture.png)
+
+
+# -- pages -------------------------------------------------------------------------------------------------------------
+
+_templates = Environment(
+    loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+)
+_templates.filters["words"] = lambda text, limit: Markup(html_words(text, limit))
+_templates.filters["line"] = lambda text, limit: Markup(html_line(text, limit))
+
+
+def render(template: str, **values: Any) -> str:
+    """A template of this folder, filled in; what is not marked as safe is escaped.
+
+    Foreign text goes through the filters `words` or `line`, which clean, bound and isolate it.
+    """
+    return _templates.get_template(template).render(values)
+
+
+def page(title: str, body: str, extra_style: str = "", extra_script: str = "", library: str = "") -> str:
+    """A whole page that needs no other file and no network.
+
+    Parameters
+    ----------
+    title
+        Shown by the window; foreign text.
+    body
+        Markup whose foreign text is escaped already.
+    extra_style
+        More rules, our own.
+    extra_script
+        More code, our own: a function ``view(scope, page)``, called once what every page has is alive.
+    library
+        Code of a library that `extra_script` calls, in a script of its own before ours; it may style what it draws.
+
+    Returns
+    -------
+    str
+        The file's text, to be written as UTF-8.
+    """
+    dark = f"@media screen and (prefers-color-scheme: dark){{.r3-page{{{_variables(DARK)}}}}}\n"
+    rules = f".r3{{{_variables(LIGHT)}}}\n{dark}{_file('page.css')}{extra_style}"
+    start = "view(document, true);\n" if extra_script else ""
+    script = f"{_file('page.js')}{extra_script}r3lab(document, true);\n{start}"
+    drawn = f" {_digest('')}; style-src-attr 'unsafe-inline'" if library else ""  # an empty style that it fills
+    allowed = f"{_digest(library)} {_digest(script)}" if library else _digest(script)
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {_digest(rules)}{drawn}; script-src {allowed}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    parts = {"body": body, "style": rules, "script": script, "library": library}
+    return render("page.html", title=one_line(title, 200), policy=Markup(policy), **parts)
+
+
+def fragment(name: str, body: str, fallback: str, extra_style: str = "", extra_script: str = "") -> str:
+    """A view for a notebook: a picture that any viewer shows, which our script replaces by the view where scripts run.
+
+    Parameters
+    ----------
+    name
+        Id of the element; one that nothing else on the page has.
+    body
+        Markup whose foreign text is escaped already.
+    fallback
+        An ``<img>`` with alt text, for pages that run no code.
+    extra_style, extra_script
+        As of `page`.
+    """
+    whole = json.dumps(f"<style>{notebook_style(extra_style)}</style>{body}")
+    whole = whole.replace("<", "\\u003c").replace("\u2028", "\\u2028")
+    script = (
+        f"(function(){{{_file('page.js')}{extra_script}const home=document.getElementById({json.dumps(name)});"
+        f"if(home){{home.innerHTML={whole};r3lab(home,false);{'view(home,false);' if extra_script else ''}}}}})();"
+    )
+    return f'<div id="{name}" class="r3">{fallback}</div><script>{script}</script>'
+
+
+def notebook_style(extra: str = "") -> str:
+    """The rules of a view in a notebook, whose own light or dark theme gives the colours."""
+    return f".r3{{{_variables(LIGHT, notebook=True)}}}\n{_file('page.css')}{extra}"
+
+
+@lru_cache(maxsize=4)
+def _file(name: str) -> str:
+    """A file beside this module."""
+    return (HERE / name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    """The hash by which a policy names a script or a style."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode('ascii')}'"
+
+
+_JUPYTER = {  # what JupyterLab and the pages that it exports call these colours
+    "paper": "--jp-layout-color0",
+    "panel": "--jp-layout-color2",
+    "ink": "--jp-content-font-color0",
+    "muted": "--jp-content-font-color2",
+    "faint": "--jp-border-color2",
+}
+
+
+def _variables(chosen: Theme, notebook: bool = False) -> str:
+    """The palette's colours as variables of CSS."""
+    colours = {name: getattr(chosen, name) for name in _JUPYTER}
+    if notebook:
+        colours = {name: f"var({_JUPYTER[name]},{value})" for name, value in colours.items()}
+    blue = OKABE_ITO["blue"] if chosen is LIGHT else OKABE_ITO["sky blue"]
+    colours |= {"link": blue, "focus": OKABE_ITO["orange"], "look": LOOKS[0] if chosen is LIGHT else LOOKS[3]}
+    return "".join(f"--{name}:{value};" for name, value in {**colours, "series": blue}.items())
+
+
+# -- images inside a page ----------------------------------------------------------------------------------------------
+
+LONGEST = 1024  # pixels: a page shows no picture larger
+TINY = 256 * 256  # pixels up to which a PNG is tried
+LEAST = 48  # pixels: the longest side is never made smaller
+HARD = 160  # pixels: the longer side up to which a picture is enlarged without smoothing
+QUALITIES = (88, 76)
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """An image as a page holds it.
+
+    Attributes
+    ----------
+    uri : data URI
+    width, height : of the pixels that it holds
+    exact : whether these are the image's own pixels
+    """
+
+    uri: str
+    width: int
+    height: int
+    exact: bool
+
+    @property
+    def hard(self) -> bool:
+        """Whether it is so small that a page enlarges it, and its pixels should keep their edges."""
+        return self.exact and max(self.width, self.height) <= HARD
+
+
+def embed(image: Image.Image, most: int = 200_000, longest: int = LONGEST) -> Embedded:
+    """An image as a data URI of about `most` characters at most.
+
+    What is small keeps its exact pixels (PNG), so that a page shows a crop as the model got it; a photograph becomes a
+    JPEG that is made smaller until it fits.
+
+    Parameters
+    ----------
+    image
+        Any image; shown as RGB.
+    most
+        Characters of the URI. An image of 48 pixels is not made smaller still, whatever it takes.
+    longest
+        Pixels of the longer side at most.
+    """
+    rgb = image if image.mode == "RGB" else image.convert("RGB")
+    if rgb.width * rgb.height <= TINY and max(rgb.size) <= longest:
+        uri = data_uri("png", to_png_bytes(rgb))
+        if len(uri) <= most:
+            return Embedded(uri, *rgb.size, True)
+    largest = _at_most(rgb, longest)
+    side = float(max(largest.size))
+    while True:
+        small = _at_most(largest, round(side))
+        for quality in QUALITIES:
+            buffer = io.BytesIO()
+            small.save(buffer, format="JPEG", quality=quality, optimize=True)
+            uri = data_uri("jpeg", buffer.getvalue())
+            if len(uri) <= most:
+                return Embedded(uri, *small.size, False)
+        if side <= LEAST:
+            return Embedded(uri, *small.size, False)
+        side = max(float(LEAST), side * min(0.9, (most / len(uri)) ** 0.5))
+
+
+def _at_most(image: Image.Image, side: int) -> Image.Image:
+    longest = max(image.size)
+    if longest <= side:
+        return image
+    w, h = (max(1, round(length * side / longest)) for length in image.size)
+    return image.resize((w, h), Image.Resampling.LANCZOS, reducing_gap=2.0)
+
+
+def data_uri(kind: str, data: bytes) -> str:
+    """An image file as a URI that holds it."""
+    return f"data:image/{kind};base64," + base64.b64encode(data).decode("ascii")

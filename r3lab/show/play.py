@@ -36,9 +36,8 @@ from ..models.policy import Policy
 from ..rollout.sequence import Question
 from ..train.rewards import true_region
 from .explanation import BEST, draw_value
-from .page import HERE, embed, notebook_style
 from .palette import DIVERGING, HALO, TRUTH, ink_on, look_colour
-from .picture import Picture
+from .picture import HERE, Picture, embed, notebook_style
 from .play_turn import Choice, Session, Turn, outcome_words, rewards_words, sure
 from .text import clean, html_line, one_line
 

@@ -1,37 +1,47 @@
-"""The player: step through a trajectory, its looks, crops and text; a view that a notebook or a page shows.
+"""The player: step through a trajectory, its looks, crops and text; and the report, which holds many of them, with
+rewards, explanations and tokens, in one HTML file that opens from disk, without a network.
 
     play(trajectory)                                    # last line of a cell
     play(trajectory, attention=maps).save("one.html")   # a map a moment: the overview, then each look
+    save_report([Entry(trajectory)], "report.html", "First looks")
+    save_report(read_entries(["runs/ask"]), "report.html")
 
 Every moment is in the markup: the overview, each look, the answer. A small script (`page.js`) shows one of them and
-moves with slider, buttons and arrow keys; without it, and in print, all of them stand side by side. An element with
-`data-from` and `data-to` belongs to those moments. It opens at the answer, with the whole path in view. Simplified: of
-more than 16 looks the first 16 are shown.
+moves with slider, buttons and arrow keys; without it, and in print, all of them stand side by side. It opens at the
+answer, with the whole path in view. Each picture is held once, within a budget, so that twenty trajectories stay under
+10 MB. Simplified: of more than 16 looks the first 16 are shown; a report has at most 500 trajectories, and tokens where
+at most 1,200 have text.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from ..core.geometry import Box, clip, intersection, iou
-from ..explain.explanation import HeatMap
-from ..trajectory import Look, Trajectory
-from . import marks
-from .explanation import checked, spotlight_uri
-from .filmstrip import filmstrip
-from .page import BUDGET, Pictures, pictures_of
+from markupsafe import Markup
+
+from ..core.errors import R3labError, shown
+from ..core.files import write_whole
+from ..core.geometry import clip, intersection, iou
+from ..explain.explanation import RECORD, Explanation, HeatMap
+from ..trajectory import MANY, ONE, Kind, Trajectory, load
+from .canvas import look_mark, path_mark, spots, svg, truth_mark, use
+from .explanation import attention_maps, checked, spotlight_uri
+from .filmstrip import SHOWN_LOOKS, filmstrip
 from .palette import VERDICTS, ink_on, look_colour
-from .picture import Picture, View
-from .story import region_shown, source_size, steps, told, true_regions, verdict, where_in, without_crop
-from .text import html_line, html_words, one_line
+from .picture import Embedded, Picture, View, embed, page, render
+from .ribbon import measures_of, rules, tokens
+from .steps import Step, facts, photograph, source_box, source_size, steps, told, true_regions, verdict, where_in
+from .text import html_line, one_line
 
-SHOWN_LOOKS = 16
+BUDGET = 1_200_000  # characters of all pictures of one trajectory
 TEXT = 6000  # characters of one stretch of text
-TIMES = "\N{MULTIPLICATION SIGN}"
+SHARES = (0.4, 0.15, 0.45)  # of the budget: photograph, overview, all crops
 
 
-def play(t: Trajectory, attention: Sequence[HeatMap | None] = (), start: int = -1, dark: bool = False) -> View:
+def play(t: Trajectory, attention: Sequence[HeatMap | None] = (), dark: bool = False) -> View:
     """A trajectory to step through, for a notebook or a page.
 
     Parameters
@@ -40,8 +50,6 @@ def play(t: Trajectory, attention: Sequence[HeatMap | None] = (), start: int = -
         With its images; where they are missing it says so.
     attention
         Maps (`explain.maps.heat_map`), in order of the moments (the overview, then each look); None for none.
-    start
-        Moment at which it opens: 0 is the overview, -1 the answer.
     dark
         For the picture that stands where no code runs; the view itself follows its page.
 
@@ -57,23 +65,11 @@ def play(t: Trajectory, attention: Sequence[HeatMap | None] = (), start: int = -
     """
     names = [t.image.hash, t.question, *(look.crop.hash for look in t.looks if look.crop)]
     prefix = "p" + hashlib.sha256("\n".join(names).encode("utf-8", "replace")).hexdigest()[:12]
-    body = stage(t, prefix, attention, start)
-    still = Picture(filmstrip(t, dark=dark), f"Player of a rollout. {told(t, SHOWN_LOOKS)}")
-    return View(t.question, body, still)
+    body = stage(t, prefix, attention)
+    return View(t.question, body, Picture(filmstrip(t, dark), f"Player of a rollout. {told(t, SHOWN_LOOKS)}"))
 
 
-def labels(t: Trajectory) -> list[str]:
-    """The names of the moments: the overview, each look that is shown, the answer."""
-    return ["Overview", *(f"Look {i + 1}" for i in range(min(len(t.looks), SHOWN_LOOKS))), "Answer"]
-
-
-def stage(
-    t: Trajectory,
-    prefix: str,
-    attention: Sequence[HeatMap | None] = (),
-    start: int = -1,
-    budget: int = BUDGET,
-) -> str:
+def stage(t: Trajectory, prefix: str, attention: Sequence[HeatMap | None] = (), budget: int = BUDGET) -> str:
     """The player's markup.
 
     Parameters
@@ -84,8 +80,6 @@ def stage(
         Of ids; one that nothing else on the page has, letters and digits.
     attention
         Maps, in order of the moments (the overview, then each look); None where there is none.
-    start
-        Moment at which it opens; -1: the answer, so that the whole path is seen at once.
     budget
         Characters of its pictures.
 
@@ -94,187 +88,122 @@ def stage(
     R3labError
         If the maps do not fit.
     """
-    names = labels(t)
-    maps = checked(attention, len(names))
-    held = pictures_of(t, budget, SHOWN_LOOKS)
-    last = len(names) - 1
-    at = last if start < 0 else min(start, last)
-    return (
-        f'<div class="r3-player" role="group" aria-label="Player of a trajectory" tabindex="0" data-at="{at}" '
-        f'data-labels="{"|".join(names)}">{_store(held, prefix)}'
-        f"{controls(last, at, 'Moment of the trajectory', _switches(held, any(maps)))}"
-        f'<div class="r3-stage"><figure class="r3-photo">{_photo(t, held, prefix, maps)}'
-        f"<figcaption>{_photo_caption(t)}</figcaption></figure>"
-        f'<div class="r3-seen">{_seen(t, held, prefix, last)}</div>'
-        f'<ol class="r3-text" role="list">{_texts(t, last)}</ol></div></div>'
+    walk, ending = steps(t)[: SHOWN_LOOKS + 1], verdict(t)
+    names = ["Overview", *(f"Look {step.number}" for step in walk[1:]), "Answer"]
+    maps, held, last = checked(attention, len(names)), _held(walk, budget), len(walk)
+    granted = {step.look.valid for step in walk if step.look is not None and step.look.box is not None}
+    signs = [("solid", "looked at")] * (True in granted) + [("dashed", "refused")] * (False in granted)
+    switches = ""
+    if "photo" in held and "overview" in held:
+        switches += '<label><input type="checkbox" data-switch="saw"> at the model\'s resolution</label>'
+    if any(maps):
+        switches += '<label><input type="checkbox" data-switch="attend"> attention (bright: read most)</label>'
+    return render(
+        "player.html",
+        **{"prefix": prefix, "walk": walk, "names": names, "last": last, "held": held, "ending": ending},
+        photo=Markup(_photo(walk, held, prefix, maps)),
+        signs=[*signs, *[("truth", "true region")] * bool(true_regions(t))],
+        pictures=[_seen(step, held, prefix) for step in walk],
+        text=TEXT,
+        left_out=len(t.looks) - len(walk) + 1,
+        controls=Markup(controls(last, last, "Moment of the trajectory", switches)),
+        **{"chip": chip, "place": _place, "badge": badge, "verdicts": VERDICTS},
     )
 
 
-def _store(held: Pictures, prefix: str) -> str:
-    images = [(f"{prefix}-photo", held.photo), (f"{prefix}-overview", held.overview)]
-    images += [(f"{prefix}-crop-{i}", crop) for i, crop in enumerate(held.crops, start=1)]
-    if held.overview is held.photo:
-        images = [images[0], *images[2:]]
-    return marks.store([(name, one.uri) for name, one in images if one is not None])
+def _held(walk: Sequence[Step], budget: int) -> dict[str, Embedded]:
+    """The images of a trajectory by name, within a budget; an overview as large as the photograph is not held twice."""
+    source, first = photograph(walk[0].t), walk[0].image
+    held = {} if source is None else {"photo": embed(source, round(SHARES[0] * budget))}
+    if first is not None and not (held and first.width >= held["photo"].width):
+        held["overview"] = embed(first, round(SHARES[1] * budget))
+    each = round(SHARES[2] * budget / max(1, sum(step.size is not None for step in walk[1:])))
+    crops = {f"crop-{step.number}": step.image for step in walk[1:]}
+    return held | {name: embed(crop, each) for name, crop in crops.items() if crop is not None}
 
 
-def _overview(t: Trajectory, held: Pictures, prefix: str) -> str:
-    """The overview over the whole source."""
-    assert held.overview is not None
-    name = f"{prefix}-photo" if held.overview is held.photo else f"{prefix}-overview"
-    return marks.use(name, _whole(t), held.overview.hard)
+def _overview(t: Trajectory, held: dict[str, Embedded], prefix: str) -> str:
+    """The overview over the whole source; "" if it was not kept."""
+    name = next((name for name in ("overview", "photo") if name in held), "")
+    return use(f"{prefix}-{name}", source_box(t), held[name].hard) if name else ""
 
 
-def _whole(t: Trajectory) -> Box:
-    width, height = source_size(t)
-    return (0.0, 0.0, float(width), float(height))
-
-
-def _moment(first: int, last: int | None = None) -> str:
-    return f' data-from="{first}"' + (f' data-to="{last}"' if last is not None else "")
-
-
-def _photo(t: Trajectory, held: Pictures, prefix: str, maps: Sequence[HeatMap | None]) -> str:
+def _photo(walk: Sequence[Step], held: dict[str, Embedded], prefix: str, maps: Sequence[HeatMap | None]) -> str:
     """The photograph, or the overview in its place, with regions, numbers and the way between them."""
-    size, inside = source_size(t), ""
-    if held.photo is not None:
-        inside += f'<g class="as-is">{marks.use(f"{prefix}-photo", _whole(t), held.photo.hard)}</g>'
+    t = walk[0].t
+    size = source_size(t)
+    if "photo" in held:
+        inside = f'<g class="as-is">{use(f"{prefix}-photo", source_box(t), held["photo"].hard)}</g>'
         inside += f'<g class="as-seen">{_overview(t, held, prefix)}</g>'
     else:
-        inside += f'<rect class="missing" width="{size[0]}" height="{size[1]}"/>'
+        inside = f'<rect class="missing" width="{size[0]}" height="{size[1]}"/>'
     for moment, heat in enumerate(maps):
         if heat is not None:
             x1, y1, x2, y2 = heat.box
             place = f'x="{x1:.2f}" y="{y1:.2f}" width="{x2 - x1:.2f}" height="{y2 - y1:.2f}"'
             inside += (
-                f'<image class="heat"{_moment(moment, moment)} {place} preserveAspectRatio="none" '
+                f'<image class="heat" data-from="{moment}" data-to="{moment}" {place} preserveAspectRatio="none" '
                 f'href="{spotlight_uri(heat)}"/>'
             )
-    inside += "".join(marks.truth_mark(region, size) for region in true_regions(t))
-    boxes = [(i, look.box, look.valid) for i, look in enumerate(t.looks[:SHOWN_LOOKS], start=1)]
-    found = marks.spots(boxes, size)
+    inside += "".join(truth_mark(region, size) for region in true_regions(t))
+    found = spots([(step.number, step.look.box, step.look.valid) for step in walk if step.look], size)
     for before, after in zip(found, found[1:], strict=False):
-        inside += marks.path_mark(before, after, _moment(after.number))
-    inside += "".join(marks.look_mark(spot, size, _moment(spot.number)) for spot in found)
+        inside += path_mark(before, after, f' data-from="{after.number}"')
+    inside += "".join(look_mark(spot, f' data-from="{spot.number}"') for spot in found)
     regions = f", {len(found)} numbered region{'' if len(found) == 1 else 's'}" if found else ", no region"
-    missing = " The picture was not kept." if held.photo is None else ""
-    return marks.svg(_whole(t), inside, f"The image, {size[0]} by {size[1]} pixels{regions}.{missing}")
+    missing = "" if "photo" in held else " The picture was not kept."
+    return svg(source_box(t), inside, f"The image, {size[0]} by {size[1]} pixels{regions}.{missing}")
 
 
-def _photo_caption(t: Trajectory) -> str:
-    size = source_size(t)
-    said = [f"Image, {size[0]} {TIMES} {size[1]} pixels"]
-    granted = {look.valid for look in t.looks[:SHOWN_LOOKS] if look.box is not None}
-    if True in granted:
-        said.append('<span class="r3-sign solid"></span>looked at')
-    if False in granted:
-        said.append('<span class="r3-sign dashed"></span>refused')
-    if true_regions(t):
-        said.append('<span class="r3-sign truth"></span>true region')
-    return " ".join(f'<span class="r3-key">{one}</span>' for one in said)
-
-
-def _seen(t: Trajectory, held: Pictures, prefix: str, last: int) -> str:
-    """What the model got at each moment."""
-    shown = t.looks[:SHOWN_LOOKS]
-    picture = '<p class="r3-missing">picture not kept</p>'
-    if held.overview is not None:
+def _seen(step: Step, held: dict[str, Embedded], prefix: str) -> dict[str, str]:
+    """What the model got at a moment: the picture, or why there is none; its caption; what it had held before."""
+    t, region = step.t, step.region
+    seen = _overview(t, held, prefix)
+    if step.look is None:
         label = f"The overview, {t.overview[0]} by {t.overview[1]} pixels, as the model saw it first."
-        picture = marks.svg(_whole(t), _overview(t, held, prefix), label)
-    caption = f"Overview, {t.overview[0]} {TIMES} {t.overview[1]} pixels: what the model sees first"
-    figures = [f"<figure{_moment(0, 0 if shown else last)}>{picture}<figcaption>{caption}</figcaption></figure>"]
-    for number, look in enumerate(shown, start=1):
-        when = _moment(number, last if number == len(shown) else number)
-        figures.append(f"<figure{when}>{_look(t, look, number, held, prefix)}</figure>")
-    return "".join(figures)
+        shown = Markup(svg(source_box(t), seen, label)) if seen else ""
+        caption = f"Overview, {step.pixels}: what the model sees first"
+        return {"shown": shown, "missing": "picture not kept", "caption": caption, "before": ""}
+    if region is None or step.look.box is None:
+        return {"shown": "", "missing": ": ".join(step.without), "caption": f"Look {step.number}", "before": ""}
+    name, shown, before = f"crop-{step.number}", "", ""
+    if name in held:
+        inside = use(f"{prefix}-{name}", region, held[name].hard)
+        inside += "".join(truth_mark(one, source_size(t)) for one in true_regions(t) if intersection(one, region) > 0)
+        shown = Markup(svg(region, inside, f"Crop {step.number} as the model got it.", "r3-crop"))
+    if seen:
+        before = Markup(svg(clip(step.look.box, source_size(t)), seen, "The same region in the overview."))
+    caption = f"Crop {step.number}, {step.pixels}"
+    return {"shown": shown, "missing": "crop not kept", "caption": caption, "before": before}
 
 
-def _look(t: Trajectory, look: Look, number: int, held: Pictures, prefix: str) -> str:
-    view = region_shown(t, look)
-    if view is None or look.box is None or look.crop is None:
-        return (
-            f'<p class="r3-missing">{html_line(without_crop(t, look), 160)}</p><figcaption>Look {number}</figcaption>'
-        )
-    size, crop = source_size(t), held.crops[number - 1]
-    zoom = f"zoom {TIMES}{look.zoom:.3g}, " if look.zoom is not None else ""
-    caption = f"Crop {number}, {zoom}{look.crop.width} {TIMES} {look.crop.height} pixels"
-    picture = '<p class="r3-missing">crop not kept</p>'
-    if crop is not None:
-        inside = marks.use(f"{prefix}-crop-{number}", view, crop.hard)
-        inside += "".join(marks.truth_mark(r, size) for r in true_regions(t) if intersection(r, view) > 0)
-        picture = marks.svg(view, inside, f"Crop {number} as the model got it.", "r3-crop")
-    before = ""
-    if held.overview is not None:
-        small = marks.svg(clip(look.box, size), _overview(t, held, prefix), "The same region in the overview.")
-        before = f'<div class="r3-before">{small}<span>the same region in the overview</span></div>'
-    return f"{picture}<figcaption>{caption}</figcaption>{before}"
+def _place(step: Step) -> Markup:
+    """Where a look was, and how well it met the true region."""
+    look, regions = step.look, true_regions(step.t)
+    assert look is not None
+    if look.box is None or not look.valid:
+        return Markup(f"asked for a region; {html_line(': '.join(step.without), 160)}")
+    numbers = ", ".join(f"{v:.0f}" for v in look.box)
+    said = f"looked at [{numbers}], {where_in(look.box, source_size(step.t))}"
+    return Markup(said + (f"; IoU with the true region {iou(look.box, regions[-1]):.2f}" if regions else ""))
 
 
-def _texts(t: Trajectory, last: int) -> str:
-    """What the model wrote, moment by moment, with its looks, and the answer."""
-    items = []
-    for step in steps(t)[: SHOWN_LOOKS + 1]:
-        head = ""
-        if step.look is not None:
-            head = f'<p class="r3-look">{chip(step.number)} {_place(t, step.look)}</p>'
-        text = f'<p class="r3-wrote">{html_words(step.text, TEXT)}</p>' if step.text else ""
-        items.append(f"<li{_moment(step.number)}>{head}{text}</li>")
-    if len(t.looks) > SHOWN_LOOKS:
-        items.append(f"<li{_moment(last)}>{len(t.looks) - SHOWN_LOOKS} more looks are not shown.</li>")
-    items.append(f'<li class="r3-answer"{_moment(last)}>{answer(t)}</li>')
-    return "".join(items)
-
-
-def chip(number: int) -> str:
+def chip(number: int) -> Markup:
     """The number of a look on its colour."""
     colour = look_colour(number)
     return _square(colour, str(number), ink_on(colour), ' font-weight="700"')
 
 
-def badge(colour: str, mark: str, word: str) -> str:
+def badge(colour: str, mark: str, word: str) -> Markup:
     """A verdict: its mark on its colour, and the word."""
-    return f'<span class="r3-verdict">{_square(colour, mark, "#FFFFFF")} {word}</span>'
+    return Markup(f'<span class="r3-verdict">{_square(colour, mark, "#FFFFFF")} {word}</span>')
 
 
-def _square(colour: str, text: str, ink: str, more: str = "") -> str:
-    return (
+def _square(colour: str, text: str, ink: str, more: str = "") -> Markup:
+    return Markup(
         f'<svg class="r3-chip" viewBox="0 0 20 20" aria-hidden="true"><rect width="20" height="20" fill="{colour}"/>'
         f'<text x="10" y="15" font-size="14"{more} text-anchor="middle" fill="{ink}">{text}</text></svg>'
     )
-
-
-def _place(t: Trajectory, look: Look) -> str:
-    if look.box is None or not look.valid:
-        return f"asked for a region; {html_line(without_crop(t, look), 160)}"
-    numbers = ", ".join(f"{v:.0f}" for v in look.box)
-    regions = true_regions(t)
-    said = f"looked at [{numbers}], {where_in(look.box, source_size(t))}"
-    return said + (f"; IoU with the true region {iou(look.box, regions[-1]):.2f}" if regions else "")
-
-
-def answer(t: Trajectory) -> str:
-    """The answer with its verdict, in words and with a mark."""
-    ending = verdict(t)
-    colour, mark, word = VERDICTS[ending.state]
-    given = "no answer" if ending.answer is None else html_line(ending.answer, 300)
-    notes = [one_line(ending.ending)] if ending.ending else []
-    if ending.state == "wrong":
-        notes.append(f"true answer: {html_line(ending.truth, 200)}")
-    if ending.state == "unknown":
-        notes.append("the true answer is not recorded")
-    more = f'<p class="r3-note">{"; ".join(notes)}</p>' if notes else ""
-    size = "r3-given long" if len(ending.answer or "") > 30 else "r3-given"
-    return f'<p><strong class="{size}">{given}</strong> {badge(colour, mark, word)}</p>{more}'
-
-
-def _switches(held: Pictures, attends: bool) -> str:
-    """What is laid over the photograph."""
-    found = ""
-    if held.photo is not None and held.overview is not held.photo:
-        found += '<label><input type="checkbox" data-switch="saw"> at the model\'s resolution</label>'
-    if attends:
-        found += '<label><input type="checkbox" data-switch="attend"> attention (bright: read most)</label>'
-    return found
 
 
 def controls(last: int, at: int, label: str, more: str = "") -> str:
@@ -296,3 +225,142 @@ def controls(last: int, at: int, label: str, more: str = "") -> str:
         '<button type="button" data-go="forward">Forward</button><output aria-live="polite"></output>'
         f"{more}</div>"
     )
+
+
+# -- reports -----------------------------------------------------------------------------------------------------------
+
+MOST, TOKENS = 500, 1200
+ALL, LEAST = 6_400_000, 60_000  # characters: of the pictures of all trajectories together, of one at least
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A trajectory of a report, its explanation, and where it was read; `place` is foreign text."""
+
+    t: Trajectory
+    explanation: Explanation | None = None
+    place: str = ""
+
+
+def read_entries(paths: Iterable[str | Path]) -> list[Entry]:
+    """Read trajectories: files, folders of one, or folders that hold such folders.
+
+    Parameters
+    ----------
+    paths
+        In order; what is named twice comes twice. A folder is searched for ``trajectory.json`` and
+        ``trajectories.jsonl``, in the order of their names; a hidden one is still being written.
+
+    Raises
+    ------
+    R3labError
+        If a path holds none, one cannot be read, or there are more than 500.
+    """
+    found: list[Entry] = []
+    for path in map(Path, paths):
+        held = (file for name in (ONE, MANY) for file in path.rglob(name))
+        whole = sorted(f for f in held if not any(part.startswith(".") for part in f.relative_to(path).parts))
+        files = [path] if path.is_file() else whole
+        if not files:
+            missing = "does not exist" if not path.exists() else f"holds no {ONE} or {MANY}"
+            raise R3labError(f"{shown(str(path))} {missing}; name a saved trajectory, or a folder of some.")
+        for file in files:
+            read = load(file)
+            if isinstance(read, Trajectory):
+                found.append(Entry(read, explanation_beside(file), str(file.parent)))
+            else:
+                found += [Entry(t, None, str(file.parent)) for t in read]
+            _check(len(found))
+    if not found:
+        raise R3labError(f"{', '.join(shown(str(p)) for p in paths)}: there is no trajectory in these files.")
+    return found
+
+
+def explanation_beside(path: str | Path) -> Explanation | None:
+    """The explanation in the folder of a saved trajectory (its file, or the folder); None if there is none.
+
+    Raises
+    ------
+    R3labError
+        Naming the file and what is wrong, if an explanation is there that cannot be read.
+    """
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    return Explanation.load(folder) if (folder / RECORD).is_file() else None
+
+
+def _check(count: int) -> None:
+    if not 1 <= count <= MOST:
+        raise R3labError(f"A report shows 1 to {MOST} trajectories, got {count}; name fewer.")
+
+
+def report(entries: Sequence[Entry], title: str = "") -> str:
+    """The report as the text of an HTML file.
+
+    Parameters
+    ----------
+    entries
+        1 to 500.
+    title
+        Foreign text; by default it counts the trajectories.
+
+    Raises
+    ------
+    R3labError
+        If there are none, or too many.
+    """
+    _check(len(entries))
+    count = f"{len(entries)} trajector{'y' if len(entries) == 1 else 'ies'}"
+    name = title or (entries[0].t.question if len(entries) == 1 else count)
+    budget = min(BUDGET, max(LEAST, ALL // len(entries)))
+
+    def player(entry: Entry, number: int) -> str:
+        maps = attention_maps(entry.explanation) if entry.explanation else []
+        moments = min(len(entry.t.looks), SHOWN_LOOKS) + 2
+        return stage(entry.t, f"t{number}", maps[:moments], budget)
+
+    body = render(
+        "report.html",
+        **{"name": name, "summary": _summary(entries, count), "entries": entries},
+        alone=len(entries) == 1 and not title,
+        **{"player": player, "tokens": _tokens, "facts": _facts},
+        **{"verdict": verdict, "badge": badge, "verdicts": VERDICTS},
+    )
+    return page(name, body, rules())
+
+
+def save_report(entries: Sequence[Entry], path: str | Path, title: str = "") -> Path:
+    """Write the report; the file appears whole or not at all.
+
+    Raises
+    ------
+    R3labError
+        As of `report`; if the name ends otherwise than in .html, or the disk refuses.
+    """
+    if Path(path).suffix.lower() not in (".html", ".htm"):
+        raise R3labError(f"Cannot write a report to {shown(str(path))}: end its name in .html.")
+    return write_whole(path, report(entries, title).encode("utf-8"))
+
+
+def _summary(entries: Sequence[Entry], count: str) -> str:
+    states = [verdict(e.t).state for e in entries]
+    known = len(states) - states.count("unknown")
+    said = [count]
+    if known:
+        said.append(f"{states.count('right')} of {known} with a known answer are right")
+    said.append(f"{sum(any(look.valid for look in e.t.looks) for e in entries)} with a look")
+    models = list(dict.fromkeys(e.t.model for e in entries if e.t.model))
+    if models:
+        said.append(f"polic{'y' if len(models) == 1 else 'ies'} {', '.join(one_line(m, 60) for m in models[:6])}")
+    return "; ".join(said)
+
+
+def _facts(entry: Entry) -> list[str]:
+    found = [*facts(entry.t), f"{len(entry.t.ids)} tokens, {sum(entry.t.sampled_mask)} sampled", entry.place]
+    return [fact for fact in found if fact]
+
+
+def _tokens(t: Trajectory) -> str:
+    written = sum(kind not in (Kind.OVERVIEW, Kind.CROP, Kind.PAD) for kind in t.kinds)
+    if written > TOKENS:
+        return f"<p>{written} tokens with text are too many for a report; draw their ribbon.</p>"
+    return tokens(t, measures_of(t), images=False)

@@ -18,15 +18,24 @@ from matplotlib.patches import Rectangle
 
 from ..core.geometry import Box
 from ..train.river import MEASURES, Answered, River, Subject
-from . import marks
-from .canvas import KEY_ROW, Canvas, draw_truth, drawable_part, fitted
+from .canvas import (
+    KEY_ROW,
+    Canvas,
+    draw_truth,
+    drawable_part,
+    fitted,
+    look_mark,
+    path_mark,
+    spots,
+    svg,
+    truth_mark,
+)
 from .curves import ABOVE, BELOW, LEFT, RIGHT, Charts, Field, Panel, draw_chart
 from .logs import Log, Series
-from .page import embed
 from .palette import DIVERGING, HALO, SMALL, TITLE, VERDICTS, on_scale, style, theme
-from .picture import Picture, View
+from .picture import Picture, View, embed
 from .player import badge, controls
-from .story import where_in
+from .steps import where_in
 from .text import height, html_line, html_words, quoted, wrap
 
 MOST = 12  # samples
@@ -80,25 +89,25 @@ def _card(found: River, number: int, subject: Subject) -> str:
     else:
         held = embed(photo, PHOTO, 480)
         inside = f'<image width="{size[0]}" height="{size[1]}" preserveAspectRatio="none" href="{held.uri}"/>'
-    inside += "".join(marks.truth_mark(region, size) for region in subject.regions)
+    inside += "".join(truth_mark(region, size) for region in subject.regions)
     before = None
     for order, row in enumerate(found.answers):
         answer = row[number]
         boxes = [(place, box, True) for place, box in enumerate(answer.looks[:8], start=1)]
-        spots = marks.spots(boxes, size)
-        shown = "".join(marks.look_mark(spot, size) for spot in spots)
+        placed = spots(boxes, size)
+        shown = "".join(look_mark(spot) for spot in placed)
         inside += f"<g{_when(found, order)}>{shown}</g>"
-        if spots:
+        if placed:
             if before is not None:
-                inside += marks.path_mark(before, spots[-1], f' data-from="{order}"')
-            before = spots[-1]
+                inside += path_mark(before, placed[-1], f' data-from="{order}"')
+            before = placed[-1]
     said = "".join(
         f"<span{_when(found, order)}>{_answer(row[number])}</span>" for order, row in enumerate(found.answers)
     )
     label = f"Photograph {number + 1} with the looks of the chosen step."
     whole = (0.0, 0.0, float(size[0]), float(size[1]))
     return (
-        f"<figure>{marks.svg(whole, inside, label)}<figcaption>{html_words(subject.question, 300)}</figcaption>"
+        f"<figure>{svg(whole, inside, label)}<figcaption>{html_words(subject.question, 300)}</figcaption>"
         f'<p class="r3-said">{said}</p></figure>'
     )
 

@@ -26,7 +26,7 @@ from ..vlir.worlds.material import SPLITS, split_number
 from .canvas import Canvas, draw_truth, fitted
 from .palette import SMALL, TITLE, style, theme
 from .picture import FORMATS, Picture
-from .story import as_box, where_in
+from .steps import as_box, where_in
 from .text import height, one_line, quoted, wrap
 
 MARGIN, GAP, CARD, SPOT = 0.28, 0.2, 1.75, 0.46  # inches; the last is the side of the small picture
