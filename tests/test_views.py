@@ -100,8 +100,8 @@ def attributes(text: str, name: str) -> list[str]:
 
 def test_views_of_records_need_no_model() -> None:
     code = (
-        "import sys, r3lab.show.player, r3lab.show.report, r3lab.show.group, r3lab.show.river, r3lab.show.ribbon, "
-        "r3lab.show.ribbon, r3lab.show.explanation, r3lab.show.gallery, r3lab.cli.pages, r3lab.train.river; "
+        "import sys, r3lab.show.player, r3lab.show.group, r3lab.show.river, r3lab.show.ribbon, "
+        "r3lab.show.explanation, r3lab.show.gallery, r3lab.cli.pages, r3lab.train.river; "
         "print([m for m in ('torch', 'transformers', 'matplotlib.pyplot', 'IPython') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
