@@ -10,64 +10,32 @@ import json
 import os
 import tracemalloc
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from benchmark_files import ANSWER, PNG, SIZE, TEXT64, TRUE, png, with_paths
 
+from r3lab.core.errors import R3labError
+from r3lab.core.records import ForeignError
 from r3lab.core.rows import rows
 from r3lab.evaluate import benchmarks
-from r3lab.evaluate.benchmarks import BENCHMARKS, BenchmarkReader, get_benchmark
-from r3lab.evaluate.formats import BenchmarkError, Record
+from r3lab.evaluate.benchmarks import BENCHMARKS, Record, get_benchmark
+
+KINDS = ("lines", "list", "parquet", "saved")
 
 
-def check(name: str, reading: BenchmarkReader) -> Record:
-    """The one record, with its image, answer and a full score for the true answer."""
-    [record] = reading
-    assert (reading.read, reading.skipped, reading.problems) == (1, 0, [])
-    assert record.benchmark == name and record.answer == ANSWER[name]
-    assert [image.size for image in record.images] == [SIZE] and record.images[0].mode == "RGB"
-    benchmark = BENCHMARKS[name]
-    grade = benchmark.grade(record, f"<answer>{ANSWER[name]}</answer>")
-    assert grade.score == 1 and benchmark.grade(record, "<answer>qqq</answer>").score == 0 if name != "mathvista" else 1
-    assert benchmark.measures([grade])[0].value in (1, None)  # CV-Bench needs all three sources
-    return record
-
-
-# ------------------------------------------------------------------ every format
-
-
-@pytest.mark.parametrize("name", TRUE)
-def test_json_lines(name: str, tmp_path: Path) -> None:
-    path = tmp_path / "test.jsonl"
-    path.write_text("\ufeff" + json.dumps(with_paths(name, tmp_path)) + "\n\n", encoding="utf-8")
-    check(name, get_benchmark(name).read(path, strict=True))
-
-
-@pytest.mark.parametrize("name", TRUE)
-def test_a_json_list(name: str, tmp_path: Path) -> None:
-    path = tmp_path / "test.json"
-    path.write_text(json.dumps([with_paths(name, tmp_path)], indent=2))
-    check(name, get_benchmark(name).read(tmp_path, strict=True))
-
-
-@pytest.mark.parametrize("name", TRUE)
-def test_parquet_in_shards(name: str, tmp_path: Path) -> None:
-    arrow = pytest.importorskip("pyarrow", reason="pip install -e '.[test]' brings it")
-    pytest.importorskip("pyarrow.parquet").write_table(
-        arrow.Table.from_pylist([TRUE[name]]), tmp_path / "test-00000-of-00001.parquet"
-    )
-    check(name, get_benchmark(name).read(tmp_path, strict=True))
-
-
-@pytest.mark.parametrize("name", TRUE)
-def test_a_saved_data_set(name: str, tmp_path: Path) -> None:
-    """The layout of `save_to_disk`: a stream of Arrow batches, and the state that names it."""
-    check(name, get_benchmark(name).read(save(tmp_path / name, [TRUE[name]]), strict=True))
+def read(name: str, path: Path) -> list[Record]:
+    """All records of a file of which none is left out."""
+    reading = get_benchmark(name).read(path)
+    found = list(reading)
+    assert (reading.skipped, reading.problems) == (0, [])
+    return found
 
 
 def save(folder: Path, records: list[dict[str, Any]], state: Any = None) -> Path:
+    """The layout of `save_to_disk`: a stream of Arrow batches, and the state that names it."""
     arrow = pytest.importorskip("pyarrow", reason="pip install -e '.[test]' brings it")
     folder.mkdir()
     table, file = arrow.Table.from_pylist(records), "data-00000-of-00001.arrow"
@@ -78,22 +46,50 @@ def save(folder: Path, records: list[dict[str, Any]], state: Any = None) -> Path
     return folder
 
 
+def parquet(path: Path, records: list[dict[str, Any]]) -> Path:
+    arrow = pytest.importorskip("pyarrow", reason="pip install -e '.[test]' brings it")
+    pytest.importorskip("pyarrow.parquet").write_table(arrow.Table.from_pylist(records), path)
+    return path
+
+
+# ------------------------------------------------------------------ every format
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", TRUE)
+def test_every_benchmark_in_every_format(name: str, kind: str, tmp_path: Path) -> None:
+    """The one record, with its image and answer; a full score for the true answer and none for another."""
+    folder = tmp_path / "data"
+    if kind == "saved":
+        save(folder, [TRUE[name]])
+    else:
+        folder.mkdir()
+        if kind == "parquet":
+            parquet(folder / "test-00000-of-00001.parquet", [TRUE[name]])
+        elif kind == "list":
+            (folder / "test.json").write_text(json.dumps([with_paths(name, folder)], indent=2))
+        else:
+            text = "\ufeff" + json.dumps(with_paths(name, folder)) + "\n\n"
+            (folder / "test.jsonl").write_text(text, encoding="utf-8")
+    [record] = read(name, folder)
+    benchmark = BENCHMARKS[name]
+    assert record.answer == ANSWER[name]
+    assert record.image is not None and record.image.size == SIZE and record.image.mode == "RGB"
+    grade = benchmark.grade(record, ANSWER[name])
+    assert grade.score == 1 and (name == "mathvista" or benchmark.grade(record, "qqq").score == 0)
+    assert benchmark.grade(record, None).score == benchmark.grade(record, "").score == 0
+    assert benchmark.measures([grade])[0].value in (1, None)  # CV-Bench needs all three sources
+
+
 def test_what_the_datasets_library_saves(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets", reason="only this test wants it")
-    features = datasets.Features(
-        {
-            "image": datasets.Image(),
-            "text": datasets.Value("string"),
-            "category": datasets.Value("string"),
-            "label": datasets.Value("string"),
-            "question_id": datasets.Value("string"),
-        }
-    )
-    data = datasets.Dataset.from_list([TRUE["vstar"] | {"image": {"bytes": PNG, "path": None}}], features=features)
+    texts = {name: datasets.Value("string") for name in ("text", "category", "label", "question_id")}
+    record = TRUE["vstar"] | {"image": {"bytes": PNG, "path": None}}
+    data = datasets.Dataset.from_list([record], features=datasets.Features({"image": datasets.Image(), **texts}))
     data.save_to_disk(tmp_path / "test")
-    check("vstar", get_benchmark("vstar").read(tmp_path / "test", strict=True))
+    assert [one.answer for one in read("vstar", tmp_path / "test")] == [ANSWER["vstar"]]
     datasets.DatasetDict({"test": data}).save_to_disk(tmp_path / "both")
-    with pytest.raises(BenchmarkError, match="holds the splits 'test'; name one folder"):
+    with pytest.raises(ForeignError, match="holds the splits 'test'; name one folder"):
         get_benchmark("vstar").read(tmp_path / "both")
 
 
@@ -110,21 +106,26 @@ def test_hr_bench_tsv(tmp_path: Path) -> None:
     lines = ["\t".join(names), *("\t".join(cell(r[n]) for n in names) for r in (first, second))]
     path = tmp_path / "hr_bench_4k.tsv"
     path.write_text("\r\n".join(lines), newline="")
-    one, two = get_benchmark("HR-Bench").read(path, strict=True)
+    one, two = read("HR-Bench", path)
     assert one.question == '"What is "the"\tsign?\nSay it."\nA. cat\nB. dog\nC. cow\nD. owl'
-    assert two.choices == ("cat", "dog", "cow") and two.images[0].size == SIZE
+    assert two.choices == ("cat", "dog", "cow") and two.image is not None and two.image.size == SIZE
     assert one.groups == {"category": "single", "cycle": "0"} and one.id == "0/0"
 
 
 def test_vstar_tsv(tmp_path: Path) -> None:
     path = tmp_path / "vstar.tsv"
     path.write_text(f"question_id\ttext\tcategory\tlabel\timage\n0\tMade of? (A) wax (B) tin\tx\tB\t{TEXT64}\n")
-    [record] = get_benchmark("v*").read(path, strict=True)
-    assert record.choices == ("wax", "tin") and record.answer == "B" and record.images[0].size == SIZE
+    [record] = read("v*", path)
+    assert (
+        record.choices == ("wax", "tin")
+        and record.answer == "B"
+        and record.image is not None
+        and record.image.size == SIZE
+    )
 
 
 def test_mmvp_csv_with_the_public_header(tmp_path: Path) -> None:
-    """Questions.csv beside "MMVP Images", with the header that begins with a small L; two truths are disputed."""
+    """Questions.csv beside "MMVP Images", with the header that begins with a small L."""
     rows = ['"Is it, say, open?",(a) Yes (b) No,(a)', "Long or short tusks?,(a) Long (b) Short,(a)"]
     (tmp_path / "MMVP Images").mkdir()
     for index, row in zip((2, 99), rows, strict=True):
@@ -132,17 +133,16 @@ def test_mmvp_csv_with_the_public_header(tmp_path: Path) -> None:
         rows[rows.index(row)] = f"{index},{row}"
     path = tmp_path / "Questions.csv"
     path.write_text("lndex,Question,Options,Correct Answer\n" + "\n".join(rows))
-    first, second = get_benchmark("mmvp").read(path, strict=True)
+    first, second = read("mmvp", path)
     assert first.question == "Is it, say, open?\nA. Yes\nB. No" and first.groups == {"pair": "1"}
-    assert not first.meta["disputed"] and second.meta["disputed"] and second.groups == {"pair": "50"}
+    assert second.groups == {"pair": "50"}
 
 
 def test_json_objects_of_records(tmp_path: Path) -> None:
     """MathVista's testmini.json and ScienceQA's problems.json are objects by id, DocVQA's has a list under "data"."""
-    with_paths("mathvista", tmp_path)
-    first = {k: v for k, v in with_paths("mathvista", tmp_path).items()}
+    first = with_paths("mathvista", tmp_path)
     (tmp_path / "a.json").write_text(json.dumps({"1": first, "2": first | {"pid": "2"}}))
-    assert [r.id for r in get_benchmark("mathvista").read(tmp_path / "a.json", strict=True)] == ["1", "2"]
+    assert [r.id for r in read("mathvista", tmp_path / "a.json")] == ["1", "2"]
 
     folder = tmp_path / "images" / "test" / "77"
     folder.mkdir(parents=True)
@@ -151,14 +151,14 @@ def test_json_objects_of_records(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text(
         json.dumps({"77": problem | {"image": "image.png"}, "78": problem | {"image": None}})
     )
-    one, two = get_benchmark("scienceqa").read(tmp_path / "b.json", strict=True)
-    assert (one.id, len(one.images), two.id, two.images) == ("77", 1, "78", ())
+    one, two = read("scienceqa", tmp_path / "b.json")
+    assert (one.id, two.id, two.image) == ("77", "78", None) and one.image is not None
     assert one.question == "Context: Rocks are hard.\nWhich is a rock?\nA. wood\nB. granite"
 
     question = with_paths("docvqa", tmp_path)
     wrapped = {"dataset_name": "docvqa", "data": [question, question | {"questionId": 338}], "dataset_version": 1.0}
     (tmp_path / "c.json").write_text(json.dumps(wrapped))
-    assert [r.id for r in get_benchmark("docvqa").read(tmp_path / "c.json", strict=True)] == ["337", "338"]
+    assert [r.id for r in read("docvqa", tmp_path / "c.json")] == ["337", "338"]
 
 
 # ------------------------------------------------------------------ records that do not fit
@@ -222,10 +222,6 @@ HOSTILE: dict[str, tuple[str, dict[str, Any], str]] = {
 }
 
 
-def swapped(name: str, folder: Path, changes: dict[str, Any]) -> dict[str, Any]:
-    return with_paths(name, folder) | changes
-
-
 @pytest.mark.parametrize("case", HOSTILE)
 def test_a_record_that_does_not_fit_is_left_out_and_named(case: str, tmp_path: Path) -> None:
     name, changes, words = HOSTILE[case]
@@ -234,33 +230,31 @@ def test_a_record_that_does_not_fit_is_left_out_and_named(case: str, tmp_path: P
     folder.mkdir()
     os.symlink(tmp_path / "secret.png", folder / "link.png")
     good = with_paths(name, folder)
+    bad = good | changes
     good |= {"pid": "9", "Index": 9} if name in ("mathvista", "mmvp") else {}
     path = folder / "test.jsonl"
-    path.write_text(json.dumps(swapped(name, folder, changes)) + "\n" + json.dumps(good) + "\n")
-    before = sorted(p for p in tmp_path.rglob("*"))
+    path.write_text(json.dumps(bad) + "\n" + json.dumps(good) + "\n")
+    before = sorted(tmp_path.rglob("*"))
     reading = get_benchmark(name).read(path)
     assert len(list(reading)) == 1 and reading.skipped == 1
     [problem] = reading.problems
     assert problem.startswith("test.jsonl line 1: ") and words in problem
     assert len(problem) < 400 and problem.isprintable()
-    with pytest.raises(BenchmarkError, match="test.jsonl line 1: "):
-        list(get_benchmark(name).read(path, strict=True))
-    assert sorted(p for p in tmp_path.rglob("*")) == before  # nothing was written
+    assert sorted(tmp_path.rglob("*")) == before  # nothing was written
 
 
 @pytest.mark.parametrize("name", TRUE)
 def test_every_wanted_field_is_missed_and_every_wrong_type_refused(name: str, tmp_path: Path) -> None:
-    from r3lab.evaluate.formats import FORMATS
-
     path, true = tmp_path / "test.jsonl", with_paths(name, tmp_path)
-    for field in FORMATS[name].wanted:
-        path.write_text(json.dumps({k: v for k, v in true.items() if k != field}))
-        with pytest.raises(BenchmarkError, match=f"line 1: the field '{field}' is missing"):
-            list(get_benchmark(name).read(path, strict=True))
-        for wrong in ({}, None, 1.5, [[]], {"a": 1}):
-            path.write_text(json.dumps(true | {field: wrong}))
-            with pytest.raises(BenchmarkError, match=f"line 1: {field}.* must be"):
-                list(get_benchmark(name).read(path, strict=True))
+    for field in BENCHMARKS[name].wanted:
+        records = [true | {field: wrong} for wrong in ({}, None, 1.5, [[]], {"a": 1})]
+        records.insert(0, {k: v for k, v in true.items() if k != field})
+        path.write_text("".join(json.dumps(record) + "\n" for record in records))
+        reading = get_benchmark(name).read(path)
+        assert not list(reading) and reading.skipped == 6
+        assert f"line 1: the field '{field}' is missing" in reading.problems[0]
+        for problem in reading.problems[1:]:
+            assert f": {field}" in problem and " must be " in problem
 
 
 def test_a_thousand_hostile_lines_are_counted_and_fifty_kept(tmp_path: Path) -> None:
@@ -288,8 +282,10 @@ def test_a_bomb_and_a_huge_file_are_refused_before_they_are_decoded(
     bomb = base64.b64encode(png((400, 300))).decode()
     path = tmp_path / "test.jsonl"
     path.write_text(json.dumps(TRUE["vstar"] | {"image": bomb}))
-    reading = get_benchmark("vstar").read(path, max_pixels=100_000)
-    assert list(reading) == [] and "400 x 300 = 120,000 pixels, over 100,000" in reading.problems[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(benchmarks, "open_image", partial(benchmarks.open_image, max_pixels=100_000))
+        reading = get_benchmark("vstar").read(path)
+        assert list(reading) == [] and "400 x 300 = 120,000 pixels, over 100,000" in reading.problems[0]
     import r3lab.core.images as module
 
     monkeypatch.setattr(module, "MAX_BYTES", 50)
@@ -338,26 +334,23 @@ def test_a_damaged_file_is_one_clear_line(file: str, data: bytes, words: str, tm
     if file.endswith("parquet"):
         pytest.importorskip("pyarrow", reason="pip install -e '.[test]' brings it")
     (tmp_path / file).write_bytes(data)
-    with pytest.raises(BenchmarkError, match=words) as caught:
+    with pytest.raises(ForeignError, match=words) as caught:
         list(get_benchmark("vstar").read(tmp_path / file))
     assert file in str(caught.value) or "no records" in words
     assert len(str(caught.value)) < 400 and str(caught.value).isprintable()
 
 
 def test_a_parquet_file_that_is_cut_or_scrambled_is_one_clear_line(tmp_path: Path) -> None:
-    arrow = pytest.importorskip("pyarrow", reason="pip install -e '.[test]' brings it")
-    path = tmp_path / "x.parquet"
-    records = [TRUE["vstar"] | {"question_id": str(i)} for i in range(50)]
-    pytest.importorskip("pyarrow.parquet").write_table(arrow.Table.from_pylist(records), path)
+    path = parquet(tmp_path / "x.parquet", [TRUE["vstar"] | {"question_id": str(i)} for i in range(50)])
     whole = path.read_bytes()
-    assert len(list(get_benchmark("vstar").read(path, strict=True))) == 50
+    assert len(read("vstar", path)) == 50
     for step in range(60):
         data = bytearray(whole)
         data[step * len(whole) // 60] ^= 0xFF
         path.write_bytes(bytes(data) if step % 2 else whole[: step * len(whole) // 60])
         try:
             list(get_benchmark("vstar").read(path))
-        except BenchmarkError as error:
+        except ForeignError as error:
             assert len(str(error)) < 400
 
 
@@ -376,7 +369,7 @@ def test_a_parquet_file_that_is_cut_or_scrambled_is_one_clear_line(tmp_path: Pat
     ],
 )
 def test_a_saved_data_set_that_does_not_fit(state: Any, words: str, tmp_path: Path) -> None:
-    with pytest.raises(BenchmarkError, match=words):
+    with pytest.raises(ForeignError, match=words):
         list(get_benchmark("vstar").read(save(tmp_path / "d", [TRUE["vstar"]], state)))
 
 
@@ -390,25 +383,25 @@ def test_a_scrambled_saved_data_set_is_one_clear_line(tmp_path: Path) -> None:
         path.write_bytes(bytes(data))
         try:
             list(get_benchmark("vstar").read(folder))
-        except BenchmarkError as error:
+        except ForeignError as error:
             assert len(str(error)) < 400
 
 
 def test_without_pyarrow_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     (tmp_path / "x.parquet").write_bytes(b"PAR1")
-    with pytest.raises(BenchmarkError, match="pip install 'pyarrow"):
+    with pytest.raises(ForeignError, match="pip install 'pyarrow"):
         list(get_benchmark("vstar").read(tmp_path))
 
 
 def test_a_place_without_a_file_is_named(tmp_path: Path) -> None:
     benchmark = get_benchmark("docvqa")
     for path, words in ((tmp_path / "none.json", "There is no file"), (tmp_path, "holds no single data file")):
-        with pytest.raises(BenchmarkError, match=words):
+        with pytest.raises(ForeignError, match=words):
             benchmark.read(path)
     (tmp_path / "a.json").touch()
     (tmp_path / "b.tsv").touch()
-    with pytest.raises(BenchmarkError, match=r"a.json, b.tsv.*name the file"):
+    with pytest.raises(ForeignError, match=r"a.json, b.tsv.*name the file"):
         benchmark.read(tmp_path)
 
 
@@ -416,9 +409,9 @@ def test_names_are_forgiving_and_unknown_ones_near() -> None:
     assert set(BENCHMARKS) == set(TRUE)
     for name in ("MathVista", "math_vista", "CV-Bench", "cvbench", "HR Bench", "V*", "Hallusion-Bench"):
         assert get_benchmark(name).name in BENCHMARKS
-    with pytest.raises(BenchmarkError, match="Unknown benchmark 'mathvist'. Did you mean 'mathvista'?"):
+    with pytest.raises(R3labError, match="Unknown benchmark 'mathvist'. Did you mean 'mathvista'?"):
         get_benchmark("mathvist")
-    with pytest.raises(BenchmarkError, match="There are mathvista, mathvision"):
+    with pytest.raises(R3labError, match="There are mathvista, mathvision"):
         get_benchmark("\x1b[2Jzzzz" * 1000)
 
 
@@ -480,7 +473,7 @@ def test_one_endless_line_is_left_out_without_being_held(tmp_path: Path, monkeyp
     good = json.dumps(TRUE["vstar"] | {"image": TEXT64})
     for kind, text in {
         ".jsonl": '{"text": "' + "x" * 5_000_000 + '"}\n' + good,
-        ".json": '[{"text": [' + '"xxxxx", ' * 600_000 + '""]},' + good + "]",
+        ".json": '[{"text": [' + '"xxxxx", ' * 120_000 + '""]},' + good + "]",
     }.items():
         path = tmp_path / f"x{kind}"
         path.write_text(text)
@@ -506,7 +499,7 @@ def test_one_endless_value_of_a_document_ends_the_reading_without_being_held(
     try:
         records = iter(get_benchmark("vstar").read(tmp_path / "x.json"))
         next(records)
-        with pytest.raises(BenchmarkError, match=r"x.json line 2 .*a single value of over 100,000 bytes.*\.jsonl"):
+        with pytest.raises(ForeignError, match=r"x.json line 2 .*a single value of over 100,000 bytes.*\.jsonl"):
             next(records)
         peak = tracemalloc.get_traced_memory()[1]
     finally:

@@ -10,7 +10,7 @@ import torch
 
 from r3lab.core.errors import R3labError
 from r3lab.core.stats import expected, student, t_interval
-from r3lab.evaluate.table import published_effects, published_grounding
+from r3lab.evaluate.grades import published
 from r3lab.models import tiny
 from r3lab.models.policy import Policy, save_policy
 from r3lab.recipes import ablations as again_module
@@ -121,9 +121,10 @@ def test_grounding_stands_beside_what_is_published():
 
 
 def test_published_numbers_name_their_source():
-    assert {(p.without, p.benchmark): p.points for p in published_effects()}["interleaving", "scienceqa"] == -12.5
-    assert all(p.source for p in (*published_effects(), *published_grounding()))
-    assert {f"without {p.without}" for p in published_effects()} <= set(VARIANTS)
+    stated = published("effects")
+    assert {(p["without"], p["benchmark"]): p["points"] for p in stated}["interleaving", "scienceqa"] == -12.5
+    assert all(p["source"] for p in (*stated, *published("grounding")))
+    assert {f"without {p['without']}" for p in stated} <= set(VARIANTS)
 
 
 def test_a_variant_again_is_the_first_run(tmp_path, monkeypatch):

@@ -23,10 +23,9 @@ from benchmark_files import PNG, TRUE, with_paths
 
 from r3lab.cli import main
 from r3lab.core.arms import ARMS
-from r3lab.evaluate import run as run_module
+from r3lab.evaluate import legibility as asking
 from r3lab.evaluate.benchmarks import BENCHMARKS, get_benchmark
-from r3lab.evaluate.run import BenchmarkSource, Item, WorldSource, fingerprint
-from r3lab.evaluate.table import table_of
+from r3lab.evaluate.run import BenchmarkSource, WorldSource, fingerprint, table_of
 from r3lab.models import tiny
 from r3lab.models.policy import Policy, save_policy
 from r3lab.recipes.lessons import vocabulary
@@ -86,7 +85,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[str, str] | C
             return says(name, arm) if callable(says) else f"<think>So.</think><answer>{says[name]}</answer>"
 
         script = Script(plain)
-        monkeypatch.setattr(run_module, "rollout", script)
+        monkeypatch.setattr(asking, "rollout", script)
         return script
 
     return install
@@ -465,7 +464,7 @@ def test_after_a_kill_nothing_settled_is_asked_again(
         asked.extend((sample.id, arm.name) for sample in samples)
         return rollout(policy, samples, arm=arm, **settings)
 
-    monkeypatch.setattr(run_module, "rollout", watched)
+    monkeypatch.setattr(asking, "rollout", watched)
     limit = ["--limit", str(len(settled) // 2 + 3), "--model", folder]
     assert code(*WORLD, *limit, "--out", tmp_path / "out") == 0
     assert asked and not set(asked) & set(settled)
@@ -583,15 +582,6 @@ def test_questions_that_cannot_be_asked_are_left_out_and_counted(
     assert {(r["measure"], r["n"], r["left_out"]) for r in rows} >= {("accuracy", 2, 2), ("direct_attributes", 1, 2)}
     page = (tmp_path / "o" / "table.md").read_text()
     assert "<script" not in page and "\x1b" not in page + seen.out
-
-
-def test_several_images_are_one_sheet() -> None:
-    from PIL import Image
-
-    images = (Image.new("RGB", (10, 20)), Image.new("RGB", (30, 5)))
-    item = Item("x", "?", {"answer": "A"}, images, lambda answer: None)  # type: ignore[arg-type, return-value]
-    assert item.image.size[0] >= 40 and item.image.size[1] == 20
-    assert Item("x", "?", {}, images[:1], item.grade).image is images[0]
 
 
 def test_a_measure_that_cannot_be_known_is_said_to_be(tmp_path: Path) -> None:

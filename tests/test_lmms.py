@@ -20,7 +20,7 @@ from r3lab.core.arms import get_arm
 from r3lab.core.errors import R3labError
 from r3lab.core.files import assets_dir
 from r3lab.evaluate import lmms as module
-from r3lab.evaluate.lmms import GenerationSettings, R3Lab
+from r3lab.evaluate.lmms import GenerationSettings, R3Lab, one_sheet
 from r3lab.models.policy import Policy
 from r3lab.rollout.loop import rollout
 from r3lab.trajectory import Trajectory
@@ -33,7 +33,7 @@ else:
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = assets_dir() / "tiny" / "rgrpo"
-SAMPLES = [s for s in (get_world("badges").sample("test", i) for i in range(20)) if s.needs_look][:6]
+SAMPLES = [s for s in (get_world("badges").sample("test", i) for i in range(20)) if s.needs_look][:4]
 HARNESS = {"max_new_tokens": 16, "temperature": 0, "do_sample": False, "until": ["\n\n"]}  # what many tasks ask for
 
 
@@ -66,14 +66,16 @@ ODD: list[dict[str, Any]] = [
     {"images": [Image.new("L", (9000, 9000))] * 3},
 ]
 WHY = [
-    "has none",
-    "has none",
-    "not 'film.mp4'",
-    "control token",
-    "7000 characters",
-    "is empty",
-    "900 x 3",
-    "a sheet of",
+    *(
+        "has none",
+        "has none",
+        "not 'film.mp4'",
+        "control token",
+        "7000 characters",
+        "is empty",
+        "900 x 3",
+        "a sheet of",
+    ),
 ]
 
 
@@ -122,7 +124,7 @@ def test_a_tasks_settings_are_read(wanted: dict, temperature: float, tokens: int
 )
 def test_what_cannot_be_had_is_refused_before_anything_is_answered(policy: Policy, wanted: dict, words: str) -> None:
     with pytest.raises(R3labError, match=f"task badges: {words}"):
-        model(policy, strict=False).generate_until([request(6), request(0, **wanted)])
+        model(policy, strict=False).generate_until([request(4), request(0, **wanted)])
 
 
 def test_an_answer_ends_where_the_task_says() -> None:
@@ -139,12 +141,12 @@ def test_the_content_of_the_answer_comes_back_and_nothing_else(policy: Policy, o
     asked = [request(i, f"<image>\n{s.question}") for i, s in enumerate(SAMPLES)]
     assert model(policy, batch_size=4).generate_until(asked) == [t.answer for t in own]
     right = sum(t.answer == s.answer for t, s in zip(own, SAMPLES, strict=True))
-    assert right >= 4, "else the comparison above says little"
+    assert right >= 3, "else the comparison above says little"
 
 
 def test_the_arguments_of_the_model_reach_the_loop(policy: Policy, own: list[Trajectory]) -> None:
     asked = [request(i) for i in range(len(SAMPLES))]
-    assert model(policy, max_new_tokens=16).generate_until(asked) == [""] * 6  # cut off: no answer, and no reasoning
+    assert model(policy, max_new_tokens=16).generate_until(asked) == [""] * 4  # cut off: no answer, and no reasoning
     blind = rollout(policy, SAMPLES, temperature=0, max_looks=0)
     answers = [t.answer or "" for t in blind]
     assert model(policy, max_looks=0).generate_until(asked) == answers != [t.answer for t in own]
@@ -162,12 +164,12 @@ def test_a_task_ends_the_answer_and_not_the_reasoning(policy: Policy, own: list[
 
 def test_samples_depend_on_their_place_and_not_on_their_company(policy: Policy) -> None:
     """A task with repeats sends one request several times: replies differ, and come again with the seed."""
-    asked = [request(0, temperature=1.0, do_sample=True)] * 12
-    together = model(policy, batch_size=12).generate_until(asked)
-    assert together == model(policy, batch_size=5).generate_until(asked)
-    split = model(policy)
-    assert together == [*split.generate_until(asked[:7]), *split.generate_until(asked[7:])]
-    drawn = Counter(together + model(policy, seed=1).generate_until(asked))
+    asked = [request(0, temperature=1.0, do_sample=True)] * 6
+    few = {"max_new_tokens": 64}
+    together = model(policy, batch_size=6, **few).generate_until(asked)
+    split = model(policy, batch_size=2, **few)
+    assert together == [*split.generate_until(asked[:3]), *split.generate_until(asked[3:])]
+    drawn = Counter(together + model(policy, seed=1, **few).generate_until(asked))
     assert len(drawn) > 1, "every random stream was the same"
 
 
@@ -176,14 +178,12 @@ def test_requests_of_several_settings_come_back_in_order(policy: Policy, own: li
     assert model(policy, batch_size=2).generate_until(asked) == [t.answer for t in own]
 
 
-def test_several_images_are_one_sheet(policy: Policy) -> None:
-    """Side by side, so that the second is seen: alone it gives another answer than behind a grey one."""
-    pair = model(policy)
-    shown = pair._sample("pair", "which?", [SAMPLES[0].image, SAMPLES[1].image])
-    assert shown.image.size == (512 + 8 + 512, 512)
-    assert shown.image.getpixel((512 + 8, 0)) == SAMPLES[1].image.getpixel((0, 0))
-    palette = SAMPLES[0].image.convert("P")
-    assert pair._sample("one", "which?", [palette]).image.mode == "RGB"
+def test_several_images_are_one_sheet() -> None:
+    """Side by side, so that the second is seen."""
+    shown = one_sheet([SAMPLES[0].image, SAMPLES[1].image])
+    assert shown is not None and shown.size == (512 + 8 + 512, 512) and one_sheet([]) is one_sheet(None) is None
+    assert shown.getpixel((512 + 8, 0)) == SAMPLES[1].image.getpixel((0, 0))
+    assert one_sheet([SAMPLES[0].image.convert("P")]).mode == "RGB"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("which", range(len(ODD)))
@@ -213,47 +213,12 @@ def test_an_unknown_argument_is_named_and_a_policy_is_wanted(policy: Policy, tmp
             R3Lab(policy, **wrong)
 
 
-def test_likelihoods_are_refused_with_the_reason(policy: Policy) -> None:
+def test_likelihoods_and_rounds_are_refused_with_the_reason(policy: Policy) -> None:
     asked = SimpleNamespace(args=("Which?", lambda d: " 7", images_of, 0, "seedbench_ppl", "test"))
     with pytest.raises(R3labError, match="'seedbench_ppl'.*reasoning and looks of its own.*generate_until"):
         R3Lab(policy).loglikelihood([asked])
-
-
-def another_round(document: dict[str, Any], previous_output: Any, round_idx: int, previous_round_info: Any) -> tuple:
-    """Asks about the second sample after the first; keeps what the rounds were told."""
-    info = [*(previous_round_info or []), (round_idx, list(previous_output))]
-    if round_idx == 2:
-        return None, None, True, [*previous_output, json.dumps(info)], None
-    return [SAMPLES[1].image], SAMPLES[1].question, False, previous_output, info
-
-
-def rounds(to_text: Any) -> SimpleNamespace:
-    return SimpleNamespace(args=(SAMPLES[0].question, HARNESS, images_of, to_text, 0, "badges", "test"))
-
-
-def test_rounds_go_on_until_the_task_ends_them(policy: Policy, own: list[Trajectory]) -> None:
-    first, second = own[0].answer, own[1].answer
-    [(*replies, told)] = model(policy).generate_until_multi_round([rounds(another_round)])
-    assert replies == [first, second]
-    assert json.loads(told) == [[1, [first]], [2, [first, second]]]
-
-
-def test_rounds_without_an_end_are_an_error(
-    policy: Policy, own: list[Trajectory], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[int] = []
-
-    def answers(questions: Any, manner: GenerationSettings) -> list[str]:
-        asked.append(questions[0][0])
-        return ["7"]
-
-    endless = model(policy)
-    monkeypatch.setattr(endless, "_answers", answers)
-    with pytest.raises(R3labError, match="document 0 goes on asking after 32 rounds"):
-        endless.generate_until_multi_round(
-            [rounds(lambda doc, previous_output, **more: ([], "And?", False, previous_output, None))]
-        )
-    assert asked == list(range(32)), "every round has a random stream of its own"
+    with pytest.raises(R3labError, match="in one round.*output_type generate_until"):
+        R3Lab(policy).generate_until_multi_round([asked])
 
 
 def test_a_missing_part_of_lmms_eval_is_not_taken_for_its_absence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,18 +250,6 @@ doc_to_target: answer
 generation_kwargs: {max_new_tokens: 16, temperature: 0, do_sample: false, until: ["\\n\\n"]}
 metric_list: [{metric: exact_match, aggregation: mean, higher_is_better: true}]
 """,
-    "badges_twice.yaml": """
-task: badges_twice
-dataset_path: json
-dataset_kwargs: {data_files: {test: DATA}}
-test_split: test
-output_type: generate_until_multi_round
-doc_to_visual: !function badges.images
-doc_to_text: !function badges.rounds
-doc_to_target: answer
-process_results: !function badges.both
-metric_list: [{metric: both, aggregation: mean, higher_is_better: true}]
-""",
     "badges_choice.yaml": """
 task: badges_choice
 dataset_path: json
@@ -316,16 +269,6 @@ from PIL import Image
 def images(doc, lmms_eval_specific_kwargs=None):
     return [Image.open(doc["image"])]
 
-
-def rounds(doc, lmms_eval_specific_kwargs=None, previous_output=None, round_idx=None, previous_round_info=None):
-    if round_idx is None:
-        return doc["question"]
-    return images(doc), doc["question"], round_idx == 2, previous_output, None
-
-
-def both(doc, results):
-    [replies] = results
-    return {"both": float(replies == [doc["answer"]] * 2)}
 """,
     "run.py": """
 import json
@@ -379,14 +322,12 @@ def evaluate(folder: Path, *tasks: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 def test_lmms_eval_finds_r3lab_by_name_and_scores_a_local_task(harness: Path, own: list[Trajectory]) -> None:
     """The score is that of the loop's own answers, counted here; what was scored holds no reasoning."""
-    ran = evaluate(harness, "badges", "badges_twice")
+    ran = evaluate(harness, "badges")
     assert ran.returncode == 0, ran.stderr[-3000:]
     found = json.loads((harness / "found.json").read_text())
     right = sum(t.answer == s.answer for t, s in zip(own, SAMPLES, strict=True)) / len(SAMPLES)
     assert found["resps"]["badges"] == [[[t.answer]] for t in own]
     assert found["results"]["badges"]["exact_match,none"] == pytest.approx(right)
-    assert found["resps"]["badges_twice"] == [[[[t.answer] * 2]] for t in own]
-    assert found["results"]["badges_twice"]["both,none"] == pytest.approx(right)
 
 
 @pytest.mark.slow

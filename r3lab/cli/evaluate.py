@@ -35,8 +35,8 @@ from ..vlir.worlds import WORLDS, get_world
 from ..vlir.worlds.material import SPLITS, split_number
 
 if TYPE_CHECKING:  # these bring torch: seconds, which --help need not wait for
+    from ..evaluate.grades import EvaluationTable
     from ..evaluate.run import Settings, Source
-    from ..evaluate.table import EvaluationTable
 
 ALL = "all"  # in place of names
 ARM = "{arm}"  # in a model's folder: the name of the arm
@@ -70,8 +70,7 @@ def evaluate_command(argv: Sequence[str] | None = None) -> int:
     given = sys.argv[2:] if argv is None else list(argv)
     args = build_parser().parse_args(given)
     arms = [get_arm(name) for name in _names(args.arm or [INTERLEAVED.name], [INTERLEAVED.name, *ARMS])]
-    from ..evaluate.run import GRADED, Trained, collect, evaluate, fingerprint, kept_in
-    from ..evaluate.table import table_of
+    from ..evaluate.run import GRADED, evaluate, fingerprint, kept_in, table_of
     from ..models.policy import Policy, check_template
 
     settings = _settings(args)
@@ -94,13 +93,12 @@ def evaluate_command(argv: Sequence[str] | None = None) -> int:
         loaded = {model: Policy.load(model) for model in dict.fromkeys(models.values())}  # seconds: checks came before
         for policy in loaded.values():
             check_template(policy)
-        own = {name: Trained(loaded[model], known_as[name] if one_each else "") for name, model in models.items()}
+        own = {name: (loaded[model], known_as[name] if one_each else "") for name, model in models.items()}
         try:
-            answers = evaluate(own, sources, arms, journal, settings, progress=None)
+            found = evaluate(own, sources, arms, journal, settings)
         except KeyboardInterrupt:
             print("\nr3lab eval: interrupted; the same command goes on where it stopped", file=sys.stderr)
             return 130
-        found = collect(journal, answers)
     untrained = not one_each and policy.bare and any(arm is not INTERLEAVED for arm in arms)
     table = table_of(sources, [arm.name for arm in arms], found, [BARE] if untrained else [])
     for source in sources:

@@ -1,12 +1,12 @@
 """Benchmarks from local files, scored as their authors score them: loaders, scorers, intervals, published numbers.
 
-    benchmark = get_benchmark("hallusionbench")                  # benchmarks, formats, scores
-    grades = [benchmark.grade(r, model(r)) for r in benchmark.read("HallusionBench.json")]
+    benchmark = get_benchmark("hallusionbench")                  # benchmarks, scores
+    grades = [benchmark.grade(r, answer_of(model(r))) for r in benchmark.read("HallusionBench.json")]
     for measure in benchmark.measures(grades):                   # grades
         print(measure.name, measure.value, interval(measure))
 
-`r3lab eval` asks a policy in one or several arms, on a benchmark or on worlds (run, table); `lmms` is r3lab as a model
-of lmms-eval; `legibility` measures what a policy can read.
+`r3lab eval` asks a policy in one or several arms, on a benchmark or on worlds (run); `lmms` is r3lab as a model of
+lmms-eval; `legibility` says what a policy can be asked, and measures what it can read.
 """
 
 from __future__ import annotations

@@ -9,19 +9,22 @@ cycles; no correction for bias.
     pairs.value, pairs.n                               # 0.55, 150
     interval(pairs)                                    # Interval(value=0.55, low=0.47, high=0.63, n=150)
     interval(difference(looks, answers_at_once))       # sure if low > 0
+    published("rows", "vstar")[0]["value"]             # 0.8429...: what others published, to stand beside them
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.resources import files
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 
-from ..core.errors import shown
+from ..core.errors import R3labError, shown
 from ..core.stats import LEVEL, RESAMPLES, Interval, resampled_means
-from .formats import BenchmarkError
 
 Units = Mapping[str, float]  # name of the unit (an answer, a pair, a figure): its score, 0 to 1
 
@@ -73,25 +76,33 @@ def units(grades: Iterable[Grade]) -> dict[str, float]:
 
     Raises
     ------
-    BenchmarkError
+    R3labError
         If a question was graded twice, or a score is not between 0 and 1.
     """
     found: dict[str, float] = {}
     for grade in grades:
         if grade.id in found:
-            raise BenchmarkError(f"Question {shown(grade.id)} is graded twice; keep one of the two.")
+            raise R3labError(f"Question {shown(grade.id)} is graded twice; keep one of the two.")
         if not 0 <= grade.score <= 1:
-            raise BenchmarkError(f"Question {shown(grade.id)} has the score {shown(grade.score)}, not one from 0 to 1.")
+            raise R3labError(f"Question {shown(grade.id)} has the score {shown(grade.score)}, not one from 0 to 1.")
         found[grade.id] = float(grade.score)
     return found
 
 
-def together(grades: Iterable[Grade], key: Callable[[Grade], tuple[str, ...]], size: int | None = None) -> Units:
-    """Grades of one `key` make a unit that is right only if all of them are; of `size` members only, where given."""
+def together(grades: Iterable[Grade], names: Sequence[str], size: int | None = None) -> Units:
+    """Grades alike in the groups `names` make a unit that is right only if all are; of `size` members, where given."""
     members: dict[tuple[str, ...], list[float]] = {}
     for grade in grades:
-        members.setdefault(key(grade), []).append(grade.score)
-    return {"/".join(k): min(s) for k, s in members.items() if size is None or len(s) == size}
+        members.setdefault(tuple(grade.groups[name] for name in names), []).append(grade.score)
+    return {"/".join(key): min(scores) for key, scores in members.items() if size is None or len(scores) == size}
+
+
+def split(grades: Sequence[Grade], group: str) -> dict[str, list[Grade]]:
+    """Grades by their value of `group`, in order of appearance."""
+    parts: dict[str, list[Grade]] = {}
+    for grade in grades:
+        parts.setdefault(grade.groups[group], []).append(grade)
+    return parts
 
 
 def accuracy(grades: Sequence[Grade], name: str = "accuracy") -> list[Measure]:
@@ -99,11 +110,9 @@ def accuracy(grades: Sequence[Grade], name: str = "accuracy") -> list[Measure]:
     return [Measure(name, (units(grades),))]
 
 
-def by(grades: Sequence[Grade], group: str, name: str = "accuracy") -> list[Measure]:
-    """The mean score, then the one of each value of `group`, in order of appearance."""
-    values = dict.fromkeys(g.groups[group] for g in grades)
-    parts = (accuracy([g for g in grades if g.groups[group] == v], v) for v in values)
-    return accuracy(grades, name) + [measure for part in parts for measure in part]
+def by(grades: Sequence[Grade], group: str) -> list[Measure]:
+    """The mean score, then the one of each value of `group`."""
+    return accuracy(grades) + [Measure(value, (units(part),)) for value, part in split(grades, group).items()]
 
 
 def hallusion(grades: Sequence[Grade]) -> list[Measure]:
@@ -112,15 +121,12 @@ def hallusion(grades: Sequence[Grade]) -> list[Measure]:
     Source: `get_eval_all`, `get_eval_fig` and `get_eval_pair_all` of the benchmark's utils.py. Figure 0 of the category
     VS is no figure at all and does not count in fAcc.
     """
-
-    def of(*names: str) -> Callable[[Grade], tuple[str, ...]]:
-        return lambda grade: tuple(grade.groups[name] for name in ("category", "subcategory", "set_id", *names))
-
     figures = [g for g in grades if (g.groups["category"], g.groups["figure_id"]) != ("VS", "0")]
+    of = ("category", "subcategory", "set_id")
     return [
         *accuracy(grades, "aAcc"),
-        Measure("fAcc", (together(figures, of("figure_id")),)),
-        Measure("qAcc", (together(grades, of("question_id")),)),
+        Measure("fAcc", (together(figures, (*of, "figure_id")),)),
+        Measure("qAcc", (together(grades, (*of, "question_id")),)),
     ]
 
 
@@ -129,8 +135,7 @@ def pair_accuracy(grades: Sequence[Grade]) -> list[Measure]:
 
     Source: lmms-eval `mmvp_aggregate_pair_results`, and the benchmark's grader, which counts every two lines.
     """
-    pairs = together(grades, lambda grade: (grade.groups["pair"],), size=2)
-    return [*accuracy(grades), Measure("pair accuracy", (pairs,))]
+    return [*accuracy(grades), Measure("pair accuracy", (together(grades, ("pair",), size=2),))]
 
 
 def cv_bench(grades: Sequence[Grade]) -> list[Measure]:
@@ -138,14 +143,14 @@ def cv_bench(grades: Sequence[Grade]) -> list[Measure]:
 
     Source: the data card's formula 1/2 ((ADE20K + COCO) / 2 + Omni3D), as in lmms-eval `cv_bench`.
     """
-    ade, coco, omni = (
-        units(g for g in grades if g.groups["source"] == source) for source in ("ADE20K", "COCO", "Omni3D")
-    )
+    parts = split(grades, "source")
+    ade, coco, omni = (units(parts.get(source, [])) for source in ("ADE20K", "COCO", "Omni3D"))
     return [
         Measure("overall", (ade, coco, omni), (0.25, 0.25, 0.5)),
         Measure("2D", (ade, coco)),
         Measure("3D", (omni,)),
-        *(Measure(name, (part,)) for name, part in (("ADE20K", ade), ("COCO", coco))),
+        Measure("ADE20K", (ade,)),
+        Measure("COCO", (coco,)),
     ]
 
 
@@ -154,37 +159,20 @@ def hr_bench(grades: Sequence[Grade]) -> list[Measure]:
 
     Source: `evaluate` of the benchmark's `image_mcq.py` and lmms-eval `hrbench_aggregate_results`.
     """
-
-    def over_cycles(part: Sequence[Grade], name: str) -> Measure:
-        cycles = dict.fromkeys(g.groups["cycle"] for g in part)
-        return Measure(name, tuple(units(g for g in part if g.groups["cycle"] == c) for c in cycles))
-
-    categories = sorted({g.groups["category"] for g in grades}, reverse=True)  # single, cross
-    parts = [over_cycles([g for g in grades if g.groups["category"] == c], c) for c in categories]
-    return [over_cycles(grades, "average"), *parts]
+    parts = [("average", grades), *sorted(split(grades, "category").items(), reverse=True)]  # single, cross
+    return [Measure(name, tuple(map(units, split(part, "cycle").values()))) for name, part in parts]
 
 
-def interval(measure: Measure, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0) -> Interval | None:
+def interval(measure: Measure, resamples: int = RESAMPLES, seed: int = 0) -> Interval | None:
     """The measure's value with its percentile interval; None where the value is not known.
 
     Parameters
     ----------
     measure
         Of scores or of differences.
-    resamples
-        At least 100.
-    level
-        Share of the resampled values inside, between 0 and 1.
     seed
         The same seed gives the same interval.
-
-    Raises
-    ------
-    BenchmarkError
-        If `resamples` or `level` is out of range.
     """
-    if resamples < 100 or not 0 < level < 1:
-        raise BenchmarkError(f"An interval needs 100 resamples and a level in (0, 1), got {resamples} and {level}.")
     value = measure.value
     if value is None:
         return None
@@ -192,25 +180,91 @@ def interval(measure: Measure, resamples: int = RESAMPLES, level: float = LEVEL,
     total = np.zeros(resamples)
     for share, units in zip(measure.shares, measure.strata, strict=True):
         total += share * resampled_means(np.fromiter(units.values(), float), resamples, rng)
-    low, high = np.quantile(total, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(value, float(low), float(high), measure.n, level)
+    low, high = np.quantile(total, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(value, float(low), float(high), measure.n)
 
 
-def difference(first: Measure, second: Measure) -> Measure:
+def difference(first: Measure, second: Measure) -> Measure | None:
     """First minus second, unit by unit: what `interval` then says is of the paired difference.
 
-    Raises
-    ------
-    BenchmarkError
-        If the two are not the same measure over the same units (an arm that is not finished, another data file).
+    None where the two are not over the same units (an arm that is not finished, the IoU of looks that one of them did
+    not take).
     """
-    if first.name != second.name or len(first.strata) != len(second.strata) or first.shares != second.shares:
-        raise BenchmarkError(f"Cannot compare {first.name!r} with {second.name!r}; measure both arms alike.")
-    for left, other in zip(first.strata, second.strata, strict=True):
-        if left.keys() != other.keys():
-            alone = len(left.keys() ^ other.keys())
-            raise BenchmarkError(f"{alone} units of {first.name!r} were graded in one arm only; finish both arms.")
-    strata = tuple(
-        {key: left[key] - other[key] for key in left} for left, other in zip(first.strata, second.strata, strict=True)
-    )
-    return Measure(first.name, strata, first.weights)
+    if [part.keys() for part in first.strata] != [part.keys() for part in second.strata]:
+        return None
+    pairs = zip(first.strata, second.strata, strict=True)
+    return Measure(first.name, tuple({key: a[key] - b[key] for key in a} for a, b in pairs), first.weights)
+
+
+# -- what is told of them ----------------------------------------------------------------------------------------------
+
+
+def published(part: str, benchmark: str | None = None) -> list[dict[str, Any]]:
+    """What others published; nobody measured it here.
+
+    Parameters
+    ----------
+    part
+        ``"rows"``: numbers of models (benchmark, model, value from 0 to 1, source, where known the counts right and
+        of). ``"effects"``: what leaving a part out did (without, benchmark, points, source). ``"grounding"``: answers
+        at a simulated grounding accuracy (grounding, benchmark, value, source; the ends of the paper's figure 4).
+    benchmark
+        Of this one alone.
+    """
+    held: dict[str, Any] = json.loads(files(__package__).joinpath("published.json").read_text(encoding="utf-8"))
+    return [{**row, "kind": held["kind"]} for row in held[part] if benchmark in (None, row["benchmark"])]
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """A measure of an arm on a source.
+
+    Attributes
+    ----------
+    interval : None where the value is not known (a stratum has no answer)
+    looks : valid looks a graded answer; None if there is none
+    left_out : records that could not be read, and questions that could not be asked
+    """
+
+    source: str
+    arm: str
+    measure: str
+    interval: Interval | None
+    looks: float | None
+    left_out: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """First arm minus second, of one measure over the same units."""
+
+    source: str
+    first: str
+    second: str
+    measure: str
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class EvaluationTable:
+    """All numbers of an evaluation, those published of its benchmarks, and what a reader of them must know."""
+
+    lines: list[ScoreRow] = field(default_factory=list)
+    differences: list[Difference] = field(default_factory=list)
+    published: list[dict[str, Any]] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+    def record(self) -> dict[str, Any]:
+        """The table as JSON: `rows`, `differences`, `published`, `remarks`."""
+        return {
+            "rows": [_flat(asdict(line)) for line in self.lines],
+            "differences": [_flat(asdict(one)) for one in self.differences],
+            "published": self.published,
+            "remarks": self.remarks,
+        }
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with its interval's fields beside the others."""
+    found = row.pop("interval") or {"value": None, "low": None, "high": None, "n": 0, "level": LEVEL}
+    return {**row, **found}

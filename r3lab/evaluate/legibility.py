@@ -1,5 +1,6 @@
-"""What a policy can read: of a world, behind the true crops and with the overview alone; of a sample, as its judge.
+"""What a policy can be asked, and what it can read: of a world, with and without the true crops; of a sample, as judge.
 
+    ask(policy, items, range(len(items)), temperature=0)                # a trajectory each, or why it cannot be asked
     legibility(policy, [world.sample("test", i) for i in range(200)])   # {"legible": 0.97, "overview_alone": 0.08, ...}
     judges = policy_judges(Policy.load("checkpoints/cold-start"))       # for the filters of VLIR
 
@@ -13,7 +14,9 @@ is not decided, and says so. Simplified: one policy judges both; its chance of g
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from statistics import fmean
+from typing import Any
 
 from PIL import Image
 
@@ -29,6 +32,56 @@ from ..vlir.sample import Sample
 from ..vlir.worlds import get_world
 
 GAP, GROUND = 8, (128, 128, 128)  # pixels between crops on a sheet, and its colour
+
+
+@dataclass(frozen=True)
+class Item:
+    """A question; where it has an image (a PIL image, else None), it is a `sequence.Question`."""
+
+    id: str
+    question: str
+    image: Any = field(compare=False, repr=False)
+    truth: dict[str, Any]
+
+
+def ask(policy: Policy, items: Sequence[Any], numbers: Sequence[int], **settings: Any) -> list[Trajectory | str]:
+    """Answer the questions that a policy can be asked, together.
+
+    Parameters
+    ----------
+    items : questions, those without an image too
+    numbers : of their random streams
+    settings : of `rollout`
+
+    Returns
+    -------
+    the trajectory of each question, or why it cannot be asked, in words
+    """
+    found: list[Trajectory | str] = [
+        refusal(policy, item.question, item.image.size) if item.image else "a picture is wanted; the question has none"
+        for item in items
+    ]
+    able = [i for i, why in enumerate(found) if not why]
+    if able:
+        answers = rollout(policy, [items[i] for i in able], numbers=[numbers[i] for i in able], **settings)
+        for i, t in zip(able, answers, strict=True):
+            found[i] = t
+    return found
+
+
+def sheet(images: Sequence[Image.Image]) -> Image.Image:
+    """Pictures side by side, from the top, on grey; one alone stays as it is."""
+    if len(images) == 1:
+        return images[0]
+    width = sum(image.width for image in images) + GAP * (len(images) - 1)
+    whole, x = Image.new("RGB", (width, max(image.height for image in images)), GROUND), 0
+    for image in images:
+        whole.paste(image, (x, 0))
+        x += image.width + GAP
+    return whole
+
+
+# -- of a world --------------------------------------------------------------------------------------------------------
 
 
 def shown_the_truth(policy: Policy, sample: Sample) -> Trajectory:
@@ -69,6 +122,9 @@ def legibility(policy: Policy, samples: Sequence[Sample], new_tokens: int = 224)
     }
 
 
+# -- of a sample -------------------------------------------------------------------------------------------------------
+
+
 class PolicyJudge:
     """A policy that answers a question on pictures without a look.
 
@@ -90,9 +146,8 @@ class PolicyJudge:
     def __init__(
         self, policy: Policy, temperature: float = 0.0, seed: int = 0, max_new_tokens: int = 512, batch: int = 32
     ) -> None:
-        self.policy, self.temperature, self.seed = policy, temperature, seed
-        self.max_new_tokens, self.batch = max_new_tokens, batch
-        self._asked = 0
+        self.policy, self.batch, self._asked = policy, batch, 0
+        self.settings = {"temperature": temperature, "seed": seed, "max_looks": 0, "max_new_tokens": max_new_tokens}
 
     def __call__(self, question: str, images: Sequence[Image.Image]) -> str:
         """The answer, "" for none; `JudgeError` for a question that the policy cannot be asked."""
@@ -103,48 +158,18 @@ class PolicyJudge:
 
     def many(self, queries: Sequence[Query]) -> list[Reply]:
         """A reply to each of many questions; see `__call__`."""
-        sheets = [sheet(query.images) if query.images else None for query in queries]
-        replies: list[Reply] = [
-            self._refused(q.question, image) or "" for q, image in zip(queries, sheets, strict=True)
-        ]
-        able = [i for i, reply in enumerate(replies) if reply == ""]
-        numbers = {i: self._asked + i for i in able}
-        self._asked += len(queries)
-        for start in range(0, len(able), self.batch):
-            some = able[start : start + self.batch]
-            pictures = [(i, image) for i in some if (image := sheets[i]) is not None]
-            samples = [Sample(f"query-{numbers[i]}", image, queries[i].question, "") for i, image in pictures]
-            found = rollout(
-                self.policy,
-                samples,
-                temperature=self.temperature,
-                seed=self.seed,
-                max_looks=0,
-                max_new_tokens=self.max_new_tokens,
-                numbers=[numbers[i] for i in some],
-            )
-            for i, trajectory in zip(some, found, strict=True):
-                replies[i] = trajectory.answer or ""
+        replies: list[Reply] = []
+        for start in range(0, len(queries), self.batch):
+            some = queries[start : start + self.batch]
+            numbers = range(self._asked, self._asked + len(some))
+            items = [
+                Item(f"query-{n}", query.question, sheet(query.images) if query.images else None, {})
+                for n, query in zip(numbers, some, strict=True)
+            ]
+            found = ask(self.policy, items, numbers, **self.settings)
+            replies += [JudgeError(one) if isinstance(one, str) else one.answer or "" for one in found]
+            self._asked += len(some)
         return replies
-
-    def _refused(self, question: str, image: Image.Image | None) -> JudgeError | None:
-        """Why the policy cannot be asked this."""
-        if image is None:
-            return JudgeError("a policy judges pictures; the question has none")
-        why = refusal(self.policy, question, image.size)
-        return JudgeError(why) if why else None
-
-
-def sheet(images: Sequence[Image.Image]) -> Image.Image:
-    """Pictures side by side, from the top, on grey; one alone stays as it is."""
-    if len(images) == 1:
-        return images[0]
-    width = sum(image.width for image in images) + GAP * (len(images) - 1)
-    whole, x = Image.new("RGB", (width, max(image.height for image in images)), GROUND), 0
-    for image in images:
-        whole.paste(image, (x, 0))
-        x += image.width + GAP
-    return whole
 
 
 def policy_judges(policy: Policy, seed: int = 0, max_new_tokens: int = 512) -> dict[str, Judge]:

@@ -7,7 +7,8 @@ What a task gets to score is the content of <answer>, "" where there is none: ne
 some scorers would take for a choice. Many tasks allow 16 or 32 new tokens, for models that answer at once; here
 `max_new_tokens` is the least that a rollout may have, and a task can only allow more. A task's `until` ends the answer,
 not the reasoning. Simplified: one process and one device; several images are laid on one sheet, side by side; sampling
-is from the whole distribution. The extra `eval` brings lmms-eval; the class itself needs only requests of that shape.
+is from the whole distribution; tasks of several rounds and of likelihoods are refused. The extra `eval` brings
+lmms-eval; the class itself needs only requests of that shape.
 """
 
 from __future__ import annotations
@@ -25,19 +26,14 @@ from tqdm import tqdm
 from ..core.arms import INTERLEAVED, get_arm
 from ..core.errors import R3labError, nearest, shown
 from ..core.images import MAX_PIXELS, open_image
-from ..models.policy import Policy, refusal
-from ..rollout.loop import rollout
-from ..vlir.sample import Sample
-from .legibility import GAP, sheet
+from ..models.policy import Policy
+from .legibility import GAP, Item, ask, sheet
 
 NAME = "r3lab"  # for --model
 IMAGE_MARK = "<image>"  # where a task's text says that an image comes; lmms-eval's models take it out
-MAX_ROUNDS = 32  # of a task that goes on asking
-TOLD = 20  # questions that could not be asked that are told one by one
 SETTINGS = ("pretrained", "device", "dtype", "batch_size", "max_new_tokens", "max_looks", "seed", "arm", "strict")
-# What the loop cannot do, with the values under which a task does not ask for it.
-_ONLY: dict[str, tuple[Any, ...]] = {"num_beams": (None, 1)}
-_ONLY_SAMPLED: dict[str, tuple[Any, ...]] = {"top_p": (None, 1), "top_k": (None, 0, -1)}
+# What the loop cannot do, with the values under which a task does not ask for it; the last two matter where it samples.
+_ONLY: dict[str, tuple[Any, ...]] = {"num_beams": (None, 1), "top_p": (None, 1), "top_k": (None, 0, -1)}
 
 
 @dataclass(frozen=True)
@@ -77,34 +73,28 @@ class GenerationSettings:
         R3labError
             For beams, or for sampling from a part of the distribution, and for values that are none.
         """
-        temperature = wanted.get("temperature")
-        if temperature is None:
-            temperature = 1.0 if wanted.get("do_sample") else 0.0
-        if wanted.get("do_sample") is False:
-            temperature = 0.0
-        tokens = wanted.get("max_new_tokens")
-        if not _number(temperature):
-            raise R3labError(f"temperature must be a number from 0, got {shown(temperature)}.")
-        if not (tokens is None or _number(tokens)):
-            raise R3labError(f"max_new_tokens must be a whole number from 0, got {shown(tokens)}.")
-        for name, plain in {**_ONLY, **(_ONLY_SAMPLED if temperature else {})}.items():
-            if wanted.get(name) not in plain:
+        sample, temperature = wanted.get("do_sample"), wanted.get("temperature")
+        if sample is False or temperature is None:
+            temperature = 1.0 if sample else 0.0
+        given = wanted.get("max_new_tokens")
+        tokens: Any = least if given is None else given
+        for name, value in (("temperature", temperature), ("max_new_tokens", tokens)):
+            if type(value) not in (int, float) or not 0 <= value < math.inf:
+                raise R3labError(f"{name} must be a number from 0, got {shown(value)}.")
+        for name, plain in _ONLY.items():
+            if wanted.get(name) not in plain and (temperature or name == "num_beams"):
                 value, give = shown(wanted[name]), f"give --gen_kwargs {name}={plain[-1]}"
                 raise R3labError(f"{name} {value} cannot be had: the loop samples one token at a time of all; {give}.")
         until = wanted.get("until") or []
         ends = [until] if isinstance(until, str) else until
         if not (isinstance(ends, list | tuple) and all(isinstance(end, str) for end in ends)):
             raise R3labError(f"until must be text or a list of texts, got {shown(until)}.")
-        return cls(float(temperature), max(least, int(tokens or 0)), tuple(end for end in ends if end))
+        return cls(float(temperature), max(least, int(tokens)), tuple(end for end in ends if end))
 
     def ended(self, answer: str | None) -> str:
         """An answer up to the first text that ends it; "" for none."""
         ends = [at for end in self.until if (at := (answer or "").find(end)) >= 0]
-        return (answer or "")[: min(ends)] if ends else answer or ""
-
-
-def _number(value: object) -> bool:
-    return type(value) in (int, float) and 0 <= value < math.inf  # type: ignore[operator]
+        return (answer or "")[: min(ends, default=None)]
 
 
 def _base() -> Any:
@@ -215,54 +205,37 @@ class R3Lab(Base):
         for settings in dict.fromkeys(every):  # what is answered with the same settings is answered together
             alike = [i for i, own in enumerate(every) if own == settings]
             for start in range(0, len(alike), self.batch_size):
-                some = alike[start : start + self.batch_size]
-                questions = []
-                for i in some:
-                    text, _, to_images, number, task, split = asked[i]
-                    images = to_images(self.task_dict[task][split][number])
-                    questions.append((self._asked + i, text, images, f"task {task}, document {number}"))
-                for i, reply in zip(some, self._answers(questions, settings), strict=True):
-                    replies[i] = reply
+                some = {i: asked[i] for i in alike[start : start + self.batch_size]}
+                items = {i: item for i, args in some.items() if (item := self._item(*args)) is not None}
+                found = ask(
+                    self.policy,
+                    list(items.values()),
+                    [self._asked + i for i in items],
+                    temperature=settings.temperature,
+                    seed=self.seed,
+                    max_looks=self.max_looks,
+                    max_new_tokens=settings.max_new_tokens,
+                    arm=self.arm,
+                )
+                for (i, item), one in zip(items.items(), found, strict=True):
+                    if isinstance(one, str):
+                        self._refuse(item.id, one)
+                    else:
+                        replies[i] = settings.ended(one.answer)
                 bar.update(len(some))
         bar.close()
         self._asked += len(asked)
         return replies
 
-    def generate_until_multi_round(self, requests: Sequence[Any]) -> list[list[str]]:
-        """The answers of every round of a task that goes on asking, one question at a time.
-
-        Each round is a question of its own: what earlier ones brought is in it as far as the task puts it there.
-
-        Parameters
-        ----------
-        requests
-            As of `generate_until`, with the task's `doc_to_text` in the fourth place. After each round it gives the
-            next one's images and text, whether there is none, the replies so far, and what it wants to know next time.
+    def generate_until_multi_round(self, requests: Sequence[Any]) -> list[str]:
+        """Refused: what the policy saw in one round would be gone in the next.
 
         Raises
         ------
         R3labError
-            As `generate_until`; and if a task does not end after 32 rounds.
+            Always.
         """
-        every = [self._settings(request.args[1], request.args[5]) for request in requests]
-        found = []
-        for request, settings in zip(requests, every, strict=True):
-            text, _, to_images, to_text, number, task, split = request.args
-            document, where = self.task_dict[task][split][number], f"task {task}, document {number}"
-            images, replies, state = to_images(document), [], None
-            for round_number in range(1, MAX_ROUNDS + 1):
-                replies += self._answers([(self._asked, text, images, f"{where}, round {round_number}")], settings)
-                self._asked += 1
-                images, text, ended, replies, state = to_text(
-                    document, previous_output=list(replies), round_idx=round_number, previous_round_info=state
-                )
-                replies = list(replies)
-                if ended:
-                    break
-            else:
-                raise R3labError(f"{where} goes on asking after {MAX_ROUNDS} rounds; its doc_to_text must end it.")
-            found.append(replies)
-        return found
+        raise R3labError("r3lab answers in one round; take a variant of the task with output_type generate_until.")
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
         """Refused: what a policy thinks of an answer follows from its reasoning and its looks.
@@ -285,58 +258,37 @@ class R3Lab(Base):
         except R3labError as error:
             raise R3labError(f"task {task}: {error}") from None
 
-    def _answers(self, questions: Sequence[tuple[int, str, Any, str]], settings: GenerationSettings) -> list[str]:
-        """Answers to (number of the random stream, text, images, where); "" for one that cannot be asked."""
-        replies, able, samples = [""] * len(questions), [], []
-        for i, (number, text, images, where) in enumerate(questions):
-            try:
-                samples.append(self._sample(f"{NAME}-{number}", text, images))
-                able.append(i)
-            except R3labError as error:
-                if self.strict:
-                    way = "leave it out with process_docs, or give strict=False to count it as unanswered"
-                    raise R3labError(f"{where}: {error} ({way})") from None
-                self._tell(f"{where}: {error}")
-        found = rollout(
-            self.policy,
-            samples,
-            temperature=settings.temperature,
-            seed=self.seed,
-            max_looks=self.max_looks,
-            max_new_tokens=settings.max_new_tokens,
-            numbers=[questions[i][0] for i in able],
-            arm=self.arm,
-        )
-        for i, trajectory in zip(able, found, strict=True):
-            replies[i] = settings.ended(trajectory.answer)
-        return replies
+    def _item(self, text: str, wanted: Any, to_images: Any, number: int, task: str, split: str) -> Item | None:
+        """A question, its images on one sheet, named by its place; None where its images cannot be shown."""
+        where = f"task {task}, document {number}"
+        try:
+            whole = one_sheet(to_images(self.task_dict[task][split][number]))
+            return Item(where, text.replace(IMAGE_MARK, " "), whole, {})
+        except R3labError as error:
+            self._refuse(where, str(error))
+            return None
 
-    def _sample(self, name: str, text: str, images: Any) -> Sample:
-        """A question that the policy can be asked, its images on one sheet.
-
-        Raises
-        ------
-        R3labError
-            If it cannot be.
-        """
-        given = list(images or ())
-        if not given:
-            raise R3labError("the policy answers questions on images; this one has none.")
-        for image in given:
-            if not isinstance(image, Image.Image):
-                raise R3labError(f"the policy sees images, not {shown(image)}.")
-        sides = [max(image.size) for image in given]  # of a sheet, whichever way a camera held them
-        if len(given) > 1 and (pixels := (sum(sides) + GAP * len(sides)) * max(sides)) > MAX_PIXELS:
-            raise R3labError(f"a sheet of its {len(given)} images could have {pixels:,} pixels, over {MAX_PIXELS:,}.")
-        pictures = [open_image(image) for image in given]
-        whole, question = sheet(pictures), text.replace(IMAGE_MARK, " ")
-        if why := refusal(self.policy, question, whole.size):
-            raise R3labError(why)
-        return Sample(name, whole, question, "")
-
-    def _tell(self, message: str) -> None:
+    def _refuse(self, where: str, why: str) -> None:
+        if self.strict:
+            way = "leave it out with process_docs, or give strict=False to count it as unanswered"
+            raise R3labError(f"{where}: {why} ({way})")
         self.refused += 1
-        if self.refused <= TOLD:
-            tqdm.write(f"not asked, counted as unanswered: {message}", file=sys.stderr)
-        elif self.refused == TOLD + 1:
-            tqdm.write("not asked: more, not told one by one", file=sys.stderr)
+        tqdm.write(f"not asked, counted as unanswered: {where}: {why}", file=sys.stderr)
+
+
+def one_sheet(images: Any) -> Image.Image | None:
+    """A document's images on one sheet; None for none.
+
+    Raises
+    ------
+    R3labError
+        If one of them is no image, or the sheet would be too large.
+    """
+    given = list(images or ())
+    for image in given:
+        if not isinstance(image, Image.Image):
+            raise R3labError(f"the policy sees images, not {shown(image)}.")
+    sides = [max(image.size) for image in given]  # of a sheet, whichever way a camera held them
+    if len(given) > 1 and (pixels := (sum(sides) + GAP * len(sides)) * max(sides)) > MAX_PIXELS:
+        raise R3labError(f"a sheet of its {len(given)} images could have {pixels:,} pixels, over {MAX_PIXELS:,}.")
+    return sheet([open_image(image) for image in given]) if given else None

@@ -3,28 +3,27 @@
     source = BenchmarkSource(get_benchmark("vstar"), "vstar/test.jsonl", limit=100)
     source = WorldSource(get_world("badges"), "test", count=500)
     with Journal("runs/eval/records/journal.jsonl", {"model": "tiny"}) as journal:
-        answers = evaluate({"direct": Trained(policy, "")}, [source], [get_arm("direct")], journal, Settings())
-    found = collect(journal, answers)        # {("badges", "direct"): [entry, ...]}; again after a kill: it goes on
-    [measure.name for measure in source.measures(found["badges", "direct"])]
+        found = evaluate({"direct": (policy, "")}, [source], [get_arm("direct")], journal, Settings())
+    found["badges", "direct"]                   # [entry, ...]; again after a kill: it goes on
+    table_of([source], ["direct"], found).lines[0].interval     # Interval(value=0.86, low=0.82, high=0.89, n=500, ...)
 
 An entry of the journal is known by everything that the answer depends on: the arm's setting, the question, its image.
 One that is there is never asked for again. The arms answer a batch one after the other, so that an interrupted run has
 got equally far in all of them, and an overview is encoded once for all. Simplified: a kill loses the batch in progress;
-the loop looks at one image, so several images of a record are laid on one sheet, side by side, and a question without
-an image is left out and counted.
+a question without an image is left out and counted; the differences are those of the first arm to each of the others.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
-from PIL import Image
 from tqdm import tqdm
 
 from ..core.arms import Arm
@@ -32,55 +31,29 @@ from ..core.errors import R3labError
 from ..core.files import Journal
 from ..core.images import content_hash
 from ..core.protocol import same_answer
-from ..models.policy import Features, Policy, refusal
-from ..rollout.loop import rollout
+from ..core.records import ForeignError
+from ..models.policy import Features, Policy
 from ..train.measure import facts
 from ..train.run import finish_step
 from ..trajectory import save
-from .benchmarks import Benchmark
-from .formats import BenchmarkError, Record
-from .grades import Grade, Measure, units
-from .legibility import sheet
-
-if TYPE_CHECKING:
-    from ..vlir.worlds import World
+from ..vlir.worlds import World
+from .benchmarks import Benchmark, Record
+from .grades import Difference, EvaluationTable, Grade, Measure, ScoreRow, difference, interval, published, units
+from .legibility import Item, ask
 
 Entry = Mapping[str, Any]  # what is written down of an answer; see `evaluate`
+Found = dict[tuple[str, str], list[Entry]]  # by source and arm
 GRADED, SKIPPED = "graded", "skipped"  # what became of a question
 NO_IMAGE, NOT_ASKED = "no image", "cannot be asked of this policy"  # why a question is skipped
 KEPT_TEXT = 4000  # characters of the question, and of what was written, that an entry keeps
 KEPT_FACTS = ("needs_look", "iou", "looks", "valid", "tokens")
-# What a reader of the numbers must know of a benchmark's score here; the scorers' docstrings say more.
-REMARKS = {
-    "mathvista": "Its authors have a large model extract the answer from free text; here the answer's mark does that.",
-    "mathvision": "Two expressions are equal where r3lab's own arithmetic says so, not a computer algebra system.",
-    "hallusionbench": "Its questions without a figure cannot be asked: the loop looks at an image. They are left out.",
-    "mmvp": "The truths of four questions are disputed; the file's are kept.",
-}
 
 
 @dataclass(frozen=True)
-class Item:
-    """A question of a source; where it has an image, it is a `sequence.Question`.
+class Graded(Item):
+    """A question of a source, and the grade of an answer as the loop read it, None if there is none."""
 
-    Attributes
-    ----------
-    id : unique within the source
-    truth : what a trajectory keeps of it
-    images : none, one or several
-    grade : of an answer as the loop read it, None if there is none
-    """
-
-    id: str
-    question: str
-    truth: dict[str, Any]
-    images: tuple[Image.Image, ...] = field(compare=False, repr=False)
     grade: Callable[[str | None], Grade] = field(compare=False, repr=False)
-
-    @property
-    def image(self) -> Image.Image:
-        """The image, or all of them on one sheet."""
-        return sheet(self.images)
 
 
 class Source:
@@ -100,9 +73,9 @@ class Source:
     count: int | None = None
     left_out = 0
     problems: Sequence[str] = ()
-    remarks: tuple[str, ...] = ()
+    remarks: Sequence[str] = ()
 
-    def __iter__(self) -> Iterator[Item]:
+    def __iter__(self) -> Iterator[Graded]:
         raise NotImplementedError
 
     def measures(self, entries: Sequence[Entry]) -> list[Measure]:
@@ -120,7 +93,7 @@ class BenchmarkSource(Source):
 
     Raises
     ------
-    BenchmarkError
+    ForeignError
         If there is no such file, or nothing in it fits the benchmark.
     """
 
@@ -128,31 +101,29 @@ class BenchmarkSource(Source):
         self, benchmark: Benchmark, path: str | Path, limit: int | None = None, images: str | Path | None = None
     ) -> None:
         self.benchmark, self.name, self.title = benchmark, benchmark.name, benchmark.title
-        self.reader = benchmark.read(path, root=images)
+        self.reader = benchmark.read(path, images)
         self.problems = self.reader.problems
-        self.remarks = (f"{self.title}: {benchmark.source}.",)
-        if self.name in REMARKS:
-            self.remarks += (REMARKS[self.name],)
+        self.remarks = [f"{self.title}: {benchmark.source}.", *filter(None, [benchmark.remark])]
         if limit is not None:
             said = f"{self.title}: at most the first {limit:,} questions, so not the benchmark's own number."
-            self.remarks += (said,)
+            self.remarks.append(said)
         self._records = islice(self.reader, limit)
         self._first = next(self._records, None)  # a file of something else is found out before anything else is done
         if self._first is None:
-            raise BenchmarkError(
+            raise ForeignError(
                 f"None of the {self.reader.skipped:,} records fits {benchmark.title}; the first: {self.problems[0]}"
             )
 
-    def __iter__(self) -> Iterator[Item]:
+    def __iter__(self) -> Iterator[Graded]:
         assert self._first is not None
         yield self._item(self._first)
         yield from map(self._item, self._records)
 
-    def _item(self, record: Record) -> Item:
+    def _item(self, record: Record) -> Graded:
         def grade(answer: str | None) -> Grade:
-            return self.benchmark.grade_answer(record, answer)
+            return self.benchmark.grade(record, answer)
 
-        return Item(record.id, record.question, {"answer": record.answer}, record.images, grade)
+        return Graded(record.id, record.question, record.image, {"answer": record.answer}, grade)
 
     @property
     def left_out(self) -> int:  # type: ignore[override]
@@ -171,16 +142,16 @@ class WorldSource(Source):
         self.world, self.split, self.seed, self.samples = world, split, seed, count
         self.name, self.title, self.count = world.name, f"{world.name}, {split} split", count
 
-    def __iter__(self) -> Iterator[Item]:
+    def __iter__(self) -> Iterator[Graded]:
         return map(self._item, range(self.samples))
 
-    def _item(self, index: int) -> Item:
+    def _item(self, index: int) -> Graded:
         sample = self.world.sample(self.split, index, self.seed)
 
         def grade(answer: str | None) -> Grade:
             return Grade(sample.id, float(same_answer(answer, sample.answer)))
 
-        return Item(sample.id, sample.question, sample.truth, (sample.image,), grade)
+        return Graded(sample.id, sample.question, sample.image, sample.truth, grade)
 
     def measures(self, entries: Sequence[Entry]) -> list[Measure]:
         """Right answers, of all and where a look is needed; IoU of the deciding look; who looks, needed and not."""
@@ -220,46 +191,30 @@ class Settings:
     keep: int = 0
 
 
-class Trained(NamedTuple):
-    """An arm's policy, and what it is known by: its `fingerprint`, or "" for one that all arms share."""
-
-    policy: Policy
-    known_as: str
-
-
-class Place(NamedTuple):
-    """Where an answer's entry is."""
-
-    source: str
-    arm: str
-    key: str
-
-
 def evaluate(
-    policies: Mapping[str, Trained],
+    policies: Mapping[str, tuple[Policy, str]],
     sources: Sequence[Source],
     arms: Sequence[Arm],
     journal: Journal,
     settings: Settings,
-    progress: bool | None = False,
-) -> list[Place]:
+) -> Found:
     """Have every question answered by every arm that the journal has no entry of.
 
     Parameters
     ----------
     policies
-        By the arm's name; what one is known by is "" where the journal is of one policy for all arms.
+        By the arm's name, each with what it is known by: its `fingerprint`, or "" where the journal is of one policy
+        for all arms.
     sources, arms
         Each name once.
     journal
         Its folder's parent gets the trajectories that are kept: `trajectories/ARM/SOURCE-NUMBER`.
-    progress
-        Draw a bar; None where the output is a terminal.
 
     Returns
     -------
-    list of Place
-        Of all questions, those that were settled before as well.
+    dict
+        The entries of all questions by source and arm, in the order of the questions, without their text and what was
+        written; those that were settled before as well.
 
     Raises
     ------
@@ -268,11 +223,10 @@ def evaluate(
     KeyboardInterrupt
         After Ctrl-C, when the batch in progress is in the journal; a second one drops that batch.
     """
-    answers: list[Place] = []
+    places: dict[tuple[str, str], list[str]] = {(source.name, arm.name): [] for source in sources for arm in arms}
     counts = [source.count for source in sources]
     total = None if None in counts else sum(n for n in counts if n is not None) * len(arms)
-    off = None if progress is None else not progress
-    with finish_step() as stop, tqdm(total=total, desc="eval", unit=" answers", disable=off, mininterval=1) as bar:
+    with finish_step() as stop, tqdm(total=total, desc="eval", unit=" answers", disable=None, mininterval=1) as bar:
         for source in sources:
             numbered = enumerate(source)
             while batch := list(islice(numbered, settings.batch)):
@@ -281,13 +235,17 @@ def evaluate(
                 for arm in arms:
                     own, known_as = policies[arm.name]
                     keys = [_key(question, arm, known_as) for question in questions]
-                    answers += [Place(source.name, arm.name, key) for key in keys]
+                    places[source.name, arm.name] += keys
                     new = [(key, n, item) for key, (n, item) in zip(keys, batch, strict=True) if key not in journal]
                     _answer(own, source, arm, new, journal, settings, {} if known_as else shared)
                     bar.update(len(batch))
                     if stop.asked:
                         raise KeyboardInterrupt
-    return answers
+    wanted = {key for keys in places.values() for key in keys}
+    lines = {
+        e["key"]: {k: v for k, v in e.items() if k not in ("question", "text")} for e in journal if e["key"] in wanted
+    }
+    return {place: [lines[key] for key in keys] for place, keys in places.items()}
 
 
 def kept_in(out: Path, source: str, arm: str, number: int) -> Path:
@@ -295,9 +253,9 @@ def kept_in(out: Path, source: str, arm: str, number: int) -> Path:
     return out / "trajectories" / arm / f"{source}-{number:05d}"
 
 
-def _question(source: Source, item: Item) -> str:
-    """What a question is known by: its source, its images' pixels, its words and its truth."""
-    hashes = [content_hash(image) for image in item.images]
+def _question(source: Source, item: Graded) -> str:
+    """What a question is known by: its source, its image's pixels, its words and its truth."""
+    hashes = [content_hash(item.image)] if item.image else []
     return json.dumps([source.name, item.id, hashes, item.question, item.truth])
 
 
@@ -312,35 +270,22 @@ def _answer(
     policy: Policy,
     source: Source,
     arm: Arm,
-    asked: Sequence[tuple[str, int, Item]],
+    asked: Sequence[tuple[str, int, Graded]],
     journal: Journal,
     settings: Settings,
     features: dict[str, Features],
 ) -> None:
     """Answer questions (key, number in the source, item); an entry each, also of those that cannot be asked."""
-    able, heads = [], {}
-    for key, number, item in asked:
+    how = {name: getattr(settings, name) for name in ("temperature", "seed", "max_looks", "max_new_tokens")}
+    items, numbers = [item for _, _, item in asked], [number for _, number, _ in asked]
+    answers = ask(policy, items, numbers, features=features, arm=arm, **how)
+    for (key, number, item), t in zip(asked, answers, strict=True):
         question = item.question[:KEPT_TEXT]
         head = {"source": source.name, "arm": arm.name, "id": item.id, "number": number, "question": question}
-        why = refusal(policy, item.question, item.image.size) if item.images else NO_IMAGE
-        if why:
-            reason, detail = (NOT_ASKED, why) if item.images else (NO_IMAGE, "")
+        if isinstance(t, str):
+            reason, detail = (NOT_ASKED, t) if item.image else (NO_IMAGE, "")
             journal.append(key, {**head, "outcome": SKIPPED, "reason": reason, "detail": detail})
-        else:
-            able.append((key, number, item))
-            heads[key] = head
-    found = rollout(
-        policy,
-        [item for _, _, item in able],
-        temperature=settings.temperature,
-        seed=settings.seed,
-        max_looks=settings.max_looks,
-        max_new_tokens=settings.max_new_tokens,
-        features=features,
-        numbers=[number for _, number, _ in able],
-        arm=arm,
-    )
-    for (key, number, item), t in zip(able, found, strict=True):
+            continue
         if number < settings.keep:
             save(t, kept_in(journal.path.parent.parent, source.name, arm.name, number))
         grade, counted = item.grade(t.answer), facts(t)
@@ -354,20 +299,7 @@ def _answer(
             **{name: counted[name] for name in KEPT_FACTS},
             "text": t.response_text[:KEPT_TEXT],
         }
-        journal.append(key, heads[key] | entry)
-
-
-def collect(journal: Journal, answers: Sequence[Place]) -> dict[tuple[str, str], list[Entry]]:
-    """The entries by source and arm, in the order of the questions, without their text and what was written."""
-    wanted = {place.key for place in answers}
-    written = ("question", "text")
-    lines = {
-        line["key"]: {k: v for k, v in line.items() if k not in written} for line in journal if line["key"] in wanted
-    }
-    found: dict[tuple[str, str], list[Entry]] = {(place.source, place.arm): [] for place in answers}
-    for place in answers:
-        found[place.source, place.arm].append(lines[place.key])
-    return found
+        journal.append(key, head | entry)
 
 
 def fingerprint(folder: Path) -> str:
@@ -390,3 +322,44 @@ def fingerprint(folder: Path) -> str:
             file.seek(max(0, size - (1 << 20)))
             found.update(file.read())
     return f"{folder.resolve().name} {found.hexdigest()[:16]}"
+
+
+def table_of(
+    sources: Sequence[Source], arms: Sequence[str], found: Found, remarks: Sequence[str] = ()
+) -> EvaluationTable:
+    """The numbers of what was answered.
+
+    Parameters
+    ----------
+    sources
+        After they were read, in the order of the table.
+    arms
+        Names; the first is the one that the others are compared with.
+    found
+        Of `evaluate`.
+    remarks
+        What else a reader must know; the sources' own follow.
+    """
+    table = EvaluationTable(remarks=list(remarks))
+    for source in sources:
+        measured: dict[str, list[Measure]] = {}
+        for arm in arms:
+            entries = found[source.name, arm]
+            graded = [e for e in entries if e["outcome"] == GRADED]
+            left_out = source.left_out + len(entries) - len(graded)
+            looks = sum(e["valid"] for e in graded) / len(graded) if graded else None
+            measured[arm] = source.measures(graded)
+            table.lines.extend(ScoreRow(source.name, arm, m.name, interval(m), looks, left_out) for m in measured[arm])
+        for second in arms[1:]:
+            others = {m.name: m for m in measured[second]}
+            for m in measured[arms[0]]:
+                delta = difference(m, others[m.name]) if m.name in others else None
+                if delta is not None and (between := interval(delta)) is not None:
+                    table.differences.append(Difference(source.name, arms[0], second, m.name, between))
+        why = Counter(e["reason"] for e in found[source.name, arms[0]] if e["outcome"] == SKIPPED)
+        told = [f"{count:,} {reason}" for reason, count in why.most_common()]  # the same for every arm
+        told += [f"{source.left_out:,} cannot be read"] if source.left_out else []
+        table.remarks.extend(source.remarks)
+        table.remarks.extend([f"{source.title}: questions left out: {', '.join(told)}."] if told else [])
+        table.published.extend(published("rows", source.name))
+    return table

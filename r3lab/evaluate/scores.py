@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from rapidfuzz.distance import Levenshtein
 
 from ..core.protocol import folded
-from .formats import LETTERS
 
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 THRESHOLD = 0.5  # similarity below which DocVQA pays nothing
 PLACES = 2  # decimals to which two values of MathVision must agree
 MAX_LENGTH, MAX_DEPTH = 400, 40  # of arithmetic: characters, nested brackets

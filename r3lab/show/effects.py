@@ -22,7 +22,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from ..core.errors import R3labError
 from ..core.stats import Effect, Interval, t_interval
 from ..evaluate.benchmarks import get_benchmark
-from ..evaluate.table import Difference, EvaluationTable, ScoreRow, published_effects, published_grounding
+from ..evaluate.grades import Difference, EvaluationTable, ScoreRow, published
 from .palette import BODY, OKABE_ITO, RUNS, SMALL, style, theme
 from .picture import Picture
 from .text import escape, one_line
@@ -119,9 +119,9 @@ def effects_table(effects: Sequence[Effect], measure: str = RIGHT) -> str:
     lines = [f"| variant | {measure} | points against {effects[0].variant} | published |", "| --- | --- | --- | --- |"]
     for e in effects:
         stated = "; ".join(
-            f"{get_benchmark(p.benchmark).title} {p.points:+g}"
-            for p in published_effects()
-            if e.variant == f"without {p.without}"
+            f"{get_benchmark(p['benchmark']).title} {p['points']:+g}"
+            for p in published("effects")
+            if e.variant == f"without {p['without']}"
         )
         lines.append(f"| {e.variant} | {_share(e.mean)} | {_points(e.difference) if e.difference else ''} | {stated} |")
     return "\n".join(lines)
@@ -142,7 +142,7 @@ def draw_grounding(rows: Sequence[Mapping[str, Any]], dark: bool = False) -> Pic
     rows : "grounding" of ablations.json, two seeds or more
     dark : for a dark page
     """
-    found, stated, chosen = _mixtures(rows), published_grounding(), theme(dark)
+    found, stated, chosen = _mixtures(rows), published("grounding"), theme(dark)
     with style(chosen):
         figure = Figure(figsize=(5.4, 3.2), layout="constrained", facecolor=chosen.paper)
         axes, (own, other) = figure.subplots(), (RUNS[0], RUNS[1])
@@ -153,8 +153,8 @@ def draw_grounding(rows: Sequence[Mapping[str, Any]], dark: bool = False) -> Pic
         )  # fmt: skip
         axes.plot(list(found), means, "o-", color=own[0], markersize=4, label="measured here: tiny policy, badges")
         axes.plot(
-            [p.grounding for p in stated], [p.value for p in stated], "s", color=other[0],
-            label=f"published: VLM-R³, {get_benchmark(stated[0].benchmark).title}",
+            [p["grounding"] for p in stated], [p["value"] for p in stated], "s", color=other[0],
+            label=f"published: VLM-R³, {get_benchmark(stated[0]['benchmark']).title}",
         )  # fmt: skip
         for ticks in (axes.xaxis, axes.yaxis):
             ticks.set_major_formatter(PercentFormatter(1.0, decimals=0))
@@ -167,7 +167,7 @@ def draw_grounding(rows: Sequence[Mapping[str, Any]], dark: bool = False) -> Pic
 def _grounding_alt(rows: Sequence[Mapping[str, Any]]) -> str:
     """What `draw_grounding` shows, in words."""
     told = [f"{100 * share:.0f} %: {_share(interval)}" for share, interval in _mixtures(rows).items()]
-    ends = [f"{100 * p.value:.1f} % at {100 * p.grounding:.0f} %" for p in published_grounding()]
+    ends = [f"{100 * p['value']:.1f} % at {100 * p['grounding']:.0f} %" for p in published("grounding")]
     return (
         f"Right answers by the share of looks at the right place. Here {'; '.join(told)}. Published: {', '.join(ends)}."
     )
@@ -205,7 +205,7 @@ def sections(table: EvaluationTable) -> list[Section]:
             "Published, not measured here",
             _PUBLISHED,
             [
-                (row.benchmark, row.model, _number(row.value, ""), _counted(row.kind, row.right, row.of), row.source)
+                (row["benchmark"], row["model"], _number(row["value"], ""), _counted(row), row["source"])
                 for row in table.published
             ],
             (2,),
@@ -242,8 +242,8 @@ def _number(value: float, measure: str, sign: str = "", unit: str = " %") -> str
     return f"{value:{sign}.2f}" if measure in PLAIN else f"{100 * value:{sign}.1f}{unit}"
 
 
-def _counted(kind: str, right: int | None, of: int | None) -> str:
-    return kind if of is None else f"{kind}, {right} of {of}"
+def _counted(row: Mapping[str, Any]) -> str:
+    return f"{row['kind']}, {row['right']} of {row['of']}" if "of" in row else str(row["kind"])
 
 
 def scores_page(table: EvaluationTable, title: str) -> str:
