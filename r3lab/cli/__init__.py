@@ -36,8 +36,12 @@ COMMANDS = {  # one word, or two where several have the first in common
         ASK, "Say why each look was taken, and whether it mattered.", "r3lab.cli.ask", "explain_command"
     ),
     "doctor": Command(ASK, "Say what this machine has for r3lab, and what is missing.", "r3lab.cli.doctor"),
-    "train tiny": Command(TRAIN, "Make the tiny policy of badges from nothing (hours).", "r3lab.recipes.policy"),
-    "train worlds": Command(TRAIN, "Make the policy of four worlds and of each arm (hours).", "r3lab.recipes.worlds"),
+    "train tiny": Command(
+        TRAIN, "Make the tiny policy of badges from nothing (hours).", "r3lab.recipes.policies", "tiny_command"
+    ),
+    "train worlds": Command(
+        TRAIN, "Make the policy of four worlds and of each arm (hours).", "r3lab.recipes.policies", "worlds_command"
+    ),
     "train sft": Command(TRAIN, "Supervised cold start on VLIR samples.", "r3lab.train.sft"),
     "train rgrpo": Command(TRAIN, "R-GRPO from a checkpoint.", "r3lab.cli.train", "rgrpo_command"),
     "train ablations": Command(TRAIN, "The paper's ablations in miniature.", "r3lab.cli.train", "ablations_command"),

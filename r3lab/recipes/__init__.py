@@ -4,40 +4,14 @@ from __future__ import annotations
 
 from ..core import lazy
 
+ABLATIONS = "Budget FULL VARIANTS again band effects level measured outcomes rows_of settings_of updates_of values_of"
 # What lessons use, imported when it is first used.
 HOMES = {
-    **dict.fromkeys(
-        (
-            "Budget",
-            "FULL",
-            "VARIANTS",
-            "again",
-            "band",
-            "effects",
-            "level",
-            "measured",
-            "outcomes",
-            "rows_of",
-            "settings_of",
-            "updates_of",
-            "values_of",
-        ),
-        "ablations",
-    ),
-    **dict.fromkeys(
-        (
-            "Heads",
-            "POINTING_HEADS",
-            "POINTING_LAYER",
-            "Stage",
-            "lesson_rows",
-            "train_base",
-        ),
-        "base",
-    ),
-    **dict.fromkeys(("CELLS", "FACTOR", "Lessons", "NAMES", "OVERVIEW", "vocabulary"), "lessons"),
+    **dict.fromkeys(ABLATIONS.split(), "ablations"),
+    **dict.fromkeys(("Heads", "POINTING_HEADS", "POINTING_LAYER", "lesson_rows", "train_base"), "base"),
+    **dict.fromkeys(("CELLS", "FACTOR", "Lessons", "NAMES", "OVERVIEW", "Stage", "vocabulary"), "lessons"),
     **dict.fromkeys(("PLANTS", "others_of", "plant", "rolled", "tint_of", "told"), "planted"),
-    **dict.fromkeys(("BASE", "prepare"), "policy"),
+    **dict.fromkeys(("BASE", "prepare"), "policies"),
 }
 
 __getattr__, __dir__ = lazy(__name__, HOMES)

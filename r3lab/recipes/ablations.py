@@ -38,7 +38,7 @@ from ..train.settings import RgrpoSettings
 from ..train.sft import SftSettings
 from ..vlir.worlds import get_world, world_batches
 from . import stages
-from .policy import Recipe, lessons_of_imperfect_teacher
+from .policies import Recipe, lessons_of_imperfect_teacher
 
 # -- variants ------------------------------------------------------------------------------------------------------
 

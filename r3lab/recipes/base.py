@@ -1,20 +1,18 @@
 """Vision warm-up and grounding: from random weights to a base that perceives, locates and reads.
 
-Two stages over `lessons`. *Warm-up*: linear heads on the visual tokens, thrown away afterwards (they stand in for the
-CLIP-style pretraining of a real VLM); only the vision tower learns. *Grounding*: the text model learns to state where a
-badge is, what stands beside it and what a crop shows, with the heads kept at a small weight; one badge a scene first,
-then up to five. Nothing here belongs to VLM-R3: a real checkpoint arrives with these skills.
+Two kinds of stages over `lessons`. *Warm-up*: linear heads on the visual tokens, thrown away afterwards (they stand in
+for the CLIP-style pretraining of a real VLM); only the vision tower learns. *Grounding*: the text model learns to state
+where a badge is, what stands beside it and what a crop shows, with the heads kept at a small weight; one badge a scene
+first, then up to five. Nothing here belongs to VLM-R3: a real checkpoint arrives with these skills.
 
     heads = Heads(128)
-    train_base(policy, heads, Stage("warm-up", steps=2000, text=False, ...), log)
+    train_base(policy, heads, Stage("warm-up", 2000, 24, (1, 5), text=False), log)
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -23,8 +21,11 @@ from tqdm import tqdm
 
 from ..models import attention
 from ..models.policy import Features, Policy, Row
-from ..train.sft import schedule
-from .lessons import BINS, IGNORE, NAMES, STATEMENTS, TEXT, Lesson, Lessons
+from ..train.run import Progress, Run
+from ..train.sft import marked, schedule
+from .facts import WORDS
+from .lessons import BINS, IGNORE, NAMES, TEXT, Lesson, Lessons, Stage
+from .world_lessons import CHARACTERS
 
 # -- what lessons state: next tokens, and where two heads look ------------------------------------------------------
 
@@ -44,16 +45,10 @@ def lesson_rows(
     masks : for each token of a row, whether it must be predicted
     points : (N, 4) int64, (row, token that reads, token that it should look at, layer in which)
     """
-    rows: list[Row] = []
-    masks: list[list[bool]] = []
-    points: list[tuple[int, int, int, int]] = []
-    at = 0
+    rows, masks, points, left = list[Row](), list[list[bool]](), list[tuple[int, int, int, int]](), iter(features)
     for lesson in lessons:
-        own = features[at : at + len(lesson.images)]
-        at += len(lesson.images)
-        ids: list[int] = []
-        mask: list[bool] = []
-        starts: list[int] = []
+        own = [next(left) for _ in lesson.images]
+        ids, mask, starts = list[int](), list[bool](), list[int]()
         entries: list[int] = []  # where each entry of the text begins
         for token, loss, *aims in zip(lesson.text, lesson.loss, lesson.points, lesson.anchors, strict=True):
             entries.append(len(ids))
@@ -81,9 +76,7 @@ def stated(
     within a hundred steps, and the coordinates follow.
     """
     batch = policy.rows(rows)
-    wanted = torch.zeros_like(batch.ids, dtype=torch.bool)
-    for i, mask in enumerate(masks):
-        wanted[i, : len(mask)] = torch.tensor(mask, device=wanted.device)
+    wanted = marked(batch, masks)
     with attention.watching((POINTING_LAYER, ANCHOR_LAYER) if pointing > 0 else ()) as watched:
         states = policy.hidden(batch)
     logits, target = policy.logits(states[:, :-1][wanted[:, 1:]]), batch.ids[:, 1:][wanted[:, 1:]]
@@ -147,163 +140,138 @@ def statements(
 
 # -- a stage --------------------------------------------------------------------------------------------------------
 
-Log = Callable[[dict], None]
-WEIGHTS = {"digit": 3.0, "name": 2.0, "word": 4.0}  # reading is slow to come
+WEIGHTS = {"digit": 3.0, "name": 2.0, "word": 4.0, "character": 2.0}  # reading is slow to come
+LOGGED, SAVED = 50, 100  # steps between rows of the log, and between checkpoints
 
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage of `train_base`: learning rates peak after a short warm-up and fall as a cosine to `final_fraction`."""
-
-    name: str
-    steps: int
-    batch: int
-    badges: tuple[int, int]
-    text: bool
-    learning_rate: float
-    head_weight: float = 1.0
-    final_fraction: float = 0.1
-    seed: int = 0
-    windows: int = 0  # close views of each badge's digit
-    statements: tuple[str, ...] = STATEMENTS
-    vary: tuple[str, ...] = ("colours",)  # of photographs; "hands", "wild hands": that write digits
-    pointing: float = 0.0  # weight of the loss on where two heads look
+Targets = list[tuple[str, torch.Tensor, torch.Tensor]]  # a name, logits (n, classes), classes (n,) or IGNORE
 
 
 class Heads(nn.Module):
-    """Linear heads on visual tokens (N, D): what is at a badge's centre, in overview and crop."""
+    """Linear heads on visual tokens (N, D): what is at an object's centre, in overview and crop.
 
-    def __init__(self, width: int) -> None:
+    Parameters
+    ----------
+    width : D
+    worlds : also a head for words and swatches in the overview, and one for the characters of a crop
+    """
+
+    def __init__(self, width: int, worlds: bool = False) -> None:
         super().__init__()
         sizes = {"name": len(NAMES), "large": 2, "digit": 10, **{f"edge{i}": BINS for i in range(4)}}
         self.overview = nn.ModuleDict({k: nn.Linear(width, n) for k, n in sizes.items()})
         self.crop = nn.ModuleDict({"name": nn.Linear(width, len(NAMES)), "digit": nn.Linear(width, 10)})
         self.presence = nn.Linear(width, 1)
+        if worlds:
+            self.word, self.character = nn.Linear(width, len(WORDS)), nn.Linear(width, len(CHARACTERS))
 
-    def forward(self, features: list, lessons: list[Lesson]) -> tuple[torch.Tensor, dict[str, float]]:
-        """Summed cross-entropies and accuracies; `features` are those of all images of all lessons, in order."""
-        centres, whole, inked, present, at = [], [], [], [], 0
-        for lesson in lessons:
-            tokens = features[at].tokens
-            whole.append(tokens)
-            mark = torch.zeros(len(tokens))
-            mark[lesson.cells] = 1.0
-            present.append(mark)
-            centres.append(tokens[torch.as_tensor(lesson.cells)])
-            crops = features[at + 1 : at + len(lesson.images)]
-            inked += [f.tokens[c] for f, c in zip(crops, lesson.crop_cells.tolist(), strict=True)]
-            at += len(lesson.images)
-        losses: list[torch.Tensor] = []
+    def forward(self, features: Sequence[Features], lessons: Sequence[Lesson]) -> tuple[torch.Tensor, dict[str, float]]:
+        """Summed cross-entropies and accuracies; `features` are those of all images of all lessons, in order. Lessons
+        without an overview have characters alone."""
+        left, device = iter([f.tokens for f in features]), features[0].tokens.device
+        own = [[next(left) for _ in lesson.images] for lesson in lessons]
+        scenes = [(tokens, lesson) for tokens, lesson in zip(own, lessons, strict=True) if len(lesson.cells)]
+
+        def classes(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+            return torch.cat([torch.as_tensor(part) for part in parts]).to(device)
+
+        centres = [tokens[0][torch.as_tensor(v.cells)] for tokens, v in scenes]
+        inked = [f[c] for tokens, v in scenes for f, c in zip(tokens[1:], v.crop_cells.tolist(), strict=True)]
+        present = [torch.zeros(len(tokens[0])).index_fill(0, torch.as_tensor(v.cells), 1.0) for tokens, v in scenes]
+        logit = self.presence(torch.cat([tokens[0] for tokens, _ in scenes]))[:, 0]
+        losses = [4.0 * F.binary_cross_entropy_with_logits(logit, torch.cat(present).to(device))]
         seen: dict[str, float] = {}
-        device = whole[0].device
-        logit, mark = self.presence(torch.cat(whole))[:, 0], torch.cat(present).to(device)
-        losses.append(4.0 * F.binary_cross_entropy_with_logits(logit, mark))
+        asked: Targets = []
         x = torch.cat(centres)
         for key, head in self.overview.items():
-            target = torch.cat([torch.as_tensor(v.targets[key]) for v in lessons]).to(device)
-            self._add(head(x), target, key, losses, seen)
+            asked.append((key, head(x), classes([v.targets[key] for _, v in scenes])))
         if inked:
             y = torch.stack(inked)
             for key, head in self.crop.items():
-                target = torch.cat([torch.as_tensor(v.crop_targets[key]) for v in lessons]).to(device)
-                self._add(head(y), target, f"crop {key}", losses, seen)
+                asked.append((f"crop {key}", head(y), classes([v.crop_targets[key] for _, v in scenes])))
+        found = [(c, v.targets["word"]) for c, (_, v) in zip(centres, scenes, strict=True) if "word" in v.targets]
+        if found:
+            asked.append(("word", self.word(torch.cat([c for c, _ in found])), classes([w for _, w in found])))
+        ink = [(tokens[i][at], c) for tokens, v in zip(own, lessons, strict=True) for i, at, c in v.characters]
+        if ink:
+            logits = self.character(torch.stack([token for token, _ in ink]))
+            asked.append(("character", logits, torch.tensor([c for _, c in ink], device=device)))
+        for key, logits, target in asked:
+            known = target != IGNORE
+            if known.any():
+                weight = WEIGHTS.get(key.removeprefix("crop "), 1.0)
+                losses.append(weight * F.cross_entropy(logits[known], target[known]))
+                off = (logits[known].argmax(-1) - target[known]).abs()
+                seen[key] = float((off <= (1 if key.startswith("edge") else 0)).float().mean())
         return torch.stack(losses).sum(), seen
 
-    def read(self, views: list, lessons: list[Lesson]) -> tuple[torch.Tensor, float]:
+    def read(self, views: Sequence[Features], lessons: Sequence[Lesson]) -> tuple[torch.Tensor, float]:
         """Cross-entropy and accuracy of the digits in close views; `views` are their features, in order."""
         logits = self.crop["digit"](torch.stack([v.tokens.mean(0) for v in views]))
         target = torch.tensor([d for lesson in lessons for d in lesson.window_digits], device=logits.device)
         return F.cross_entropy(logits, target), float((logits.argmax(-1) == target).float().mean())
 
-    @staticmethod
-    def _add(logits: torch.Tensor, target: torch.Tensor, key: str, losses: list, seen: dict[str, float]) -> None:
-        known = target != IGNORE
-        if known.any():
-            losses.append(WEIGHTS.get(key.removeprefix("crop "), 1.0) * F.cross_entropy(logits[known], target[known]))
-            right = logits[known].argmax(-1)
-            near = (right - target[known]).abs() <= (1 if key.startswith("edge") else 0)
-            seen[key] = float(near.float().mean())
 
-
-def badge_lessons(policy: Policy, stage: Stage, start: int = 0) -> Lessons:
-    """The stream of lessons that a stage asks for, from batch number `start`."""
-    return Lessons(
-        policy.ids,
-        (*policy.vision_start, *policy.vision_end),
-        stage.seed,
-        stage.badges,
-        stage.batch,
-        stage.text,
-        stage.windows,
-        stage.statements,
-        stage.vary,
-        start,
-        policy.layout.crop_tokens,
-    )
+def losses_of(
+    policy: Policy, heads: Heads, stage: Stage, batch: Sequence[Lesson]
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """The loss of a batch of lessons, and what is logged of it."""
+    features = policy.encode([image for lesson in batch for image in lesson.images])
+    loss, seen = heads(features, batch)
+    seen["heads"] = float(loss.detach())
+    views = [window for lesson in batch for window in lesson.windows]
+    if views:
+        reading, seen["close digit"] = heads.read(policy.encode(views), batch)
+        loss = loss + WEIGHTS["digit"] * reading
+    loss = stage.head_weight * loss
+    scenes = sum(len(lesson.cells) > 0 for lesson in batch)  # they come first; the others have no overview
+    images = sum(len(lesson.images) for lesson in batch[:scenes])
+    parts = (("", batch[:scenes], features[:images]), ("alone, ", batch[scenes:], features[images:]))
+    for name, own, shown in parts if stage.text else ():
+        if own:
+            told, numbers = statements(policy, own, shown, stage.pointing)
+            loss, seen = loss + told, seen | {f"{name}{key}": value for key, value in numbers.items()}
+    return loss, seen
 
 
 def train_base(
     policy: Policy,
     heads: Heads,
     stage: Stage,
-    log: Log,
-    save: Callable[[int, dict[str, Any]], None] = lambda step, optimiser: None,
-    resume: tuple[int, dict[str, Any]] | None = None,
-    stream: torch.utils.data.IterableDataset | None = None,
+    log: Callable[[dict], None],
+    lessons: Callable[[Policy, Stage, int], torch.utils.data.IterableDataset] = Lessons,
+    run: Run | None = None,
 ) -> None:
-    """Run one stage.
+    """Run one stage, or what is left of it.
 
     Parameters
     ----------
-    stream : batches of lessons, those that are done left out; default: the stage's own, of badges
-    log : called with means over every 50 steps
-    save : called every 100 steps with the steps done and the optimiser's state
-    resume : what `save` was last called with, to go on from there; policy and heads are as they were then
+    log : called with means over every `LOGGED` steps
+    lessons : of a policy and a stage, the stream of batches from a number on
+    run : goes on with what is there, and gets a checkpoint every `SAVED` steps
     """
-    done, state = resume or (0, None)
-    stream = badge_lessons(policy, stage, done) if stream is None else stream
-    loader = torch.utils.data.DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=4)
-    model = policy.model
-    trained = [*(model if stage.text else model.model.visual).parameters(), *heads.parameters()]
+    trained = [*(policy.model if stage.text else policy.model.model.visual).parameters(), *heads.parameters()]
     optimiser = torch.optim.AdamW(trained, lr=stage.learning_rate, betas=(0.9, 0.98), weight_decay=0.02)
-    if state is not None:
-        optimiser.load_state_dict(state)
-    attention.select(model, stage.pointing > 0)
-    model.train()
+    done = run.restore(policy, optimiser, heads).step if run else 0
+    stream = lessons(policy, stage, done)
+    batches = iter(torch.utils.data.DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=4))
+    attention.select(policy.model, stage.pointing > 0)
+    policy.model.train()
     sums: dict[str, list[float]] = {}
     start = time.time()
-    lessons = iter(loader)
     for step in tqdm(range(done, stage.steps), desc=stage.name, initial=done, total=stage.steps, mininterval=1):
-        for group in optimiser.param_groups:
-            group["lr"] = stage.learning_rate * schedule(step, stage.steps, stage.final_fraction)
-        batch = next(lessons)
-        features = policy.encode([image for lesson in batch for image in lesson.images])
-        loss, seen = heads(features, batch)
-        seen["heads"] = float(loss.detach())
-        views = [window for lesson in batch for window in lesson.windows]
-        if views:
-            reading, seen["close digit"] = heads.read(policy.encode(views), batch)
-            loss = loss + WEIGHTS["digit"] * reading
-        loss = stage.head_weight * loss
-        if stage.text:
-            scenes = sum(len(lesson.cells) > 0 for lesson in batch)  # they come first; the others have no overview
-            images = sum(len(lesson.images) for lesson in batch[:scenes])
-            told, numbers = statements(policy, batch[:scenes], features[:images], stage.pointing)
-            loss, seen = loss + told, seen | numbers
-            if batch[scenes:]:
-                told, numbers = statements(policy, batch[scenes:], features[images:], stage.pointing)
-                loss, seen = loss + told, seen | {f"alone, {key}": value for key, value in numbers.items()}
+        optimiser.param_groups[0]["lr"] = stage.learning_rate * schedule(step, stage.steps, stage.final_fraction)
+        loss, seen = losses_of(policy, heads, stage, next(batches))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()
         for key, value in seen.items():
             sums.setdefault(key, []).append(value)
-        if (step + 1) % 50 == 0 or step + 1 == stage.steps:
+        if (step + 1) % LOGGED == 0 or step + 1 == stage.steps:
             means = {k: round(sum(v) / len(v), 4) for k, v in sums.items()}
             log({"stage": stage.name, "step": step + 1, "seconds": round(time.time() - start, 1), **means})
             sums = {}
-        if (step + 1) % 100 == 0 or step + 1 == stage.steps:
-            save(step + 1, optimiser.state_dict())
-    attention.select(model, False)
-    model.eval()
+        if run and ((step + 1) % SAVED == 0 or step + 1 == stage.steps):
+            run.save(Progress(step + 1), policy, optimiser, beside=heads)
+    attention.select(policy.model, False)
+    policy.model.eval()

@@ -7,15 +7,14 @@ points: where in the picture is what a character depends on, so that two attenti
 second value, the sum) is learned from whole answers alone. They are those of an exact teacher, so that a lesson can
 point; how samples of an imperfect one are answered, in which arm, is left to the cold start.
 
-    scene = scene_of(Documents().sample("train", 0))
-    whole_of(sample, scene).steps        # (Fact("The red circle", ...), Fact("The blue square", ...))
+    scene = scene_of(sample)
+    steps_of(sample, scene)              # (Fact("The red circle", ...), Fact("The blue square", ...))
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..core.errors import R3labError, nearest
 from ..core.geometry import Box, Size
@@ -69,24 +68,24 @@ def near(fact: Fact) -> Fact:
     return replace(fact, said=fact.said[:end], marks=fact.marks[:end], via=None)
 
 
-@dataclass(frozen=True)
-class Thing:
-    """Something that stands in the overview: its middle, its box, its class in WORDS or its name, where it has one."""
+class Thing(NamedTuple):
+    """Something that stands in the overview: its middle, its box, its class in WORDS or its name, a digit to be read
+    there; where it has one."""
 
     at: Point
     box: Box | None = None
     large: bool = False
     word: str = ""
     name: str = ""
+    digit: int | None = None
 
 
-@dataclass(frozen=True)
-class Scene:
+class Scene(NamedTuple):
     """A sample's facts, what stands in its overview, and sayings."""
 
-    facts: tuple[Fact, ...]
-    things: tuple[Thing, ...]
-    sayings: tuple[Saying, ...] = ()
+    facts: list[Fact]
+    things: list[Thing]
+    sayings: list[Saying]
 
 
 def centre(box: Box) -> Point:
@@ -110,22 +109,12 @@ def on(text: str, part: str, at: Point, overview: bool = False) -> tuple[Mark | 
 def _documents(meta: dict[str, Any], size: Size) -> Scene:
     facts, things = [], []
     for entry in meta["entries"]:
-        label, box = entry["label"], tuple(entry["box"])
-        asked, said = label.lower() if entry["kind"] == "line" else label, shows(entry["value"])
-        facts.append(
-            Fact(
-                ASK[entry["kind"]].format(asked),
-                SUBJECT[entry["kind"]].format(asked),
-                padded(box, size),
-                entry["large"],
-                said,
-                along(said, entry["value"], box),
-                centre(entry["label_box"]),
-            )
-        )
-        things += [Thing(centre(box), padded(box, size), entry["large"])]
-        things += [Thing(centre(entry["label_box"]), word=label)]
-    return Scene(tuple(facts), tuple(things))
+        kind, label, box, large = entry["kind"], entry["label"], tuple(entry["box"]), entry["large"]
+        asked, said, at = label.lower() if kind == "line" else label, shows(entry["value"]), centre(entry["label_box"])
+        question, subject, region = ASK[kind].format(asked), SUBJECT[kind].format(asked), padded(box, size)
+        facts.append(Fact(question, subject, region, large, said, along(said, entry["value"], box), at))
+        things += [Thing(centre(box), region, large), Thing(at, word=label)]
+    return Scene(facts, things, [])
 
 
 def _label_box(mark: dict[str, Any]) -> Box:
@@ -169,9 +158,8 @@ def _charts(meta: dict[str, Any], size: Size) -> Scene:
     lines, listed = shows(legend_text(marks)), _lines(marks)
     for mark in marks:
         name, ink, swatch = f"the {mark['colour']} {noun}", tuple(mark["ink"]), tuple(mark["swatch"])
-        key, value, label = tuple(mark["key"]), shows(mark["said"]), shows(mark["label"])
-        text = _label_box(mark)
-        box = padded(key, size, 4.0, 18.0)
+        value, label, text = shows(mark["said"]), shows(mark["label"]), _label_box(mark)
+        box = padded(tuple(mark["key"]), size, 4.0, 18.0)
         what, which = f"What is the value of {name}?", f"Which label has {name}?"
         read = along(value, mark["said"], ink)
         facts += [
@@ -186,14 +174,12 @@ def _charts(meta: dict[str, Any], size: Size) -> Scene:
             again = along(mark["label"], mark["label"], text)
             seen = (*listed, None, *again, *[None] * len(f" is {name}."))
             facts.append(Fact(asked, "The legend", whole, False, said, seen, None, None, *searched(said)))
-        things += [
-            Thing(centre(ink), padded(ink, size), mark["large"]),
-            Thing(centre(swatch), box, large, mark["colour"]),
-        ]
-        things += [Thing(tuple(mark["middle"]), word=mark["colour"])]
+        things.append(Thing(centre(ink), padded(ink, size), mark["large"]))
+        things.append(Thing(centre(swatch), box, large, mark["colour"]))
+        things.append(Thing(tuple(mark["middle"]), word=mark["colour"]))
     most = max(marks, key=lambda m: m["value"])
     sayings.append((f"The {LARGEST[noun]} is", f" the {most['colour']} {noun}.", tuple(most["middle"])))
-    return Scene(tuple(facts), tuple(things), tuple(sayings))
+    return Scene(facts, things, sayings)
 
 
 def _trails(meta: dict[str, Any], size: Size) -> Scene:
@@ -215,14 +201,10 @@ def _trails(meta: dict[str, Any], size: Size) -> Scene:
             marks = on(said, f" {sign.says}", there)
         question = f"Start at the {sign.name}. Which digit is at the end of the trail?"
         facts.append(Fact(question, f"The {sign.name}", sign.face, sign.large, said, marks, (sign.x, sign.y), via))
-    return Scene(tuple(facts), tuple(Thing((s.x, s.y), s.face, s.large, name=s.name) for s in signs))
+    return Scene(facts, [Thing((s.x, s.y), s.face, s.large, name=s.name) for s in signs], [])
 
 
-_READERS: dict[str, Callable[[dict[str, Any], Size], Scene]] = {
-    "documents": _documents,
-    "charts": _charts,
-    "trails": _trails,
-}
+_READERS = {"documents": _documents, "charts": _charts, "trails": _trails}
 
 
 def scene_of(sample: Sample) -> Scene:
@@ -240,62 +222,40 @@ def scene_of(sample: Sample) -> Scene:
 
 def words() -> list[str]:
     """Texts whose words are single tokens of a policy for these worlds; numbers and codes are read by character."""
+    labels = {"line": [good.lower() for good in GOODS], "field": [*FIELDS]}
     texts = [
-        f"{ask.format(label)} {SUBJECT[kind].format(label)}" for kind, ask in ASK.items() for label in _labels(kind)
+        f"{ask.format(label)} {SUBJECT[kind].format(label)}"
+        for kind, ask in ASK.items()
+        for label in labels.get(kind, [""])
     ]
     texts += [f"It shows {month}. <answer>{month}</answer>" for month in MONTHS]
     for noun in sorted(set(NOUNS.values())):
         texts.append(f"What is the value of the {LARGEST[noun]}? The {LARGEST[noun]} is the. The legend")
-        for colour in COLOURS:
-            name = f"the {colour} {noun}"
-            texts.append(
-                f"What is the value of {name}? Which label has {name}? The value of {name} The label of {name}"
-            )
+        for name in (f"the {colour} {noun}" for colour in COLOURS):
+            value, label = f"What is the value of {name}?", f"Which label has {name}?"
+            texts.append(f"{value} {label} The value of {name} The label of {name}")
             texts.append(f"How much more is {name} than {name}? - =")
-    for way in WAYS.values():
-        texts.append(f"Start at the. Which digit is at the end of the trail? It points {way} to the It says")
-    return texts
+    start = "Start at the. Which digit is at the end of the trail?"
+    return [*texts, *(f"{start} It points {way} to the It says" for way in WAYS.values())]
 
 
-def _labels(kind: str) -> tuple[str, ...]:
-    return {"line": tuple(g.lower() for g in GOODS), "field": tuple(FIELDS)}.get(kind, ("",))
-
-
-@dataclass(frozen=True)
-class Whole:
-    """A question, the steps to its answer, and the answer."""
-
-    question: str
-    steps: tuple[Fact | Saying, ...]
-    answer: str
-
-
-def whole_of(sample: Sample, scene: Scene) -> Whole:
-    """The steps of a sample's question, in the words of its world's rationale; `scene` is that of the sample."""
-    if sample.world == "charts":
-        steps = _chart(sample.meta, sample.answer, scene)
-    elif sample.world == "trails":
-        steps = tuple(_about(scene, f"The {name}") for name in sample.meta["trail"])
-    else:
-        steps = (next(f for f in scene.facts if f.question == sample.question),)
-    return Whole(sample.question, steps, sample.answer)
-
-
-def _about(scene: Scene, subject: str) -> Fact:
-    return next(fact for fact in scene.facts if fact.subject == subject)
-
-
-def _chart(meta: dict[str, Any], answer: str, scene: Scene) -> tuple[Fact | Saying, ...]:
+def steps_of(sample: Sample, scene: Scene) -> tuple[Fact | Saying, ...]:
+    """The steps to the answer of a sample's question, in the words of its world's rationale."""
+    meta, about = sample.meta, {fact.subject: fact for fact in reversed(scene.facts)}
+    if sample.world == "trails":
+        return tuple(about[f"The {name}"] for name in meta["trail"])
+    if sample.world != "charts":
+        return (next(fact for fact in scene.facts if fact.question == sample.question),)
     kind, noun = meta["kind"], NOUNS[meta["chart"]]
     asked = [meta["marks"][k] for k in meta["asked"]]
     names = [f"the {mark['colour']} {noun}" for mark in asked]
     if kind == "label":
-        return (_about(scene, f"The label of {names[0]}"),)
-    values = [_about(scene, f"The value of {name}") for name in names]
+        return (about[f"The label of {names[0]}"],)
+    values = [about[f"The value of {name}"] for name in names]
     if kind == "value":
         return (values[0],)
     if kind == "difference":
-        return (*values, ("", f"{asked[0]['said']} - {asked[1]['said']} = {answer}.", None))
+        return (*values, ("", f"{asked[0]['said']} - {asked[1]['said']} = {sample.answer}.", None))
     if kind == "largest":
         return next(saying for saying in scene.sayings if saying[0] == f"The {LARGEST[noun]} is"), *values
     found = f" {asked[0]['label']} is {names[0]}."

@@ -1,19 +1,20 @@
 """Lessons that give the tiny policy what a real checkpoint has from pretraining: perception and grounding.
 
-Each lesson is a scene of the badges world (train split) with (a) dense targets for linear heads on the visual tokens,
-a stand-in for the CLIP-style pretraining of a real vision tower, and (b) one packed sequence of short statements
-about the scene: where a badge is, what a crop of it shows, which badge stands beside which, which is large enough to
-read, which badge a question is about. Packing several statements into one sequence uses each encoded image many times.
-No statement is a rationale: the protocol (when to look, the order of reasoning, box, crop and answer) is left to the
-cold start.
+A lesson is a scene (train split) with (a) dense targets for linear heads on the visual tokens, a stand-in for the
+CLIP-style pretraining of a real vision tower, and (b) one packed sequence of short statements about the scene. Here are
+those of badges: where a badge is, what a crop of it shows, which badge stands beside which, which is large enough to
+read, which badge a question is about; `world_lessons` has those of the other worlds, written with the same `Writer`.
+Packing several statements into one sequence uses each encoded image many times. No statement is a rationale: the
+protocol (when to look, the order of reasoning, box, crop and answer) is left to the cold start.
 
-    lesson = Lessons(tokens, seed=0, badges=(1, 5)).lesson(index=7)
+    lesson = Lessons(policy, Stage("grounding", steps=1, batch=8, badges=(1, 5))).lesson(7)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 
 import numpy as np
 import torch
@@ -22,9 +23,11 @@ from PIL import Image
 from ..core.geometry import Box, Frame, Size, clip, crop_size, from_source, source_to_crop, write_ints
 from ..core.images import cut
 from ..core.protocol import box_text
-from ..models.tiny import COORDINATE_STEP, CROP_TOKENS, MERGE, OVERVIEW_TOKENS, PATCH
+from ..models.policy import Policy
+from ..models.tiny import COORDINATE_STEP, MERGE, OVERVIEW_TOKENS, PATCH
 from ..vlir.rationale import LARGE, SMALL, jitter, shows
 from ..vlir.worlds.badges import COLOURS, DIRECTIONS, SHAPES, SIDE, Badge, neighbour, scene
+from .facts import Point, Thing
 
 FACTOR = PATCH * MERGE
 CELLS = int(OVERVIEW_TOKENS[1] ** 0.5)  # the overview is CELLS x CELLS tokens
@@ -32,43 +35,82 @@ OVERVIEW: Size = (CELLS * FACTOR, CELLS * FACTOR)
 BINS = 1000 // COORDINATE_STEP + 1
 NAMES = tuple(f"{c} {s}" for c in COLOURS for s in SHAPES)  # a badge's name as a class
 STATEMENTS = ("list", "where", "name", "crop", "size", "beside", "refer")
+MOST = 8  # statements of a scene
 WINDOW = 2 * FACTOR  # pixels a side of a close view of a digit
+SPREAD = 0.15  # how far a lesson's crop may miss, as a part of its sides
 IGNORE = -100
 TEXT = -1  # in place of an image, in points and anchors: an earlier entry of the text
+ANSWER = "<|im_end|>\n<|im_start|>assistant\n"
+
+Place = tuple[int, int]  # (image, token), or (TEXT, entry)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a base: learning rates peak after a short warm-up and fall as a cosine to `final_fraction`.
+
+    Attributes
+    ----------
+    badges : least and most badges of a scene
+    batch : lessons of a step
+    text : False for dense targets alone (vision warm-up), with a crop of every badge
+    windows : close views of each badge's digit
+    statements : kinds of statements: "list" (every badge and its box, from the left), "where" (the box of a badge),
+        "name" (the badge in a box), "crop" (some boxes are followed by their crop and what it shows), "size" (readable
+        or too small), "beside" (which badge stands where), "refer" (a question about a badge, by name or by its
+        neighbour, answered with its name and box: words are taken over from the question)
+    vary : what there is more of than the material: "colours" of photographs, "hands" that write digits ("wild
+        hands": as `badges.HANDS` says)
+    pointing : weight of the loss on where two heads look
+    """
+
+    name: str
+    steps: int
+    batch: int
+    badges: tuple[int, int]
+    text: bool = True
+    learning_rate: float = 1e-3
+    head_weight: float = 1.0
+    final_fraction: float = 0.1
+    seed: int = 0
+    windows: int = 0
+    statements: tuple[str, ...] = STATEMENTS
+    vary: tuple[str, ...] = ("colours",)
+    pointing: float = 0.0
 
 
 @dataclass
 class Lesson:
-    """One scene with its targets.
+    """One scene, or a crop or a text alone, with its targets.
 
     Attributes
     ----------
     images : overview and crops, uint8 arrays (H, W, 3), in the order of their tokens
+    cells : (objects,) overview token that holds each object's centre
+    targets : name -> (objects,) int64 class of each object, IGNORE where there is none
     text : token ids; image tokens not yet expanded: each image is one `None`
     loss : for each entry of `text`, whether the model must predict it
-    points : for each entry of `text`, (image, token) or (TEXT, entry) that holds what the next token depends on, where
-        it is known
-    anchors : for each entry of `text`, (image, token) or (TEXT, entry) of the neighbour by which that was found, where
-        there is one
-    cells : (objects,) overview token that holds each badge's centre
-    targets : name -> (objects,) int64 class of each badge, IGNORE where there is none
+    points : for each entry, what the next token depends on, where that is known
+    anchors : for each entry, the neighbour by which that was found, where there is one
     crop_targets : name -> (crops,) int64
-    crop_cells : (crops,) token of each crop that holds the middle of the digit
+    crop_cells : (crops,) token of each crop that holds the middle of what it shows
     windows, window_digits : close views of single digits, WINDOW pixels a side: reading takes the most examples of all
         skills to learn, and these cost a quarter of a crop
+    characters : of the crops: (image, token, class in `world_lessons.CHARACTERS`)
     """
 
     images: list[np.ndarray]
-    text: list[int | None]
-    loss: list[bool]
-    points: list[tuple[int, int] | None]
-    anchors: list[tuple[int, int] | None]
     cells: np.ndarray
     targets: dict[str, np.ndarray]
+    text: list[int | None] = field(default_factory=list)
+    loss: list[bool] = field(default_factory=list)
+    points: list[Place | None] = field(default_factory=list)
+    anchors: list[Place | None] = field(default_factory=list)
     crop_targets: dict[str, np.ndarray] = field(default_factory=dict)
     crop_cells: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     windows: list[np.ndarray] = field(default_factory=list)
     window_digits: list[int] = field(default_factory=list)
+    characters: list[tuple[int, int, int]] = field(default_factory=list)
 
 
 def vocabulary() -> list[str]:
@@ -78,9 +120,7 @@ def vocabulary() -> list[str]:
     return [*texts, "[invalid box: outside the image]", "no look left"]
 
 
-def sized(badge: Badge) -> str:
-    """Whether a badge can be read from the overview, and what it shows if so, as a rationale says it."""
-    return LARGE + shows(badge.digit) if badge.large else SMALL
+# -- which token holds a place of the picture, and what the heads must find there ------------------------------------
 
 
 def written(box: Box, size: Size = (SIDE, SIDE)) -> list[int]:
@@ -88,10 +128,199 @@ def written(box: Box, size: Size = (SIDE, SIDE)) -> list[int]:
     return list(write_ints(from_source(box, Frame.RELATIVE, size, OVERVIEW), COORDINATE_STEP))
 
 
-def read_crop(image: Image.Image, box: Box, tokens: tuple[int, int] = CROP_TOKENS) -> np.ndarray:
-    """The crop of a source box, by the loop's own rule, as an array; `tokens` as in `Layout.crop_tokens`."""
-    _, size = crop_size(box, image.size, FACTOR, *tokens)
-    return np.asarray(cut(image, box, size))
+def cell(at: Point) -> int:
+    """The token of the overview that holds a source point."""
+    column, row = (min(max(int(v * CELLS / SIDE), 0), CELLS - 1) for v in at)
+    return row * CELLS + column
+
+
+class View:
+    """The tokens of a crop, or of another part of the picture: `box` in source pixels."""
+
+    def __init__(self, box: Box, pixels: np.ndarray) -> None:
+        self.box, (high, wide) = box, pixels.shape[:2]
+        self.size = (wide, high)
+
+    def token(self, at: Point) -> tuple[int, float]:
+        """The token that holds a source point, and how far from its middle that is, pixels of the view."""
+        x, y, _, _ = source_to_crop((*at, at[0] + 1, at[1] + 1), self.box, self.size)
+        columns, rows = self.size[0] // FACTOR, self.size[1] // FACTOR
+        column, row = min(max(int(x) // FACTOR, 0), columns - 1), min(max(int(y) // FACTOR, 0), rows - 1)
+        return row * columns + column, abs(x - (column + 0.5) * FACTOR) + abs(y - (row + 0.5) * FACTOR)
+
+
+def int64(values: Sequence[int]) -> np.ndarray:
+    """Classes, or places, as an array."""
+    return np.array(values, dtype=np.int64)
+
+
+def dense(things: Sequence[Thing]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Cells (things,) and targets of the heads on overview tokens: name, size, digit, box; IGNORE where there is
+    none."""
+    edges = [written(clip(t.box, (SIDE, SIDE))) if t.box else None for t in things]
+    targets = {
+        "name": [NAMES.index(t.name) if t.name else IGNORE for t in things],
+        "large": [int(t.large) if t.box else IGNORE for t in things],
+        "digit": [IGNORE if t.digit is None else t.digit for t in things],
+        **{f"edge{i}": [e[i] // COORDINATE_STEP if e else IGNORE for e in edges] for i in range(4)},
+    }
+    return int64([cell(t.at) for t in things]), {key: int64(values) for key, values in targets.items()}
+
+
+# -- how a sequence is written ---------------------------------------------------------------------------------------
+
+
+class Script:
+    """A policy's tokens, and the size of its crops."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.markers = (*policy.vision_start, *policy.vision_end)
+        self.crop_tokens = policy.layout.crop_tokens
+        self._ids, self.piece = policy.ids, policy.piece
+        self._cache: dict[str, list[tuple[int, int]]] = {}
+
+    def encode(self, text: str) -> list[tuple[int, int]]:
+        """Tokens of a text, each with the number of its middle character."""
+        if text not in self._cache:
+            found, at = [], 0
+            for token in self._ids(text):
+                wide = len(self.piece(token))
+                found.append((token, at + wide // 2))
+                at += wide
+            if at != len(text):
+                raise ValueError(f"{text!r} has characters of several tokens")
+            self._cache[text] = found
+        return self._cache[text]
+
+
+class Writer:
+    """Writes texts and images into a lesson.
+
+    Parameters
+    ----------
+    lesson : with its overview, if it has one
+    image : of the scene, source pixels
+    """
+
+    def __init__(self, lesson: Lesson, image: Image.Image, rng: np.random.Generator, script: Script) -> None:
+        self.lesson, self.image, self.rng, self.script = lesson, image, rng, script
+        self.seen: list[tuple[int, int, int]] = []  # of each crop: name, digit, token of the middle
+
+    def say(
+        self,
+        text: str,
+        loss: bool,
+        point: Place | None = None,
+        anchor: Place | None = None,
+        marks: Sequence[Place | None] = (),
+    ) -> int:
+        """Add a text; the number of its first entry. `point` is that of every token; where `marks` gives a place to
+        each character, a token's point is the place of what comes next. `anchor` leads to all points, since no token
+        learns in time where another one found what they share; without one the place of what was just read leads on."""
+        tokens, begin = self.script.encode(text), len(self.lesson.text)
+        places = [marks[middle] for _, middle in tokens] if marks else [None] * len(tokens)
+        for k, (token, _) in enumerate(tokens):
+            at = places[k + 1] if marks and k + 1 < len(tokens) else point
+            self._add(token, loss, at, (anchor or places[k]) if at else None)
+        return begin
+
+    def show(self) -> None:
+        """Add an image, between its markers."""
+        for token in (self.script.markers[0], None, self.script.markers[1]):
+            self._add(token, False)
+
+    def _add(self, token: int | None, loss: bool, point: Place | None = None, anchor: Place | None = None) -> None:
+        self.lesson.text.append(token)
+        self.lesson.loss.append(loss)
+        self.lesson.points.append(point)
+        self.lesson.anchors.append(anchor)
+
+    def cut(self, box: Box, spread: float) -> View:
+        """Add the crop of about this box to the images, by the loop's own rule."""
+        box = jitter(box, self.image.size, spread, self.rng)
+        _, size = crop_size(box, self.image.size, FACTOR, *self.script.crop_tokens)
+        self.lesson.images.append(np.asarray(cut(self.image, box, size)))
+        return View(box, self.lesson.images[-1])
+
+    def close(self) -> None:
+        """Say what the heads must find in the crops."""
+        names, digits, tokens = (int64([one[k] for one in self.seen]) for k in range(3))
+        self.lesson.crop_targets, self.lesson.crop_cells = {"name": names, "digit": digits}, tokens
+
+
+class BadgeWriter(Writer):
+    """Writes the statements of a scene of badges: what is given carries no loss, what must be found does."""
+
+    def write(self, badges: Sequence[Badge], kinds: Sequence[str]) -> None:
+        """At most `MOST` statements of these kinds in random order, packed into one sequence."""
+        self.kinds = kinds
+        cells = {b.name: (0, int(c)) for b, c in zip(badges, self.lesson.cells, strict=True)}  # of the overview
+        self.say("<|im_start|>user\n", False)
+        self.show()
+        self.say(ANSWER, False)
+        if "list" in kinds and self.rng.random() < 0.3:  # what ties words to what is seen: names carry loss
+            for badge in sorted(badges, key=lambda b: b.x):
+                self.say(f"The {badge.name}", True, cells[badge.name])
+                self.say(box_text(written(badge.box)), True, cells[badge.name])
+        for kind, badge, asked in self.drawn(badges):
+            at, found = cells[badge.name], f" the {badge.name}."
+            words = f"badge {asked[0]} the {asked[1].name}" if asked else badge.name
+            if kind == "where":
+                self.say(f"The {badge.name}", False)
+                self.locate(badge, at, False)
+            elif kind == "name":
+                self.say(box_text(written(badge.box)), False)
+                self.say(f"The {badge.name}", True, at)
+            elif kind == "size":
+                self.say(f"The {badge.name}", False)
+                self.say(" is", False, at)
+                self.say(sized(badge).removeprefix(" is"), True, at)
+            elif kind == "beside":
+                self.say(f"The {words} is", False)
+            else:
+                self.say(f"<|im_end|>\n<|im_start|>user\nWhich digit is on the {words}?", False)
+                self.say(ANSWER, False)
+                self.say(f"The {words} is" if asked else f"The {badge.name}", True)
+            if asked:  # the first token decides which badge it is
+                self.lesson.anchors[self.say(found, True, at)] = cells[asked[1].name]
+            if kind == "refer":
+                self.locate(badge, at, asked is not None)
+
+    def drawn(self, badges: Sequence[Badge]) -> list[tuple[str, Badge, tuple[str, Badge] | None]]:
+        """Statements drawn from the kinds that are asked for: kind, badge that it is about, and, where that is found by
+        a neighbour, (direction, neighbour)."""
+        every: list[tuple[str, Badge, tuple[str, Badge] | None]] = [("where", b, None) for b in badges]
+        every += [(kind, b, None) for kind in ("name", "size") if kind in self.kinds for b in badges]
+        found = [((d, a), n) for a in badges for d in DIRECTIONS if (n := neighbour(badges, a, d))]
+        if "beside" in self.kinds:
+            every += [("beside", n, asked) for asked, n in found for _ in range(2)]
+        if "refer" in self.kinds:
+            every += [("refer", b, None) for b in badges for _ in range(2)]
+            every += [("refer", n, asked) for asked, n in found]
+        return [every[k] for k in self.rng.permutation(len(every))[:MOST]]
+
+    def locate(self, badge: Badge, at: Place, sentence: bool) -> None:
+        """The badge's box and what a crop of it shows; at times its size first, and its digit if it is large."""
+        if "size" in self.kinds and self.rng.random() < 0.5:
+            self.say(f" It{sized(badge)}" if sentence else sized(badge), True, at)
+            if badge.large:
+                return
+        self.say(box_text(written(badge.box)), True, at)
+        if "crop" in self.kinds and self.rng.random() < 0.6:
+            token = self.crop(badge)
+            self.show()
+            self.say(shows(badge.digit), True, (len(self.lesson.images) - 1, token))
+
+    def crop(self, badge: Badge) -> int:
+        """Add a crop near a badge's box; returns its token that holds the middle of the digit."""
+        token, _ = self.cut(badge.box, SPREAD).token((badge.x, badge.ink_y))
+        self.seen.append((NAMES.index(badge.name), badge.digit, token))
+        return token
+
+
+def sized(badge: Badge) -> str:
+    """Whether a badge can be read from the overview, and what it shows if so, as a rationale says it."""
+    return LARGE + shows(badge.digit) if badge.large else SMALL
 
 
 def close_view(image: Image.Image, badge: Badge, rng: np.random.Generator) -> np.ndarray:
@@ -103,189 +332,44 @@ def close_view(image: Image.Image, badge: Badge, rng: np.random.Generator) -> np
 
 
 class Lessons(torch.utils.data.IterableDataset):
-    """An endless, deterministic stream of lessons; `batch` of them at a time.
+    """The endless, deterministic stream of batches of lessons that a stage asks for.
 
     Parameters
     ----------
-    ids : text -> token ids
-    markers : ids of (vision start, vision end)
-    seed : of the stream
-    badges : least and most badges of a scene
-    batch : lessons in an item
-    text : False for dense targets alone (vision warm-up), with a crop of every badge
-    windows : close views of each badge's digit
-    statements : kinds of statements: "list" (every badge and its box, from the left), "where" (the box of a badge),
-        "name" (the badge in a box), "crop" (some boxes are followed by their crop and what it shows),
-        "size" (readable or too small), "beside" (which badge stands where), "refer" (a question about a badge, by
-        name or by its neighbour, answered with its name and box: words are taken over from the question)
-    vary : what there is more of than the material: "colours" of photographs, "hands" that write digits ("wild
-        hands": as `badges.HANDS` says)
-    start : items to leave out at the beginning
-    crop_tokens : least and most tokens of a crop
+    policy : whose tokens and crops are used
+    start : batches to leave out at the beginning
     """
 
-    def __init__(
-        self,
-        ids: Callable[[str], list[int]],
-        markers: Sequence[int],
-        seed: int,
-        badges: tuple[int, int],
-        batch: int,
-        text: bool = True,
-        windows: int = 0,
-        statements: Sequence[str] = STATEMENTS,
-        vary: Sequence[str] = ("colours",),
-        start: int = 0,
-        crop_tokens: tuple[int, int] = CROP_TOKENS,
-    ) -> None:
-        self.crop_tokens = crop_tokens
-        self.ids, self.markers, self.seed, self.badges, self.batch, self.text = ids, markers, seed, badges, batch, text
-        self.windows, self.statements, self.vary, self.start = windows, tuple(statements), tuple(vary), start
-        self._cache: dict[str, list[int]] = {}
+    def __init__(self, policy: Policy, stage: Stage, start: int = 0) -> None:
+        self.stage, self.start, self.script = stage, start, Script(policy)
 
     def __iter__(self) -> Iterator[list[Lesson]]:
-        index = self.start * self.batch
-        while True:
-            yield [self.lesson(index + i) for i in range(self.batch)]
-            index += self.batch
+        return map(self.batch, count(self.start))
 
-    def _encode(self, text: str) -> list[int]:
-        if text not in self._cache:
-            self._cache[text] = self.ids(text)
-        return self._cache[text]
+    def batch(self, number: int) -> list[Lesson]:
+        """Batch number `number`."""
+        return [self.lesson(number * self.stage.batch + i) for i in range(self.stage.batch)]
 
     def lesson(self, index: int) -> Lesson:
-        """Lesson number `index`."""
-        rng = np.random.default_rng([self.seed, 77, index])
-        low, high = self.badges
-        image, badges = scene(rng, "train", int(rng.integers(low, high + 1)), self.vary)
-        overview = np.asarray(image.resize(OVERVIEW, Image.Resampling.BICUBIC))
-        lesson = Lesson([overview], [], [], [], [], *dense(badges))
-        shown: list[tuple[Badge, int]] = []
-        if self.text:
-            self._write(lesson, image, badges, rng, shown)
+        """Scene number `index` of badges."""
+        stage, rng = self.stage, np.random.default_rng([self.stage.seed, 77, index])
+        low, high = stage.badges
+        image, badges = scene(rng, "train", int(rng.integers(low, high + 1)), stage.vary)
+        things = [Thing((b.x, b.y), b.box, b.large, name=b.name, digit=b.digit if b.large else None) for b in badges]
+        lesson = Lesson([overview(image)], *dense(things))
+        writer = BadgeWriter(lesson, image, rng, self.script)
+        if stage.text:
+            writer.write(badges, stage.statements)
         else:
             for badge in badges:
-                shown.append((badge, self._crop(lesson, image, badge, 0.15, rng)))
-        lesson.crop_targets = {
-            "name": np.array([NAMES.index(b.name) for b, _ in shown], dtype=np.int64),
-            "digit": np.array([b.digit for b, _ in shown], dtype=np.int64),
-        }
-        lesson.crop_cells = np.array([c for _, c in shown], dtype=np.int64)
+                writer.crop(badge)
+        writer.close()
         for badge in badges:
-            for _ in range(self.windows):
-                lesson.windows.append(close_view(image, badge, rng))
-                lesson.window_digits.append(badge.digit)
+            lesson.windows += [close_view(image, badge, rng) for _ in range(stage.windows)]
+            lesson.window_digits += [badge.digit] * stage.windows
         return lesson
 
-    def _crop(self, lesson: Lesson, image: Image.Image, badge: Badge, spread: float, rng: np.random.Generator) -> int:
-        """Add a crop near a badge's box to the lesson; returns the crop token that holds the middle of its digit."""
-        box = jitter(badge.box, image.size, spread, rng)
-        lesson.images.append(read_crop(image, box, self.crop_tokens))
-        high, wide = lesson.images[-1].shape[:2]
-        x, y, _, _ = source_to_crop((badge.x, badge.ink_y, badge.x + 1, badge.ink_y + 1), box, (wide, high))
-        columns, rows = wide // FACTOR, high // FACTOR
-        return min(max(int(y) // FACTOR, 0), rows - 1) * columns + min(max(int(x) // FACTOR, 0), columns - 1)
 
-    def _write(
-        self,
-        lesson: Lesson,
-        image: Image.Image,
-        badges: tuple[Badge, ...],
-        rng: np.random.Generator,
-        shown: list[tuple[Badge, int]],
-    ) -> None:
-        """The packed statements of a scene, in random order; what is given carries no loss, what must be found does."""
-
-        def say(
-            text: str, loss: bool, point: tuple[int, int] | None = None, anchor: tuple[int, int] | None = None
-        ) -> None:
-            ids = self._encode(text)
-            lesson.text += ids
-            lesson.loss += [loss] * len(ids)
-            lesson.points += [point] * len(ids)
-            lesson.anchors += [anchor, *[None] * (len(ids) - 1)]  # the first token decides which badge it is
-
-        def show() -> None:
-            lesson.text += [self.markers[0], None, self.markers[1]]
-            lesson.loss += [False] * 3
-            lesson.points += [None] * 3
-            lesson.anchors += [None] * 3
-
-        def locate(badge: Badge, at: tuple[int, int], sentence: bool) -> None:
-            """The badge's box and what a crop of it shows; at times its size first, and its digit if it is large."""
-            if "size" in self.statements and rng.random() < 0.5:
-                say(f" It{sized(badge)}" if sentence else sized(badge), True, at)
-                if badge.large:
-                    return
-            say(box_text(written(badge.box)), True, at)
-            if "crop" in self.statements and rng.random() < 0.6:
-                shown.append((badge, self._crop(lesson, image, badge, 0.15, rng)))
-                show()
-                say(shows(badge.digit), True, (len(shown), shown[-1][1]))
-
-        cell = {b.name: (0, int(c)) for b, c in zip(badges, lesson.cells, strict=True)}  # of the overview
-        say("<|im_start|>user\n", False)
-        show()
-        say("<|im_end|>\n<|im_start|>assistant\n", False)
-        if "list" in self.statements and rng.random() < 0.3:  # what ties words to what is seen: names carry loss
-            for badge in sorted(badges, key=lambda b: b.x):
-                say(f"The {badge.name}", True, cell[badge.name])
-                say(box_text(written(badge.box)), True, cell[badge.name])
-        for kind, badge, asked in self._statements(badges, rng):
-            at = cell[badge.name]
-            anchor, words = (cell[asked[1].name], f"badge {asked[0]} the {asked[1].name}") if asked else (None, "")
-            if kind == "where":
-                say(f"The {badge.name}", False)
-                locate(badge, at, False)
-            elif kind == "name":
-                say(box_text(written(badge.box)), False)
-                say(f"The {badge.name}", True, at)
-            elif kind == "refer":
-                say(f"<|im_end|>\n<|im_start|>user\nWhich digit is on the {words or badge.name}?", False)
-                say("<|im_end|>\n<|im_start|>assistant\n", False)
-                say(f"The {words} is" if asked else f"The {badge.name}", True)
-                if asked:
-                    say(f" the {badge.name}.", True, at, anchor)
-                locate(badge, at, asked is not None)
-            elif kind == "size":
-                say(f"The {badge.name}", False)
-                say(" is", False, at)
-                say(sized(badge).removeprefix(" is"), True, at)
-            else:
-                say(f"The {words} is", False)
-                say(f" the {badge.name}.", True, at, anchor)
-
-    def _statements(
-        self, badges: tuple[Badge, ...], rng: np.random.Generator
-    ) -> list[tuple[str, Badge, tuple[str, Badge] | None]]:
-        """At most eight statements of a scene, drawn from the kinds that are asked for.
-
-        Returns
-        -------
-        kind, badge that it is about, and, where that is found by a neighbour, (direction, neighbour)
-        """
-        every: list[tuple[str, Badge, tuple[str, Badge] | None]] = [("where", b, None) for b in badges]
-        every += [(kind, b, None) for kind in ("name", "size") if kind in self.statements for b in badges]
-        found = [((d, a), n) for a in badges for d in DIRECTIONS if (n := neighbour(badges, a, d))]
-        if "beside" in self.statements:
-            every += [("beside", n, asked) for asked, n in found for _ in range(2)]
-        if "refer" in self.statements:
-            every += [("refer", b, None) for b in badges for _ in range(2)]
-            every += [("refer", n, asked) for asked, n in found]
-        return [every[k] for k in rng.permutation(len(every))[:8]]
-
-
-def dense(badges: tuple[Badge, ...]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Cells (objects,) and targets of the heads on overview tokens: name, size, digit if legible, box."""
-    cell = SIDE / CELLS
-    cells = np.array([int(b.y // cell) * CELLS + int(b.x // cell) for b in badges], dtype=np.int64)
-    targets: dict[str, list[int]] = {"name": [], "large": [], "digit": []}
-    targets.update({f"edge{i}": [] for i in range(4)})
-    for badge in badges:
-        targets["name"].append(NAMES.index(badge.name))
-        targets["large"].append(int(badge.large))
-        targets["digit"].append(badge.digit if badge.large else IGNORE)
-        for i, value in enumerate(written(badge.box)):
-            targets[f"edge{i}"].append(value // COORDINATE_STEP)
-    return cells, {k: np.array(v, dtype=np.int64) for k, v in targets.items()}
+def overview(image: Image.Image) -> np.ndarray:
+    """A picture at the size of the overview."""
+    return np.asarray(image.resize(OVERVIEW, Image.Resampling.BICUBIC))

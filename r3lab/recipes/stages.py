@@ -1,8 +1,8 @@
 """What every recipe does in its work folder: stages of a base, cold starts, R-GRPO, held-out measures, shipping.
 
 What is finished is kept and not repeated when a command is given again; what was killed goes on. Everything appears in
-the folder whole or not at all: `NAME/` a policy, `NAME.jsonl` its log, `NAME.partial/` a stage of a base in progress,
-`NAME.run/` R-GRPO in progress, `recipe.json` the settings that all of it was made with.
+the folder whole or not at all: `NAME/` a policy, `NAME.jsonl` its log, `NAME.run/` a stage of a base or R-GRPO in
+progress (`train.run`), `recipe.json` the settings that all of it was made with.
 
     claim(work, settings)                                # an error where the folder holds stages of other settings
     cold = taught(base, work / "cold-start-0", lessons, SftSettings(steps=100))
@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, TypeVar
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from ..core.errors import R3labError
-from ..core.files import circumstances, recover, whole_folder, write_whole
+from ..core.files import circumstances, whole_folder, write_whole
 from ..models.policy import Policy, save_policy, write_policy
 from ..rollout.loop import rollout
 from ..show.filmstrip import filmstrip
@@ -34,14 +34,13 @@ from ..train.rgrpo import train_rgrpo
 from ..train.run import Progress, Run
 from ..train.settings import RgrpoSettings
 from ..train.sft import Pair, SftSettings, cold_start
-from ..trajectory import Trajectory
 from ..vlir.sample import Sample
 from ..vlir.worlds import get_world, world_batches
-from .base import Heads, Stage, badge_lessons, train_base
+from .base import Heads, train_base
+from .lessons import Lessons, Stage
 
 T = TypeVar("T")
-S = TypeVar("S", bound=Stage)
-PROGRESS = "progress.pt"  # in the folder of a base's stage: steps done, state of the optimiser, heads
+HEADS = "heads.safetensors"  # in the folder of a base's stage
 CANDIDATES = 200  # held-out samples among which a picture is looked for
 
 
@@ -50,9 +49,9 @@ def made(folder: Path) -> bool:
     return (folder / "config.json").is_file()
 
 
-def log_of(folder: Path) -> Path:
-    """The log of the policy in a folder."""
-    return folder.with_name(f"{folder.name}.jsonl")
+def beside(folder: Path, end: str) -> Path:
+    """What stands beside the policy in a folder: its log ("jsonl"), or the run that makes it ("run")."""
+    return folder.with_name(f"{folder.name}.{end}")
 
 
 def kept(path: Path, make: Callable[[], T]) -> T:
@@ -78,29 +77,28 @@ def claim(work: Path, settings: Mapping[str, Any]) -> None:
     R3labError
         If the folder holds what was made with others; the setting that differs is named.
     """
-    noted, settings = work / "recipe.json", json.loads(json.dumps(settings))
-    before = json.loads(noted.read_text(encoding="utf-8")) if noted.is_file() else settings
+    settings = json.loads(json.dumps(settings))
+    before = kept(work / "recipe.json", lambda: settings)
     for key, value in settings.items():
         if before.get(key) != value:
             raise R3labError(
                 f"{work} holds what was made with {key} {before.get(key)!r}, not {value!r}; give another --work, "
                 "or remove it"
             )
-    write_json(noted, settings)
 
 
-# -- the base ------------------------------------------------------------------------------------------------------
+# -- stages, cold start, R-GRPO ------------------------------------------------------------------------------------
 
 
 def run_stages(
     policy: Policy,
     heads: Heads,
-    stages: Sequence[S],
+    stages: Sequence[Stage],
     work: Path,
     seed: int,
-    lessons: Callable[[Policy, S, int], torch.utils.data.IterableDataset] = badge_lessons,
+    lessons: Callable[..., torch.utils.data.IterableDataset] = Lessons,
 ) -> Path:
-    """Run the stages of a base in order; returns the folder of the last.
+    """Run the stages of a base in order, or what is left of them; returns the folder of the last.
 
     Parameters
     ----------
@@ -108,51 +106,26 @@ def run_stages(
     seed : added to each stage's own
     lessons : of a policy and a stage, from the number of a batch on
     """
-    for stage in stages:
-        policy = _run_stage(policy, heads, replace(stage, seed=stage.seed + seed), work, lessons)
-    return work / stages[-1].name
+    for stage in (replace(stage, seed=stage.seed + seed) for stage in stages):
+        folder = work / stage.name
+        if made(folder):
+            policy = Policy.load(folder)
+            heads.load_state_dict(load_file(folder / HEADS))
+            continue
+        run = Run(beside(folder, "run"), stage, keep=1)
+        newest = run.newest()
+        log = JsonlLog(beside(folder, "jsonl"), newest[1].step if newest else 0)
+        spent = log.rows[-1]["seconds"] if log.rows else 0.0
 
+        def note(row: dict[str, Any], log: JsonlLog = log, spent: float = spent) -> None:
+            log({**row, "seconds": round(row["seconds"] + spent, 1)})
 
-def _run_stage(policy: Policy, heads: Heads, stage: S, work: Path, lessons: Callable[..., Any]) -> Policy:
-    """Run a stage, or what is left of it, and return its policy; `heads` learn on, or are those that were kept."""
-    folder, partial = work / stage.name, work / f"{stage.name}.partial"
-    recover(partial)
-    if made(folder):
-        return _load(folder, heads)[0]
-    resume = None
-    if (partial / PROGRESS).is_file():
-        policy, resume = _load(partial, heads)
-    done = resume[0] if resume else 0
-    log = JsonlLog(log_of(folder), done)
-    spent = log.rows[-1]["seconds"] if log.rows else 0.0
-
-    def keep(step: int, optimiser: dict[str, Any]) -> None:
-        with whole_folder(partial, replace=True, durable=True) as part:
+        train_base(policy, heads, stage, note, lessons, run)
+        with whole_folder(folder, replace=True, durable=True) as part:
             write_policy(policy, part)
-            torch.save({"step": step, "optimiser": optimiser, "heads": heads.state_dict()}, part / PROGRESS)
-
-    def note(row: dict[str, Any]) -> None:
-        log({**row, "seconds": round(row["seconds"] + spent, 1)})
-
-    train_base(policy, heads, stage, note, save=keep, resume=resume, stream=lessons(policy, stage, done))
-    partial.rename(folder)
-    return policy
-
-
-def _load(folder: Path, heads: Heads) -> tuple[Policy, tuple[int, dict[str, Any]]]:
-    """The policy of a stage and how far it is; its heads are loaded into `heads`."""
-    try:
-        progress = torch.load(folder / PROGRESS, weights_only=True)
-        heads.load_state_dict(progress["heads"])
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError, UnpicklingError) as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise R3labError(
-            f"{folder / PROGRESS} cannot be read ({why}); remove {folder}, and the stage begins anew"
-        ) from None
-    return Policy.load(folder), (progress["step"], progress["optimiser"])
-
-
-# -- cold start and R-GRPO -----------------------------------------------------------------------------------------
+            save_file(heads.state_dict(), part / HEADS)
+        shutil.rmtree(run.folder)
+    return folder
 
 
 def taught(base: Path, folder: Path, lessons: Iterator[list[Pair]], settings: SftSettings, half: bool = True) -> Path:
@@ -160,7 +133,7 @@ def taught(base: Path, folder: Path, lessons: Iterator[list[Pair]], settings: Sf
     if not made(folder):
         policy = Policy.load(base)
         torch.manual_seed(settings.seed)
-        cold_start(policy, lessons, settings, JsonlLog(log_of(folder)))
+        cold_start(policy, lessons, settings, JsonlLog(beside(folder, "jsonl")))
         save_policy(policy, folder, half=half)
     return folder
 
@@ -180,15 +153,12 @@ def pushed(
     """
     if not made(folder):
         policy = Policy.load(start)
-        run = Run(folder.with_name(f"{folder.name}.run"), settings)
+        run = Run(beside(folder, "run"), settings)
         newest = run.newest()
         begin = newest[1] if newest else Progress()
-
-        def see(step: int, _: list[Trajectory]) -> None:
-            watch(step, policy)
-
         batches = world_batches(worlds, settings.prompts, settings.seed, begin.draws * settings.prompts)
-        train_rgrpo(policy, batches, settings, JsonlLog(log_of(folder), begin.step), watch=see, run=run)
+        log = JsonlLog(beside(folder, "jsonl"), begin.step)
+        train_rgrpo(policy, batches, settings, log, watch=lambda step, _: watch(step, policy), run=run)
         save_policy(policy, folder, half=True)
         shutil.rmtree(run.folder)
     return folder
@@ -209,28 +179,19 @@ def measured(policy: Policy, samples: Sequence[Sample], batch: int = 100, **sett
     return summary(list(chain.from_iterable(rollout(policy, part, **options) for part in parts)))
 
 
-def example(policy: Policy, world: str, new_tokens: int) -> tuple[Sample, Trajectory] | None:
-    """The first held-out sample that needs a look and that the policy answers with a look on its region, and how it
-    does; None if there is none among the candidates."""
-    for start in range(0, CANDIDATES, 20):
-        samples = [get_world(world).sample("test", i) for i in range(start, start + 20)]
-        answers = rollout(policy, samples, temperature=0.0, max_new_tokens=new_tokens)
-        for sample, t in zip(samples, answers, strict=True):
-            if sample.needs_look and right(t) and (deciding_iou(t) or 0.0) >= 0.7:
-                return sample, t
-    return None
-
-
 def picture(policy: Policy, world: str, new_tokens: int, photo: Path, strip: Path) -> dict[str, str] | None:
-    """Draw the `example` of a world and its filmstrip; returns sample, question and answer, or None without one."""
-    shown = example(policy, world, new_tokens)
-    if shown is None:
-        return None
-    sample, trajectory = shown
-    photo.parent.mkdir(parents=True, exist_ok=True)
-    sample.image.save(photo, optimize=True)
-    filmstrip(trajectory).save(strip)
-    return {"sample": sample.id, "question": sample.question, "answer": sample.answer}
+    """Draw the first held-out sample that needs a look and that the policy answers with a look on its region, and the
+    filmstrip of its answer; returns sample, question and answer, or None if there is none among the candidates."""
+    samples = held_out(world, CANDIDATES)
+    for start in range(0, CANDIDATES, 20):
+        asked = samples[start : start + 20]
+        for sample, t in zip(asked, rollout(policy, asked, temperature=0.0, max_new_tokens=new_tokens), strict=True):
+            if sample.needs_look and right(t) and (deciding_iou(t) or 0.0) >= 0.7:
+                photo.parent.mkdir(parents=True, exist_ok=True)
+                sample.image.save(photo, optimize=True)
+                filmstrip(t).save(strip)
+                return {"sample": sample.id, "question": sample.question, "answer": sample.answer}
+    return None
 
 
 def ship(policies: Mapping[str, Path], target: Path) -> Policy:

@@ -91,7 +91,7 @@ def train_rgrpo(
     KeyboardInterrupt
         After Ctrl-C, when the step in progress is done; a second one interrupts at once.
     """
-    from .run import Session  # what is not the method
+    from .run import Session, finish_step  # what is not the method
 
     settings.check(policy)
     objective = settings.as_objective()
@@ -101,26 +101,27 @@ def train_rgrpo(
     reference = None
     if settings.kl_weight:
         reference = policy.frozen() if policy.adapter is None else policy
-    with Session(policy, settings, run, processes, footprint, skipped) as session:
+    with finish_step() as stop:
+        around = Session(policy, settings, stop, run, processes, footprint, skipped)
         optimiser = torch.optim.AdamW(
             policy.trained(settings.freeze_vision), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
         )
-        for step in session.steps(optimiser, progress):
+        for step in around.steps(optimiser, progress):
             begin = time.time()
             store: dict[str, Features] = {}  # of every image of this step, encoded once
-            groups, redrawn = draw(policy, session.counted(batches), settings, step, store, processes, reward)
+            groups, redrawn = draw(policy, around.counted(batches), settings, step, store, processes, reward)
             rolled = time.time()
             rewards = rewards_of(groups, reward, processes)  # (N, G), of all processes
             give(groups, advantage(rewards), settings.overlong)
-            session.fit([t for group in groups.values() for t in group])
+            around.fit([t for group in groups.values() for t in group])
             optimiser.param_groups[0]["lr"] = settings.rate(step)
             updates = []
             for numbers in processes.share(len(rewards), settings.minibatches) * settings.epochs:
                 part = [t for n in numbers for t in groups[n]]
-                most = session.pass_groups
+                most = around.pass_groups
                 made = update(policy, part, store, optimiser, settings, reference, processes, loss, most)
-                updates.append(session.noted(step, part, made))
-            log(session.row(step, groups, rewards, updates, redrawn, rolled - begin, time.time() - rolled))
+                updates.append(around.noted(step, part, made))
+            log(around.row(step, groups, rewards, updates, redrawn, rolled - begin, time.time() - rolled))
             watch(step, [t for group in groups.values() for t in group])
 
 

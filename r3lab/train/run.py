@@ -1,7 +1,8 @@
 """A training run: its folder, which can be killed at any moment and goes on where it was, and what surrounds its steps.
 
 A checkpoint is a folder `checkpoints/step-000050` with the policy in the ordinary Hugging Face format, the
-optimiser's tensors (safetensors) and `state.json`: progress, settings, versions and the SHA-256 of every file. It is
+optimiser's tensors (safetensors) and `state.json`: progress, settings, versions and the SHA-256 of every file. R-GRPO
+and the stages of a base (`recipes`) are kept so. It is
 written beside its place and renamed, so a name that is there is whole; what was damaged later is found by its hash, and
 the checkpoint before is taken. All randomness of training comes from (seed, step), so a run that goes on does bit for
 bit what it would have done.
@@ -21,11 +22,11 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from operator import itemgetter
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 import torch
@@ -77,7 +78,7 @@ def finish_step() -> Iterator[Stop]:
         signal.signal(signal.SIGINT, before)
 
 
-STATE, OPTIMISER = "state.json", "optimiser.safetensors"
+STATE, OPTIMISER, BESIDE = "state.json", "optimiser.safetensors", "beside.safetensors"
 FREE = frozenset(
     {"out", "steps", "save_every", "keep", "resume", "pass_groups", "show_every", "trackers", "shard"}
 )  # settings that may change between parts of a run
@@ -150,8 +151,11 @@ class Run:
             )
         return None
 
-    def restore(self, policy: Policy, optimiser: torch.optim.Optimizer) -> Progress:
-        """Load the newest whole checkpoint into policy and optimiser; in a new folder nothing is changed."""
+    def restore(
+        self, policy: Policy, optimiser: torch.optim.Optimizer, beside: torch.nn.Module | None = None
+    ) -> Progress:
+        """Load the newest whole checkpoint into policy, optimiser and what is trained `beside` the policy; in a new
+        folder nothing is changed."""
         newest = self.newest()
         if newest is None:
             return Progress()
@@ -160,15 +164,25 @@ class Run:
             restore_adapter(policy, folder)
         else:
             load_whole(policy, read_weights(folder, next(policy.model.parameters()).dtype).state_dict())
+        if beside is not None:
+            beside.load_state_dict(load_file(folder / BESIDE))
         _restore(optimiser, load_file(folder / OPTIMISER))
         return progress
 
-    def save(self, progress: Progress, policy: Policy, optimiser: torch.optim.Optimizer, writes: bool = True) -> Path:
+    def save(
+        self,
+        progress: Progress,
+        policy: Policy,
+        optimiser: torch.optim.Optimizer,
+        writes: bool = True,
+        beside: torch.nn.Module | None = None,
+    ) -> Path:
         """Write a checkpoint and remove those that need not stay.
 
         Parameters
         ----------
         writes : one process does; the others only give it their parts of a sharded policy
+        beside : what is trained beside the policy
 
         Raises
         ------
@@ -182,29 +196,23 @@ class Run:
         with whole_folder(target, replace=True, durable=True) as part:
             write_policy(policy, part, weights=weights)
             save_file(moments, part / OPTIMISER)
+            if beside is not None:
+                save_file(beside.state_dict(), part / BESIDE)
+            versions = {"r3lab": __version__, "python": platform.python_version()}
             state = {
                 "progress": asdict(progress),
                 "settings": self.settings,
-                "versions": {
-                    "r3lab": __version__,
-                    "python": platform.python_version(),
-                    "torch": torch.__version__,
-                    "transformers": transformers.__version__,
-                },
+                "versions": {**versions, "torch": torch.__version__, "transformers": transformers.__version__},
                 "threads": torch.get_num_threads(),
                 "files": {f.name: _digest(f) for f in sorted(part.iterdir())},
             }
             (part / STATE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
-        self._prune()
-        return target
-
-    def _prune(self) -> None:
-        """Keep the newest and the best."""
         scores = {folder: state["progress"]["score"] for folder in self.checkpoints if (state := _state(folder))}
         best = max(scores, key=lambda f: scores[f], default=None)
         for folder in self.checkpoints[self.keep :]:
             if folder != best:
                 shutil.rmtree(folder, ignore_errors=True)
+        return target
 
 
 def _digest(path: Path) -> str:
@@ -265,13 +273,14 @@ def how_to_resume(argv: list[str] | None = None) -> str:
 
 
 class Session:
-    """What surrounds the steps of R-GRPO and is no part of the method; entered, Ctrl-C waits for the step in progress.
+    """What surrounds the steps of R-GRPO and is no part of the method.
 
     Sharding and the sum of what several processes do; how many groups a pass may hold; checkpoints; the end of a run
     whose updates are not finite; what is logged. With one process, room for all groups and no `run`, it is a bar.
 
     Parameters
     ----------
+    stop : whether to end after the step in progress
     run, processes, footprint, skipped : see `rgrpo.train_rgrpo`
 
     Attributes
@@ -283,12 +292,13 @@ class Session:
         self,
         policy: Policy,
         settings: RgrpoSettings,
+        stop: Stop,
         run: Run | None = None,
         processes: Alone = ALONE,
         footprint: Footprint | None = None,
         skipped: Callable[[int, list[Trajectory]], None] = lambda step, trajectories: None,
     ) -> None:
-        self.policy, self.settings, self.run, self.processes = policy, settings, run, processes
+        self.policy, self.settings, self.run, self.processes, self.stop = policy, settings, run, processes, stop
         self.footprint, self.skipped = footprint or footprint_of(policy, settings), skipped
         self.pass_groups = self.most = settings.pass_groups  # now; ever
         self.draws = self.not_finite = 0  # batches taken; updates in a row
@@ -301,36 +311,18 @@ class Session:
                 )
             shard(policy, processes)
 
-    def __enter__(self) -> Session:
-        self._open = ExitStack()
-        self.stop = self._open.enter_context(finish_step())
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._open.close()
-
     def steps(self, optimiser: torch.optim.Optimizer, progress: bool = True) -> Iterator[int]:
         """Numbers of the steps, from where the run is; after each a checkpoint if one is due."""
-        settings, run, policy, processes = self.settings, self.run, self.policy, self.processes
-        begin = run.restore(policy, optimiser) if run else Progress()
-        self.draws = begin.draws
-        bar = tqdm(
-            range(begin.step, settings.steps),
-            desc="R-GRPO",
-            initial=begin.step,
-            total=settings.steps,
-            disable=not (progress and processes.main),
-            mininterval=1,
-        )
-        self._open.callback(bar.close)
-        for step in bar:
+        settings, run, processes = self.settings, self.run, self.processes
+        begin = run.restore(self.policy, optimiser) if run else Progress()
+        self.draws, hidden = begin.draws, not (progress and processes.main)
+        steps = range(begin.step, settings.steps)
+        for step in tqdm(steps, "R-GRPO", settings.steps, disable=hidden, mininterval=1, initial=begin.step):
             yield step
             done, stopped = step + 1, any(processes.gather(self.stop.asked))
             if run and (done % settings.save_every == 0 or done == settings.steps or stopped):
                 score = sum(self.rewards) / len(self.rewards)
-                run.save(Progress(done, self.draws, score), policy, optimiser, processes.main)
+                run.save(Progress(done, self.draws, score), self.policy, optimiser, processes.main)
                 processes.wait()
                 self.rewards = []
             if stopped and done < settings.steps:

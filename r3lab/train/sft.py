@@ -28,7 +28,7 @@ from ..core.geometry import clip, from_source, to_source, write_ints
 from ..core.images import content_hash, cut, resize
 from ..core.protocol import box_text
 from ..core.settings import check_positive, from_command_line, setting
-from ..models.policy import Features, Policy, Row, reading, save_policy
+from ..models.policy import Features, Policy, Row, Rows, reading, save_policy
 from ..rollout.sequence import begin, prompt_ids
 from ..rollout.state import RolloutState
 from ..trajectory import ImageRef, Trajectory
@@ -105,12 +105,18 @@ def encode_batch(policy: Policy, pairs: Sequence[Pair], arm: Arm = INTERLEAVED) 
     return [row for row, _, _ in encoded], [loss for _, loss, _ in encoded]
 
 
-def next_token_loss(policy: Policy, rows: list[Row], masks: list[list[bool]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cross-entropy (N,) at every token marked in `masks`, and whether the greedy token is right (N,)."""
-    batch = policy.rows(rows)
+def marked(batch: Rows, masks: Sequence[Sequence[bool]]) -> torch.Tensor:
+    """The masks of rows as one (B, L), False on the padding."""
     wanted = torch.zeros_like(batch.ids, dtype=torch.bool)
     for i, mask in enumerate(masks):
         wanted[i, : len(mask)] = torch.tensor(mask, device=wanted.device)
+    return wanted
+
+
+def next_token_loss(policy: Policy, rows: list[Row], masks: list[list[bool]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cross-entropy (N,) at every token marked in `masks`, and whether the greedy token is right (N,)."""
+    batch = policy.rows(rows)
+    wanted = marked(batch, masks)
     hidden = policy.hidden(batch)[:, :-1][wanted[:, 1:]]  # (N, D): the state before each marked token
     logits, target = policy.logits(hidden), batch.ids[:, 1:][wanted[:, 1:]]
     return F.cross_entropy(logits, target, reduction="none"), logits.argmax(-1) == target

@@ -1,0 +1,419 @@
+"""The recipes of the shipped policies: `r3lab train tiny` (badges) and `r3lab train worlds` (four worlds, every arm).
+
+*Badges*: the base, from random weights to a model that perceives, locates and reads (`BASE`: what a real checkpoint has
+from pretraining; what a stage is stands in `base`); a modest cold start on VLIR samples of an imperfect teacher
+(`train.sft`); R-GRPO (`train.rgrpo`). Cold start and R-GRPO are repeated over seeds from the same base, each is
+measured on the held-out test split; the first seed's policies ship.
+
+*Four worlds*: from the policy of badges, stages in four worlds (`STAGES`), then for each arm and seed a cold start on
+VLIR samples of an imperfect teacher, written in that arm, and R-GRPO in that arm, on the four worlds in turn. All arms
+get the same base, the same samples and as many updates of R-GRPO; the staged ones, which answer in marks that the base
+has never written, get a longer cold start: after as many steps as the others have they misspell their own headings.
+
+What is finished stays in the work folder and is not repeated (`stages`), and the results hold all of it: two commands
+with other arms or seeds may work in one folder, side by side once the base is made.
+
+    python -m r3lab train tiny                          # hours on two cores; --help lists every setting
+    python -m r3lab train worlds                        # twelve hours on two cores
+    python -m r3lab train worlds --arms interleaved,direct --seeds 1
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from ..core.arms import ARMS, INTERLEAVED, get_arm
+from ..core.errors import R3labError
+from ..core.files import assets_dir
+from ..core.protocol import ANSWER
+from ..core.settings import check_positive, from_command_line, setting
+from ..evaluate.legibility import legibility
+from ..models import tiny
+from ..models.policy import Policy, save_policy
+from ..train.log import read_log
+from ..train.settings import RgrpoSettings
+from ..train.sft import Pair, SftSettings
+from ..vlir.rationale import imperfect
+from ..vlir.worlds import WORLDS, get_world, world_batches
+from . import stages
+from .base import Heads
+from .facts import words
+from .lessons import Stage, vocabulary
+from .world_lessons import WorldLessons, WorldStage
+
+TINY, FOUR = "python -m r3lab train tiny", "python -m r3lab train worlds"  # the commands
+SHARPNESS = 1.6  # norm of queries and keys at the start
+PLACE = 1.0  # amplitude of the position table at the start; what a patch adds has a standard deviation of about 0.6
+
+# -- the base of badges ------------------------------------------------------------------------------------------------
+
+# Perceive: heads alone, then with close views, since digits take the most examples of all. Ground: the text model
+# joins, on scenes of one or two badges, then of up to five, while the vision tower learns on. Then without the list of
+# all badges, which is learned by then and is most of the tokens, and with digits as other hands might write them. Last
+# as hands further off might, with more weight on reading, since held-out handwriting is what is read worst.
+_GROUND = Stage(
+    "grounding-2", 3000, 24, (1, 5), True, 1e-3, 0.1, final_fraction=0.02, seed=4, windows=2, pointing=0.3
+)  # fmt: skip
+_HANDS = replace(_GROUND, statements=("name", "crop", "size", "beside", "refer"), vary=("colours", "hands"))
+BASE: tuple[Stage, ...] = (
+    Stage("warm-up", 1000, 24, (1, 5), text=False, learning_rate=2e-3, final_fraction=0.3, seed=1),
+    Stage("reading", 800, 16, (2, 5), text=False, learning_rate=2e-3, final_fraction=0.3, seed=2, windows=5),
+    Stage("grounding-1", 400, 24, (1, 2), True, 1.2e-3, 0.3, final_fraction=1.0, seed=3, windows=2, pointing=0.5),
+    _GROUND,
+    replace(_HANDS, name="grounding-3", learning_rate=8e-4, seed=5),
+    replace(
+        replace(_HANDS, name="grounding-4", steps=2000, learning_rate=6e-4, seed=6, windows=3),
+        head_weight=0.2, vary=("colours", "wild hands"),
+    ),
+)  # fmt: skip
+
+
+def make_base(work: Path, seed: int = 0, base: tuple[Stage, ...] = BASE) -> Path:
+    """Run the stages that are not done yet; returns the folder of the last.
+
+    Parameters
+    ----------
+    work : folder for stages; each leaves a checkpoint with its heads (`NAME/`) and a log (`NAME.jsonl`)
+    seed : of the weights; added to each stage's own seed of lessons
+    """
+    policy = tiny.create(vocabulary(), seed)
+    prepare(policy)
+    torch.manual_seed(seed)
+    return stages.run_stages(policy, Heads(policy.model.config.text_config.hidden_size), base, work, seed)
+
+
+@torch.no_grad()
+def prepare(policy: Policy) -> None:
+    """What random weights of this width learn too slowly is given to them at the start.
+
+    Attention begins nearly even everywhere: queries and keys get a larger norm. Positions begin as random vectors that
+    patches drown out, and where something is was not learned in a thousand steps: the vision tower's table gets sines
+    and cosines of row and column, as in MAE (arXiv 2111.06377) and simple ViT (arXiv 2205.01580), and learns on.
+    """
+    for layer in policy.model.model.language_model.layers:
+        layer.self_attn.q_norm.weight.fill_(SHARPNESS)
+        layer.self_attn.k_norm.weight.fill_(SHARPNESS)
+    table = policy.model.model.visual.pos_embed.weight  # (side * side, D), row by row
+    side = math.isqrt(len(table))
+    rates = math.pi / side * torch.logspace(0, math.log10(side), table.shape[1] // 4)  # to half a turn a patch
+    angles = (torch.arange(side) + 0.5)[:, None] * rates
+    waves = torch.cat([angles.sin(), angles.cos()], dim=1)  # (side, D / 2)
+    rows, columns = waves[:, None].expand(side, side, -1), waves[None].expand(side, side, -1)
+    table.copy_(PLACE * torch.cat([rows, columns], dim=-1).flatten(0, 1))
+
+
+# -- badges ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every number that the shipped policy depends on."""
+
+    work: str = setting("runs/tiny", "folder for stages in progress; finished ones are not repeated")
+    out: str = setting("", "where the result goes (default: the assets folder)")
+    seeds: int = setting(3, "repetitions of cold start and R-GRPO")
+    base_seed: int = setting(0, "seed of the weights, the lessons and the base")
+    cold_start_steps: int = setting(100, "cold start: steps of 32 VLIR samples")
+    cold_start_rate: float = setting(6e-4, "its peak learning rate")
+    cold_start_spread: float = setting(0.2, "how far the teacher's boxes miss, as a part of their sides")
+    needless: float = setting(0.3, "share of samples in which the teacher looks although nothing needs it")
+    hasty: float = setting(0.5, "share of samples in which the teacher takes no look although one is needed")
+    rgrpo_steps: int = setting(
+        400, "R-GRPO: steps of the shipped policy; its other settings are the defaults of train rgrpo"
+    )
+    rgrpo_cooldown: int = setting(150, "last of these steps, over which the learning rate falls towards 0")
+    test_samples: int = setting(500, "held-out samples an arm and seed is measured on")
+
+
+def lessons_of_imperfect_teacher(
+    recipe: Recipe | WorldRecipe, seed: int, batch: int = 32, worlds: Sequence[str] = ("badges",)
+) -> Iterator[list[Pair]]:
+    """Batches for the cold start: fresh train samples with rationales whose boxes miss and that look needlessly."""
+    rng = np.random.default_rng([seed, 4])
+    errs = (recipe.cold_start_spread, recipe.needless, rng, recipe.hasty)
+    for samples in world_batches(worlds, batch, 1000 + seed):
+        yield [(s, imperfect(s, get_world(s.world).rationale(s), *errs)) for s in samples]
+
+
+def settings_of(recipe: Recipe) -> dict[str, Any]:
+    """Every number that the policy depends on.
+
+    Raises
+    ------
+    R3labError
+        If R-GRPO begins to slow down before the steps of the notebook's run, which is the beginning of this one.
+    """
+    steady, short = recipe.rgrpo_steps - recipe.rgrpo_cooldown, RgrpoSettings().steps
+    if steady <= short:
+        raise R3labError(f"rgrpo_steps less rgrpo_cooldown must be above {short}, got {steady}")
+    settings = {k: v for k, v in asdict(recipe).items() if k not in ("work", "out")}
+    return {**settings, "rgrpo": asdict(RgrpoSettings()), "base": [asdict(stage) for stage in BASE]}
+
+
+def make_seed(recipe: Recipe, base: Path, work: Path, seed: int) -> list[dict[str, Any]]:
+    """Cold start and R-GRPO of one seed, measured; returns the result rows."""
+    settings = SftSettings(steps=recipe.cold_start_steps, learning_rate=recipe.cold_start_rate, seed=seed)
+    cold = stages.taught(base, work / f"cold-start-{seed}", lessons_of_imperfect_teacher(recipe, seed), settings)
+    short, short_steps = work / f"short-{seed}", RgrpoSettings().steps  # the notebook's run: the beginning of this one
+
+    def keep(step: int, policy: Policy) -> None:
+        if step + 1 == short_steps:
+            save_policy(policy, short)
+
+    push = replace(RgrpoSettings(), steps=recipe.rgrpo_steps, cooldown=recipe.rgrpo_cooldown, seed=seed)
+    whole = stages.pushed(cold, work / f"rgrpo-{seed}", push, "badges", keep)
+    sampled, blind = {"temperature": 1.0, "seed": seed}, {"max_looks": 0}
+    arms: tuple[tuple[str, Path, int, dict[str, Any]], ...] = (
+        ("cold start", cold, 0, {}),
+        ("cold start, sampled", cold, 0, sampled),
+        ("cold start, no look allowed", cold, 0, blind),
+        ("notebook's R-GRPO", short, short_steps, {}),
+        ("R-GRPO", whole, recipe.rgrpo_steps, {}),
+        ("R-GRPO, sampled", whole, 0, sampled),
+        ("R-GRPO, no look allowed", whole, 0, blind),
+    )
+    asked, rows = stages.held_out("badges", recipe.test_samples), []
+    for arm, folder, steps, how in arms:
+        row = {"world": "badges", "arm": arm, "seed": seed, **stages.measured(Policy.load(folder), asked, **how)}
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+        if steps:
+            done = read_log(stages.beside(whole, "jsonl"))[:steps]
+            row["train_seconds"] = round(sum(r["seconds_rollout"] + r["seconds_update"] for r in done), 1)
+    return rows
+
+
+def ship_badges(work: Path, rows: list[dict[str, Any]], out: Path) -> None:
+    """Put the first seed's policies, the logs, the settings, the results and two pictures into the assets.
+
+    Parameters
+    ----------
+    work : the recipe's work folder
+    rows : measured, one an arm and seed
+    out : the assets folder
+
+    Raises
+    ------
+    R3labError
+        If the policy answers no held-out sample with a look on its region.
+    """
+    target, base = out / "tiny", [stage.name for stage in BASE]
+    policy = stages.ship({name: work / f"{name}-0" for name in POLICIES}, target)
+    (target / "logs").mkdir(exist_ok=True)
+    for stage in (*base, "cold-start-0", "rgrpo-0"):
+        shutil.copy(work / f"{stage}.jsonl", target / "logs" / f"{stage}.jsonl")
+    shutil.copy(work / "recipe.json", target / "recipe.json")
+    shown = stages.picture(policy, "badges", 96, out / "pictures" / "badges.png", out / "pictures" / "filmstrip.png")
+    if shown is None:
+        raise R3labError("the policy answers no held-out sample with a look on its region; nothing can be drawn of it")
+    seconds = {stage: read_log(work / f"{stage}.jsonl")[-1]["seconds"] for stage in base}
+    results = out / "results" / "tiny.json"
+    stages.write_results(results, TINY, training_seconds=seconds, example=shown, rows=rows)
+
+
+def tiny_command(arguments: Sequence[str]) -> int:
+    """`r3lab train tiny`."""
+    about = "Make the tiny policy of badges and its results."
+    recipe = from_command_line(Recipe, arguments, TINY, about, f"{TINY} --seeds 1")
+    work, rows = Path(recipe.work), list[dict[str, Any]]()
+    stages.claim(work, settings_of(recipe))
+    base = make_base(work, recipe.base_seed)
+    for seed in range(recipe.seeds):
+        rows += stages.kept(work / f"rows-{seed}.json", partial(make_seed, recipe, base, work, seed))
+    ship_badges(work, rows, Path(recipe.out) if recipe.out else assets_dir())
+    return 0
+
+
+# -- four worlds -------------------------------------------------------------------------------------------------------
+
+WORLD_STAGES = ("cold start", "R-GRPO")
+POLICIES = ("cold-start", "rgrpo")  # of the first seed
+DRAWN = tuple(name for name in WORLDS if name != "badges")  # that one has its picture from `r3lab train tiny`
+BATCH = 50  # samples rolled out together when a policy is measured
+
+CROP_TOKENS = (24, 36)  # of a crop: a character of small print is then about as wide as a token
+SHARES = (("badges", 0.1), ("documents", 0.33), ("charts", 0.31), ("trails", 0.26))
+LATER = (("badges", 0.08), ("documents", 0.22), ("charts", 0.38), ("trails", 0.32))
+LAST = (("badges", 0.08), ("documents", 0.22), ("charts", 0.45), ("trails", 0.25))
+END = (("badges", 0.1), ("documents", 0.22), ("charts", 0.35), ("trails", 0.33))
+SIGNS = (("badges", 0.14), ("documents", 0.2), ("charts", 0.3), ("trails", 0.36))
+EVERY = (("documents", 0.6), ("charts", 0.6), ("trails", 0.6))
+FEWER = (("documents", 0.2), ("charts", 0.2), ("trails", 0.6))  # where an arrow leads is not seen in its crop alone
+_LIKE = asdict(replace(BASE[-1], learning_rate=8e-4)) | {"shares": SHARES, "crops": EVERY}  # what stages have in common
+_BOTH = {"batch": 20, "head_weight": 0.04, "windows": 1, "crops": FEWER, "readings": 2, "sums": 2}
+_WHOLE = {"wholes": True, "matches": 2, "glances": 2, "shares": LATER}
+_SHORT = _LIKE | _BOTH | _WHOLE | {"learning_rate": 6e-4}
+# First scenes, with the heads of badges learning on. Then also crops alone, since reading takes the most examples; with
+# the heads at a tenth of their weight the text gets through to the vision tower. The labels of papers, six pixels high
+# in the overview, are learned by that tower alone, several hundred a step; then both go on together, for long: large
+# print in the overview and the letters of labels come latest. Last a question of each scene is answered in full, since
+# no statement tells what comes after the first look, with more charts and trails, where that matters; then with still
+# more charts and searches of legends, which that left at half, and a while with more trails again.
+STAGES: tuple[WorldStage, ...] = (
+    WorldStage(**_LIKE | {"name": "worlds-1", "steps": 2000, "head_weight": 0.3, "seed": 7, "windows": 2}),
+    WorldStage(**_LIKE | _BOTH | {"name": "worlds-2", "steps": 1100, "final_fraction": 0.7, "seed": 8}),
+    WorldStage(
+        **_LIKE
+        | {"name": "labels", "steps": 1300, "batch": 48, "text": False, "head_weight": 1.0, "seed": 9, "windows": 0}
+        | {"readings": 1, "shares": (("documents", 0.8), ("charts", 0.1), ("trails", 0.07), ("badges", 0.03))}
+    ),
+    WorldStage(**_LIKE | _BOTH | {"name": "worlds-3", "steps": 1300, "seed": 10}),
+    WorldStage(**_LIKE | _BOTH | {"name": "worlds-4", "steps": 500, "learning_rate": 6e-4, "seed": 11}),
+    WorldStage(**_LIKE | _BOTH | {"name": "worlds-5", "steps": 4400, "seed": 12}),
+    WorldStage(**_LIKE | _BOTH | _WHOLE | {"name": "worlds-6", "steps": 3000, "seed": 13}),
+    WorldStage(**_LIKE | _BOTH | _WHOLE | {"name": "worlds-7", "steps": 900, "seed": 14, "matches": 6, "shares": LAST}),
+    WorldStage(**_SHORT | {"name": "worlds-8", "steps": 700, "seed": 15, "shares": END}),
+    WorldStage(**_SHORT | {"name": "worlds-9", "steps": 350, "seed": 16, "shares": SIGNS}),
+    WorldStage(**_SHORT | {"name": "worlds-10", "steps": 1300, "seed": 17, "shares": END}),
+)
+
+
+def make_world_base(work: Path, base: Path, seed: int = 0, steps: tuple[WorldStage, ...] = STAGES) -> Path:
+    """The base of four worlds: that of badges, given the words of the others. Runs the stages that are not done yet.
+
+    Parameters
+    ----------
+    work : folder for the stages
+    base : a policy of badges: the shipped cold start, or the last stage of `make_base`, whose heads learn on
+    seed : added to each stage's own
+
+    Returns
+    -------
+    Path
+        The folder of the last stage.
+    """
+    policy = tiny.widened(Policy.load(base), [*vocabulary(), *words()], CROP_TOKENS)
+    torch.manual_seed(seed)
+    heads = Heads(policy.model.config.text_config.hidden_size, worlds=True)
+    if (base / stages.HEADS).is_file():  # a shipped policy has no heads: they are linear, and soon learned anew
+        heads.load_state_dict(load_file(base / stages.HEADS), strict=False)
+    return stages.run_stages(policy, heads, steps, work, seed, WorldLessons)
+
+
+@dataclass(frozen=True)
+class WorldRecipe:
+    """Every number that the policy of four worlds depends on."""
+
+    work: str = setting("runs/worlds", "folder for what is finished; it is not repeated")
+    badges: str = setting("", "a policy of badges to begin with (default: the shipped cold start)")
+    base: str = setting("", "a base of four worlds that is there already (default: make one)")
+    out: str = setting("", "where results and the first seed go (default: the assets folder)")
+    arms: str = setting(",".join(ARMS), "arms, with commas between")
+    seeds: int = setting(3, "repetitions of cold start and R-GRPO")
+    cold_start_steps: int = setting(150, "cold start: steps of 32 VLIR samples")
+    marks_steps: int = setting(300, "further ones for an arm whose marks of an answer the base has never written")
+    cold_start_rate: float = setting(6e-4, "its peak learning rate (AdamW)")
+    cold_start_spread: float = setting(0.1, "how far the teacher's boxes miss, as a part of their sides")
+    needless: float = setting(0.3, "share of samples in which the teacher looks although nothing needs it")
+    hasty: float = setting(0.5, "share of samples in which the teacher takes no look although one is needed")
+    rgrpo_steps: int = setting(100, "R-GRPO: steps")
+    rgrpo_rate: float = setting(5e-5, "its learning rate, before it falls")
+    rgrpo_cooldown: int = setting(30, "its last steps, over which the rate falls to 0; at most all of them")
+    prompts: int = setting(12, "its prompts a step, of the worlds in turn")
+    new_tokens: int = setting(224, "tokens that a rollout may sample: a trail of four hops takes some 170")
+    test_samples: int = setting(200, "held-out samples of each world")
+
+
+def world_settings_of(recipe: WorldRecipe) -> dict[str, Any]:
+    """The settings that all points of a work folder share."""
+    return {k: v for k, v in asdict(recipe).items() if k not in ("work", "out", "arms", "seeds")}
+
+
+def cold_started(recipe: WorldRecipe, base: Path, work: Path, arm: str, seed: int) -> Path:
+    """The cold start of an arm and seed."""
+    pairs = lessons_of_imperfect_teacher(recipe, seed, worlds=tuple(WORLDS))
+    steps = recipe.cold_start_steps + (recipe.marks_steps if get_arm(arm).marks != ANSWER else 0)
+    settings = SftSettings(steps=steps, learning_rate=recipe.cold_start_rate, seed=seed, arm=arm)
+    return stages.taught(base, work / f"cold-start-{arm}-{seed}", pairs, settings)
+
+
+def point(recipe: WorldRecipe, base: Path, work: Path, arm: str, seed: int) -> list[dict[str, Any]]:
+    """Cold start and R-GRPO of an arm and seed, measured in each world; the rows of worlds.json."""
+    cold = cold_started(recipe, base, work, arm, seed)
+    settings = replace(
+        RgrpoSettings(),
+        steps=recipe.rgrpo_steps,
+        learning_rate=recipe.rgrpo_rate,
+        cooldown=min(recipe.rgrpo_cooldown, recipe.rgrpo_steps),
+        prompts=recipe.prompts,
+        max_new_tokens=recipe.new_tokens,
+        arm=arm,
+        seed=seed,
+    )
+    rows = []
+    after = stages.pushed(cold, work / f"rgrpo-{arm}-{seed}", settings, tuple(WORLDS))
+    for stage, folder in zip(WORLD_STAGES, (cold, after), strict=True):
+        policy = Policy.load(folder)
+        for world in WORLDS:
+            asked = stages.held_out(world, recipe.test_samples)
+            row = {"world": world, "arm": arm, "stage": stage, "seed": seed}
+            row |= stages.measured(policy, asked, BATCH, max_new_tokens=recipe.new_tokens, arm=get_arm(arm))
+            if arm == INTERLEAVED.name:
+                row |= legibility(policy, asked, recipe.new_tokens)
+            print(json.dumps(row), flush=True)
+            rows.append(row)
+    return rows
+
+
+def ship_worlds(work: Path, settings: dict[str, Any], out: Path) -> Path:
+    """Write the results of all points that are finished, by arm and seed (it may take several commands); where the
+    interleaved arm's first seed is there, its policies and a picture of each world.
+
+    Parameters
+    ----------
+    work : the recipe's work folder
+    settings : that all rows share
+    out : the assets folder
+
+    Returns
+    -------
+    Path
+        The file of results.
+    """
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in work.glob("rows-*.json")]
+    rows = sorted(chain.from_iterable(found), key=lambda row: ([*ARMS].index(row["arm"]), row["seed"]))
+    first = {name: work / f"{name}-{INTERLEAVED.name}-0" for name in POLICIES}
+    examples, drawn = {}, out / "pictures"
+    if all(map(stages.made, first.values())):
+        policy = stages.ship(first, out / "worlds")
+        for world in DRAWN:
+            strip = drawn / f"filmstrip-{world}.png"
+            shown = stages.picture(policy, world, settings["new_tokens"], drawn / f"{world}.png", strip)
+            if shown is not None:  # a world in which there is none has no picture
+                examples[world] = shown
+    results = out / "results" / "worlds.json"
+    return stages.write_results(results, FOUR, recipe=settings, examples=examples, rows=rows)
+
+
+def worlds_command(arguments: Sequence[str]) -> int:
+    """`r3lab train worlds`."""
+    about = "Make the policy of four worlds and its results."
+    recipe = from_command_line(WorldRecipe, arguments, FOUR, about, f"{FOUR} --seeds 1")
+    check_positive(recipe, "seeds", "cold_start_steps", "rgrpo_steps", "prompts", "new_tokens", "test_samples")
+    if recipe.marks_steps < 0:
+        raise R3labError(f"marks_steps must be 0 or above, got {recipe.marks_steps}")
+    arms = [get_arm(name.strip()).name for name in recipe.arms.split(",")]
+    work, given, assets = Path(recipe.work), recipe.base or recipe.badges, assets_dir()
+    needed = Path(given) if given else assets / "tiny" / "cold-start"
+    if not stages.made(needed):
+        raise R3labError(f"no policy at {needed}: a folder with config.json is wanted, as `r3lab train` makes")
+    settings = world_settings_of(recipe)
+    stages.claim(work, settings)
+    base = needed if recipe.base else make_world_base(work, needed)
+    for seed in range(recipe.seeds):
+        for arm in arms:
+            stages.kept(work / f"rows-{arm}-{seed}.json", partial(point, recipe, base, work, arm, seed))
+    print(f"results in {ship_worlds(work, settings, Path(recipe.out) if recipe.out else assets)}")
+    return 0
