@@ -13,21 +13,21 @@ import torch
 from r3lab.core.errors import R3labError
 from r3lab.models import attention, tiny
 from r3lab.models.policy import Policy
-from r3lab.recipes import policy as recipe_module
+from r3lab.recipes import base as base_module
 from r3lab.recipes.base import (
     ANCHOR_LAYER,
     POINTING_HEADS,
     POINTING_LAYER,
     Heads,
-    Stage,
     by_length,
     lesson_rows,
     stated,
     train_base,
 )
-from r3lab.recipes.lessons import CELLS, FACTOR, IGNORE, NAMES, STATEMENTS, Lessons, dense, vocabulary
-from r3lab.recipes.policy import BASE, Recipe, make_base, settings_of
-from r3lab.recipes.stages import PROGRESS, claim
+from r3lab.recipes.lessons import CELLS, FACTOR, IGNORE, NAMES, STATEMENTS, Lessons, Stage, vocabulary
+from r3lab.recipes.policies import BASE, Recipe, make_base, settings_of, tiny_command
+from r3lab.recipes.stages import claim
+from r3lab.train import run as run_module
 from r3lab.train.log import read_log
 from r3lab.vlir.worlds.badges import SIDE, scene
 
@@ -42,7 +42,7 @@ def policy() -> Policy:
 
 def lessons_of(policy: Policy, statements=STATEMENTS, badges=(3, 5), windows=0, text=True, count=6):
     """Some lessons and the scenes that they are about."""
-    stream = Lessons(policy.ids, (*policy.vision_start, *policy.vision_end), 3, badges, 2, text, windows, statements)
+    stream = Lessons(policy, Stage("some", 1, 2, badges, text, seed=3, windows=windows, statements=statements))
     made = [stream.lesson(i) for i in range(count)]
     scenes = []
     for i in range(count):
@@ -54,8 +54,8 @@ def lessons_of(policy: Policy, statements=STATEMENTS, badges=(3, 5), windows=0, 
 def test_dense_targets_are_those_of_the_scene(policy):
     """Each badge's own cell, name, size and box; a digit is asked of the overview only where it is legible there."""
     for lesson, badges in zip(*lessons_of(policy), strict=True):
-        cells, targets = dense(badges)
-        assert lesson.cells.tolist() == cells.tolist()
+        cells, targets = lesson.cells, lesson.targets
+        assert len(cells) == len(badges)
         for k, badge in enumerate(badges):
             row, column = divmod(int(cells[k]), CELLS)
             assert abs((column + 0.5) * SIDE / CELLS - badge.x) <= SIDE / CELLS / 2
@@ -179,7 +179,7 @@ def test_parts_of_like_length_hold_every_row_and_point(policy):
 def test_pointing_moves_attention(policy):
     """A few steps of the loss raise the weight of the two heads on the token in question."""
     learner, rows = copy.deepcopy(policy), []
-    stage = replace(STAGE, steps=30, batch=4, learning_rate=3e-3, pointing=2.0, statements=("where",), windows=0)
+    stage = replace(STAGE, steps=12, batch=4, learning_rate=3e-3, pointing=2.0, statements=("where",), windows=0)
     torch.manual_seed(0)
     train_base(learner, Heads(128), stage, rows.append)
     first, _ = stated_on(policy)
@@ -201,36 +201,36 @@ def stated_on(policy: Policy) -> tuple[float, float]:
 def test_an_interrupted_stage_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch):
     """Killed in the middle of the second save of the second stage: weights and logs end up as those of an undisturbed
     run, since the first save is taken and not what was half written."""
-    stages = (replace(STAGE, name="one", steps=2, text=False, pointing=0.0), replace(STAGE, name="two", steps=103))
-    stages = (stages[0], replace(stages[1], batch=1, badges=(1, 1)))
+    stages = (replace(STAGE, name="one", steps=2, text=False, pointing=0.0), replace(STAGE, name="two", steps=5))
+    monkeypatch.setattr(base_module, "SAVED", 2)
+    monkeypatch.setattr(base_module, "LOGGED", 2)
     whole = make_base(tmp_path / "whole", 0, stages)
 
     class Killed(Exception):
         pass
 
-    def killed(state, path):
-        if state["step"] == 103:
+    def killed(tensors, path):
+        if "000005" in str(path):
             path.write_bytes(b"half")
             raise Killed
-        return ordinary(state, path)
+        return ordinary(tensors, path)
 
-    ordinary = torch.save
+    ordinary = run_module.save_file
     with monkeypatch.context() as patch:
-        patch.setattr(torch, "save", killed)
+        patch.setattr(run_module, "save_file", killed)
         with pytest.raises(Killed):
             make_base(tmp_path / "parts", 0, stages)
-    progress = tmp_path / "parts" / "two.partial" / PROGRESS
-    assert torch.load(progress, weights_only=True)["step"] == 100
-    held = progress.read_bytes()
-    progress.write_bytes(held[: len(held) // 2])
-    with pytest.raises(R3labError, match="progress.pt cannot be read .*the stage begins anew"):
+    heads = tmp_path / "parts" / "two.run" / "checkpoints" / "step-000004" / "beside.safetensors"
+    held = heads.read_bytes()
+    heads.write_bytes(held[: len(held) // 2])
+    with pytest.raises(R3labError, match="beside.safetensors is not what was written"):
         make_base(tmp_path / "parts", 0, stages)
-    progress.write_bytes(held)
+    heads.write_bytes(held)
     parts = make_base(tmp_path / "parts", 0, stages)
     a, b = Policy.load(whole).model.state_dict(), Policy.load(parts).model.state_dict()
-    assert all(torch.allclose(a[k], b[k], atol=1e-4) for k in a)
+    assert all(torch.equal(a[k], b[k]) for k in a)
     log = read_log(tmp_path / "parts" / "two.jsonl")
-    assert [r["step"] for r in log] == [50, 100, 103]
+    assert [r["step"] for r in log] == [2, 4, 5]
     assert log[0]["seconds"] < log[1]["seconds"] < log[2]["seconds"]  # of all parts of the run
     assert {path.name for path in (tmp_path / "parts").iterdir()} == {"one", "one.jsonl", "two", "two.jsonl"}
 
@@ -243,6 +243,6 @@ def test_work_of_other_settings_is_not_taken_for_finished(tmp_path, capsys):
     assert [s["name"] for s in noted["base"]] == [s.name for s in BASE]
     assert "group" in noted["rgrpo"] and "work" not in noted
     with pytest.raises(R3labError, match="rgrpo_steps"):
-        recipe_module.main(["--work", str(tmp_path), "--rgrpo-steps", "777"])
+        tiny_command(["--work", str(tmp_path), "--rgrpo-steps", "777"])
     with pytest.raises(R3labError, match="above"):  # said at once, not after hours
-        recipe_module.main(["--work", str(tmp_path / "new"), "--rgrpo-steps", "7"])
+        tiny_command(["--work", str(tmp_path / "new"), "--rgrpo-steps", "7"])

@@ -13,7 +13,7 @@ from r3lab.core.files import assets_dir
 from r3lab.core.images import open_image
 from r3lab.course.tables import fill, learning_table, shipped_tables, timed_table
 from r3lab.models.policy import Policy
-from r3lab.recipes.policy import BASE, Recipe, settings_of
+from r3lab.recipes.policies import BASE, Recipe, settings_of
 from r3lab.rollout.loop import rollout
 from r3lab.show.effects import spread
 from r3lab.train.log import read_log

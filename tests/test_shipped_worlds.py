@@ -13,7 +13,7 @@ from r3lab.core.files import assets_dir, shipped_policy
 from r3lab.core.images import open_image
 from r3lab.evaluate.legibility import legibility
 from r3lab.models.policy import Policy
-from r3lab.recipes.worlds import DRAWN, WorldRecipe, settings_of
+from r3lab.recipes.policies import DRAWN, WorldRecipe, world_settings_of
 from r3lab.rollout.loop import rollout
 from r3lab.train.measure import summary
 from r3lab.train.rewards import right
@@ -44,7 +44,7 @@ def policy() -> Policy:
 
 def test_the_recipe_ships_and_every_arm_has_as_many_seeds():
     """The command's defaults made it; every arm, both stages, every world, three seeds, two hundred samples."""
-    assert RESULT["recipe"] == settings_of(WorldRecipe())
+    assert RESULT["recipe"] == world_settings_of(WorldRecipe())
     for arm in ARMS:
         for world in WORLDS:
             for stage in ("cold start", "R-GRPO"):

@@ -11,23 +11,20 @@ import pytest
 from r3lab.core.protocol import box_text
 from r3lab.models import tiny
 from r3lab.models.policy import Policy
-from r3lab.recipes.base import ANCHOR_LAYER, POINTING_LAYER, badge_lessons, lesson_rows
-from r3lab.recipes.facts import Fact, scene_of, whole_of, words
-from r3lab.recipes.lessons import CELLS, FACTOR, OVERVIEW, TEXT, vocabulary, written
+from r3lab.recipes.base import ANCHOR_LAYER, POINTING_LAYER, lesson_rows
+from r3lab.recipes.facts import Fact, scene_of, steps_of, words
+from r3lab.recipes.lessons import CELLS, FACTOR, OVERVIEW, TEXT, Lesson, Script, dense, overview, vocabulary, written
+from r3lab.recipes.policies import STAGES
 from r3lab.recipes.world_lessons import (
     BESIDE,
     CHARACTERS,
     COUNT,
     RICHER,
-    Script,
-    WorldLesson,
     WorldLessons,
     WorldStage,
-    Writer,
-    dense,
+    WorldWriter,
     numbers,
 )
-from r3lab.recipes.worlds import STAGES
 from r3lab.rollout.sequence import prompt_ids
 from r3lab.vlir.sample import Sample
 from r3lab.vlir.worlds import get_world
@@ -47,18 +44,17 @@ def policy() -> Policy:
 
 def stream(policy: Policy, world: str, **settings: object) -> WorldLessons:
     stage: WorldStage = replace(STAGES[-1], batch=3, shares=((world, 1.0),), **settings)
-    return WorldLessons(policy, stage, badge_lessons(policy, stage))
+    return WorldLessons(policy, stage)
 
 
-def as_text(policy: Policy, lesson: WorldLesson) -> str:
+def as_text(policy: Policy, lesson: Lesson) -> str:
     """A lesson as text, each image a stroke."""
     return "".join("|" if token is None else policy.piece(token) for token in lesson.text)
 
 
-def writer_of(policy: Policy, sample: Sample) -> Writer:
-    overview = np.asarray(sample.image.resize(OVERVIEW))
-    lesson = WorldLesson([overview], [], [], [], [], *dense(()))
-    return Writer(lesson, sample.image, np.random.default_rng(0), Script(policy))
+def writer_of(policy: Policy, sample: Sample) -> WorldWriter:
+    lesson = Lesson([overview(sample.image)], *dense(()))
+    return WorldWriter(lesson, sample.image, np.random.default_rng(0), Script(policy))
 
 
 @pytest.mark.parametrize("world", NEW)
@@ -67,7 +63,7 @@ def test_a_whole_answer_is_the_rationale(policy, world):
     for index in range(80):
         sample = get_world(world).sample("train", index)
         writer = writer_of(policy, sample)
-        writer.whole(whole_of(sample, scene_of(sample)))
+        writer.answer(sample, scene_of(sample))
         parts = get_world(world).rationale(sample).parts
         expected = "".join(p if isinstance(p, str) else box_text(written(p)) + LOOK for p in parts)
         told = as_text(policy, writer.lesson)
@@ -89,7 +85,7 @@ def test_every_kind_of_question_is_answered_in_full():
     lengths: dict[str, set[int]] = {}
     for index in range(120):
         sample = get_world("charts").sample("train", index)
-        lengths.setdefault(sample.meta["kind"], set()).add(len(whole_of(sample, scene_of(sample)).steps))
+        lengths.setdefault(sample.meta["kind"], set()).add(len(steps_of(sample, scene_of(sample))))
     assert lengths == {"value": {1}, "label": {1}, "largest": {2}, "named": {2}, "difference": {3}}
 
 
@@ -115,7 +111,7 @@ def test_a_scene_with_a_whole_answer_states_less_beside_it(policy, world):
         assert text.count("<think>") == text.count("</think><answer>") == 1
         assert text.index("<think>") < (text + "The").index("The", text.index("</answer>"))
         sample = (RICHER.get(world) or get_world(world)).sample("train", index, 5000 + made.stage.seed)
-        steps = [s for s in whole_of(sample, scene_of(sample)).steps if isinstance(s, Fact)]
+        steps = [s for s in steps_of(sample, scene_of(sample)) if isinstance(s, Fact)]
         behind = text.partition("</answer>")[2]
         for step in steps:
             assert box_text(written(step.box)) not in behind
@@ -164,15 +160,15 @@ def test_large_print_is_read_at_the_size_of_the_overview(policy):
     made, windows, beside = stream(policy, "documents", readings=1, glances=3), 0, set()
     for index in range(40):
         sample = RICHER["documents"].sample("train", index, 5000 + made.stage.seed)
-        overview = np.asarray(sample.image.resize(OVERVIEW, 3))
+        small = overview(sample.image)
         for lesson in made.scene(index)[1]:
             (image,) = lesson.images
             high, wide = image.shape[:2]
             if "<|vision_end|>The" not in as_text(policy, lesson):
                 assert high * wide >= made.script.crop_tokens[0] * FACTOR**2  # the crop
                 continue
-            corners = np.argwhere((overview == image[0, 0]).all(-1)).tolist()
-            [(y, x)] = [(y, x) for y, x in corners if np.array_equal(overview[y : y + high, x : x + wide], image)]
+            corners = np.argwhere((small == image[0, 0]).all(-1)).tolist()
+            [(y, x)] = [(y, x) for y, x in corners if np.array_equal(small[y : y + high, x : x + wide], image)]
             assert high % FACTOR == wide % FACTOR == 0 and wide <= CELLS * FACTOR
             beside.add(x % FACTOR)
             text = as_text(policy, lesson)
@@ -227,7 +223,7 @@ def test_a_glance_at_the_edge_stays_inside(policy):
             assert min(high, wide) >= FACTOR and max(high, wide) <= OVERVIEW[0]
 
 
-def told_again(policy: Policy, lesson: WorldLesson) -> list[tuple[str, str, bool]]:
+def told_again(policy: Policy, lesson: Lesson) -> list[tuple[str, str, bool]]:
     """Of every entry that points back in the text: what comes next, what it points at, and whether that is a digit."""
     back = [(k, point[1]) for k, point in enumerate(lesson.points) if point and point[0] == TEXT]
     pieces = ["|" if token is None else policy.piece(token) for token in lesson.text]
@@ -237,7 +233,7 @@ def told_again(policy: Policy, lesson: WorldLesson) -> list[tuple[str, str, bool
 def test_both_numbers_of_a_difference_are_taken_over(policy):
     """In rows of text and behind crops: each character points at where it was read, the first number at the first."""
     made = stream(policy, "charts", readings=0, sums=2, matches=0)
-    for row in made.lessons(0)[-2:]:
+    for row in made.batch(0)[-2:]:
         found = told_again(policy, row)
         assert all(said == read for said, read, _ in found)
         text = as_text(policy, row)
@@ -248,7 +244,7 @@ def test_both_numbers_of_a_difference_are_taken_over(policy):
         sample = get_world("charts").sample("train", index)
         if sample.meta["kind"] == "difference":
             writer = writer_of(policy, sample)
-            writer.whole(whole_of(sample, scene_of(sample)))
+            writer.answer(sample, scene_of(sample))
             entries = [point[1] for point in writer.lesson.points if point and point[0] == TEXT]
             more, less = (sample.meta["marks"][k]["said"] for k in sample.meta["asked"])
             assert "".join(said for said, _, _ in told_again(policy, writer.lesson)) == more + less
@@ -272,7 +268,7 @@ def test_numbers_of_rows_are_like_those_of_charts():
 def test_legends_are_searched_in_text_alone(policy):
     """The lines are given; the colour that must be said is that of the label that was asked for."""
     made = stream(policy, "charts", readings=0, sums=1, matches=2)
-    *_, sums, first, second = made.lessons(0)
+    *_, sums, first, second = made.batch(0)
     assert " - " in as_text(policy, sums) and first.text != second.text
     for lesson in (first, second):
         text = as_text(policy, lesson)

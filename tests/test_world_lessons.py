@@ -15,22 +15,12 @@ from r3lab.core.files import assets_dir
 from r3lab.core.geometry import Frame, crop_to_source
 from r3lab.models import tiny
 from r3lab.models.policy import Policy
-from r3lab.recipes.base import badge_lessons, by_length, lesson_rows, stated
+from r3lab.recipes.base import Heads, by_length, lesson_rows, stated
 from r3lab.recipes.facts import WORDS, centre, scene_of, words
-from r3lab.recipes.lessons import CELLS, FACTOR, IGNORE, TEXT, vocabulary
-from r3lab.recipes.policy import make_base
-from r3lab.recipes.stages import PROGRESS
-from r3lab.recipes.world_lessons import (
-    CHARACTERS,
-    COUNT,
-    RICHER,
-    WorldHeads,
-    WorldLesson,
-    WorldLessons,
-    WorldStage,
-    cell,
-)
-from r3lab.recipes.worlds import CROP_TOKENS, STAGES, make_world_base
+from r3lab.recipes.lessons import CELLS, FACTOR, IGNORE, TEXT, Lessons, cell, vocabulary
+from r3lab.recipes.policies import CROP_TOKENS, STAGES, make_base, make_world_base
+from r3lab.recipes.stages import HEADS
+from r3lab.recipes.world_lessons import CHARACTERS, COUNT, RICHER, WorldLessons, WorldStage
 from r3lab.train.log import read_log
 from r3lab.vlir.rationale import LARGE, SMALL
 from r3lab.vlir.worlds import get_world
@@ -50,7 +40,7 @@ def stream(policy: Policy, **shares: float) -> WorldLessons:
 
 
 def made_of(policy: Policy, stage: WorldStage, start: int = 0, **shares: float) -> WorldLessons:
-    return WorldLessons(policy, replace(stage, shares=tuple(shares.items())), badge_lessons(policy, stage), start)
+    return WorldLessons(policy, replace(stage, shares=tuple(shares.items())), start)
 
 
 # -- facts ---------------------------------------------------------------------------------------------------------
@@ -121,7 +111,7 @@ def test_a_lesson_points_at_the_tokens_that_hold_the_points(policy, world):
     made = stream(policy, **{world: 1.0})
     for index in range(12):
         lesson = made.scene(index)[0]
-        assert isinstance(lesson, WorldLesson)
+        assert "word" in lesson.targets
         counts = [image.shape[0] // FACTOR * (image.shape[1] // FACTOR) for image in lesson.images]
         assert sum(token is None for token in lesson.text) == len(lesson.images) == 1 + len(lesson.crop_cells)
         assert len(lesson.text) == len(lesson.loss) == len(lesson.points) == len(lesson.anchors)
@@ -227,7 +217,7 @@ def test_the_same_lesson_every_time_and_a_start_in_the_middle(policy):
 
 def test_shares_are_kept(policy):
     made = stream(policy, badges=0.5, trails=0.5)
-    kinds = [isinstance(made.scene(i)[0], WorldLesson) for i in range(60)]
+    kinds = ["word" in made.scene(i)[0].targets for i in range(60)]
     assert 18 <= sum(kinds) <= 42
 
 
@@ -267,7 +257,7 @@ def test_a_crop_alone_is_asked_about_and_read(policy, world):
 def test_sums_are_right(policy):
     """What was read is given; the sum and the answer must be said, of the same numbers, and the difference is right."""
     made = made_of(policy, replace(STAGE, sums=2), charts=1.0)
-    *_, first, second = made.lessons(0)
+    *_, first, second = made.batch(0)
     assert first.text != second.text and first.images == []
     for lesson in (first, second):
         told = "".join(policy.piece(t) if loss else "|" for t, loss in zip(lesson.text, lesson.loss, strict=True))
@@ -287,9 +277,9 @@ def test_sums_are_right(policy):
 def test_crops_alone_and_sums_are_taught_beside_scenes(policy):
     """All kinds go through one step: heads, rows of unlike length, and a loss on each."""
     stage = replace(STAGE, readings=2, sums=1)
-    batch = made_of(policy, stage, badges=0.3, documents=0.7).lessons(1)
+    batch = made_of(policy, stage, badges=0.3, documents=0.7).batch(1)
     features = policy.encode([image for lesson in batch for image in lesson.images])
-    loss, seen = WorldHeads(128)(features, batch)
+    loss, seen = Heads(128, worlds=True)(features, batch)
     assert torch.isfinite(loss) and {"word", "character"} <= set(seen)
     parts = by_length(*lesson_rows(batch, features, policy.image_id), 3)
     assert sum(len(rows) for rows, _, _ in parts) == len(batch)
@@ -313,14 +303,14 @@ def test_what_stands_behind_a_row_is_not_told(policy, monkeypatch):
 
 def test_a_stage_of_the_tower_alone_writes_nothing_of_the_scene(policy):
     """An overview with its targets, one image, no statement; crops alone keep their characters; the heads take both."""
-    made = made_of(policy, replace(STAGE, text=False, windows=0, readings=1), documents=0.7, badges=0.3).lessons(0)
+    made = made_of(policy, replace(STAGE, text=False, windows=0, readings=1), documents=0.7, badges=0.3).batch(0)
     scenes = [lesson for lesson in made if len(lesson.cells)]
-    papers = [lesson for lesson in scenes if isinstance(lesson, WorldLesson)]
+    papers = [lesson for lesson in scenes if "word" in lesson.targets]
     alone = [lesson for lesson in made if not len(lesson.cells)]
     assert papers and all(len(lesson.images) == 1 and not lesson.text for lesson in papers)
     assert len(alone) == len(papers) and any(lesson.characters for lesson in alone)
     features = policy.encode([image for lesson in made for image in lesson.images])
-    loss, seen = WorldHeads(128)(features, made)
+    loss, seen = Heads(128, worlds=True)(features, made)
     assert torch.isfinite(loss) and {"word", "character"} <= set(seen)
 
 
@@ -348,8 +338,8 @@ def test_widening_changes_nothing_that_was_known():
     table, before = (one.model.get_input_embeddings().weight for one in (new, old))
     made = table[new.ids(" apples")[0]]
     assert torch.allclose(made, before[old.ids(" apples")].mean(0))
-    lesson = badge_lessons(old, STAGE).lesson(0)
-    again = badge_lessons(new, STAGE).lesson(0)
+    lesson = Lessons(old, STAGE).lesson(0)
+    again = Lessons(new, STAGE).lesson(0)
     logits = []
     for policy, one in ((old, lesson), (new, again)):
         with torch.no_grad():
@@ -365,7 +355,7 @@ def test_widening_changes_nothing_that_was_known():
 def test_the_heads_learn_words_and_characters(policy):
     """Both losses are there, and their gradients reach the vision tower."""
     lessons = [stream(policy, documents=1.0).scene(i)[0] for i in range(3)]
-    heads = WorldHeads(128)
+    heads = Heads(128, worlds=True)
     features = policy.encode([image for lesson in lessons for image in lesson.images])
     loss, seen = heads(features, lessons)
     assert {"word", "character", "large"} <= set(seen)
@@ -386,7 +376,7 @@ def test_four_worlds_grow_from_the_base_of_badges(tmp_path):
     folder = make_world_base(tmp_path / "worlds", base, 0, (stage,))
     made = Policy.load(folder)
     assert made.layout.crop_tokens == CROP_TOKENS
-    assert len(made.ids(" apples")) == 1 and (folder / PROGRESS).is_file()
+    assert len(made.ids(" apples")) == 1 and (folder / HEADS).is_file()
     [row] = read_log(tmp_path / "worlds" / "all.jsonl")
     assert row["step"] == 2 and {"word", "character", "text", "coordinate", "alone, text"} <= set(row)
     stamp = (folder / "model.safetensors").stat().st_mtime_ns

@@ -15,8 +15,8 @@ from r3lab.models.policy import Policy, save_policy
 from r3lab.recipes import stages
 from r3lab.recipes.facts import words
 from r3lab.recipes.lessons import vocabulary
-from r3lab.recipes.policy import Recipe, lessons_of_imperfect_teacher
-from r3lab.recipes.worlds import WORLD_STAGES, WorldRecipe, cold_started, main
+from r3lab.recipes.policies import WORLD_STAGES, Recipe, WorldRecipe, cold_started, lessons_of_imperfect_teacher
+from r3lab.recipes.policies import worlds_command as main
 from r3lab.vlir.worlds import WORLDS, get_world, world_batches
 
 
@@ -51,6 +51,7 @@ def test_the_teacher_of_badges_is_as_before_and_others_are_taught():
 
 def test_the_command_makes_measures_ships_and_keeps(base, tmp_path, monkeypatch, capsys):
     out, work = tmp_path / "out", tmp_path / "work"
+    monkeypatch.setattr(stages, "CANDIDATES", 20)
     given = ["--base", str(base), "--work", str(work), "--out", str(out), "--arms", "direct, interleaved"]
     given += ["--seeds", "1", "--cold_start_steps", "1", "--rgrpo_steps", "1", "--prompts", "4", "--new_tokens", "12"]
     given += ["--test_samples", "2"]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -171,8 +172,8 @@ class Heads(nn.Module):
         own = [[next(left) for _ in lesson.images] for lesson in lessons]
         scenes = [(tokens, lesson) for tokens, lesson in zip(own, lessons, strict=True) if len(lesson.cells)]
 
-        def classes(parts: Sequence[torch.Tensor]) -> torch.Tensor:
-            return torch.cat([torch.as_tensor(part) for part in parts]).to(device)
+        def classes(parts: Sequence[np.ndarray]) -> torch.Tensor:
+            return torch.from_numpy(np.concatenate(parts)).to(device)
 
         centres = [tokens[0][torch.as_tensor(v.cells)] for tokens, v in scenes]
         inked = [f[c] for tokens, v in scenes for f, c in zip(tokens[1:], v.crop_cells.tolist(), strict=True)]
@@ -211,9 +212,7 @@ class Heads(nn.Module):
         return F.cross_entropy(logits, target), float((logits.argmax(-1) == target).float().mean())
 
 
-def losses_of(
-    policy: Policy, heads: Heads, stage: Stage, batch: Sequence[Lesson]
-) -> tuple[torch.Tensor, dict[str, float]]:
+def losses_of(policy: Policy, heads: Heads, stage: Stage, batch: list[Lesson]) -> tuple[torch.Tensor, dict[str, float]]:
     """The loss of a batch of lessons, and what is logged of it."""
     features = policy.encode([image for lesson in batch for image in lesson.images])
     loss, seen = heads(features, batch)

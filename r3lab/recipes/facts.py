@@ -13,6 +13,7 @@ point; how samples of an imperfect one are answered, in which arm, is left to th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -83,9 +84,9 @@ class Thing(NamedTuple):
 class Scene(NamedTuple):
     """A sample's facts, what stands in its overview, and sayings."""
 
-    facts: list[Fact]
-    things: list[Thing]
-    sayings: list[Saying]
+    facts: Sequence[Fact]
+    things: Sequence[Thing]
+    sayings: Sequence[Saying]
 
 
 def centre(box: Box) -> Point:

@@ -251,7 +251,7 @@ class Writer:
 class BadgeWriter(Writer):
     """Writes the statements of a scene of badges: what is given carries no loss, what must be found does."""
 
-    def write(self, badges: Sequence[Badge], kinds: Sequence[str]) -> None:
+    def write(self, badges: tuple[Badge, ...], kinds: Sequence[str]) -> None:
         """At most `MOST` statements of these kinds in random order, packed into one sequence."""
         self.kinds = kinds
         cells = {b.name: (0, int(c)) for b, c in zip(badges, self.lesson.cells, strict=True)}  # of the overview
@@ -286,7 +286,7 @@ class BadgeWriter(Writer):
             if kind == "refer":
                 self.locate(badge, at, asked is not None)
 
-    def drawn(self, badges: Sequence[Badge]) -> list[tuple[str, Badge, tuple[str, Badge] | None]]:
+    def drawn(self, badges: tuple[Badge, ...]) -> list[tuple[str, Badge, tuple[str, Badge] | None]]:
         """Statements drawn from the kinds that are asked for: kind, badge that it is about, and, where that is found by
         a neighbour, (direction, neighbour)."""
         every: list[tuple[str, Badge, tuple[str, Badge] | None]] = [("where", b, None) for b in badges]

@@ -14,25 +14,24 @@ them are kept (`trajectory` keeps all); a run on a folder of samples (`--data`) 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from PIL import Image
 
-from ..core import records as schema
+from ..core import records
 from ..core.arms import get_arm
 from ..core.errors import R3labError, shown
 from ..core.files import write_whole
 from ..core.geometry import Box
 from ..core.images import content_hash, open_image, to_png_bytes
 from ..trajectory import ImageRef, Trajectory, plain
-from ..vlir.sample import Sample
 from ..vlir.worlds import get_world
+from .log import JsonlLog, read_log
 from .rewards import deciding_iou, right
 
 if TYPE_CHECKING:  # a river is read without torch
@@ -40,9 +39,24 @@ if TYPE_CHECKING:  # a river is read without torch
     from .settings import RgrpoSettings
     from .update import Alone
 
+FORMAT, VERSION, LINES = "r3lab.river", 1, "river.jsonl"
+COUNT, SPLIT, FOLDER = 6, "validation", "river"  # of the samples that a run is followed on
+
 
 class RiverError(R3labError):
     """A river that contradicts itself, or that cannot be read or written."""
+
+
+def between(low: float, high: float, kind: records.Read) -> records.Read:
+    """A number of that kind within bounds, so that it can be drawn."""
+
+    def read(value: Any, where: str) -> Any:
+        found = kind(value, where)
+        if not low <= found <= high:
+            raise records.SchemaError(f"{where} must be from {low:g} to {high:g}, got {shown(value)}.")
+        return found
+
+    return read
 
 
 @dataclass(frozen=True)
@@ -70,9 +84,9 @@ class Answered:
     """
 
     looks: tuple[Box, ...]
-    refused: int
-    iou: float | None
-    entropy: float | None
+    refused: Annotated[int, between(0, 1e6, records.count)]
+    iou: Annotated[float, between(0, 1, records.number)] | None
+    entropy: Annotated[float, between(0, 1e6, records.number)] | None
     answer: str | None
     right: bool | None
 
@@ -95,16 +109,11 @@ class River:
     images: Mapping[str, Image.Image] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        n = len(self.subjects)
-        if (
-            not n
-            or not self.steps
-            or len(self.answers) != len(self.steps)
-            or any(len(row) != n for row in self.answers)
-        ):
+        counts = [len(row) for row in self.answers]
+        if not self.subjects or not self.steps or counts != [len(self.subjects)] * len(self.steps):
             raise RiverError(
-                f"A river has an answer to each of its samples at each of its steps, at least one; got {n} samples, "
-                f"{len(self.steps)} steps, answers {shown([len(row) for row in self.answers])}."
+                f"A river has an answer to each of its samples at each of its steps, at least one; got "
+                f"{len(self.subjects)} samples, {len(self.steps)} steps, answers {shown(counts)}."
             )
         if any(a >= b for a, b in zip(self.steps, self.steps[1:], strict=False)):
             raise RiverError(f"The steps of a river rise; got {shown(list(self.steps))}.")
@@ -120,7 +129,7 @@ class River:
         return found
 
 
-MEASURES: dict[str, Any] = {
+MEASURES: dict[str, Callable[[Answered], float | None]] = {
     "look rate": lambda a: float(bool(a.looks)),
     "IoU": lambda a: a.iou,
     "entropy": lambda a: a.entropy,
@@ -129,27 +138,22 @@ MEASURES: dict[str, Any] = {
 
 
 def subject_of(t: Trajectory) -> Subject:
-    """The sample of a trajectory."""
-    regions = t.truth.get("regions")
-    boxes = (_as_box(value) for value in (regions if isinstance(regions, list | tuple) else ()))
-    return Subject(t.sample_id, t.question, t.image, tuple(box for box in boxes if box is not None))
-
-
-def _as_box(value: Any) -> Box | None:
-    """Four finite numbers, or None: `truth` is free JSON."""
-    try:
-        x1, y1, x2, y2 = map(float, value)
-    except (TypeError, ValueError):
-        return None
-    return (x1, y1, x2, y2) if all(map(math.isfinite, (x1, y1, x2, y2))) else None
+    """The sample of a trajectory; of its regions, which are free JSON, those that are four finite numbers."""
+    regions = []
+    for value in t.truth.get("regions") or ():
+        try:
+            x1, y1, x2, y2 = map(float, value)
+        except (TypeError, ValueError):
+            continue
+        regions += [(x1, y1, x2, y2)] * all(map(math.isfinite, (x1, y1, x2, y2)))
+    return Subject(t.sample_id, t.question, t.image, tuple(regions))
 
 
 def answered(t: Trajectory) -> Answered:
     """What a river keeps of a trajectory."""
     entropies = [e for e in t.entropies if e is not None]
-    granted = tuple(look.box for look in t.looks if look.valid and look.box is not None)
     return Answered(
-        looks=granted,
+        looks=tuple(look.box for look in t.looks if look.valid and look.box is not None),
         refused=sum(not look.valid for look in t.looks),
         iou=deciding_iou(t),
         entropy=fmean(entropies) if entropies else None,
@@ -159,29 +163,22 @@ def answered(t: Trajectory) -> Answered:
 
 
 def river_of(rollouts: Mapping[int, Sequence[Trajectory]]) -> River:
-    """A river from rollouts by step, one a sample; samples that are not there at every step are left out.
+    """A river from rollouts of the same samples by step.
 
     Raises
     ------
     RiverError
-        If no sample is there at every step.
+        If the samples are not the same at every step.
     """
     steps = sorted(rollouts)
-    by_step = {step: {t.sample_id: t for t in reversed(rollouts[step])} for step in steps}
-    common = [name for name in dict.fromkeys(t.sample_id for s in steps for t in rollouts[s])]
-    common = [name for name in common if all(name in by_step[step] for step in steps)]
-    if not common:
-        raise RiverError(f"No sample is answered at each of the {len(steps)} steps; roll out the same ones every time.")
-    subjects = tuple(subject_of(by_step[steps[0]][name]) for name in common)
-    answers = tuple(tuple(answered(by_step[step][name]) for name in common) for step in steps)
-    images = {h: i for s in steps for t in rollouts[s] for h, i in t.images.items() if h == t.image.hash}
-    return River(subjects, tuple(steps), answers, images)
+    subjects = [tuple(map(subject_of, rollouts[step])) for step in steps]
+    if len(set(subjects)) != 1:
+        raise RiverError(f"Not the same samples at each of the {len(steps)} steps; give the same, in order.")
+    images = {h: i for t in rollouts[steps[0]] for h, i in t.images.items() if h == t.image.hash}
+    return River(subjects[0], tuple(steps), tuple(tuple(map(answered, rollouts[step])) for step in steps), images)
 
 
 # -- on disk ---------------------------------------------------------------------------------------------------------
-
-FORMAT, VERSION, LINES = "r3lab.river", 1, "river.jsonl"
-MOST_BYTES = 64_000_000  # of the file
 
 
 class RiverLog:
@@ -196,12 +193,7 @@ class RiverLog:
     """
 
     def __init__(self, folder: str | Path, start: int = 0) -> None:
-        self.path = Path(folder) / LINES
-        self._subjects: tuple[Subject, ...] = ()
-        if start and self.path.is_file():
-            self._subjects, rows = _read(self.path)
-            kept = [_line(step, row) for step, row in rows if step <= start]
-            write_whole(self.path, "".join([_head(self._subjects), *kept]).encode("ascii"))
+        self.log = JsonlLog(Path(folder) / LINES, start)
 
     def __call__(self, step: int, trajectories: Sequence[Trajectory]) -> None:
         """Keep the answers of a step.
@@ -211,37 +203,28 @@ class RiverLog:
         RiverError
             If these are not the samples of the steps before, or the disk refuses.
         """
-        subjects = tuple(map(subject_of, trajectories))
-        if self._subjects and subjects != self._subjects:
-            raise RiverError(f"Step {step} answers other samples than the steps before; give the same, in order.")
+        path, subjects = Path(self.log.path or ""), plain([subject_of(t) for t in trajectories])
         try:
-            if not self._subjects:
-                self._begin(subjects, trajectories)
-            with self.path.open("a", encoding="ascii") as stream:
-                stream.write(_line(step, tuple(map(answered, trajectories))))
-        except (OSError, R3labError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise RiverError(f"Cannot write {shown(str(self.path))}: {why}; free some space.") from error
-
-    def _begin(self, subjects: tuple[Subject, ...], trajectories: Sequence[Trajectory]) -> None:
-        for t in trajectories:
-            if t.image.hash in t.images:
-                write_whole(self.path.parent / "images" / f"{t.image.hash}.png", to_png_bytes(t.images[t.image.hash]))
-        write_whole(self.path, _head(subjects).encode("ascii"))
-        self._subjects = subjects
+            if not self.log.rows:
+                for t in trajectories:
+                    if t.image.hash in t.images:
+                        image = path.parent / "images" / f"{t.image.hash}.png"
+                        write_whole(image, to_png_bytes(t.images[t.image.hash]))
+                self.log({"format": FORMAT, "version": VERSION, "subjects": subjects})
+            if subjects != self.log.rows[0]["subjects"]:
+                raise RiverError(f"Step {step} answers other samples than the steps before; give the same, in order.")
+            self.log({"step": step, "answers": plain([answered(t) for t in trajectories])})
+        except OSError as error:
+            why = f"{error.strerror or error}; free some space."
+            raise RiverError(f"Cannot write {shown(str(path))}: {why}") from error
 
 
-def _head(subjects: Sequence[Subject]) -> str:
-    head = {"format": FORMAT, "version": VERSION, "subjects": plain(list(subjects))}
-    return json.dumps(head, allow_nan=False) + "\n"
-
-
-def _line(step: int, row: Sequence[Answered]) -> str:
-    return json.dumps({"step": step, "answers": plain(list(row))}, allow_nan=False) + "\n"
+_subjects = records.reader(list[Subject])
+_row = records.made(dict, step=between(0, 1e12, records.count), answers=records.reader(tuple[Answered, ...]))
 
 
 def load_river(folder: str | Path) -> River:
-    """Read what `RiverLog` or `save_river` wrote; a last line that was cut off by a kill is left out.
+    """Read what `RiverLog` wrote; a last line that was cut off by a kill is left out.
 
     Raises
     ------
@@ -250,90 +233,27 @@ def load_river(folder: str | Path) -> River:
         photograph has other pixels than its name says. Photographs that are not there are none.
     """
     path = Path(folder) if Path(folder).is_file() else Path(folder) / LINES
-    subjects, rows = _read(path)
-    images = {}
-    for subject in subjects:
-        held = path.parent / "images" / f"{subject.image.hash}.png"
-        if held.is_file():
-            image = open_image(held)
-            if content_hash(image) != subject.image.hash:
-                raise RiverError(f"Image {held.name} has other pixels than when it was saved; restore it.")
-            images[subject.image.hash] = image
-    return River(subjects, tuple(step for step, _ in rows), tuple(row for _, row in rows), images)
-
-
-def _read(path: Path) -> tuple[tuple[Subject, ...], list[tuple[int, tuple[Answered, ...]]]]:
-    """Samples, and steps with their answers, of a file."""
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise RiverError(f"{shown(str(path))} has over {MOST_BYTES:,} bytes; it is no river.")
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        if isinstance(error, RiverError):
-            raise
-        raise RiverError(f"Cannot read {shown(str(path))}: {shown(str(error))}; name a saved river.") from error
-    lines = text.split("\n")[:-1]  # each ends with a newline; a last one without was cut off
-    if not lines:
-        raise RiverError(f"{shown(str(path))} is empty; name a saved river.")
-    try:
-        head = schema.parse(lines[0], f"{path.name} line 1")
-        if not isinstance(head, dict) or head.get("format") != FORMAT:
-            raise RiverError(f'{path.name} is not a river: it lacks "format": "{FORMAT}".')
-        if head.get("version") != VERSION:
-            raise RiverError(f"{path.name} has version {shown(head.get('version'))}; this r3lab reads {VERSION}.")
-        subjects = _HEAD({"subjects": head.get("subjects")}, f"{path.name} line 1")["subjects"]
-        places = [f"{path.name} line {number}" for number in range(2, len(lines) + 1)]
-        rows = [_ROW(schema.parse(line, place), place) for line, place in zip(lines[1:], places, strict=True)]
-    except schema.SchemaError as error:
+        head, *lines = read_log(path) or [{}]
+        head = records.own_format(head, FORMAT, VERSION, path.name)
+        subjects = records.fields(head, {"subjects": _subjects}, where=f"{path.name} line 1")["subjects"]
+        for subject in subjects:
+            for side in (subject.image.width, subject.image.height):
+                between(1, 1_000_000, records.count)(side, f"{path.name} line 1: the side of an image")
+        rows = [_row(line, f"{path.name} line {number}") for number, line in enumerate(lines, 2)]
+        images = {}
+        for subject in subjects:
+            held = path.parent / "images" / f"{subject.image.hash}.png"
+            if held.is_file():
+                images[subject.image.hash] = open_image(held)
+                if content_hash(images[subject.image.hash]) != subject.image.hash:
+                    raise RiverError(f"Image {held.name} has other pixels than when it was saved; restore it.")
+    except R3labError as error:
         raise RiverError(str(error)) from error
-    return tuple(subjects), rows
-
-
-def _tuple(read: schema.Read) -> schema.Read:
-    rows = schema.row(read)
-    return lambda value, where: tuple(rows(value, where))
-
-
-def _between(low: float, high: float, kind: schema.Read) -> schema.Read:
-    """A number of that kind within bounds, so that it can be drawn."""
-
-    def read(value: Any, where: str) -> Any:
-        found = kind(value, where)
-        if not low <= found <= high:
-            raise schema.SchemaError(f"{where} must be from {low:g} to {high:g}, got {shown(value)}.")
-        return found
-
-    return read
-
-
-_box = schema.fixed(schema.number, 4)
-_side, _step = _between(1, 1_000_000, schema.count), _between(0, 1e12, schema.count)
-_image = schema.made(ImageRef, hash=schema.sha256, width=_side, height=_side)
-_subject = schema.made(Subject, id=schema.text, question=schema.text, image=_image, regions=_tuple(_box))
-_answered = schema.made(
-    Answered,
-    looks=_tuple(_box),
-    refused=_between(0, 1e6, schema.count),
-    iou=schema.maybe(_between(0, 1, schema.number)),
-    entropy=schema.maybe(_between(0, 1e6, schema.number)),
-    answer=schema.maybe(schema.text),
-    right=schema.maybe(schema.flag),
-)
-_HEAD = schema.made(dict, subjects=schema.row(_subject))
-_ROW = schema.made(lambda step, answers: (step, answers), step=_step, answers=_tuple(_answered))
+    return River(tuple(subjects), tuple(row["step"] for row in rows), tuple(row["answers"] for row in rows), images)
 
 
 # -- while a policy is trained ---------------------------------------------------------------------------------------
-
-COUNT, SPLIT, FOLDER = 6, "validation", "river"
-
-
-def held_out(settings: RgrpoSettings) -> list[Sample]:
-    """The samples that a run with these settings is followed on; none if it is not, or learns from a folder."""
-    if settings.data or not settings.show_every:
-        return []
-    world = get_world(settings.world)
-    return [world.sample(SPLIT, index, settings.seed) for index in range(COUNT)]
 
 
 def follower(policy: Policy, settings: RgrpoSettings, processes: Alone, start: int = 0) -> Callable[[int], None]:
@@ -342,20 +262,24 @@ def follower(policy: Policy, settings: RgrpoSettings, processes: Alone, start: i
     Parameters
     ----------
     policy : it is asked greedily; nothing random is drawn, so a run that is followed does what it would have done
+    settings : a run without `show_every` is not followed, nor is one that learns from a folder
     processes : the main one asks and writes; where the weights lie in parts (`shard`) all of them ask
     start : step from which the run goes on; what an earlier part wrote beyond it is dropped
     """
     from ..rollout.loop import rollout  # torch
 
-    samples = held_out(settings)
-    log = RiverLog(Path(settings.out) / FOLDER, start) if samples and processes.main else None
+    if settings.data or not settings.show_every or not (processes.main or settings.shard):
+        return lambda step: None
+    samples = [get_world(settings.world).sample(SPLIT, index, settings.seed) for index in range(COUNT)]
+    log = RiverLog(Path(settings.out) / FOLDER, start) if processes.main else None
 
     def follow(step: int) -> None:
-        if not samples or step % settings.show_every or not (processes.main or settings.shard):
-            return
-        most, arm = settings.max_new_tokens, get_arm(settings.arm)
-        answers = rollout(policy, samples, temperature=0, max_looks=settings.max_looks, max_new_tokens=most, arm=arm)
-        if log is not None:
-            log(step, answers)
+        if step % settings.show_every == 0:
+            most, arm = settings.max_new_tokens, get_arm(settings.arm)
+            answers = rollout(
+                policy, samples, temperature=0, max_looks=settings.max_looks, max_new_tokens=most, arm=arm
+            )
+            if log is not None:
+                log(step, answers)
 
     return follow

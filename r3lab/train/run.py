@@ -207,7 +207,7 @@ class Run:
                 "files": {f.name: _digest(f) for f in sorted(part.iterdir())},
             }
             (part / STATE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
-        scores = {folder: state["progress"]["score"] for folder in self.checkpoints if (state := _state(folder))}
+        scores = {folder: found["progress"]["score"] for folder in self.checkpoints if (found := _state(folder))}
         best = max(scores, key=lambda f: scores[f], default=None)
         for folder in self.checkpoints[self.keep :]:
             if folder != best:
