@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ..core import lazy
 
-ABLATIONS = "Budget FULL VARIANTS again band effects level measured outcomes rows_of settings_of updates_of values_of"
 # What lessons use, imported when it is first used.
 HOMES = {
-    **dict.fromkeys(ABLATIONS.split(), "ablations"),
+    **dict.fromkeys(("Budget", "FULL", "VARIANTS", "again", "band", "effects", "level", "measured"), "ablations"),
+    **dict.fromkeys(("outcomes", "rows_of", "settings_of", "updates_of", "values_of"), "ablations"),
     **dict.fromkeys(("Heads", "POINTING_HEADS", "POINTING_LAYER", "lesson_rows", "train_base"), "base"),
     **dict.fromkeys(("CELLS", "FACTOR", "Lessons", "NAMES", "OVERVIEW", "Stage", "vocabulary"), "lessons"),
     **dict.fromkeys(("PLANTS", "others_of", "plant", "rolled", "tint_of", "told"), "planted"),
