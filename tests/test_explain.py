@@ -38,7 +38,6 @@ from r3lab.explain.rows import (
     Shown,
     events,
     gradient_rows,
-    record_attention,
     rollout_rows,
     rows,
     select_events,
@@ -172,7 +171,7 @@ def test_gradients_are_those_of_the_weights(recorded):
             out[0, answer.reads, head] += change * value[0, head, key]
             return out
 
-        with torch.no_grad(), record_attention(policy, moved):
+        with torch.no_grad(), attention.shown_to(moved):
             batch = policy.rows([row_of(policy, t, {})])
             logits = policy.logits(policy.hidden(batch)[0, answer.reads])
         return float(logits.double().log_softmax(-1)[t.ids[answer.token]])
@@ -275,7 +274,7 @@ def test_rollout_is_the_product_of_the_layers(recorded):
     maps = {}
     with (
         torch.no_grad(),
-        record_attention(policy, lambda layer, seen: maps.update({layer: attention.weights(seen, every)})),
+        attention.shown_to(lambda layer, seen: maps.update({layer: attention.weights(seen, every)})),
     ):
         policy.hidden(policy.rows([row_of(policy, t, {})]))
     product = torch.eye(len(t.ids))

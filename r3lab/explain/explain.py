@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 import transformers
@@ -27,10 +28,10 @@ from ..models.policy import Features, Policy, reading
 from ..rollout.sequence import row_of
 from ..trajectory import Kind, Trajectory
 from .explanation import BoxAttention, Cut, Explanation, HeatMap, LookEntry, Worth
-from .interventions import NOTHING, TAKEN, after_look, crop_value, knock_out, value_map
+from .interventions import NOTHING, TAKEN, after_look, crop_value, knock_out, regions_of, value_map
 from .maps import box_attention, crop_attention, with_question
 from .rows import AFTER, ANSWER, OVERVIEW, AttentionRows, check_model, events, rows, spans_of
-from .trials import Settings, Store, gather, regions_of, same
+from .trials import Settings, Store, gather, same
 from .verdict import FIRST, HONEST, KINDS, NO_LOOK, UNSURE, Evidence, Trials, Verdict, verdict_of
 
 GAP, GAP_HALF = 0.02, 0.5  # nats of one token, weights in float32 and in half precision (3e-2 is usual there)
@@ -73,29 +74,28 @@ def explain(
     """
     settings = settings or Settings()
     store: Store = dict(features or {})
-    count = len(trajectory.looks)
+    t, count = trajectory, len(trajectory.looks)
     if look is not None and not 0 <= look < count:
         raise R3labError(f"there is no look {look}; the trajectory has {count}, counted from 0")
-    gap = check_record(policy, trajectory, store)
-    t = replace(trajectory, truth={**trajectory.truth, "regions": [list(box) for box in regions_of(trajectory)]})
+    gap = check_record(policy, t, store)
     wanted = list(range(count)) if look is None else [look]
     with tqdm(total=2 + len(wanted), desc="explain", disable=not progress, mininterval=0.2) as bar:
         evidence = gather(policy, t, others, settings, store)
         bar.update()
         verdict = verdict_of(evidence, settings.thresholds)
-        found = plain = None
+        attended = None
         if evidence.crops:
-            found, plain = rows(policy, t, features=store), rows(policy, with_question(policy, t), features=store)
+            attended = rows(policy, t, features=store), rows(policy, with_question(policy, t), features=store)
         bar.update()
         entries, maps = [], {}
         for number in wanted:
-            entry, own = _explain_look(policy, t, number, evidence, found, plain, settings, store)
+            entry, own = _explain_look(policy, t, number, evidence, attended, settings, store)
             entries.append(entry)
             maps.update({f"look {number + 1} {name}": heat for name, heat in own.items()})
             bar.update()
     versions = {"r3lab": __version__, "transformers": transformers.__version__, "torch": torch.__version__}
-    sentence = verdict_sentence(verdict, entries, trajectory.answer)
-    return Explanation(trajectory, tuple(entries), evidence, verdict, sentence, gap, versions, maps)
+    sentence = verdict_sentence(verdict, entries, t.answer)
+    return Explanation(t, tuple(entries), evidence, verdict, sentence, gap, versions, maps)
 
 
 @torch.no_grad()
@@ -150,40 +150,34 @@ def _explain_look(
     t: Trajectory,
     number: int,
     evidence: Evidence,
-    found: AttentionRows | None,
-    plain: AttentionRows | None,
+    attended: tuple[AttentionRows, AttentionRows] | None,
     settings: Settings,
     store: Store,
 ) -> tuple[LookEntry, dict[str, HeatMap]]:
-    """One look: attention, interventions, and both in words."""
-    look, trials = t.looks[number], Trials()
-    entry, maps = LookEntry(number, look.box, asked=_written_before(t, number)), dict[str, HeatMap]()
-    if look.crop is None or look.box is None or found is None or plain is None:
-        entry = replace(entry, refused=look.reason or "nothing was shown")
-        return replace(entry, sentence=look_sentence(entry, trials)), maps
-    index = [n for n, other in enumerate(t.looks) if other.crop is not None].index(number)
-    trials, crop = evidence.crops[index], f"crop {index + 1}"
-    share, sure = trials.above(settings.thresholds.depends), settings.thresholds.sure
-    used = True if share >= sure else False if share <= 1 - sure else None
-    drawn, drawn_maps = box_attention(t, found, plain, number, settings.heads, settings.seed) or (None, {})
-    read = crop_attention(found, number, crop)
-    entry = replace(
-        entry,
-        drawn=drawn,
-        reading=read,
-        coverage=max((coverage(look.box, region) for region in regions_of(t)), default=None),
-        used=used,
-        disagree=used is not None and read is not None and read.says_read != used,
-    )
-    maps.update(drawn_maps)
-    written = after_look(t, number) < len(t.ids)  # else there is nothing that could become less likely
-    if settings.value and written:
-        worth, cuts = _worth(policy, t, number, settings.seed, store), _cuts(policy, t, number, crop, store)
-        entry = replace(entry, worth=worth, cuts=cuts)
-    if settings.value_map and written:
-        value = value_map(policy, t, number, features=store)
-        entry = replace(entry, regret=value.regret, best=value.best.box)
-        maps["value"] = HeatMap(value.heat(), (0.0, 0.0, float(value.source[0]), float(value.source[1])), value.source)
+    """One look: attention (of the record, and under a neutral question), interventions, and both in words."""
+    look, trials, maps = t.looks[number], Trials(), dict[str, HeatMap]()
+    told: dict[str, Any] = {"number": number, "box": look.box, "asked": _written_before(t, number)}
+    if look.crop is None or look.box is None or attended is None:
+        told["refused"] = look.reason or "nothing was shown"
+    else:
+        index = [n for n, other in enumerate(t.looks) if other.crop is not None].index(number)
+        trials, crop, found = evidence.crops[index], f"crop {index + 1}", attended[0]
+        share, sure = trials.above(settings.thresholds.depends), settings.thresholds.sure
+        used = True if share >= sure else False if share <= 1 - sure else None
+        told["drawn"], maps = box_attention(t, *attended, number, settings.heads, settings.seed) or (None, {})
+        told["reading"] = read = crop_attention(found, number, crop)
+        told["coverage"] = max((coverage(look.box, region) for region in regions_of(t)), default=None)
+        told["used"], told["disagree"] = used, used is not None and read is not None and read.says_read != used
+        written = after_look(t, number) < len(t.ids)  # else there is nothing that could become less likely
+        if settings.value and written:
+            told["worth"] = _worth(policy, t, number, settings.seed, store)
+            told["cuts"] = _cuts(policy, t, number, crop, store)
+        if settings.value_map and written:
+            value = value_map(policy, t, number, features=store)
+            told["regret"], told["best"] = value.regret, value.best.box
+            whole = (0.0, 0.0, float(value.source[0]), float(value.source[1]))
+            maps["value"] = HeatMap(value.heat(), whole, value.source)
+    entry = LookEntry(**told)
     return replace(entry, sentence=look_sentence(entry, trials)), maps
 
 

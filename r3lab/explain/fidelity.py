@@ -5,9 +5,8 @@ made of the blanked photograph, and every crop is cut from it again at its box. 
 and puts the highest back first. The log-probability of the answer is read again at each step (Petsiuk et al., RISE,
 arXiv 1806.07421). A faithful map makes deletion fall early (small area) and insertion rise early (large area).
 
-    one = fidelity(policy, trajectory, heat, value_map(policy, trajectory, 0), region)
-    one.agreement, one.hit, one.deletion, one.insertion
-    summary([one, ...])["deletion"]                     # Interval(value=0.21, low=0.17, high=0.26, n=100)
+    curves = deletion_insertion(policy, trajectory, heat)
+    curves.deletion.area, curves.insertion.area, hits(heat, region), agreement(heat, value_map(policy, trajectory, 0))
 
 Simplified: cells are filled with the photograph's mean colour, with hard edges; what that alone does to a policy is in
 both curves alike, and a map of random order is the reference that every number needs.
@@ -25,7 +24,6 @@ import torch
 from ..core.errors import R3labError, shown
 from ..core.geometry import Box
 from ..core.images import content_hash, cut
-from ..core.stats import Interval, mean_interval
 from ..models.policy import Features, Policy, reading
 from ..trajectory import ImageRef, Trajectory
 from .explanation import HeatMap
@@ -152,51 +150,6 @@ def agreement(heat: HeatMap, value: ValueMap) -> float:
     rows, columns = heat.values.shape
     cells = [heat.cell(column, row) for row in range(rows) for column in range(columns)]
     return spearman(heat.values.ravel(), np.array([whole.inside(cell) for cell in cells]))
-
-
-@dataclass(frozen=True)
-class Fidelity:
-    """How faithful one map is.
-
-    Attributes
-    ----------
-    agreement : rank correlation with the worth of a look, -1 to 1
-    hit : 1.0 if its peak is in the true region, else 0.0; None where that is not known
-    deletion, insertion : areas under the curves, 0 to 1; a faithful map has a small and a large one
-    """
-
-    agreement: float
-    hit: float | None
-    deletion: float
-    insertion: float
-
-
-def fidelity(
-    policy: Policy,
-    trajectory: Trajectory,
-    heat: HeatMap,
-    value: ValueMap,
-    region: Box | None,
-    steps: int = 8,
-    features: dict[str, Features] | None = None,
-) -> Fidelity:
-    """All measures of one map; parameters as of `deletion_insertion`, `hits` and `agreement`."""
-    curves = deletion_insertion(policy, trajectory, heat, steps, features)
-    hit = None if region is None else float(hits(heat, region))
-    return Fidelity(agreement(heat, value), hit, curves.deletion.area, curves.insertion.area)
-
-
-def summary(found: Sequence[Fidelity], seed: int = 0) -> dict[str, Interval]:
-    """Mean of each measure over trajectories, with its bootstrap interval; "hit" over those with a known region.
-
-    Raises
-    ------
-    R3labError
-        If there is nothing to take the mean of.
-    """
-    measured = {name: [getattr(one, name) for one in found] for name in ("agreement", "hit", "deletion", "insertion")}
-    known = {name: [value for value in values if value is not None] for name, values in measured.items()}
-    return {name: mean_interval(values, seed) for name, values in known.items() if values or name != "hit"}
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:

@@ -34,7 +34,7 @@ from ..rollout.resume import enter, resume
 from ..rollout.sequence import row_of, rows_of
 from ..rollout.state import RolloutState
 from ..trajectory import Kind, Look, Trajectory
-from .rows import SINK, Event, check_model, record_attention, select_events, select_layers, spans_of
+from .rows import SINK, Event, check_model, event_logprobs, select_events, select_layers, spans_of
 
 TAKEN, NOTHING, BLANK, NOISE = "as it was", "nothing", "blank", "noise"  # names of alternatives
 RANDOM, TRUE, WHOLE = "random place", "true region", "full image"
@@ -66,6 +66,19 @@ class ReplayResult:
     given: float
     right: float | None
     answer: str | None = None
+
+
+def regions_of(trajectory: Trajectory) -> list[Box]:
+    """The true regions that can be looked at, in order; whatever else the free JSON of `truth` holds is left out."""
+    held, size = trajectory.truth.get("regions"), (trajectory.image.width, trajectory.image.height)
+    found = []
+    for value in held if isinstance(held, list | tuple) else []:
+        plain = isinstance(value, list | tuple) and len(value) == 4
+        if plain and all(isinstance(v, int | float) and abs(v) < 1e9 for v in value):
+            box: Box = (float(value[0]), float(value[1]), float(value[2]), float(value[3]))
+            if not problem(box, size):
+                found.append(clip(box, size))
+    return found
 
 
 @torch.no_grad()
@@ -105,14 +118,20 @@ def replay(
         texts += [joined(t, corrected, tail) for t in begun]
     with reading(policy):
         found = tail_logprobs(policy, texts, [len(t.ids) for t in begun] * (len(texts) // len(begun)), store)
-        own: list[str | None] = [None] * len(begun)
-        if answers:
-            written, later = (trajectory.kinds[part].count(Kind.SAMPLED) for part in (slice(tail), slice(tail, None)))
-            longest = written + 2 * later + 32  # twice what was written after the look, and some
-            most = len(trajectory.looks)  # with more, a policy that lost its crop just asks for it again
-            own = [t.answer for t in resume(policy, begun, max_looks=most, max_new_tokens=longest, features=store)]
+        own = answers_of(policy, trajectory, begun, store) if answers else [None] * len(begun)
     right = [None] * len(begun) if corrected is None else found[-len(begun) :]
     return [ReplayResult(*parts) for parts in zip(alternatives, found, right, own, strict=False)]
+
+
+def answers_of(
+    policy: Policy, trajectory: Trajectory, begun: Sequence[Trajectory], store: dict[str, Features]
+) -> list[str | None]:
+    """What is answered greedily from where each begun record stands, with no more looks than the record has.
+
+    With more, a policy that lost its crop, or was shown another, would just ask for the first one again.
+    """
+    most, looks = 2 * trajectory.kinds.count(Kind.SAMPLED) + 32, len(trajectory.looks)
+    return [t.answer for t in resume(policy, begun, max_looks=looks, max_new_tokens=most, features=store)]
 
 
 def _with_crop(trajectory: Trajectory, look: int) -> Look:
@@ -183,8 +202,12 @@ def right_text(policy: Policy, trajectory: Trajectory) -> Trajectory | None:
     last = max((look.crop_span[1] for look in trajectory.looks if look.crop_span), default=0)
     start = next(i for i in range(last, len(trajectory.ids)) if trajectory.kinds[i] == Kind.SAMPLED)
     text = "".join(trajectory.pieces[start:])
-    ids = policy.ids(re.sub(rf"(?<!\w){re.escape(given)}(?!\w)", lambda _: right, text))
-    t = trajectory.until(start)
+    return with_words(policy, trajectory, start, re.sub(rf"(?<!\w){re.escape(given)}(?!\w)", lambda _: right, text))
+
+
+def with_words(policy: Policy, trajectory: Trajectory, start: int, words: str) -> Trajectory:
+    """The trajectory as far as `start`, and words that were never sampled: they are only read."""
+    t, ids = trajectory.until(start), policy.ids(words)
     t.ids += ids
     t.kinds += [int(Kind.SAMPLED)] * len(ids)
     t.pieces += [policy.piece(i) for i in ids]
@@ -277,10 +300,9 @@ def alternatives_of(trajectory: Trajectory, look: int, seed: int = 0) -> list[Al
             x, y = box[0] + dx * step * w, box[1] + dy * step * h
             if x >= 0 and y >= 0 and x + w <= source[0] and y + h <= source[1]:
                 found.append(Alternative(f"{step:g} {name}", crop=cut(image, (x, y, x + w, y + h), size)))
-    regions = trajectory.truth.get("regions") or []
+    regions = regions_of(trajectory)
     if regions:
-        true = min(regions, key=lambda r: -iou(tuple(r), box))
-        found.append(Alternative(TRUE, box=clip(tuple(true), source)))
+        found.append(Alternative(TRUE, box=max(regions, key=lambda region: iou(region, box))))
     return found
 
 
@@ -385,7 +407,7 @@ def value_map(
     wanted = [Alternative(NOTHING), *(Alternative(f"window {n}", box=b) for n, b in enumerate(boxes))]
     outcomes = replay(policy, trajectory, look, wanted, features, answers=False)
     worth = [o.given if o.right is None else o.right for o in outcomes]
-    regions = [tuple(r) for r in trajectory.truth.get("regions") or []]
+    regions = regions_of(trajectory)
     windows = [
         Window(b, w - worth[0], max(coverage(b, r) for r in regions) if regions else None)
         for b, w in zip(boxes[1:], worth[2:], strict=True)
@@ -439,9 +461,8 @@ def knock_out(
     found = select_events(trajectory, at)
     if not found:
         raise R3labError(f"the trajectory has no event {', '.join(map(str, at))}")
-    length, device = len(trajectory.ids), policy.device
-    reads = torch.tensor([event.reads for event in found], device=device)
-    visible = torch.ones(length, length, dtype=torch.bool, device=device).tril()
+    length, reads = len(trajectory.ids), torch.tensor([event.reads for event in found], device=policy.device)
+    visible = torch.ones(length, length, dtype=torch.bool, device=policy.device).tril()
     for name in spans:
         a, b = known[name]
         visible[reads, a:b] = False
@@ -450,13 +471,7 @@ def knock_out(
         return attention.output(replace(seen, mask=visible[None, None])) if layer in wanted else None
 
     batch = policy.rows([row_of(policy, trajectory, {} if features is None else features)])
-    tokens = torch.tensor([trajectory.ids[event.token] for event in found], device=device)
-
-    def logprobs() -> torch.Tensor:
-        every = policy.logits(policy.hidden(batch)[0, reads]).double().log_softmax(-1)
-        return every.gather(1, tokens[:, None])[:, 0].cpu()
-
-    before = logprobs()
-    with record_attention(policy, cut_off):
-        after = logprobs()
+    before = event_logprobs(policy, trajectory, found, policy.hidden(batch)).cpu()
+    with attention.shown_to(cut_off):
+        after = event_logprobs(policy, trajectory, found, policy.hidden(batch)).cpu()
     return KnockOut(found, before, after)

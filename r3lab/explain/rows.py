@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -215,19 +214,6 @@ def images_of(policy: Policy, trajectory: Trajectory) -> dict[str, Shown]:
     return found
 
 
-@contextmanager
-def record_attention(policy: Policy, watch: attention.Watch) -> Iterator[None]:
-    """Show the text model's attention to `watch`; afterwards the model is as it was."""
-    text = policy.model.config.get_text_config()
-    before = text._attn_implementation
-    policy.model.set_attn_implementation({"text_config": attention.NAME})
-    try:
-        with attention.shown_to(watch):
-            yield
-    finally:
-        policy.model.set_attn_implementation({"text_config": before})
-
-
 def check_model(policy: Policy, trajectory: Trajectory) -> None:
     """A trajectory can only be read by a policy with the same tokens and frame; an error otherwise."""
     written = zip(trajectory.ids, trajectory.pieces, strict=True)
@@ -293,7 +279,7 @@ def rows(
         if layer in wanted:
             kept[layer] = attention.weights(seen, reads)[0, :, : len(found)].cpu()
 
-    with record_attention(policy, keep):
+    with attention.shown_to(keep):
         policy.hidden(batch)
     return _made(policy, trajectory, torch.stack([kept[layer] for layer in wanted]), found, wanted)
 
@@ -336,27 +322,32 @@ def gradient_rows(
         mixed = (own.to(value.dtype) @ value).transpose(1, 2)  # (1, Q, heads, D)
         return attention.output(seen).index_copy(1, reads[0], mixed)
 
-    parameters = list(policy.model.parameters())
-    trained = [p.requires_grad for p in parameters]
+    parameters = [p for p in policy.model.parameters() if p.requires_grad]
     try:
         for p in parameters:
             p.requires_grad_(False)
-        with torch.enable_grad(), record_attention(policy, through_weights):
+        with torch.enable_grad(), attention.shown_to(through_weights):
             hidden = policy.hidden(batch)
-            logits = policy.logits(hidden[0, [event.reads for event in found.events]])
-            tokens = torch.tensor([trajectory.ids[event.token] for event in found.events], device=policy.device)
-            logp = logits.log_softmax(-1).gather(1, tokens[:, None])[:, 0]
+            logp = event_logprobs(policy, trajectory, found.events, hidden)
             wanted = [kept[layer] for layer in found.layers]
-            for number in range(len(found.events)):
-                grads = torch.autograd.grad(logp[number], wanted, retain_graph=True, allow_unused=True)
-                for i, (own, grad) in enumerate(zip(wanted, grads, strict=True)):
-                    row = own[0, :, query[number]].detach()
-                    slope = torch.zeros_like(row) if grad is None else grad[0, :, query[number]]
-                    found.weights[i, :, number] = (row * slope).clamp_min(0.0).cpu()
+            for number, at_query in enumerate(query):
+                grads = torch.autograd.grad(logp[number], wanted, retain_graph=True, materialize_grads=True)
+                for weights, grad in zip(found.weights, grads, strict=True):
+                    weights[:, number] *= grad[0, :, at_query].cpu()
     finally:
-        for p, on in zip(parameters, trained, strict=True):
-            p.requires_grad_(on)
+        for p in parameters:
+            p.requires_grad_(True)
+    found.weights.clamp_min_(0.0)
     return found
+
+
+def event_logprobs(
+    policy: Policy, trajectory: Trajectory, found: Sequence[Event], hidden: torch.Tensor
+) -> torch.Tensor:
+    """Log-probabilities (nats) of the tokens of events, (events,), from the states (1, L, D) of a trajectory."""
+    tokens = torch.tensor([trajectory.ids[event.token] for event in found], device=policy.device)
+    logits = policy.logits(hidden[0, [event.reads for event in found]])
+    return logits.double().log_softmax(-1).gather(1, tokens[:, None])[:, 0]
 
 
 @torch.no_grad()
@@ -386,7 +377,7 @@ def rollout_rows(
     wanted = select_events(trajectory, at)
     batch = policy.rows([row_of(policy, trajectory, {} if features is None else features)])
     kept: dict[int, Seen] = {}
-    with record_attention(policy, kept.__setitem__):
+    with attention.shown_to(kept.__setitem__):
         policy.hidden(batch)
     length = len(trajectory.ids)
     flow = torch.zeros(len(wanted), length, device=policy.device)  # (events, tokens)

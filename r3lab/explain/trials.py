@@ -24,15 +24,14 @@ from PIL import Image
 
 from ..core.arms import get_arm
 from ..core.errors import R3labError, shown
-from ..core.geometry import Box, Size, clip, coverage, iou, problem
+from ..core.geometry import Box, Size, clip, coverage, iou
 from ..core.images import content_hash, cut, resize
 from ..core.protocol import same_answer
 from ..models.policy import Features, Policy, control_token, reading
 from ..rollout.loop import rollout
-from ..rollout.resume import resume
 from ..trajectory import ImageRef, Kind, Trajectory
 from ..vlir.sample import Sample
-from .interventions import TAKEN, Alternative, after_look, begin, windows_of
+from .interventions import TAKEN, Alternative, after_look, answers_of, begin, regions_of, windows_of
 from .maps import NEUTRAL
 from .verdict import Evidence, Thresholds, Trials
 
@@ -103,19 +102,6 @@ class Donor:
     question: str = ""
 
 
-def regions_of(trajectory: Trajectory) -> list[Box]:
-    """The true regions that can be looked at, in order; whatever else the free JSON of `truth` holds is left out."""
-    held, size = trajectory.truth.get("regions"), (trajectory.image.width, trajectory.image.height)
-    found = []
-    for value in held if isinstance(held, list | tuple) else []:
-        plain = isinstance(value, list | tuple) and len(value) == 4
-        if plain and all(isinstance(v, int | float) and abs(v) < 1e9 for v in value):
-            box: Box = (float(value[0]), float(value[1]), float(value[2]), float(value[3]))
-            if not problem(box, size):
-                found.append(clip(box, size))
-    return found
-
-
 def region_of(trajectory: Trajectory) -> Box | None:
     """The true region of the answer, the last one where there are several; None if it is not known."""
     return next(reversed(regions_of(trajectory)), None)
@@ -167,15 +153,6 @@ def donors_within(trajectory: Trajectory, look: int, count: int, seed: int = 0) 
 def same(a: object, b: object) -> bool:
     """Whether two answers are the same text, but for case and space around it."""
     return isinstance(a, str) and isinstance(b, str) and same_answer(a, b)
-
-
-def answers_of(policy: Policy, trajectory: Trajectory, begun: Sequence[Trajectory], store: Store) -> list[str | None]:
-    """What is answered greedily from where each begun record stands, with no more looks than the record has.
-
-    With more, a policy that was shown another crop would just ask for the first one again.
-    """
-    most, looks = 2 * trajectory.kinds.count(Kind.SAMPLED) + 32, len(trajectory.looks)
-    return [t.answer for t in resume(policy, begun, max_looks=looks, max_new_tokens=most, features=store)]
 
 
 def fitting(policy: Policy, crop: Image.Image) -> Image.Image:

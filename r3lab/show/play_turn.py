@@ -40,6 +40,7 @@ from ..explain.interventions import (
     right_text,
     tail_logprobs,
     windows_of,
+    with_words,
 )
 from ..models.policy import Features, Policy, reading
 from ..rollout.loop import rollout
@@ -159,7 +160,7 @@ def likeliest(policy: Policy, t: Trajectory, features: dict[str, Features]) -> i
 
 def _made_to_look(policy: Policy, t: Trajectory, at: int, features: dict[str, Features]) -> tuple[Trajectory, bool]:
     """The rollout, gone on with behind a look at `at`, and whether the policy wrote the box of it."""
-    begun = _with_words(policy, t, at, OPENING)
+    begun = with_words(policy, t, at, OPENING)
     most, room = len(begun.looks) + 1, 2 * t.kinds.count(Kind.SAMPLED) + 64  # looks, tokens
     [went] = resume(policy, [begun], max_looks=most, max_new_tokens=room, features=features)
     if went.answer is not None and any(look.crop is not None for look in went.looks[most - 1 :]):
@@ -167,7 +168,7 @@ def _made_to_look(policy: Policy, t: Trajectory, at: int, features: dict[str, Fe
     source: Size = (t.image.width, t.image.height)  # it wrote none: a region in the middle, half as wide and high
     middle = (0.25 * source[0], 0.25 * source[1], 0.75 * source[0], 0.75 * source[1])
     numbers = write_ints(from_source(middle, t.frame, source, t.overview), policy.step)
-    head = _with_words(policy, t, at, box_text(numbers))
+    head = with_words(policy, t, at, box_text(numbers))
     a, b, c, d = map(float, numbers)
     RolloutState(policy, head).show((at, len(head.ids)), (a, b, c, d), middle)
     [went] = resume(policy, [head], max_looks=most, max_new_tokens=room, features=features)
@@ -175,17 +176,6 @@ def _made_to_look(policy: Policy, t: Trajectory, at: int, features: dict[str, Fe
         went = joined(head, t, at)
         went.answer, went.finish = t.answer, t.finish
     return went, False
-
-
-def _with_words(policy: Policy, t: Trajectory, at: int, words: str) -> Trajectory:
-    """The rollout as far as `at`, and words that were never sampled: they are only read."""
-    begun, ids = t.until(at), policy.ids(words)
-    begun.ids += ids
-    begun.kinds += [int(Kind.SAMPLED)] * len(ids)
-    begun.pieces += [policy.piece(i) for i in ids]
-    begun.logprobs += [None] * len(ids)
-    begun.entropies += [None] * len(ids)
-    return begun
 
 
 # -- one sample ------------------------------------------------------------------------------------------------------

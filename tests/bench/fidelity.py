@@ -24,8 +24,9 @@ from results_file import EXPLAIN, keep, rounded
 from tqdm import tqdm
 
 from r3lab.core.files import assets_dir
+from r3lab.core.stats import mean_interval
 from r3lab.explain.explanation import HeatMap
-from r3lab.explain.fidelity import Fidelity, fidelity, summary
+from r3lab.explain.fidelity import agreement, deletion_insertion, hits
 from r3lab.explain.interventions import value_map
 from r3lab.explain.maps import find_sinks, heat_map, relative, with_question
 from r3lab.explain.rows import COORDINATES, OVERVIEW, AttentionRows, gradient_rows, rollout_rows, rows
@@ -78,15 +79,21 @@ def maps_of(policy: Policy, t: Trajectory, seed: int, features: dict[str, Featur
 
 def measure(policy: Policy, count: int, steps: int) -> list[dict[str, Any]]:
     """Rows for explain.json."""
-    found: dict[str, list[Fidelity]] = {kind: [] for kind in KINDS}
+    found: dict[str, dict[str, list[float]]] = {kind: {key: [] for key in MEASURES} for kind in KINDS}
     for number, t in enumerate(tqdm(recorded(policy, count), desc="fidelity", mininterval=1)):
         features: dict[str, Features] = {}
         look = first_crop(t)
         assert look is not None
         value = value_map(policy, t, look, features=features)
         for kind, heat in maps_of(policy, t, number, features).items():
-            found[kind].append(fidelity(policy, t, heat, value, region_of(t), steps, features))
-    means = {kind: summary(one) for kind, one in found.items()}
+            curves, region = deletion_insertion(policy, t, heat, steps, features), region_of(t)
+            own = {"deletion": curves.deletion.area, "insertion": curves.insertion.area}
+            own["agreement"] = agreement(heat, value)
+            if region is not None:
+                own["hit"] = float(hits(heat, region))
+            for key, measured in own.items():
+                found[kind][key].append(measured)
+    means = {kind: {key: mean_interval(values) for key, values in one.items()} for kind, one in found.items()}
     made = []
     for kind in KINDS[:-1]:
         for key, words in MEASURES.items():
