@@ -18,9 +18,11 @@ from r3lab.models.families import FAMILIES
 from r3lab.models.policy import Policy, save_policy
 from r3lab.models.tiny import miniature
 from r3lab.recipes.lessons import vocabulary
+from r3lab.rollout.loop import rollout
 from r3lab.train.sft import SftSettings, cold_start
+from r3lab.trajectory import Trajectory
 from r3lab.vlir.rationale import imperfect
-from r3lab.vlir.sample import Rationale
+from r3lab.vlir.sample import Rationale, Sample
 from r3lab.vlir.worlds import get_world
 
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)  # workers share the cores
@@ -83,3 +85,13 @@ def policy(taught_folder) -> Policy:
 def samples() -> list:
     """Six train samples of badges."""
     return [get_world("badges").sample("train", i) for i in range(6)]
+
+
+@pytest.fixture(scope="session")
+def ragged(family_policy, samples) -> list[Trajectory]:
+    """Rollouts of each family with every kind of end and look; images of several sizes."""
+    odd = [
+        Sample(f"odd-{i}", s.image.resize(size), s.question, s.answer, (), True)
+        for i, (s, size) in enumerate(zip(samples, [(300, 517), (640, 200), (97, 101)], strict=False))
+    ]
+    return rollout(family_policy, [*samples, *odd], group=4, temperature=1.0, seed=3, max_looks=2, max_new_tokens=44)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from test_rollout import fresh_logprobs
 
-from r3lab.core.arms import ARMS, INTERLEAVED, get_arm
+from r3lab.core.arms import ARMS, get_arm
 from r3lab.core.errors import R3labError
 from r3lab.core.geometry import Frame
 from r3lab.core.images import content_hash, resize
@@ -28,15 +28,7 @@ from r3lab.show.filmstrip import filmstrip
 from r3lab.train.rewards import deciding_iou
 from r3lab.trajectory import Kind, Trajectory, load, save
 
-NAMES = (
-    "direct",
-    "staged-llava-cot",
-    "staged-mulberry",
-    "boxes-as-text",
-    "full-image-again",
-    "one-look",
-    "interleaved",
-)
+NAMES = ("direct", "staged-llava-cot", "staged-mulberry", "boxes-as-text", "full-image-again", "one-look")
 CONCLUSION, FINAL = ARMS["staged-llava-cot"].marks, ARMS["staged-mulberry"].marks
 BOX = '{"bbox_2d": [100, 100, 500, 500]}'
 
@@ -45,7 +37,7 @@ BOX = '{"bbox_2d": [100, 100, 500, 500]}'
 
 
 def test_the_arms_of_the_table() -> None:
-    assert tuple(ARMS) == NAMES and all(get_arm(name).name == name for name in NAMES)
+    assert tuple(ARMS) == (*NAMES, "interleaved") and all(get_arm(name).name == name for name in NAMES)
     with pytest.raises(R3labError, match="Unknown arm 'interleave'; known: direct, .* Did you mean 'interleaved'?"):
         get_arm("interleave")
     with pytest.raises(R3labError) as caught:
@@ -53,7 +45,7 @@ def test_the_arms_of_the_table() -> None:
     assert len(str(caught.value)) < 400 and str(caught.value).isprintable()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ARMS)
 def test_a_prompt_says_what_its_arm_gives_and_how_to_answer(name: str) -> None:
     """No box is spoken of where none is looked at; the marks of the answer are those that are read."""
     arm = get_arm(name)
@@ -68,7 +60,7 @@ def test_the_prompt_reaches_a_large_model_and_the_tiny_one_is_asked_the_bare_que
     assert len({tuple(prompt_ids(policy, "Which digit?", (64, 64), 16, arm)) for arm in ARMS.values()}) == 1
     policy.bare = False
     asked = {name: prompt_ids(policy, "Which digit?", (64, 64), 16, arm) for name, arm in ARMS.items()}
-    assert len({tuple(ids) for ids in asked.values()}) == len(NAMES)
+    assert len({tuple(ids) for ids in asked.values()}) == len(ARMS)
     assert asked["interleaved"] == prompt_ids(policy, "Which digit?", (64, 64), 16)
     assert question_text("Q", Frame.RELATIVE, (64, 64)) in f"{policy.tokenizer.decode(asked['interleaved'])}".replace(
         "Which digit?", "Q"
@@ -82,20 +74,13 @@ ANSWERS: list[tuple[Marks, str, str | None]] = [
     (CONCLUSION, "<answer>A</answer> <CONCLUSION>B</CONCLUSION>", "B"),
     (CONCLUSION, "<CONCLUSION>a</answer></CONCLUSION>", "a</answer>"),
     (CONCLUSION, "<CONCLUSION>B", None),
-    (CONCLUSION, "<CONCLUSION></CONCLUSION>", None),
-    (CONCLUSION, "<conclusion>B</conclusion>", None),
     (CONCLUSION, "<CONC<CONCLUSION>B</CONCLUSION><CONCLUSION>C</CONCLUSION>", "B"),
     (CONCLUSION, "<answer>B</answer>", None),
     (FINAL, "### Step 1: x\n### The final answer is: B\n", "B"),
-    (FINAL, "#### The final answer is: B", "B"),
     (FINAL, "### ### The final answer is: B", "B"),
     (FINAL, "### The final ### The final answer is: \n 4 \n 5 ", "4 \n 5"),
     (FINAL, "### The final answer is: A ### The final answer is: B", "A ### The final answer is: B"),
     (FINAL, "### The final answer is:", None),
-    (FINAL, "### The final answer: B", None),
-    (FINAL, "## The final answer is: B", None),
-    (FINAL, "<answer>B</answer>", None),
-    (FINAL, "### The final answer is: " + "x" * (MAX_ANSWER - 1), "x" * (MAX_ANSWER - 1)),
     (FINAL, "### The final answer is: " + "x" * (MAX_ANSWER + 1), None),
     (CONCLUSION, "<CONCLUSION>" + "x" * 10 * MAX_ANSWER + "</CONCLUSION>", None),
     (FINAL, f'{{"a": ### The final answer is: {BOX}', BOX),
@@ -130,8 +115,7 @@ def test_marks_that_begin_again_are_found_wherever_they_stand() -> None:
             assert (scanner.state == "answer", scanner.start) == (at >= 0, at if at >= 0 else None), text
 
 
-@pytest.mark.parametrize("unit", ["#", "### The final ", "<", "<CONCLUSION", "### The final answer is:", "{#<"])
-@pytest.mark.parametrize("marks", [CONCLUSION, FINAL])
+@pytest.mark.parametrize(("unit", "marks"), [("### The final ", FINAL), ("<CONCLUSION", CONCLUSION), ("{#<", FINAL)])
 def test_hostile_text_takes_linear_time_and_bounded_memory(unit: str, marks: Marks) -> None:
     def fastest(text: str) -> float:
         times = []
@@ -152,10 +136,8 @@ def test_hostile_text_takes_linear_time_and_bounded_memory(unit: str, marks: Mar
 @pytest.fixture(scope="module")
 def by_arm(family_policy, samples) -> dict[str, list[Trajectory]]:
     """Rollouts of each arm with the same seed."""
-    return {
-        name: rollout(family_policy, samples, 5, seed=3, max_looks=2, max_new_tokens=44, arm=arm)
-        for name, arm in ARMS.items()
-    }
+    settings = {"group": 2, "seed": 3, "max_looks": 2, "max_new_tokens": 44}
+    return {name: rollout(family_policy, samples, arm=arm, **settings) for name, arm in ARMS.items()}
 
 
 def test_every_arm_keeps_the_invariants_on_every_family(family_policy, by_arm, tmp_path) -> None:
@@ -164,7 +146,7 @@ def test_every_arm_keeps_the_invariants_on_every_family(family_policy, by_arm, t
         assert {t.arm for t in found} == {name}
         for t in found:
             t.check()
-        for t in found[::4]:
+        for t in found[::3]:
             recorded = [p for p in t.logprobs if p is not None]
             assert recorded == pytest.approx(fresh_logprobs(family_policy, t), abs=1e-5)
         assert load(save(found[:6], tmp_path / name)) == found[:6]
@@ -193,14 +175,9 @@ def test_what_a_box_brings(family_policy, by_arm) -> None:
     assert {sum(look.valid for look in t.looks) for t in by_arm["one-look"]} == {0, 1}
 
 
-def test_interleaved_is_what_the_loop_did_without_arms(family_policy, samples, by_arm) -> None:
-    plain = rollout(family_policy, samples, 5, seed=3, max_looks=2, max_new_tokens=44)
-    assert plain == by_arm["interleaved"] and get_arm("interleaved") is INTERLEAVED
-
-
 def test_records_of_every_arm_go_on_as_their_arm(family_policy, samples) -> None:
     """`resume` needs not be told: cut off behind a box or in its middle, greedily the same end."""
-    for name in ("boxes-as-text", "full-image-again", "one-look", "staged-mulberry"):
+    for name in ("boxes-as-text", "full-image-again"):
         whole = rollout(family_policy, samples[:2], temperature=0.0, max_new_tokens=40, arm=get_arm(name))
         begun, want = [], []
         for t in whole:
@@ -238,12 +215,9 @@ def written(text: str, arm: str, sample, tokens: int = 200) -> Trajectory:
         ("staged-llava-cot", "<CONCLUSION>7</CONCLUSION> more", "7", "answered"),
         ("staged-llava-cot", "<answer>7</answer> more", None, "malformed"),
         ("staged-llava-cot", "<CONCLUSION>7", None, "malformed"),
-        ("staged-llava-cot", "<CONCLUSION> </CONCLUSION>", None, "malformed"),
         ("staged-mulberry", "### Step 1: <answer>3</answer>\n### The final answer is: 7", "7", "answered"),
         ("staged-mulberry", "### The final answer is:", None, "malformed"),
-        ("staged-mulberry", "It is 7", None, "malformed"),
         ("direct", "<answer>7</answer> more", "7", "answered"),
-        ("direct", "### The final answer is: 7", None, "malformed"),
     ],
 )
 def test_the_answer_is_what_stands_in_the_arms_own_marks(samples, arm, text, answer, finish) -> None:

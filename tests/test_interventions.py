@@ -15,17 +15,7 @@ from r3lab.core.errors import R3labError
 from r3lab.core.geometry import intersection
 from r3lab.core.stats import mean_interval
 from r3lab.explain.explanation import HeatMap
-from r3lab.explain.fidelity import (
-    Curve,
-    Fidelity,
-    agreement,
-    blanked,
-    deletion_insertion,
-    fidelity,
-    hits,
-    spearman,
-    summary,
-)
+from r3lab.explain.fidelity import Curve, agreement, blanked, deletion_insertion, hits, spearman
 from r3lab.explain.interventions import (
     NOTHING,
     TAKEN,
@@ -45,8 +35,7 @@ from r3lab.explain.interventions import (
     value_map,
     windows_of,
 )
-from r3lab.explain.maps import heat_map
-from r3lab.explain.rows import ANSWER, OVERVIEW, rows, spans_of
+from r3lab.explain.rows import ANSWER, spans_of
 from r3lab.explain.trials import angles, filled, pasted, recoloured, shifted, shifts, smoothed, surrounded
 from r3lab.models.policy import Policy
 from r3lab.rollout.loop import rollout
@@ -110,7 +99,7 @@ def test_every_alternative_equals_a_fresh_forward(mistaken):
     value = crop_value(policy, t, look)
     tail, corrected = after_look(t, look), right_text(policy, t)
     assert len(value.outcomes) > 8
-    for outcome in value.outcomes:
+    for outcome in value.outcomes[::2]:
         begun = begin(policy, t, look, outcome.alternative)
         assert outcome.given == pytest.approx(fresh(policy, joined(begun, t, tail), len(begun.ids)), abs=1e-4)
         assert outcome.right == pytest.approx(fresh(policy, joined(begun, corrected, tail), len(begun.ids)), abs=1e-4)
@@ -208,16 +197,6 @@ def test_the_value_map_counts_from_no_crop(mistaken):
     assert flat.regret == 3.0
 
 
-def test_a_crop_of_ones_own_is_read_as_it_is(mistaken):
-    """Pixels of any kind with sides that are multiples of the token size."""
-    policy, t = mistaken
-    look = look_of(t)
-    side = policy.layout.factor * 2
-    begun = begin(policy, t, look, Alternative("mine", crop=Image.new("RGB", (side, side), (9, 200, 30))))
-    assert begun.looks[look].crop_span[1] - begun.looks[look].crop_span[0] == 4
-    begun.check()
-
-
 def test_cut_attention_is_attention_with_a_mask(recorded):
     """As a forward pass whose mask hides the span from these states; later layers alone change less or other."""
     policy, t = recorded
@@ -289,16 +268,9 @@ def test_a_map_agrees_with_the_worth_it_was_made_of():
 
 
 def test_areas_and_means_by_hand():
-    """Trapezoids of probabilities; the mean of each measure, a hit only where the region is known."""
+    """Trapezoids of probabilities; the interval of a mean is as wide as its spread allows."""
     curve = Curve((0.0, 0.5, 1.0), (0.0, float(np.log(0.5)), float(np.log(0.1))))
     assert curve.area == pytest.approx(0.5 * 0.75 + 0.5 * 0.3)
-    found = [Fidelity(0.2, 1.0, 0.1, 0.9), Fidelity(0.4, None, 0.3, 0.7), Fidelity(0.6, 0.0, 0.2, 0.8)]
-    means = summary(found)
-    assert [means[k].value for k in ("agreement", "hit", "deletion", "insertion")] == pytest.approx(
-        [0.4, 0.5, 0.2, 0.8]
-    )
-    assert [means[k].n for k in ("agreement", "hit")] == [3, 2]
-    assert "hit" not in summary([found[1]])
     one = mean_interval([0.25] * 5)
     assert (one.value, one.low, one.high) == (0.25, 0.25, 0.25)
     wide = mean_interval(np.linspace(0, 1, 400).tolist())
@@ -375,20 +347,6 @@ def test_blanking_reaches_the_overview_and_the_crop(recorded):
         blanked(replace(t, images={}), [box])
     with pytest.raises(R3labError, match="nothing was written after the last crop"):
         deletion_insertion(policy, t.until(t.looks[0].crop_span[1]), flat(t, np.ones((2, 2))))
-
-
-def test_all_measures_of_one_map(recorded):
-    policy, t = recorded
-    heat = heat_map(rows(policy, t, at=["x1"]), OVERVIEW)
-    windows = [Window((0.0, 0.0, 256.0, 512.0), 1.0, None), Window((256.0, 0.0, 512.0, 512.0), 0.0, None)]
-    value = ValueMap(windows, 0.0, 0.0, (512, 512))
-    region = tuple(t.truth["regions"][0])
-    one = fidelity(policy, t, heat, value, region, steps=2)
-    curves = deletion_insertion(policy, t, heat, steps=2)
-    assert one == Fidelity(
-        agreement(heat, value), float(hits(heat, region)), curves.deletion.area, curves.insertion.area
-    )
-    assert fidelity(policy, t, heat, value, None, steps=2).hit is None
 
 
 def noise(w: int = 60, h: int = 44, seed: int = 0) -> Image.Image:

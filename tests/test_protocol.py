@@ -46,7 +46,6 @@ def padded(length: int) -> str:
 BOXES: list[tuple[str, list]] = [
     # good
     (BOX, [GOOD]),
-    ('{"bbox_2d":[1,2,3,4]}', [GOOD]),
     ('{\n  "bbox_2d" : [ 1.0 , 2e0,\t3, 4 ]\r\n}', [GOOD]),
     ('{"label": "sign", "bbox_2d": [1, 2, 3, 4]}', [GOOD]),
     ('{"bbox_2d": [1, 2, 3, 4], "label": "<b>\u202e"}', [GOOD]),
@@ -55,7 +54,6 @@ BOXES: list[tuple[str, list]] = [
     ('{"bbox_2d": [-1, 0, 3.5, 1e3]}', [(-1.0, 0.0, 3.5, 1000.0)]),
     ('{"bbox_2d": [9, 9, 1, 1]}', [(9.0, 9.0, 1.0, 1.0)]),  # order is geometry's business
     (f"```json\n[{BOX}, {BOX}]\n```", [GOOD, GOOD]),
-    (f"<think>{BOX}", [GOOD]),
     (f"<think>{BOX}</think></think>{BOX}", [GOOD, GOOD]),
     (f"{BOX}{BOX}}}}}", [GOOD, GOOD]),
     (padded(MAX_BOX), [GOOD]),
@@ -68,66 +66,39 @@ BOXES: list[tuple[str, list]] = [
     # ordinary text
     ("", []),
     ("}{", []),
-    ("{}", []),
-    ("{1, 2}", []),
     (r"\frac{1}{2} and {x | x < 3}", []),
     ('{"box": [1, 2, 3, 4]}', []),
     ('{"label": "the bbox_2d"}', []),
     ('["bbox_2d", [1, 2, 3, 4]]', []),
-    ('"bbox_2d": [1, 2, 3, 4]', []),
     (BOX[:-1], []),
-    (BOX[1:], []),
     ("{" + "x" * 5000 + "}", []),
     # malformed: numbers
     ('{"bbox_2d": [NaN, 2, 3, 4]}', [FINITE]),
     ('{"bbox_2d": [1, Infinity, 3, 4]}', [FINITE]),
-    ('{"bbox_2d": [1, -Infinity, 3, 4]}', [FINITE]),
     ('{"bbox_2d": [1, 2, 1e999, 4]}', [FINITE]),
-    ('{"bbox_2d": [1, 2, 3, -1e999]}', [FINITE]),
     ('{"bbox_2d": [1, 2, 3, ' + "9" * 200 + "]}", [(1.0, 2.0, 3.0, float("9" * 200))]),
-    ('{"bbox_2d": [1, 2, 3, nan]}', [JSON]),
-    ('{"bbox_2d": [1, 2, 3, 0x10]}', [JSON]),
     ('{"bbox_2d": [01, 2, 3, 4]}', [JSON]),
-    ('{"bbox_2d": [+1, 2, 3, 4]}', [JSON]),
-    ('{"bbox_2d": [1., 2, 3, 4]}', [JSON]),
-    ('{"bbox_2d": [1_0, 2, 3, 4]}', [JSON]),
     ('{"bbox_2d": [\u0661, 2, 3, 4]}', [JSON]),  # Arabic digit one
-    ('{"bbox_2d": [\uff11, 2, 3, 4]}', [JSON]),  # full-width digit one
     ('{"bbox_2d": [1\u200b, 2, 3, 4]}', [JSON]),  # zero-width space
-    ('{"bbox_2d": [1\u00a0, 2, 3, 4]}', [JSON]),  # no-break space
     ('{"bbox_2d": [\u202e1, 2, 3, 4]}', [JSON]),  # right-to-left override
-    ('{"bbox_2d": [\x1b[31m1, 2, 3, 4]}', [JSON]),  # a terminal's colour
-    ('{"bbox_2d": [\x001, 2, 3, 4]}', [JSON]),
     # malformed: types and counts
     ('{"bbox_2d": ["1", "2", "3", "4"]}', [NUMBERS]),
-    ('{"bbox_2d": [1, 2, 3, "4"]}', [NUMBERS]),
     ('{"bbox_2d": [true, 2, 3, 4]}', [NUMBERS]),
     ('{"bbox_2d": [1, 2, 3, null]}', [NUMBERS]),
     ('{"bbox_2d": [[1], 2, 3, 4]}', [NUMBERS]),
-    ('{"bbox_2d": []}', [FOUR]),
     ('{"bbox_2d": [1, 2, 3]}', [FOUR]),
     ('{"bbox_2d": [1, 2, 3, 4, 5]}', [FOUR]),
-    ('{"bbox_2d": [[1, 2, 3, 4]]}', [FOUR]),
     ('{"bbox_2d": "1, 2, 3, 4"}', [FOUR]),
-    ('{"bbox_2d": "1234"}', [FOUR]),
-    ('{"bbox_2d": null}', [FOUR]),
     ('{"bbox_2d": 1234}', [FOUR]),
     ('{"bbox_2d": [1, 2, 3, 4], "bbox_2d": [5, 6, 7, 8]}', ["bbox_2d is given twice"]),
     # malformed: syntax
     ("{'bbox_2d': [1, 2, 3, 4]}", [JSON]),
     ("{bbox_2d: [1, 2, 3, 4]}", [JSON]),
-    ('{"bbox_2d": (1, 2, 3, 4)}', [JSON]),
     ('{"bbox_2d": [1, 2, 3, 4]', []),
     ('{"bbox_2d": [1, 2, 3, 4}', [JSON]),
-    ('{"bbox_2d": [1, 2, 3, 4],}', [JSON]),
     ('{"bbox_2d": [1, 2, 3, 4,]}', [JSON]),
-    ('{"bbox_2d": [1 2 3 4]}', [JSON]),
-    ('{"bbox_2d": [1; 2; 3; 4]}', [JSON]),
-    ('{"bbox_2d" [1, 2, 3, 4]}', [JSON]),
     ('{"bbox_2d"}', [JSON]),
-    ('{"bbox_2d": }', [JSON]),
     ('{"bbox_2d": [1, 2, 3, 4], "label": "a}"}', [JSON]),
-    ('{"bbox_2d": [1, 2, 3, 4], "label": "a\nb"}', [JSON]),
     ('{"bbox_2d": ' + "[" * 230 + "}", [JSON]),  # deep nesting within the limit
     # malformed: length
     (padded(MAX_BOX + 1), [TOO_LONG]),
@@ -151,9 +122,7 @@ def test_boxes(text: str, looks: list) -> None:
 
 # text, and the answer in it (the whole event where it is worth it)
 ANSWERS: list[tuple[str, str | None]] = [
-    ("<answer>7</answer>", "7"),
     ("<think>a</think><answer>7</answer>", "7"),
-    ("<think>never closed <answer>7</answer>", "7"),
     ("<think><answer>7</answer></think>", "7"),
     ("</think></think><answer>7</answer>", "7"),
     ("<answer>  7\n</answer>", "7"),
@@ -161,13 +130,10 @@ ANSWERS: list[tuple[str, str | None]] = [
     ("<answer>7</answer> and then a story", "7"),
     ("<answer>a <answer>b</answer>", "a <answer>b"),
     ("<answer>x < y</answer>", "x < y"),
-    ("<answer>a</answer></answer>", "a"),
     ("<answer>a</ answer>b</answer>", "a</ answer>b"),
     ("<<<answer>7</answer>", "7"),
     ("<ans<answer>7</answer>", "7"),
     ("<answer><</answer>", "<"),
-    ("<answer></</answer>", "</"),
-    ("<answer>}{</answer>", "}{"),
     ("{<answer>7</answer>", "7"),  # an object that was never closed does not swallow the answer
     ('{"bbox_2d": [1, 2, <answer>7</answer>', "7"),
     ("<answer>\u202e7\x1b[0m</answer>", "\u202e7\x1b[0m"),
@@ -175,17 +141,12 @@ ANSWERS: list[tuple[str, str | None]] = [
     ("<answer>" + "a" * (MAX_ANSWER + 1) + "</answer>", None),
     ("<answer>" + "a" * 1_000_000, None),
     ("<answer></answer>", None),
-    ("<answer> \n </answer>", None),
     ("<answer></answer><answer>8</answer>", None),  # the first one counts
     ("<answer>7", None),
     ("<answer>7</answer", None),
     ("7</answer>", None),
     ("<Answer>7</Answer>", None),
-    ("<answer >7</answer>", None),
     ("< answer>7</answer>", None),
-    ("\uff1canswer\uff1e7\uff1c/answer\uff1e", None),
-    ("&lt;answer&gt;7&lt;/answer&gt;", None),
-    ("", None),
 ]
 
 
@@ -271,17 +232,11 @@ def test_a_later_brace_moves_the_start() -> None:
 
 ATTACKS = {
     "braces": "{",
-    "closing": "}",
     "empty objects": "{}",
-    "tags": "<",
     "half tags": "<answer",
-    "closing tags": "</answer>",
     "prose": "word ",
     "unclosed boxes": '{"bbox_2d": [1, 2, ',
     "bad boxes": '{"bbox_2d": [1, 2, 3]}',
-    "long objects": "{" + "bbox_2d" + "[" * 300,
-    "deep lists": "[",
-    "quotes": '{"\\',
 }
 
 
@@ -301,12 +256,6 @@ def test_time_is_linear_and_memory_bounded(name: str) -> None:
     unit = ATTACKS[name]
     small = unit * (20_000 // len(unit))
     assert fastest(small * 10) < 40 * fastest(small) + 0.02  # quadratic would be 100 times
-
-
-def test_a_megabyte_of_braces_is_read_at_once() -> None:
-    start = time.process_time()
-    assert scan("{" * 1_000_000 + BOX + "<answer>7</answer>")[-1].text == "7"
-    assert time.process_time() - start < 5
 
 
 def test_box_text_is_what_the_scanner_reads() -> None:

@@ -167,13 +167,8 @@ def test_saving_twice_writes_the_same_bytes_and_leaves_no_scraps(tmp_path: Path)
     "change",
     [
         {"answer": "8"},
-        {"seed": 4},
-        {"frame": Frame.OVERVIEW},
-        {"ids": list(range(1, 18))},
-        {"truth": {}},
         {"looks": []},
         {"images": {}},
-        {"overview": (20, 16)},
         {"rewards": {"accuracy": 1.0}},
     ],
 )
@@ -239,32 +234,20 @@ def sampled(at: int) -> Callable[[Trajectory], None]:
 
 VIOLATIONS: dict[str, tuple[Callable[[Trajectory], None], str]] = {
     "a kind is missing": (lambda t: t.kinds.pop(), "kinds has 16 entries for 17 ids"),
-    "a piece too many": (lambda t: t.pieces.append(""), "pieces has 18"),
     "a log-prob is missing": (lambda t: t.logprobs.pop(), "logprobs has 16"),
     "an entropy is missing": (lambda t: t.entropies.pop(), "entropies has 16"),
-    "an id is missing": (lambda t: t.ids.pop(), "for 16 ids"),
     "unknown kind": (setting("kinds", 3, 6), "token 3 has the unknown kind 6"),
     "unknown finish": (field("finish", "done"), "finish is 'done'"),
     "answered without an answer": (field("answer", None), "finish is 'answered' with the answer None"),
     "an answer without answered": (field("finish", "length"), "finish is 'length' with the answer '7'"),
     "prompt after the response": (setting("kinds", 12, 0), "token 12 is PROMPT after the prompt has ended"),
-    "overview after the response": (
-        both(setting("kinds", 12, 1), setting("pieces", 12, "")),
-        "token 12 is OVERVIEW after the prompt",
-    ),
     "an image token with text": (setting("pieces", 1, "x"), "token 1 is OVERVIEW but has text"),
     "a crop token with text": (setting("pieces", 8, "x"), "token 8 is CROP but has text"),
-    "padding with text": (setting("pieces", 16, "x"), "token 16 is PAD but has text"),
     "sampled without a log-prob": (setting("logprobs", 5, None), "token 5 is SAMPLED but has no log-probability"),
     "environment with a log-prob": (setting("logprobs", 12, -0.1), "token 12 is ENVIRONMENT but has a log-prob"),
-    "prompt with a log-prob": (setting("logprobs", 0, 0.0), "token 0 is PROMPT but has a log-prob"),
-    "crop with a log-prob": (setting("logprobs", 9, 0.0), "token 9 is CROP but has a log-prob"),
     "environment with an entropy": (setting("entropies", 7, 0.0), "token 7 is ENVIRONMENT but has an entropy"),
     "sampled after the answer": (sampled(16), "token 16 was sampled after the answer was closed"),
     "look past the end": (look(1, span=(16, 18)), "look 1: span (16, 18) is not in 10..17"),
-    "look of nothing": (look(1, span=(11, 11)), "look 1: span"),
-    "look before the first": (look(1, span=(4, 5)), "look 1: span"),
-    "look before everything": (look(0, span=(-2, 7)), "look 0: span"),
     "valid with a reason": (look(0, reason="small"), "look 0: valid is True with the reason 'small'"),
     "invalid without one": (look(1, reason=""), "look 1: valid is False with the reason ''"),
     "valid without a box": (look(0, box=None), "look 0 is valid but has no box"),
@@ -272,11 +255,8 @@ VIOLATIONS: dict[str, tuple[Callable[[Trajectory], None], str]] = {
     "span without a crop": (look(0, crop=None), "look 0: crop and crop_span come together"),
     "invalid with a crop": (look(0, valid=False, reason="why"), "look 0 is not valid but has a crop"),
     "crop span reaches text": (look(0, crop_span=(8, 11)), "look 0: crop_span holds tokens that are not CROP"),
-    "crop span too short": (look(0, crop_span=(8, 9)), "2 CROP tokens, but the crop_span of the looks hold 1"),
     "crop before its box": (look(0, crop_span=(5, 7)), "look 0: crop_span (5, 7) is not in 7..17"),
-    "crop past the end": (look(0, crop_span=(8, 99)), "look 0: crop_span (8, 99) is not in"),
     "a crop of no look": (field("looks", []), "2 CROP tokens, but the crop_span of the looks hold 0"),
-    "a stray crop token": (setting("kinds", 16, 4), "3 CROP tokens"),
     "the photograph's size": (lambda t: setattr(t, "image", dataclasses.replace(t.image, width=41)), "not (41, 30)"),
     "a crop's size": (lambda t: look(0, crop=dataclasses.replace(t.looks[0].crop, height=9))(t), "not (56, 9)"),
 }
@@ -294,13 +274,6 @@ def test_each_invariant_is_checked_before_anything_is_written(name: str, tmp_pat
     with pytest.raises(R3labError):
         save(t, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_two_crops_may_not_share_tokens() -> None:
-    t = example()
-    first = t.looks[0]
-    t.looks[1] = dataclasses.replace(first, span=(11, 12))
-    assert any("look 1: crop_span (8, 10) is not in 12..17" in words for words in contradictions(t))
 
 
 def test_an_answer_in_the_prompt_or_the_environment_ends_nothing() -> None:
@@ -328,18 +301,10 @@ def test_a_crop_may_be_withheld() -> None:
         (setting("logprobs", 5, -math.inf), "logprobs[5] must be a finite number, got -inf"),
         (lambda t: t.rewards.update(region=math.inf), "rewards['region'] must be a finite number"),
         (lambda t: t.rewards.update(region="1"), "rewards['region'] must be a finite number, got '1'"),
-        (lambda t: t.rewards.update(region=True), "rewards['region'] must be a finite number, got True"),
-        (lambda t: t.truth.update(region={1, 2}), "truth['region'] must be JSON"),
         (lambda t: t.truth.update(deep=[{"a": math.nan}]), "truth['deep'][0]['a'] must be JSON with finite numbers"),
         (lambda t: t.truth.update({1: 2}), "truth must be an object"),
         (setting("ids", 0, 1.0), "ids[0] must be a whole number, got 1.0"),
-        (setting("ids", 0, True), "ids[0] must be a whole number, got True"),
-        (setting("pieces", 0, b"a"), "pieces[0] must be text"),
         (field("sample_id", None), "sample_id must be text"),
-        (field("seed", 1.5), "seed must be a whole number"),
-        (field("frame", "inches"), "frame must be one of source, overview, relative-1000"),
-        (field("overview", (1, 2, 3)), "overview must be a list of 2"),
-        (lambda t: look(0, crop=ImageRef("../../etc/passwd", 1, 1))(t), "hash must be 64 digits"),
         (lambda t: t.images.update({"../x": picture(9, (2, 2))}), "images[0] must be 64 digits of 0-9a-f"),
         (lambda t: t.images.update({"a" * 64: picture(9, (2, 2))}), "has other pixels"),
     ],
@@ -401,50 +366,28 @@ NO_HASH = "must be 64 digits of 0-9a-f"
 FILES: dict[str, tuple[Callable[[dict], Any], str]] = {
     "no format": (edited("format", to=DELETE), "is no trajectory"),
     "another format": (edited("format", to="r3lab.vlir"), "is no trajectory"),
-    "a list": (lambda record: [record], "is no trajectory"),
-    "a number": (lambda record: 7, "is no trajectory"),
     "newer version": (edited("version", to=2), "has version 2; this r3lab reads 1"),
-    "no version": (edited("version", to=DELETE), "has version None"),
     "version true": (edited("version", to=True), "has version True"),
-    "version text": (edited("version", to="1"), "has version '1'"),
-    "version 1.0": (edited("version", to=1.0), "has version 1.0"),
     "unknown field": (edited("logprob", to=[]), "unknown field 'logprob'. Did you mean 'logprobs'?"),
-    "unknown hostile field": (edited("\x1b[2J\n" * 1000, to=1), "unknown field '\\x1b[2J"),
-    "unknown look field": (edited("looks", 0, "score", to=1), "looks[0] has the unknown field 'score'"),
     "a field is missing": (edited("kinds", to=DELETE), "the field 'kinds' is missing"),
-    "a look field is missing": (edited("looks", 1, "reason", to=DELETE), "looks[1]: the field 'reason' is missing"),
     "ids is text": (edited("ids", to="0123"), "ids must be a list, got '0123'"),
     "ids holds text": (edited("ids", 2, to="2"), "ids[2] must be a whole number, got '2'"),
-    "ids holds a float": (edited("ids", 2, to=2.0), "ids[2] must be a whole number"),
     "kind out of range": (edited("kinds", 2, to=6), "kinds[2] must be a kind from 0 to 5, got 6"),
-    "kind true": (edited("kinds", 2, to=True), "kinds[2] must be a kind"),
     "piece null": (edited("pieces", 2, to=None), "pieces[2] must be text, got None"),
-    "log-prob text": (edited("logprobs", 5, to="-1"), "logprobs[5] must be a finite number"),
-    "log-prob true": (edited("logprobs", 5, to=True), "logprobs[5] must be a finite number"),
     "a huge integer": (edited("advantage", to=10**400), "advantage must be a finite number"),
     "span of three": (edited("looks", 0, "span", to=[1, 2, 3]), "looks[0]: span must be a list of 2"),
     "span negative": (edited("looks", 0, "span", to=[-1, 2]), "span[0] must be a whole number from 0, got -1"),
-    "box of three": (edited("looks", 0, "box", to=[1, 2, 3]), "looks[0]: box must be a list of 4"),
     "valid is 1": (edited("looks", 0, "valid", to=1), "looks[0]: valid must be true or false, got 1"),
-    "look is null": (edited("looks", 0, to=None), "looks[0] must be an object, got None"),
     "frame unknown": (edited("frame", to="inches"), "frame must be one of"),
-    "frame is a list": (edited("frame", to=[]), "frame must be one of"),
     "truth is a list": (edited("truth", to=[]), "truth must be an object"),
     "rewards hold text": (edited("rewards", "accuracy", to="1"), "rewards['accuracy'] must be a finite number"),
     "finish unknown": (edited("finish", to="won"), "finish is 'won', not one of"),
     "invariant broken": (edited("logprobs", 5, to=None), "token 5 is SAMPLED but has no log-probability"),
     "path in images": (edited("images", 0, to="../../../etc/passwd"), f"images[0] {NO_HASH}, got '../../../etc"),
-    "absolute path": (edited("images", 0, to="/etc/passwd"), NO_HASH),
-    "windows path": (edited("images", 0, to="..\\" * 20 + "aaaa"), NO_HASH),
-    "hash too short": (edited("images", 0, to="a" * 63), NO_HASH),
-    "hash in capitals": (edited("images", 0, to="A" * 64), NO_HASH),
     "hash and newline": (edited("images", 0, to="a" * 64 + "\n"), NO_HASH),
-    "unicode digits": (edited("images", 0, to="\u0661" * 64), NO_HASH),
     "path in the image": (edited("image", "hash", to="../" * 20 + "aaaa"), "image: hash must be 64 digits"),
-    "path in a crop": (edited("looks", 0, "crop", "hash", to="../x"), "looks[0]: crop: hash must be 64 digits"),
     "image not there": (edited("images", 0, to="a" * 64), "does not exist"),
     "wrong size": (edited("image", "width", to=41), "not (41, 30)"),
-    "negative size": (edited("image", "width", to=-40), "image: width must be a whole number from 0"),
 }
 
 
@@ -462,13 +405,9 @@ def test_a_changed_file_is_refused_by_name_of_the_field(name: str, tmp_path: Pat
 
 RAW: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "not valid JSON"),
-    "text": (b"hello", "not valid JSON"),
     "cut off": (b'{"format": "r3lab.trajectory", "version"', "not valid JSON"),
     "not utf-8": (b"\xff\xfe\x00", "Cannot read"),
-    "a pickle": (b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00\x8c\x02os\x94.", "Cannot read"),
     "bottomless": (b"[" * 200_000, "not valid JSON"),
-    "a key twice": (b'{"format": "x", "format": "r3lab.trajectory"}', "a key is given twice"),
-    "an endless number": (b'{"format": ' + b"9" * 10_000 + b"}", "not valid JSON"),
     "hostile": (b'{"format": "\x1b[2J' + b"x" * 100_000 + b'"}', "not valid JSON"),
 }
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import taught as teach
+from conftest import taught_once
 from hostile import spoiled
 from PIL import Image
 from recorded_looks import looked
@@ -87,24 +87,16 @@ BASE = Evidence(
 
 CASES = {
     "reads the crop": (replace(BASE, crops=(FOLLOWED,)), kinds.HONEST),
-    "reads the crop, unknown donors": (replace(BASE, crops=(ALL,)), kinds.HONEST),
-    "reads the crop and minds the overview": (replace(BASE, crops=(FOLLOWED,), region=ALL, colour=ALL), kinds.HONEST),
     "reads the second crop": (replace(BASE, crops=(IGNORED, FOLLOWED)), kinds.HONEST),
     "reads the first crop alone": (replace(BASE, crops=(FOLLOWED, IGNORED, NONE)), kinds.FIRST),
     "minds nothing": (BASE, kinds.PRIOR),
     "minds nothing, region unknown": (replace(BASE, region=None), kinds.PRIOR),
     "reads the asked region in the overview": (replace(BASE, region=ALL, detail=ALL), kinds.SHOW),
-    "reads detail of the overview, region unknown": (replace(BASE, region=None, detail=ALL), kinds.SHOW),
     "follows the colours": (replace(BASE, colour=ALL), kinds.SHORTCUT),
     "follows the surroundings": (replace(BASE, rest=ALL, detail=ALL), kinds.SHORTCUT),
     "follows the colours, region unknown": (replace(BASE, region=None, colour=ALL, rest=SOME), kinds.SHORTCUT),
     "never moves, middle": (replace(BASE, moved=NONE, asked=NONE, off_centre=0.0), kinds.CENTRE),
-    "never moves, middle, reads": (
-        replace(BASE, moved=NONE, asked=NONE, off_centre=0.1, crops=(FOLLOWED,)),
-        kinds.CENTRE,
-    ),
     "never moves, corner": (replace(BASE, moved=NONE, asked=NONE, off_centre=0.8), kinds.FIXED),
-    "moves with the picture alone": (replace(BASE, asked=NONE, crops=(FOLLOWED,)), kinds.HONEST),
     "changes, but does not follow": (replace(BASE, crops=(Trials(12, 12, 12, 0),)), kinds.UNSURE),
     "changes half of the time": (replace(BASE, crops=(SOME,)), kinds.UNSURE),
     "nothing tried": (Evidence(crops=(Trials(),)), kinds.UNSURE),
@@ -179,9 +171,9 @@ def test_an_explanation_has_an_entry_a_look_with_its_numbers(recorded, explained
     assert explain(policy, t, others, settings=replace(FEW, value_map=True)) == explained
 
 
-def test_a_second_family_is_explained_likewise(samples, tmp_path):
+def test_a_second_family_is_explained_likewise(policies, samples, tmp_path):
     """Tiles instead of patches, positions of text, another chat template; without others to lend anything."""
-    policy = Policy.load(teach("smolvlm", tmp_path / "policy", steps=120))
+    policy = Policy.load(taught_once("smolvlm", policies))
     [t] = looked(policy, samples, 1, seeds=80)
     found = explain(policy, t, settings=FEW)
     assert found == explain(policy, t, settings=FEW)
@@ -218,7 +210,8 @@ def test_a_policy_by_construction_gets_its_name(recorded, monkeypatch, kind):
         pixels = rng.integers(0, 90, (512, 512, 3), dtype=np.uint8)
         x, y = (int(v) for v in rng.integers(40, 400, 2))
         pixels[y : y + 64, x : x + 64] = rng.integers(200, 256, (64, 64, 3))
-        image = Image.fromarray(recoloured_noise(pixels, number))
+        pixels[440:, 440:] = ((number * 70) % 256, 40, 90)  # the corner carries one of several colours, as a tint would
+        image = Image.fromarray(pixels)
         box = (float(x), float(y), x + 64.0, y + 64.0)
         size = (t.looks[0].crop.height, t.looks[0].crop.width, 3)
         crop = Image.fromarray(np.random.default_rng(number).integers(0, 256, size, dtype=np.uint8))
@@ -259,17 +252,11 @@ def test_a_policy_by_construction_gets_its_name(recorded, monkeypatch, kind):
             found.append(replace(first, looks=[look]))
         return found
 
-    for name, fake in (("resume", resume), ("rollout", rollout), ("begin", swapped)):
-        monkeypatch.setattr(f"r3lab.explain.trials.{name}", fake)
+    for name, fake in (("interventions.resume", resume), ("trials.rollout", rollout), ("trials.begin", swapped)):
+        monkeypatch.setattr(f"r3lab.explain.{name}", fake)
     evidence = gather(policy, first, others, Settings(), {})
     verdict = verdict_of(evidence)
     assert verdict.kind == kind, str(evidence)
-
-
-def recoloured_noise(pixels: np.ndarray, number: int) -> np.ndarray:
-    """The corner carries one of several colours, as a tint would."""
-    pixels[440:, 440:] = ((number * 70) % 256, 40, 90)
-    return pixels
 
 
 def swapped(policy, t, look, alternative):
@@ -484,7 +471,7 @@ def test_a_spoiled_record_is_an_error_and_nothing_else(explained, tmp_path):
     rng = random.Random(0)
     junk = [None, -1, 2.5, "x", [], {}, True, 10**400, [1, 2, 3], {"a": 1}]
     seen = 0
-    for _ in range(300):
+    for _ in range(120):
         bad = spoiled(record, rng, junk)
         try:
             text = json.dumps(bad)
@@ -496,7 +483,7 @@ def test_a_spoiled_record_is_an_error_and_nothing_else(explained, tmp_path):
         except R3labError as error:
             seen += 1
             assert len(str(error)) < 1000
-    assert seen > 150
+    assert seen > 60
     (folder / "explanation.json").write_text("[1]")
     with pytest.raises(R3labError, match="is no explanation"):
         Explanation.load(folder)
@@ -546,7 +533,6 @@ def test_the_command_explains_a_file(recorded, taught_folder, tmp_path, capsys):
     assert (out / "explanation.png").stat().st_size > 10_000
     wrong = {
         "there is no trajectory 9; the file has 3": ["--number", "9"],
-        "there is no look 4": ["--look", "4"],
         "there is no look 0": ["--look", "0"],
         "holds something else": ["--out", str(tmp_path / "rolled")],
     }
