@@ -23,12 +23,9 @@ from r3lab.core.protocol import scan
 from r3lab.show.sheet import main as sheet
 from r3lab.vlir.rationale import imperfect, in_turn, reading, shows
 from r3lab.vlir.sample import Sample
-from r3lab.vlir.worlds import WORLDS, charts, documents, get_world, pages, plots, trails
-from r3lab.vlir.worlds import material as tables
-from r3lab.vlir.worlds import pages as names
+from r3lab.vlir.worlds import WORLDS, charts, documents, get_world, material, trails
 from r3lab.vlir.worlds.badges import COLOURS, DIRECTIONS
-from r3lab.vlir.worlds.lettering import FAMILIES, font
-from r3lab.vlir.worlds.material import SPLITS
+from r3lab.vlir.worlds.material import FAMILIES, SPLITS, font, tables
 
 NEW = ("documents", "charts", "trails")
 COUNT = 100
@@ -76,37 +73,37 @@ def disjoint(parts: list[set]) -> bool:
 
 def test_no_table_of_one_split_occurs_in_another() -> None:
     """Neither by name, nor by what it is about, nor row by row of its numbers."""
-    assert disjoint([{t.name for t in tables.tables(s)} for s in SPLITS])
-    assert disjoint([{(t.title, t.labels, t.values) for t in tables.tables(s)} for s in SPLITS])
-    countries = [{c for t in tables.tables(s) if t.source == "gapminder" for c in t.labels} for s in SPLITS]
+    assert disjoint([{t.name for t in tables(s)} for s in SPLITS])
+    assert disjoint([{(t.title, t.labels, t.values) for t in tables(s)} for s in SPLITS])
+    countries = [{c for t in tables(s) if t.source == "gapminder" for c in t.labels} for s in SPLITS]
     assert disjoint(countries) and sum(map(len, countries)) > 120
-    rows = [{row for t in tables.tables(s) for row in t.values if len(row) > 2} for s in SPLITS]
+    rows = [{row for t in tables(s) for row in t.values if len(row) > 2} for s in SPLITS]
     assert disjoint(rows)
 
 
 def test_no_layout_style_or_name_of_one_split_occurs_in_another() -> None:
-    for kind, number in ((pages.templates, 0), (plots.styles, 0)):
+    for kind, number in ((documents.templates, 0), (charts.styles, 0)):
         assert disjoint([{dataclasses.astuple(t)[number + 1 :] for t in kind(s)} for s in SPLITS])
     look = {
-        pages.templates: lambda t: dataclasses.replace(t, number=0, wide=0),
-        plots.styles: lambda s: dataclasses.replace(s, number=0, full=0.0, hole=s.hole > 0),
+        documents.templates: lambda t: dataclasses.replace(t, number=0, wide=0),
+        charts.styles: lambda s: dataclasses.replace(s, number=0, full=0.0, hole=s.hole > 0),
     }
     for kind, of in look.items():
         seen = [{of(t) for t in kind(s)} for s in SPLITS]
         assert len(kind("train")) > 1000 and disjoint(seen)
     for split in SPLITS:
-        assert {t.kind for t in pages.templates(split)} == set(pages.KINDS)
-    for what in names.names("train"):
-        assert disjoint([set(names.names(s)[what]) for s in SPLITS]), what
+        assert {t.kind for t in documents.templates(split)} == set(documents.KINDS)
+    for what, parts in documents.NAMES.items():
+        assert len(parts) == len(SPLITS) and disjoint([set(part) for part in parts]), what
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_samples_use_the_material_of_their_split(split: str) -> None:
-    known = {t.name for t in tables.tables(split)}, {t.number for t in plots.styles(split)}
+    known = {t.name for t in tables(split)}, {t.number for t in charts.styles(split)}
     for i in range(12):
         chart, paper = WORLDS["charts"].sample(split, i), WORLDS["documents"].sample(split, i)
         assert chart.meta["table"] in known[0] and chart.meta["style"] in known[1]
-        assert paper.meta["template"] in {t.number for t in pages.templates(split)}
+        assert paper.meta["template"] in {t.number for t in documents.templates(split)}
 
 
 @pytest.mark.parametrize("name", NEW)
@@ -180,7 +177,7 @@ def test_what_needs_a_look_is_illegible_in_the_overview_and_legible_in_a_crop() 
         elif s.world == "charts" and s.meta["kind"] in ("value", "largest"):
             heights = [s.meta["marks"][s.meta["asked"][0]]["digit"]]
         elif s.world == "charts" and s.meta["kind"] == "label":
-            heights = [plots.LEGENDS[s.meta["large_legend"]][0]]
+            heights = [charts.LEGENDS[s.meta["large_legend"]][0]]
         elif s.world == "trails":
             of_face = trails.DIGIT if s.needs_look else trails.LARGE_INK
             heights = [of_face * (s.regions[-1][3] - s.regions[-1][1])]
@@ -190,7 +187,7 @@ def test_what_needs_a_look_is_illegible_in_the_overview_and_legible_in_a_crop() 
             else:
                 assert height / 4 >= 7, s.id
         if s.world == "charts" and s.meta["kind"] == "named":
-            assert plots.LEGENDS[False][0] * crop_scale(s, s.regions[0]) >= 10 and len(s.meta["marks"]) == 3, s.id
+            assert charts.LEGENDS[False][0] * crop_scale(s, s.regions[0]) >= 10 and len(s.meta["marks"]) == 3, s.id
 
 
 # Documents.
@@ -217,7 +214,7 @@ def test_lessons_may_have_more_large_print_and_invented_labels() -> None:
         both = (world(), world(large_other=0.6))
         shares = [fmean(m["large"] for i in range(60) for m in w.sample("train", i).meta[of]) for w in both]
         assert shares[1] > shares[0] + 0.12
-    known = {label for table in tables.tables("train") for label in table.labels}
+    known = {label for table in tables("train") for label in table.labels}
     for share, fewest, most in ((0.0, 0, 0), (0.5, 12, 48), (1.0, 60, 60)):
         made = [charts.Charts(invented=share).sample("train", i) for i in range(60)]
         labels = [[m["label"] for m in s.meta["marks"]] for s in made]
@@ -243,8 +240,8 @@ def test_the_ink_of_a_value_is_where_its_box_says() -> None:
 def test_handwriting_is_of_the_split(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page asks for the bitmaps of its own split only."""
     asked: list[str] = []
-    real = pages.handwriting
-    monkeypatch.setattr(pages, "handwriting", lambda split: asked.append(split) or real(split))
+    real = material.handwriting
+    monkeypatch.setattr(material, "handwriting", lambda split: asked.append(split) or real(split))
     by_hand = [s for s in SAMPLES["documents"] if any(e["hand"] for e in s.meta["entries"])]
     WORLDS["documents"].sample("test", int(by_hand[0].id.rsplit("-", 1)[1]))
     assert set(asked) == {"test"}
@@ -254,7 +251,7 @@ def test_handwriting_is_of_the_split(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_charts_show_the_numbers_of_their_table() -> None:
-    every = {t.name: t for t in tables.tables("test")}
+    every = {t.name: t for t in tables("test")}
     for s in SAMPLES["charts"]:
         table, marks = every[s.meta["table"]], s.meta["marks"]
         values = [table.values[row][s.meta["column"]] for row in s.meta["rows"]]
@@ -421,18 +418,6 @@ def test_fonts_are_there_and_wrong_ones_are_named() -> None:
         assert abs(bottom - top - 30) <= 1.5, family
     with pytest.raises(R3labError, match="Did you mean 'serif'"):
         font("seriff", 10)
-    with pytest.raises(R3labError, match="at least 4"):
-        font("sans", 2)
-
-
-def test_missing_tables_say_how_to_gather_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("R3LAB_ASSETS", str(tmp_path))
-    tables.tables.cache_clear()
-    try:
-        with pytest.raises(R3labError, match=r"assets/build\.py tables"):
-            tables.tables("train")
-    finally:
-        tables.tables.cache_clear()
 
 
 def test_one_sheet_shows_all_worlds_and_how_fast_they_are(

@@ -24,7 +24,7 @@ from ..vlir.sample import Sample
 from ..vlir.worlds.badges import COLOURS
 from ..vlir.worlds.charts import LARGEST, NOUNS, SEARCHED, legend_text
 from ..vlir.worlds.documents import ASK, FIELDS, GOODS, MONTHS, SUBJECT
-from ..vlir.worlds.lettering import around, padded
+from ..vlir.worlds.material import around, padded
 from ..vlir.worlds.trails import WAYS, Sign, ahead
 
 Point = tuple[float, float]  # source pixels

@@ -22,10 +22,10 @@ from PIL import Image, ImageDraw
 from ...core.geometry import Box
 from ..rationale import in_turn, reading
 from ..sample import Rationale, Sample
-from .material import handwriting, other_hand, split_number, stretch, varied
+from .material import Colour, handwriting, made, other_hand, split_number, stretch, varied
 
 SIDE = 512  # source pixels
-COLOURS: dict[str, tuple[int, int, int]] = {
+COLOURS: dict[str, Colour] = {
     "red": (214, 39, 40),
     "blue": (31, 99, 214),
     "green": (34, 150, 60),
@@ -224,7 +224,8 @@ class Badges:
 
     def sample(self, split: str, index: int, seed: int = 0) -> Sample:
         """Sample number `index`: about 30 % are readable without a look, about 30 % ask by relation."""
-        rng = np.random.default_rng([seed, split_number(split), index])
+        lot = (seed, split_number(split), index)
+        rng = np.random.default_rng(lot)
         wants_large, wants_relation = rng.random() < 0.3, rng.random() < 0.3
         while True:
             badges, rows = arrange(rng, split, int(rng.integers(3, 6)))
@@ -240,17 +241,9 @@ class Badges:
             if asked:
                 break
         target, words = asked[int(rng.integers(len(asked)))]
-        return Sample(
-            id=f"badges-{split}-{seed}-{index}",
-            image=paint(rng, split, badges, rows),
-            question=f"Which digit is on the {words}?",
-            answer=str(target.digit),
-            regions=(target.box,),
-            needs_look=not target.large,
-            world=self.name,
-            split=split,
-            meta={"badges": [asdict(b) for b in badges], "target": target.name, "asked": words},
-        )
+        image, question, answer = paint(rng, split, badges, rows), f"Which digit is on the {words}?", str(target.digit)
+        meta = {"badges": [asdict(b) for b in badges], "target": target.name, "asked": words}
+        return made(self.name, split, lot, image, question, answer, [target.box], not target.large, meta)
 
     def rationale(self, sample: Sample) -> Rationale:
         """The exact lesson: name the badge (resolve the relation), look if its digit is small, read, answer."""

@@ -7,23 +7,42 @@ once; the shapes and colours are plain in the overview. Five kinds of question: 
 the label of a colour; the value of a label (first the legend, here of three lines, then the value); how much more one
 is than another (two looks and a subtraction). Tables and styles of the held-out split occur in no other.
 
+A world must make a hundred samples a second, more than matplotlib draws figures, so shapes are painted at twice the
+size and halved, text over them, and where everything stands is known before a pixel is drawn. A style (ground, font,
+legend, grid, frame, widths) is drawn by lot from its own number and belongs to one split.
+
     sample = Charts().sample("train", 0)
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from PIL import Image, ImageDraw
 
-from ...core.geometry import Box
+from ...core.geometry import Box, intersection
 from ..rationale import Steps, in_turn, reading
 from ..sample import Rationale, Sample
 from .badges import COLOURS
-from .lettering import around, grained, padded
-from .material import Table, split_number, tables
-from .plots import LARGE_INK, SIDE, SMALL_INK, Mark, Plot, on_mark, paint, place, styles
+from .material import (
+    NOWHERE,
+    Colour,
+    Table,
+    around,
+    grained,
+    made,
+    padded,
+    shared_out,
+    split_number,
+    tables,
+    width,
+    write,
+)
 
 SHARES = {"value": 0.3, "largest": 0.15, "label": 0.2, "named": 0.15, "difference": 0.2}  # of the questions
 LARGE_LEGEND, LARGE_VALUE = 0.3, 0.3  # how often what a question needs is readable without a look
@@ -33,6 +52,276 @@ LETTERS, LENGTHS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", (0.1, 0.2, 0.7)  # of invented 
 PARTS = ("percent", "percent of days", "millions", "count", "times")  # units whose values make a whole
 NOUNS = {"bar": "bar", "across": "bar", "line": "line", "pie": "slice", "scatter": "point"}
 LARGEST = {"bar": "largest bar", "line": "line that ends highest", "slice": "largest slice", "point": "highest point"}
+
+SIDE = 512  # source pixels
+FONTS = ("sans", "serif", "mono", "times-bold", "roman-bold", "grotesque", "sans-bold")
+GROUNDS = ((255, 255, 255), (247, 243, 232), (233, 239, 245), (234, 234, 242), (30, 34, 44), (58, 58, 60))
+MARKERS = ("circle", "square", "diamond")
+STYLES, MORE = 60, 1200  # that the splits share out, and more to train with
+SMALL_INK, LARGE_INK = (9, 10), (46, 50)  # digit heights, source pixels
+LEGENDS = {True: (42, 40, 64, 212.0), False: (10, 12, 28, 104.0)}  # large: digit, swatch, pitch, width of the room
+
+
+# -- how a chart looks -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a chart looks; every attribute is drawn from `number` alone."""
+
+    number: int
+    ground: int
+    font: str
+    legend: str  # left or right
+    boxed: bool  # the legend
+    grid: bool
+    frame: bool
+    title_below: bool
+    full: float  # how much of its room a bar fills, and how thick a line is
+    hole: float  # of a pie, part of its radius
+    marker: str
+
+    @property
+    def ink(self) -> Colour:
+        """Colour of text and axes."""
+        return (235, 235, 230) if sum(GROUNDS[self.ground]) < 300 else (30, 30, 34)
+
+
+def _style(number: int) -> Style:
+    rng = np.random.default_rng([36, number])
+    legend = ("left", "right")[int(rng.integers(2))]
+    boxed, grid, frame, below = (bool(v) for v in rng.random(4) < 0.5)
+    hole = round(float(rng.uniform(0.3, 0.5)), 3) if rng.random() < 0.5 else 0.0
+    ground, marker = int(rng.integers(len(GROUNDS))), MARKERS[int(rng.integers(3))]
+    family, full = FONTS[int(rng.integers(len(FONTS)))], round(float(rng.uniform(0.45, 0.85)), 3)
+    return Style(number, ground, family, legend, boxed, grid, frame, below, full, hole, marker)
+
+
+@lru_cache(maxsize=3)
+def styles(split: str) -> tuple[Style, ...]:
+    """The styles of a split: of every six of the first ones one is for validation and one for test."""
+
+    def look(style: Style) -> Style:
+        return replace(style, number=0, full=0.0, hole=float(style.hole > 0))
+
+    return shared_out(split, _style, STYLES, MORE, 6, {4: 1, 5: 2}, look)
+
+
+@dataclass
+class Mark:
+    """One bar, line, slice or point. `points` are what a line runs through or a point's (x, y), in table units."""
+
+    label: str
+    colour: str
+    value: float
+    said: str  # the value as it is written
+    points: Sequence[tuple[float, float]] = ()
+    digit: int = 0  # height of its digits
+    large: bool = False
+    shape: tuple[float, ...] = ()  # source pixels; of a slice: degrees
+    at: tuple[float, float, str] = (0.0, 0.0, "mm")  # where the value stands, and its anchor
+    ink: Box = NOWHERE  # of the value
+    key: Box = NOWHERE  # of swatch and label in the legend
+    swatch: Box = NOWHERE  # of the swatch alone
+
+
+@dataclass
+class Plot:
+    """A chart to be painted; `area` is what the legend and the title leave."""
+
+    kind: str  # bar, across, line, pie, scatter
+    style: Style
+    title: str
+    marks: list[Mark]
+    large_legend: bool
+    area: Box = field(default=NOWHERE)
+
+
+# -- where everything stands -----------------------------------------------------------------------------------------
+
+
+def on_mark(kind: str, shape: tuple[float, ...]) -> tuple[float, float]:
+    """A point on a mark of that kind of chart, source pixels: the middle of a bar or slice, the end of a line."""
+    if kind in ("bar", "across"):
+        return (shape[0] + shape[2]) / 2, (shape[1] + shape[3]) / 2
+    if kind == "pie":
+        x, y, r, start, end = shape
+        turn = math.radians((start + end) / 2)
+        return x + 0.7 * r * math.cos(turn), y + 0.7 * r * math.sin(turn)
+    return shape[-2], shape[-1]
+
+
+def place(plot: Plot) -> bool:
+    """Set shapes and where values stand; False if values would touch each other, a foreign shape or the edge, or if a
+    label of the legend would not fit beside the plot."""
+    digit, swatch, _, room = LEGENDS[plot.large_legend]
+    if max(width(m.label, plot.style.font, digit) for m in plot.marks) > room - swatch - 31:
+        return False
+    top, bottom = (16.0, SIDE - 62.0) if plot.style.title_below else (62.0, SIDE - 18.0)
+    plot.area = (room, top, SIDE - 20.0, bottom) if plot.style.legend == "left" else (24.0, top, SIDE - room, bottom)
+    {"bar": _bars, "across": _bars, "line": _lines, "pie": _slices, "scatter": _points}[plot.kind](plot)
+    boxes = []
+    for mark in plot.marks:
+        (x, y, anchor), wide = mark.at, width(mark.said, plot.style.font, mark.digit)
+        left = x - {"l": 0, "m": wide / 2, "r": wide}[anchor[0]]
+        up = y - {"t": 0, "m": mark.digit / 2, "b": mark.digit}[anchor[1]]
+        boxes.append((left - 5, up - 5, left + wide + 5, up + mark.digit + 5))
+    x1, y1, x2, y2 = plot.area
+    if any(b[0] < x1 - 14 or b[1] < y1 - 4 or b[2] > x2 + 14 or b[3] > y2 + 6 for b in boxes):
+        return False
+    own = 0  # how far behind a value's box the box of its own mark stands, which it may touch
+    if plot.kind == "scatter":  # a point's value must not stand on another point
+        own = len(plot.marks)
+        boxes += [(m.shape[0] - 12, m.shape[1] - 12, m.shape[0] + 12, m.shape[1] + 12) for m in plot.marks]
+    return not any(intersection(a, b) for i, a in enumerate(boxes) for j, b in enumerate(boxes[:i]) if i - j != own)
+
+
+def _scaled(values: list[float], low: float, high: float, pad: float) -> list[float]:
+    """Values onto the stretch low..high, the least and the greatest `pad` away from its ends."""
+    least, most = min(values), max(values)
+    span = (most - least) or 1.0
+    return [low + (pad + (v - least) / span * (1 - 2 * pad)) * (high - low) for v in values]
+
+
+def _bars(plot: Plot) -> None:
+    """Bars from zero; the value above a standing one, behind a lying one."""
+    x1, y1, x2, y2 = plot.area
+    most, n, full = max(m.value for m in plot.marks), len(plot.marks), plot.style.full
+    for k, mark in enumerate(plot.marks):
+        if plot.kind == "bar":
+            slot = (x2 - x1) / n
+            left, up = x1 + slot * (k + 0.5 - full / 2), y2 - mark.value / most * (y2 - y1 - 68)
+            mark.shape = (left, up, left + slot * full, y2)
+            mark.at = (left + slot * full / 2, up - 7, "mb")
+        else:
+            slot = (y2 - y1) / n
+            top, end = y1 + slot * (k + 0.5 - full / 2), x1 + mark.value / most * (x2 - x1 - 120)
+            mark.shape = (x1, top, end, top + slot * full)
+            mark.at = (end + 8, top + slot * full / 2, "lm")
+
+
+def _lines(plot: Plot) -> None:
+    """Lines over the columns of the table; the value stands at the end."""
+    x1, y1, x2, y2 = plot.area
+    heights = iter(_scaled([y for m in plot.marks for _, y in m.points], y2, y1, 0.08))
+    for mark in plot.marks:
+        xs = _scaled([x for x, _ in mark.points], x1 + 4, x2 - 108, 0.0)
+        mark.shape = tuple(v for x in xs for v in (x, next(heights)))
+        mark.at = (mark.shape[-2] + 11, mark.shape[-1], "lm")
+
+
+def _slices(plot: Plot) -> None:
+    """A pie, or a ring; small values stand outside, large ones on the slice."""
+    x1, y1, x2, y2 = plot.area
+    cx, cy, r = (x1 + x2) / 2, (y1 + y2) / 2, min(x2 - x1, y2 - y1) / 2 - 26
+    total, turn = sum(m.value for m in plot.marks), -90.0
+    for mark in plot.marks:
+        span = 360 * mark.value / total
+        middle = math.radians(turn + span / 2)
+        out = r * (0.5 + plot.style.hole / 2) if mark.large else r + 17
+        narrow = mark.large and span < 80
+        mark.shape = (cx, cy, r, turn, turn + span)
+        mark.at = (-99.0 if narrow else cx + out * math.cos(middle), cy + out * math.sin(middle), "mm")
+        turn += span
+
+
+def _points(plot: Plot) -> None:
+    """One point a mark; its value stands over it."""
+    x1, y1, x2, y2 = plot.area
+    xs = _scaled([m.points[0][0] for m in plot.marks], x1, x2, 0.14)
+    ys = _scaled([m.points[0][1] for m in plot.marks], y2, y1, 0.12)
+    for mark, x, y in zip(plot.marks, xs, ys, strict=True):
+        mark.shape, mark.at = (x, y), (x, y - 17, "mb")
+
+
+def _clear(plot: Plot) -> bool:
+    """Whether the largest mark is so beyond doubt: 14 pixels ahead of the next, or 15 degrees."""
+    if plot.kind == "pie":
+        least, sizes = 15.0, [m.shape[4] - m.shape[3] for m in plot.marks]
+    elif plot.kind == "across":
+        least, sizes = 14.0, [m.shape[2] for m in plot.marks]
+    else:
+        least, sizes = 14.0, [-m.shape[-1 if plot.kind == "line" else 1] for m in plot.marks]
+    *_, second, first = sorted(sizes)
+    return first - second > least
+
+
+# -- painting --------------------------------------------------------------------------------------------------------
+
+
+def paint(plot: Plot) -> Image.Image:
+    """The chart, SIDE x SIDE; sets `ink` and `key` of every mark. `place` must have said that it fits."""
+    style, (x1, y1, x2, y2) = plot.style, plot.area
+    ground, ink = GROUNDS[style.ground], style.ink
+    faint = tuple((2 * g + i) // 3 for g, i in zip(ground, ink, strict=True))
+    image = Image.new("RGB", (2 * SIDE, 2 * SIDE), ground)
+    draw = ImageDraw.Draw(image)
+    if plot.kind != "pie":
+        for k in range(1, 5 if style.grid else 0):
+            y = 2 * (y2 - k * (y2 - y1) / 5)
+            draw.line((2 * x1, y, 2 * x2, y), fill=faint, width=2)
+        for corner in ((x1, y2), (x2, y1))[: 1 + style.frame]:
+            draw.line([2 * v for v in (x1, y1, *corner, x2, y2)], fill=ink, width=3)
+    for mark in plot.marks:
+        _shape(draw, plot, COLOURS[mark.colour], [2 * v for v in mark.shape])
+    if plot.kind == "pie" and style.hole:
+        cx, cy, r = (2 * v for v in plot.marks[0].shape[:3])
+        draw.ellipse(_about(cx, cy, r * style.hole), fill=ground)
+    image = image.reduce(2)
+    draw = ImageDraw.Draw(image)
+    for mark in plot.marks:
+        x, y, anchor = mark.at
+        on_slice = plot.kind == "pie" and mark.large
+        contrast = (255, 255, 255) if sum(COLOURS[mark.colour]) < 400 else (10, 10, 10)
+        mark.ink = write(draw, (x, y), mark.said, style.font, mark.digit, contrast if on_slice else ink, anchor)
+    _legend(draw, plot)
+    digit = 15
+    while width(plot.title, style.font, digit) > SIDE - 40:
+        digit -= 1
+    write(draw, (SIDE / 2, SIDE - 28 if style.title_below else 28), plot.title, style.font, digit, ink, "mm")
+    return image
+
+
+def _about(x: float, y: float, r: float) -> Box:
+    return (x - r, y - r, x + r, y + r)
+
+
+def _shape(draw: ImageDraw.ImageDraw, plot: Plot, colour: Colour, shape: list[float]) -> None:
+    """Draw a mark at twice the size."""
+    x, y = shape[-2:]
+    if plot.kind in ("bar", "across"):
+        draw.rectangle(shape, fill=colour)
+    elif plot.kind == "line":
+        draw.line(shape, fill=colour, width=round(6 + 8 * plot.style.full), joint="curve")
+        draw.ellipse(_about(x, y, 13), fill=colour)
+    elif plot.kind == "pie":
+        cx, cy, r, start, end = shape
+        draw.pieslice(_about(cx, cy, r), start / 2, end / 2, colour, GROUNDS[plot.style.ground], 4)
+    elif plot.style.marker == "circle":
+        draw.ellipse(_about(x, y, 22), fill=colour)
+    elif plot.style.marker == "square":
+        draw.rectangle(_about(x, y, 22), fill=colour)
+    else:
+        draw.polygon(((x, y - 28), (x + 28, y), (x, y + 28), (x - 28, y)), fill=colour)
+
+
+def _legend(draw: ImageDraw.ImageDraw, plot: Plot) -> None:
+    """Swatches and labels in a column beside the plot."""
+    style = plot.style
+    digit, swatch, pitch, _ = LEGENDS[plot.large_legend]
+    left = 14.0 if style.legend == "left" else plot.area[2] + 20
+    for k, mark in enumerate(plot.marks):
+        y = plot.area[1] + 26 + k * pitch
+        mark.swatch = (left, y - swatch / 2, left + swatch, y + swatch / 2)
+        draw.rectangle(mark.swatch, fill=COLOURS[mark.colour])
+        text = write(draw, (left + swatch + 7, y), mark.label, style.font, digit, style.ink, "lm")
+        mark.key = around([mark.swatch, text])
+    if style.boxed:
+        x1, y1, x2, y2 = around([m.key for m in plot.marks])
+        draw.rectangle((x1 - 6, y1 - 6, x2 + 6, y2 + 6), outline=style.ink, width=1)
+
+
+# -- what is shown and asked -----------------------------------------------------------------------------------------
 
 
 def _table(rng: np.random.Generator, split: str) -> Table:
@@ -64,13 +353,8 @@ def invented_labels(rng: np.random.Generator, count: int) -> list[str]:
 def _plot(
     rng: np.random.Generator, split: str, most: int, large_legend: bool, invented: float
 ) -> tuple[Plot, dict[str, Any]] | None:
-    """A chart of three to `most` rows and a column of a table, sizes not yet decided; None if its numbers do not lend
-    themselves.
-
-    Returns
-    -------
-    The chart, and what of which table it shows
-    """
+    """A chart of three to `most` rows and a column of a table, sizes not yet decided, and what of which table it shows;
+    None if its numbers do not lend themselves."""
     table = _table(rng, split)
     across = _abscissa(table, split)
     style = styles(split)[int(rng.integers(len(styles(split))))]
@@ -89,28 +373,16 @@ def _plot(
     labels = [table.labels[row] for row in rows]
     if invented and rng.random() < invented:
         labels = invented_labels(rng, len(rows))
-    marks = []
-    for row, label, value, words, colour in zip(rows, labels, values, said, colours, strict=False):
-        points: tuple[tuple[float, float], ...] = ()
+    marks = [Mark(*known) for known in zip(labels, colours, values, said, strict=False)]
+    for mark, row in zip(marks, rows, strict=True):
         if kind == "line":
-            points = tuple((float(c), table.values[row][c]) for c in range(max(0, column - 7), column + 1))
+            mark.points = [(float(c), table.values[row][c]) for c in range(max(0, column - 7), column + 1)]
         elif kind == "scatter" and across is not None:
-            points = ((across.values[row][column], value),)
-        marks.append(Mark(label, colour, value, words, 0, False, points))
+            mark.points = [(across.values[row][column], mark.value)]
     time = f" {table.columns[column]}" if len(table.columns) > 1 else ""
     title = f"{table.title}{time}, {'percent' if kind == 'pie' else table.unit}"
     shown = {"chart": kind, "table": table.name, "rows": rows, "column": column, "style": style.number}
     return Plot(kind, style, title, marks, large_legend), shown
-
-
-def _clear(plot: Plot) -> bool:
-    """Whether the largest mark is so beyond doubt: 14 pixels ahead of the next, or 15 degrees."""
-    ends = {"bar": 1, "across": 2, "line": -1, "scatter": 1}
-    if plot.kind == "pie":
-        sizes = sorted(m.shape[4] - m.shape[3] for m in plot.marks)
-        return sizes[-1] - sizes[-2] > 15
-    sizes = sorted(m.shape[ends[plot.kind]] for m in plot.marks)
-    return sizes[-1] - sizes[-2] > 14 if plot.kind == "across" else sizes[1] - sizes[0] > 14
 
 
 def legend_text(marks: Sequence[Mapping[str, Any]]) -> str:
@@ -144,75 +416,55 @@ class Charts:
 
     def sample(self, split: str, index: int, seed: int = 0) -> Sample:
         """Sample number `index`: kinds as in `shares`; about 30 % are readable without a look."""
-        rng = np.random.default_rng([seed, split_number(split), index, 3])
+        lot = (seed, split_number(split), index, 3)
+        rng = np.random.default_rng(lot)
         kind = list(self.shares)[int(rng.choice(len(self.shares), p=list(self.shares.values())))]
-        while True:
-            large_legend = bool(rng.random() < {"label": LARGE_LEGEND, "named": 0.0}.get(kind, LARGE_OTHER))
-            made = _plot(rng, split, SEARCHED if kind == "named" else MOST, large_legend, self.invented)
-            if made is None:
-                continue
-            plot, shown = made
-            order = sorted(plot.marks, key=lambda m: -m.value)
-            asked = [order[0]] if kind == "largest" else [order[int(rng.integers(len(order)))]]
-            if kind == "difference":
-                first = int(rng.integers(len(order) - 1))
-                asked = [order[first], order[int(rng.integers(first + 1, len(order)))]]
-            readable = bool(rng.random() < LARGE_VALUE)
-            for mark in plot.marks:
-                mark.large = readable if mark in asked else bool(rng.random() < self.large_other)
-                if kind == "difference" and mark is asked[1] and rng.random() < 0.2:
-                    mark.large = not readable  # only one of the two needs a look
-                low, high = LARGE_INK if mark.large else SMALL_INK
-                mark.digit = int(rng.integers(low, high + 1))
-            if place(plot) and (kind != "largest" or _clear(plot)):
-                break
+        drawn = None
+        while drawn is None:
+            drawn = self._drawn(rng, split, kind)
+        plot, shown, asked = drawn
         image = grained(paint(plot), rng)
-        involved = self._involved(plot, kind, asked)
+        involved = _involved(plot, kind, asked)
         small = [box for box, large in involved if not large]
         noun = NOUNS[plot.kind]
+        first, last = f"{asked[0].colour} {noun}", f"{asked[-1].colour} {noun}"
         question, answer = {
-            "value": (f"What is the value of the {asked[0].colour} {noun}?", asked[0].said),
+            "value": (f"What is the value of the {first}?", asked[0].said),
             "largest": (f"What is the value of the {LARGEST[noun]}?", asked[0].said),
-            "label": (f"Which label has the {asked[0].colour} {noun}?", asked[0].label),
+            "label": (f"Which label has the {first}?", asked[0].label),
             "named": (f"What is the value of {asked[0].label}?", asked[0].said),
-            "difference": (
-                f"How much more is the {asked[0].colour} {noun} than the {asked[-1].colour} {noun}?",
-                difference(asked[0].said, asked[-1].said),
-            ),
+            "difference": (f"How much more is the {first} than the {last}?", difference(asked[0].said, asked[-1].said)),
         }[kind]
-        return Sample(
-            id=f"{self.name}-{split}-{seed}-{index}",
-            image=image,
-            question=question,
-            answer=answer,
-            regions=tuple(small or [box for box, _ in involved]),
-            needs_look=bool(small),
-            world=self.name,
-            split=split,
-            meta={
-                "kind": kind,
-                "hops": max(1, len(small)),
-                **shown,
-                "large_legend": plot.large_legend,
-                "asked": [plot.marks.index(m) for m in asked],
-                "marks": [
-                    {"label": m.label, "colour": m.colour, "said": m.said, "large": m.large, "digit": m.digit}
-                    | {"ink": list(m.ink), "key": list(m.key), "value": m.value}
-                    | {"swatch": list(m.swatch), "middle": list(on_mark(plot.kind, m.shape))}
-                    for m in plot.marks
-                ],
-            },
-        )
+        kept = ("label", "colour", "said", "large", "digit", "ink", "key", "value", "swatch")
+        marks = [{name: getattr(m, name) for name in kept} for m in plot.marks]
+        for mark, of in zip(marks, plot.marks, strict=True):
+            mark["middle"] = on_mark(plot.kind, of.shape)
+        meta = {"kind": kind, "hops": max(1, len(small)), **shown, "large_legend": plot.large_legend}
+        meta |= {"asked": [plot.marks.index(m) for m in asked], "marks": marks}
+        regions = small or [box for box, _ in involved]
+        return made(self.name, split, lot, image, question, answer, regions, bool(small), meta)
 
-    @staticmethod
-    def _involved(plot: Plot, kind: str, asked: list[Mark]) -> list[tuple[Box, bool]]:
-        """What the answer rests on, in order: its region, and whether it can be read in the overview."""
-        size, values = (SIDE, SIDE), [(padded(m.ink, (SIDE, SIDE)), m.large) for m in asked]
-        if kind == "label":
-            return [(padded(asked[0].key, size, 4.0, 18.0), plot.large_legend)]
-        if kind == "named":
-            return [(padded(around([m.key for m in plot.marks]), size, 4.0), False), *values]
-        return values
+    def _drawn(self, rng: np.random.Generator, split: str, kind: str) -> tuple[Plot, dict[str, Any], list[Mark]] | None:
+        """A chart for that kind of question, what it shows, and the marks that are asked about; None if it has no room,
+        or no answer beyond doubt."""
+        large_legend = bool(rng.random() < {"label": LARGE_LEGEND, "named": 0.0}.get(kind, LARGE_OTHER))
+        found = _plot(rng, split, SEARCHED if kind == "named" else MOST, large_legend, self.invented)
+        if found is None:
+            return None
+        plot, shown = found
+        order = sorted(plot.marks, key=lambda m: -m.value)
+        asked = [order[0]] if kind == "largest" else [order[int(rng.integers(len(order)))]]
+        if kind == "difference":
+            first = int(rng.integers(len(order) - 1))
+            asked = [order[first], order[int(rng.integers(first + 1, len(order)))]]
+        readable = bool(rng.random() < LARGE_VALUE)
+        for mark in plot.marks:
+            mark.large = readable if mark in asked else bool(rng.random() < self.large_other)
+            if kind == "difference" and mark is asked[1] and rng.random() < 0.2:
+                mark.large = not readable  # only one of the two needs a look
+            low, high = LARGE_INK if mark.large else SMALL_INK
+            mark.digit = int(rng.integers(low, high + 1))
+        return (plot, shown, asked) if place(plot) and (kind != "largest" or _clear(plot)) else None
 
     def rationale(self, sample: Sample) -> Rationale:
         """The exact lesson: find the mark (by the legend where it is named), look at what is small, compute, answer."""
@@ -236,3 +488,13 @@ class Charts:
         if kind == "difference":
             steps.append((f"{asked[0]['said']} - {asked[1]['said']} = {sample.answer}.", None))
         return in_turn(steps, sample)
+
+
+def _involved(plot: Plot, kind: str, asked: list[Mark]) -> list[tuple[Box, bool]]:
+    """What the answer rests on, in order: its region, and whether it can be read in the overview."""
+    size, values = (SIDE, SIDE), [(padded(m.ink, (SIDE, SIDE)), m.large) for m in asked]
+    if kind == "label":
+        return [(padded(asked[0].key, size, 4.0, 18.0), plot.large_legend)]
+    if kind == "named":
+        return [(padded(around([m.key for m in plot.marks]), size, 4.0), False), *values]
+    return values

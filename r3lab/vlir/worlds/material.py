@@ -1,39 +1,67 @@
-"""Raw material of the worlds: real photographs, handwriting and tables, split so that nothing is shared.
+"""What the worlds are made of: photographs, handwriting and tables, split so that nothing is shared; print and grain.
 
 Photographs are divided by name (assets/photos.json), handwriting by bitmap: of the bitmaps of each digit, in the order
 of the UCI file, of every six one goes to validation, one to test, four to train. Tables (what countries, districts,
 winds, guests and wines measured, gathered by assets/build.py) are divided by what they are about: no country, district,
 direction, party or feature is in two splits.
 
+A world must know which pixels its text fills (the true region) and how high they are (can it be read in the overview?).
+So a size is given as the height of a digit in pixels, the same for every family of the fonts that matplotlib ships, and
+writing returns the box of the ink. Simplified: left to right, no kerning, one line.
+
+Grain is the unevenness of paper, print and sensor. Without it small print is not illegible in an overview: a
+scaled-down picture that is clean to the last grey level keeps enough for a network to tell digits apart that no eye can
+(of digits 10 pixels high, 2.5 in the overview, a perceptron that knew where they stand told about 70 %; 7 pixels high,
+under grain, about 30 %). A crop hardly suffers: strokes there are ten times as strong.
+
     photos("train")        # list of (name, array (H, W, 3) uint8), shorter side at least 640 pixels
     handwriting("test")    # images (N, 8, 8) float32 in 0..1, labels (N,)
     tables("train")[0]     # .labels ("AGO", ...), .columns ("1952", ...), .values ((30.0, ...), ...)
+    ink = write(ImageDraw.Draw(image), (40, 60), "12.40", "serif", 11, (20, 20, 20), "rm")
+    image = grained(image, rng)
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol, TypeVar
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops, ImageDraw, ImageFont
 
-from ...core.errors import R3labError
+from ...core.errors import R3labError, nearest
 from ...core.files import assets_dir
+from ...core.geometry import Box, Size, clip
+from ..sample import Sample
 
 SPLITS = ("train", "validation", "test")
 MIN_SIDE = 640
+CELL, STRENGTH = 4, 12.0  # source pixels of a grain (one overview pixel); grey levels, standard deviation
+TILE = 768
+DARKER = 14  # so that white paper has room for lighter grains
+Colour = tuple[int, int, int]
+NOWHERE: Box = (0.0, 0.0, 0.0, 0.0)
+FAMILIES = {
+    "sans": "DejaVuSans.ttf",
+    "sans-bold": "DejaVuSans-Bold.ttf",
+    "serif": "DejaVuSerif.ttf",
+    "serif-bold": "DejaVuSerif-Bold.ttf",
+    "mono": "DejaVuSansMono.ttf",
+    "mono-bold": "DejaVuSansMono-Bold.ttf",
+    "times": "STIXGeneral.ttf",
+    "times-bold": "STIXGeneralBol.ttf",
+    "roman": "cmr10.ttf",
+    "roman-bold": "cmb10.ttf",
+    "grotesque": "cmss10.ttf",
+    "typewriter": "cmtt10.ttf",
+}
 
 
-class HasNumber(Protocol):
-    """A thing that is drawn from its number alone."""
-
-    @property
-    def number(self) -> int:
-        """Which of them it is."""
+# -- splits ----------------------------------------------------------------------------------------------------------
 
 
 def split_number(split: str) -> int:
@@ -43,31 +71,50 @@ def split_number(split: str) -> int:
     return SPLITS.index(split)
 
 
-Numbered = TypeVar("Numbered", bound=HasNumber)
+def made(
+    world: str,
+    split: str,
+    lot: Sequence[int],
+    image: Image.Image,
+    question: str,
+    answer: str,
+    regions: Iterable[Box],
+    needs_look: bool,
+    meta: dict[str, Any],
+) -> Sample:
+    """A sample of a world, named after its lot (seed, split, index, ...); `meta` becomes plain JSON."""
+    name, plain = f"{world}-{split}-{lot[0]}-{lot[2]}", json.loads(json.dumps(meta))
+    return Sample(name, image, question, answer, tuple(regions), needs_look, world, split, plain)
 
 
 def shared_out(
     split: str,
-    first: Sequence[Numbered],
-    later: Sequence[Numbered],
+    make: Callable[[int], Any],
+    first: int,
+    more: int,
     every: int,
     places: Mapping[int, int],
-    look: Callable[[Numbered], Numbered],
-) -> tuple[Numbered, ...]:
+    look: Callable[[Any], Any],
+) -> tuple[Any, ...]:
     """What a split has of things that are drawn from their number alone.
 
     Parameters
     ----------
-    first : what the splits share out: of every `every`, those at `places` (number modulo it -> 1 or 2) are held out
-    later : more to train with, since a tower learns few layouts by heart; those that look like a held-out one are not
+    make : the thing of a number
+    first : how many the splits share out: of every `every`, those at `places` (number modulo it -> 1 or 2) are held out
+    more : further ones to train with, since a tower learns few layouts by heart; those that look like a held-out one
+        are not
     look : a thing without what does not count as another look: its number, measures that any two differ in
     """
-    number = split_number(split)
-    own = tuple(thing for thing in first if places.get(thing.number % every, 0) == number)
+    number, things = split_number(split), [make(n) for n in range(first)]
+    own = tuple(thing for n, thing in enumerate(things) if places.get(n % every, 0) == number)
     if number:
         return own
-    held_out = {look(thing) for thing in first if thing.number % every in places}
-    return own + tuple(thing for thing in later if look(thing) not in held_out)
+    held_out = {look(thing) for n, thing in enumerate(things) if n % every in places}
+    return own + tuple(thing for thing in map(make, range(first, first + more)) if look(thing) not in held_out)
+
+
+# -- photographs, handwriting, tables --------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=3)
@@ -111,6 +158,14 @@ def handwriting(split: str) -> tuple[np.ndarray, np.ndarray]:
         chosen.append(of_digit[member == number])
     rows = np.concatenate(chosen)
     return images[rows].astype(np.float32) / 16.0, labels[rows].astype(np.int64)
+
+
+def digit_ink(rng: np.random.Generator, split: str, digit: int, side: int) -> Image.Image:
+    """A digit (side, side) as somebody of the split wrote it, grey, 255 is ink; one draw."""
+    bitmaps, labels = handwriting(split)
+    rows = np.flatnonzero(labels == digit)
+    ink = bitmaps[rows[int(rng.integers(len(rows)))]]
+    return Image.fromarray((ink * 255).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
 
 
 def varied(stretch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -161,27 +216,100 @@ class Table:
 
 @lru_cache(maxsize=3)
 def tables(split: str) -> tuple[Table, ...]:
-    """The tables of a split, in the order of assets/tables.json.
+    """The tables of a split, in the order of assets/tables.json."""
+    split_number(split)
+    made = []
+    for name, entry in json.loads((assets_dir() / "tables.json").read_text("utf-8")).items():
+        if entry.pop("split") == split:
+            values = tuple(tuple(float(v) for v in row) for row in entry["values"])
+            about = (name, entry["source"], entry["title"], entry["unit"])
+            made.append(Table(*about, tuple(entry["labels"]), tuple(entry["columns"]), values))
+    return tuple(made)
+
+
+# -- print and grain -------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=256)
+def font(family: str, digit: int) -> ImageFont.FreeTypeFont:
+    """The font in which a digit is about `digit` pixels high.
 
     Raises
     ------
     R3labError
-        If the split is unknown, or the file is not there.
+        If the family is unknown.
     """
-    split_number(split)
-    path = assets_dir() / "tables.json"
-    if not path.is_file():
-        raise R3labError(f"No tables in {path.name}: `python assets/build.py tables` gathers them.")
-    return tuple(
-        Table(
-            name,
-            entry["source"],
-            entry["title"],
-            entry["unit"],
-            tuple(entry["labels"]),
-            tuple(entry["columns"]),
-            tuple(tuple(float(v) for v in row) for row in entry["values"]),
-        )
-        for name, entry in json.loads(path.read_text("utf-8")).items()
-        if entry["split"] == split
-    )
+    if family not in FAMILIES:
+        raise R3labError(f"Unknown font family {family!r}.{nearest(family, FAMILIES)}")
+    import matplotlib  # a second; only its fonts are wanted
+
+    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / FAMILIES[family]
+
+    def at(size: int) -> ImageFont.FreeTypeFont:
+        return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
+
+    _, top, _, bottom = at(200).getbbox("0")
+    return at(max(6, round(200 * digit / (bottom - top))))
+
+
+@lru_cache(maxsize=4096)
+def extent(text: str, family: str, digit: int) -> tuple[int, int, int, int]:
+    """The ink of a text (x1, y1, x2, y2) in pixels, relative to where its baseline begins."""
+    left, top, right, bottom = font(family, digit).getbbox(text, anchor="ls")
+    return int(left), int(top), int(right), int(bottom)
+
+
+def width(text: str, family: str, digit: int) -> int:
+    """How wide the ink of a text is, pixels."""
+    left, _, right, _ = extent(text, family, digit)
+    return right - left
+
+
+def write(
+    draw: ImageDraw.ImageDraw,
+    at: tuple[float, float],
+    text: str,
+    family: str,
+    digit: int,
+    fill: Colour,
+    anchor: str = "lm",
+) -> Box:
+    """Write a text and return the box of its ink.
+
+    Parameters
+    ----------
+    at, anchor : a point, and what stands on it: across, the ink's l, m or r; down, a digit's t, m or b, so that texts
+        with and without a tail share a line
+    digit : height of a digit, pixels
+    """
+    left, top, right, bottom = extent(text, family, digit)
+    x = round(at[0] - {"l": 0, "m": (right - left) / 2, "r": right - left}[anchor[0]])
+    base = round(at[1] + {"t": digit, "m": digit / 2, "b": 0}[anchor[1]])
+    draw.text((x - left, base), text, font=font(family, digit), fill=fill, anchor="ls")
+    return float(x), float(base + top), float(x + right - left), float(base + bottom)
+
+
+def padded(ink: Box, size: Size, pad: float = 6.0, least: float = 26.0) -> Box:
+    """The region of some ink: `pad` pixels on every side, no side under `least`, inside an image of that size."""
+    x, y = (ink[0] + ink[2]) / 2, (ink[1] + ink[3]) / 2
+    w, h = (max(least, ink[2] - ink[0] + 2 * pad) / 2, max(least, ink[3] - ink[1] + 2 * pad) / 2)
+    return clip((x - w, y - h, x + w, y + h), size)
+
+
+def around(boxes: Sequence[Box]) -> Box:
+    """The smallest box that holds all of them."""
+    return (min(b[0] for b in boxes), min(b[1] for b in boxes), max(b[2] for b in boxes), max(b[3] for b in boxes))
+
+
+@lru_cache(maxsize=1)
+def _tile() -> Image.Image:
+    """A fixed stretch of grain, RGB, 128 where there is none."""
+    cells = np.random.default_rng(4).normal(128, STRENGTH, (TILE // CELL, TILE // CELL))
+    small = Image.fromarray(np.clip(cells, 0, 255).astype(np.uint8))
+    return Image.merge("RGB", (small.resize((TILE, TILE), Image.Resampling.BICUBIC),) * 3)
+
+
+def grained(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """The picture, at most TILE pixels a side, under a stretch of grain that `rng` chooses; two draws."""
+    x, y = (int(rng.integers(TILE - side + 1)) for side in image.size)
+    return ImageChops.add(image, _tile().crop((x, y, x + image.width, y + image.height)), 1.0, -128 - DARKER)

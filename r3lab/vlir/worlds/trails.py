@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -26,8 +27,7 @@ from ..rationale import SMALL as IS_SMALL
 from ..rationale import Steps, in_turn, shows
 from ..sample import Rationale, Sample
 from .badges import COLOURS, DIRECTIONS, SHAPES, SIDE
-from .lettering import grained, write
-from .material import handwriting, split_number, stretch
+from .material import digit_ink, grained, made, split_number, stretch, write
 
 HOPS = {1: 0.3, 2: 0.35, 3: 0.23, 4: 0.12}  # steps of the trails that need looks
 READABLE = 0.25  # share of the trails that are readable in the overview; they have one step
@@ -196,13 +196,9 @@ def _stamp(image: Image.Image, sign: Sign, split: str, rng: np.random.Generator)
     draw.rounded_rectangle((x1, y1, x2 - 1, y2 - 1), round(0.05 * d), fill=(246, 246, 242))
     x, y, unit, ink = (x1 + x2) / 2, (y1 + y2) / 2, y2 - y1, (16, 16, 20)
     if sign.says.isdigit():
-        bitmaps, labels = handwriting(split)
-        rows = np.flatnonzero(labels == int(sign.says))
         h = round(unit * (LARGE_INK if sign.large else DIGIT) * rng.uniform(0.95, 1.05))
-        bitmap = Image.fromarray((bitmaps[rows[int(rng.integers(len(rows)))]] * 255).astype(np.uint8))
-        mask = bitmap.resize((h, h), Image.Resampling.BICUBIC).point(
-            [min(255, max(0, v * 3 // 2 - 50)) for v in range(256)]
-        )
+        mask = digit_ink(rng, split, int(sign.says), h)
+        mask = mask.point([min(255, max(0, v * 3 // 2 - 50)) for v in range(256)])
         image.paste(ink, (round(x - h / 2), round(y - h / 2)), mask)
     elif sign.says in DIRECTIONS:
         side = round(unit * (LARGE_INK if sign.large else INK))
@@ -246,32 +242,20 @@ class Trails:
         hops = 1 if readable else int(rng.choice(list(HOPS), p=list(HOPS.values())))
         signs = arrange(rng, hops, readable)
         trail = follow(signs, signs[0].name)
-        return Sample(
-            id=f"{self.name}-{split}-{seed}-{index}",
-            image=paint(signs, split, lot),
-            question=f"Start at the {signs[0].name}. Which digit is at the end of the trail?",
-            answer=trail[-1].says,
-            regions=tuple(sign.face for sign in trail),
-            needs_look=not readable,
-            world=self.name,
-            split=split,
-            meta={
-                "kind": "trail",
-                "hops": hops,
-                "lot": list(lot),
-                "trail": [sign.name for sign in trail],
-                "signs": [{**vars(sign), "face": list(sign.face)} for sign in signs],
-            },
-        )
+        question = f"Start at the {signs[0].name}. Which digit is at the end of the trail?"
+        meta = {"kind": "trail", "hops": hops, "lot": lot, "trail": [sign.name for sign in trail]}
+        meta |= {"signs": [{**vars(sign), "face": sign.face} for sign in signs]}
+        image, regions = paint(signs, split, lot), [sign.face for sign in trail]
+        return made(self.name, split, lot, image, question, trail[-1].says, regions, not readable, meta)
 
     def rationale(self, sample: Sample) -> Rationale:
         """The exact lesson: look at the first sign, go where it says, look there, ..., read the digit."""
-        signs = {f"{s['colour']} {s['shape']}": s for s in sample.meta["signs"]}
+        says = {f"{s['colour']} {s['shape']}": s["says"] for s in sample.meta["signs"]}
         trail = sample.meta["trail"]
         said = []
-        for name, then in zip(trail, trail[1:], strict=False):
-            says = signs[name]["says"]
-            said.append(f"It points {WAYS[says]} to the {then}." if says in WAYS else f"It says {then}.")
+        for name, then in pairwise(trail):
+            way = WAYS.get(says[name])
+            said.append(f"It points {way} to the {then}." if way else f"It says {then}.")
         steps: Steps = []
         for name, region, after in zip(trail, sample.regions, [*said, shows(sample.answer)], strict=True):
             if sample.needs_look:
