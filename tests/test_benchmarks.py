@@ -23,7 +23,7 @@ from r3lab.core.rows import rows
 from r3lab.evaluate import benchmarks
 from r3lab.evaluate.benchmarks import BENCHMARKS, Record, get_benchmark
 
-KINDS = ("lines", "list", "parquet", "saved")
+KINDS = ("lines", "list", "parquet")
 
 
 def read(name: str, path: Path) -> list[Record]:
@@ -32,18 +32,6 @@ def read(name: str, path: Path) -> list[Record]:
     found = list(reading)
     assert (reading.skipped, reading.problems) == (0, [])
     return found
-
-
-def save(folder: Path, records: list[dict[str, Any]], state: Any = None) -> Path:
-    """The layout of `save_to_disk`: a stream of Arrow batches, and the state that names it."""
-    arrow = pytest.importorskip("pyarrow", reason="pip install -e '.[test]' brings it")
-    folder.mkdir()
-    table, file = arrow.Table.from_pylist(records), "data-00000-of-00001.arrow"
-    with (folder / file).open("wb") as sink, pytest.importorskip("pyarrow.ipc").new_stream(sink, table.schema) as out:
-        out.write_table(table)
-    state = {"_data_files": [{"filename": file}], "_format_type": None} if state is None else state
-    (folder / "state.json").write_text(json.dumps(state))
-    return folder
 
 
 def parquet(path: Path, records: list[dict[str, Any]]) -> Path:
@@ -60,17 +48,14 @@ def parquet(path: Path, records: list[dict[str, Any]]) -> Path:
 def test_every_benchmark_in_every_format(name: str, kind: str, tmp_path: Path) -> None:
     """The one record, with its image and answer; a full score for the true answer and none for another."""
     folder = tmp_path / "data"
-    if kind == "saved":
-        save(folder, [TRUE[name]])
+    folder.mkdir()
+    if kind == "parquet":
+        parquet(folder / "test-00000-of-00001.parquet", [TRUE[name]])
+    elif kind == "list":
+        (folder / "test.json").write_text(json.dumps([with_paths(name, folder)], indent=2))
     else:
-        folder.mkdir()
-        if kind == "parquet":
-            parquet(folder / "test-00000-of-00001.parquet", [TRUE[name]])
-        elif kind == "list":
-            (folder / "test.json").write_text(json.dumps([with_paths(name, folder)], indent=2))
-        else:
-            text = "\ufeff" + json.dumps(with_paths(name, folder)) + "\n\n"
-            (folder / "test.jsonl").write_text(text, encoding="utf-8")
+        text = "\ufeff" + json.dumps(with_paths(name, folder)) + "\n\n"
+        (folder / "test.jsonl").write_text(text, encoding="utf-8")
     [record] = read(name, folder)
     benchmark = BENCHMARKS[name]
     assert record.answer == ANSWER[name]
@@ -79,18 +64,6 @@ def test_every_benchmark_in_every_format(name: str, kind: str, tmp_path: Path) -
     assert grade.score == 1 and (name == "mathvista" or benchmark.grade(record, "qqq").score == 0)
     assert benchmark.grade(record, None).score == benchmark.grade(record, "").score == 0
     assert benchmark.measures([grade])[0].value in (1, None)  # CV-Bench needs all three sources
-
-
-def test_what_the_datasets_library_saves(tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets", reason="only this test wants it")
-    texts = {name: datasets.Value("string") for name in ("text", "category", "label", "question_id")}
-    record = TRUE["vstar"] | {"image": {"bytes": PNG, "path": None}}
-    data = datasets.Dataset.from_list([record], features=datasets.Features({"image": datasets.Image(), **texts}))
-    data.save_to_disk(tmp_path / "test")
-    assert [one.answer for one in read("vstar", tmp_path / "test")] == [ANSWER["vstar"]]
-    datasets.DatasetDict({"test": data}).save_to_disk(tmp_path / "both")
-    with pytest.raises(ForeignError, match="holds the splits 'test'; name one folder"):
-        get_benchmark("vstar").read(tmp_path / "both")
 
 
 def test_hr_bench_tsv(tmp_path: Path) -> None:
@@ -350,39 +323,6 @@ def test_a_parquet_file_that_is_cut_or_scrambled_is_one_clear_line(tmp_path: Pat
         path.write_bytes(bytes(data) if step % 2 else whole[: step * len(whole) // 60])
         try:
             list(get_benchmark("vstar").read(path))
-        except ForeignError as error:
-            assert len(str(error)) < 400
-
-
-@pytest.mark.parametrize(
-    ("state", "words"),
-    [
-        ({"_data_files": [{"filename": "../../etc/passwd"}]}, "leaves the data folder"),
-        ({"_data_files": [{"filename": "none.arrow"}]}, "no such file: 'none.arrow'"),
-        ({"_data_files": []}, "names no data files"),
-        ({"_data_files": [{"filename": 3}]}, "names no data files"),
-        ([], "names no data files"),
-        (
-            {"_data_files": [{"filename": "data-00000-of-00001.arrow"}], "_indices_data_files": [{"filename": "i"}]},
-            "flatten_indices",
-        ),
-    ],
-)
-def test_a_saved_data_set_that_does_not_fit(state: Any, words: str, tmp_path: Path) -> None:
-    with pytest.raises(ForeignError, match=words):
-        list(get_benchmark("vstar").read(save(tmp_path / "d", [TRUE["vstar"]], state)))
-
-
-def test_a_scrambled_saved_data_set_is_one_clear_line(tmp_path: Path) -> None:
-    folder = save(tmp_path / "d", [TRUE["vstar"] | {"question_id": str(i)} for i in range(20)])
-    [path] = folder.glob("*.arrow")
-    whole = path.read_bytes()
-    for step in range(40):
-        data = bytearray(whole)
-        data[step * len(whole) // 40 : step * len(whole) // 40 + 8] = b"\xff" * 8
-        path.write_bytes(bytes(data))
-        try:
-            list(get_benchmark("vstar").read(folder))
         except ForeignError as error:
             assert len(str(error)) < 400
 

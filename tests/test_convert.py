@@ -351,17 +351,6 @@ def test_tables_and_vlir_round_trip_exactly(format_name: str, tmp_path: Path) ->
         assert [s.id for s, _ in read_vlir(path.parent)] == [o.id for o in originals]
 
 
-def test_what_datasets_saved_is_read(tmp_path: Path) -> None:
-    """A table that the library took in and saved, as one set or as several splits."""
-    datasets = pytest.importorskip("datasets")
-    originals = samples(4, 5)
-    loaded = datasets.Dataset.from_parquet(str(write(originals, tmp_path / "x.parquet", "parquet")))
-    loaded.save_to_disk(str(tmp_path / "again"))
-    assert list(read(tmp_path / "again", strict=True)) == originals
-    datasets.DatasetDict({"train": loaded, "test": loaded}).save_to_disk(str(tmp_path / "both"))
-    assert list(read(tmp_path / "both", strict=True)) == originals * 2
-
-
 def test_a_foreign_format_is_read_from_parquet(folder: Path) -> None:
     """DeepEyes as it is published: image bytes in the row."""
     arrow = pytest.importorskip("pyarrow", reason="pip install pyarrow")
@@ -371,22 +360,6 @@ def test_a_foreign_format_is_read_from_parquet(folder: Path) -> None:
     parquet.write_table(arrow.Table.from_pylist([row]), folder / "d.parquet")
     assert detect(folder / "d.parquet") == "deepeyes"
     assert one(folder / "d.parquet", frame="source").sample().image.size == SIZE
-
-
-def test_a_datasets_folder_cannot_point_outside(tmp_path: Path) -> None:
-    """The names in its state files are as untrusted as a record's."""
-    pytest.importorskip("pyarrow", reason="pip install pyarrow")
-    trap = tmp_path / "trap"
-    for name in ("trap", "secret"):
-        (tmp_path / name).mkdir()
-    state = json.dumps({"_data_files": [{"filename": "../secret/data.arrow"}]})
-    (tmp_path / "secret" / "state.json").write_text(state)
-    (tmp_path / "secret" / "data.arrow").touch()
-    for name, text in (("state.json", state), ("dataset_dict.json", json.dumps({"splits": ["../secret"]}))):
-        (trap / name).write_text(text)
-        with pytest.raises(ConvertError, match="leaves the data folder"):
-            list(read(trap, format="parquet"))
-        (trap / name).unlink()
 
 
 def test_without_pyarrow_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,10 @@
-"""The records of a file or folder in whichever of the formats it is: told by its name, else by how it begins.
+"""The records of a file in whichever of the formats it is: told by its name, else by how it begins.
 
 JSON lines, one JSON document (a list of records; an object of records by their id, as GQA has it; an object with a list
-of them as `data`, as TextVQA has it), TSV and CSV (RFC 4180), Parquet, and folders that the `datasets` library saved,
-which `pyarrow` alone reads. All pass in bounded memory. A record that does not fit is a problem in its place; where
-nothing after a fault can be trusted, as in a broken document, the reading ends. Names in state files are as untrusted
-as records. Simplified: no compressed files but Parquet, no encoding but UTF-8; a data set that was saved with indices
-is refused.
+of them as `data`, as TextVQA has it), TSV and CSV (RFC 4180), and Parquet, which `pyarrow` alone reads. All pass in
+bounded memory. A record that does not fit is a problem in its place; where nothing after a fault can be trusted, as in
+a broken document, the reading ends. Simplified: no compressed files but Parquet, no encoding but UTF-8; what the
+`datasets` library holds is read once it is written with `to_parquet`.
 
     for row in rows(Path("train.json")):
         row.where, row.data         # "train.json line 7 (record 3)", {...}; or row.problem says why there is no data
@@ -16,14 +15,12 @@ from __future__ import annotations
 import csv
 import importlib
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ijson
 
 from .errors import shown
-from .images import inside
 from .records import (
     MAX_DEPTH,
     MAX_EVENTS,
@@ -42,17 +39,10 @@ JSON, LINES, DELIMITERS = (".json",), (".jsonl", ".ndjson"), {".tsv": "\t", ".cs
 SUFFIXES = (".parquet", *JSON, *LINES, *DELIMITERS)
 BOM = b"\xef\xbb\xbf"
 PIECE = 64 * 1024  # bytes of a document that are read at once
-STATE, SPLITS = "state.json", "dataset_dict.json"  # of a folder that `datasets` saved
 BATCH = 8  # rows of a table held at once: one may be an image of ten megabytes
-MAX_STATE = 1 << 20  # bytes of a state file
 _SNIFF = 1 << 20
 _MARKS = (b",", b"[", b"{")
 _DEEPER = {"start_map": 1, "start_array": 1, "end_map": -1, "end_array": -1}
-
-
-def is_saved(folder: Path) -> bool:
-    """Is it a data set that `save_to_disk` wrote, or a folder of its splits?"""
-    return (folder / STATE).is_file() or (folder / SPLITS).is_file()
 
 
 def data_files(folder: Path) -> list[Path]:
@@ -61,14 +51,14 @@ def data_files(folder: Path) -> list[Path]:
 
 
 def rows(path: Path, columns: Collection[str] | None = None, limit: int = MAX_RECORD) -> Iterator[Row]:
-    """Every record of a file or of a saved data set, in order.
+    """Every record of a file, in order.
 
     Parameters
     ----------
     path
-        A JSON, JSON lines, TSV, CSV or Parquet file, or a folder that `save_to_disk` wrote.
+        A JSON, JSON lines, TSV, CSV or Parquet file.
     columns
-        Of a table of columns (Parquet, saved data sets), those that are read; None reads all.
+        Of a Parquet file, those that are read; None reads all.
     limit
         Bytes of the largest record of a text file that is held; a larger one is a problem in its place.
 
@@ -78,8 +68,6 @@ def rows(path: Path, columns: Collection[str] | None = None, limit: int = MAX_RE
         If it cannot be opened, is empty, or is in none of the formats; while reading, if the file is damaged where
         nothing after can be trusted.
     """
-    if path.is_dir():
-        return saved(path, columns)
     if path.exists() and not path.is_file():
         raise ForeignError(f"{shown(str(path))} is not a regular file; give the path of one.")
     suffix = path.suffix.lower()
@@ -354,97 +342,28 @@ def pyarrow(part: str = "") -> Any:
         whole = importlib.import_module("pyarrow")
         return importlib.import_module(f"pyarrow.{part}") if part else whole
     except ImportError as error:
-        raise ForeignError("Parquet and saved data sets need pyarrow; run pip install 'pyarrow>=17'.") from error
+        raise ForeignError("Parquet needs pyarrow; run pip install 'pyarrow>=17'.") from error
 
 
 def parquet(path: Path, columns: Collection[str] | None = None) -> Iterator[Row]:
     """The rows of one Parquet file; only `columns` if given, of which it may lack some."""
     number, read = 0, pyarrow("parquet").ParquetFile
-    with _clear(path), read(path, buffer_size=1 << 20, pre_buffer=False) as file:
-        names = _wanted(file.schema_arrow.names, columns)
-        for batch in file.iter_batches(batch_size=BATCH, columns=names, use_threads=False):
-            yield from _rows(batch, path.name, number)
-            number += batch.num_rows
-
-
-def saved(folder: Path, columns: Collection[str] | None = None) -> Iterator[Row]:
-    """The rows of a folder that `save_to_disk` wrote, or of every split of a folder of them.
-
-    Raises
-    ------
-    ForeignError
-        If the state file names no Arrow files in the folder, or the rows were selected without being written anew.
-    """
-    if (folder / SPLITS).is_file():
-        for split in splits(folder):
-            yield from _saved(inside(folder, f"{split}/{STATE}").parent, columns)
-    else:
-        yield from _saved(folder, columns)
-
-
-def splits(folder: Path) -> list[str]:
-    """Names of the splits of a folder of saved data sets; they are those of the file, and can be anything."""
-    found = _state(folder / SPLITS).get("splits")
-    if not isinstance(found, list) or not found or not all(isinstance(name, str) for name in found):
-        raise ForeignError(f"{shown(str(folder / SPLITS))} names no splits; save the data set anew.")
-    return found
-
-
-def _saved(folder: Path, columns: Collection[str] | None) -> Iterator[Row]:
-    arrow, ipc, state = pyarrow(), pyarrow("ipc"), _state(folder / STATE)
-    files = state.get("_data_files")
-    names = [f.get("filename") if isinstance(f, dict) else None for f in files] if isinstance(files, list) else []
-    if not names or not all(isinstance(name, str) for name in names):
-        raise ForeignError(f"{shown(str(folder / STATE))} names no data files; save the data set anew.")
-    if state.get("_indices_data_files"):
-        raise ForeignError(f"{shown(str(folder))} holds a selection; call flatten_indices() and save it anew.")
-    number = 0
-    for name in names:
-        path = inside(folder, name)
-        with _clear(path), arrow.memory_map(str(path)) as source, ipc.open_stream(source) as stream:
-            wanted = _wanted(stream.schema.names, columns)
-            for batch in stream:
-                part = batch if wanted is None else batch.select(wanted)
-                part.validate(full=True)  # offsets of a damaged file point anywhere
-                for start in range(0, part.num_rows, BATCH):
-                    yield from _rows(part.slice(start, BATCH), f"{folder.name}/{path.name}", number + start)
-                number += part.num_rows
-
-
-def _wanted(names: list[str], columns: Collection[str] | None) -> list[str] | None:
-    return None if columns is None else [name for name in names if name in columns]
-
-
-def _state(path: Path) -> dict[str, Any]:
-    """The content of a state file."""
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_STATE + 1)
-        state = parse(text.decode("utf-8"), path.name) if len(text) <= MAX_STATE else None
-    except (OSError, UnicodeDecodeError, SchemaError) as error:
-        why = shown(str(error))
-        raise ForeignError(f"{shown(str(path))} cannot be read: {why}; save the data set anew.") from error
-    return state if isinstance(state, dict) else {}
-
-
-def _rows(batch: Any, name: str, number: int) -> Iterator[Row]:
-    for i in range(batch.num_rows):
-        number += 1
-        data, problem = {}, None
-        try:
-            [data] = batch.slice(i, 1).to_pylist()
-        except (UnicodeDecodeError, ValueError, OverflowError) as error:
-            problem = Refused("a row that cannot be read", f"{shown(str(error), 120)}; save it again")
-        yield Row(f"{name} record {number}", number, data, problem)
-
-
-@contextmanager
-def _clear(path: Path) -> Iterator[None]:
-    """Turn what pyarrow raises about a file into one clear line."""
-    try:
-        yield
-    except ForeignError:
-        raise
+        with read(path, buffer_size=1 << 20, pre_buffer=False) as file:
+            names = None if columns is None else [name for name in file.schema_arrow.names if name in columns]
+            for batch in file.iter_batches(batch_size=BATCH, columns=names, use_threads=False):
+                for i in range(batch.num_rows):
+                    number += 1
+                    yield _of_table(batch.slice(i, 1), f"{path.name} record {number}", number)
     except Exception as error:  # a damaged file can raise nearly anything from a decoder
         why = shown(" ".join(str(error).split()), 120)
         raise ForeignError(f"{path.name} cannot be read ({why}); copy or download it again.") from error
+
+
+def _of_table(batch: Any, where: str, number: int) -> Row:
+    try:
+        [data] = batch.to_pylist()
+    except (UnicodeDecodeError, ValueError, OverflowError) as error:
+        problem = Refused("a row that cannot be read", f"{shown(str(error), 120)}; save it again")
+        return Row(where, number, {}, problem)
+    return Row(where, number, data)

@@ -1,7 +1,7 @@
 """The benchmarks by name: read local copies of their files, grade answers, and make the numbers their papers report.
 
     benchmark = get_benchmark("mathvista")
-    reader = benchmark.read("MathVista/data")            # Parquet, JSON, JSONL, TSV, CSV, or a saved data set
+    reader = benchmark.read("MathVista/data")            # Parquet, JSON, JSONL, TSV or CSV
     grades = [benchmark.grade(record, answer_of(model(record))) for record in reader]
     reader.skipped, reader.problems                      # 0, []
     [m.value for m in benchmark.measures(grades)]
@@ -27,7 +27,6 @@ from ..core.errors import R3labError, nearest, shown
 from ..core.images import open_image, picture
 from ..core.protocol import MAX_QUESTION, bare
 from ..core.records import ForeignError, Read, Row, count, fields, of, row
-from ..core.rows import SPLITS, STATE
 from . import grades
 from .grades import Grade, Measure
 from .scores import LETTERS, anls, letter, mathvision_right, mathvista_right, prefix_match, yes_or_no
@@ -114,8 +113,7 @@ class Benchmark:
         Parameters
         ----------
         path
-            A .parquet, .json, .jsonl, .tsv or .csv file; a folder of Parquet shards, or with one such file; or a
-            folder that `Dataset.save_to_disk` wrote.
+            A .parquet, .json, .jsonl, .tsv or .csv file; a folder of Parquet shards, or with one such file.
         root
             Folder of the images that records name, and that no path may leave; where the file lies, if not given.
 
@@ -183,10 +181,7 @@ def _rows(path: Path, columns: set[str]) -> Iterator[Row]:
     """The rows of a file or folder, whichever format it is in."""
     if not path.exists():
         raise ForeignError(f"There is no file {shown(str(path))}; download the benchmark and name its data file.")
-    if (path / SPLITS).is_file() and not (path / STATE).is_file():
-        splits = sorted(p.name for p in path.iterdir() if p.is_dir())
-        raise ForeignError(f"{shown(str(path))} holds the splits {shown(', '.join(splits))}; name one folder.")
-    if not path.is_dir() or files.is_saved(path):
+    if not path.is_dir():
         return files.rows(path, columns, MAX_RECORD)
     found = files.data_files(path)
     if not found or len(found) > 1 and any(p.suffix.lower() != ".parquet" for p in found):

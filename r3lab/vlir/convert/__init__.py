@@ -20,7 +20,7 @@ from typing import Any
 from ...core.errors import R3labError, nearest, shown
 from ...core.geometry import fit_tokens
 from ...core.records import Refused, Row, fields, text_of
-from ...core.rows import DELIMITERS, data_files, is_saved, rows
+from ...core.rows import DELIMITERS, data_files, rows
 from ..sample import LINES
 from . import rationales, regions
 from .frames import BUDGET as BUDGET
@@ -196,7 +196,7 @@ def named(name: str, writing: bool = False) -> Format:
 
 
 def data_file(path: str | Path) -> Path:
-    """The file that a path means: itself, the `datasets` folder, the samples of a VLIR folder, or the only data file.
+    """The file that a path means: itself, the samples of a VLIR folder, or the only data file.
 
     Raises
     ------
@@ -207,8 +207,6 @@ def data_file(path: str | Path) -> Path:
     if not path.is_dir():
         if not path.is_file():
             raise ConvertError(f"{shown(str(path))} does not exist; give a file, or a folder with one data file.")
-        return path
-    if is_saved(path):
         return path
     if (path / LINES).is_file():  # other files may lie beside it: what was rejected, a card
         return path / LINES
