@@ -21,6 +21,7 @@ from r3lab.evaluate import legibility as policy_judge
 from r3lab.evaluate.legibility import PolicyJudge, policy_judges, sheet
 from r3lab.models import tiny
 from r3lab.recipes.lessons import vocabulary
+from r3lab.vlir import filters
 from r3lab.vlir.filters import (
     ASK_UNIT,
     FILTERS,
@@ -36,10 +37,9 @@ from r3lab.vlir.filters import (
     filter_samples,
     judged,
     put,
-    reasons,
 )
 from r3lab.vlir.rationale import imperfect
-from r3lab.vlir.rules import Limits, detail, repeated, repeated_sentence, spelled
+from r3lab.vlir.rules import Limits, Reason, detail, repeated, repeated_sentence, spelled
 from r3lab.vlir.sample import Rationale, Sample, read_vlir, write_vlir
 from r3lab.vlir.worlds import WORLDS
 
@@ -67,6 +67,11 @@ def made(*parts: str | Box, **fields: Any) -> tuple[Sample, Rationale]:
     """A sample on PICTURE and a rationale of these parts."""
     known: dict[str, Any] = {"regions": (SIGN,), "needs_look": True, "question": "What does the sign say?"}
     return Sample("s-1", PICTURE, answer="stop", **{**known, **fields}), Rationale(parts)
+
+
+def reasons(sample: Sample, rationale: Rationale, *how: Any, **options: Any) -> list[Reason]:
+    """`judged` of one sample."""
+    return judged([(sample, rationale)], *how, **options)[0]
 
 
 GOOD = ("<think>The sign is small.", SIGN, "It says stop.</think><answer>stop</answer>")
@@ -444,10 +449,11 @@ def pairs_of(count: int, seed: int = 0) -> list[tuple[Sample, Rationale]]:
     return found
 
 
-def test_the_batch_changes_no_outcome() -> None:
+def test_the_batch_changes_no_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = pairs_of(24)
     for batch in (1, 5, 100):
-        got = list(filter_samples(iter(pairs), judges={"unit": Asked("yes")}, batch=batch))
+        monkeypatch.setattr(filters, "BATCH", batch)
+        got = list(filter_samples(iter(pairs), judges={"unit": Asked("yes")}))
         assert [o.sample for o in got] == [s for s, _ in pairs]
         assert [o.reasons for o in got] == [tuple(r) for r in judged(pairs, judges={"unit": Asked("yes")})]
 
@@ -472,7 +478,7 @@ def test_a_folder_is_sifted_into_what_is_kept_and_why_the_rest_is_not(tmp_path: 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["kept", "raw"]
     with pytest.raises(R3labError, match="exists already"):
         filter_folder(tmp_path / "raw", tmp_path / "kept")
-    with pytest.raises(R3labError, match="has no vlir.jsonl"):
+    with pytest.raises(R3labError, match="0 data files"):
         filter_folder(tmp_path, tmp_path / "other")
 
 

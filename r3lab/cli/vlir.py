@@ -32,7 +32,7 @@ from ..core.settings import Reader
 from ..vlir.card import measure
 from ..vlir.convert import BUDGET, FORMATS, ConvertError, FrameName, Reading, Record, read, write
 from ..vlir.convert.rationales import sft_record
-from ..vlir.filters import FILTERS, Judge, filter_folder, open_folder
+from ..vlir.filters import FILTERS, Judge, filter_folder
 from ..vlir.rationale import imperfect
 from ..vlir.rules import Limits
 from ..vlir.sample import Sample, write_vlir
@@ -251,7 +251,7 @@ def card(args: argparse.Namespace) -> int:
         raise R3labError(f"{shown(str(page))} is not one of our cards; choose another folder with --out.")
     title = args.title if args.title is not None else folder.resolve().name
     left_out = _LeftOut()
-    reading = open_folder(folder, args.strict, left_out)
+    reading = read(folder, "vlir", strict=args.strict, on_skip=left_out)
     shown_as = tqdm(reading, desc="card", unit=" samples", disable=None, mininterval=1)
     found = measure(record.pair() for record in shown_as)
     if not found.samples:

@@ -4,30 +4,18 @@ from __future__ import annotations
 
 from ..core import lazy
 
-# What lessons use, imported when it is first used.
-HOMES = {
-    "measure": "card",
-    **dict.fromkeys(("read", "write"), "convert"),
-    **dict.fromkeys(("BUDGET", "FrameName", "MEANING", "from_source", "settle", "to_source"), "convert.frames"),
-    "Record": "convert.record",
-    **dict.fromkeys(
-        (
-            "FILTERS",
-            "FilterReport",
-            "Query",
-            "agrees",
-            "crops",
-            "filter_samples",
-            "judged",
-            "told",
-        ),
-        "filters",
-    ),
-    **dict.fromkeys(("imperfect", "in_turn", "jitter"), "rationale"),
-    "Limits": "rules",
-    **dict.fromkeys(("Rationale", "Sample", "read_vlir", "to_record", "write_vlir"), "sample"),
-    "EndpointSettings": "teacher.endpoint",
-    "teach": "teacher",
+# What lessons use, by the module that it is imported from when it is first used.
+NAMES = {
+    "card": ("measure",),
+    "convert": ("read", "write"),
+    "convert.frames": ("BUDGET", "FrameName", "MEANING", "from_source", "settle", "to_source"),
+    "convert.record": ("Record",),
+    "filters": ("FILTERS", "FilterReport", "Query", "agrees", "crops", "filter_samples", "judged", "told"),
+    "rationale": ("imperfect", "in_turn", "jitter"),
+    "rules": ("Limits",),
+    "sample": ("Rationale", "Sample", "read_vlir", "to_record", "write_vlir"),
+    "teacher": ("EndpointSettings", "teach"),
 }
+HOMES = {name: home for home, names in NAMES.items() for name in names}
 
 __getattr__, __dir__ = lazy(__name__, HOMES)

@@ -127,10 +127,5 @@ def measure(pairs: Iterable[tuple[Sample, Rationale]]) -> Card:
 
 def quantiles(counts: Counter[int], at: tuple[float, ...] = (0.05, 0.5, 0.95)) -> list[float]:
     """Quantiles of counted whole numbers: the least value that so many do not exceed; [] of nothing."""
-    total, values, found = sum(counts.values()), sorted(counts), []
-    if not total:
-        return []
-    reached = np.cumsum([counts[v] for v in values])
-    for share in at:
-        found.append(float(values[int(np.searchsorted(reached, share * total - 1e-9))]))
-    return found
+    values = sorted(counts.elements())
+    return [float(q) for q in np.quantile(values, at, method="inverted_cdf")] if values else []

@@ -10,19 +10,18 @@ a judge in its place: any callable from a question and images to text or a score
 a reply that decides nothing is never taken for a yes or a no. Simplified: judges are asked only about what every rule
 has let pass; a rejected sample keeps its name, its place and its reasons, its picture and text stay where they are.
 
-    reasons(sample, rationale)                                        # []: keep it
-    reasons(sample, rationale, judges={"unit": judge})                # judge(question, images) -> "yes"
+    judged([(sample, rationale)])                                     # [[]]: keep it
+    judged([(sample, rationale)], judges={"unit": judge})             # judge(question, images) -> "yes"
     print(filter_folder("vlir/raw", "vlir/kept"))                     # folder to folder; the report is a table
 """
 
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -36,9 +35,9 @@ from ..core.geometry import crop_size
 from ..core.images import cut
 from ..core.protocol import MAX_ANSWER, answer_of
 from . import rules
-from .convert import Reading, read
+from .convert import read
 from .rules import Limits, Reason, same
-from .sample import LINES, Rationale, Sample, SampleError, write_vlir
+from .sample import Rationale, Sample, write_vlir
 
 CROP_SIDE, CROP_TOKENS = 28, (4, 1024)  # pixels of a token's side, tokens of a crop: what a judge is shown (official)
 UNDECIDED = "the judge did not decide"
@@ -101,32 +100,26 @@ def put(judge: Judge, queries: Sequence[Query]) -> list[Reply]:
         If a judge's `many` gives another number of replies; and whatever a judge raises besides `JudgeError`: a judge
         that is broken ends the run.
     """
-    many = getattr(judge, "many", None)
-    if many is None:
-        return [_one(judge, query) for query in queries]
+    many = getattr(judge, "many", lambda queries: [_one(judge, query) for query in queries])
     replies = list(many(queries)) if queries else []
     if len(replies) != len(queries):
         raise R3labError(f"The judge gave {len(replies)} replies to {len(queries)} questions; give one for each.")
     return [_checked(reply) for reply in replies]
 
 
-def _one(judge: Judge, query: Query) -> Reply:
+def _one(judge: Judge, query: Query) -> object:
     try:
-        return _checked(judge(query.question, query.images))
+        return judge(query.question, query.images)
     except JudgeError as error:
         return error
 
 
 def _checked(reply: object) -> Reply:
-    if isinstance(reply, JudgeError):
-        return reply
     if isinstance(reply, str):
         return reply[:READ]
-    try:
-        score = float(reply) if isinstance(reply, int | float) else math.nan
-    except OverflowError:  # an integer past the largest float
-        score = math.nan
-    return score if 0 <= score <= 1 else JudgeError(f"the reply {shown(reply)} is neither text nor a score from 0 to 1")
+    if isinstance(reply, JudgeError) or isinstance(reply, int | float) and 0 <= reply <= 1:
+        return reply
+    return JudgeError(f"the reply {shown(reply)} is neither text nor a score from 0 to 1")
 
 
 def affirmed(reply: Reply) -> float | JudgeError:
@@ -175,11 +168,10 @@ class Filter:
     def settle(self, sample: Sample, rationale: Rationale, limits: Limits, replies: Sequence[Reply]) -> list[Reason]:
         """The reasons that follow from a judge's replies, which are in the order of the queries."""
         found, scores = [], [self.score(reply, sample.answer) for reply in replies]
-        failed = [(n, score) for n, score in enumerate(scores, 1) if isinstance(score, JudgeError)]
-        known = [score for score in scores if not isinstance(score, JudgeError)]
         if self.name == "necessity":  # answers without a look: few may be right, all together
-            if failed:
-                return [Reason(self.name, UNDECIDED, detail=str(failed[0][1]))]
+            known = [score for score in scores if not isinstance(score, JudgeError)]
+            for failed in (score for score in scores if isinstance(score, JudgeError)):
+                return [Reason(self.name, UNDECIDED, detail=str(failed))]
             if known and (share := sum(known) / len(known)) > limits.max_blind:
                 said = f"{len(known)} answers without a look"
                 return [Reason(self.name, self.bad, round(share, 4), limits.max_blind, said)]
@@ -187,7 +179,7 @@ class Filter:
         for number, score in enumerate(scores, 1):
             mark = f"look {number}" if self.each else ""
             if isinstance(score, JudgeError):
-                found.append(Reason(self.name, UNDECIDED, detail=f"{mark}: {score}" if mark else str(score)))
+                found.append(Reason(self.name, UNDECIDED, detail=f"{mark} {score}".strip()))
             elif score < limits.min_score:
                 found.append(Reason(self.name, self.bad, round(score, 4), limits.min_score, mark))
         return found
@@ -206,6 +198,18 @@ def told(sample: Sample, rationale: Rationale) -> str:
     return f"Question: {sample.question}\n\n{text}"
 
 
+def _ask_unit(sample: Sample, rationale: Rationale, limits: Limits) -> list[Query]:
+    return [Query(ASK_UNIT, (crop,)) for crop in crops(sample, rationale)]
+
+
+def _ask_coherence(sample: Sample, rationale: Rationale, limits: Limits) -> list[Query]:
+    return [Query(f"{ASK_COHERENCE}\n\n{told(sample, rationale)}")]
+
+
+def _ask_redundancy(sample: Sample, rationale: Rationale, limits: Limits) -> list[Query]:
+    return [Query(f"{ASK_REDUNDANCY}\n\n{told(sample, rationale)}")]
+
+
 def _ask_support(sample: Sample, rationale: Rationale, limits: Limits) -> list[Query]:
     return [Query(sample.question, crops(sample, rationale))] if rationale.boxes else []
 
@@ -214,55 +218,18 @@ def _ask_necessity(sample: Sample, rationale: Rationale, limits: Limits) -> list
     return [Query(sample.question, (sample.image,))] * (limits.blind if rationale.boxes else 0)
 
 
+_UNIT = "each region alone shows a recognisable thing"
+_COHERENCE = "the reasoning leads to its looks and to its answer"
+_SUPPORT, _UNSUPPORTED = "the crops alone give the answer", "the crops do not give the answer"
+_NECESSITY, _BLIND = "without the look the answer is not found", "answered without a look"
 _TABLE = (
-    Filter(
-        "unit",
-        "each region alone shows a recognisable thing",
-        rules.unit,
-        lambda sample, rationale, limits: [Query(ASK_UNIT, (crop,)) for crop in crops(sample, rationale)],
-        "no recognisable thing",
-        each=True,
-    ),
-    Filter(
-        "coherence",
-        "the reasoning leads to its looks and to its answer",
-        rules.coherence,
-        lambda sample, rationale, limits: [Query(f"{ASK_COHERENCE}\n\n{told(sample, rationale)}")],
-        "steps that do not follow",
-    ),
-    Filter(
-        "redundancy",
-        "nothing is looked at or said twice",
-        rules.redundancy,
-        lambda sample, rationale, limits: [Query(f"{ASK_REDUNDANCY}\n\n{told(sample, rationale)}")],
-        "steps done twice",
-    ),
-    Filter(
-        "support",
-        "the crops alone give the answer",
-        rules.support,
-        _ask_support,
-        "the crops do not give the answer",
-        agrees,
-    ),
-    Filter(
-        "necessity",
-        "without the look the answer is not found",
-        rules.necessity,
-        _ask_necessity,
-        "answered without a look",
-        agrees,
-    ),
+    Filter("unit", _UNIT, rules.unit, _ask_unit, "no recognisable thing", each=True),
+    Filter("coherence", _COHERENCE, rules.coherence, _ask_coherence, "steps that do not follow"),
+    Filter("redundancy", "nothing is looked at or said twice", rules.redundancy, _ask_redundancy, "steps done twice"),
+    Filter("support", _SUPPORT, rules.support, _ask_support, _UNSUPPORTED, agrees),
+    Filter("necessity", _NECESSITY, rules.necessity, _ask_necessity, _BLIND, agrees),
 )
 FILTERS: dict[str, Filter] = {one.name: one for one in _TABLE}
-
-
-def check_names(names: Iterable[str]) -> None:
-    """An unknown filter is an error that names the nearest."""
-    for name in names:
-        if name not in FILTERS:
-            known = ", ".join(FILTERS)
-            raise R3labError(f"Unknown filter {shown(name)}; known: {known}.{nearest(name, FILTERS)}")
 
 
 def judged(
@@ -295,7 +262,10 @@ def judged(
         If a filter is unknown, or a judge does not keep to its part (see `put`).
     """
     limits, judges = limits or Limits(), judges or {}
-    check_names([*judges, *(names or ())])
+    for name in (*judges, *(names or ())):
+        if name not in FILTERS:
+            known = ", ".join(FILTERS)
+            raise R3labError(f"Unknown filter {shown(name)}; known: {known}.{nearest(name, FILTERS)}")
     applied = [one for name, one in FILTERS.items() if names is None or name in names]
     found = [rules.form(sample, rationale, limits) for sample, rationale in pairs]
     for (sample, rationale), reasons_so_far in zip(pairs, found, strict=True):
@@ -311,17 +281,6 @@ def judged(
             for i, queries in zip(left, asked, strict=True):
                 found[i] += one.settle(*pairs[i], limits, [next(replies) for _ in queries])
     return found
-
-
-def reasons(
-    sample: Sample,
-    rationale: Rationale,
-    limits: Limits | None = None,
-    judges: Mapping[str, Judge] | None = None,
-    names: Collection[str] | None = None,
-) -> list[Reason]:
-    """`judged` of one sample."""
-    return judged([(sample, rationale)], limits, judges, names)[0]
 
 
 @dataclass(frozen=True)
@@ -351,14 +310,15 @@ def filter_samples(
     limits: Limits | None = None,
     judges: Mapping[str, Judge] | None = None,
     names: Collection[str] | None = None,
-    batch: int = BATCH,
 ) -> Iterator[Outcome]:
-    """The outcome of each sample, in order; parameters as in `judged`, `batch` samples at a time."""
-    check_names([*(judges or ()), *(names or ())])
-    source = iter(pairs)
-    while some := list(islice(source, batch)):
-        for (sample, rationale), found in zip(some, judged(some, limits, judges, names), strict=True):
-            yield Outcome(sample, rationale, tuple(found))
+    """The outcome of each sample, in order, a few samples at a time; parameters as in `judged`."""
+    return _outcomes((("", pair) for pair in pairs), limits, judges, names)
+
+
+def _outcomes(placed: Iterator[tuple[str, Pair]], *how: Any) -> Iterator[Outcome]:
+    while some := list(islice(placed, BATCH)):
+        for (where, pair), found in zip(some, judged([pair for _, pair in some], *how), strict=True):
+            yield Outcome(*pair, tuple(found), where)
 
 
 @dataclass
@@ -379,16 +339,10 @@ class FilterReport:
 
     def add(self, outcome: Outcome) -> None:
         """Count one more."""
-        if not outcome.reasons:
-            self.kept += 1
-            return
-        self.rejected += 1
-        told: set[tuple[str, str]] = set()
-        for reason in outcome.reasons:
-            key = (reason.filter, reason.name)
-            if key in told:
-                continue
-            told.add(key)
+        self.kept += not outcome.reasons
+        self.rejected += bool(outcome.reasons)
+        first = {(reason.filter, reason.name): reason for reason in reversed(outcome.reasons)}
+        for key, reason in first.items():
             self.counts[key] += 1
             examples = self.examples.setdefault(key, [])
             if len(examples) < EXAMPLES:
@@ -401,54 +355,18 @@ class FilterReport:
 
     def __str__(self) -> str:
         lines = [f"{self.kept:,} of {self.total:,} samples kept, {self.rejected:,} rejected"]
-        rows = [
-            (key[0], key[1], f"{count:,}", f"{count / self.total:.1%}", self.examples[key])
-            for key, count in self.counts.most_common()
-        ]
-        if rows:
-            heads = ("filter", "reason", "samples", "share")
-            wide = [max(len(head), *(len(row[i]) for row in rows)) for i, head in enumerate(heads)]  # type: ignore[arg-type]
-            for row in ((*heads, ["for example"]), *rows):
-                a, b, c, d = (str(cell) for cell in row[:4])
-                cells = f"{a:<{wide[0]}}  {b:<{wide[1]}}  {c:>{wide[2]}}  {d:>{wide[3]}}  "
-                lines += [f"{cells if i == 0 else ' ' * len(cells)}{example}" for i, example in enumerate(row[4])]
-            lines.append("A sample with several reasons counts in each.")
-        return "\n".join(lines)
+        for (name, reason), count in self.counts.most_common():
+            lines.append(f"{name:<12}{reason:<36}{count:>8,} {count / self.total:>7.1%}")
+            lines += [f"    {example}" for example in self.examples[name, reason]]
+        return "\n".join([*lines, *["A sample with several reasons counts in each."] * bool(self.counts)])
 
 
 def _example(outcome: Outcome, reason: Reason) -> str:
     name = outcome.where if outcome.sample is None else shown(outcome.sample.id, 40)
     limit = "" if reason.threshold is None else f" (limit {reason.threshold:g})"
     value = "" if reason.value is None else f" {reason.value:g}{limit}"
-    return f"{name}{value}{': ' if reason.detail else ''}{_plain(reason.detail)}"
-
-
-def _plain(text: str, limit: int = 100) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text[:limit]) + "..." * (len(text) > limit)
-
-
-def open_folder(folder: str | Path, strict: bool = False, on_skip: Callable[[str], None] | None = None) -> Reading:
-    """The records of a VLIR folder, read one at a time in bounded memory, whoever wrote them.
-
-    Parameters
-    ----------
-    folder
-        Holds `vlir.jsonl` and `images/`.
-    strict
-        A line that cannot be read ends it; else it is left out.
-    on_skip
-        Called with one line, place and reason, about each that is left out.
-
-    Raises
-    ------
-    R3labError
-        If there is no `vlir.jsonl`.
-    """
-    path = Path(folder) / LINES
-    if not path.is_file():
-        name = shown(str(folder))
-        raise SampleError(f"{name} has no {LINES}; make one with `r3lab vlir build` or `r3lab vlir convert --to vlir`.")
-    return read(path, "vlir", strict=strict, on_skip=on_skip)
+    detail = "".join(c if c.isprintable() else "?" for c in reason.detail[:100])
+    return f"{name}{value}{': ' if detail else ''}{detail}{'...' * (len(reason.detail) > 100)}"
 
 
 def filter_folder(
@@ -485,8 +403,7 @@ def filter_folder(
     R3labError
         If `source` has no samples file, `folder` holds something already, or a judge fails.
     """
-    report, places = FilterReport(), deque[str]()
-    check_names([*(judges or ()), *(names or ())])
+    report = FilterReport()
     with whole_folder(Path(folder)) as part, (part / REJECTED).open("w", encoding="ascii") as rejected:
 
         def take(outcome: Outcome) -> None:
@@ -498,16 +415,11 @@ def filter_folder(
             where, _, why = message.partition(": ")
             take(Outcome(None, None, (Reason("record", "cannot be read", detail=why),), where))
 
-        reading = open_folder(source, strict, unread)
-
-        def pairs() -> Iterator[Pair]:
-            for record in tqdm(reading, desc="filter", unit=" samples", disable=not progress, mininterval=1):
-                places.append(record.where)
-                yield record.pair()
-
         def kept() -> Iterator[Pair]:
-            for outcome in filter_samples(pairs(), limits, judges, names):
-                take(replace(outcome, where=places.popleft()))
+            reading = read(source, "vlir", strict=strict, on_skip=unread)
+            bar = tqdm(reading, desc="filter", unit=" samples", disable=not progress, mininterval=1)
+            for outcome in _outcomes(((record.where, record.pair()) for record in bar), limits, judges, names):
+                take(outcome)
                 if outcome.sample is not None and outcome.rationale is not None and not outcome.reasons:
                     yield outcome.sample, outcome.rationale
 

@@ -23,7 +23,7 @@ from ..core.files import whole_file
 from ..core.geometry import Box, problem
 from ..core.images import content_hash, open_image
 from ..core.protocol import MAX_ANSWER, MAX_QUESTION
-from ..core.records import Refused, SchemaError, box, fields, flag, maybe, of, row, sha256, text, text_of
+from ..core.records import Refused, SchemaError, box, fields, flag, maybe, of, own_format, row, sha256, text, text_of
 from ..core.rows import json_lines
 
 FORMAT = "r3lab.vlir"
@@ -118,10 +118,6 @@ def part(value: Any, where: str) -> str | Box:
 
 
 _name, _parts = text_of(MAX_NAME, blank=True), row(part, MAX_PARTS)
-_FORMAT = {
-    "format": of(f"{FORMAT!r}", lambda value: value == FORMAT),
-    "version": of(f"version {VERSION}", lambda value: value == VERSION),
-}
 _FIELDS = {
     "id": text_of(MAX_NAME),
     "image": sha256,
@@ -143,7 +139,7 @@ def read_fields(record: Any, where: str = "record") -> dict[str, Any]:
         Naming `where`, the field, the value and what was wanted.
     """
     try:
-        fields(record, _FORMAT)
+        record = own_format(record, FORMAT, VERSION, "the record")
         found = fields(record, _FIELDS, {"needs_look": maybe(flag)})
         found["rationale"] = Rationale(tuple(_parts(found["rationale"], "rationale")))
         text_of(MAX_TEXT, blank=True)("".join(found["rationale"].texts), "rationale")
