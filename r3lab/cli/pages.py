@@ -13,15 +13,12 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from ..core.errors import R3labError, shown
 from ..core.settings import Reader
-from ..show.browser import PAGE, browser_of
+from ..show.browser import PAGE, browse
 from ..show.browser_rows import read_rows
 from ..show.curves import BANDS
 from ..show.dashboard import dashboard
@@ -76,10 +73,9 @@ def browse_command(arguments: Sequence[str] | None = None) -> int:
     found = read_rows(args.paths, args.limit)
     for problem in found.problems[:TOLD]:
         print(f"left out: {clean(problem)}", file=sys.stderr)
-    if found.left_out > TOLD:
-        print(f"left out: {found.left_out - TOLD:,} more, not told one by one", file=sys.stderr)
-    bar = partial(tqdm, desc="browse", unit=" records", disable=None, mininterval=1)
-    view = browser_of(found, round(args.budget * 1e6), args.title or ", ".join(args.paths), each=bar)
+    if len(found.problems) > TOLD:
+        print(f"left out: {len(found.problems) - TOLD:,} more, not told one by one", file=sys.stderr)
+    view = browse(found, round(args.budget * 1e6), title=args.title or ", ".join(args.paths))
     path = view.save(args.out)
     opens = view.body.count('class="r3-held"')
     told = f", {opens:,} of them can be played in it" if opens < len(found.rows) else ""

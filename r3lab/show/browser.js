@@ -17,7 +17,8 @@ function view(scope, page) {
   function browse(root, hashed) {
     const index = JSON.parse(root.querySelector(".r3-index").textContent);
     const held = new Map([...root.querySelectorAll(".r3-held")].map((one) => [Number(one.dataset.row), one]));
-    const total = index.question.length;
+    const { columns: data, results, files } = index;
+    const total = data.question.length;
     root.insertAdjacentHTML("beforeend", `
       <form>
         <div class="r3-ask">
@@ -42,6 +43,35 @@ function view(scope, page) {
     const [form, body, dialog, record] = ["form", "tbody", "dialog", ".r3-record"].map(find);
     const search = form.elements.q;
 
+    // -- filters: of what the records hold, that which tells them apart ----------------------------------------------
+
+    const facets = [];
+    const facet = (key, label, of) => {
+      const names = data.question.map((_, i) => of(i) || "none");
+      const values = [...new Set(names)].sort();
+      if (values.length < 2 || values.length > 200) return;
+      const place = new Map(values.map((value, v) => [value, v]));
+      facets.push({ key, label, values, of: names.map((name) => place.get(name)) });
+    };
+    facet("kind", "Kind", (i) => data.kind[i]);
+    facet("file", "From", (i) => files[data.file[i]][0]);
+    facet("world", "World", (i) => data.world[i]);
+    facet("split", "Split", (i) => data.split[i]);
+    facet("arm", "Arm", (i) => data.arm[i]);
+    facet("result", "Result", (i) => results[data.result[i]][1]);
+    facet("needs_look", "Needs a look", (i) => ({ true: "yes", false: "no", null: "not known" })[data.needs_look[i]]);
+    facet("held", "Opens here", (i) => (held.has(i) ? "yes" : "no"));
+    const NUMBERS = [["looks", "Looks", 0], ["reward", "Reward", 2], ["score", "Score", 2], ["iou", "IoU", 2]];
+    const ranges = NUMBERS.map(([key, label, digits]) => ({ key, label, digits, of: data[key] })).filter(({ key, of }) => {
+      const told = [...new Set(of)].filter((value) => value !== null);
+      return told.length > 1 && !(key === "score" && told.every((value) => value === 0 || value === 1)); // as the result says
+    });
+    const columns = [
+      ...facets.filter(({ key }) => key === "world" || key === "arm").map(({ key, label }) => ({ key, label, kind: "" })),
+      { key: "result", label: "Answer", kind: "r3-reply" },
+      ...ranges.map(({ key, label, digits }) => ({ key, label, kind: "number", digits })),
+    ];
+
     // -- what is asked for -----------------------------------------------------------------------------------------
 
     const fields = find(".r3-fields");
@@ -49,12 +79,12 @@ function view(scope, page) {
       const field = make("select", { name }, ...options.map(([value, text]) => make("option", { value }, text)));
       fields.append(make("label", {}, make("span", {}, label), field));
     };
-    for (const { key, label, values, of } of index.facets) {
+    for (const { key, label, values, of } of facets) {
       const tally = values.map(() => 0);
       for (const v of of) tally[v] += 1;
       choice(key, label, [["", "any"], ...values.map((value, v) => [value, `${value} (${count(tally[v])})`])]);
     }
-    for (const { key, label } of index.ranges) {
+    for (const { key, label } of ranges) {
       const ends = ["least", "most"].map((end) =>
         make("input", { type: "number", step: "any", name: `${key}-${end}`, "aria-label": `${label}, ${end}`, placeholder: end }),
       );
@@ -63,16 +93,16 @@ function view(scope, page) {
     choice("sort", "Sorted by", [
       ["", "as they come"],
       ["question", "question"],
-      ...index.facets.map(({ key, label }) => [key, label.toLowerCase()]),
-      ...index.ranges.flatMap(({ key, label }) => [[key, `${label.toLowerCase()}, least first`], [`-${key}`, `${label.toLowerCase()}, most first`]]),
+      ...facets.map(({ key, label }) => [key, label.toLowerCase()]),
+      ...ranges.flatMap(({ key, label }) => [[key, `${label.toLowerCase()}, least first`], [`-${key}`, `${label.toLowerCase()}, most first`]]),
     ]);
     find(".r3-filters").open = root.clientWidth > 700;
 
-    const hay = index.question.map((text, i) => [text, index.name[i], index.given[i], index.truth[i]].join("\n").toLowerCase());
+    const hay = data.question.map((text, i) => [text, data.name[i], data.given[i], data.truth[i]].join("\n").toLowerCase());
     const column = new Map([
-      ["question", index.question],
-      ...index.facets.map(({ key, values, of }) => [key, of.map((v) => values[v])]),
-      ...index.ranges.map(({ key, of }) => [key, of]),
+      ["question", data.question],
+      ...facets.map(({ key, values, of }) => [key, of.map((v) => values[v])]),
+      ...ranges.map(({ key, of }) => [key, of]),
     ]);
     const collator = new Intl.Collator("en", { numeric: true });
     const sorted = (rows, sort) => {
@@ -91,15 +121,15 @@ function view(scope, page) {
       const wanted = new Map(asked());
       const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
       const tests = words.map((word) => (i) => hay[i].includes(word));
-      for (const { key, values, of } of index.facets) {
+      for (const { key, values, of } of facets) {
         const value = values.indexOf(wanted.get(key));
         if (wanted.has(key)) tests.push((i) => of[i] === value);
       }
-      for (const { key, of } of index.ranges) {
+      for (const { key, of } of ranges) {
         if (wanted.has(`${key}-least`)) tests.push((i) => of[i] !== null && of[i] >= Number(wanted.get(`${key}-least`)));
         if (wanted.has(`${key}-most`)) tests.push((i) => of[i] !== null && of[i] <= Number(wanted.get(`${key}-most`)));
       }
-      found = sorted([...index.question.keys()].filter((i) => tests.every((fits) => fits(i))), wanted.get("sort") ?? "");
+      found = sorted([...data.question.keys()].filter((i) => tests.every((fits) => fits(i))), wanted.get("sort") ?? "");
       at = 0;
     };
     const written = () => {
@@ -120,7 +150,7 @@ function view(scope, page) {
       }
       select();
       const wanted = Number(given.get("open")) - 1;
-      open = index.question[wanted] === undefined ? null : wanted;
+      open = data.question[wanted] === undefined ? null : wanted;
       at = found.includes(open) ? found.indexOf(open) : (Math.max(1, Math.floor(given.get("page")) || 1) - 1) * index.per;
       draw();
       if (open !== null) show(open);
@@ -131,24 +161,24 @@ function view(scope, page) {
 
     const pictured = Object.keys(index.thumbs).length > 0;
     const cells = [["#", "number"], ...(pictured ? [["", "r3-small"]] : []), ["Question", "r3-asked"]];
-    cells.push(...index.columns.map(({ label, kind }) => [label, kind]));
+    cells.push(...columns.map(({ label, kind }) => [label, kind]));
     const heads = cells.map(([label, kind]) => make("th", { class: kind, scope: "col", role: "columnheader" }, label));
     find("thead").append(make("tr", { role: "row" }, ...heads));
 
     const answer = (i) => {
-      const [mark, word] = index.results[index.result[i]];
-      const badge = make("span", { class: `r3-result r3-${index.result[i]}` }, make("b", { "aria-hidden": "true" }, mark), ` ${word}`);
-      const inside = [index.given[i] === null ? make("i", {}, "no answer") : bidi(index.given[i]), " ", badge];
-      if (index.truth[i] !== null && index.result[i] !== "right") inside.push(make("span", { class: "r3-true" }, "true: ", bidi(index.truth[i])));
+      const [mark, word] = results[data.result[i]];
+      const badge = make("span", { class: `r3-result r3-${data.result[i]}` }, make("b", { "aria-hidden": "true" }, mark), ` ${word}`);
+      const inside = [data.given[i] === null ? make("i", {}, "no answer") : bidi(data.given[i]), " ", badge];
+      if (data.truth[i] !== null && data.result[i] !== "right") inside.push(make("span", { class: "r3-true" }, "true: ", bidi(data.truth[i])));
       return inside;
     };
     const line = (i, place) => {
-      const button = make("button", { type: "button", class: "r3-open", tabindex: place === at ? "0" : "-1" }, bidi(index.question[i] || index.name[i] || "no text"));
-      const name = make("span", { class: "r3-name" }, bidi(index.question[i] ? index.name[i] : ""));
+      const button = make("button", { type: "button", class: "r3-open", tabindex: place === at ? "0" : "-1" }, bidi(data.question[i] || data.name[i] || "no text"));
+      const name = make("span", { class: "r3-name" }, bidi(data.question[i] ? data.name[i] : ""));
       const parts = [["number", "", `${i + 1}`], ["r3-asked", "", button, name]];
       const thumb = index.thumbs[i] ? [make("img", { alt: "", src: index.thumbs[i], loading: "lazy" })] : [];
       if (pictured) parts.splice(1, 0, ["r3-small", "", ...thumb]); // the question beside it says what it is of
-      for (const { key, label, kind, digits } of index.columns) {
+      for (const { key, label, kind, digits } of columns) {
         const value = key === "result" ? "" : column.get(key)[i];
         if (key === "result") parts.push([kind, label, ...answer(i)]);
         else parts.push([kind, label, ...(value === null ? [] : [bidi(kind ? value.toFixed(digits) : value)])]);
@@ -223,10 +253,10 @@ function view(scope, page) {
 
     const [before, after, close] = dialog.querySelectorAll("[data-step]");
     const absent = (i) => {
-      const said = [make("h2", {}, bidi(index.question[i] || index.name[i])), make("p", {}, "Answer: ", ...answer(i))];
+      const said = [make("h2", {}, bidi(data.question[i] || data.name[i])), make("p", {}, "Answer: ", ...answer(i))];
       if (i in index.failed) return [...said, make("p", { class: "r3-note" }, "It cannot be opened: ", bidi(index.failed[i]))];
-      const [way, number] = [index.commands[index.file[i]], index.number[i]];
-      const code = way ? `${way[0]}${number}${way[1]}` : `browse(records[${number - 1}:${number}])`;
+      const [way, number] = [files[data.file[i]][1], data.number[i]];
+      const code = way ? `${way}${number}` : `browse(records[${number - 1}:${number}])`;
       said.push(make("p", {}, `This page holds ${count(held.size)} of its ${count(total)} records, so that it stays small. This one is played by`));
       return [...said, make("p", {}, make("code", {}, bidi(code)))];
     };

@@ -165,22 +165,23 @@ class View:
     title : over the view; foreign text
     body : markup, its foreign text escaped
     picture : what stands where no script runs
-    style : rules beside those of every page
+    style, script : rules beside those of every page, and code (`page`), our own
     """
 
     title: str
     body: str = field(repr=False)
     picture: Picture
     style: str = field(default="", repr=False)
+    script: str = field(default="", repr=False)
 
     def to_html(self) -> str:
         """The fragment that a notebook shows."""
         body = f'<p class="r3-title">{html_words(self.title, 400)}</p>{self.body}'
-        return fragment(f"r3-{uuid.uuid4().hex}", body, self.picture.to_html(), self.style)
+        return fragment(f"r3-{uuid.uuid4().hex}", body, self.picture.to_html(), self.style, self.script)
 
     def to_page(self) -> str:
         """A whole page that needs no other file."""
-        return page(self.title, f"<h1>{html_words(self.title, 400)}</h1>{self.body}", self.style)
+        return page(self.title, f"<h1>{html_words(self.title, 400)}</h1>{self.body}", self.style, self.script)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {**self.picture._repr_mimebundle_(), "text/html": self.to_html()}
