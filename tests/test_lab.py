@@ -64,7 +64,7 @@ group_view(found.group)
 ---
 river(found.river)
 ---
-ribbon(one, found.ratio, None, found.attention)
+ribbon(one, {"attention received": found.attention})
 ---
 spot = (one, value.look, value.values, value.best, value.regret)
 draw_value(*spot)

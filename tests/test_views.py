@@ -407,19 +407,16 @@ def test_only_sampled_tokens_are_underlined_and_all_have_their_numbers() -> None
         assert ("log-probability -0.5; entropy 0.1; advantage 0.7" in attrs["title"]) == t.sampled_mask[i]
 
 
-def test_levels_follow_the_numbers_and_a_ratio_has_its_middle_at_one() -> None:
+def test_levels_follow_the_numbers_and_those_of_both_signs_have_0_in_the_middle() -> None:
     t = looks(3)
-    ratio = [None if not s else math for s, math in zip(t.sampled_mask, np.geomspace(0.5, 2, len(t.ids)), strict=True)]
-    found = measures_of(t, ratio=ratio, attention=[float(i) for i in range(len(t.ids))])
-    assert list(found) == ["log-probability", "entropy", "ratio", "attention received"]
-    levels = [found["ratio"].level(v) for v in ratio if v is not None]
-    assert (
-        levels == sorted(levels)
-        and found["ratio"].level(0.999) == LEVELS // 2 - 1
-        and found["ratio"].level(1.001) == LEVELS // 2
-    )
-    assert found["ratio"].low == pytest.approx(1 / found["ratio"].high)
-    assert found["attention received"].level(0) == 0 and found["attention received"].level(len(t.ids)) == LEVELS - 1
+    shift = [v if s else None for s, v in zip(t.sampled_mask, np.linspace(-0.5, 2, len(t.ids)), strict=True)]
+    found = measures_of(t, {"shift": shift, "attention": [float(i) for i in range(len(t.ids))]})
+    assert list(found) == ["log-probability", "entropy", "shift", "attention"]
+    levels = [found["shift"].level(v) for v in shift if v is not None]
+    assert levels == sorted(levels)
+    assert (found["shift"].level(-0.001), found["shift"].level(0.001)) == (LEVELS // 2 - 1, LEVELS // 2)
+    assert found["shift"].low == -found["shift"].high
+    assert found["attention"].level(0) == 0 and found["attention"].level(len(t.ids)) == LEVELS - 1
     shades = [palette.lightness(found["entropy"].colour(level)) for level in range(LEVELS)]
     assert shades == sorted(shades, reverse=True)
 
@@ -445,17 +442,14 @@ def test_four_thousand_tokens_are_small_and_quick() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"ratio": [1.0]}, "ratio has 1 values"),
-        ({"attention": [float("nan")] * 9}, "nan"),
+        ({"numbers": {"ratio": [1.0]}}, "ratio has 1 values"),
+        ({"numbers": {"ratio": [float("nan")] * len(looks(1).ids)}}, "nan"),
         ({"by": "entropyy"}, "Did you mean 'entropy'"),
     ],
 )
 def test_numbers_that_do_not_fit_the_tokens_are_refused(given: dict[str, Any], message: str) -> None:
-    t = looks(1)
-    if "attention" in given:
-        given = {"attention": [float("nan")] * len(t.ids)}
     with pytest.raises(R3labError, match=message):
-        ribbon(t, **given)
+        ribbon(looks(1), **given)
 
 
 # The river.

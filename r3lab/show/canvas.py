@@ -90,19 +90,10 @@ class Canvas:
             y += height(1, size)
         return y
 
-    def text(
-        self,
-        x: float,
-        y: float,
-        text: object,
-        wide: float,
-        size: float,
-        most: int,
-        bold: bool = False,
-        colour: str = "",
-    ) -> float:
-        """Foreign text in at most so many lines of so many inches; returns the `y` below the last."""
-        return self.block(x, y, wrap(text, wide, size, most, bold), size, colour or self.theme.ink, bold)
+    def text(self, x: float, y: float, text: object, wide: float, size: float, most: int, **ink: Any) -> float:
+        """Foreign text in at most so many lines of so many inches, its ink as of `block`; returns the `y` below it."""
+        lines = wrap(text, wide, size, most, ink.get("bold", False))
+        return self.block(x, y, lines, size, **{"colour": self.theme.ink, **ink})
 
     def rect(self, x: float, y: float, w: float, h: float, **options: Any) -> None:
         """A rectangle; `options` are those of matplotlib's."""

@@ -12,31 +12,36 @@ the image.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..vlir.card import Card, quantiles
-from .canvas import Canvas
-from .palette import BODY, HEADING, LIGHT, LOOKS, SMALL, TITLE, style
+from .palette import BODY, LIGHT, LOOKS, SMALL, TITLE, style
 from .picture import Picture
-from .text import escape, height, one_line, quoted, table, text_width, wrap, write
+from .text import escape, one_line, quoted, table, wrap, write
 
 NAMED = 11  # sources by name; the others together
 MOST_LOOKS = 8  # a bar of its own; more together
 MARK = "<!-- made by r3lab vlir card -->"  # a page that begins so may be replaced by a newer one
-AT = (0.05, 0.25, 0.5, 0.75, 0.95)
+SIDES = (("top", "middle", "bottom"), ("left", "middle", "right"))
 
 
-def largest_sources(card: Card) -> list[tuple[str, int]]:
-    """Sources with their samples, the largest first; those beyond the eleventh as one."""
-    found = sorted(((name, part.samples) for name, part in card.sources.items()), key=lambda one: -one[1])
-    rest = found[NAMED:]
-    named = [(one_line(name, 60) or "no name", count) for name, count in found[:NAMED]]
-    return named + ([(f"{len(rest)} others", sum(count for _, count in rest))] if rest else [])
+def sources(card: Card) -> list[tuple[str, int, str, str, str]]:
+    """Of each source name, samples, looks a sample, medians of crop and words; the largest first, those beyond the
+    eleventh as one."""
+    found = sorted(card.sources.items(), key=lambda one: -one[1].samples)
+    rows = []
+    for name, part in found[:NAMED]:
+        size = percent(float(np.median(np.frombuffer(part.sizes)))) if part.sizes else ""
+        medians = (f"{len(part.sizes) / part.samples:.2f}", size, f"{quantiles(part.words, (0.5,))[0]:.0f}")
+        rows.append((one_line(name, 60) or "no name", part.samples, *medians))
+    rest = [part.samples for _, part in found[NAMED:]]
+    return rows + ([(f"{len(rest)} others", sum(rest), "", "", "")] if rest else [])
 
 
 def looks_counted(card: Card) -> list[tuple[str, int]]:
@@ -48,7 +53,7 @@ def looks_counted(card: Card) -> list[tuple[str, int]]:
 
 
 def facts(card: Card) -> list[tuple[str, str]]:
-    """Name and value of what the card says in figures."""
+    """Name and value of what the card says in figures; ranges are from the 5th to the 95th of a hundred."""
     with_look = card.samples - card.whole.looks[0]
     share = f"{with_look:,} ({percent(with_look / card.samples)})" if card.samples else "0"
     needs = {True: "yes", False: "no", None: "not known"}
@@ -77,34 +82,34 @@ def percent(share: float) -> str:
     return f"{value:.{min(digits, 6)}f} %"
 
 
+def _places(card: Card) -> np.ndarray:
+    """(3, 3) rows by columns: the share of the looks that show a place there, as a mean over that ninth."""
+    shares, ends = card.heat_shares(4), ((0, 1), (1, 3), (3, 4))
+    return np.array([[shares[a:b, c:d].mean() for c, d in ends] for a, b in ends])
+
+
 def _card_alt(card: Card, title: str = "") -> str:
     """What the drawing of a card shows, in words."""
     said = [f"Card of {quoted(title or 'VLIR samples')}, six parts."]
     said.append("In figures: " + "; ".join(f"{name}: {value}" for name, value in facts(card)) + ".")
-    named = [f"{one_line(name, 40)} {count:,}" for name, count in largest_sources(card)]
+    named = [f"{one_line(name, 40)} {count:,}" for name, count, *_ in sources(card)]
     said.append(f"Samples by source: {', '.join(named) or 'none'}.")
     looked = [
         f"{number} look{'' if number == '1' else 's'}: {count:,}" for number, count in looks_counted(card) if count
     ]
     said.append(f"Samples by number of looks: {', '.join(looked) or 'none'}.")
     if card.looks:
-        parts, shares = _places(card.heat_shares(4))
-        order = np.argsort(-shares)[:2]
-        most = " and ".join(f"{parts[i]} ({percent(float(shares[i]))} of the looks show a place there)" for i in order)
-        said.append(f"Looks lie most often at the {most}.")
+        shares = _places(card)
+        most = []
+        for row, column in (divmod(int(at), 3) for at in np.argsort(-shares, axis=None)[:2]):
+            name = "middle" if row == column == 1 else f"{SIDES[0][row]} {SIDES[1][column]}"
+            most.append(f"{name} ({percent(float(shares[row, column]))} of the looks show a place there)")
+        said.append(f"Looks lie most often at the {' and '.join(most)}.")
     return " ".join(said)
 
 
-def _places(shares: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Names of nine parts of an image, row by row, and for each the mean of `shares` (4, 4) at its middle."""
-    rows, columns = ("top", "middle", "bottom"), ("left", "middle", "right")
-    names = ["middle" if r == c == "middle" else f"{r} {c}" for r in rows for c in columns]
-    ends = ((0, 1), (1, 3), (3, 4))
-    return names, np.array([shares[a:b, c:d].mean() for a, b in ends for c, d in ends])
-
-
 def card_page(card: Card, title: str = "", picture: str = "card.png") -> str:
-    """A page in Markdown with the drawing and every figure of it as a table.
+    """A page in Markdown with the drawing and the figures of it as tables.
 
     Parameters
     ----------
@@ -115,20 +120,17 @@ def card_page(card: Card, title: str = "", picture: str = "card.png") -> str:
     picture
         File name of the drawing beside the page, our own.
     """
-    sizes = np.quantile(np.frombuffer(card.whole.sizes), AT) if card.looks else np.zeros(0)
-    words = [f"{count:.0f}" for count in quantiles(card.whole.words, AT)]
-    _, heat = _places(card.heat_shares(4))
-    heat_rows = [[percent(float(v)) for v in row] for row in heat.reshape(3, 3)]
+    splits = [(name or "no name", f"{count:,}") for name, count in card.splits.most_common(NAMED)]
+    looks = [(number, f"{count:,}") for number, count in looks_counted(card)]
+    rows = [(name, f"{count:,}", *more) for name, count, *more in sources(card)]
+    heat = [(side, *(percent(float(v)) for v in row)) for side, row in zip(SIDES[0], _places(card), strict=True)]
     tables: list[tuple[str, Sequence[str], Sequence[Sequence[object]]]] = [
         ("In figures", ("", ""), facts(card)),
-        ("Samples by source", ("source", "samples", "looks a sample", "median crop", "median words"), _sources(card)),
-        ("Samples by split", ("split", "samples"), _counted(card.splits.most_common(NAMED))),
-        ("Samples by number of looks", ("looks", "samples"), _counted(looks_counted(card))),
-        ("Looks by share of the image", ("at most", "share of the looks"), _at_most(map(percent, sizes))),
-        ("Where the looks lie\n\nThe share of the looks that show a place there.", ("", "left", "middle", "right"),
-         [[side, *row] for side, row in zip(("top", "middle", "bottom"), heat_rows, strict=True)]),
-        ("Samples by words of the rationale", ("at most", "share of the samples"), _at_most(words)),
-    ]  # fmt: skip
+        ("Samples by source", ("source", "samples", "looks a sample", "median crop", "median words"), rows),
+        ("Samples by split", ("split", "samples"), splits),
+        ("Samples by number of looks", ("looks", "samples"), looks),
+        ("Where the looks lie\n\nThe share of the looks that show a place there.", ("", *SIDES[1]), heat),
+    ]
     head = [
         MARK,
         f"# {escape(title or 'VLIR samples', 100)}",
@@ -139,31 +141,9 @@ def card_page(card: Card, title: str = "", picture: str = "card.png") -> str:
     return "\n\n".join([*head, *(f"## {about}\n\n{table(columns, rows)}" for about, columns, rows in tables)]) + "\n"
 
 
-def _counted(counts: Sequence[tuple[str, int]]) -> list[tuple[str, str]]:
-    return [(name or "no name", f"{count:,}") for name, count in counts]
-
-
-def _at_most(values: Iterable[str]) -> list[tuple[str, str]]:
-    """The values that shares of all do not exceed; none of nothing."""
-    return [(value, percent(share)) for value, share in zip(values, AT, strict=False)]
-
-
-def _sources(card: Card) -> list[tuple[str, ...]]:
-    """A row a source: samples, looks a sample, medians of crop and words."""
-    rows: list[tuple[str, ...]] = []
-    for name, part in sorted(card.sources.items(), key=lambda one: -one[1].samples)[:NAMED]:
-        size = percent(float(np.median(np.frombuffer(part.sizes)))) if part.sizes else ""
-        medians = (f"{len(part.sizes) / part.samples:.2f}", size, f"{quantiles(part.words, (0.5,))[0]:.0f}")
-        rows.append((one_line(name, 60) or "no name", f"{part.samples:,}", *medians))
-    if len(card.sources) > NAMED:
-        name, count = largest_sources(card)[-1]
-        rows.append((name, f"{count:,}", "", "", ""))
-    return rows
-
-
 # -- the drawing ----------------------------------------------------------------------------------------------------
 
-MARGIN, WIDE, HIGH, GAP_X, GAP_Y = 0.3, 2.5, 1.75, 0.55, 0.9  # inches: of the sheet, of a chart, between charts
+WIDTH, HEIGHT = 9.6, 5.8  # inches
 SIZES = np.logspace(-4, 0, 25)  # edges of the bins of crop sizes, shares of the image
 BARS = 24  # of rationale lengths
 
@@ -178,56 +158,37 @@ def draw_card(card: Card, title: str = "") -> Picture:
     title
         Name of the data set; foreign text.
     """
-    width = 2 * MARGIN + 3 * WIDE + 2 * GAP_X + 0.35
-    label = max((text_width(_short(name), SMALL) for name, _ in largest_sources(card)), default=0.0) - 0.25
+    charts = (
+        ("sources", "Samples by source", _draw_sources, card.samples),
+        ("looks", "Samples by number of looks", _draw_looks, card.samples),
+        ("sizes", "Looks by share of the image", _draw_sizes, card.looks),
+        ("heat", "Where the looks lie", _draw_heat, card.looks),
+        ("words", "Samples by words of the rationale", _draw_words, card.samples),
+        ("figures", "In figures", _write_facts, card.samples),
+    )
     with style(LIGHT):
-        canvas = Canvas(width, None, LIGHT)
-        words = title or "VLIR samples"
-        top = canvas.text(MARGIN, MARGIN * 0.8, words, width - 2 * MARGIN, TITLE, 2, bold=True) + 0.2 * MARGIN + 0.42
-        places = [(MARGIN + 0.35 + (WIDE + GAP_X) * (k % 3), top + (HIGH + GAP_Y) * (k // 3)) for k in range(6)]
-        for (x, y), (gid, words, left, wide, chart, count) in zip(
-            places,
-            (
-                ("sources", "Samples by source", max(0.0, label), WIDE, _draw_sources, card.samples),
-                ("looks", "Samples by number of looks", 0.0, WIDE, _draw_looks, card.samples),
-                ("sizes", "Looks by share of the image", 0.0, WIDE, _draw_sizes, card.looks),
-                ("heat", "Where the looks lie", 0.0, HIGH, _draw_heat, card.looks),
-                ("words", "Samples by words of the rationale", 0.0, WIDE, _draw_words, card.samples),
-            ),
-            strict=False,
-        ):
-            place = ((x + left) / width, 1 - (y + HIGH) / canvas.height, (wide - left) / width, HIGH / canvas.height)
-            axes = canvas.figure.add_axes(place, gid=gid)
-            canvas.line(x - 0.35, y - 0.34, words, HEADING, LIGHT.ink, bold=True)
+        figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained", facecolor=LIGHT.paper)
+        figure.get_layout_engine().set(w_pad=0.14, h_pad=0.16, wspace=0.02, hspace=0.08)  # type: ignore[union-attr]
+        head = "\n".join(wrap(title or "VLIR samples", WIDTH - 0.6, TITLE, 2, bold=True))
+        figure.suptitle(head, x=0.02, ha="left", fontsize=TITLE, fontweight="bold", color=LIGHT.ink)
+        for axes, (gid, name, chart, count) in zip(figure.subplots(2, 3).flat, charts, strict=True):
+            axes.set_gid(gid)
+            axes.set_title(name, pad=14)
             if count:
                 chart(axes, card)
             else:
                 axes.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(0, 1))
                 write(axes, 0.5, 0.5, "nothing to count", BODY, LIGHT.muted, ha="center", va="center")
-        x, y = places[5]
-        x -= 0.35
-        canvas.line(x, y - 0.34, "In figures", HEADING, LIGHT.ink, bold=True)
-        for name, value in facts(card):
-            canvas.line(x, y + 0.02, name, BODY, LIGHT.muted)
-            canvas.line(x + 1.5, y + 0.02, value, BODY, LIGHT.ink)
-            y += height(1, BODY) + 0.07
-        figure = canvas.cut(top + 2 * HIGH + GAP_Y + 0.62)
     return Picture(figure, _card_alt(card, title))
-
-
-def _short(name: str) -> str:
-    return "".join(wrap(name, 1.5, SMALL, 1))
 
 
 def _draw_sources(axes: Axes, card: Card) -> None:
     """Bars to the right, the count at each end."""
-    rows = largest_sources(card)
-    most = max(count for _, count in rows)
-    bars = axes.barh(range(len(rows)), [n for _, n in rows], min(0.72, 0.36 + 0.09 * len(rows)), color=LOOKS[0])
-    axes.bar_label(bars, [f"{count:,}" for _, count in rows], padding=2, fontsize=SMALL, color=LIGHT.muted)
-    for i, (name, _) in enumerate(rows):
-        write(axes, -0.02 * most, i, _short(name), SMALL, LIGHT.ink, ha="right", va="center")
-    axes.set(ylim=(max(len(rows), 4) - 0.5, -0.5), xlim=(0, 1.22 * most), xticks=[], yticks=[])
+    names, counts = zip(*((name, count) for name, count, *_ in sources(card)), strict=True)
+    bars = axes.barh(range(len(names)), counts, min(0.72, 0.36 + 0.09 * len(names)), color=LOOKS[0])
+    axes.bar_label(bars, [f"{count:,}" for count in counts], padding=2, fontsize=SMALL, color=LIGHT.muted)
+    axes.set(ylim=(max(len(names), 4) - 0.5, -0.5), xlim=(0, 1.22 * max(counts)), xticks=[])
+    axes.set_yticks(range(len(names)), ["".join(wrap(name, 1.5, SMALL, 1)) for name in names], color=LIGHT.ink)
     axes.spines["bottom"].set_visible(False)
 
 
@@ -296,3 +257,11 @@ def _draw_heat(axes: Axes, card: Card) -> None:
     scale.set_axis_off()
     for y, side, words in ((0, "bottom", "0 %"), (0.5, "center", "of the looks\nshow it"), (1, "top", percent(most))):
         write(axes, 1.18, y, words, SMALL, LIGHT.muted, transform=axes.transAxes, va=side)
+
+
+def _write_facts(axes: Axes, card: Card) -> None:
+    """Names and values, a line each."""
+    axes.set_axis_off()
+    for line, (name, value) in enumerate(facts(card)):
+        write(axes, 0, 1 - 0.12 * line, name, BODY, LIGHT.muted, transform=axes.transAxes)
+        write(axes, 0.65, 1 - 0.12 * line, value, BODY, LIGHT.ink, transform=axes.transAxes)

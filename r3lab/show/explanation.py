@@ -28,21 +28,8 @@ from ..core.geometry import Box, iou
 from ..explain.explanation import Explanation, HeatMap, LookEntry
 from ..trajectory import Look, Trajectory
 from .canvas import Canvas, draw_look, draw_truth, drawable_part, fitted, lay, outline
-from .palette import (
-    BODY,
-    DIVERGING,
-    HALO,
-    HEADING,
-    LIGHT,
-    LOOKS,
-    OKABE_ITO,
-    RUNS,
-    SMALL,
-    TITLE,
-    look_colour,
-    style,
-    theme,
-)
+from .filmstrip import draw_photograph
+from .palette import BODY, DIVERGING, HALO, HEADING, LOOKS, OKABE_ITO, RUNS, SMALL, TITLE, look_colour, style, theme
 from .picture import Picture, data_uri
 from .steps import photograph, source_box, source_size, true_regions, verdict, where_in
 from .text import height, one_line, quoted, text_width
@@ -64,12 +51,14 @@ def checked(maps: Sequence[HeatMap | None], moments: int) -> list[HeatMap | None
     if len(maps) > moments:
         raise R3labError(f"{len(maps)} attention maps for {moments} moments (overview, looks, answer); give fewer.")
     for number, heat in enumerate(maps):
-        if heat is None:
-            continue
-        values = np.asarray(heat.values)
-        if values.ndim != 2 or not values.size or not np.isfinite(values).all() or values.min() < 0:
-            raise R3labError(f"Attention map {number} must be rows of finite numbers from 0, got {shown(values)}.")
+        if heat is not None and not (_finite(heat.values) and np.min(heat.values) >= 0):
+            raise R3labError(f"Attention map {number} must be rows of finite numbers from 0, got {shown(heat.values)}.")
     return [*maps, *[None] * (moments - len(maps))]
+
+
+def _finite(values: np.ndarray) -> bool:
+    """Whether it is a table of finite numbers."""
+    return np.ndim(values) == 2 and np.size(values) > 0 and bool(np.isfinite(values).all())
 
 
 def spotlight(heat: HeatMap) -> Image.Image:
@@ -145,13 +134,9 @@ def _row(canvas: Canvas, e: Explanation, entry: LookEntry, y: float, tall: float
         if heat is None:
             continue
         canvas.line(x + (0.24 if x == MARGIN else 0.0), y, title, HEADING, ink, bold=True)
-        axes = canvas.picture(photograph(t), x, y + HEAD, w, h, source_box(t), f"look-{number}-{key}")
+        axes = draw_photograph(canvas, t, x, y + HEAD, (w, h), f"look-{number}-{key}", [number])
         least = float(heat.values.min()) if key == "value" else 0.0  # worth has no zero of its own
         lay(axes, spotlight(replace(heat, values=heat.values - least)), heat.box, interpolation="nearest", zorder=2)
-        for region in true_regions(t):
-            draw_truth(axes, region)
-        if entry.box is not None:
-            draw_look(axes, entry.box, number)
         x += SIDE + SPACE
     look = t.looks[entry.number]
     if look.crop is not None and look.box is not None:
@@ -255,7 +240,7 @@ def _check(t: Trajectory, look: int, values: np.ndarray, regret: float) -> Look:
         raise R3labError(
             f"There is no look {look} with a box; the trajectory has {len(t.looks)} looks, counted from 0."
         )
-    if values.ndim != 2 or not values.size or not np.isfinite(values).all():
+    if not _finite(values):
         raise R3labError(f"A value map must be rows of finite numbers, got {shown(values)}.")
     if not regret >= 0 or not np.isfinite(regret):
         raise R3labError(f"Regret is a number of nats from 0, got {shown(regret)}.")
@@ -325,9 +310,10 @@ def persistence(panels: Mapping[str, Mapping[str, AlignedMean]], level: Mapping[
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     if not names or len(names) > len(RUNS):
         raise R3labError(f"{len(names)} lines cannot be drawn; give 1 to {len(RUNS)}")
+    chosen = theme()
     said = ["Lines of attention along what was written, counted from the end of the first box."]
-    with style(LIGHT):
-        figure = Figure(figsize=(WIDE * len(panels), HIGH), layout="constrained", facecolor=LIGHT.paper)
+    with style(chosen):
+        figure = Figure(figsize=(WIDE * len(panels), HIGH), layout="constrained", facecolor=chosen.paper)
         for axes, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
             for name, line in lines.items():
                 colour, dashes = RUNS[names.index(name)]
@@ -335,9 +321,9 @@ def persistence(panels: Mapping[str, Mapping[str, AlignedMean]], level: Mapping[
                 axes.fill_between(line.at, low, high, color=colour, alpha=0.18, linewidth=0)
                 stroke = {"color": colour, "linewidth": 1.8, "linestyle": (0, dashes) if dashes else "solid"}
                 axes.plot(line.at, [m.value for m in line.mean], label=one_line(name, 40), **stroke)
-            axes.axvline(0, color=LIGHT.muted, linewidth=0.8, linestyle=":")
+            axes.axvline(0, color=chosen.muted, linewidth=0.8, linestyle=":")
             if level and title in level:
-                axes.axhline(level[title], color=LIGHT.ink, linewidth=0.8)
+                axes.axhline(level[title], color=chosen.ink, linewidth=0.8)
             axes.set(title=one_line(title, 60), xlabel="tokens written since the first box", ylim=(0, None))
             axes.grid(axis="y")
             axes.legend(frameon=False, fontsize=SMALL)

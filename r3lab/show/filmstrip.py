@@ -4,7 +4,7 @@ policies' answers to the same questions, one above the other.
     filmstrip(trajectory, dark=True).save("runs/first/filmstrip.png")
     before_after(rollout(cold_start, samples, temperature=0), rollout(trained, samples, temperature=0), count=3)
 
-A strip reads from left to right: the photograph with numbered boxes; the overview, pixel for pixel as the model got it,
+A strip reads from left to right: the photograph with numbered boxes; the pixel for pixel as the model got it,
 with the text that it wrote on seeing it; each crop as the model got it, beside what the overview had held of that
 region; the answer. Before and after have a column a question: the photograph with the looks, the crop that the answer
 was read from, the answer. Simplified: long text is cut (the record has all of it), of more than 16 looks the first 16
@@ -13,8 +13,9 @@ are shown, and of several rollouts of a question the first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from matplotlib.axes import Axes
 from PIL import Image
 
 from ..core.errors import R3labError
@@ -24,19 +25,7 @@ from ..trajectory import Trajectory
 from .canvas import KEY_ROW, Canvas, draw_look, draw_truth, fitted
 from .palette import ANSWER, BODY, HEADING, SMALL, TITLE, VERDICTS, look_colour, style, theme
 from .picture import Picture
-from .steps import (
-    TIMES,
-    Step,
-    facts,
-    overview,
-    photograph,
-    source_box,
-    source_size,
-    steps,
-    told,
-    true_regions,
-    verdict,
-)
+from .steps import TIMES, Step, facts, photograph, source_box, source_size, steps, told, true_regions, verdict
 from .text import height, one_line, text_width
 
 SHOWN_LOOKS = 16
@@ -68,7 +57,8 @@ def filmstrip(trajectory: Trajectory, dark: bool = False) -> Picture:
     'strip.png'
     """
     t, chosen = trajectory, theme(dark)
-    walk, seen = steps(t)[: SHOWN_LOOKS + 1], overview(t)
+    walk = steps(t)[: SHOWN_LOOKS + 1]
+    seen = walk[0].image
     cards = len(walk) + 2  # the photograph, a card a step, the answer
     columns, card, answer, width = _columns(cards)
     sizes = [fitted(size or (10, 6), card, 1.25 * card) for size in (source_size(t), *(step.size for step in walk))]
@@ -117,19 +107,23 @@ def _draw_photo(canvas: Canvas, t: Trajectory, x: float, top: float, size: Inche
     """The photograph with its key; returns the `y` below it, as do the other cards."""
     w, h = source_size(t)
     _heading(canvas, x, top, "Image", f"{w} {TIMES} {h} pixels")
-    _photograph(canvas, t, x, top, size, "photo", shown)
+    draw_photograph(canvas, t, x, top, size, "photo", range(1, shown + 1))
     canvas.key(x, top + size[1] + 0.1, _kinds([t], shown))
     return top + size[1] + 0.1 + 3 * KEY_ROW
 
 
-def _photograph(canvas: Canvas, t: Trajectory, x: float, y: float, inches: Inches, gid: str, shown: int) -> None:
-    """The photograph with the true regions, and so many looks."""
+def draw_photograph(
+    canvas: Canvas, t: Trajectory, x: float, y: float, inches: Inches, gid: str, numbers: Iterable[int]
+) -> Axes:
+    """The photograph with the true regions, and the looks of these numbers, from 1."""
     axes = canvas.picture(photograph(t), x, y, *inches, source_box(t), gid)
     for region in true_regions(t):
         draw_truth(axes, region)
-    for number, look in enumerate(t.looks[:shown], start=1):
+    for number in numbers:
+        look = t.looks[number - 1]
         if look.box is not None:
             draw_look(axes, look.box, number, look.valid)
+    return axes
 
 
 def _kinds(drawn: Sequence[Trajectory], shown: int) -> list[str]:
@@ -277,7 +271,8 @@ def before_after(
             high = max(fitted(source_size(t), PHOTO, PHOTO * 1.2)[1] for t in row)
             for column, (x, t) in enumerate(zip(places, row, strict=True), start=1):
                 w, h = fitted(source_size(t), PHOTO, high)
-                _photograph(canvas, t, x, y, (w, h), f"{name}-{column}", SHOWN_LOOKS)
+                looks = range(1, min(len(t.looks), SHOWN_LOOKS) + 1)
+                draw_photograph(canvas, t, x, y, (w, h), f"{name}-{column}", looks)
                 _deciding(canvas, t, x + w + BETWEEN, y, f"{name}-{column}-crop")
                 colour, mark, _ = VERDICTS[verdict(t).state]
                 canvas.verdict(x, y + high + 0.08, colour, mark, _ending(t))

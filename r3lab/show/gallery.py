@@ -180,6 +180,7 @@ def pieces(found: Records) -> list[Piece]:
     """The views, in the order of the page."""
     value, one = found.value, found.explained
     spot = (one, value.look, value.values, value.best, value.regret)
+    numbers = {"attention received": found.attention, "ratio - 1": [r and r - 1 for r in found.ratio]}
     log, keys = read_log(_log()), ("reward", "exact_needed", "look_rate_unneeded")
     first, both = found.trajectories[0], (found.before, found.trajectories)
     return [
@@ -190,7 +191,7 @@ def pieces(found: Records) -> list[Piece]:
               lambda dark: group_view(found.group, dark)),
         Piece("river", "The same held-out samples over the steps of R-GRPO", lambda dark: river(found.river, dark)),
         Piece("ribbon", "Every token, and what carries loss",
-              lambda dark: ribbon(one, found.ratio, found.attention, by="attention received", dark=dark)),
+              lambda dark: ribbon(one, numbers, by="attention received", dark=dark)),
         Piece("value-map", "Where a look would have been worth what",
               lambda dark: draw_value(*spot, dark=dark)),
         Piece("before-after", "The same questions before and after R-GRPO",

@@ -1,10 +1,10 @@
 """The token ribbon: every token of a trajectory in order, coloured by what is asked, with the loss mask under it.
 
     ribbon(trajectory)                                           # last line of a cell
-    ribbon(trajectory, ratio=new_over_old, attention=mass, by="ratio").save("ribbon.html")
+    ribbon(trajectory, {"attention received": mass}, by="entropy").save("ribbon.html")
 
-Colour says one thing at a time: the kind of a token, its log-probability, entropy, importance ratio, advantage, or the
-attention that it received. A thick line under a token means that it carries loss. Image tokens stand as a grid of small
+Colour says one thing at a time: the kind of a token, its log-probability, entropy, advantage, or any number that is
+given. A thick line under a token means that it carries loss. Image tokens stand as a grid of small
 squares, as they lie in the image. Pointing at a token, or arrow keys, read out its numbers. Simplified: colours come in
 sixteen levels, so that four thousand tokens need no style of their own; the picture that stands where no code runs
 has the first 320 tokens with text.
@@ -13,7 +13,7 @@ has the first 320 tokens with text.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -36,20 +36,17 @@ LEVELS, KIND = 16, "kind"
 Values = Sequence[float | None]
 
 
-def ribbon(
-    t: Trajectory, ratio: Values | None = None, attention: Values | None = None, by: str = KIND, dark: bool = False
-) -> View:
+def ribbon(t: Trajectory, numbers: Mapping[str, Values] | None = None, by: str = KIND, dark: bool = False) -> View:
     """The tokens of a trajectory, to be coloured by any of their numbers.
 
     Parameters
     ----------
     t
         A trajectory of at most 20,000 tokens.
-    ratio, attention
+    numbers
         As of `measures_of`.
     by
-        What they are coloured by at first: "kind", "log-probability", "entropy", "ratio", "advantage" or "attention
-        received".
+        What they are coloured by at first: "kind", "log-probability", "entropy", "advantage", or a name of `numbers`.
     dark
         For the picture that stands where no code runs.
 
@@ -63,13 +60,14 @@ def ribbon(
     >>> bool(r3lab.ribbon(trajectories[0], by="entropy").picture.alt)
     True
     """
-    measures = measures_of(t, ratio, attention)
+    measures = measures_of(t, numbers)
     names = [KIND, *measures]
     if by not in names:
         raise R3labError(
             f"These tokens cannot be coloured by {shown(by)}; there is {', '.join(names)}.{nearest(by, names)}"
         )
-    return View(f"Tokens: {clean(t.question, 150)}", tokens(t, measures, by), _drawn(t, measures, by, dark), rules())
+    style = rules(len(measures))
+    return View(f"Tokens: {clean(t.question, 150)}", tokens(t, measures, by), _drawn(t, measures, by, dark), style)
 
 
 # -- what tokens are coloured by --------------------------------------------------------------------------------------
@@ -82,78 +80,56 @@ class Measure:
     Attributes
     ----------
     values : one a token, None where there is none
-    low, high : ends of the scale, as they are labelled
-    middle : for scales with two sides, the value in the middle; None for others
-    logarithmic : equal factors are equal steps of colour
+    low, high : ends of the scale
+    signed : whether 0 is in the middle of the scale, which has two sides
     """
 
     values: Values
     low: float
     high: float
-    middle: float | None = None
-    logarithmic: bool = False
+    signed: bool
 
     def level(self, value: float) -> int:
         """0 to 15."""
-        low, high = self.low, self.high
-        if self.logarithmic:
-            low, high, value = (math.log(max(v, 1e-9)) for v in (low, high, value))
-        place = (value - low) / (high - low) if high > low else 0.5
-        return min(LEVELS - 1, max(0, int(place * LEVELS)))
+        return min(LEVELS - 1, max(0, int((value - self.low) / (self.high - self.low) * LEVELS)))
 
     def colour(self, level: int) -> str:
         """Of a level, #RRGGBB."""
-        return on_scale(SEQUENTIAL if self.middle is None else DIVERGING, (level + 0.5) / LEVELS)
+        return on_scale(DIVERGING if self.signed else SEQUENTIAL, (level + 0.5) / LEVELS)
 
 
-def measures_of(t: Trajectory, ratio: Values | None = None, attention: Values | None = None) -> dict[str, Measure]:
+def measures_of(t: Trajectory, numbers: Mapping[str, Values] | None = None) -> dict[str, Measure]:
     """What the tokens of a trajectory can be coloured by, besides their kind.
 
     Parameters
     ----------
-    ratio
-        Importance ratio of each token, policy over the policy that sampled.
-    attention
-        Attention that each token received, from zero.
+    numbers
+        More of them by name: one a token, None where there is none. Where both signs occur, 0 is in the middle of the
+        scale, as for an importance ratio less one; else at its end, as for the attention that a token received.
 
     Raises
     ------
     R3labError
         If one has not one value a token, or a value that is not finite.
     """
-    given = {"ratio": ratio, "attention received": attention}
+    given = numbers or {}
     for name, values in given.items():
-        if values is not None and len(values) != len(t.ids):
-            raise R3labError(
-                f"{name} has {len(values)} values for {len(t.ids)} tokens; give one a token, None for none."
-            )
-        bad = [v for v in values or () if v is not None and not math.isfinite(v)]
+        if len(values) != len(t.ids):
+            raise R3labError(f"{name} has {len(values)} values for {len(t.ids)} tokens; give one each, None for none.")
+        bad = [v for v in values if v is not None and not math.isfinite(v)]
         if bad:
             raise R3labError(f"{name} holds {shown(bad[0])}; give finite numbers, None for none.")
     advantage = [t.advantage if sampled else None for sampled in t.sampled_mask]
+    own: dict[str, Values] = {"log-probability": t.logprobs, "entropy": t.entropies, "advantage": advantage}
     found = {}
-    for name, values in {
-        "log-probability": t.logprobs, "entropy": t.entropies, "ratio": ratio, "advantage": advantage,
-        "attention received": attention,
-    }.items():  # fmt: skip
-        known = [float(v) for v in values or () if v is not None and math.isfinite(v)]
-        if values is not None and known:
-            found[name] = Measure(values, *_scale(name, known))
+    for name, values in {**own, **given}.items():
+        known = [float(v) for v in values if v is not None and math.isfinite(v)]
+        if known:
+            low, high = min(0.0, *known), max(0.0, *known)
+            signed, far = name == "advantage" or low < 0 < high, max(-low, high, 1e-9)
+            low, high = (-far, far) if signed else (low, high) if low < high else (0.0, far)
+            found[name] = Measure(values, low, high, signed)
     return found
-
-
-def _scale(name: str, known: Sequence[float]) -> tuple[float, float, float | None, bool]:
-    """Of a measure with these values: low, high, middle, whether it is logarithmic."""
-    least, most, far = min(known), max(known), max(map(abs, known))
-    if name == "log-probability":
-        return min(least, -1e-3), 0.0, None, False
-    if name == "ratio":
-        far = max(1.05, most, 1 / max(least, 1e-9))
-        return 1 / far, far, 1.0, True
-    if name == "advantage":
-        far = max(1e-3, far)
-        return -far, far, 0.0, False
-    return 0.0, max(most, 1e-3 if name == "entropy" else 1e-9), None, False
 
 
 # -- as HTML ----------------------------------------------------------------------------------------------------------
@@ -183,11 +159,12 @@ def tokens(t: Trajectory, measures: dict[str, Measure], by: str = KIND, images: 
     for name, measure in measures.items():
         label = f"colour scale from {measure.low:.3g} to {measure.high:.3g}"
         scale = _cells([measure.colour(level) for level in range(LEVELS)], 7, label)
-        middle = "" if measure.middle is None else f", {measure.middle:g} in the middle"
-        keys[name] = Markup(f"{measure.low:.3g}{scale}{measure.high:.3g}{middle}")
+        keys[name] = Markup(f"{measure.low:.3g}{scale}{measure.high:.3g}")
 
     def token(i: int, text: str) -> Markup:
-        return Markup(f'<i class="{_classes(t, i, measures)}" title="{_numbers(t, i, measures)}">{escape(text)}</i>')
+        return Markup(
+            f'<i class="{_classes(t, i, measures)}" title="{escape(_numbers(t, i, measures))}">{escape(text)}</i>'
+        )
 
     return render(
         "ribbon.html", keys=keys, by=by, runs=runs(t), images=images, token=token, piece=lambda i: piece(t, i)
@@ -235,26 +212,26 @@ def _classes(t: Trajectory, i: int, measures: dict[str, Measure]) -> str:
     for number, measure in enumerate(measures.values(), start=1):
         value = measure.values[i]
         if value is not None and math.isfinite(value):
-            names.append(f"{'d' if measure.middle is not None else 's'}{number}-{measure.level(value)}")
+            names.append(f"{'d' if measure.signed else 's'}{number}-{measure.level(value)}")
     return " ".join(names) + (" loss" if kind == Kind.SAMPLED else "")
 
 
 def _numbers(t: Trajectory, i: int, measures: dict[str, Measure]) -> str:
-    """What is read out of a token; numbers and our own words alone."""
+    """What is read out of a token."""
     kind = Kind(t.kinds[i])
     said = [f"token {i}, id {t.ids[i]}, {kind.name.lower()}{', carries loss' if kind is Kind.SAMPLED else ''}"]
     said += [f"{name} {value:.4g}" for name, one in measures.items() if (value := one.values[i]) is not None]
     return "; ".join(said)
 
 
-def rules() -> str:
-    """The style of the colours: a rule a measure and level."""
+def rules(count: int = 3) -> str:
+    """The style of the colours of so many measures: a rule a measure and level."""
     painted = [(f'"0"] .v0-{int(kind)}', KINDS[kind.name]) for kind in Kind]
-    for number in range(1, 6):
+    for number in range(1, count + 1):
         for letter, stops in (("s", SEQUENTIAL), ("d", DIVERGING)):
             for level in range(LEVELS):
                 painted.append((f'"{number}"] .{letter}{number}-{level}', on_scale(stops, (level + 0.5) / LEVELS)))
-    plain = [f'.r3-tokens[data-show="{number}"] i{{color:var(--muted)}}' for number in range(1, 6)]
+    plain = [f'.r3-tokens[data-show="{number}"] i{{color:var(--muted)}}' for number in range(1, count + 1)]
     found = [f".r3-tokens[data-show={where}{{background:{c};color:{ink_on(c)}}}" for where, c in painted]
     return "\n".join([*plain, *found])
 
