@@ -75,26 +75,25 @@ def open_image(source: str | Path | bytes | Image.Image, max_pixels: int = MAX_P
     if isinstance(source, Image.Image):
         return _decode(source, "The image", max_pixels)
     if isinstance(source, bytes | bytearray):
-        name, data = "The image", io.BytesIO(source)
         if not source:
-            raise R3labError(f"{name} has no bytes; give the content of an image file.")
-        return _open(data, name, max_pixels)
+            raise R3labError("The image has no bytes; give the content of an image file.")
+        return _open(io.BytesIO(source), "The image", max_pixels)
     if not isinstance(source, str | Path):
         raise R3labError(f"An image must be a path, bytes or a PIL image, got {shown(source)}.")
-    name = f"Image {shown(Path(source))}"
+    path, name = Path(source), f"Image {shown(Path(source))}"
     try:
-        path = Path(source)
-        if path.is_dir():
+        kind = path.stat()
+        if stat.S_ISDIR(kind.st_mode):
             raise R3labError(f"{name} is a folder; give the path of an image file in it.")
-        if not path.exists():
-            web = "download it first" if str(source).startswith(("http://", "https://")) else "check the path"
-            raise R3labError(f"{name} does not exist; {web}.")
-        if not path.is_file():
+        if not stat.S_ISREG(kind.st_mode):
             raise R3labError(f"{name} is not a regular file; give the path of an image file.")
-        if path.stat().st_size == 0:
+        if kind.st_size == 0:
             raise R3labError(f"{name} is empty (0 bytes); copy or download it again.")
         with path.open("rb") as file:
             return _open(file, name, max_pixels)
+    except (FileNotFoundError, NotADirectoryError):
+        web = "download it first" if str(source).startswith(("http://", "https://")) else "check the path"
+        raise R3labError(f"{name} does not exist; {web}.") from None
     except R3labError:
         raise
     except (OSError, ValueError) as error:  # no permission, a name too long, a null character in the name
@@ -109,33 +108,38 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _open(file: io.IOBase, name: str, max_pixels: int) -> Image.Image:
+@contextmanager
+def _damage_told(name: str) -> Iterator[None]:
+    """A hostile file can raise nearly anything from a decoder; here it becomes one clear line."""
     try:
-        with _quiet():
-            image = Image.open(file, formats=FORMATS)  # type: ignore[arg-type]  # any binary stream will do
-    except Image.UnidentifiedImageError as error:
-        raise R3labError(f"{name} is not an image that can be read; save it as PNG or JPEG.") from error
-    except Image.DecompressionBombError as error:
-        raise R3labError(f"{name} has far over {max_pixels:,} pixels; make it smaller first.") from error
-    except Exception as error:  # a hostile header can raise nearly anything from a decoder
+        yield
+    except R3labError:
+        raise
+    except Exception as error:
         raise R3labError(f"{name} is damaged: {shown(_why(error))}; save it again as PNG or JPEG.") from error
+
+
+def _open(file: Any, name: str, max_pixels: int) -> Image.Image:
+    with _damage_told(name):
+        try:
+            with _quiet():
+                image = Image.open(file, formats=FORMATS)
+        except Image.UnidentifiedImageError as error:
+            raise R3labError(f"{name} is not an image that can be read; save it as PNG or JPEG.") from error
+        except Image.DecompressionBombError as error:
+            raise R3labError(f"{name} has far over {max_pixels:,} pixels; make it smaller first.") from error
     with image:  # decoding needs no lock, and threads may share the work
         return _decode(image, name, max_pixels)
 
 
 def _decode(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
     _check_size(image, name, max_pixels)
-    try:
+    with _damage_told(name):
         image.load()
         _check_size(image, name, max_pixels)  # some formats learn their true size only now
-        upright = _UPRIGHT.get(_orientation(image))
-        rgb = _to_rgb(image)
+        upright, rgb = _UPRIGHT.get(_orientation(image)), _to_rgb(image)
         if upright is not None:
             rgb = rgb.transpose(upright)
-    except R3labError:
-        raise
-    except Exception as error:  # a hostile file can raise nearly anything from a decoder
-        raise R3labError(f"{name} is damaged: {shown(_why(error))}; save it again as PNG or JPEG.") from error
     rgb.info = {}  # the orientation was applied: nobody may apply it again
     return rgb
 

@@ -98,16 +98,16 @@ def _special(words: PreTrainedTokenizerBase) -> dict[str, Any]:
     return {**ids, "tie_word_embeddings": True}
 
 
-def _model(model_type: str, text: dict[str, Any], vision: dict[str, Any], **more: Any) -> Any:
-    """A random model, float32."""
-    config = AutoConfig.for_model(model_type, text_config=text, vision_config=vision, **more)
+def _model(model_type: str, words: Any, text: dict[str, Any], vision: dict[str, Any], **more: Any) -> Any:
+    """A random model for a vocabulary, float32."""
+    ids = {"vocab_size": len(words), "pad_token_id": words.pad_token_id, "eos_token_id": words.eos_token_id}
+    config = AutoConfig.for_model(model_type, text_config={**ids, **text}, vision_config=vision, **more)
     return AutoModelForImageTextToText.from_config(config).float().eval()
 
 
 def _tiny(words: PreTrainedTokenizerFast) -> Any:
     """The tiny policy's random model for a vocabulary; every size that was chosen stands here."""
     text = {
-        "vocab_size": len(words),
         "hidden_size": 128,
         "intermediate_size": 384,
         "num_hidden_layers": 4,
@@ -117,8 +117,6 @@ def _tiny(words: PreTrainedTokenizerFast) -> Any:
         "max_position_embeddings": 2048,
         "initializer_range": 0.08,  # 0.02 stalls at this width
         "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [6, 5, 5]},
-        "pad_token_id": words.pad_token_id,
-        "eos_token_id": words.eos_token_id,
         "tie_word_embeddings": True,
     }
     vision = {
@@ -134,7 +132,7 @@ def _tiny(words: PreTrainedTokenizerFast) -> Any:
         "deepstack_visual_indexes": [1],
         "initializer_range": 0.08,
     }
-    return _model("qwen3_vl", text, vision, **_special(words))
+    return _model("qwen3_vl", words, text, vision, **_special(words))
 
 
 def processor_settings(crop_tokens: tuple[int, int] = CROP_TOKENS) -> dict[str, Any]:
@@ -256,17 +254,10 @@ def miniature(model_type: str, corpus: Iterable[str], seed: int = 0, plain: bool
 
 def _qwen2(model_type: str, words: PreTrainedTokenizerBase, seed: int) -> Policy:
     """A Qwen2-VL or Qwen2.5-VL with the tiny tokenizer's vocabulary."""
-    text = {
-        "vocab_size": len(words),
-        **TEXT,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]},
-        "bos_token_id": words.pad_token_id,
-        "pad_token_id": words.pad_token_id,
-        "eos_token_id": words.eos_token_id,
-        "tie_word_embeddings": True,
-    }
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
+    text = {**TEXT, "rope_parameters": rope, "bos_token_id": words.pad_token_id, "tie_word_embeddings": True}
     torch.manual_seed(seed)
-    model = _model(model_type, text, VISION[model_type], **_special(words))
+    model = _model(model_type, words, text, VISION[model_type], **_special(words))
     return Policy(model, words, {**processor_settings(), "temporal_patch_size": 2})
 
 
@@ -275,22 +266,13 @@ def _tiled(model_type: str, words: Any, seed: int) -> Policy:
     marks = sorted({t for marks in TILE_MARKS for t in marks})
     words.add_special_tokens({"additional_special_tokens": [*marks, "<image>", "<row_1_col_1>", "<row_1_col_2>"]})
     words.chat_template = CHAT_TEMPLATE.replace("<|vision_start|><|image_pad|><|vision_end|>", "<image>")
-    text = {
-        "model_type": "llama",
-        "vocab_size": len(words),
-        **TEXT,
-        "pad_token_id": words.pad_token_id,
-        "eos_token_id": words.eos_token_id,
-    }
+    more = {"scale_factor": 2, "image_token_id": words.convert_tokens_to_ids("<image>")}
     torch.manual_seed(seed)
-    image = words.convert_tokens_to_ids("<image>")
-    model = _model(model_type, text, VISION["tiles"], scale_factor=2, image_token_id=image)
+    model = _model(model_type, words, {"model_type": "llama", **TEXT}, VISION["tiles"], **more)
     processor = {
         "image_processor_type": "SmolVLMImageProcessor",
         "do_image_splitting": False,
         "max_image_size": {"longest_edge": TILE},
-        "image_mean": [0.5, 0.5, 0.5],
-        "image_std": [0.5, 0.5, 0.5],
         "r3lab": {"coordinate_step": COORDINATE_STEP, "prompt": "bare"},
     }
     return Policy(model, words, processor)
