@@ -167,7 +167,7 @@ def test_an_interrupted_write_leaves_nothing_half(tmp_path):
 BAD = {
     "not json": (lambda r: "{", "line 1: not valid JSON"),
     "list": (lambda r: [r], "not a JSON object"),
-    "version": (lambda r: {**r, "version": 9}, "must be version 1, got 9"),
+    "version": (lambda r: {**r, "version": 9}, "has version 9; this r3lab reads 1"),
     "traversal": (lambda r: {**r, "image": "../../etc/passwd"}, "image must be 64 digits"),
     "no question": (lambda r: {**r, "question": "  "}, "question must be text of 1 to"),
     "answer of number": (lambda r: {**r, "answer": 7}, "answer must be text"),

@@ -55,26 +55,21 @@ def _sft(v: Values, size: Size, source: Source) -> Values:
         raise Refused("texts and crops do not alternate", f"{len(texts)} texts and {len(crops)} crops; wanted one more")
     for crop in crops:
         inside(source.images, crop)
-    parts: list[str | Box] = []
-    carried, answers = "", []
-    for i, piece in enumerate(texts):
-        found = scan(piece)
-        answers += [e.text for e in found if e.kind == "answer" and not e.reason]
-        events = [e for e in found if e.kind == "box"]
-        if len(events) != (i < len(crops)):
-            raise Refused("a text without exactly one box before its crop", f"text {i} has {len(events)} boxes")
-        if not events:
-            parts.append(carried + piece)
-            continue
-        (event,) = events
+    words, at, parts = "".join(texts), 0, list[str | Box]()
+    events = scan(words)
+    looks = [event for event in events if event.kind == "box"]
+    if len(looks) != len(crops):
+        raise Refused("a text without exactly one box before its crop", f"{len(looks)} boxes, {len(crops)} crops")
+    for event in looks:
         if event.values is None:
             raise Refused("a box that cannot be read", f"{shown(event.text)}: {event.reason}")
-        parts += [carried + piece[: event.start], source.box(event.values, FrameName.RESIZED, size)]
-        carried = piece[event.end :]
-    rationale = Rationale(tuple(parts))
-    if not answers:
+        parts += [words[at : event.start], source.box(event.values, FrameName.RESIZED, size)]
+        at = event.end
+    answer = next((event.text for event in events if event.kind == "answer" and not event.reason), None)
+    if answer is None:
         raise Refused("no answer", "the last text must hold <answer>...</answer>")
-    known = {"answer": answers[0], "regions": rationale.boxes, "rationale": rationale}
+    rationale = Rationale((*parts, words[at:]))
+    known = {"answer": answer, "regions": rationale.boxes, "rationale": rationale}
     return {**known, "dataset": v["source"] or ""}
 
 
@@ -282,57 +277,39 @@ def _row(record: Record) -> Values:
 _TURN = part_of({"role": anything, "content": anything})
 _PIECE = part_of({}, {"text": TEXT, "image": anything, "video": anything})
 _ORIGIN = {"id": anything, "source": LABEL}
-_NAMES = "format version id image question answer rationale regions needs_look world split"
+_SFT = {"image_path": anything, "question": QUESTION, "response_list": row(TEXT, MAX_ITEMS)}
+_SFT |= {"img_crop_list": row(anything, _MAX_LOOKS)}
+_RL = {"image_path": anything, "question": QUESTION, "answer": ANSWER}
+_EYES = {"prompt": row(_TURN, MAX_ITEMS), "images": row(anything, 100), "reward_model": OBJECT}
+_ROW = {"id": text_of(200), "image": anything, "question": QUESTION, "answer": ANSWER, "regions": row(box, MAX_ITEMS)}
+_ROW_MORE = {"rationale": row(part, MAX_ITEMS), "needs_look": flag, "dataset": LABEL, "split": LABEL}
+_write_sft, _write_rl = _list_writer("vlm_r3_sft.json", _sft_made), _list_writer("vlm_r3_rl.json", _rl_made)
+
+
+def _path(v: Values) -> Any:
+    return v["image_path"]
+
+
+def _first(v: Values) -> Any:
+    return next(iter(v["images"]), None)
+
+
+def _rl(v: Values, size: Size, source: Source) -> Values:
+    return {"dataset": v["source"] or ""}
+
 
 FORMATS = (
-    Format(
-        "vlm-r3-sft",
-        "official VLM-R3, supervised",
-        _sft,
-        {"image_path": anything, "question": QUESTION, "response_list": row(TEXT, MAX_ITEMS)}
-        | {"img_crop_list": row(anything, _MAX_LOOKS)},
-        _ORIGIN,
-        image=lambda v: v["image_path"],
-        frames=_CODES,
-        write=_list_writer("vlm_r3_sft.json", _sft_made),
-    ),
-    Format(
-        "vlm-r3-rl",
-        "official VLM-R3, reinforcement learning",
-        lambda v, size, source: {"dataset": v["source"] or ""},
-        {"image_path": anything, "question": QUESTION, "answer": ANSWER},
-        _ORIGIN,
-        image=lambda v: v["image_path"],
-        marks=("source",),
-        upright=False,
-        write=_list_writer("vlm_r3_rl.json", _rl_made),
-    ),
-    Format(
-        "deepeyes",
-        "DeepEyes",
-        _deepeyes,
-        {"prompt": row(_TURN, MAX_ITEMS), "images": row(anything, 100), "reward_model": OBJECT},
-        {"extra_info": OBJECT, "data_source": LABEL},
-        image=lambda v: next(iter(v["images"]), None),
-        frames=_PIXELS,
-    ),
+    Format("vlm-r3-sft", _sft, _SFT, _ORIGIN, _path, frames=_CODES, write=_write_sft),
+    Format("vlm-r3-rl", _rl, _RL, _ORIGIN, _path, marks=("source",), upright=False, write=_write_rl),
+    Format("deepeyes", _deepeyes, _EYES, {"extra_info": OBJECT, "data_source": LABEL}, _first, frames=_PIXELS),
     Format(
         "pixel-reasoner",
-        "Pixel-Reasoner",
         _pixel_reasoner,
         {"message_list": row(_TURN, MAX_ITEMS)},
         {"qid": anything, "id": anything},
-        image=_only_image,
+        _only_image,
         frames=_CODES,
     ),
-    Format(
-        "parquet",
-        "a table of r3lab",
-        _table,
-        {"id": text_of(200), "image": anything, "question": QUESTION, "answer": ANSWER, "regions": row(box, MAX_ITEMS)},
-        {"rationale": row(part, MAX_ITEMS), "needs_look": flag, "dataset": LABEL, "split": LABEL},
-        marks=("rationale", "needs_look"),
-        write=write_parquet,
-    ),
-    _Vlir("vlir", "a VLIR folder of r3lab", _table, {}, marks=tuple(_NAMES.split()), write=write_folder),
+    Format("parquet", _table, _ROW, _ROW_MORE, marks=("rationale", "needs_look"), write=write_parquet),
+    _Vlir("vlir", _table, {}, marks=(*_ROW, "rationale", "needs_look", "format", "version"), write=write_folder),
 )

@@ -202,7 +202,6 @@ class Format:
     Attributes
     ----------
     name : as the caller writes it
-    about : what it is, in a few words
     read : fields of a Record from the row's values, beside those that every format has
     wanted, optional : reader of each field by its name in the file
     image : the image among the values
@@ -215,7 +214,6 @@ class Format:
     """
 
     name: str
-    about: str
     read: Callable[[Values, Size, Source], Values]
     wanted: Mapping[str, Read]
     optional: Mapping[str, Read] = field(default_factory=dict)

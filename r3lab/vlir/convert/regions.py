@@ -170,50 +170,29 @@ _PAGE = part_of({**_SIZE, "lines": row(_LINE, _MAX_WORDS)})
 _ASKED = {"question": QUESTION, "answers": row(text_of(2000, blank=True), 100)}
 _SPLIT = {"set_name": LABEL, "data_split": LABEL}
 
+_RAW = {"question": QUESTION, "answer": ANSWER, "image": anything, **_SIZE, "bboxs": row(box, MAX_ITEMS)}
+_TURNS = row(part_of({"from": anything, "value": anything}), 4)
+_PAIR = {"image": row(anything, 2), "conversations": _TURNS}
+_GRAPHED = {"imageId": text_of(100), "question": QUESTION, "answer": ANSWER}
+_READ, _PAGED = {"image_id": text_of(100), **_ASKED}, {"image": text_of(1000), "questionId": anything, **_ASKED}
+
+
+def _first(v: Values) -> Any:
+    return next(iter(v["image"]), None)
+
+
 FORMATS = (
-    Format(
-        "viscot",
-        "Visual-CoT, raw JSON lines",
-        _viscot,
-        {"question": QUESTION, "answer": ANSWER, "image": anything, **_SIZE, "bboxs": row(box, MAX_ITEMS)},
-        _FROM,
-    ),
-    Format(
-        "viscot-llava",
-        "Visual-CoT, LLaVA form",
-        _llava,
-        {"image": row(anything, 2), "conversations": row(part_of({"from": anything, "value": anything}), 4)},
-        _FROM,
-        image=lambda v: next(iter(v["image"]), None),
-        frames=(FrameName.PADDED, FrameName.UNIT),
-        fits=_is_llava,
-    ),
-    Format(
-        "gqa",
-        "GQA questions",
-        _gqa,
-        {"imageId": text_of(100), "question": QUESTION, "answer": ANSWER},
-        {"annotations": OBJECT},
-        image=lambda v: f"{v['imageId']}.jpg",
-        boxes="graphs",
-    ),
+    Format("viscot", _viscot, _RAW, _FROM),
+    Format("viscot-llava", _llava, _PAIR, _FROM, _first, frames=(FrameName.PADDED, FrameName.UNIT), fits=_is_llava),
+    Format("gqa", _gqa, _GRAPHED, {"annotations": OBJECT}, lambda v: f"{v['imageId']}.jpg", boxes="graphs"),
     Format(
         "textvqa",
-        "TextVQA questions",
         _textvqa,
-        {"image_id": text_of(100), **_ASKED},
+        _READ,
         {"question_id": anything, **_SPLIT},
-        image=lambda v: f"{v['image_id']}.jpg",
+        lambda v: f"{v['image_id']}.jpg",
         frames=(FrameName.UNIT, FrameName.SOURCE),
         boxes="words",
     ),
-    Format(
-        "docvqa",
-        "DocVQA questions",
-        _docvqa,
-        {"image": text_of(1000), **_ASKED},
-        {"questionId": anything, **_SPLIT},
-        marks=("questionId",),
-        boxes="pages",
-    ),
+    Format("docvqa", _docvqa, _PAGED, _SPLIT, boxes="pages"),
 )

@@ -25,20 +25,9 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
+from ...core import geometry
 from ...core.errors import R3labError, shown
-from ...core.geometry import (
-    RELATIVE_SIDE,
-    Box,
-    Frame,
-    Size,
-    clip,
-    crop_size,
-    from_source,
-    iou,
-    problem,
-    to_source,
-    write_ints,
-)
+from ...core.geometry import RELATIVE_SIDE, Box, Frame, Size
 from ...core.images import cut, data_uri
 from ...core.protocol import bare
 from ...core.records import Refused, box, made, maybe, of, parse, row
@@ -111,7 +100,7 @@ def question(sample: Sample) -> list[dict[str, Any]]:
         "regions": [relative(region, size) for region in sample.regions],
         "closer look": _NEED[sample.needs_look],
     }
-    sizes = [crop_size(region, size, CROP_FACTOR, *CROP_TOKENS)[1] for region in sample.regions]
+    sizes = [geometry.crop_size(region, size, CROP_FACTOR, *CROP_TOKENS)[1] for region in sample.regions]
     crops = [cut(sample.image, region, to) for region, to in zip(sample.regions, sizes, strict=True)]
     shots = [{"type": "image_url", "image_url": {"url": picture_url(image)}} for image in (sample.image, *crops)]
     told = {"type": "text", "text": json.dumps(facts, ensure_ascii=False)}
@@ -133,7 +122,7 @@ def _check_askable(sample: Sample) -> None:
     if len(sample.regions) > Limits().max_looks:
         raise Refused("too many regions", f"{len(sample.regions)}, over {Limits().max_looks}")
     for region in sample.regions:
-        if why := problem(region, sample.image.size):
+        if why := geometry.problem(region, sample.image.size):
             raise Refused("a known region that cannot be looked at", why)
 
 
@@ -245,15 +234,15 @@ def _region(written: Box | None, size: Size) -> Box | None:
     """A box from 0-1000 to source pixels, inside the image."""
     if written is None:
         return None
-    box = to_source(written, Frame.RELATIVE, size, size)
-    if why := problem(box, size):
+    box = geometry.to_source(written, Frame.RELATIVE, size, size)
+    if why := geometry.problem(box, size):
         raise Refused("a region that cannot be looked at", f"{shown(list(written))}: {why}")
-    return clip(box, size)
+    return geometry.clip(box, size)
 
 
 def relative(region: Box, size: Size) -> tuple[int, int, int, int]:
     """A box from source pixels to 0-1000, as it is written."""
-    return write_ints(from_source(region, Frame.RELATIVE, size, size))
+    return geometry.write_ints(geometry.from_source(region, Frame.RELATIVE, size, size))
 
 
 def _check_looks(looks: tuple[Box, ...], sample: Sample) -> None:
@@ -262,8 +251,8 @@ def _check_looks(looks: tuple[Box, ...], sample: Sample) -> None:
         return
     at, size = 0, sample.image.size
     for place, region in enumerate(sample.regions, 1):
-        told = to_source(relative(region, size), Frame.RELATIVE, size, size)  # rounded: of a tiny region, another box
-        scores = [max(iou(look, region), iou(look, told)) for look in looks[at:]]
+        told = geometry.to_source(relative(region, size), Frame.RELATIVE, size, size)  # rounded: of a tiny one, another
+        scores = [max(geometry.iou(look, region), geometry.iou(look, told)) for look in looks[at:]]
         hit = next((i for i, score in enumerate(scores) if score >= MIN_IOU), None)
         if hit is None:
             best = max(scores, default=0.0)

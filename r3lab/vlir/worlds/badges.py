@@ -12,9 +12,10 @@ in that direction from the other, beyond doubt and near.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from typing import ClassVar, TypeVar
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -22,7 +23,7 @@ from PIL import Image, ImageDraw
 from ...core.geometry import Box
 from ..rationale import in_turn, reading
 from ..sample import Rationale, Sample
-from .material import Colour, handwriting, made, other_hand, split_number, stretch, varied
+from .material import Colour, handwriting, other_hand, sample_of, split_number, stretch, varied
 
 SIDE = 512  # source pixels
 COLOURS: dict[str, Colour] = {
@@ -41,24 +42,38 @@ RIM, RIM_LIGHT = 0.065, 245.0  # width as a part of the diameter, and grey level
 REACH = 200  # a neighbour stands at most so far away, centre to centre
 LEEWAY = 0.75  # how far a direction is from doubt: a neighbour stands within 37 degrees of it, all others beyond 53
 HANDS = {"hands": 1.0, "wild hands": 1.5}  # strength of `other_hand`
+Disc = tuple[float, float, int]  # centre and diameter
+Some = TypeVar("Some", bound="Placed")
 
 
 @dataclass(frozen=True)
-class Badge:
-    """One badge: attributes, centre and diameter in source pixels, and the box that its pixels fill."""
+class Placed:
+    """A coloured shape in a scene, centre and diameter in source pixels."""
 
     colour: str
     shape: str
-    digit: int
     x: float
     y: float
     diameter: int
-    box: Box
+    large_from: ClassVar[int] = LARGE[0]
 
     @property
     def name(self) -> str:
         """Colour and shape, unique in a scene."""
         return f"{self.colour} {self.shape}"
+
+    @property
+    def large(self) -> bool:
+        """True if what stands on it can be read in the overview."""
+        return self.diameter >= self.large_from
+
+
+@dataclass(frozen=True)
+class Badge(Placed):
+    """One badge, and the box that its pixels fill."""
+
+    digit: int
+    box: Box
 
     @property
     def ink_y(self) -> float:
@@ -69,11 +84,6 @@ class Badge:
     def ink(self) -> float:
         """About how high the digit is, source pixels."""
         return self.diameter * (LARGE_INK if self.large else SMALL_INK)
-
-    @property
-    def large(self) -> bool:
-        """True if the digit can be read in the overview."""
-        return self.diameter >= LARGE[0]
 
 
 @lru_cache(maxsize=512)
@@ -100,9 +110,9 @@ def _mask(shape: str, diameter: int, rim: float = 0.0) -> np.ndarray:
     return np.asarray(small, dtype=np.float32) / 255.0
 
 
-def _place(rng: np.random.Generator, count: int) -> list[tuple[float, float, int]]:
-    """Centres and diameters of `count` badges that do not touch; some stand beside an earlier one."""
-    placed: list[tuple[float, float, int]] = []
+def _place(rng: np.random.Generator, count: int) -> list[Disc]:
+    """`count` badges that do not touch; some stand beside an earlier one."""
+    placed: list[Disc] = []
     tries = 0
     while len(placed) < count:
         tries += 1
@@ -113,30 +123,54 @@ def _place(rng: np.random.Generator, count: int) -> list[tuple[float, float, int
         d = 2 * int(rng.integers(low // 2, high // 2 + 1))
         margin = d / 2 + 4
         if placed and rng.random() < 0.5:
-            ax, ay, ad = placed[int(rng.integers(len(placed)))]
-            dx, dy = list(DIRECTIONS.values())[int(rng.integers(4))]
-            gap = (d + ad) / 2 * rng.uniform(1.25, 1.7) + 8
-            side = gap * rng.uniform(-0.3, 0.3)
-            x, y = ax + dx * gap + dy * side, ay + dy * gap + dx * side
+            x, y = beside(rng, placed[int(rng.integers(len(placed)))], d, (1.25, 1.7), 8, 0.3)
         else:
             x, y = rng.uniform(margin, SIDE - margin), rng.uniform(margin, SIDE - margin)
         x, y = float(round(x)), float(round(y))
-        inside = margin <= x <= SIDE - margin and margin <= y <= SIDE - margin
-        if inside and all(math.hypot(x - px, y - py) > 0.56 * (d + pd) + 14 for px, py, pd in placed):
+        if stands(x, y, margin) and all(math.hypot(x - px, y - py) > 0.56 * (d + pd) + 14 for px, py, pd in placed):
             placed.append((x, y, d))
     return placed
 
 
+def beside(
+    rng: np.random.Generator, other: Disc, diameter: int, gaps: tuple[float, float], more: int, aside: float
+) -> tuple[float, float]:
+    """A centre in one of the four directions of another thing; three draws.
+
+    Parameters
+    ----------
+    gaps, more : the distance: of the mean diameter between these parts, and so many pixels more
+    aside : how far off the direction, at most, as a part of the distance
+    """
+    x, y, d = other
+    dx, dy = list(DIRECTIONS.values())[int(rng.integers(4))]
+    gap = (diameter + d) / 2 * rng.uniform(*gaps) + more
+    side = gap * rng.uniform(-aside, aside)
+    return x + dx * gap + dy * side, y + dy * gap + dx * side
+
+
+def stands(x: float, y: float, margin: float) -> bool:
+    """Whether a point is at least so far inside the picture."""
+    return margin <= x <= SIDE - margin and margin <= y <= SIDE - margin
+
+
 def neighbour(badges: tuple[Badge, ...], anchor: Badge, direction: str) -> Badge | None:
     """The one badge that lies in a direction of `anchor`, plainly so and within REACH; None where that is in doubt."""
-    dx, dy = DIRECTIONS[direction]
-    found = []
-    for badge in badges:
-        ox, oy = badge.x - anchor.x, badge.y - anchor.y
-        along, across = ox * dx + oy * dy, abs(ox * dy) + abs(oy * dx)
-        if badge is not anchor and along > across * LEEWAY:
-            found.append((math.hypot(ox, oy), along * LEEWAY > across, badge))
-    return found[0][2] if len(found) == 1 and found[0][1] and found[0][0] <= REACH else None
+    found = [other for other in seen_from(anchor, direction, badges) if other[1] > other[2] * LEEWAY]
+    if len(found) != 1:
+        return None
+    far, along, across, badge = found[0]
+    return badge if along * LEEWAY > across and far <= REACH else None
+
+
+def seen_from(one: Placed, direction: str, things: Iterable[Some]) -> list[tuple[float, float, float, Some]]:
+    """Of each other thing: how far it is, how far along a direction and how far across it, centre to centre."""
+    (dx, dy), found = DIRECTIONS[direction], []
+    for other in things:
+        ox, oy = other.x - one.x, other.y - one.y
+        if other != one:
+            found.append((math.hypot(ox, oy), ox * dx + oy * dy, abs(ox * dy) + abs(oy * dx), other))
+    return found
 
 
 def _stamp(canvas: np.ndarray, badge: Badge, ink: np.ndarray, rng: np.random.Generator) -> None:
@@ -183,7 +217,7 @@ def arrange(rng: np.random.Generator, split: str, count: int) -> tuple[tuple[Bad
         edge = 0.06 * d if shape == "square" else 0.0
         x1, y1 = round(x - d / 2), round(y - d / 2)
         box = (x1 + edge, y1 + edge, x1 + d - edge, y1 + d - edge)
-        badges.append(Badge(colour, shape, int(labels[row]), x, y, d, box))
+        badges.append(Badge(colour, shape, x, y, d, int(labels[row]), box))
     return tuple(badges), rows
 
 
@@ -243,7 +277,7 @@ class Badges:
         target, words = asked[int(rng.integers(len(asked)))]
         image, question, answer = paint(rng, split, badges, rows), f"Which digit is on the {words}?", str(target.digit)
         meta = {"badges": [asdict(b) for b in badges], "target": target.name, "asked": words}
-        return made(self.name, split, lot, image, question, answer, [target.box], not target.large, meta)
+        return sample_of(self.name, split, lot, image, question, answer, [target.box], not target.large, meta)
 
     def rationale(self, sample: Sample) -> Rationale:
         """The exact lesson: name the badge (resolve the relation), look if its digit is small, read, answer."""

@@ -28,21 +28,9 @@ from PIL import Image, ImageDraw
 from ...core.geometry import Box, intersection
 from ..rationale import Steps, in_turn, reading
 from ..sample import Rationale, Sample
+from . import material
 from .badges import COLOURS
-from .material import (
-    NOWHERE,
-    Colour,
-    Table,
-    around,
-    grained,
-    made,
-    padded,
-    shared_out,
-    split_number,
-    tables,
-    width,
-    write,
-)
+from .material import NOWHERE, Colour, Table
 
 SHARES = {"value": 0.3, "largest": 0.15, "label": 0.2, "named": 0.15, "difference": 0.2}  # of the questions
 LARGE_LEGEND, LARGE_VALUE = 0.3, 0.3  # how often what a question needs is readable without a look
@@ -104,7 +92,7 @@ def styles(split: str) -> tuple[Style, ...]:
     def look(style: Style) -> Style:
         return replace(style, number=0, full=0.0, hole=float(style.hole > 0))
 
-    return shared_out(split, _style, STYLES, MORE, 6, {4: 1, 5: 2}, look)
+    return material.shared_out(split, _style, STYLES, MORE, 6, {4: 1, 5: 2}, look)
 
 
 @dataclass
@@ -155,14 +143,14 @@ def place(plot: Plot) -> bool:
     """Set shapes and where values stand; False if values would touch each other, a foreign shape or the edge, or if a
     label of the legend would not fit beside the plot."""
     digit, swatch, _, room = LEGENDS[plot.large_legend]
-    if max(width(m.label, plot.style.font, digit) for m in plot.marks) > room - swatch - 31:
+    if max(material.width(m.label, plot.style.font, digit) for m in plot.marks) > room - swatch - 31:
         return False
     top, bottom = (16.0, SIDE - 62.0) if plot.style.title_below else (62.0, SIDE - 18.0)
     plot.area = (room, top, SIDE - 20.0, bottom) if plot.style.legend == "left" else (24.0, top, SIDE - room, bottom)
     {"bar": _bars, "across": _bars, "line": _lines, "pie": _slices, "scatter": _points}[plot.kind](plot)
     boxes = []
     for mark in plot.marks:
-        (x, y, anchor), wide = mark.at, width(mark.said, plot.style.font, mark.digit)
+        (x, y, anchor), wide = mark.at, material.width(mark.said, plot.style.font, mark.digit)
         left = x - {"l": 0, "m": wide / 2, "r": wide}[anchor[0]]
         up = y - {"t": 0, "m": mark.digit / 2, "b": mark.digit}[anchor[1]]
         boxes.append((left - 5, up - 5, left + wide + 5, up + mark.digit + 5))
@@ -273,12 +261,13 @@ def paint(plot: Plot) -> Image.Image:
         x, y, anchor = mark.at
         on_slice = plot.kind == "pie" and mark.large
         contrast = (255, 255, 255) if sum(COLOURS[mark.colour]) < 400 else (10, 10, 10)
-        mark.ink = write(draw, (x, y), mark.said, style.font, mark.digit, contrast if on_slice else ink, anchor)
+        colour = contrast if on_slice else ink
+        mark.ink = material.write(draw, (x, y), mark.said, style.font, mark.digit, colour, anchor)
     _legend(draw, plot)
     digit = 15
-    while width(plot.title, style.font, digit) > SIDE - 40:
+    while material.width(plot.title, style.font, digit) > SIDE - 40:
         digit -= 1
-    write(draw, (SIDE / 2, SIDE - 28 if style.title_below else 28), plot.title, style.font, digit, ink, "mm")
+    material.write(draw, (SIDE / 2, SIDE - 28 if style.title_below else 28), plot.title, style.font, digit, ink, "mm")
     return image
 
 
@@ -314,10 +303,10 @@ def _legend(draw: ImageDraw.ImageDraw, plot: Plot) -> None:
         y = plot.area[1] + 26 + k * pitch
         mark.swatch = (left, y - swatch / 2, left + swatch, y + swatch / 2)
         draw.rectangle(mark.swatch, fill=COLOURS[mark.colour])
-        text = write(draw, (left + swatch + 7, y), mark.label, style.font, digit, style.ink, "lm")
-        mark.key = around([mark.swatch, text])
+        text = material.write(draw, (left + swatch + 7, y), mark.label, style.font, digit, style.ink, "lm")
+        mark.key = material.around([mark.swatch, text])
     if style.boxed:
-        x1, y1, x2, y2 = around([m.key for m in plot.marks])
+        x1, y1, x2, y2 = material.around([m.key for m in plot.marks])
         draw.rectangle((x1 - 6, y1 - 6, x2 + 6, y2 + 6), outline=style.ink, width=1)
 
 
@@ -326,7 +315,7 @@ def _legend(draw: ImageDraw.ImageDraw, plot: Plot) -> None:
 
 def _table(rng: np.random.Generator, split: str) -> Table:
     """A table of the split; a source of tables the oftener the more columns it has in all, though not in proportion."""
-    every = tables(split)
+    every = material.tables(split)
     sources = sorted({t.source for t in every})
     weights = np.array([sum(len(t.columns) for t in every if t.source == s) for s in sources]) ** 0.65
     chosen = sources[int(rng.choice(len(sources), p=weights / weights.sum()))]
@@ -338,7 +327,7 @@ def _abscissa(table: Table, split: str) -> Table | None:
     """What a scatter chart of life expectancy has across: the same countries' income."""
     if "lifeExp" not in table.name:
         return None
-    return next(t for t in tables(split) if t.name == table.name.replace("lifeExp", "gdpPercap"))
+    return next(t for t in material.tables(split) if t.name == table.name.replace("lifeExp", "gdpPercap"))
 
 
 def invented_labels(rng: np.random.Generator, count: int) -> list[str]:
@@ -416,14 +405,14 @@ class Charts:
 
     def sample(self, split: str, index: int, seed: int = 0) -> Sample:
         """Sample number `index`: kinds as in `shares`; about 30 % are readable without a look."""
-        lot = (seed, split_number(split), index, 3)
+        lot = (seed, material.split_number(split), index, 3)
         rng = np.random.default_rng(lot)
         kind = list(self.shares)[int(rng.choice(len(self.shares), p=list(self.shares.values())))]
         drawn = None
         while drawn is None:
             drawn = self._drawn(rng, split, kind)
         plot, shown, asked = drawn
-        image = grained(paint(plot), rng)
+        image = material.grained(paint(plot), rng)
         involved = _involved(plot, kind, asked)
         small = [box for box, large in involved if not large]
         noun = NOUNS[plot.kind]
@@ -442,7 +431,7 @@ class Charts:
         meta = {"kind": kind, "hops": max(1, len(small)), **shown, "large_legend": plot.large_legend}
         meta |= {"asked": [plot.marks.index(m) for m in asked], "marks": marks}
         regions = small or [box for box, _ in involved]
-        return made(self.name, split, lot, image, question, answer, regions, bool(small), meta)
+        return material.sample_of(self.name, split, lot, image, question, answer, regions, bool(small), meta)
 
     def _drawn(self, rng: np.random.Generator, split: str, kind: str) -> tuple[Plot, dict[str, Any], list[Mark]] | None:
         """A chart for that kind of question, what it shows, and the marks that are asked about; None if it has no room,
@@ -492,9 +481,9 @@ class Charts:
 
 def _involved(plot: Plot, kind: str, asked: list[Mark]) -> list[tuple[Box, bool]]:
     """What the answer rests on, in order: its region, and whether it can be read in the overview."""
-    size, values = (SIDE, SIDE), [(padded(m.ink, (SIDE, SIDE)), m.large) for m in asked]
+    size, values = (SIDE, SIDE), [(material.padded(m.ink, (SIDE, SIDE)), m.large) for m in asked]
     if kind == "label":
-        return [(padded(asked[0].key, size, 4.0, 18.0), plot.large_legend)]
+        return [(material.padded(asked[0].key, size, 4.0, 18.0), plot.large_legend)]
     if kind == "named":
-        return [(padded(around([m.key for m in plot.marks]), size, 4.0), False), *values]
+        return [(material.padded(material.around([m.key for m in plot.marks]), size, 4.0), False), *values]
     return values

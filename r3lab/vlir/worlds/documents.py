@@ -26,19 +26,8 @@ from PIL import Image, ImageDraw
 from ...core.geometry import Box, Size
 from ..rationale import in_turn, reading
 from ..sample import Rationale, Sample
-from .material import (
-    NOWHERE,
-    around,
-    digit_ink,
-    grained,
-    made,
-    padded,
-    shared_out,
-    split_number,
-    stretch,
-    width,
-    write,
-)
+from . import material
+from .material import NOWHERE
 
 SIDE = 512  # source pixels
 GOODS = (
@@ -151,7 +140,7 @@ def _template(number: int) -> Template:
 def templates(split: str) -> tuple[Template, ...]:
     """The layouts of a split: of every 18 of the first (six of each kind) three go to validation, three to test."""
     shares = {12: 1, 13: 1, 14: 1, 15: 2, 16: 2, 17: 2}
-    return shared_out(split, _template, TEMPLATES, MORE, 18, shares, lambda t: replace(t, number=0, wide=0))
+    return material.shared_out(split, _template, TEMPLATES, MORE, 18, shares, lambda t: replace(t, number=0, wide=0))
 
 
 @dataclass
@@ -195,12 +184,12 @@ class Page:
         {"receipt": self._receipt, "form": self._form, "letter": self._letter}[self.template.kind](entries)
 
     def _one(self, what: str) -> str:
-        known = NAMES[what][split_number(self.split)]
+        known = NAMES[what][material.split_number(self.split)]
         return known[int(self.rng.integers(len(known)))]
 
     def _text(self, x: float, y: float, text: str, digit: int, anchor: str = "lm", bold: bool = False) -> Box:
         family = self.bold if bold else self.template.font
-        return write(self.draw, (x, y), text, family, digit, INKS[self.template.ink], anchor)
+        return material.write(self.draw, (x, y), text, family, digit, INKS[self.template.ink], anchor)
 
     def _label(self, entry: Entry, x: float, y: float, bold: bool) -> None:
         entry.label_box = self._text(x, y, entry.label, LABEL, "lm", bold)
@@ -208,7 +197,7 @@ class Page:
     def _head(self, title: str, small: str, y: float) -> None:
         x = MARGIN if self.template.head == "l" else self.size[0] / 2
         digit = 20
-        while width(title, self.bold, digit) > self.size[0] - 2 * MARGIN:
+        while material.width(title, self.bold, digit) > self.size[0] - 2 * MARGIN:
             digit -= 1
         self._text(x, y, title, digit, f"{self.template.head}m", True)
         self._text(x, y + 26, small, 9, f"{self.template.head}m")
@@ -223,14 +212,14 @@ class Page:
         entry.box = self._pen(entry, x, y, anchor) if entry.hand else self._text(x, y, entry.value, entry.digit, anchor)
 
     def _wide(self, entry: Entry) -> float:
-        return sum(entry.steps) if entry.hand else width(entry.value, self.template.font, entry.digit)
+        return sum(entry.steps) if entry.hand else material.width(entry.value, self.template.font, entry.digit)
 
     def _pen(self, entry: Entry, x: float, y: float, anchor: str) -> Box:
         h, boxes = entry.digit, []
         x -= sum(entry.steps) if anchor[0] == "r" else 0.0
         for character, step in zip(entry.value, entry.steps, strict=True):
             if character.isdigit():
-                mask = digit_ink(self.rng, self.split, int(character), h)
+                mask = material.digit_ink(self.rng, self.split, int(character), h)
                 mask = mask.point([min(255, max(0, round(1.5 * v - 50))) for v in range(256)])
                 left, top = round(x + step / 2 - h / 2), round(y - h / 2 + self.rng.uniform(-0.05, 0.05) * h)
                 self.image.paste(PEN, (left, top), mask)
@@ -239,7 +228,7 @@ class Page:
                 r, low = max(1.2, 0.07 * h), y + 0.4 * h
                 self.draw.ellipse((x + step / 2 - r, low - r, x + step / 2 + r, low + r), fill=PEN)
             x += step
-        return around(boxes)
+        return material.around(boxes)
 
     def _row(self, entry: Entry, y: float, right: float, bold: bool = False) -> None:
         """Label at the left, value at the right or behind it, and what leads from one to the other."""
@@ -302,7 +291,7 @@ class Page:
         for place, entry in enumerate(entries):
             entry.keep_clear(pitch)
             self._row(entry, block + (place + 0.5) * pitch, self.end if t.columns == 1 else w - 90)
-        said = NAMES["sentence"][split_number(self.split)]
+        said = NAMES["sentence"][material.split_number(self.split)]
         begin = int(self.rng.integers(len(said)))
         for line in range(LINES):
             self._text(MARGIN, text + 19 * line, said[(begin + line) % len(said)], 8)
@@ -315,7 +304,7 @@ def lay(rng: np.random.Generator, split: str, page: Image.Image) -> tuple[Image.
     -------
     The picture (SIDE x SIDE), and how the page lies: its left and top before turning, and the angle in radians.
     """
-    ground = Image.fromarray(np.ascontiguousarray(stretch(rng, split, SIDE)))
+    ground = Image.fromarray(np.ascontiguousarray(material.stretch(rng, split, SIDE)))
     left = (SIDE - page.width) // 2 + int(rng.integers(-1, 2) * max(0, (SIDE - page.width) // 2 - 22))
     top = (SIDE - page.height) // 2
     angle = float(rng.uniform(-0.04, 0.04)) if rng.random() < 0.4 else 0.0  # turning costs more than all the rest
@@ -332,7 +321,7 @@ def lay(rng: np.random.Generator, split: str, page: Image.Image) -> tuple[Image.
         ground.paste(sheet, (x1, 0), mask.crop((x1, 0, x2, SIDE)))
     else:
         ground.paste(page, (left, top))
-    return grained(ground, rng), lies
+    return material.grained(ground, rng), lies
 
 
 def turned(box: Box, lies: tuple[float, float, float]) -> Box:
@@ -406,7 +395,7 @@ class Documents:
 
     def sample(self, split: str, index: int, seed: int = 0) -> Sample:
         """Sample number `index`: kinds in `SHARES`, of each about 30 % readable without a look."""
-        lot = (seed, split_number(split), index, 2)
+        lot = (seed, material.split_number(split), index, 2)
         rng = np.random.default_rng(lot)
         kind = list(SHARES)[int(rng.choice(len(SHARES), p=list(SHARES.values())))]
         large = bool(rng.random() < READABLE)
@@ -428,8 +417,8 @@ class Documents:
         question = ASK[kind].format(asked.label.lower() if kind == "line" else asked.label)
         meta = {"kind": kind, "hops": 1, "page": template.kind, "template": template.number, "asked": asked.label}
         meta |= {"entries": [asdict(e) for e in entries]}
-        regions = [padded(asked.box, image.size)]
-        return made(self.name, split, lot, image, question, asked.value, regions, not asked.large, meta)
+        regions = [material.padded(asked.box, image.size)]
+        return material.sample_of(self.name, split, lot, image, question, asked.value, regions, not asked.large, meta)
 
     def rationale(self, sample: Sample) -> Rationale:
         """The exact lesson: name what is asked for, look if it is small, read, answer."""

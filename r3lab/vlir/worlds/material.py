@@ -71,7 +71,7 @@ def split_number(split: str) -> int:
     return SPLITS.index(split)
 
 
-def made(
+def sample_of(
     world: str,
     split: str,
     lot: Sequence[int],

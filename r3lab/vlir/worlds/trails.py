@@ -16,6 +16,7 @@ import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -26,8 +27,8 @@ from ..rationale import LARGE as IS_LARGE
 from ..rationale import SMALL as IS_SMALL
 from ..rationale import Steps, in_turn, shows
 from ..sample import Rationale, Sample
-from .badges import COLOURS, DIRECTIONS, SHAPES, SIDE
-from .material import digit_ink, grained, made, split_number, stretch, write
+from .badges import COLOURS, DIRECTIONS, SHAPES, SIDE, Disc, Placed, beside, seen_from, stands
+from .material import digit_ink, grained, sample_of, split_number, stretch, write
 
 HOPS = {1: 0.3, 2: 0.35, 3: 0.23, 4: 0.12}  # steps of the trails that need looks
 READABLE = 0.25  # share of the trails that are readable in the overview; they have one step
@@ -42,25 +43,11 @@ WAYS = {"left of": "left", "right of": "right", "above": "up", "below": "down"} 
 
 
 @dataclass(frozen=True)
-class Sign:
+class Sign(Placed):
     """A sign. `says` is a digit, an arrow (a key of DIRECTIONS) or another sign's name."""
 
-    colour: str
-    shape: str
-    x: float
-    y: float
-    diameter: int
     says: str
-
-    @property
-    def name(self) -> str:
-        """Colour and shape, unique in a scene."""
-        return f"{self.colour} {self.shape}"
-
-    @property
-    def large(self) -> bool:
-        """True if the face can be read in the overview."""
-        return self.diameter >= LARGE[0]
+    large_from: ClassVar[int] = LARGE[0]
 
     @property
     def face(self) -> Box:
@@ -73,16 +60,11 @@ class Sign:
 def ahead(signs: tuple[Sign, ...], sign: Sign, direction: str) -> Sign | None:
     """The next sign in a direction of another: within 27 degrees of it, and nearer by a third than any other within 42;
     None where that is in doubt."""
-    dx, dy = DIRECTIONS[direction]
-    found = []
-    for other in signs:
-        ox, oy = other.x - sign.x, other.y - sign.y
-        along, across = ox * dx + oy * dy, abs(ox * dy) + abs(oy * dx)
-        if other != sign and across < 0.9 * along:
-            found.append((math.hypot(ox, oy), across <= 0.5 * along, other))
-    found.sort(key=lambda f: f[0])
-    alone = len(found) == 1 or (len(found) > 1 and found[1][0] > 1.33 * found[0][0])
-    return found[0][2] if alone and found[0][1] and found[0][0] < REACH else None
+    found = sorted((o for o in seen_from(sign, direction, signs) if o[2] < 0.9 * o[1]), key=lambda other: other[0])
+    if not found or len(found) > 1 and found[1][0] <= 1.33 * found[0][0]:
+        return None
+    far, along, across, other = found[0]
+    return other if across <= 0.5 * along and far < REACH else None
 
 
 def follow(signs: tuple[Sign, ...], start: str) -> list[Sign]:
@@ -106,26 +88,22 @@ def follow(signs: tuple[Sign, ...], start: str) -> list[Sign]:
     )
 
 
-def _stand(rng: np.random.Generator, count: int, large: int) -> list[tuple[float, float, int]] | None:
-    """Centres and diameters of signs that do not touch, the first `large` of them large; each begins a step from the
-    one before where that fits. None if a sign found no place."""
-    placed: list[tuple[float, float, int]] = []
+def _stand(rng: np.random.Generator, count: int, large: int) -> list[Disc] | None:
+    """Signs that do not touch, the first `large` of them large; each begins a step from the one before where that fits.
+    None if a sign found no place."""
+    placed: list[Disc] = []
     for k in range(count):
         for tries in range(60):
             low, high = LARGE if k < large else SMALL
             d = 2 * int(rng.integers(low // 2, high // 2 + 1))
             margin = d / 2 + 3
             if placed and tries < 30 and rng.random() < 0.8:
-                ax, ay, ad = placed[-1]
-                dx, dy = list(DIRECTIONS.values())[int(rng.integers(4))]
-                gap = (d + ad) / 2 * rng.uniform(1.14, 1.4) + 6
-                side = gap * rng.uniform(-0.35, 0.35)
-                x, y = round(ax + dx * gap + dy * side), round(ay + dy * gap + dx * side)
+                x, y = beside(rng, placed[-1], d, (1.14, 1.4), 6, 0.35)
             else:
-                x, y = (round(rng.uniform(margin, SIDE - margin)) for _ in range(2))
-            inside = margin <= x <= SIDE - margin and margin <= y <= SIDE - margin
-            if inside and all(math.hypot(x - px, y - py) > 0.53 * (d + pd) + 6 for px, py, pd in placed):
-                placed.append((float(x), float(y), d))
+                x, y = rng.uniform(margin, SIDE - margin), rng.uniform(margin, SIDE - margin)
+            x, y = float(round(x)), float(round(y))
+            if stands(x, y, margin) and all(math.hypot(x - px, y - py) > 0.53 * (d + pd) + 6 for px, py, pd in placed):
+                placed.append((x, y, d))
                 break
         else:
             return None
@@ -246,7 +224,7 @@ class Trails:
         meta = {"kind": "trail", "hops": hops, "lot": lot, "trail": [sign.name for sign in trail]}
         meta |= {"signs": [{**vars(sign), "face": sign.face} for sign in signs]}
         image, regions = paint(signs, split, lot), [sign.face for sign in trail]
-        return made(self.name, split, lot, image, question, trail[-1].says, regions, not readable, meta)
+        return sample_of(self.name, split, lot, image, question, trail[-1].says, regions, not readable, meta)
 
     def rationale(self, sample: Sample) -> Rationale:
         """The exact lesson: look at the first sign, go where it says, look there, ..., read the digit."""
