@@ -2,7 +2,7 @@
 
 One Lab is started on loopback, with folders, settings and a token of its own, and Chromium resolves no other host. What
 a bare Lab writes to the console is measured with an empty notebook, and only that is forgiven. Skipped where there is
-no Chromium or no Playwright; R3LAB_SCREENSHOTS names a folder for pictures of it.
+no Chromium or no Playwright.
 """
 
 from __future__ import annotations
@@ -193,8 +193,7 @@ def lab(server: tuple[str, str]) -> Iterator[Lab]:
     alone = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"
     with sync_playwright() as run:
         browser = run.chromium.launch(executable_path=executable(), args=["--no-sandbox", alone], headless=True)
-        scale = float(os.environ.get("R3LAB_SCALE", "1"))  # of the screenshots
-        page = browser.new_page(viewport={"width": 1400, "height": 1000}, device_scale_factor=scale)
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
         page.set_default_timeout(LIMIT * 1000)
         one = Lab(page, *server)
         page.on("console", lambda m: one.console.append(m.text) if m.type in ("error", "warning") else None)
@@ -210,14 +209,6 @@ def lab(server: tuple[str, str]) -> Iterator[Lab]:
         browser.close()
 
 
-def shot(lab: Lab, name: str, part: Any) -> None:
-    """Keep a picture for people, where a folder is named."""
-    folder = os.environ.get("R3LAB_SCREENSHOTS")
-    if folder:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        part.screenshot(path=Path(folder) / f"{name}.png")
-
-
 def test_every_view_is_drawn_with_words(lab: Lab) -> None:
     for number, alt in ((1, "Question:"), (3, "rollouts"), (6, "Value map"), (7, "")):
         image = lab.cell(number).locator("img").first
@@ -225,7 +216,6 @@ def test_every_view_is_drawn_with_words(lab: Lab) -> None:
         assert image.evaluate("e => e.naturalWidth") > 500 and image.bounding_box()["width"] > 300
     for number, part in ((2, ".r3-player.r3-on"), (4, ".r3-player.r3-on .r3-river"), (5, ".r3-ribbon.r3-on")):
         assert lab.cell(number).locator(part).count() == 1
-        shot(lab, f"lab-cell-{number}", lab.cell(number).first)
     assert lab.page.locator(".jp-NotebookPanel [data-mime-type='application/vnd.jupyter.error']").count() == 0
 
 
@@ -252,7 +242,6 @@ def test_a_click_in_the_browser_plays_a_record_and_filters_keep_what_they_say(la
     record = lab.page.locator(".r3-player.r3-on:visible").last
     record.locator("input[type=range]").press("Home")
     assert record.locator(".r3-controls output").inner_text() == "Overview"
-    shot(lab, "lab-browser", lab.cell(8).first)
     lab.page.keyboard.press("Escape")
     assert rows.count() == count and rows.first.is_visible()
 
@@ -261,7 +250,6 @@ def test_the_dashboard_is_a_picture_with_its_words(lab: Lab) -> None:
     image = lab.cell(9).locator("img:visible").first
     image.scroll_into_view_if_needed()
     assert image.get_attribute("alt").startswith("Training of 1 run") and image.bounding_box()["width"] > 500
-    shot(lab, "lab-dashboard", lab.cell(9).first)
 
 
 def test_a_person_is_the_policy(lab: Lab) -> None:
@@ -275,7 +263,6 @@ def test_a_person_is_the_policy(lab: Lab) -> None:
     sample = samples[game.locator(".r3-title").first.inner_text().strip()]
     assert game.locator(".r3-bar").inner_text().startswith("Sample 1 of 2")
     assert game.locator(".r3-box").count() == 0 and game.get_by_text("Take this look").is_disabled()
-    shot(lab, "play-1-choose", game)
     game.get_by_text("No look needed").click()
     game.locator(".r3-wrote").wait_for()
     assert "You said that no look is needed." in note.inner_text()
@@ -283,7 +270,6 @@ def test_a_person_is_the_policy(lab: Lab) -> None:
     at(game, "truth", sample.regions[-1], sample.image.size)
     game.locator(".r3-map svg").wait_for()  # the value map is measured
     assert game.locator(".r3-map .r3-box-best").count() == 1 and "Best window" in game.locator("table").inner_text()
-    shot(lab, "play-2-no-look", game)
     board.press("Enter")
 
     # A box that is too small is refused, with words; one that is drawn brings a crop and an answer.
@@ -305,7 +291,6 @@ def test_a_person_is_the_policy(lab: Lab) -> None:
         after = box_of(game, "you", size)
         assert after == pytest.approx([a + b for a, b in zip(before, moved, strict=True)], abs=0.1), key
         before = after
-    shot(lab, "play-3-box", game)
     board.press("Enter")
     game.locator(".r3-wrote").wait_for()
     crop = game.locator(".r3-found img")
@@ -319,7 +304,6 @@ def test_a_person_is_the_policy(lab: Lab) -> None:
     assert row[:2] == ["You", "look"] and 0 < float(row[2]) < 1 and re.fullmatch(r"-?\d+\.\d\d", row[4])
     at(game, "you", before, size)
     at(game, "truth", region, size)
-    shot(lab, "play-4-look", game)
 
     # The table at the end.
     end = game.locator(".r3-end")
@@ -327,7 +311,6 @@ def test_a_person_is_the_policy(lab: Lab) -> None:
     for question in samples:
         assert question in end.inner_text()
     game.locator(".r3-map svg").wait_for()
-    shot(lab, "play-5-end", game)
     assert lab.page.locator("[id^=r3-play-] table").count() == 1  # what stays when the kernel is gone
 
 
