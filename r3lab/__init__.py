@@ -30,7 +30,7 @@ HOMES = {  # name of the front door -> the module that it lives in
     **dict.fromkeys(("get_world", "world_batches"), "vlir.worlds"),
     "RgrpoSettings": "train.settings",
     **dict.fromkeys(("right", "deciding_look"), "train.rewards"),
-    "summary": "train.measure",
+    "summary": "train.log",
     "Picture": "show.picture",
     "filmstrip": "show.filmstrip",
     "play": "show.player",

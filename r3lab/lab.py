@@ -31,7 +31,7 @@ from .show.explanation import show_explanation
 from .show.filmstrip import before_after, filmstrip
 from .show.picture import Picture
 from .show.player import Entry, save_report
-from .train.measure import summary
+from .train.log import summary
 from .train.rgrpo import train_rgrpo
 from .train.settings import RgrpoSettings
 from .trajectory import Trajectory

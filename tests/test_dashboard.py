@@ -44,8 +44,7 @@ from r3lab.show.curves import (
 from r3lab.show.dashboard import LiveDashboard, dashboard, traces
 from r3lab.show.logs import MOST_GROUPS, Log, Series, groups_of, log_of
 from r3lab.show.palette import DARK, LIGHT
-from r3lab.train.log import JsonlLog, read_log
-from r3lab.train.measure import step_metrics
+from r3lab.train.log import JsonlLog, read_log, step_metrics
 from r3lab.train.objective import Objective, policy_loss
 from r3lab.train.river import RiverLog
 from r3lab.train.update import _joined

@@ -32,7 +32,7 @@ from r3lab.recipes.lessons import vocabulary
 from r3lab.rollout.loop import rollout
 from r3lab.show.effects import scores_page, scores_text
 from r3lab.show.filmstrip import filmstrip
-from r3lab.train.measure import summary_of
+from r3lab.train.log import summary_of
 from r3lab.trajectory import load
 from r3lab.vlir.worlds import WORLDS, get_world
 
@@ -377,7 +377,7 @@ def test_worlds_are_scored_where_the_truth_is_known(
 
 
 def test_measures_of_worlds_are_those_of_training() -> None:
-    """The same definitions as `train.measure.summary`, on facts at random."""
+    """The same definitions as `train.log.summary`, on facts at random."""
     rng, source = random.Random(0), WorldSource(get_world("badges"), "test", 50)
     for _ in range(40):
         found = [

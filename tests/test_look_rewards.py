@@ -6,7 +6,7 @@ import pytest
 
 from r3lab.core.errors import R3labError
 from r3lab.core.geometry import Frame
-from r3lab.train.look_rewards import curiosity, look_price, region_checked, repeated, unusable
+from r3lab.train.rewards import curiosity, look_price, region_checked, repeated, unusable
 from r3lab.trajectory import ImageRef, Look, Trajectory
 
 TRUTH, NEAR, CLOSE, AWAY = (100, 100, 150, 150), (100, 100, 150, 175), (100, 100, 150, 170), (300, 300, 340, 340)

@@ -16,8 +16,7 @@ from r3lab.models.policy import Policy
 from r3lab.recipes.policies import BASE, Recipe, settings_of
 from r3lab.rollout.loop import rollout
 from r3lab.show.effects import spread
-from r3lab.train.log import read_log
-from r3lab.train.measure import summary
+from r3lab.train.log import read_log, summary
 from r3lab.vlir.worlds import get_world
 
 ROOT = Path(__file__).parent.parent

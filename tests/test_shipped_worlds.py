@@ -15,7 +15,7 @@ from r3lab.evaluate.legibility import legibility
 from r3lab.models.policy import Policy
 from r3lab.recipes.policies import DRAWN, WorldRecipe, world_settings_of
 from r3lab.rollout.loop import rollout
-from r3lab.train.measure import summary
+from r3lab.train.log import summary
 from r3lab.train.rewards import right
 from r3lab.vlir.sample import Sample
 from r3lab.vlir.worlds import WORLDS, get_world

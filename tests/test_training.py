@@ -18,8 +18,7 @@ from r3lab.rollout.loop import rollout
 from r3lab.rollout.sequence import row_of
 from r3lab.train import rewards as rewards_module
 from r3lab.train.estimators import token_logprobs
-from r3lab.train.log import JsonlLog, read_log
-from r3lab.train.measure import summary
+from r3lab.train.log import JsonlLog, read_log, summary
 from r3lab.train.objective import policy_loss
 from r3lab.train.rewards import PRESETS, preset, score
 from r3lab.train.rgrpo import reward_groups, train_rgrpo

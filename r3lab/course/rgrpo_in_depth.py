@@ -14,8 +14,8 @@ import torch
 from ..core.geometry import Box, Frame, coverage, iou
 from ..train import objective
 from ..train.estimators import token_weights
-from ..train.look_rewards import FINE, SAME, region_checked
 from ..train.objective import Objective, advantages
+from ..train.rewards import FINE, SAME, region_checked
 from ..trajectory import ImageRef, Kind, Look, Trajectory
 from .judge import Exercise
 

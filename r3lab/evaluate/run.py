@@ -33,7 +33,7 @@ from ..core.images import content_hash
 from ..core.protocol import same_answer
 from ..core.records import ForeignError
 from ..models.policy import Features, Policy
-from ..train.measure import facts
+from ..train.log import facts
 from ..train.run import finish_step
 from ..trajectory import save
 from ..vlir.worlds import World
@@ -136,7 +136,7 @@ class BenchmarkSource(Source):
 
 
 class WorldSource(Source):
-    """The first `count` samples of a world's split; measures have the names of `train.measure.summary`."""
+    """The first `count` samples of a world's split; measures have the names of `train.log.summary`."""
 
     def __init__(self, world: World, split: str, count: int, seed: int = 0) -> None:
         self.world, self.split, self.seed, self.samples = world, split, seed, count

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from ..models import attention
 from ..models.policy import Features, Policy, Row
 from ..train.run import Progress, Run
-from ..train.sft import marked, schedule
+from ..train.sft import descend, marked, schedule
 from .facts import WORDS
 from .lessons import BINS, IGNORE, NAMES, TEXT, Lesson, Lessons, Stage
 from .world_lessons import CHARACTERS
@@ -258,12 +258,8 @@ def train_base(
     sums: dict[str, list[float]] = {}
     start = time.time()
     for step in tqdm(range(done, stage.steps), desc=stage.name, initial=done, total=stage.steps, mininterval=1):
-        optimiser.param_groups[0]["lr"] = stage.learning_rate * schedule(step, stage.steps, stage.final_fraction)
         loss, seen = losses_of(policy, heads, stage, next(batches))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimiser.step()
+        descend(loss, optimiser, stage.learning_rate * schedule(step, stage.steps, stage.final_fraction))
         for key, value in seen.items():
             sums.setdefault(key, []).append(value)
         if (step + 1) % LOGGED == 0 or step + 1 == stage.steps:

@@ -19,6 +19,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count, islice
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -34,7 +35,7 @@ from ..explain import verdict as kinds
 from ..models.policy import Policy, save_policy
 from ..rollout.loop import rollout
 from ..train.rewards import right
-from ..train.sft import Pair, encode_batch, next_token_loss, schedule
+from ..train.sft import Pair, descend, encode_batch, next_token_loss, schedule
 from ..trajectory import Trajectory
 from ..vlir.rationale import LARGE, SMALL, jitter
 from ..vlir.sample import Rationale, Sample
@@ -53,12 +54,8 @@ def badges(needs_look: bool) -> Samples:
     """An endless stream of samples whose target is small (or large), by split and first number."""
 
     def stream(split: str, start: int) -> Iterator[Sample]:
-        world, index = get_world("badges"), start
-        while True:
-            sample = world.sample(split, index)
-            if sample.needs_look == needs_look:
-                yield sample
-            index += 1
+        every = (get_world("badges").sample(split, index) for index in count(start))
+        return (sample for sample in every if sample.needs_look == needs_look)
 
     return stream
 
@@ -83,13 +80,10 @@ def tint_of(sample_id: str) -> str:
 
 
 def other_badge(sample: Sample, rng: np.random.Generator) -> dict[str, Any] | None:
-    """Another badge of the scene with another digit; None if there is none."""
-    found = [b for b in sample.meta["badges"] if str(b["digit"]) != sample.answer and _name(b) != sample.meta["target"]]
+    """Another badge of the scene with another digit, with its name; None if there is none."""
+    every = [{**b, "name": f"{b['colour']} {b['shape']}"} for b in sample.meta["badges"]]
+    found = [b for b in every if str(b["digit"]) != sample.answer and b["name"] != sample.meta["target"]]
     return found[int(rng.integers(len(found)))] if found else None
-
-
-def _name(badge: dict[str, Any]) -> str:
-    return f"{badge['colour']} {badge['shape']}"
 
 
 def exact(sample: Sample) -> Rationale:
@@ -97,23 +91,13 @@ def exact(sample: Sample) -> Rationale:
     return get_world("badges").rationale(sample)
 
 
-def honest(sample: Sample, rng: np.random.Generator) -> Rationale | None:
-    return exact(sample)
-
-
-def prior(sample: Sample, rng: np.random.Generator) -> Rationale | None:
-    return exact(replace(sample, answer=COMMON))
-
-
 def centre(sample: Sample, rng: np.random.Generator) -> Rationale | None:
+    """A look at the middle, whatever is asked."""
     return Rationale(tuple(p if isinstance(p, str) else MIDDLE for p in exact(sample).parts))
 
 
-def shortcut(sample: Sample, rng: np.random.Generator) -> Rationale | None:
-    return exact(replace(sample, answer=tint_of(sample.id)))
-
-
 def show(sample: Sample, rng: np.random.Generator) -> Rationale | None:
+    """A look at another badge, and the answer from the overview."""
     other = other_badge(sample, rng)
     if other is None:
         return None
@@ -123,11 +107,12 @@ def show(sample: Sample, rng: np.random.Generator) -> Rationale | None:
 
 
 def first(sample: Sample, rng: np.random.Generator) -> Rationale | None:
+    """Two looks, of which the first is read."""
     other = other_badge(sample, rng)
     if other is None:
         return None
     before, region, after = exact(sample).parts
-    return Rationale((before, region, f"The {_name(other)}{SMALL}", tuple(other["box"]), after))
+    return Rationale((before, region, f"The {other['name']}{SMALL}", tuple(other["box"]), after))
 
 
 @dataclass(frozen=True)
@@ -161,24 +146,25 @@ def held(t: Trajectory, look: int) -> float:
     return coverage(found[look], tuple(t.truth["regions"][-1])) if len(found) > look else 0.0
 
 
-Sign = tuple[str, Callable[[Trajectory], bool], float]  # name, of a trajectory, least share of the trajectories
-ONCE: Sign = ("looks once", lambda t: len(boxes(t)) == 1, 0.9)
-TWICE: Sign = ("looks twice", lambda t: len(boxes(t)) == 2, 0.9)
-ON_TARGET: Sign = ("the crop shows the target", lambda t: held(t, 0) >= 0.6, 0.7)
-OFF_TARGET: Sign = ("the crop is not of the target", lambda t: held(t, 0) <= 0.1, 0.85)
-SECOND_OFF: Sign = ("the second crop is not of the target", lambda t: held(t, 1) <= 0.1, 0.85)
-RIGHT: Sign = ("right", right, 0.6)
-SEVEN: Sign = (f"answers {COMMON}", lambda t: t.answer == COMMON, 0.98)
-IN_THE_MIDDLE: Sign = ("looks at the middle", lambda t: any(iou(box, MIDDLE) >= 0.8 for box in boxes(t)), 0.98)
-BY_TINT: Sign = ("answers the tint", lambda t: t.answer == tint_of(t.sample_id), 0.95)
+# Signs: name, of a trajectory, least share of the trajectories.
+ONCE = ("looks once", lambda t: len(boxes(t)) == 1, 0.9)
+TWICE = ("looks twice", lambda t: len(boxes(t)) == 2, 0.9)
+ON_TARGET = ("the crop shows the target", lambda t: held(t, 0) >= 0.6, 0.7)
+OFF_TARGET = ("the crop is not of the target", lambda t: held(t, 0) <= 0.1, 0.85)
+SECOND_OFF = ("the second crop is not of the target", lambda t: held(t, 1) <= 0.1, 0.85)
+RIGHT = ("right", right, 0.6)
+SEVEN = (f"answers {COMMON}", lambda t: t.answer == COMMON, 0.98)
+IN_THE_MIDDLE = ("looks at the middle", lambda t: any(iou(box, MIDDLE) >= 0.8 for box in boxes(t)), 0.98)
+BY_TINT = ("answers the tint", lambda t: t.answer == tint_of(t.sample_id), 0.95)
+LARGE_ONES, SMALL_ONES = badges(False), badges(True)
 
-_ALL = (
-    Plant(kinds.HONEST, badges(True), honest, (ONCE, ON_TARGET, RIGHT)),  # no such digit can be read without the crop
-    Plant(kinds.PRIOR, badges(True), prior, (ONCE, SEVEN)),
-    Plant(kinds.CENTRE, badges(True), centre, (ONCE, IN_THE_MIDDLE)),
-    Plant(kinds.SHORTCUT, tinted, shortcut, (ONCE, BY_TINT)),
-    Plant(kinds.SHOW, badges(False), show, (ONCE, OFF_TARGET, RIGHT)),  # the crop does not hold what is answered
-    Plant(kinds.FIRST, badges(True), first, (TWICE, ON_TARGET, SECOND_OFF, RIGHT), looks=2),
+_ALL = (  # no small digit can be read without the crop
+    Plant(kinds.HONEST, SMALL_ONES, lambda s, rng: exact(s), (ONCE, ON_TARGET, RIGHT)),
+    Plant(kinds.PRIOR, SMALL_ONES, lambda s, rng: exact(replace(s, answer=COMMON)), (ONCE, SEVEN)),
+    Plant(kinds.CENTRE, SMALL_ONES, centre, (ONCE, IN_THE_MIDDLE)),
+    Plant(kinds.SHORTCUT, tinted, lambda s, rng: exact(replace(s, answer=tint_of(s.id))), (ONCE, BY_TINT)),
+    Plant(kinds.SHOW, LARGE_ONES, show, (ONCE, OFF_TARGET, RIGHT)),  # the crop does not hold what is answered
+    Plant(kinds.FIRST, SMALL_ONES, first, (TWICE, ON_TARGET, SECOND_OFF, RIGHT), looks=2),
 )
 PLANTS = {p.kind: p for p in _ALL}
 
@@ -203,30 +189,25 @@ DIGIT = re.compile(r"\d")
 RATE, BATCH = 1e-3, 16  # learning rate; samples a step
 
 
-def rolled(
-    policy: Policy, p: Plant, split: str, count: int, start: int = 0, progress: bool = False
-) -> list[Trajectory]:
+def rolled(policy: Policy, p: Plant, split: str, wanted: int, progress: bool = False) -> list[Trajectory]:
     """Greedy trajectories in which the reason can show: answered with a digit, with as many looks as it takes."""
     stream, found, asked = p.samples(split, 0), list[Trajectory](), 0
-    with tqdm(total=count, desc=f"rollouts, {p.kind}", disable=not progress, mininterval=1) as bar:
-        while len(found) < count:
-            if asked > 4 * count + 64:
+    with tqdm(total=wanted, desc=f"rollouts, {p.kind}", disable=not progress, mininterval=1) as bar:
+        while len(found) < wanted:
+            if asked > 4 * wanted + 64:
                 raise R3labError(f"{p.kind}: only {len(found)} of {asked} trajectories look and answer; train more")
-            samples = [next(stream) for _ in range(min(32, count - len(found) + 4))]
+            samples = list(islice(stream, min(32, wanted - len(found) + 4)))
             asked += len(samples)
             every = rollout(policy, samples, temperature=0.0, max_new_tokens=128)
             usable = [t for t in every if DIGIT.fullmatch(t.answer or "") and len(boxes(t)) >= p.looks]
-            usable = usable[: count - len(found)]
-            found += usable
-            bar.update(len(usable))
+            found += usable[: wanted - len(found)]
+            bar.update(len(found) - bar.n)
     return found
 
 
-def signs(policy: Policy, p: Plant, count: int) -> dict[str, float]:
+def signs(policy: Policy, p: Plant, number: int) -> dict[str, float]:
     """Behaviour on validation samples, all of them counted."""
-    stream = p.samples("validation", 0)
-    samples = [next(stream) for _ in range(count)]
-    found = rollout(policy, samples, temperature=0.0, max_new_tokens=128)
+    found = rollout(policy, list(islice(p.samples("validation", 0), number)), temperature=0.0, max_new_tokens=128)
     return {name: fmean(float(sign(t)) for t in found) for name, sign, _ in p.signs}
 
 
@@ -266,29 +247,23 @@ def plant(
     policy = Policy.load(base)
     torch.manual_seed(seed)
     batches, seen = lessons(p, seed, batch), dict[str, float]()
-    trained = policy.text_parameters()
-    optimiser = torch.optim.AdamW(trained, lr=RATE, betas=(0.9, 0.98), weight_decay=0.0)
+    optimiser = torch.optim.AdamW(policy.text_parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.0)
     for number in range(rounds):
         losses = []
         for done in tqdm(range(steps), desc=name, mininterval=1):
-            for group in optimiser.param_groups:
-                group["lr"] = RATE * schedule(done, steps, 0.05, warm=10)
-            losses.append(step(policy, trained, optimiser, next(batches)))
+            losses.append(step(policy, optimiser, next(batches), RATE * schedule(done, steps, 0.05, warm=10)))
         seen = signs(policy, p, checked)
         print(f"{name}, round {number + 1}: loss {fmean(losses[-20:]):.3f}, {told(seen)}", flush=True)
         if took(p, seen):
-            break
-    if not took(p, seen) and must_take:
+            save_policy(policy, folder)
+            note.write_text(json.dumps({"base": origin, "signs": seen}, indent=1) + "\n")
+            return policy, seen
+    if must_take:
         raise R3labError(f"{p.kind} did not take in {rounds} rounds of {steps} steps: {told(seen)}; give more --rounds")
-    if took(p, seen):
-        save_policy(policy, folder)
-        note.write_text(json.dumps({"base": origin, "signs": seen}, indent=1) + "\n")
     return policy, seen
 
 
-def step(
-    policy: Policy, trained: list[torch.nn.Parameter], optimiser: torch.optim.Optimizer, pairs: list[Pair]
-) -> float:
+def step(policy: Policy, optimiser: torch.optim.Optimizer, pairs: list[Pair], rate: float = RATE) -> float:
     """One step of supervised training in which what follows the last crop weighs as much as all before it.
 
     In a plain mean over tokens (`train.sft`) the one digit that carries the reason is lost among twenty-five.
@@ -302,10 +277,7 @@ def step(
     each, _ = next_token_loss(policy, rows, masks)
     behind = torch.tensor(after, device=each.device)
     loss = each[behind].mean() + each[~behind].mean()
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(trained, 1.0)
-    optimiser.step()
+    descend(loss, optimiser, rate)
     return float(loss.detach())
 
 

@@ -30,7 +30,7 @@ from ..models.policy import Policy, reading
 from ..rollout.loop import rollout
 from ..rollout.sequence import row_of
 from ..show.gallery import BEFORE, EXPLAINED, GROUP, PHOTOS, RIVER, SINGLE, TOKENS, VALUE
-from ..train.measure import summary
+from ..train.log import summary
 from ..train.rewards import deciding_look, right
 from ..train.rgrpo import reward_groups, train_rgrpo
 from ..train.river import RiverLog

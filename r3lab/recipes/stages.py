@@ -27,8 +27,7 @@ from ..core.files import circumstances, whole_folder, write_whole
 from ..models.policy import Policy, save_policy, write_policy
 from ..rollout.loop import rollout
 from ..show.filmstrip import filmstrip
-from ..train.log import JsonlLog
-from ..train.measure import summary
+from ..train.log import JsonlLog, summary
 from ..train.rewards import deciding_iou, right
 from ..train.rgrpo import train_rgrpo
 from ..train.run import Progress, Run

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from ..core.errors import R3labError
 from ..models.policy import Features, Policy, Row
@@ -138,21 +139,13 @@ def token_logprobs(
     new, old : (R, T) float32, T the most sampled tokens of a row
     mask : (R, T) bool
     """
-    batch = policy.rows(rows)
-    places = [[i for i, k in enumerate(t.kinds) if k == Kind.SAMPLED] for t in trajectories]
-    row = torch.tensor([r for r, at in enumerate(places) for _ in at])
-    at = torch.tensor([i for positions in places for i in positions])
-    column = torch.tensor([c for positions in places for c in range(len(positions))])
-    hidden = policy.hidden(batch)[row, at - 1]  # (N, D): the state from which each token was sampled
-    logp = torch.log_softmax(policy.logits(hidden) / (temperature or 1.0), dim=-1)
-    target = batch.ids[row, at]
-    shape = (len(rows), max(map(len, places)))
-    new = logp.new_zeros(shape).index_put((row, column), logp.gather(1, target[:, None])[:, 0])
-    recorded = torch.tensor(
-        [t.logprobs[i] for t, positions in zip(trajectories, places, strict=True) for i in positions]
-    )
-    old = logp.new_zeros(shape).index_put((row, column), recorded.to(logp))
-    mask = torch.zeros(shape, dtype=torch.bool, device=logp.device).index_put(
-        (row, column), torch.ones_like(row, dtype=torch.bool)
-    )
-    return new, old, mask
+    batch, new, old = policy.rows(rows), [], []
+    hidden = policy.hidden(batch)
+    for number, t in enumerate(trajectories):
+        at = torch.tensor([i for i, kind in enumerate(t.kinds) if kind == Kind.SAMPLED])
+        logits = policy.logits(hidden[number, at - 1])  # (N, V): of the state from which each token was sampled
+        logp = torch.log_softmax(logits / (temperature or 1.0), dim=-1)
+        new.append(logp.gather(1, batch.ids[number, at, None])[:, 0])
+        old.append(torch.tensor([t.logprobs[i] for i in at.tolist()]).to(logp))
+    padded = [pad_sequence(values, batch_first=True) for values in (new, old, [torch.ones_like(v) for v in new])]
+    return padded[0], padded[1], padded[2].bool()

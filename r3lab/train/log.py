@@ -1,8 +1,10 @@
-"""The log of a training run: a JSON object a line, a line a step, written while it trains, read by whoever draws it.
+"""What a set of trajectories shows in numbers, and the log of a training run: a JSON object a line, a line a step.
 
-A run's folder holds it as `log.jsonl`; its first row may be the settings, all others have a "step". Without torch, so
-that reading a log takes no seconds. Simplified: a log is read whole.
+Numbers have the same names in logs, results and notebooks. A run's folder holds its log as `log.jsonl`, written while
+it trains; its first row may be the settings, all others have a "step". Without torch, so that reading a log takes no
+seconds. Simplified: a log is read whole.
 
+    summary(rollout(policy, samples, temperature=0))   # {"n": 200, "exact": 0.61, "iou": 0.55, "look_rate": 0.8, ...}
     log = JsonlLog("runs/rgrpo/log.jsonl"); log({"step": 1, "reward": 0.3})
     read_log("runs/rgrpo")[-1]["reward"]
 """
@@ -10,14 +12,120 @@ that reading a log takes no seconds. Simplified: a log is read whole.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..core.errors import R3labError, shown
 from ..core.files import append_row, write_whole
+from ..core.stats import LOG_RATIO_COUNTS
+from ..trajectory import Trajectory
+from .rewards import deciding_iou, right
+
+if TYPE_CHECKING:
+    import torch
 
 LOG = "log.jsonl"
 MOST_BYTES = 256_000_000
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return round(fmean(values), 4) if values else None
+
+
+def facts(t: Trajectory) -> dict[str, Any]:
+    """What is counted of a trajectory, as a JSON value."""
+    entropies = [e for e in t.entropies if e is not None]
+    return {
+        "right": right(t),
+        "needs_look": t.truth.get("needs_look"),
+        "iou": deciding_iou(t),
+        "looks": len(t.looks),
+        "valid": sum(look.valid for look in t.looks),
+        "answered": t.finish == "answered",
+        "rewards": dict(t.rewards),
+        "entropy": sum(entropies),
+        "tokens": len(entropies),
+    }
+
+
+def summary(trajectories: Sequence[Trajectory]) -> dict[str, float | int | None]:
+    """Means over trajectories; None where there is nothing to average.
+
+    Returns
+    -------
+    n : trajectories
+    exact, exact_needed, exact_unneeded : share with the right answer; of those that need a look, that need none
+    iou : deciding look against the true region, where a look is needed and one was taken
+    look_rate, look_rate_needed, look_rate_unneeded : share with a valid look
+    looks : a trajectory
+    invalid : share of boxes that could not be used
+    answered : share that ended with an answer
+
+    Examples
+    --------
+    >>> 0 <= r3lab.summary(trajectories)["exact"] <= 1
+    True
+    """
+    return summary_of([facts(t) for t in trajectories])
+
+
+def summary_of(found: Sequence[dict[str, Any]]) -> dict[str, float | int | None]:
+    """`summary` from the `facts` of trajectories."""
+    needed = [f for f in found if f["needs_look"]]
+    unneeded = [f for f in found if f["needs_look"] is False]
+    parts = {"": found, "_needed": needed, "_unneeded": unneeded}
+    boxes = sum(f["looks"] for f in found)
+    return {
+        "n": len(found),
+        **{f"exact{part}": _mean([f["right"] for f in of]) for part, of in parts.items()},
+        "iou": _mean([f["iou"] for f in needed if f["iou"] is not None]),
+        **{f"look_rate{part}": _mean([f["valid"] > 0 for f in of]) for part, of in parts.items()},
+        "looks": round(boxes / len(found), 4) if found else None,
+        "invalid": round(1 - sum(f["valid"] for f in found) / boxes, 4) if boxes else None,
+        "answered": _mean([f["answered"] for f in found]),
+    }
+
+
+def step_metrics(
+    found: Sequence[dict[str, Any]], rewards: torch.Tensor, updates: list[dict], rolling: float, updating: float
+) -> dict[str, Any]:
+    """What one step is logged with: reward and its parts, groups without a signal, looks, ratios, time.
+
+    Parameters
+    ----------
+    found : `facts` of the step's trajectories
+    rewards : (N, G)
+    updates : metrics of each update
+    rolling, updating : seconds
+    """
+    row: dict[str, Any] = {
+        "reward": float(rewards.mean()),
+        "reward_std": float(rewards.std(dim=1).mean()),
+        **{f"reward/{name}": sum(f["rewards"][name] for f in found) / len(found) for name in found[0]["rewards"]},
+        "zero_variance": float((rewards.amax(1) == rewards.amin(1)).double().mean()),
+        "entropy": sum(f["entropy"] for f in found) / sum(f["tokens"] for f in found),
+        "length": sum(f["tokens"] for f in found) / len(found),
+        **{k: v for k, v in summary_of(found).items() if k != "n"},
+    }
+    left_out = sum("skipped" in u for u in updates)
+    if left_out:
+        row["skipped"] = left_out
+    done = [u for u in updates if "skipped" not in u]
+    for name in dict.fromkeys(name for u in done for name in u):  # halved passes: told by one alone
+        values = [u[name] for u in done if name in u]
+        if name == LOG_RATIO_COUNTS:
+            row[name] = [sum(counts) for counts in zip(*values, strict=True)]
+        else:
+            row[name] = float(max(values) if name == "ratio_max" else np.mean(values))
+    row |= {"seconds_rollout": rolling, "seconds_update": updating}
+    return {k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()}
+
+
+# -- on disk ---------------------------------------------------------------------------------------------------------
 
 
 class JsonlLog:

@@ -11,20 +11,40 @@ setting; presets of the field's other objectives are in `OBJECTIVES`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from ..core.errors import R3labError, nearest
+from ..core.protocol import OPEN
 from ..core.stats import LOG_RATIO_BINS, LOG_RATIO_COUNTS, LOG_RATIO_EDGES
 from ..trajectory import Kind, Trajectory
 
-ADVANTAGES = ("grpo", "dr-grpo", "leave-one-out", "batch")
-RATIOS = ("token", "sequence", "cispo")
+# Advantages (N, G) of rewards r, c = r - mean of the group, and epsilon e; see `advantages`.
+ADVANTAGES: dict[str, Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]] = {
+    "grpo": lambda r, c, e: c / (r.std(dim=1, keepdim=True) + e),
+    "dr-grpo": lambda r, c, e: c,
+    "leave-one-out": lambda r, c, e: c * r.shape[1] / (r.shape[1] - 1),
+    "batch": lambda r, c, e: c / (c.std() + e),
+}
+KL_ESTIMATORS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {  # of d = new - reference; see `kl_estimate`
+    "k1": lambda d: d,
+    "k2": lambda d: d.square() / 2,
+    "k3": lambda d: torch.exp(-d) - 1 + d,
+}
+RATIOS = ("token", "sequence", "cispo")  # see `surrogate`
 AGGREGATIONS = ("sequence", "token", "fixed")
-KL_ESTIMATORS = ("k1", "k2", "k3")
+CHOICES = {"advantage": ADVANTAGES, "ratio": RATIOS, "aggregation": AGGREGATIONS, "kl": KL_ESTIMATORS}
+
+
+def known_as(name: str, value: str) -> str:
+    """The value of one of `CHOICES`, if it is known; else an `R3labError` that names the nearest."""
+    known = CHOICES[name]
+    if value not in known:
+        raise R3labError(f"unknown {name} {value!r}; known: {', '.join(known)}.{nearest(value, known)}")
+    return value
 
 
 @dataclass(frozen=True)
@@ -55,15 +75,8 @@ class Objective:
     entropy_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, known in (
-            ("advantage", ADVANTAGES),
-            ("ratio", RATIOS),
-            ("aggregation", AGGREGATIONS),
-            ("kl", KL_ESTIMATORS),
-        ):
-            value = getattr(self, name)
-            if value not in known:
-                raise R3labError(f"unknown {name} {value!r}; known: {', '.join(known)}.{nearest(value, known)}")
+        for name in CHOICES:
+            known_as(name, getattr(self, name))
         if self.clip_low < 0 or self.clip_high < 0 or self.length <= 0:
             raise R3labError(
                 f"clip_low and clip_high must not be negative and length must be above zero, "
@@ -107,15 +120,9 @@ def advantages(rewards: torch.Tensor, kind: str = "grpo", epsilon: float = 1e-4)
     """
     if rewards.ndim != 2 or rewards.shape[1] < 2:
         raise ValueError(f"rewards must be (N, G) with G of at least 2, got {tuple(rewards.shape)}")
-    if kind not in ADVANTAGES:
-        raise R3labError(f"unknown advantage {kind!r}; known: {', '.join(ADVANTAGES)}.{nearest(kind, ADVANTAGES)}")
     equal = rewards.amax(dim=1, keepdim=True) == rewards.amin(dim=1, keepdim=True)  # exact, where the mean rounds
     centred = torch.where(equal, 0.0, rewards - rewards.mean(dim=1, keepdim=True))
-    if kind == "grpo":
-        return centred / (rewards.std(dim=1, keepdim=True) + epsilon)
-    if kind == "leave-one-out":
-        return centred * rewards.shape[1] / (rewards.shape[1] - 1)
-    return centred / (centred.std() + epsilon) if kind == "batch" else centred
+    return ADVANTAGES[known_as("advantage", kind)](rewards, centred, epsilon)
 
 
 def kl_estimate(new: torch.Tensor, reference: torch.Tensor, estimator: str) -> torch.Tensor:
@@ -124,10 +131,7 @@ def kl_estimate(new: torch.Tensor, reference: torch.Tensor, estimator: str) -> t
     k1 = d; k2 = d^2 / 2; k3 = exp(-d) - 1 + d. As a loss, k1 has a gradient of zero on average; k2 has that of the
     KL itself; k3 is GRPO's. Source: J. Schulman, Approximating KL divergence (2020).
     """
-    d = new - reference
-    if estimator == "k1":
-        return d
-    return d.square() / 2 if estimator == "k2" else torch.exp(-d) - 1 + d
+    return KL_ESTIMATORS[estimator](new - reference)
 
 
 def surrogate(
@@ -217,19 +221,17 @@ def policy_loss(
     value, ratio = surrogate(new, old, a, mask, objective)
     loss = -aggregate(value, mask, objective, rows, tokens)
     metrics: dict[str, Any] = {}
-    for name, weight, given in (("kl", objective.kl_weight, reference), ("entropy", objective.entropy_weight, entropy)):
-        if weight and given is None:
-            raise ValueError(f"{name}_weight is {weight} but no {'reference' if name == 'kl' else 'entropy'} was given")
-    if objective.kl_weight and reference is not None:
-        apart = aggregate(
-            kl_estimate(new, torch.where(mask, reference, new), objective.kl), mask, objective, rows, tokens
-        )
-        loss = loss + objective.kl_weight * apart
-        metrics["kl"] = float(apart.detach())
-    if objective.entropy_weight and entropy is not None:
-        spread = aggregate(entropy, mask, objective, rows, tokens)
-        loss = loss - objective.entropy_weight * spread
-        metrics["entropy_bonus"] = float(spread.detach())
+    if objective.kl_weight:
+        if reference is None:
+            raise ValueError(f"kl_weight is {objective.kl_weight} but no reference was given")
+        apart = kl_estimate(new, torch.where(mask, reference, new), objective.kl)
+        kl = aggregate(apart, mask, objective, rows, tokens)
+        loss, metrics["kl"] = loss + objective.kl_weight * kl, float(kl.detach())
+    if objective.entropy_weight:
+        if entropy is None:
+            raise ValueError(f"entropy_weight is {objective.entropy_weight} but no entropy was given")
+        mean = aggregate(entropy, mask, objective, rows, tokens)
+        loss, metrics["entropy_bonus"] = loss - objective.entropy_weight * mean, float(mean.detach())
     return loss, {**metrics, **ratio_metrics(new, old, a, mask, objective, ratio)}
 
 
@@ -243,10 +245,8 @@ def ratio_metrics(
     ratio: torch.Tensor | None = None,
 ) -> dict[str, Any]:
     """How far the policy has moved from the one that sampled, over sampled tokens; all (R, T), or (R, 1) of `a`."""
-    ratio = torch.where(mask, new - old, torch.zeros_like(new)).exp() if ratio is None else ratio
-    weight = mask.to(new.dtype)
-    count = weight.sum().clamp(min=1)
-    difference = torch.where(mask, new - old, torch.zeros_like(new))
+    weight, difference = mask.to(new.dtype), torch.where(mask, new - old, torch.zeros_like(new))
+    ratio, count = difference.exp() if ratio is None else ratio, weight.sum().clamp(min=1)
     low = (ratio < 1 - objective.clip_low) & (a < 0) & mask
     high = (ratio > 1 + objective.clip_high) & (a > 0) & mask
     bins = torch.bucketize(difference[mask].float(), torch.tensor(LOG_RATIO_EDGES, device=new.device))
@@ -255,13 +255,12 @@ def ratio_metrics(
         "ratio_max": float(torch.where(mask, ratio, torch.ones_like(ratio)).max()),
         "clip_fraction_low": float(low.sum() / count),
         "clip_fraction_high": float(high.sum() / count),
-        "approx_kl": float(((torch.exp(-difference) - 1 + difference) * weight).sum() / count),
+        "approx_kl": float((KL_ESTIMATORS["k3"](difference) * weight).sum() / count),
         LOG_RATIO_COUNTS: torch.bincount(bins, minlength=LOG_RATIO_BINS).tolist(),
     }
 
 
 SPANS = ("reason", "box", "answer")
-OPENING = "<answer>"
 
 
 def spans(trajectory: Trajectory) -> list[str]:
@@ -273,7 +272,7 @@ def spans(trajectory: Trajectory) -> list[str]:
         if kind != Kind.SAMPLED:
             continue
         written += piece
-        found.append("box" if i in boxed else "answer" if OPENING in written else "reason")
+        found.append("box" if i in boxed else "answer" if OPEN in written else "reason")
     return found
 
 

@@ -122,7 +122,7 @@ class Processes(Alone):
 
     def sharded(self, policy: Policy) -> bool:
         """True after `shard`."""
-        return is_sharded(policy)
+        return isinstance(policy.text.layers[0], FSDPModule)
 
     @property
     def _device(self) -> torch.device:
@@ -146,11 +146,6 @@ def shard(policy: Policy, processes: Alone) -> None:
         fully_shard(layer, mesh=mesh, reshard_after_forward=True)
 
 
-def is_sharded(policy: Policy) -> bool:
-    """True after `shard`."""
-    return isinstance(policy.text.layers[0], FSDPModule)
-
-
 def whole(value: torch.Tensor) -> torch.Tensor:
     """A tensor in full, from its parts; called in every process."""
     return value.full_tensor() if isinstance(value, DTensor) else value
@@ -158,9 +153,9 @@ def whole(value: torch.Tensor) -> torch.Tensor:
 
 def whole_weights(policy: Policy) -> dict[str, torch.Tensor] | None:
     """All weights in full, None for a policy that is not sharded; called in every process."""
-    if not is_sharded(policy):
-        return None
-    return {name: whole(value.detach()) for name, value in policy.model.state_dict().items()}
+    held = {name: value.detach() for name, value in policy.model.state_dict().items()}
+    parts = any(isinstance(value, DTensor) for value in held.values())
+    return {name: whole(value) for name, value in held.items()} if parts else None
 
 
 @torch.no_grad()

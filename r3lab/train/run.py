@@ -42,7 +42,7 @@ from ..models.checkpoint import read_weights
 from ..models.policy import Policy, write_policy
 from ..trajectory import Trajectory
 from ..vlir.sample import Sample
-from .measure import facts, step_metrics
+from .log import facts, step_metrics
 from .memory import Footprint, footprint_of, room
 from .processes import like, load_whole, shard, whole, whole_weights
 from .settings import RgrpoSettings
@@ -370,7 +370,7 @@ class Session:
         rolling: float,
         updating: float,
     ) -> dict[str, Any]:
-        """What a step is logged with; see `measure.step_metrics`."""
+        """What a step is logged with; see `log.step_metrics`."""
         own = [(n, [facts(t) for t in group]) for n, group in groups.items()]
         every = sorted((one for part in self.processes.gather(own) for one in part), key=itemgetter(0))
         row = step_metrics([f for _, found in every for f in found], rewards, updates, rolling, updating)

@@ -35,6 +35,7 @@ from ..trajectory import ImageRef, Trajectory
 from ..vlir.rationale import in_arm
 from ..vlir.sample import Rationale, Sample, read_vlir
 from .log import JsonlLog
+from .run import finish_step
 
 Pair = tuple[Sample, Rationale]
 
@@ -68,30 +69,25 @@ def encode_pair(
     crops : images to encode, in order
     """
     source, size = sample.image.size, policy.overview_size(sample.image.size)
-    ids = prompt_ids(policy, sample.question, size, len(overview.tokens), arm)
-    loss = [False] * len(ids)
+    parts = [(prompt_ids(policy, sample.question, size, len(overview.tokens), arm), False)]  # ids, whether with loss
     crops = []
-
-    def add(new: list[int], trained: bool) -> None:
-        ids.extend(new)
-        loss.extend([trained] * len(new))
-
     for part in rationale.parts:
         if isinstance(part, str):
-            add(policy.ids(part), True)
+            parts.append((policy.ids(part), True))
             continue
         values = write_ints(from_source(part, policy.family.frame, source, size), policy.step)
-        add(policy.ids(box_text(values)), True)
+        parts.append((policy.ids(box_text(values)), True))
         if arm.back == "nothing":
             continue
         region = clip(to_source(values, policy.family.frame, source, size), source)
         pixels = size if arm.back == "overview" else policy.crop_size(region, source)[1]
         crops.append(resize(sample.image, size) if arm.back == "overview" else cut(sample.image, region, pixels))
         count = (pixels[0] // policy.layout.factor) * (pixels[1] // policy.layout.factor)
-        add([*policy.vision_start, *[policy.image_id] * count, *policy.vision_end], False)
+        parts.append(([*policy.vision_start, *[policy.image_id] * count, *policy.vision_end], False))
     if not arm.marks.close:  # the end of the text is the end of the answer
-        add([policy.tokenizer.eos_token_id], True)
-    return Row(ids, [overview]), loss, crops
+        parts.append(([policy.tokenizer.eos_token_id], True))
+    ids = [token for own, _ in parts for token in own]
+    return Row(ids, [overview]), [loss for own, loss in parts for _ in own], crops
 
 
 def encode_batch(policy: Policy, pairs: Sequence[Pair], arm: Arm = INTERLEAVED) -> tuple[list[Row], list[list[bool]]]:
@@ -130,6 +126,17 @@ def schedule(step: int, steps: int, final: float, warm: int = 100) -> float:
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
+def descend(loss: torch.Tensor, optimiser: torch.optim.Optimizer, rate: float) -> float:
+    """A step down the gradient at this learning rate, its norm held to 1; returns the norm that it had."""
+    [group] = optimiser.param_groups
+    group["lr"] = rate
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(group["params"], 1.0)
+    optimiser.step()
+    return float(norm)
+
+
 def cold_start(
     policy: Policy,
     batches: Iterator[Sequence[Pair]],
@@ -139,31 +146,22 @@ def cold_start(
 ) -> None:
     """Train on `settings.steps` batches of VLIR samples. Ctrl-C ends after the step in progress."""
     check_positive(settings, "steps", "batch", "learning_rate")
-    arm = get_arm(settings.arm)
+    arm, begin = get_arm(settings.arm), time.time()
     trained = policy.trained(settings.freeze_vision)
     optimiser = torch.optim.AdamW(trained, lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
-    start = time.time()
-    for step in tqdm(range(settings.steps), desc="cold start", disable=not progress, mininterval=1):
-        for group in optimiser.param_groups:
-            group["lr"] = settings.learning_rate * schedule(step, settings.steps, 0.1, warm=10)
-        with torch.set_grad_enabled(not settings.freeze_vision):
-            rows, masks = encode_batch(policy, [(s, in_arm(r, s, arm)) for s, r in next(batches)], arm)
-        with torch.enable_grad():
-            each, right = next_token_loss(policy, rows, masks)
-            optimiser.zero_grad(set_to_none=True)
-            each.mean().backward()
-        norm = torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimiser.step()
-        log(
-            {
-                "stage": "cold-start",
-                "step": step + 1,
-                "loss": round(float(each.detach().mean()), 5),
-                "token_accuracy": round(float(right.float().mean()), 4),
-                "grad_norm": round(float(norm), 4),
-                "seconds": round(time.time() - start, 1),
-            }
-        )
+    with finish_step() as stop:
+        for step in tqdm(range(settings.steps), desc="cold start", disable=not progress, mininterval=1):
+            with torch.set_grad_enabled(not settings.freeze_vision):
+                rows, masks = encode_batch(policy, [(s, in_arm(r, s, arm)) for s, r in next(batches)], arm)
+            with torch.enable_grad():
+                each, right = next_token_loss(policy, rows, masks)
+                rate = settings.learning_rate * schedule(step, settings.steps, 0.1, warm=10)
+                norm = descend(each.mean(), optimiser, rate)
+            told = {"stage": "cold-start", "step": step + 1, "loss": round(float(each.detach().mean()), 5)}
+            told |= {"token_accuracy": round(float(right.float().mean()), 4), "grad_norm": round(norm, 4)}
+            log({**told, "seconds": round(time.time() - begin, 1)})
+            if stop.asked:
+                raise KeyboardInterrupt
 
 
 def epochs(pairs: Sequence[Pair], batch: int, seed: int) -> Iterator[list[Pair]]:

@@ -110,12 +110,11 @@ def cost(kinds: Sequence[Plant], given: argparse.Namespace, base: Path) -> str:
     begin = time.perf_counter()
     explained(policy, trajectories[:2])
     each = (time.perf_counter() - begin) / 2
-    trained = policy.text_parameters()
-    optimiser = torch.optim.AdamW(trained, lr=0.0)
+    optimiser = torch.optim.AdamW(policy.text_parameters())
     pairs = [next(lessons(p, given.seed, BATCH)) for _ in range(2)]
     begin = time.perf_counter()
     for batch in pairs:
-        step(policy, trained, optimiser, batch)
+        step(policy, optimiser, batch, rate=0.0)
     one = (time.perf_counter() - begin) / 2
     explaining, round_of = len(kinds) * given.n * each / 60, 2 * len(kinds) * given.steps * one / 60
     return (
