@@ -19,7 +19,7 @@ from r3lab.models.policy import Policy, save_policy
 from r3lab.models.tiny import miniature
 from r3lab.recipes.lessons import vocabulary
 from r3lab.rollout.loop import rollout
-from r3lab.train.sft import SftSettings, cold_start
+from r3lab.train.sft import descend, encode_batch, next_token_loss, schedule
 from r3lab.trajectory import Trajectory
 from r3lab.vlir.rationale import imperfect
 from r3lab.vlir.sample import Rationale, Sample
@@ -40,10 +40,12 @@ def taught(kind: str, folder: Path, steps: int = 90) -> Path:
         parts = imperfect(sample, world.rationale(sample), 0.3, 0.5, rng).parts
         x1, y1, x2, y2 = rng.uniform((0, 0, 300, 300), (200, 200, 500, 500))
         pairs.append((sample, Rationale(tuple(p if isinstance(p, str) else (x1, y1, x2, y2) for p in parts))))
-    batches = (pairs[i % 6 * 8 :][:8] for i in range(10_000))
-    torch.manual_seed(0)
-    settings = SftSettings(steps=steps, batch=8, learning_rate=4e-3)
-    cold_start(policy, iter(batches), settings, lambda row: None, progress=False)
+    with torch.no_grad():  # once: the vision tower is frozen
+        batches = [encode_batch(policy, pairs[at : at + 8]) for at in range(0, len(pairs), 8)]
+    optimiser = torch.optim.AdamW(policy.trained(True), betas=(0.9, 0.98), weight_decay=0.0)
+    for step in range(steps):
+        each, _ = next_token_loss(policy, *batches[step % len(batches)])
+        descend(each.mean(), optimiser, 4e-3 * schedule(step, steps, 0.1, warm=10))
     return save_policy(policy, folder)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from r3lab.core.errors import R3labError
 from r3lab.core.geometry import Frame
-from r3lab.train.rewards import curiosity, look_price, region_checked, repeated, unusable
+from r3lab.train.rewards import curiosity, look_price, region_checked, repeated
 from r3lab.trajectory import ImageRef, Look, Trajectory
 
 TRUTH, NEAR, CLOSE, AWAY = (100, 100, 150, 150), (100, 100, 150, 175), (100, 100, 150, 170), (300, 300, 340, 340)
@@ -33,9 +33,9 @@ def test_the_place_is_paid_only_with_the_answer_and_fines_are_due_either_way():
 
 def test_a_repeated_look_meets_an_earlier_one_more_than_allowed():
     t = rollout_of(NEAR, AWAY, CLOSE)  # IoU of the first and the last 0.93
-    assert (repeated(t), repeated(t, same=0.95), unusable(t)) == (1, 0, 0)
+    assert (repeated(t), repeated(t, same=0.95)) == (1, 0)
     assert repeated(rollout_of(NEAR, (100, 100, 125, 140))) == 0, "a closer look at a part"
-    assert unusable(rollout_of(refused=2)) == 2 and repeated(rollout_of(refused=2)) == 0
+    assert repeated(rollout_of(refused=2)) == 0
 
 
 def test_a_price_is_the_same_for_every_look():

@@ -300,7 +300,7 @@ def test_ordinary_from_pretrained_loads_a_checkpoint(taught_folder):
         ("tokenizer_config.json", "tokenizer"),
         ("preprocessor_config.json", "image processor"),
         ("model.safetensors", "safetensors"),
-        ("config.json", "configuration"),
+        ("config.json", "no config.json"),
     ],
 )
 def test_incomplete_checkpoints_are_refused_by_name(missing, message, policy, tmp_path):

@@ -5,18 +5,18 @@ reads ratio and attention of its tokens, and runs R-GRPO from the cold start for
 held-out samples again and again. Minutes on two cores; the folder is under 1 MB. Simplified: photographs are kept as
 JPEG (`show.records` says what that means).
 
-    record("assets/records", steps=24)
+    record("assets/records")
 """
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import pstdev
+from typing import Any
 
 import torch
 
@@ -26,68 +26,53 @@ from ..explain.explain import explain
 from ..explain.interventions import value_map
 from ..explain.rows import rows
 from ..explain.trials import QUICK
-from ..models.policy import Policy, reading
+from ..models.policy import Policy
 from ..rollout.loop import rollout
-from ..rollout.sequence import row_of
 from ..show.gallery import BEFORE, EXPLAINED, GROUP, PHOTOS, RIVER, SINGLE, TOKENS, VALUE
 from ..train.log import summary
 from ..train.rewards import deciding_look, right
 from ..train.rgrpo import reward_groups, train_rgrpo
 from ..train.river import RiverLog
 from ..train.settings import RgrpoSettings
+from ..train.update import packed_logprobs
 from ..trajectory import Trajectory, save
 from ..vlir.sample import Sample
 from ..vlir.worlds import get_world, world_batches
 
-WORLD, ASKED, SHOWN, GROUPS = "badges", 40, 5, 6
+WORLD, ASKED, SHOWN, GROUPS, SEED = "badges", 40, 5, 6, 0
+PROMPTS, EVERY = 6, 2  # samples a step of the run that the river comes from; steps between two answers
 QUALITY = 82  # of the photographs
 
 
-def record(
-    folder: str | Path,
-    trained: str | Path | None = None,
-    cold_start: str | Path | None = None,
-    steps: int = 24,
-    every: int = 2,
-    prompts: int = 6,
-    seed: int = 0,
-) -> Path:
-    """Make the records anew; the folder appears whole or not at all.
+def record(folder: str | Path, steps: int = 24) -> Path:
+    """Make the records anew, with the shipped policies of badges; the folder appears whole or not at all.
 
     Parameters
     ----------
     folder
         Replaced if it holds records.
-    trained, cold_start
-        Checkpoints; by default the shipped ones.
-    steps, prompts
-        Of the R-GRPO run that the river comes from, and samples a step.
-    every
-        Steps between two answers to the held-out samples.
-    seed
-        Of samples and sampling.
+    steps
+        Of the R-GRPO run that the river comes from.
 
     Raises
     ------
     R3labError
-        If the folder holds something else, or a checkpoint cannot be read.
+        If the folder holds something else.
     """
     target = Path(folder)
     if target.exists() and not (target / SINGLE).is_dir() and (target.is_file() or any(target.iterdir())):
         raise R3labError(f"{shown(str(target))} holds something else than records; name another folder.")
-    policy = Policy.load(trained or assets_dir() / "tiny" / "rgrpo")
-    start = Policy.load(cold_start or assets_dir() / "tiny" / "cold-start")
+    policy, start = (Policy.load(assets_dir() / "tiny" / name) for name in ("rgrpo", "cold-start"))
     with whole_folder(target, replace=True) as part:
-        samples = [get_world(WORLD).sample("test", i, seed) for i in range(ASKED)]
-        answers = rollout(policy, samples, temperature=0, max_new_tokens=96)
-        before = rollout(start, samples, temperature=0, max_new_tokens=96)
+        samples = [get_world(WORLD).sample("test", i, SEED) for i in range(ASKED)]
+        answers, before = (rollout(one, samples, temperature=0, max_new_tokens=96) for one in (policy, start))
         chosen = handful(answers, before)
-        _keep(part / SINGLE, [answers[i] for i in chosen], part)
-        _keep(part / BEFORE, [before[i] for i in chosen], part)
-        _keep(part / GROUP, group_of(start, samples, seed), part)
+        _keep(part / SINGLE, [answers[i] for i in chosen])
+        _keep(part / BEFORE, [before[i] for i in chosen])
+        _keep(part / GROUP, group_of(start, samples))
         _explained(policy, start, answers, part)
         watched = [s for s in samples if s.needs_look][:4] + [s for s in samples if not s.needs_look][:2]
-        _river(start, watched, part, steps, every, prompts, seed)
+        _river(start, watched, part, steps)
     return target
 
 
@@ -112,25 +97,27 @@ def handful(answers: Sequence[Trajectory], before: Sequence[Trajectory]) -> list
     return found[:SHOWN]
 
 
-def group_of(policy: Policy, samples: Sequence[Sample], seed: int) -> list[Trajectory]:
+def group_of(policy: Policy, samples: Sequence[Sample]) -> list[Trajectory]:
     """Of some groups of eight the one whose rewards differ most: the one that teaches most."""
     asked = [s for s in samples if s.needs_look][:GROUPS]
-    tries = rollout(policy, asked, group=8, temperature=1.0, seed=seed, max_new_tokens=96)
+    tries = rollout(policy, asked, group=8, temperature=1.0, seed=SEED, max_new_tokens=96)
     reward_groups(tries, 8, "grounded")
     groups = [tries[i : i + 8] for i in range(0, len(tries), 8)]
     return max(groups, key=lambda group: pstdev([sum(t.rewards.values()) for t in group]))
 
 
-def _keep(folder: Path, trajectories: Sequence[Trajectory], root: Path) -> None:
-    """Trajectories without their images, which are kept once each as JPEG."""
+def _photos(trajectories: Sequence[Trajectory], root: Path) -> list[Trajectory]:
+    """The trajectories without their images, of which the photographs are kept once each as JPEG."""
     (root / PHOTOS).mkdir(exist_ok=True)
     for t in trajectories:
         path = root / PHOTOS / f"{t.image.hash}.jpg"
         if not path.exists():
-            buffer = io.BytesIO()
-            t.images[t.image.hash].save(buffer, format="JPEG", quality=QUALITY, optimize=True)
-            path.write_bytes(buffer.getvalue())
-    save([replace(t, images={}) for t in trajectories], folder)
+            t.images[t.image.hash].save(path, quality=QUALITY, optimize=True)
+    return [replace(t, images={}) for t in trajectories]
+
+
+def _keep(folder: Path, trajectories: Sequence[Trajectory]) -> None:
+    save(_photos(trajectories, folder.parent), folder)
     shutil.rmtree(folder / "images", ignore_errors=True)
 
 
@@ -142,10 +129,9 @@ def _explained(policy: Policy, start: Policy, answers: Sequence[Trajectory], roo
         raise R3labError(f"The policy takes no look at {len(answers)} held-out samples; there is nothing to explain.")
     t = next((one for one in looked if right(one)), looked[0])
     explanation = explain(policy, t, others=[o for o in answers if o is not t][:12], settings=QUICK)
-    replace(explanation, trajectory=replace(t, images={})).save(root / EXPLAINED)
+    [bare] = _photos([t], root)
+    replace(explanation, trajectory=bare).save(root / EXPLAINED)
     shutil.rmtree(root / EXPLAINED / "images", ignore_errors=True)
-    _keep(root / ".kept", [t], root)
-    shutil.rmtree(root / ".kept")
     value = value_map(policy, t, 0, scales=(1.0, 2.0))
     heat = [[round(float(v), 3) for v in row] for row in value.heat(32)]
     best, regret = [round(v, 2) for v in value.best.box], round(value.regret, 4)
@@ -153,18 +139,11 @@ def _explained(policy: Policy, start: Policy, answers: Sequence[Trajectory], roo
     _json(root / TOKENS, {"ratio": ratios(policy, start, t), "attention": attention_received(policy, t)})
 
 
-@torch.no_grad()
 def ratios(policy: Policy, before: Policy, t: Trajectory) -> list[float | None]:
     """For each sampled token how many times as likely it is under one policy as under another; None for the others."""
-    places = [i for i, sampled in enumerate(t.sampled_mask) if sampled]
-    found: list[torch.Tensor] = []
-    for one in (policy, before):
-        with reading(one):
-            states = one.hidden(one.rows([row_of(one, t, {})]))[0, [i - 1 for i in places]]
-            logprobs = one.logits(states).float().log_softmax(-1)
-        found.append(logprobs[torch.arange(len(places)), [t.ids[i] for i in places]])
-    told = dict(zip(places, (found[0] - found[1]).exp().tolist(), strict=True))
-    return [round(told[i], 5) if i in told else None for i in range(len(t.ids))]
+    now, then = (packed_logprobs(one, [t], {}, 1.0).new[0] for one in (policy, before))
+    told = iter((now - then).exp().tolist())
+    return [round(next(told), 5) if sampled else None for sampled in t.sampled_mask]
 
 
 def attention_received(policy: Policy, t: Trajectory) -> list[float | None]:
@@ -174,28 +153,23 @@ def attention_received(policy: Policy, t: Trajectory) -> list[float | None]:
     return [round(v, 6) for v in mean.tolist()]
 
 
-def _river(
-    start: Policy, samples: Sequence[Sample], root: Path, steps: int, every: int, prompts: int, seed: int
-) -> None:
+def _river(start: Policy, samples: Sequence[Sample], root: Path, steps: int) -> None:
     """Train for some steps and keep where the policy looks."""
     log = RiverLog(root / RIVER)
 
     def ask(step: int) -> None:
         answers = rollout(start, samples, temperature=0, max_new_tokens=96)
-        _keep(root / ".kept", answers, root)
-        log(step, [replace(t, images={}) for t in answers])
+        log(step, _photos(answers, root))
         print(f"step {step}: {summary(answers)}", flush=True)
 
     def watch(step: int, trajectories: list[Trajectory]) -> None:
-        if (step + 1) % every == 0:
+        if (step + 1) % EVERY == 0:
             ask(step + 1)
 
-    settings = RgrpoSettings(world=WORLD, steps=steps, prompts=prompts, group=8, seed=seed, max_new_tokens=96)
+    settings = RgrpoSettings(world=WORLD, steps=steps, prompts=PROMPTS, group=8, seed=SEED, max_new_tokens=96)
     ask(0)
-    train_rgrpo(start, world_batches(WORLD, prompts, seed), settings, lambda row: None, True, watch)
-    shutil.rmtree(root / ".kept", ignore_errors=True)
-    shutil.rmtree(root / RIVER / "images", ignore_errors=True)
+    train_rgrpo(start, world_batches(WORLD, PROMPTS, SEED), settings, lambda row: None, True, watch)
 
 
-def _json(path: Path, value: object) -> None:
+def _json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, allow_nan=False) + "\n", encoding="ascii")

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 # `rows` is called with a part of an update at a time, without rollouts of zero advantage, and the parts are added up;
 # one that does not gets all of the update at once.
 Loss = Callable[..., "torch.Tensor | tuple[torch.Tensor, dict[str, Any]]"]
+EXTRAS = frozenset({"rows", "tokens", "weights", "reference", "entropy"})
 
 
 class Alone:
@@ -257,9 +258,9 @@ def update(
     nothing has changed; with `pass_groups` where memory allowed only so many groups in a pass
     """
     loss = loss or partial(policy_loss, objective=settings.as_objective())
-    accepted = inspect.signature(loss).parameters
-    free = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
-    in_parts = free or "rows" in accepted
+    own = inspect.signature(loss).parameters.values()
+    takes = EXTRAS if any(p.kind is p.VAR_KEYWORD for p in own) else EXTRAS & {p.name for p in own}
+    in_parts = "rows" in takes
     if not in_parts and processes.count > 1:
         raise R3labError("a loss that several processes share must take `rows` and `tokens`, to divide by them")
     everywhere = bool(settings.kl_weight or settings.entropy_weight)
@@ -282,16 +283,10 @@ def update(
         frozen = settings.freeze_vision  # else features are made anew, with gradients
         now = packed_logprobs(policy, part, store if frozen else {}, settings.temperature, not frozen)
         weights = span_weights(part, settings.credit())
-        given = {
-            "rows": rows,
-            "tokens": tokens,
-            "weights": None if weights is None else weights.to(now.new),
-            "reference": apart,
-            "entropy": now.entropy,
-        }
+        given = {"rows": rows, "tokens": tokens, "reference": apart, "entropy": now.entropy}
+        given["weights"] = None if weights is None else weights.to(now.new)
         a = torch.tensor([t.advantage for t in part], dtype=now.new.dtype, device=now.new.device)
-        given = {name: value for name, value in given.items() if free or name in accepted}
-        found = loss(now.new, now.old, a, now.mask, **given)
+        found = loss(now.new, now.old, a, now.mask, **{name: given[name] for name in takes})
         value, metrics = found if isinstance(found, tuple) else (found, None)
         if not isinstance(value, torch.Tensor) or value.ndim or not value.requires_grad:
             what = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
