@@ -35,7 +35,7 @@ HOMES = {  # name of the front door -> the module that it lives in
     "filmstrip": "show.filmstrip",
     "play": "show.player",
     "ribbon": "show.ribbon",
-    "group_view": "show.group",
+    "group_view": "show.rollouts",
     "curves": "show.curves",
     "dashboard": "show.dashboard",
     "browse": "show.browser",

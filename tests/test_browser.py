@@ -21,7 +21,7 @@ from test_views import CELLS, group, looks, stream
 from r3lab.show import palette
 from r3lab.show.player import Entry, play, report
 from r3lab.show.ribbon import ribbon
-from r3lab.show.river import river
+from r3lab.show.rollouts import river
 from r3lab.train.river import river_of
 
 pytestmark = pytest.mark.browser

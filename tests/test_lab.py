@@ -45,12 +45,11 @@ from r3lab.show.browser import browse
 from r3lab.show.dashboard import dashboard
 from r3lab.show.explanation import attention_maps, show_explanation
 from r3lab.show.filmstrip import filmstrip
-from r3lab.show.group import group_view
 from r3lab.show.play import be_the_policy
 from r3lab.show.player import play
 from r3lab.show.gallery import load_records
 from r3lab.show.ribbon import ribbon
-from r3lab.show.river import river
+from r3lab.show.rollouts import group_view, river
 from r3lab.show.explanation import draw_value
 from r3lab.vlir.worlds import get_world
 found = load_records()
@@ -64,7 +63,7 @@ group_view(found.group)
 ---
 river(found.river)
 ---
-ribbon(one, {"attention received": found.attention})
+ribbon(one, {"attention received": found.tokens.attention})
 ---
 spot = (one, value.look, value.values, value.best, value.regret)
 draw_value(*spot)

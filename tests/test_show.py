@@ -30,11 +30,13 @@ from r3lab.core.protocol import box_text, environment_message
 from r3lab.show import palette
 from r3lab.show.curves import curves
 from r3lab.show.filmstrip import before_after, filmstrip
+from r3lab.show.gallery import LINES, sheet
+from r3lab.show.gallery import worlds_command as worlds
 from r3lab.show.picture import Picture
-from r3lab.show.sheet import main as worlds
 from r3lab.show.steps import steps, true_regions, verdict
 from r3lab.show.text import clean, text_width, wrap
 from r3lab.trajectory import ImageRef, Kind, Look, Trajectory
+from r3lab.vlir.sample import Sample
 
 SIZE = (512, 384)
 SPOT: Box = (96.0, 200.0, 160.0, 248.0)  # where PHOTO is red
@@ -399,7 +401,7 @@ def test_the_readers_settings_do_not_change_the_picture() -> None:
 
 def test_views_need_neither_torch_nor_pyplot() -> None:
     code = (
-        "import sys, r3lab.show.filmstrip, r3lab.show.filmstrip, r3lab.show.curves, r3lab.show.sheet; "
+        "import sys, r3lab.show.filmstrip, r3lab.show.curves; "
         "print([m for m in ('torch', 'transformers', 'matplotlib.pyplot') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -503,9 +505,6 @@ def test_before_and_after_pair_the_same_samples_in_order() -> None:
 
 
 def test_a_sheet_shows_each_sample_with_its_region(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from r3lab.show.sheet import sheet
-    from r3lab.vlir.sample import Sample
-
     samples = [Sample(f"s{i}", PHOTO, f"Which {i}?", str(i), (look(i % 8),), i % 2 == 0) for i in range(24)]
     figure = sheet(samples)
     for i in (0, 7, 23):
@@ -522,9 +521,6 @@ def test_a_sheet_shows_each_sample_with_its_region(tmp_path: Path, capsys: pytes
 
 def test_question_and_answer_share_the_lines_of_a_card() -> None:
     """A short question leaves room for the whole answer; behind a long one the answer is cut, not drawn below."""
-    from r3lab.show.sheet import LINES, sheet
-    from r3lab.vlir.sample import Sample
-
     answer = "17 September 2026"
     short, long = (
         sheet([Sample("s", PHOTO, asked, answer, (look(1),), False)]) for asked in ("When?", "When is it? " * 20)

@@ -42,11 +42,10 @@ from r3lab.show import palette
 from r3lab.show.explanation import DARKEST, attention_maps, draw_value, spotlight, value_words
 from r3lab.show.filmstrip import filmstrip
 from r3lab.show.gallery import load_records, records_dir
-from r3lab.show.group import group_view
 from r3lab.show.picture import embed
 from r3lab.show.player import Entry, explanation_beside, play, read_entries, report, save_report
 from r3lab.show.ribbon import LEVELS, columns_of, measures_of, ribbon, tokens
-from r3lab.show.river import river
+from r3lab.show.rollouts import group_view, river
 from r3lab.show.text import attribute, clean
 from r3lab.show.text import html_words as markup_words
 from r3lab.train.rewards import right
@@ -100,7 +99,7 @@ def attributes(text: str, name: str) -> list[str]:
 
 def test_views_of_records_need_no_model() -> None:
     code = (
-        "import sys, r3lab.show.player, r3lab.show.group, r3lab.show.river, r3lab.show.ribbon, "
+        "import sys, r3lab.show.player, r3lab.show.rollouts, r3lab.show.ribbon, "
         "r3lab.show.explanation, r3lab.show.gallery, r3lab.cli.pages, r3lab.train.river; "
         "print([m for m in ('torch', 'transformers', 'matplotlib.pyplot', 'IPython') if m in sys.modules])"
     )
@@ -238,7 +237,7 @@ def test_hostile_text_is_drawn_as_text(kind: str) -> None:
         for one in figure.findobj(Text):
             drawn = one.get_text() if isinstance(one, Text) else ""
             assert not [c for c in drawn if unicodedata.category(c)[0] == "C" and c != "\n"] and len(drawn) < 400
-            if drawn and not re.fullmatch(r"[\u2212\d.%]+", drawn):  # but numbers of an axis
+            if drawn and not re.fullmatch(r"[\u2212\d.% e-]+", drawn):  # but numbers of an axis
                 assert not one.get_parse_math() and not one.get_usetex()  # type: ignore[attr-defined]
         assert figure.get_figheight() < 40
     assert all(
@@ -714,8 +713,8 @@ def test_records_show_what_they_are_for() -> None:
     assert len({t.sample_id for t in found.group}) == 1 and len({sum(t.rewards.values()) for t in found.group}) > 1
     rates = found.river.means("look rate")
     assert rates[-1] is not None and rates[0] is not None and rates[-1] > rates[0]
-    assert found.explanation.looks and any(attention_maps(found.explanation)) and found.value.values.shape[1] == 32
-    assert len(found.ratio) == len(found.attention) == len(found.explained.ids)
+    assert found.explanation.looks and any(attention_maps(found.explanation)) and len(found.value.values[0]) == 32
+    assert len(found.tokens.ratio) == len(found.tokens.attention) == len(found.explained.ids)
     for t in [*found.trajectories, *found.group, found.explained]:
         t.check()
         assert t.image.hash in t.images and all(look.crop is None or look.crop.hash in t.images for look in t.looks)

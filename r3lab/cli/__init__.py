@@ -45,7 +45,9 @@ COMMANDS = {  # one word, or two where several have the first in common
     "train sft": Command(TRAIN, "Supervised cold start on VLIR samples.", "r3lab.train.sft"),
     "train rgrpo": Command(TRAIN, "R-GRPO from a checkpoint.", "r3lab.cli.train", "rgrpo_command"),
     "train ablations": Command(TRAIN, "The paper's ablations in miniature.", "r3lab.cli.train", "ablations_command"),
-    "worlds": Command(DATA, "Draw samples of the worlds with their true regions.", "r3lab.show.sheet"),
+    "worlds": Command(
+        DATA, "Draw samples of the worlds with their true regions.", "r3lab.show.gallery", "worlds_command"
+    ),
     "vlir": Command(
         DATA, "Samples to learn from: build, rationale (have written), filter, card (describe), convert.",
         "r3lab.cli.vlir",

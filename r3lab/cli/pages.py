@@ -23,7 +23,6 @@ from ..show.browser_rows import read_rows
 from ..show.curves import BANDS
 from ..show.dashboard import dashboard
 from ..show.gallery import draw_gallery
-from ..show.logs import AUTO
 from ..show.player import read_entries, save_report
 from ..show.text import clean
 
@@ -113,12 +112,9 @@ def dashboard_command(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--png", metavar="FILE", help="a picture too (.png, .svg or .pdf)")
     parser.add_argument("--smooth", type=int, metavar="N", help="steps of the running mean (default: a twelfth of all)")
     parser.add_argument("--band", default="range", choices=BANDS, help="over several runs: lowest to highest, or 95 %%")
-    parser.add_argument(
-        "--by", default=AUTO, metavar="HOW", help="group unlabelled runs: auto, run (not at all), or a setting's name"
-    )
     parser.add_argument("--title", default="Training", help="over the page")
     args = parser.parse_args(None if arguments is None else list(arguments))
-    found = dashboard(_runs(args.logs), smooth=args.smooth, band=args.band, by=args.by, title=args.title)
+    found = dashboard(_runs(args.logs), smooth=args.smooth, band=args.band, title=args.title)
     if Path(args.out).suffix.lower() != ".html":
         raise R3labError(f"--out must end in .html, got {shown(args.out)}; --png takes a picture's name.")
     path = found.save(args.out)
@@ -210,7 +206,6 @@ def gallery_command(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("-o", "--out", default="runs/gallery", metavar="DIR", help="where to (default: runs/gallery)")
     parser.add_argument("--records", metavar="DIR", help="records to draw (default: the shipped ones)")
-    parser.add_argument("--plotly", action="store_true", help="write the dashboard's page too (5 MB)")
     parser.add_argument("--record", metavar="DIR", help="make records anew with the tiny policy, and draw nothing")
     parser.add_argument("--steps", type=int, default=24, metavar="N", help="of R-GRPO, with --record (default: 24)")
     args = parser.parse_args(None if arguments is None else list(arguments))
@@ -221,6 +216,6 @@ def gallery_command(arguments: Sequence[str] | None = None) -> int:
 
         print(f"{clean(str(record(args.record, steps=args.steps)))}: records")
         return 0
-    written = draw_gallery(args.out, args.records, args.plotly)
+    written = draw_gallery(args.out, args.records)
     print(f"{len(written)} files; open {clean(str(written[-1]))}")
     return 0

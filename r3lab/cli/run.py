@@ -203,7 +203,7 @@ def _place(args: argparse.Namespace, planned: Plan) -> Place:
 def _tell(summary: Summary, planned: Plan, folder: Path, files: Sequence[Path], word: str) -> int:
     """Draw, and say how it ended and what to do."""
     if summary.done:
-        from ..run.plots import draw_table
+        from ..run.table import draw_table
 
         page, remark = draw_table(files[0], folder)
         word = "; ".join(filter(None, (word, remark)))
@@ -224,7 +224,7 @@ def _tell(summary: Summary, planned: Plan, folder: Path, files: Sequence[Path], 
 
 
 def _only_draw(args: argparse.Namespace) -> int:
-    from ..run.plots import draw_table
+    from ..run.table import draw_table
 
     if args.notebook or args.parameters or args.points:
         raise R3labError("--table draws a table that is there: give it alone, or with -o FOLDER.")

@@ -170,12 +170,3 @@ class Effect:
     values: Mapping[int, float]
     mean: Interval
     difference: Interval | None
-
-
-def log_ratio_label(number: int) -> str:
-    """A bin of the log ratio in words, from 0: "-0.003 to 0.003"."""
-    if number == 0:
-        return f"below {LOG_RATIO_EDGES[0]:g}"
-    if number == LOG_RATIO_BINS - 1:
-        return f"above {LOG_RATIO_EDGES[-1]:g}"
-    return f"{LOG_RATIO_EDGES[number - 1]:g} to {LOG_RATIO_EDGES[number]:g}"

@@ -1,14 +1,22 @@
-"""The table of a sweep: one row a point, always as CSV, and as Parquet where pyarrow is installed.
+"""The table of a sweep, one row a point, and its plots: always as CSV, and as Parquet where pyarrow is installed.
 
 Columns, in this order: `key`, the parameters, `status`, `seconds`, `attempts`, `place`, `error`, and the results, so
 the file alone says what is a parameter and what a result. Numbers stand as they are, lists and the like as JSON,
 nothing as an empty cell. Text that a spreadsheet would take for a formula, or a reader for a number, gets an
-apostrophe in the CSV, which `read_table` takes away. Simplified: a column of Parquet has one type; where values are of
-several, it is text; a list is text too.
+apostrophe in the CSV, which `read_table` takes away. A column of Parquet has one type; where values are of several, it
+is text; a list is text too.
 
-    write_table(rows, "runs/sweeps/lesson/table")                     # table.csv, table.parquet
+The plots are made from the table alone: lines with bands over the repeats, and a heat map over two parameters. Only
+points that are done count, and results that are numbers (a truth value counts as 0 or 1). What varies beside the
+parameters that are drawn, the seed above all, is averaged over. Everything in the table is foreign: it is cleaned and
+bounded before it is written. Simplified: a band goes from the lowest to the highest repeat; at most six lines in a
+plot, 24 rows and columns in a map; axes are linear.
+
+    write_table(table, "runs/sweeps/lesson/table")                         # table.csv, table.parquet
     table = read_table("runs/sweeps/lesson/table.csv")
     table.parameters, table.results, table.rows[0]["accuracy"]
+    sweep_lines(table, "accuracy", "group", "rate")
+    draw_table("runs/sweeps/lesson/table.csv", "runs/sweeps/lesson")       # plots.html and plots/*.png, of every result
 """
 
 from __future__ import annotations
@@ -22,10 +30,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from ..core.errors import R3labError, shown
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, to_hex
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ..core.errors import R3labError, nearest, shown
 from ..core.files import write_whole
+from ..core.stats import Interval
+from ..show.palette import BODY, DPI, HEADING, RUNS, SEQUENTIAL, SMALL, ink_on, style, theme
+from ..show.picture import Picture, page
+from ..show.text import attribute, drawable, html_line, one_line
 from .parameters import MOST
 from .point import FIXED
 
@@ -37,11 +56,25 @@ _NUMBER = re.compile(r"(-?\d{1,19})|-?\d{1,400}(\.\d{0,400})?([eE][+-]?\d{1,3})?
 
 @dataclass(frozen=True)
 class Table:
-    """A table that was read: names of its columns by kind, and its rows."""
+    """Names of its columns by kind, and its rows."""
 
     parameters: tuple[str, ...]
     results: tuple[str, ...]
     rows: tuple[dict[str, Any], ...]  # column to value; None where there is none
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All of them, in order."""
+        return ("key", *self.parameters, *STATE, *self.results)
+
+    @property
+    def done(self) -> list[dict[str, Any]]:
+        """Rows of the points that are done."""
+        return [row for row in self.rows if row["status"] == "ok"]
+
+    def values(self, parameter: str) -> list[Any]:
+        """The values that a parameter has at points that are done, in order."""
+        return sorted({row[parameter] for row in self.done}, key=order)
 
 
 def table_of(
@@ -58,7 +91,7 @@ def table_of(
     """
     parameters = tuple(dict.fromkeys(name for values in points.values() for name in values))
     results = tuple(dict.fromkeys(name for key in points for name in found[key][1]))
-    empty = dict.fromkeys(("key", *parameters, *STATE, *results))  # every row has every column, in their order
+    empty = dict.fromkeys(Table(parameters, results, ()).columns)  # every row has every column, in their order
     rows = tuple({**empty, "key": key, **points[key], **found[key][0], **found[key][1]} for key in points)
     return Table(parameters, results, rows)
 
@@ -76,50 +109,58 @@ def write_table(table: Table, stem: str | Path) -> tuple[list[Path], str]:
     R3labError
         A file cannot be written.
     """
-    columns = ("key", *table.parameters, *STATE, *table.results)
-    text = io.StringIO(newline="")
+    text, stem = io.StringIO(newline=""), Path(stem)
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_text(row.get(name)) for name in columns] for row in table.rows)
-    stem = Path(stem)
+    writer.writerow(table.columns)
+    writer.writerows([_cell(row.get(name)) for name in table.columns] for row in table.rows)
     files = [write_whole(stem.with_name(f"{stem.name}.csv"), text.getvalue().encode("utf-8"))]
     if find_spec("pyarrow") is None:
         return files, "no Parquet file: it wants pyarrow (pip install pyarrow)"
     import pyarrow
     import pyarrow.parquet
 
-    data = {name: _column([row.get(name) for row in table.rows]) for name in columns}
-    buffer = io.BytesIO()
+    data, buffer = {name: _column([row.get(name) for row in table.rows]) for name in table.columns}, io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.table(data), buffer)
     return [*files, write_whole(stem.with_name(f"{stem.name}.parquet"), buffer.getvalue())], ""
 
 
-def read_table(path: str | Path) -> Table:
-    """Read a table that `write_table` wrote, without the sweep's folder.
+def _cell(value: Any) -> str:
+    """A value as a cell of the CSV."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return f"'{value}" if _FORMULA.match(value) or _NUMBER.fullmatch(value) or value in ("true", "false") else value
+    return json.dumps(value)
 
-    Parameters
-    ----------
-    path
-        Ends in .csv or .parquet.
+
+def _column(values: Sequence[Any]) -> list[Any]:
+    """Values of one type, as a column of Parquet wants them."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {int, float}:
+        return [float(v) if v is not None and float in kinds else v for v in values]
+    if kinds in ({bool}, {str}):
+        return list(values)
+    return [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
+
+
+def read_table(path: str | Path) -> Table:
+    """Read the CSV that `write_table` wrote, without the sweep's folder.
 
     Raises
     ------
     R3labError
         It cannot be read, or is not such a table.
     """
-    path = Path(path)
-    name = shown(str(path))
+    path, name = Path(path), shown(str(path))
     try:
         if path.stat().st_size > LARGEST:
             raise R3labError(f"{name} has more than {LARGEST // 2**20} MB; a sweep's table is smaller.")
-        if path.suffix.lower() == ".parquet":
-            columns, rows = _parquet(path)
-        else:
-            columns, rows = _csv(path.read_text("utf-8-sig"))
+        lines = [line for line in csv.reader(io.StringIO(path.read_text("utf-8-sig"), newline=""), strict=True) if line]
     except OSError as error:
-        raise R3labError(f"Cannot read the table {name}: {error.strerror or 'no Parquet file'}.") from None
+        raise R3labError(f"Cannot read the table {name}: {error.strerror}.") from None
     except (csv.Error, UnicodeDecodeError) as error:
-        raise R3labError(f"{name} is not a table in CSV ({type(error).__name__}).") from None
+        raise R3labError(f"{name} is not a table in CSV ({type(error).__name__}); name table.csv.") from None
+    columns, rows = lines[0] if lines else [], [[_value(cell) for cell in line] for line in lines[1:]]
     at = columns.index("status") if "status" in columns else -1
     if columns[:1] != ["key"] or columns[at : at + len(STATE)] != list(STATE) or len(set(columns)) < len(columns):
         raise R3labError(f"{name} is no table of `r3lab sweep`: it wants the columns key, ..., {', '.join(STATE)}, ...")
@@ -127,37 +168,6 @@ def read_table(path: str | Path) -> Table:
         raise R3labError(f"{name} has a row that does not fit its {len(columns)} columns, or more than {MOST:,} rows.")
     found = tuple(dict(zip(columns, row, strict=True)) for row in rows)
     return Table(tuple(columns[1:at]), tuple(columns[at + len(STATE) :]), found)
-
-
-def _csv(text: str) -> tuple[list[str], list[list[Any]]]:
-    lines = [line for line in csv.reader(io.StringIO(text, newline=""), strict=True) if line]
-    return (lines[0] if lines else []), [[_value(cell) for cell in line] for line in lines[1:]]
-
-
-def _parquet(path: Path) -> tuple[list[str], list[list[Any]]]:
-    if find_spec("pyarrow") is None:
-        raise R3labError("Reading Parquet wants pyarrow (pip install pyarrow). The CSV file beside it needs nothing.")
-    import pyarrow.parquet
-
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except pyarrow.ArrowException as error:
-        raise R3labError(f"{shown(str(path))} is no Parquet file ({type(error).__name__}).") from None
-    columns = table.to_pydict()
-    return list(columns), [[_plain(value) for value in row] for row in zip(*columns.values(), strict=True)]
-
-
-def _plain(value: Any) -> Any:
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
-
-
-def _text(value: Any) -> str:
-    """A value as a cell of the CSV."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return f"'{value}" if _FORMULA.match(value) or _NUMBER.fullmatch(value) or value in ("true", "false") else value
-    return json.dumps(value)
 
 
 def _value(cell: str) -> Any:
@@ -170,11 +180,236 @@ def _value(cell: str) -> Any:
     return cell[1:] if cell.startswith("'") else cell
 
 
-def _column(values: Sequence[Any]) -> list[Any]:
-    """Values of one type, as a column of Parquet wants them."""
-    kinds = {type(value) for value in values if value is not None}
-    if kinds <= {int, float}:
-        return [float(v) if v is not None and float in kinds else v for v in values]
-    if kinds in ({bool}, {str}):
-        return list(values)
-    return [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
+# -- what is drawn ---------------------------------------------------------------------------------------------------
+
+SEED = "seed"  # the parameter that only repeats
+LINES, SIDE, RESULTS = len(RUNS), 24, 24  # at most: lines in a plot, values on a side of a map, results that are drawn
+WRITTEN = 10  # values on a side up to which a map has its numbers written in
+
+
+def means(table: Table, result: str, by: Sequence[str]) -> dict[tuple[Any, ...], Interval]:
+    """The mean of a result at each combination of values, with the lowest and the highest repeat.
+
+    Parameters
+    ----------
+    result
+        Name of a result.
+    by
+        Names of parameters.
+
+    Returns
+    -------
+    dict
+        Values of `by` to their mean and band, in the order of the values; combinations without a number are not there.
+
+    Raises
+    ------
+    R3labError
+        The table has no such result, no such parameter, or no number for it.
+    """
+    for name, known, kind in [(result, table.results, "result"), *((n, table.parameters, "parameter") for n in by)]:
+        if name not in known:
+            have = ", ".join(one_line(k, 60) for k in known[:20]) or "none"
+            raise R3labError(f"The table has no {kind} {shown(name)}.{nearest(str(name), known)} It has {have}.")
+    groups: dict[tuple[Any, ...], list[float]] = {}
+    for row in table.done:
+        number = number_of(row[result])
+        if number is not None:
+            groups.setdefault(tuple(row[name] for name in by), []).append(number)
+    if not groups:
+        raise R3labError(f"No point that is done has a number for {one_line(result, 60)}.")
+    keys = sorted(groups, key=lambda key: [order(value) for value in key])
+    return {key: Interval(fmean(groups[key]), min(groups[key]), max(groups[key]), len(groups[key])) for key in keys}
+
+
+def number_of(value: Any) -> float | None:
+    """A finite number, or None."""
+    return float(value) if isinstance(value, bool | int | float) and math.isfinite(value) else None
+
+
+def order(value: Any) -> tuple[int, float, str]:
+    """Numbers first and by size, then text, nothing last."""
+    number = number_of(value)
+    if number is not None:
+        return 0, number, ""
+    return (2, 0.0, "") if value is None else (1, 0.0, str(value))
+
+
+def varied(table: Table) -> list[str]:
+    """Parameters with several values, without the seed; those with most values first, numbers before text."""
+    several = [name for name in table.parameters if name != SEED and len(table.values(name)) > 1]
+    return sorted(several, key=lambda name: (not numeric(table.values(name)), -len(table.values(name))))
+
+
+def numeric(values: Sequence[Any]) -> bool:
+    """Whether all of them are numbers (truth values are names)."""
+    return all(number_of(value) is not None and not isinstance(value, bool) for value in values)
+
+
+def label(value: Any, limit: int = 24) -> str:
+    """A value as it stands at an axis."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "none" if value is None else one_line(value, limit)
+
+
+def sweep_lines(table: Table, result: str, x: str, lines: str | None = None) -> Picture:
+    """A result over a parameter, a line for each value of another, with a band over the repeats.
+
+    Parameters
+    ----------
+    result
+        Name of a result that is a number.
+    x, lines
+        Names of parameters; whatever else varies (the seed, say) is averaged over.
+
+    Raises
+    ------
+    R3labError
+        The table has no such result or parameter, or `lines` has more than six values.
+    """
+    found = means(table, result, [x] if lines is None else [lines, x])
+    names, values = list(dict.fromkeys(key[0] if lines else None for key in found)), table.values(x)
+    if len(names) > LINES:
+        raise R3labError(f"{lines} has {len(names)} values; a plot has at most {LINES} lines. Give another parameter.")
+    at = {value: float(value if numeric(values) else i) for i, value in enumerate(values)}
+    over = _over(table, [x, lines])
+    note = over and f"{over}; band: lowest to highest"
+    told = []
+    with style(theme()):
+        figure, axes = _figure(4.6, 3.1, result, note)
+        for i, name in enumerate(names):
+            points = {key[-1]: mean for key, mean in found.items() if lines is None or key[0] == name}
+            colour, dashes = RUNS[i]
+            xs, low, high = [at[v] for v in points], [m.low for m in points.values()], [m.high for m in points.values()]
+            axes.fill_between(xs, low, high, color=colour, alpha=0.2, linewidth=0, gid=f"band-{i}")
+            axes.plot(
+                xs, [m.value for m in points.values()], color=colour, linewidth=1.9, marker="o", markersize=3.5,
+                linestyle=(0, dashes), label=drawable(label(name)), gid=f"mean-{i}",
+            )  # fmt: skip
+            said = [f"{m.value:.3g} ({m.low:.3g} to {m.high:.3g}) at {label(value)}" for value, m in points.items()]
+            shorter = said if len(said) <= 8 else [*said[:4], f"and {len(said) - 8} more", *said[-4:]]
+            told.append(f"{f'{one_line(lines, 40)} {label(name)}: ' if lines else ''}{'; '.join(shorter)}.")
+        axes.set_xticks(list(at.values()), [drawable(label(value)) for value in at] if len(at) <= 12 else None)
+        if len(at) > 12:
+            axes.xaxis.set_major_locator(MaxNLocator(8))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.grid(axis="y")
+        axes.set_xlabel(drawable(one_line(x, 40)))
+        if lines:
+            axes.legend(
+                title=drawable(one_line(lines, 30)), loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False,
+                fontsize=BODY, title_fontsize=BODY, handlelength=2.6,
+            )  # fmt: skip
+    alt = f"Lines of {one_line(result, 60)} over {one_line(x, 40)}. {' '.join(told)} {note or ALONE}."
+    return Picture(figure, alt)
+
+
+def sweep_heat(table: Table, result: str, x: str, y: str) -> Picture:
+    """The mean of a result at each pair of values of two parameters, as a map with its numbers written in.
+
+    Parameters
+    ----------
+    result
+        Name of a result that is a number.
+    x, y
+        Names of parameters.
+
+    Raises
+    ------
+    R3labError
+        The table has no such result or parameter, or one has more than 24 values.
+    """
+    found, columns, rows = means(table, result, [x, y]), table.values(x), table.values(y)
+    if max(len(columns), len(rows)) > SIDE:
+        raise R3labError(f"{x} has {len(columns)} values and {y} {len(rows)}; a map has at most {SIDE} on a side.")
+    grid = np.full((len(rows), len(columns)), np.nan)
+    for (a, b), mean in found.items():
+        grid[rows.index(b), columns.index(a)] = mean.value
+    note = _over(table, [x, y])
+    with style(theme()):
+        figure, axes = _figure(1.7 + 0.42 * max(len(columns), 5), 1.3 + 0.36 * max(len(rows), 3), result, note)
+        scale = LinearSegmentedColormap.from_list("r3lab", SEQUENTIAL)
+        drawn = axes.imshow(grid, cmap=scale, aspect="auto", origin="lower")
+        axes.set_xticks(range(len(columns)), [drawable(label(value, 10)) for value in columns])
+        axes.set_yticks(range(len(rows)), [drawable(label(value, 12)) for value in rows])
+        axes.set(xlabel=drawable(one_line(x, 40)), ylabel=drawable(one_line(y, 30)))
+        axes.spines[:].set_visible(False)
+        for (row, column), value in np.ndenumerate(grid) if max(grid.shape) <= WRITTEN else ():
+            ink = theme().muted if np.isnan(value) else ink_on(to_hex(scale(float(drawn.norm(value)))))
+            words = "–" if np.isnan(value) else f"{value:.3g}"
+            axes.text(column, row, words, ha="center", va="center", color=ink, fontsize=SMALL)
+    named = [one_line(x, 40), one_line(y, 40)]
+    high, low = (
+        f"{found[key].value:.3g} at {named[0]} {label(key[0])}, {named[1]} {label(key[1])}"
+        for key in (max(found, key=lambda key: found[key].value), min(found, key=lambda key: found[key].value))
+    )
+    empty = int(np.isnan(grid).sum())
+    alt = (
+        f"Map of {one_line(result, 60)} over {named[0]} ({len(columns)} values) and {named[1]} ({len(rows)} values): "
+        f"highest {high}; lowest {low}.{f' {empty} of {grid.size} cells are empty.' * bool(empty)} {note or ALONE}."
+    )
+    return Picture(figure, alt)
+
+
+ALONE = "One point each, no repeats"
+
+
+def _over(table: Table, drawn: Sequence[str | None]) -> str:
+    """What the means go over: parameters with several values that are not drawn."""
+    over = [name for name in table.parameters if name not in drawn and len(table.values(name)) > 1]
+    return f"Mean over {', '.join(one_line(name, 30) for name in over[:4])}" if over else ""
+
+
+def _figure(width: float, high: float, title: str, note: str) -> tuple[Figure, Axes]:
+    chosen = theme()
+    figure = Figure(figsize=(width, high), dpi=DPI, facecolor=chosen.paper, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(drawable(one_line(title, 48)), fontsize=HEADING)
+    figure.supxlabel(drawable(one_line(note or ALONE, 90)), fontsize=SMALL, color=chosen.muted, x=0.02, ha="left")
+    return figure, axes
+
+
+def draw_table(path: str | Path, folder: str | Path) -> tuple[Path | None, str]:
+    """Draw every result of a table: `plots/*.png` with their alt text, and `plots.html` that opens from disk.
+
+    Parameters
+    ----------
+    path
+        The table in CSV; nothing else of the sweep is read.
+    folder
+        Where they are written.
+
+    Returns
+    -------
+    tuple
+        The page, None where there was nothing to draw; and a remark on what was left out, or "".
+
+    Raises
+    ------
+    R3labError
+        The table cannot be read, or a file cannot be written.
+    """
+    table, folder = read_table(path), Path(folder)
+    several = varied(table)
+    results = [name for name in table.results if any(number_of(row[name]) is not None for row in table.done)]
+    if not several or not results:
+        return None, f"no plots: {'no result is a number' if several else 'only the seed varies'}"
+    lines = next((name for name in several[1:] if len(table.values(name)) <= LINES), None)
+    pair = [name for name in several if len(table.values(name)) <= SIDE][:2]
+    body = f"<h1>{html_line(Path(path).parent.resolve().name)}</h1>"
+    for i, result in enumerate(results[:RESULTS]):
+        stem = f"{i:02d}-{re.sub(r'[^A-Za-z0-9_]', '_', result)[:40]}"
+        drawn = {"lines": sweep_lines(table, result, several[0], lines)}
+        if len(pair) == 2:
+            drawn["map"] = sweep_heat(table, result, *pair)
+        body += f"<h2>{html_line(result)}</h2>"
+        for kind, shot in drawn.items():
+            shot.save(folder / "plots" / f"{stem}-{kind}.png")
+            body += (
+                f'<figure><img class="r3-still" alt="{attribute(shot.alt)}" src="{shot.uri}" width="{shot.width}">'
+                f"<figcaption>{html_line(shot.alt, 2000)}</figcaption></figure>"
+            )
+    target = write_whole(folder / "plots.html", page("Plots of a sweep", body).encode("utf-8"))
+    left = len(results) - RESULTS
+    return target, f"{left} results were not drawn" if left > 0 else ""

@@ -23,7 +23,7 @@ HOMES = {
     **dict.fromkeys(("draw_effects", "draw_grounding", "effects_table"), "effects"),
     **dict.fromkeys(("draw_value", "persistence", "show_explanation", "spotlight"), "explanation"),
     "before_after": "filmstrip",
-    "records_dir": "gallery",
+    **dict.fromkeys(("records_dir", "sheet"), "gallery"),
     **dict.fromkeys(("KINDS", "OKABE_ITO", "RUNS"), "palette"),
 }
 

@@ -12,17 +12,17 @@ intervals of ablations are those of Student's t over seeds.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ..core.errors import R3labError
 from ..core.stats import Effect, Interval, t_interval
 from ..evaluate.benchmarks import get_benchmark
-from ..evaluate.grades import Difference, EvaluationTable, ScoreRow, published
+from ..evaluate.grades import EvaluationTable, published
 from .palette import BODY, OKABE_ITO, RUNS, SMALL, style, theme
 from .picture import Picture
 from .text import escape, one_line
@@ -55,8 +55,8 @@ ROW, MARGIN, WIDE = 0.3, 0.75, 8.4  # inches
 RIGHT = "right answers, held out"
 
 
-def _points(found: Interval) -> str:
-    return between(found.value, found.low, found.high, unit="", sign="+")
+def _points(found: Interval | None) -> str:
+    return between(found.value, found.low, found.high, unit="", sign="+") if found else ""
 
 
 def _share(found: Interval) -> str:
@@ -79,59 +79,45 @@ def draw_effects(effects: Sequence[Effect], measure: str = RIGHT, dark: bool = F
     """
     if not effects:
         raise R3labError("no effects to draw; `effects(rows)` makes them from the rows of ablations.json")
-    chosen, at = theme(dark), list(range(len(effects)))[::-1]
+    chosen, names = theme(dark), [one_line(effect.variant, 40) for effect in effects]
     with style(chosen):
         figure = Figure(figsize=(WIDE, MARGIN + ROW * len(effects)), layout="constrained", facecolor=chosen.paper)
         left, right = figure.subplots(1, 2, sharey=True)
-        for y, effect in zip(at, effects, strict=True):
-            left.plot([effect.mean.low, effect.mean.high], [y, y], color=RUNS[0][0], linewidth=1.6)
+        for y, effect in enumerate(reversed(effects)):
+            _draw_interval(left, effect.mean, y, 1, RUNS[0][0], "o")
             left.plot(list(effect.values.values()), [y - 0.25] * len(effect.values), "|", color=chosen.muted)
-            left.plot(effect.mean.value, y, "o", color=RUNS[0][0], markersize=5)
-            if effect.difference:
-                sure = effect.difference.low > 0 or effect.difference.high < 0
+            if found := effect.difference:
+                sure = found.low > 0 or found.high < 0
                 colour = OKABE_ITO["vermillion"] if sure else chosen.muted
-                right.plot([100 * effect.difference.low, 100 * effect.difference.high], [y, y], color=colour)
-                right.plot(100 * effect.difference.value, y, "o" if sure else "D", color=colour, markersize=4.5)
-        left.axvline(effects[0].mean.value, color=chosen.muted, linewidth=0.8, linestyle=":")
-        right.axvline(0, color=chosen.muted, linewidth=0.8, linestyle=":")
-        left.set_yticks(at, [one_line(effect.variant, 40) for effect in effects])
+                _draw_interval(right, found, y, 100, colour, "o" if sure else "D")
+        left.set_yticks(range(len(effects))[::-1], names)
         left.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         left.set(xlabel=one_line(measure, 60), xlim=(-0.03, 1.03))
         right.set_xlabel(f"points against {one_line(effects[0].variant, 30)}, same seed")
-        for axes in (left, right):
+        for axes, zero in ((left, effects[0].mean.value), (right, 0.0)):
+            axes.axvline(zero, color=chosen.muted, linewidth=0.8, linestyle=":")
             axes.xaxis.set_major_locator(MaxNLocator(6))
             axes.grid(axis="x")
             axes.tick_params(labelsize=BODY)
-    return Picture(figure, _effects_alt(effects, measure))
+    points = [f", {_points(effect.difference)} points" if effect.difference else "" for effect in effects]
+    told = [f"{name}: {_share(e.mean)}{more}" for name, e, more in zip(names, effects, points, strict=True)]
+    alt = f"Mean of {one_line(measure, 60)}, with its 95 % interval, and the difference. {'; '.join(told)}."
+    return Picture(figure, alt)
 
 
-def _effects_alt(effects: Sequence[Effect], measure: str) -> str:
-    """What `draw_effects` shows, in words."""
-    told = [
-        f"{one_line(e.variant, 40)}: {_share(e.mean)}" + (f", {_points(e.difference)} points" if e.difference else "")
-        for e in effects
-    ]
-    return f"Mean of {one_line(measure, 60)}, with its 95 % interval, and the difference. {'; '.join(told)}."
+def _draw_interval(axes: Axes, found: Interval, y: float, scale: float, colour: str, marker: str) -> None:
+    axes.plot([scale * found.low, scale * found.high], [y, y], color=colour, linewidth=1.6)
+    axes.plot(scale * found.value, y, marker, color=colour, markersize=5)
 
 
 def effects_table(effects: Sequence[Effect], measure: str = RIGHT) -> str:
     """Markdown: a line a variant, with what the paper reports beside what was measured here."""
     lines = [f"| variant | {measure} | points against {effects[0].variant} | published |", "| --- | --- | --- | --- |"]
     for e in effects:
-        stated = "; ".join(
-            f"{get_benchmark(p['benchmark']).title} {p['points']:+g}"
-            for p in published("effects")
-            if e.variant == f"without {p['without']}"
-        )
-        lines.append(f"| {e.variant} | {_share(e.mean)} | {_points(e.difference) if e.difference else ''} | {stated} |")
+        own = [p for p in published("effects") if e.variant == f"without {p['without']}"]
+        stated = "; ".join(f"{get_benchmark(p['benchmark']).title} {p['points']:+g}" for p in own)
+        lines.append(f"| {e.variant} | {_share(e.mean)} | {_points(e.difference)} | {stated} |")
     return "\n".join(lines)
-
-
-def _mixtures(rows: Sequence[Mapping[str, Any]]) -> dict[float, Interval]:
-    shares = sorted({float(row["grounding"]) for row in rows})
-    if not shares:
-        raise R3labError("no rows of simulated grounding to draw; `r3lab train ablations` makes them")
-    return {share: t_interval([r["exact"] for r in rows if r["grounding"] == share]) for share in shares}
 
 
 def draw_grounding(rows: Sequence[Mapping[str, Any]], dark: bool = False) -> Picture:
@@ -142,93 +128,60 @@ def draw_grounding(rows: Sequence[Mapping[str, Any]], dark: bool = False) -> Pic
     rows : "grounding" of ablations.json, two seeds or more
     dark : for a dark page
     """
-    found, stated, chosen = _mixtures(rows), published("grounding"), theme(dark)
+    shares = sorted({float(row["grounding"]) for row in rows})
+    if not shares:
+        raise R3labError("no rows of simulated grounding to draw; `r3lab train ablations` makes them")
+    found = [t_interval([r["exact"] for r in rows if r["grounding"] == share]) for share in shares]
+    stated, chosen, (own, _), (other, _) = published("grounding"), theme(dark), *RUNS[:2]
     with style(chosen):
         figure = Figure(figsize=(5.4, 3.2), layout="constrained", facecolor=chosen.paper)
-        axes, (own, other) = figure.subplots(), (RUNS[0], RUNS[1])
-        means = [interval.value for interval in found.values()]
-        axes.fill_between(
-            list(found), [i.low for i in found.values()], [i.high for i in found.values()],
-            color=own[0], alpha=0.2, linewidth=0,
-        )  # fmt: skip
-        axes.plot(list(found), means, "o-", color=own[0], markersize=4, label="measured here: tiny policy, badges")
-        axes.plot(
-            [p["grounding"] for p in stated], [p["value"] for p in stated], "s", color=other[0],
-            label=f"published: VLM-R³, {get_benchmark(stated[0]['benchmark']).title}",
-        )  # fmt: skip
+        axes, label = figure.subplots(), "measured here: tiny policy, badges"
+        axes.fill_between(shares, [i.low for i in found], [i.high for i in found], color=own, alpha=0.2, linewidth=0)
+        axes.plot(shares, [i.value for i in found], "o-", color=own, markersize=4, label=label)
+        label = f"published: VLM-R³, {get_benchmark(stated[0]['benchmark']).title}"
+        axes.plot([p["grounding"] for p in stated], [p["value"] for p in stated], "s", color=other, label=label)
         for ticks in (axes.xaxis, axes.yaxis):
             ticks.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.set(xlabel="looks at the right place (simulated)", ylabel="right answers", ylim=(0, 1.05))
         axes.grid()
         axes.legend(frameon=False, fontsize=SMALL, loc="lower right")
-    return Picture(figure, _grounding_alt(rows))
-
-
-def _grounding_alt(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What `draw_grounding` shows, in words."""
-    told = [f"{100 * share:.0f} %: {_share(interval)}" for share, interval in _mixtures(rows).items()]
-    ends = [f"{100 * p['value']:.1f} % at {100 * p['grounding']:.0f} %" for p in published("grounding")]
-    return (
-        f"Right answers by the share of looks at the right place. Here {'; '.join(told)}. Published: {', '.join(ends)}."
-    )
+    told = "; ".join(f"{100 * share:.0f} %: {_share(one)}" for share, one in zip(shares, found, strict=True))
+    ends = ", ".join(f"{100 * p['value']:.1f} % at {100 * p['grounding']:.0f} %" for p in stated)
+    return Picture(figure, f"Right answers by the share of looks at the right place. Here {told}. Published: {ends}.")
 
 
 # -- evaluations ------------------------------------------------------------------------------------------------------
 
 MARK = "<!-- made by r3lab eval -->"
 PLAIN = {"iou"}  # measures that are no shares
-_HEAD = ("questions", "arm", "measure", "value", "95 % interval", "n", "looks", "left out")
-_DIFFERENCES = ("questions", "arms", "measure", "difference", "95 % interval", "n")
-_PUBLISHED = ("questions", "model", "value", "kind", "source")
-_MEANING = (
+HEADS = {  # of the tables of an evaluation, and their columns that hold numbers
+    "Measured": (("questions", "arm", "measure", "value", "95 % interval", "n", "looks", "left out"), range(3, 8)),
+    "Differences": (("questions", "arms", "measure", "difference", "95 % interval", "n"), range(3, 6)),
+    "Published, not measured here": (("questions", "model", "value", "kind", "source"), range(2, 3)),
+}
+MEANING = (
     "Intervals: percentile bootstrap over n units (answers, pairs, figures); where all units agree it has no width, "
     "but that is no certainty. Looks: valid ones an answer. Left out: questions that could not be read or asked."
 )
 
 
-@dataclass(frozen=True)
-class Section:
-    """One table under a heading."""
-
-    title: str
-    head: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-    numbers: tuple[int, ...]  # columns that stand to the right
-
-
-def sections(table: EvaluationTable) -> list[Section]:
-    """The tables of an evaluation, those without a row left out."""
-    found = [
-        Section("Measured", _HEAD, [_line(line) for line in table.lines], (3, 4, 5, 6, 7)),
-        Section("Differences", _DIFFERENCES, [_difference(one) for one in table.differences], (3, 4, 5)),
-        Section(
-            "Published, not measured here",
-            _PUBLISHED,
-            [
-                (row["benchmark"], row["model"], _number(row["value"], ""), _counted(row), row["source"])
-                for row in table.published
-            ],
-            (2,),
-        ),
-    ]
-    return [section for section in found if section.rows]
-
-
-def _line(line: ScoreRow) -> tuple[str, ...]:
-    looks = "none" if line.looks is None else f"{line.looks:.2f}"
-    ends = (str(line.interval.n) if line.interval else "0", looks, str(line.left_out))
-    return (
-        line.source,
-        line.arm,
-        COLUMNS.get(line.measure, line.measure),
-        *_values(line.interval, line.measure),
-        *ends,
-    )
-
-
-def _difference(one: Difference) -> tuple[str, ...]:
-    name, arms = COLUMNS.get(one.measure, one.measure), f"{one.first} - {one.second}"
-    return (one.source, arms, name, *_values(one.interval, one.measure, "+", " points"), str(one.interval.n))
+def _tables(table: EvaluationTable) -> list[tuple[str, list[tuple[str, ...]]]]:
+    """The tables of an evaluation under their headings, those without a row left out."""
+    measured: list[tuple[str, ...]] = []
+    differences: list[tuple[str, ...]] = []
+    stated: list[tuple[str, ...]] = []
+    for line in table.lines:
+        name, looks = COLUMNS.get(line.measure, line.measure), "none" if line.looks is None else f"{line.looks:.2f}"
+        counts = (str(line.interval.n) if line.interval else "0", looks, str(line.left_out))
+        measured.append((line.source, line.arm, name, *_values(line.interval, line.measure), *counts))
+    for one in table.differences:
+        arms, name = f"{one.first} - {one.second}", COLUMNS.get(one.measure, one.measure)
+        values = _values(one.interval, one.measure, "+", " points")
+        differences.append((one.source, arms, name, *values, str(one.interval.n)))
+    for row in table.published:
+        kind = f"{row['kind']}, {row['right']} of {row['of']}" if "of" in row else str(row["kind"])
+        stated.append((row["benchmark"], row["model"], _number(row["value"], ""), kind, row["source"]))
+    return [(name, rows) for name, rows in zip(HEADS, (measured, differences, stated), strict=True) if rows]
 
 
 def _values(found: Interval | None, measure: str, sign: str = "", unit: str = " %") -> tuple[str, str]:
@@ -242,10 +195,6 @@ def _number(value: float, measure: str, sign: str = "", unit: str = " %") -> str
     return f"{value:{sign}.2f}" if measure in PLAIN else f"{100 * value:{sign}.1f}{unit}"
 
 
-def _counted(row: Mapping[str, Any]) -> str:
-    return f"{row['kind']}, {row['right']} of {row['of']}" if "of" in row else str(row["kind"])
-
-
 def scores_page(table: EvaluationTable, title: str) -> str:
     """A page in Markdown.
 
@@ -255,25 +204,21 @@ def scores_page(table: EvaluationTable, title: str) -> str:
         What was evaluated; may hold foreign text.
     """
     parts = [MARK, f"# {escape(title, 120)}"]
-    for section in sections(table):
-        parts += [f"## {section.title}", markdown_table(section.head, section.rows)]
-    parts += [_MEANING, *(escape(remark, 400) for remark in table.remarks)]
-    return "\n\n".join(parts) + "\n"
+    for name, rows in _tables(table):
+        parts += [f"## {name}", markdown_table(HEADS[name][0], rows)]
+    return "\n\n".join([*parts, MEANING, *(escape(remark, 400) for remark in table.remarks)]) + "\n"
 
 
 def scores_text(table: EvaluationTable) -> str:
     """The same for a terminal, columns aligned."""
     parts = []
-    for section in sections(table):
-        rows = [section.head, *([one_line(cell, 60) for cell in row] for row in section.rows)]
-        parts.append(f"{section.title}\n{_aligned(rows, section.numbers)}")
-    return "\n\n".join([*parts, "\n".join([_MEANING, *(one_line(remark, 400) for remark in table.remarks)])])
-
-
-def _aligned(rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> str:
-    wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = enumerate(zip(row, wide, strict=True))
-        lines.append("  ".join(cell.rjust(w) if i in numbers else cell.ljust(w) for i, (cell, w) in cells).rstrip())
-    return "\n".join(lines)
+    for name, rows in _tables(table):
+        head, numbers = HEADS[name]
+        lines = [head, *(tuple(one_line(cell, 60) for cell in row) for row in rows)]
+        wide = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        told = [name]
+        for line in lines:
+            cells = [cell.rjust(wide[i]) if i in numbers else cell.ljust(wide[i]) for i, cell in enumerate(line)]
+            told.append("  ".join(cells).rstrip())
+        parts.append("\n".join(told))
+    return "\n\n".join([*parts, "\n".join([MEANING, *(one_line(remark, 400) for remark in table.remarks)])])

@@ -1,18 +1,27 @@
-"""The gallery: every view, drawn from records that ship, into a folder with a page that shows them all.
+"""Pictures of many things at once: the contact sheet of a world, and the gallery, every view of records that ship.
 
+Whoever makes or changes a world looks at its sheet first: is the region where the answer is, is the digit legible in
+it, is the question one that the picture can answer? The small picture beside each caption is the true region itself,
+the last one where a sample has several.
+
+    r3lab worlds --sheet                                 # some of every world, into runs/worlds.png
+    r3lab worlds --sheet --world badges --out runs/badges.png --split validation --count 36 --seed 1
+    sheet(samples)
     draw_gallery("runs/gallery")                         # `r3lab gallery`: seconds, no model; open index.html
     found = load_records()                               # of assets/records; `recipes.records` makes such a folder
-    found.trajectories, found.group, found.river, found.explained, found.tokens
+    found.trajectories, found.group, found.river, found.explained
 
-Simplified: *be the policy* is not in it, since that needs one; the dashboard's page, which holds all of Plotly, is
-written on demand (5 MB). Photographs of the records are held as JPEG to be small, so crops are cut anew and hashes are
-those of these pixels: good to look at, not to the last digit what the policy read.
+Simplified: *be the policy* is not in the gallery, since that needs one; nor is the dashboard's page, which holds all of
+Plotly (`r3lab dashboard` writes it). Photographs of the records are held as JPEG to be small, so crops are cut anew and
+hashes are those of these pixels: good to look at, not to the last digit what the policy read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,22 +32,165 @@ from ..core.errors import R3labError, shown
 from ..core.files import assets_dir, write_whole
 from ..core.geometry import Box
 from ..core.images import content_hash, cut, open_image
+from ..core.settings import Reader
 from ..explain.explanation import Explanation
 from ..train.log import read_log
 from ..train.river import River, load_river
-from ..trajectory import ImageRef, Look, Trajectory, load
+from ..trajectory import ImageRef, Trajectory, load
+from ..vlir.sample import Sample
+from ..vlir.worlds import WORLDS, get_world
+from ..vlir.worlds.material import SPLITS, split_number
 from .browser import browse
+from .canvas import Canvas, draw_truth, fitted
 from .curves import curves
 from .dashboard import dashboard
 from .explanation import attention_maps, draw_value, show_explanation
 from .filmstrip import before_after, filmstrip
-from .group import group_view
-from .picture import Picture, View, page
+from .palette import SMALL, TITLE, style, theme
+from .picture import FORMATS, Picture, View, page
 from .player import Entry, play, save_report
 from .ribbon import ribbon
-from .river import river
-from .steps import region_shown
-from .text import attribute, html_words
+from .rollouts import group_view, river
+from .steps import as_box, region_shown, where_in
+from .text import attribute, height, html_words, one_line, quoted, wrap
+
+# -- the contact sheet -----------------------------------------------------------------------------------------------
+
+MARGIN, GAP, CARD, SPOT = 0.28, 0.2, 1.75, 0.46  # inches; the last is the side of the small picture
+LINES = 3  # of a question
+MOST = 400  # samples on one sheet
+
+
+def sheet(samples: Sequence[Sample], title: str = "", columns: int = 6, dark: bool = False) -> Picture:
+    """Draw samples with their truth.
+
+    Parameters
+    ----------
+    samples
+        At least one, at most 400.
+    title
+        Over the sheet.
+    columns
+        Samples in a row.
+    dark
+        For a dark page.
+
+    Raises
+    ------
+    R3labError
+        If there are none, or too many to be read.
+    """
+    if not 1 <= len(samples) <= MOST:
+        raise R3labError(f"A contact sheet shows 1 to {MOST} samples, got {len(samples)}; choose another count.")
+    chosen = theme(dark)
+    columns = max(1, min(columns, len(samples)))
+    head = wrap(title, columns * (CARD + GAP), TITLE, 2, bold=True)
+    top = MARGIN + (height(len(head), TITLE) + 0.12 if head else 0.0)
+    high = CARD + 0.08 + height(LINES + 1, SMALL) + 0.16
+    rows = -(-len(samples) // columns)
+    with style(chosen):
+        canvas = Canvas(2 * MARGIN + columns * (CARD + GAP) - GAP, top + rows * high + MARGIN * 0.6, chosen)
+        canvas.block(MARGIN, MARGIN, head, TITLE, chosen.ink, bold=True)
+        for i, sample in enumerate(samples):
+            row, column = divmod(i, columns)
+            _card(canvas, sample, MARGIN + column * (CARD + GAP), top + row * high, f"sample-{i + 1}")
+    return Picture(canvas.figure, _sheet_words(samples, title))
+
+
+def _card(canvas: Canvas, sample: Sample, x: float, y: float, gid: str) -> None:
+    """A photograph with its true regions; under it the last region, the question and the answer."""
+    w, h = fitted(sample.image.size, CARD, CARD)
+    axes = canvas.picture(sample.image, x, y + CARD - h, w, h, (0, 0, *sample.image.size), gid)
+    regions = [box for region in sample.regions if (box := as_box(region)) is not None]
+    for region in regions:
+        draw_truth(axes, region)
+    below, indent = y + CARD + 0.08, 0.0
+    if regions:
+        left, up, right, down = regions[-1]
+        small = fitted((max(1, round(right - left)), max(1, round(down - up))), SPOT, SPOT)
+        pixels = (max(1, round(small[0] * 200)), max(1, round(small[1] * 200)))
+        canvas.picture(cut(sample.image, regions[-1], pixels), x, below, *small, regions[-1], f"{gid}-region")
+        indent = SPOT + 0.08
+    question = wrap(sample.question, CARD - indent, SMALL, LINES)
+    y = canvas.block(x + indent, below - 0.02, question, SMALL, canvas.theme.ink)
+    left_over = LINES + 1 - len(question)  # a card has one line more than a question may take
+    answer = wrap(_answer(sample), CARD - indent, SMALL, left_over, bold=True)
+    canvas.block(x + indent, y, answer, SMALL, canvas.theme.ink, bold=True)
+
+
+def _answer(sample: Sample) -> str:
+    need = {True: ", needs a look", False: ", no look needed", None: ""}[sample.needs_look]
+    return f"{one_line(sample.answer, 40)}{need}"
+
+
+def _sheet_words(samples: Sequence[Sample], title: str) -> str:
+    """What the sheet shows, in words: the counts, and the first samples one by one."""
+    needed = sum(sample.needs_look is True for sample in samples)
+    of = f": {one_line(title, 200)}" if title else ""
+    said = [f"Contact sheet{of}, {len(samples)} samples, {needed} need a look."]
+    for i, sample in enumerate(samples[:6], start=1):
+        place = f" at the {where_in(sample.regions[-1], sample.image.size)}" if sample.regions else ""
+        said.append(f"Sample {i}: {quoted(sample.question)} {quoted(_answer(sample))}{place}.")
+    if len(samples) > 6:
+        said.append(f"{len(samples) - 6} more.")
+    return " ".join(said)
+
+
+def worlds_command(argv: Sequence[str] | None = None) -> int:
+    """Run `r3lab worlds`: list the worlds, or draw samples of them.
+
+    Parameters
+    ----------
+    argv
+        Arguments after the command's name.
+
+    Returns
+    -------
+    int
+        0.
+
+    Raises
+    ------
+    R3labError
+        If the world, the split or the file's ending is unknown, two files are given, or the count is out of range.
+    """
+    parser = Reader(
+        prog="r3lab worlds",
+        example="r3lab worlds --sheet runs/worlds.png",
+        description="List the worlds, or draw samples of them with their true regions.",
+    )
+    add = parser.add_argument
+    add("--sheet", nargs="?", const="", metavar="FILE", help="draw a contact sheet (.png, .svg or .pdf)")
+    add("--out", metavar="FILE", help="where to (default: runs/worlds.png or runs/NAME.png)")
+    add("--world", metavar="NAME", help="one world alone (default: all, in turn)")
+    add("--split", default="train", metavar=f"{{{','.join(SPLITS)}}}", help="of the worlds")
+    add("--count", type=int, default=24, metavar="N", help="samples (default: 24)")
+    add("--seed", type=int, default=0, metavar="S", help="of the samples (default: 0)")
+    args = parser.parse_args(None if argv is None else list(argv))
+    if args.sheet and args.out:
+        raise R3labError(f"Two files: --sheet {shown(args.sheet)} and --out {shown(args.out)}; give one.")
+    chosen = [get_world(args.world)] if args.world else list(WORLDS.values())
+    split_number(args.split)
+    if args.sheet is None and args.out is None:
+        for name, one in WORLDS.items():
+            words = (sys.modules[type(one).__module__].__doc__ or "").strip().splitlines()
+            print(words[0] if words else name)
+        return 0
+    path = Path(args.sheet or args.out or f"runs/{args.world or 'worlds'}.png")
+    if path.suffix.lower().removeprefix(".") not in FORMATS:
+        raise R3labError(f"Cannot draw into {shown(str(path))}: end its name in .{', .'.join(FORMATS)}.")
+    if not 1 <= args.count <= MOST or args.seed < 0:
+        raise R3labError(f"--count must be 1 to {MOST} and --seed at least 0, got {args.count} and {args.seed}.")
+    samples: list[Sample] = []
+    for place, world in enumerate(chosen):
+        share = args.count // len(chosen) + (place < args.count % len(chosen))
+        samples += [world.sample(args.split, index, args.seed) for index in range(share)]
+    title = f"{', '.join(world.name for world in chosen)}; {args.split} split, seed {args.seed}"
+    print(sheet(samples, title).save(path))
+    return 0
+
+
+# -- recorded views --------------------------------------------------------------------------------------------------
 
 SINGLE, GROUP, RIVER, EXPLAINED, BEFORE = "single", "group", "river", "explained", "before"
 PHOTOS, TOKENS, VALUE = "photos", "tokens.json", "value.json"
@@ -49,9 +201,17 @@ class Value:
     """A value map of look `look` (from 0): worth in nats over the whole source, the best window, the regret."""
 
     look: int
-    values: np.ndarray  # (rows, columns)
+    values: list[list[float]]  # rows of columns
     best: Box
     regret: float
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A number a token of the explained trajectory, for the ribbon; None where there is none."""
+
+    ratio: list[float | None]
+    attention: list[float | None]
 
 
 @dataclass(frozen=True)
@@ -63,8 +223,8 @@ class Records:
     trajectories, before : answers of the trained policy, and of the cold start to the same questions
     group : rollouts of one sample, scored
     river : looks at held-out samples over the steps of a run
-    explained, explanation, value : a trajectory as it is drawn, its explanation, and the value map of one look
-    ratio, attention : a number a token of `explained`, for the ribbon; None where there is none
+    explained, explanation : a trajectory as it is drawn, and why it looked there
+    value, tokens : of that trajectory
     """
 
     trajectories: list[Trajectory]
@@ -74,8 +234,7 @@ class Records:
     explained: Trajectory
     explanation: Explanation
     value: Value
-    ratio: list[float | None]
-    attention: list[float | None]
+    tokens: Tokens
 
 
 def records_dir() -> Path:
@@ -104,43 +263,24 @@ def load_records(folder: str | Path | None = None) -> Records:
     root = records_dir() if folder is None else Path(folder)
     if not root.is_dir():
         raise R3labError(f"There are no records in {shown(str(root))}; `r3lab gallery --record DIR` makes some.")
-    explained = _pictured(_many(root / EXPLAINED)[0], root)
-    river = load_river(root / RIVER)
-    images = {s.image.hash: _photo(root, s.image) for s in river.subjects}
-    number = schema.row(schema.maybe(schema.number))
-    tokens = schema.made(dict, ratio=number, attention=number)(_json(root / TOKENS), TOKENS)
-    value = schema.made(
-        Value,
-        look=schema.count,
-        values=lambda v, where: np.array(schema.row(schema.row(schema.number))(v, where)),
-        best=schema.fixed(schema.number, 4),
-        regret=schema.number,
-    )(_json(root / VALUE), VALUE)
+    found = {name: _pictured(root, name) for name in (SINGLE, BEFORE, GROUP, EXPLAINED)}
+    looked, explained = load_river(root / RIVER), found[EXPLAINED][0]
+    read = {}
+    for name, kind in ((VALUE, Value), (TOKENS, Tokens)):
+        try:
+            read[name] = schema.reader(kind)(schema.parse((root / name).read_text(encoding="utf-8"), name), name)
+        except (OSError, UnicodeDecodeError) as error:
+            raise R3labError(f"Cannot read {name}: {shown(str(error))}; record the folder anew.") from error
     return Records(
-        trajectories=[_pictured(t, root) for t in _many(root / SINGLE)],
-        before=[_pictured(t, root) for t in _many(root / BEFORE)],
-        group=[_pictured(t, root) for t in _many(root / GROUP)],
-        river=replace(river, images=images),
-        explained=explained,
-        explanation=replace(Explanation.load(root / EXPLAINED), trajectory=explained),
-        value=value,
-        **tokens,
+        found[SINGLE],
+        found[BEFORE],
+        found[GROUP],
+        replace(looked, images={s.image.hash: _photo(root, s.image) for s in looked.subjects}),
+        explained,
+        replace(Explanation.load(root / EXPLAINED), trajectory=explained),
+        read[VALUE],
+        read[TOKENS],
     )
-
-
-def _many(folder: Path) -> list[Trajectory]:
-    held = load(folder)
-    found = held if isinstance(held, list) else [held]
-    if not found:
-        raise R3labError(f"{shown(str(folder))} holds no trajectory; record the folder anew.")
-    return found
-
-
-def _json(path: Path) -> object:
-    try:
-        return schema.parse(path.read_text(encoding="utf-8"), path.name)
-    except (OSError, UnicodeDecodeError) as error:
-        raise R3labError(f"Cannot read {shown(str(path))}: {shown(str(error))}; record the folder anew.") from error
 
 
 def _photo(root: Path, ref: ImageRef) -> Image.Image:
@@ -150,67 +290,54 @@ def _photo(root: Path, ref: ImageRef) -> Image.Image:
     return image
 
 
-def _pictured(t: Trajectory, root: Path) -> Trajectory:
-    """The trajectory with its photograph, and with crops cut from it, filed under the hashes of these pixels."""
-    photo = _photo(root, t.image)
-    name = content_hash(photo)
-    images = {name: photo}
-    looks: list[Look] = []
-    for look in t.looks:
-        region = region_shown(t, look)
-        if look.crop is None or region is None:
-            looks.append(look)
-            continue
-        crop = cut(photo, region, (look.crop.width, look.crop.height))
-        images[content_hash(crop)] = crop
-        looks.append(replace(look, crop=replace(look.crop, hash=content_hash(crop))))
-    return replace(t, image=replace(t.image, hash=name), looks=looks, images=images)
+def _pictured(root: Path, name: str) -> list[Trajectory]:
+    """Trajectories with their photographs, and with crops cut from them, filed under the hashes of these pixels."""
+    held = load(root / name)
+    found = []
+    for t in held if isinstance(held, list) else [held]:
+        photo = _photo(root, t.image)
+        image, looks = replace(t.image, hash=content_hash(photo)), list(t.looks)
+        images = {image.hash: photo}
+        for i, look in enumerate(looks):
+            region = region_shown(t, look)
+            if look.crop is not None and region is not None:
+                crop = cut(photo, region, (look.crop.width, look.crop.height))
+                looks[i] = replace(look, crop=replace(look.crop, hash=content_hash(crop)))
+                images[content_hash(crop)] = crop
+        found.append(replace(t, image=image, looks=looks, images=images))
+    if not found:
+        raise R3labError(f"{shown(str(root / name))} holds no trajectory; record the folder anew.")
+    return found
 
 
-@dataclass(frozen=True)
-class Piece:
-    """One view of the gallery: the name of its files, what it is, and how it is made."""
-
-    name: str
-    about: str
-    make: Callable[[bool], Picture | View]  # takes whether the page is dark
+# -- the gallery -----------------------------------------------------------------------------------------------------
 
 
-def pieces(found: Records) -> list[Piece]:
-    """The views, in the order of the page."""
-    value, one = found.value, found.explained
-    spot = (one, value.look, value.values, value.best, value.regret)
-    numbers = {"attention received": found.attention, "ratio - 1": [r and r - 1 for r in found.ratio]}
-    log, keys = read_log(_log()), ("reward", "exact_needed", "look_rate_unneeded")
-    first, both = found.trajectories[0], (found.before, found.trajectories)
+def views(found: Records) -> list[tuple[str, str, Callable[..., Picture | View]]]:
+    """The views in the order of the page: the name of its files, what it is, and what makes it, light or dark."""
+    value, one, log = found.value, found.explained, assets_dir() / "tiny" / "logs" / "rgrpo-0.jsonl"
+    worth = (one, value.look, np.array(value.values), value.best, value.regret)
+    numbers = {"ratio": found.tokens.ratio, "attention received": found.tokens.attention}
+    every = [*found.trajectories, *found.before, *found.group]
     return [
-        Piece("player", "A trajectory, to step through",
-              lambda dark: play(one, attention_maps(found.explanation), dark=dark)),
-        Piece("filmstrip", "A strip", lambda dark: filmstrip(first, dark=dark)),
-        Piece("group", "A group of R-GRPO: what each rollout was paid for, where the update pushes",
-              lambda dark: group_view(found.group, dark)),
-        Piece("river", "The same held-out samples over the steps of R-GRPO", lambda dark: river(found.river, dark)),
-        Piece("ribbon", "Every token, and what carries loss",
-              lambda dark: ribbon(one, numbers, by="attention received", dark=dark)),
-        Piece("value-map", "Where a look would have been worth what",
-              lambda dark: draw_value(*spot, dark=dark)),
-        Piece("before-after", "The same questions before and after R-GRPO",
-              lambda dark: before_after(*both, dark=dark)),
-        Piece("curves", "A run of R-GRPO", lambda dark: curves(log, keys, dark=dark)),
-        Piece("explanation", "Why it looked there, and what the look was worth",
-              lambda dark: show_explanation(found.explanation, dark)),
-        Piece("browser", "Records to filter and to play",
-              lambda dark: browse([*found.trajectories, *found.before, *found.group], title="Trajectories", dark=dark)),
-        Piece("dashboard", "All that the log of a run holds", lambda dark: dashboard(_log(), dark=dark)),
+        ("player", "A trajectory, to step through", partial(play, one, attention_maps(found.explanation))),
+        ("filmstrip", "A strip", partial(filmstrip, found.trajectories[0])),
+        ("group", "A group of R-GRPO: what each rollout was paid for, where the update pushes",
+         partial(group_view, found.group)),
+        ("river", "The same held-out samples over the steps of R-GRPO", partial(river, found.river)),
+        ("ribbon", "Every token, and what carries loss", partial(ribbon, one, numbers, by="attention received")),
+        ("value-map", "Where a look would have been worth what", partial(draw_value, *worth)),
+        ("before-after", "The same questions before and after R-GRPO",
+         partial(before_after, found.before, found.trajectories)),
+        ("curves", "A run of R-GRPO", partial(curves, read_log(log), ("reward", "exact_needed", "look_rate_unneeded"))),
+        ("explanation", "Why it looked there, and what the look was worth",
+         partial(show_explanation, found.explanation)),
+        ("browser", "Records to filter and to play", partial(browse, every, title="Trajectories")),
+        ("dashboard", "All that the log of a run holds", partial(dashboard, log)),
     ]  # fmt: skip
 
 
-def _log() -> Path:
-    """The log that ships."""
-    return assets_dir() / "tiny" / "logs" / "rgrpo-0.jsonl"
-
-
-def draw_gallery(folder: str | Path, records: str | Path | None = None, plotly: bool = False) -> list[Path]:
+def draw_gallery(folder: str | Path, records: str | Path | None = None) -> list[Path]:
     """Draw every view.
 
     Parameters
@@ -219,8 +346,6 @@ def draw_gallery(folder: str | Path, records: str | Path | None = None, plotly: 
         Made if it is not there; files of an earlier gallery are replaced.
     records
         Folder of records; by default the shipped ones.
-    plotly
-        Write the page of the dashboard too, with all of Plotly in it.
 
     Returns
     -------
@@ -233,30 +358,22 @@ def draw_gallery(folder: str | Path, records: str | Path | None = None, plotly: 
         If records are missing or the folder cannot be written.
     """
     found, root = load_records(records), Path(folder)
-    written: list[Path] = []
-    sections = []
-    for piece in pieces(found):
-        made = {dark: piece.make(dark) for dark in (False, True)}
-        stills = {dark: one.picture if isinstance(one, View) else one for dark, one in made.items()}
-        written += [write_whole(root / f"{piece.name}{'-dark' * dark}.png", one.png) for dark, one in stills.items()]
-        moving = made[False]
-        if isinstance(moving, View):
-            written.append(moving.save(root / f"{piece.name}.html"))
-        sections.append(_section(piece, stills[False], isinstance(moving, View)))
+    written, body = [], "<h1>Gallery</h1>"
+    for name, about, make in views(found):
+        head = about
+        for dark in (True, False):
+            view = make(dark=dark)
+            still = view.picture if isinstance(view, View) else view
+            written.append(still.save(root / f"{name}{'-dark' * dark}.png"))
+        if isinstance(view, View):
+            written.append(view.save(root / f"{name}.html"))
+            head = f'<a href="{name}.html">{about}</a>'
+        body += (
+            f'<section class="r3-one"><h2>{head}</h2><img class="r3-still" alt="{attribute(still.alt, 8000)}" '
+            f'src="{still.uri}" width="{still.width}"><details><summary>In words</summary>'
+            f"<p>{html_words(still.alt, 8000)}</p></details></section>"
+        )
     entries = [Entry(found.explained, found.explanation), *map(Entry, [*found.trajectories, *found.group])]
     written.append(save_report(entries, root / "report.html", "Report of recorded trajectories"))
-    sections.append('<section class="r3-one"><h2><a href="report.html">The report</a></h2></section>')
-    if plotly:
-        written.append(dashboard(_log()).save(root / "dashboard.html"))
-    body = "<h1>Gallery</h1>" + "".join(sections)
+    body += '<section class="r3-one"><h2><a href="report.html">The report</a></h2></section>'
     return [*written, write_whole(root / "index.html", page("r3lab: gallery", body).encode("utf-8"))]
-
-
-def _section(piece: Piece, still: Picture, moves: bool) -> str:
-    name = f'<a href="{piece.name}.html">{piece.about}</a>' if moves else piece.about
-    return (
-        f'<section class="r3-one"><h2>{name}</h2>'
-        f'<img class="r3-still" alt="{attribute(still.alt, 8000)}" src="{still.uri}" '
-        f'width="{still.width}"><details><summary>In words</summary>'
-        f"<p>{html_words(still.alt, 8000)}</p></details></section>"
-    )
