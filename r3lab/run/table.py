@@ -330,13 +330,13 @@ def sweep_heat(table: Table, result: str, x: str, y: str) -> Picture:
     with style(theme()):
         figure, axes = _figure(1.7 + 0.42 * max(len(columns), 5), 1.3 + 0.36 * max(len(rows), 3), result, note)
         scale = LinearSegmentedColormap.from_list("r3lab", SEQUENTIAL)
-        drawn = axes.imshow(grid, cmap=scale, aspect="auto", origin="lower")
+        drawn: Any = axes.imshow(grid, cmap=scale, aspect="auto", origin="lower")
         axes.set_xticks(range(len(columns)), [drawable(label(value, 10)) for value in columns])
         axes.set_yticks(range(len(rows)), [drawable(label(value, 12)) for value in rows])
         axes.set(xlabel=drawable(one_line(x, 40)), ylabel=drawable(one_line(y, 30)))
         axes.spines[:].set_visible(False)
         for (row, column), value in np.ndenumerate(grid) if max(grid.shape) <= WRITTEN else ():
-            ink = theme().muted if np.isnan(value) else ink_on(to_hex(scale(float(drawn.norm(value)))))
+            ink = theme().muted if np.isnan(value) else ink_on(to_hex(scale(drawn.norm(value))))
             words = "–" if np.isnan(value) else f"{value:.3g}"
             axes.text(column, row, words, ha="center", va="center", color=ink, fontsize=SMALL)
     named = [one_line(x, 40), one_line(y, 40)]

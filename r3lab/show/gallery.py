@@ -317,7 +317,8 @@ def views(found: Records) -> list[tuple[str, str, Callable[..., Picture | View]]
     """The views in the order of the page: the name of its files, what it is, and what makes it, light or dark."""
     value, one, log = found.value, found.explained, assets_dir() / "tiny" / "logs" / "rgrpo-0.jsonl"
     worth = (one, value.look, np.array(value.values), value.best, value.regret)
-    numbers = {"ratio": found.tokens.ratio, "attention received": found.tokens.attention}
+    less = [ratio and ratio - 1 for ratio in found.tokens.ratio]
+    numbers = {"attention received": found.tokens.attention, "ratio - 1": less}
     every = [*found.trajectories, *found.before, *found.group]
     return [
         ("player", "A trajectory, to step through", partial(play, one, attention_maps(found.explanation))),
