@@ -13,7 +13,6 @@ from r3lab.course.tables import (
     fidelity_table,
     looks_table,
     named_table,
-    over_seeds,
     timed_table,
 )
 
@@ -39,11 +38,6 @@ WORLDS = {
         row("charts", "interleaved", "R-GRPO", 1, 0.7, iou=None),
     ],
 }
-
-
-def test_mean_and_range():
-    assert over_seeds([0.5]) == "50.0 %" and over_seeds([0.5, 0.6]) == "55.0 % (50.0 to 60.0)"
-    assert over_seeds([0.5, 0.7], percent=False) == "0.60 (0.50 to 0.70)"
 
 
 def test_arms_by_hand():

@@ -29,7 +29,7 @@ from r3lab.core.files import Journal
 from r3lab.core.geometry import iou
 from r3lab.core.protocol import answer_of
 from r3lab.core.records import Refused
-from r3lab.course import loopback as course
+from r3lab.course import building_vlir as course
 from r3lab.vlir.sample import Sample, read_vlir, write_vlir
 from r3lab.vlir.teacher import EndpointError, EndpointSettings, dialogue, endpoint, key_of, teach
 from r3lab.vlir.teacher.dialogue import MAX_REPLY, picture_url, question, read_reply

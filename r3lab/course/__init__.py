@@ -10,12 +10,12 @@ from ..core import lazy
 
 # What lessons use, imported when it is first used.
 HOMES = {
-    **dict.fromkeys(("check_carries_loss", "check_in_overview"), "start"),
+    **dict.fromkeys(("check_carries_loss", "check_in_overview"), "look_again"),
     **dict.fromkeys(("check_overview_height", "check_source_pixels", "check_zoom"), "look_again"),
     **dict.fromkeys(("check_advantages", "check_clipped_objective", "check_region_reward"), "rgrpo"),
     **dict.fromkeys(("check_answered_blind", "check_overlapping", "check_rarest", "slip_in"), "building_vlir"),
     **dict.fromkeys(("check_to_photograph",), "building_vlir"),
-    "Loopback": "loopback",
+    "Loopback": "building_vlir",
     **dict.fromkeys(("check_interleaved_mask", "check_missed", "check_next_token", "missed"), "cold_start"),
     "check_rate": "cold_start",
     **dict.fromkeys(("check_cell_box", "check_percentile", "check_times_even"), "attention"),

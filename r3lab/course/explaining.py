@@ -7,6 +7,7 @@ check_change(change)                     # prints "right" or one hint; True when
 from __future__ import annotations
 
 import math
+import operator
 from collections import Counter
 from collections.abc import Callable
 from statistics import fmean
@@ -14,15 +15,14 @@ from typing import Any
 
 from ..explain import verdict as verdicts
 from ..explain.interventions import Alternative, CropValue, ReplayResult, ValueMap, Window
-from .judge import Exercise, Unfit
+from .judge import Exercise, Function, Then, Unfit
 
 # -- a crop replaced -----------------------------------------------------------------------------------------------
 
 
 def _change(own: list[float], other: list[float], first: int) -> float:
-    outcomes = [
-        ReplayResult(Alternative(name), sum(one[first:]), None) for name, one in (("as it was", own), ("x", other))
-    ]
+    written = {"as it was": own, "x": other}
+    outcomes = [ReplayResult(Alternative(name), sum(one[first:]), None) for name, one in written.items()]
     return CropValue(outcomes).change("x")
 
 
@@ -35,37 +35,24 @@ check_change = Exercise(
         ([-0.3, -0.3, -0.02, -0.01, -0.5, -0.02], [-0.3, -0.3, -0.02, -3.25, -0.75, -0.125], 2),
         ([-0.4, -0.2], [-0.4, -0.2], 1),
     ),
-    {
-        "the sign: what was written is *less* likely with the other crop, and that is a change below zero.": [
-            lambda own, other, first: sum(own[first:]) - sum(other[first:])
-        ],
-        "you take the mean of the tokens. Log-probabilities of all that was written add up: three certain words do "
-        "not make a lost digit smaller.": [
-            lambda own, other, first: fmean(other[first:]) - fmean(own[first:]),
-            lambda own, other, first: fmean(other) - fmean(own),
-        ],
-        "you add probabilities. The probability of a text is the product of its tokens': add their logarithms.": [
-            lambda own, other, first: sum(map(math.exp, other[first:])) - sum(map(math.exp, own[first:]))
-        ],
-        "that is how many times as likely it became. Asked is the difference in nats, the logarithm of that.": [
-            lambda own, other, first: math.exp(sum(other[first:]) - sum(own[first:])),
-            lambda own, other, first: sum(other[first:]) / sum(own[first:]),
-        ],
-        "you look at the last token alone. The crop may have decided an earlier one.": [
-            lambda own, other, first: other[-1] - own[-1]
-        ],
-        "you look at one token behind the crop. All that was written there counts.": [
-            lambda own, other, first: other[first] - own[first],
-            lambda own, other, first: min(b - a for a, b in zip(own[first:], other[first:], strict=True)),
-        ],
-        "`first` is the first token behind the crop, and belongs to it: you begin one late.": [
-            lambda own, other, first: sum(other[first + 1 :]) - sum(own[first + 1 :])
-        ],
-        "that is how likely it is with the other crop. By how much did that *change*?": [
-            lambda own, other, first: sum(other[first:]),
-            lambda own, other, first: sum(other),
-        ],
-    },
+    "the sign: what was written is *less* likely with the other crop, and that is a change below zero.",
+    Then(operator.neg),
+    "you take the mean of the tokens. Log-probabilities add up: certain words do not make a lost digit smaller.",
+    lambda own, other, first: fmean(other[first:]) - fmean(own[first:]),
+    lambda own, other, first: fmean(other) - fmean(own),
+    "you add probabilities. The probability of a text is the product of its tokens': add their logarithms.",
+    lambda own, other, first: sum(map(math.exp, other[first:])) - sum(map(math.exp, own[first:])),
+    "that is how many times as likely it became. Asked is the difference in nats, the logarithm of that.",
+    (Then(math.exp), lambda own, other, first: sum(other[first:]) / sum(own[first:])),
+    "you look at the last token alone. The crop may have decided an earlier one.",
+    lambda own, other, first: other[-1] - own[-1],
+    "you look at one token behind the crop. All that was written there counts.",
+    lambda own, other, first: other[first] - own[first],
+    lambda own, other, first: min(b - a for a, b in zip(own[first:], other[first:], strict=True)),
+    "`first` is the first token behind the crop, and belongs to it: you begin one late.",
+    lambda own, other, first: sum(other[first + 1 :]) - sum(own[first + 1 :]),
+    "that is how likely it is with the other crop. By how much did that *change*?",
+    (lambda own, other, first: sum(other[first:]), lambda own, other, first: sum(other)),
 )
 
 
@@ -80,57 +67,41 @@ def _regret(worths: list[float], taken: float) -> float:
 check_regret = Exercise(
     "f(worths, taken): by how many nats the best window is worth more than the look; 0 where none is.",
     _regret,
-    (
-        ([0.5, 4.0, -1.0, 2.0], 1.5),
-        ([0.5, 1.0, -1.0], 3.0),  # nothing better was missed
-        ([-2.0, -0.5, -3.0], -4.0),  # all places do harm, this one most
-        ([2.0, 2.0], 2.0),
-    ),
-    {
-        "the windows are only a grid: the look may beat all of them. Then nothing is regretted, and that is 0.": [
-            lambda worths, taken: max(worths) - taken
-        ],
-        "the sign: regret is what was missed, and it is large where the look was poor.": [
-            lambda worths, taken: taken - max(worths),
-            lambda worths, taken: max(0.0, taken - max(worths)),
-        ],
-        "you compare with the usual window. What could have been had is the *best* one.": [
-            lambda worths, taken: max(0.0, fmean(worths) - taken),
-            lambda worths, taken: fmean(worths) - taken,
-        ],
-        "that is what the best window is worth. How much of it did the look miss?": [
-            lambda worths, taken: max(worths),
-            lambda worths, taken: max(0.0, *worths),
-        ],
-        "a distance loses the direction: a look better than all windows has no regret.": [
-            lambda worths, taken: abs(max(worths) - taken)
-        ],
-        "that is the part that was missed. Worth has a zero of its own (no crop) and may be below it: subtract.": [
-            lambda worths, taken: max(0.0, max(worths) - taken) / max(worths),
-            lambda worths, taken: max(0.0, (max(worths) - taken) / max(worths)),
-            lambda worths, taken: (max(worths) - taken) / max(worths),
-        ],
-        "that is which window is best. Asked is by how many nats.": [lambda worths, taken: worths.index(max(worths))],
-    },
+    # the second: nothing better was missed; the third: all places do harm, this one most
+    (([0.5, 4.0, -1.0, 2.0], 1.5), ([0.5, 1.0, -1.0], 3.0), ([-2.0, -0.5, -3.0], -4.0), ([2.0, 2.0], 2.0)),
+    "the windows are only a grid: the look may beat all of them. Then nothing is regretted, and that is 0.",
+    lambda worths, taken: max(worths) - taken,
+    "the sign: regret is what was missed, and it is large where the look was poor.",
+    (lambda worths, taken: taken - max(worths), lambda worths, taken: max(0.0, taken - max(worths))),
+    "you compare with the usual window. What could have been had is the *best* one.",
+    (lambda worths, taken: max(0.0, fmean(worths) - taken), lambda worths, taken: fmean(worths) - taken),
+    "that is what the best window is worth. How much of it did the look miss?",
+    (lambda worths, taken: max(worths), lambda worths, taken: max(0.0, *worths)),
+    "a distance loses the direction: a look better than all windows has no regret.",
+    lambda worths, taken: abs(max(worths) - taken),
+    "that is the part that was missed. Worth has a zero of its own (no crop) and may be below it: subtract.",
+    lambda worths, taken: max(0.0, max(worths) - taken) / max(worths),
+    lambda worths, taken: max(0.0, (max(worths) - taken) / max(worths)),
+    lambda worths, taken: (max(worths) - taken) / max(worths),
+    "that is which window is best. Asked is by how many nats.",
+    lambda worths, taken: worths.index(max(worths)),
 )
 
 
 # -- a shortcut in the data ----------------------------------------------------------------------------------------
 
 
-def _by_tint(tints: list[str], answers: list[str]) -> dict[str, Counter[str]]:
-    found: dict[str, Counter[str]] = {}
-    for tint, answer in zip(tints, answers, strict=True):
-        found.setdefault(tint, Counter())[answer] += 1
-    return found
+def _by_tint(tints: list[str], answers: list[str]) -> list[Counter[str]]:
+    """How often each answer is given, tint by tint."""
+    return [Counter(a for t, a in zip(tints, answers, strict=True) if t == tint) for tint in dict.fromkeys(tints)]
 
 
-def _most(counts: Counter[str]) -> int:
-    return counts.most_common(1)[0][1]
+def _most(counts: Counter[Any]) -> int:
+    return max(counts.values())
 
 
 def _from_tint(tints: list[str], answers: list[str]) -> float:
-    return sum(_most(counts) for counts in _by_tint(tints, answers).values()) / len(answers)
+    return sum(map(_most, _by_tint(tints, answers))) / len(answers)
 
 
 check_from_tint = Exercise(
@@ -142,59 +113,39 @@ check_from_tint = Exercise(
         (["red", "red", "red", "red", "red", "blue", "blue", "green"], ["3", "3", "3", "1", "8", "8", "3", "6"]),
         (["red", "red", "blue", "blue", "blue"], ["3", "1", "3", "3", "8"]),
     ),
-    {
-        "that is how often the commonest answer of all is right: a guess that does not look at the tint.": [
-            lambda tints, answers: _most(Counter(answers)) / len(answers)
-        ],
-        "every *sample* counts once. You count every tint once, however rare it is.": [
-            lambda tints, answers: fmean(_most(c) / c.total() for c in _by_tint(tints, answers).values())
-        ],
-        "you count the tints that have one answer alone. One that is right nine times of ten is a shortcut, too.": [
-            lambda tints, answers: fmean(float(len(c) == 1) for c in _by_tint(tints, answers).values()),
-            lambda tints, answers: (
-                sum(c.total() for c in _by_tint(tints, answers).values() if len(c) == 1) / len(answers)
-            ),
-        ],
-        "that is the commonest pair alone. Each tint has a best answer of its own.": [
-            lambda tints, answers: Counter(zip(tints, answers, strict=True)).most_common(1)[0][1] / len(answers)
-        ],
-        "you ask what the answer says of the tint. Who takes the shortcut sees the tint and wants the answer.": [
-            lambda tints, answers: _from_tint(answers, tints)
-        ],
-        "that is a count. Asked is a share of the samples.": [
-            lambda tints, answers: _from_tint(tints, answers) * len(answers)
-        ],
-        "one answer each is what a tint *at least* gets right. How many samples have the commonest one?": [
-            lambda tints, answers: len(_by_tint(tints, answers)) / len(answers)
-        ],
-    },
+    "that is how often the commonest answer of all is right: a guess that does not look at the tint.",
+    lambda tints, answers: _most(Counter(answers)) / len(answers),
+    "every *sample* counts once. You count every tint once, however rare it is.",
+    lambda tints, answers: fmean(_most(c) / c.total() for c in _by_tint(tints, answers)),
+    "you count the tints that have one answer alone. One that is right nine times of ten is a shortcut, too.",
+    lambda tints, answers: fmean(len(c) == 1 for c in _by_tint(tints, answers)),
+    lambda tints, answers: sum(c.total() for c in _by_tint(tints, answers) if len(c) == 1) / len(answers),
+    "that is the commonest pair alone. Each tint has a best answer of its own.",
+    lambda tints, answers: _most(Counter(zip(tints, answers, strict=True))) / len(answers),
+    "you ask what the answer says of the tint. Who takes the shortcut sees the tint and wants the answer.",
+    lambda tints, answers: _from_tint(answers, tints),
+    "that is a count. Asked is a share of the samples.",
+    lambda tints, answers: _from_tint(tints, answers) * len(answers),
+    "one answer each is what a tint *at least* gets right. How many samples have the commonest one?",
+    lambda tints, answers: len(set(tints)) / len(answers),
 )
 
 
 # -- what kind of looking ------------------------------------------------------------------------------------------
 
 OF = 64  # interventions that a rate stands for
-NAMED = (verdicts.HONEST, verdicts.SHOW, verdicts.SHORTCUT, verdicts.PRIOR)
+_H, _V, _C, _P = NAMED = (verdicts.HONEST, verdicts.SHOW, verdicts.SHORTCUT, verdicts.PRIOR)
 
 
 def _kind(crop: float, region: float, rest: float) -> str:
-    def trials(rate: float) -> verdicts.Trials:
-        return verdicts.Trials(OF, round(rate * OF))
-
-    elsewhere = verdicts.Trials(OF, OF)  # the box follows picture and question
+    always, crops, within, without = (verdicts.Trials(OF, round(rate * OF)) for rate in (1.0, crop, region, rest))
     evidence = verdicts.Evidence(
-        moved=elsewhere,
-        asked=elsewhere,
-        crops=(trials(crop),),
-        region=trials(region),
-        rest=trials(rest),
-        colour=trials(rest),
-        detail=trials(region),
-    )
+        moved=always, asked=always, crops=(crops,), region=within, rest=without, colour=without, detail=within
+    )  # the box follows picture and question
     return verdicts.verdict_of(evidence).kind
 
 
-def _numbered(function: Callable[..., Any], arguments: tuple[Any, ...]) -> int | None:
+def _numbered(function: Function, arguments: tuple[Any, ...]) -> int | None:
     """The number of the name that is returned."""
     name = function(*arguments)
     if name is None or name is Ellipsis:
@@ -204,64 +155,36 @@ def _numbered(function: Callable[..., Any], arguments: tuple[Any, ...]) -> int |
     return NAMED.index(name)
 
 
-def _ruled(*order: tuple[str, int], last: str) -> Callable[[float, float, float], str]:
+def _ruled(*order: tuple[str, int], last: str = _P) -> Callable[[float, float, float], str]:
     """A list of rules: the first kind whose rate (0 crop, 1 region, 2 rest) is over one half."""
-
-    def rule(*rates: float) -> str:
-        return next((name for name, which in order if rates[which] > 0.5), last)
-
-    return rule
+    return lambda *rates: next((name for name, which in order if rates[which] > 0.5), last)
 
 
-_H, _V, _C, _P = NAMED
-_BY = ((_H, 0), (_V, 1), (_C, 2))
-
-
-def _largest(*rates: float) -> str:
-    return NAMED[rates.index(max(rates))]
-
+_BY_CROP, _BY_REGION, _BY_REST = (_H, 0), (_V, 1), (_C, 2)
+_RIGHT = _ruled(_BY_CROP, _BY_REGION, _BY_REST)
 
 check_kind = Exercise(
     "f(crop, region, rest): the name of the kind of looking, from three rates of changed answers.",
     _kind,
-    (
-        (0.95, 0.05, 0.0),
-        (0.0, 0.9, 0.1),
-        (0.05, 0.1, 0.9),
-        (0.0, 0.05, 0.1),
-        (0.9, 0.1, 0.95),  # reads the crop, and the colours confuse it
-        (0.85, 0.9, 0.2),
-        (0.1, 0.9, 0.95),
-        (0.25, 0.2, 0.1),
-    ),
-    {
-        "if no rate is over one half nothing that was shown decides: you still name the largest.": [_largest],
-        "who reads the crop reads it, even if a change of the rest can confuse it. Ask for the crop first.": [
-            _ruled((_C, 2), (_H, 0), (_V, 1), last=_P),
-            _ruled((_C, 2), (_V, 1), (_H, 0), last=_P),
-            _ruled((_V, 1), (_H, 0), (_C, 2), last=_P),
-            _ruled((_V, 1), (_C, 2), (_H, 0), last=_P),
-        ],
-        "who reads what is asked about, in the overview too, takes no shortcut: ask for the region first.": [
-            _ruled((_H, 0), (_C, 2), (_V, 1), last=_P)
-        ],
-        "a shortcut lies *outside* what is asked about; who reads the region in the overview needed no crop.": [
-            _ruled((_H, 0), (_C, 1), (_V, 2), last=_P)
-        ],
-        "the wrong way round: an answer that other crops *change* is one that was read from the crop.": [
-            lambda crop, region, rest: _ruled(*_BY, last=_P)(1 - crop, region, rest),
-            lambda crop, region, rest: _ruled(*_BY, last=_P)(1 - crop, 1 - region, 1 - rest),
-        ],
-        "what if nothing that was tried changes the answer? That is a habit, and has a name of its own.": [
-            _ruled((_H, 0), (_V, 1), last=_C),
-            _ruled((_H, 0), (_C, 2), last=_V),
-            _ruled((_V, 1), (_C, 2), last=_H),
-        ],
-        "where the answer does not hang on the crop, ask for both: the region in the overview, and the rest.": [
-            _ruled((_H, 0), last=_P),
-            _ruled((_H, 0), (_V, 1), last=_P),
-            _ruled((_H, 0), (_C, 2), last=_P),
-        ],
-    },
+    # the fifth: it reads the crop, and the colours confuse it
+    ((0.95, 0, 0), (0, 0.9, 0.1), (0, 0.1, 0.9), (0, 0.05, 0.1), (0.9, 0.1, 0.95), (0.8, 0.9, 0.2), (0.1, 0.9, 0.95)),
+    "if no rate is over one half nothing that was shown decides: you still name the largest.",
+    lambda *rates: NAMED[rates.index(max(rates))],
+    "who reads the crop reads it, even if a change of the rest can confuse it. Ask for the crop first.",
+    _ruled(_BY_REST, _BY_CROP, _BY_REGION),
+    _ruled(_BY_REST, _BY_REGION, _BY_CROP),
+    _ruled(_BY_REGION, _BY_CROP, _BY_REST),
+    _ruled(_BY_REGION, _BY_REST, _BY_CROP),
+    "who reads what is asked about, in the overview too, takes no shortcut: ask for the region first.",
+    _ruled(_BY_CROP, _BY_REST, _BY_REGION),
+    "a shortcut lies *outside* what is asked about; who reads the region in the overview needed no crop.",
+    _ruled(_BY_CROP, (_C, 1), (_V, 2)),
+    "the wrong way round: an answer that other crops *change* is one that was read from the crop.",
+    lambda crop, region, rest: _RIGHT(1 - crop, region, rest),
+    lambda crop, region, rest: _RIGHT(1 - crop, 1 - region, 1 - rest),
+    "what if nothing that was tried changes the answer? That is a habit, and has a name of its own.",
+    (_ruled(_BY_CROP, _BY_REGION, last=_C), _ruled(_BY_CROP, _BY_REST, last=_V), _ruled(_BY_REGION, _BY_REST, last=_H)),
+    "where the answer does not hang on the crop, ask for both: the region in the overview, and the rest.",
+    (_ruled(_BY_CROP), _ruled(_BY_CROP, _BY_REGION), _ruled(_BY_CROP, _BY_REST)),
     run=_numbered,
 )

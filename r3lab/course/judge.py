@@ -1,20 +1,20 @@
 """How an answer to an exercise is judged: run it on cases, and print one hint that diagnoses.
 
-An exercise is a table: a reference taken from the library itself, cases, and the mistakes that people make, each as
-the function that makes it and a hint that names it. An answer that behaves like a mistake on every case gets that
-hint; one that is wrong in a way of its own is told on which input, and in which direction. Simplified: nothing stops a
-function that never returns, and two mistakes at once are not told apart.
+An exercise is a right answer, taken from the library itself, cases, and the mistakes that people make: a hint, then the
+wrong answers that it names, and so on. An answer that behaves like one of them on every case gets its hint; one that is
+wrong in a way of its own is told on which input, and in which direction. Simplified: nothing stops a function that
+never returns, and two mistakes at once are not told apart.
 
-    check_zoom = Exercise("f(box, source): ...", reference, cases, {"that is a step. ...": [a_step]})
+    check_zoom = Exercise("f(box, source): ...", zoom_factor, cases, "that is a step. ...", a_step, another_step)
     check_zoom(zoom)                         # prints "not right: that is a step. ..."; False
     judge(None, check_zoom)                  # (False, "not yet: ..."): an unsolved notebook runs through
 """
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,27 +32,52 @@ class Unfit(Exception):
     """A result that `run` cannot judge; the message is the hint."""
 
 
-@dataclass
+@dataclass(frozen=True)
+class Then:
+    """A wrong answer: what the right one gives, changed."""
+
+    change: Function
+
+    def of(self, reference: Function) -> Function:
+        return lambda *arguments: self.change(reference(*arguments))
+
+
+Answer = Function | Then
+ROUNDED = (Then(np.round), Then(np.trunc), Then(np.ceil))
+ROUNDED_BOX = (*ROUNDED, Then(lambda box: (*np.floor(box[:2]), *np.ceil(box[2:]))))
+CORNER_AND_SIZE = Then(lambda box: (box[0], box[1], box[2] - box[0], box[3] - box[1]))
+
+
 class Exercise:
     """What an answer is held against; called with an answer it prints one line and returns whether the answer is right.
 
-    Attributes
+    Parameters
     ----------
-    task : the function that is asked for, with its arguments, and what it returns
+    task : the function that is asked for, "f(box, source): what it returns"
     reference : the right answer, from the library
     cases : arguments, chosen so that no mistake equals the reference on all of them
-    mistakes : hint -> the wrong answers that it is given to; the more specific first
+    mistakes : a hint, then the wrong answers that it is given to; the next hint ...; the more specific first
     run : how a function is applied to the arguments of a case (`with_gradient` looks at the gradient too)
     """
 
-    task: str
-    reference: Function
-    cases: tuple[tuple[Any, ...], ...]
-    mistakes: Mapping[str, Sequence[Function]]
-    run: Callable[[Function, tuple[Any, ...]], Any] = lambda function, arguments: function(*arguments)
-
-    def __post_init__(self) -> None:
-        self.__doc__ = f"Check {self.task}"  # what `check_zoom?` shows
+    def __init__(
+        self,
+        task: str,
+        reference: Function,
+        cases: Sequence[tuple[Any, ...]],
+        *mistakes: str | Answer | tuple[Answer, ...],
+        run: Callable[[Function, tuple[Any, ...]], Any] = lambda function, arguments: function(*arguments),
+    ) -> None:
+        self.__doc__ = f"Check {task}"  # what `check_zoom?` shows
+        self.names = re.findall(r"\w+", task[2 : task.index(")")])
+        self.reference, self.cases, self.run = reference, cases, run
+        self.mistakes: dict[str, list[Function]] = {}
+        for one in mistakes:
+            if isinstance(one, str):
+                made = self.mistakes[one] = []
+            else:
+                for answer in one if isinstance(one, tuple) else (one,):
+                    made.append(answer.of(reference) if isinstance(answer, Then) else answer)
 
     def __call__(self, answer: Any) -> bool:
         passed, words = judge(answer, self)
@@ -80,40 +105,42 @@ def with_gradient(function: Function, arguments: tuple[Any, ...]) -> Any:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a function did on one case: the numbers it returned with their shape, or what it raised."""
+    """What a function did on one case: the numbers that it returned, nothing, what it raised, or neither of these."""
 
-    values: tuple[float, ...] = ()
-    shape: tuple[int, ...] | None = None  # None: no numbers
+    numbers: np.ndarray | None = None
     raised: BaseException | None = None
     nothing: bool = False  # None, or `...`
 
     def like(self, other: Outcome) -> bool:
         """The same numbers to 1e-6 (NaN equals NaN), or the same kind of error."""
-        if self.raised or other.raised or self.nothing or other.nothing:
-            return type(self.raised) is type(other.raised) and self.nothing == other.nothing
-        same = self.shape is not None and self.shape == other.shape
-        return same and bool(np.allclose(self.values, other.values, rtol=1e-6, atol=1e-6, equal_nan=True))
+        mine, theirs = self.numbers, other.numbers
+        if mine is not None and theirs is not None:
+            return mine.shape == theirs.shape and np.allclose(mine, theirs, rtol=1e-6, atol=1e-6, equal_nan=True)
+        told = self.nothing or self.raised is not None
+        return told and self.nothing == other.nothing and type(self.raised) is type(other.raised)
 
 
 def judge(answer: Any, exercise: Exercise) -> tuple[bool, str]:
     """Whether an answer is right, and the one line that is printed about it."""
     if not callable(answer):
         return False, NOT_YET
-    given = [_outcome(answer, exercise, case) for case in exercise.cases]
+    given = _outcomes(answer, exercise)
     if isinstance(given[0].raised, NotImplementedError) or all(o.nothing for o in given):
         return False, NOT_YET
-    wanted = [_outcome(exercise.reference, exercise, case) for case in exercise.cases]
-    if _alike(given, wanted):
+    wanted = _outcomes(exercise.reference, exercise)
+    unlike = [i for i, (g, w) in enumerate(zip(given, wanted, strict=True)) if not g.like(w)]
+    if not unlike:
         return True, RIGHT
     for hint, made in exercise.mistakes.items():
-        if any(_alike(given, [_outcome(one, exercise, case) for case in exercise.cases]) for one in made):
-            return False, f"not right: {hint}"
-    at = next(i for i, (g, w) in enumerate(zip(given, wanted, strict=True)) if not g.like(w))
+        for mistake in made:
+            if all(g.like(o) for g, o in zip(given, _outcomes(mistake, exercise), strict=True)):
+                return False, f"not right: {hint}"
+    at = unlike[0]
     return False, f"not right: {_difference(exercise, at, given[at], wanted[at])}"
 
 
-def _alike(given: Sequence[Outcome], other: Sequence[Outcome]) -> bool:
-    return all(g.like(o) for g, o in zip(given, other, strict=True))
+def _outcomes(function: Function, exercise: Exercise) -> list[Outcome]:
+    return [_outcome(function, exercise, case) for case in exercise.cases]
 
 
 def _outcome(function: Function, exercise: Exercise, case: tuple[Any, ...]) -> Outcome:
@@ -125,32 +152,31 @@ def _outcome(function: Function, exercise: Exercise, case: tuple[Any, ...]) -> O
     if value is None or value is Ellipsis:
         return Outcome(nothing=True)
     try:
-        array = np.asarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value, dtype=np.float64)
+        return Outcome(np.asarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value, np.float64))
     except (TypeError, ValueError, RuntimeError):
         return Outcome()
-    return Outcome(tuple(array.ravel().tolist()), array.shape)
 
 
 def _difference(exercise: Exercise, at: int, given: Outcome, wanted: Outcome) -> str:
     """In which way an unknown wrong answer is wrong, without the right number."""
-    names = inspect.signature(exercise.reference).parameters
-    told = ", ".join(f"{name}={_told(value)}" for name, value in zip(names, exercise.cases[at], strict=False))
     if isinstance(given.raised, Unfit):
         return str(given.raised)
+    told = ", ".join(f"{n}={_told(value)}" for n, value in zip(exercise.names, exercise.cases[at], strict=True))
+    yours = f"with {told} your function"
     if given.raised is not None:
-        return f"with {told} your function raises {type(given.raised).__name__}: {shown(str(given.raised))}"
+        return f"{yours} raises {type(given.raised).__name__}: {shown(str(given.raised))}"
     if given.nothing:
-        return f"with {told} your function returns nothing; does every path end in `return`?"
-    if given.shape is None:
-        return f"with {told} your function does not return numbers"
-    if given.shape != wanted.shape:
-        return f"with {told} your function returns shape {given.shape}, wanted {wanted.shape} (a number has shape ())"
-    i = int(np.argmin(np.isclose(given.values, wanted.values, rtol=1e-6, atol=1e-6)))
-    place = f" in entry {tuple(int(k) for k in np.unravel_index(i, given.shape))}" if given.shape else ""
-    if not math.isfinite(given.values[i]):
-        return f"with {told} your function gives {given.values[i]}{place}"
-    way = "large" if given.values[i] > wanted.values[i] else "small"
-    return f"with {told} your {given.values[i]:.4g}{place} is too {way}"
+        return f"{yours} returns nothing; does every path end in `return`?"
+    if given.numbers is None or wanted.numbers is None:
+        return f"{yours} does not return numbers"
+    mine, right = given.numbers, wanted.numbers
+    if mine.shape != right.shape:
+        return f"{yours} returns shape {mine.shape}, wanted {right.shape} (a number has shape ())"
+    i = np.unravel_index(np.argmin(np.isclose(mine, right, rtol=1e-6, atol=1e-6)), mine.shape)
+    place = f" in entry {tuple(map(int, i))}" if mine.shape else ""
+    if not math.isfinite(mine[i]):
+        return f"{yours} gives {mine[i]}{place}"
+    return f"with {told} your {mine[i]:.4g}{place} is too {'large' if mine[i] > right[i] else 'small'}"
 
 
 def _told(value: Any) -> str:

@@ -22,7 +22,6 @@ from ..run.site import lessons_table, read_lessons
 from ..show.effects import COLUMNS, between, effects_table, spread
 
 SHIPPED = ("tiny", "worlds", "engine", "explain", "ablations")  # files of results
-PER_CENT = {"exact", "exact_needed", "look_rate_needed", "look_rate_unneeded"}  # of the learning table
 NAMED = "planted reason named"
 AREAS = {
     "rank correlation with the worth of a look": "rank correlation with worth",
@@ -39,6 +38,7 @@ LOOKS = {
     "look_rate_unneeded": "looks, not needed",
     "iou": "IoU of the deciding look",
 }
+Row = dict[str, Any]
 
 
 def _markdown(head: Sequence[str], align: str, rows: Iterable[Sequence[str]]) -> str:
@@ -47,7 +47,22 @@ def _markdown(head: Sequence[str], align: str, rows: Iterable[Sequence[str]]) ->
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _made(result: dict[str, Any]) -> str:
+def _by(rows: Iterable[Row], *keys: str) -> dict[tuple[str, ...], list[Row]]:
+    """Rows that have the same words, in the order in which they come."""
+    found: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        found.setdefault(tuple(row[key] for key in keys), []).append(row)
+    return found
+
+
+def over_seeds(rows: Iterable[Row], key: str) -> str:
+    """Mean, with the least and the most where there are several: `81.2 % (80.0 to 82.5)`; an IoU is no share."""
+    values = [row[key] for row in rows if row.get(key) is not None]
+    told = spread(values, key != "iou") if values else "none"
+    return told if len(values) > 1 else told.partition(" (")[0]
+
+
+def _made(result: Row) -> str:
     """How a file of results was made."""
     return f"by `{result['command']}` on {result['date']} ({result['machine']})."
 
@@ -55,28 +70,26 @@ def _made(result: dict[str, Any]) -> str:
 # -- explain.json: reasons named, maps against chance ----------------------------------------------------------------
 
 
-def named_table(result: dict[str, Any]) -> str:
+def named_table(result: Row) -> str:
     """How often the planted reason was named: one line a kind, one for all, with 95 % intervals."""
-    rows = {row["measure"]: row for row in result["rows"] if row["measure"].startswith(NAMED)}
-    raw, relative = (rows[f"{NAMED}, against {name} attention"] for name in ("raw", "relative"))
-    kinds = {
-        measure.removeprefix(f"{NAMED}: "): row for measure, row in rows.items() if measure.startswith(f"{NAMED}: ")
-    }
-    cells = []
-    for kind, row in {**kinds, "all": raw}.items():
-        cells.append((kind, between(row["ours"], row["low"], row["high"]), f"{100 * row['reference']:.1f} %"))
+    rows = {row["measure"].removeprefix(NAMED): row for row in result["rows"] if row["measure"].startswith(NAMED)}
+    raw, relative = rows[", against raw attention"], rows[", against relative attention"]
+    kinds = {kind[2:]: row for kind, row in rows.items() if kind.startswith(": ")} | {"all": raw}
+    cells = [
+        (kind, between(row["ours"], row["low"], row["high"]), f"{100 * row['reference']:.1f} %")
+        for kind, row in kinds.items()
+    ]
     table = _markdown(("planted reason", "named by `explain`", "by raw attention alone"), "lrr", cells)
     return f"{table}\n\nRelative attention alone names {100 * relative['reference']:.1f} % of all. Of {raw['n']}."
 
 
-def fidelity_table(result: dict[str, Any]) -> str:
+def fidelity_table(result: Row) -> str:
     """Four measures of each kind of map, with 95 % intervals, and of random cells."""
-    found: dict[str, dict[str, dict[str, Any]]] = {}
+    found: dict[str, dict[str, Row]] = {}
     for row in result["rows"]:
-        for measure in AREAS:
-            if row["measure"].startswith(f"{measure}, "):
-                kind = row["measure"].removeprefix(f"{measure}, ").removesuffix(" attention")
-                found.setdefault(kind, {})[measure] = row
+        measure, _, kind = row["measure"].removesuffix(" attention").rpartition(", ")
+        if measure in AREAS:
+            found.setdefault(kind, {})[measure] = row
     cells = [
         (kind, *(between(r["ours"], r["low"], r["high"], percent=False) for r in (by[measure] for measure in AREAS)))
         for kind, by in found.items()
@@ -84,15 +97,15 @@ def fidelity_table(result: dict[str, Any]) -> str:
     one = next(iter(found.values()))
     cells.append(("random cells", *(f"{one[measure]['reference']:.2f}" for measure in AREAS)))
     table = _markdown(("map of the box's coordinates", *AREAS.values()), "lrrrr", cells)
-    return f"{table}\n\nOf {next(iter(one.values()))['n']} that look and answer rightly."
+    return f"{table}\n\nOf {one['pointing game']['n']} that look and answer rightly."
 
 
-def explain_tables(result: dict[str, Any]) -> str:
+def explain_tables(result: Row) -> str:
     """Reasons, maps, and what an explanation costs, as the README shows them."""
     return "\n\n".join([named_table(result), fidelity_table(result), timed_table(result, "cost", 2)])
 
 
-def timed_table(result: dict[str, Any], what: str = "measure", digits: int = 1) -> str:
+def timed_table(result: Row, what: str = "measure", digits: int = 1) -> str:
     """Medians of two ways timed in turn, ratios with their ranges: `engine.json`, and the costs of `explain.json`."""
     cells = []
     for r in result["rows"]:
@@ -106,61 +119,42 @@ def timed_table(result: dict[str, Any], what: str = "measure", digits: int = 1) 
 # -- worlds.json: right answers by arm and world, and how the interleaved arm looks in each world --------------------
 
 
-def over_seeds(values: Sequence[float], percent: bool = True) -> str:
-    """Mean, with the least and the most where there are several: `81.2 % (80.0 to 82.5)`."""
-    told = spread(values, percent)
-    return told if len(values) > 1 else told.partition(" (")[0]
-
-
-def arms_table(result: dict[str, Any]) -> str:
+def arms_table(result: Row) -> str:
     """Right answers on held-out samples: a line an arm and stage, a column a world."""
-    worlds = list(dict.fromkeys(row["world"] for row in result["rows"]))
-    found: dict[tuple[str, str], dict[str, list[float]]] = {}
-    for row in result["rows"]:
-        found.setdefault((row["arm"], row["stage"]), {}).setdefault(row["world"], []).append(row["exact"])
-    cells = [(*who, str(len(by[worlds[0]])), *(over_seeds(by[world]) for world in worlds)) for who, by in found.items()]
+    worlds = [world for (world,) in _by(result["rows"], "world")]
+    cells = []
+    for who, of in _by(result["rows"], "arm", "stage").items():
+        by = _by(of, "world")
+        cells.append((*who, str(len(by[worlds[0],])), *(over_seeds(by[world,], "exact") for world in worlds)))
     table = _markdown(("arm", "stage", "seeds", *worlds), "llr" + "r" * len(worlds), cells)
     n = result["rows"][0]["n"]
     return f"{table}\n\nMean and range over seeds, {n} held-out samples of each world, greedy. Made {_made(result)}"
 
 
-def looks_table(result: dict[str, Any]) -> str:
+def looks_table(result: Row) -> str:
     """The interleaved arm's last stage: what it can read in each world, and when and where it looks."""
-    rows = [row for row in result["rows"] if row["arm"] == INTERLEAVED.name]
-    rows = [row for row in rows if row["stage"] == rows[-1]["stage"]]
-    cells = []
-    for world in dict.fromkeys(row["world"] for row in rows):
-        of = [row for row in rows if row["world"] == world]
-        told = {key: [row[key] for row in of if row[key] is not None] for key in LOOKS}
-        cells.append((world, *(over_seeds(v, key != "iou") if v else "none" for key, v in told.items())))
+    *_, last = _by((row for row in result["rows"] if row["arm"] == INTERLEAVED.name), "stage").values()
+    cells = [(world, *(over_seeds(of, key) for key in LOOKS)) for (world,), of in _by(last, "world").items()]
     return _markdown(("world", *LOOKS.values()), "l" + "r" * len(LOOKS), cells)
 
 
 # -- tiny.json, ablations.json ---------------------------------------------------------------------------------------
 
 
-def learning_table(result: dict[str, Any]) -> str:
+def learning_table(result: Row) -> str:
     """Rows of `tiny.json`: one line an arm, mean and range over seeds."""
-    arms: dict[str, list[dict[str, Any]]] = {}
-    for row in result["rows"]:
-        arms.setdefault(row["arm"], []).append(row)
-    cells = []
-    for arm, rows in arms.items():
-        values = {key: [r[key] for r in rows if r.get(key) is not None] for key in COLUMNS}
-        cells.append((arm, *(spread(v, key in PER_CENT) if v else "none" for key, v in values.items())))
-    seeds, n = len({r["seed"] for r in result["rows"]}), result["rows"][0]["n"]
+    cells = [(arm, *(over_seeds(of, key) for key in COLUMNS)) for (arm,), of in _by(result["rows"], "arm").items()]
+    seeds, n = len(_by(result["rows"], "seed")), result["rows"][0]["n"]
     table = _markdown(("arm", *COLUMNS.values()), "l" * (1 + len(COLUMNS)), cells)
     return f"{table}\n\nMean and range over {seeds} seeds, {n} held-out samples each; made {_made(result)}"
 
 
-def ablation_table(result: dict[str, Any]) -> str:
+def ablation_table(result: Row) -> str:
     """Rows of `ablations.json`: means over seeds, differences at the same seed, published ones beside."""
-    budget, seeds = result["rows"][0]["budget"], len({row["seed"] for row in result["rows"]})
-    return (
-        f"{effects_table(effects(result['rows']))}\n\n"
-        f"Mean over {seeds} seeds with its 95 % interval, {budget['test']} held-out samples of badges each; as many "
-        f"updates for every variant. Made {_made(result)}"
-    )
+    n, seeds = result["rows"][0]["budget"]["test"], len(_by(result["rows"], "seed"))
+    mean = f"Mean over {seeds} seeds with its 95 % interval, {n} held-out samples of badges each"
+    table = effects_table(effects(result["rows"]))
+    return f"{table}\n\n{mean}; as many updates for every variant. Made {_made(result)}"
 
 
 # -- into the README and notebook 00 ---------------------------------------------------------------------------------
@@ -194,8 +188,7 @@ def fill(text: str, tables: dict[str, str]) -> str:
 
 def shipped_tables() -> dict[str, str]:
     """The tables of all results that ship."""
-    results = assets_dir() / "results"
-    read = (json.loads((results / f"{name}.json").read_text()) for name in SHIPPED)
+    read = (json.loads((assets_dir() / "results" / f"{name}.json").read_text()) for name in SHIPPED)
     tiny, worlds, engine, explain, ablations = read
     return {
         "ask": ask_lines(tiny, worlds),
@@ -216,26 +209,24 @@ def filled(path: Path) -> str:
     R3labError
         If markers are missing, or a notebook of the course does not say what it is about.
     """
-    text = path.read_text(encoding="utf-8")
-    if path.suffix != ".ipynb":
-        return fill(
-            text, shipped_tables() | {"lessons": lessons_table(read_lessons(path.parent / "notebooks"), "notebooks")}
-        )
+    text, of_notebook = path.read_text(encoding="utf-8"), path.suffix == ".ipynb"
+    folder = "" if of_notebook else "notebooks"
+    lessons = {"lessons": lessons_table(read_lessons(path.parent / folder), folder)}
+    if not of_notebook:
+        return fill(text, shipped_tables() | lessons)
     read_notebook(path)  # a readable error where it is none
-    notebook, table = json.loads(text), {"lessons": lessons_table(read_lessons(path.parent))}
-    sources = ["".join(cell["source"]) for cell in notebook["cells"]]
-    marked = [i for i, source in enumerate(sources) if "<!-- results: lessons -->" in source]
+    notebook = json.loads(text)
+    marked = [cell for cell in notebook["cells"] if "<!-- results: lessons -->" in "".join(cell["source"])]
     if len(marked) != 1:
         raise R3labError(f"{path.name} has {len(marked)} cells with '<!-- results: lessons -->', wanted one to fill.")
-    notebook["cells"][marked[0]]["source"] = fill(sources[marked[0]], table).splitlines(keepends=True)
+    marked[0]["source"] = fill("".join(marked[0]["source"]), lessons).splitlines(keepends=True)
     return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Rewrite the tables of the given files."""
     for name in arguments:
-        text = filled(Path(name))
-        Path(name).write_text(text, encoding="utf-8")
+        Path(name).write_text(filled(Path(name)), encoding="utf-8")
     return 0
 
 
