@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from r3lab.cli.train import ablations_command
+from r3lab.cli import call
 from r3lab.core.errors import R3labError
 from r3lab.models import tiny
 from r3lab.models.policy import Policy, save_policy
@@ -90,14 +90,14 @@ def test_the_command_writes_rows_and_a_curve(base, few, tmp_path, monkeypatch, c
     out = tmp_path / "found.json"
     given = ["--base", str(base), "--work", str(tmp_path / "work"), "--out", str(out), "--seeds", "1"]
     given += ["--lessons", "4", "--steps", "1", "--test", "4", "--grounding", "3", "--only", "full, group of 16"]
-    assert ablations_command(given) == 0
+    assert call("train ablations", given) == 0
     found = json.loads(out.read_text())
     assert [row["variant"] for row in found["rows"]] == ["full", "group of 16"]
     assert [(c["variant"], len(c["exact"])) for c in found["curves"]] == [("full", 1), ("group of 16", 1)]
     assert len(out.read_text().splitlines()) < 25, "a line an entry"
     assert asked == [3] and found["grounding"][0]["exact"] == 1.0 and "train ablations" in found["command"]
     with pytest.raises(R3labError, match="no base at"):
-        ablations_command(["--base", str(tmp_path / "nothing")])
+        call("train ablations", ["--base", str(tmp_path / "nothing")])
 
 
 def test_the_curve_is_a_mixture(monkeypatch):

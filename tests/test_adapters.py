@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from r3lab.cli.train import rgrpo_command
+from r3lab.cli import call
 from r3lab.core.errors import R3labError
 from r3lab.models.adapters import CONFIG, WEIGHTS, adapter_parameters, add_lora, without_adapter
 from r3lab.models.policy import Policy, save_policy
@@ -25,7 +25,7 @@ SMALL += ["--kl-weight", "0.1", "--learning-rate", "0.003"]
 def trained(taught_folder, tmp_path_factory):
     """Folder of a run of four steps on LoRA matrices."""
     out = tmp_path_factory.mktemp("lora")
-    assert rgrpo_command(["--model", str(taught_folder), "--out", str(out), "--steps", "4", *SMALL]) == 0
+    assert call("train rgrpo", ["--model", str(taught_folder), "--out", str(out), "--steps", "4", *SMALL]) == 0
     return out
 
 
@@ -87,8 +87,8 @@ def test_peft_itself_loads_it(trained, taught_folder, samples):
 def test_a_run_goes_on_bit_for_bit(trained, taught_folder, tmp_path):
     """Two steps, then two more with --resume."""
     arguments = ["--model", str(taught_folder), "--out", str(tmp_path), *SMALL]
-    assert rgrpo_command([*arguments, "--steps", "2"]) == 0
-    assert rgrpo_command([*arguments, "--steps", "4", "--resume"]) == 0
+    assert call("train rgrpo", [*arguments, "--steps", "2"]) == 0
+    assert call("train rgrpo", [*arguments, "--steps", "4", "--resume"]) == 0
     a, b = (load_file(folder / "policy" / WEIGHTS) for folder in (trained, tmp_path))
     assert all(torch.equal(a[k], b[k]) for k in a)
 

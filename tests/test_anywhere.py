@@ -1,15 +1,11 @@
-"""The course away from home: Binder, Colab, viewers that run nothing; the tables of lessons; the site of the course."""
+"""The course away from home: Binder, viewers that run nothing; the tables of lessons; the site of the course."""
 
 from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
-from urllib.parse import unquote
 
 import nbformat
 import pytest
@@ -22,14 +18,12 @@ from test_packaging import PROJECT
 from r3lab.cli import main as command
 from r3lab.core.errors import R3labError
 from r3lab.course.tables import filled, main
-from r3lab.run import site as lessons
 from r3lab.run.notebook import Result
-from r3lab.run.site import badges, fitted, lessons_table, read_lesson, read_lessons, repository, setup_cell
+from r3lab.run.site import PATTERN, build_site, lessons_table, mathml, read_lesson, read_lessons
 from r3lab.show.picture import Picture
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = sorted((ROOT / "notebooks").glob(lessons.PATTERN))
-URL = "https://github.com/someone/some-lab"
+NOTEBOOKS = sorted((ROOT / "notebooks").glob(PATTERN))
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -74,56 +68,6 @@ def test_links_between_notebooks_lead_somewhere(path: Path) -> None:
     for cell in nbformat.read(path, as_version=4).cells:
         for target in re.findall(r"\]\(([^)#\s]+\.ipynb)\)", cell.source):
             assert (path.parent / target).is_file(), target
-
-
-# -- Colab and badges ----------------------------------------------------------------------------------------------
-
-
-@every_notebook
-def test_set_up_cell_and_badges_are_those_of_the_one_address(path: Path) -> None:
-    """Where pyproject.toml has a repository, `python -m r3lab.run.site` has been run; where not, there is neither."""
-    notebook = json.loads(path.read_text("utf-8"))
-    assert fitted(notebook, path.name, repository(ROOT / "pyproject.toml")) == notebook
-
-
-@every_notebook
-def test_with_an_address_each_notebook_gets_both_once(path: Path) -> None:
-    notebook = json.loads(path.read_text("utf-8"))
-    made = fitted(notebook, path.name, URL)
-    assert fitted(made, path.name, URL) == made and fitted(made, path.name, None) == fitted(notebook, path.name, None)
-    nbformat.validate(nbformat.from_dict(made))
-    code = [cell for cell in made["cells"] if cell["cell_type"] == "code"]
-    assert "parameters" in code[0]["metadata"]["tags"] and "".join(code[1]["source"]) == setup_cell(URL)
-    head = "".join(made["cells"][0]["source"])
-    assert head.count(badges(URL, path.name)) == 1 and head.startswith(f"# {path.name[:2]} · ")
-    targets = re.findall(
-        r"\]\((https://(?:colab|mybinder)[^)]*)\)", head.replace("colab-badge", "").replace("badge_logo", "")
-    )
-    files = [unquote(target).split("notebooks/")[1] for target in targets if "notebooks" in target]
-    assert len(files) == 2 and all((ROOT / "notebooks" / file).is_file() for file in files)
-
-
-def test_the_set_up_cell_does_nothing_where_r3lab_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    ran: list[Any] = []
-    monkeypatch.setattr(subprocess, "run", lambda *given, **more: ran.append(given))
-    exec(setup_cell(URL), {})
-    assert not ran
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    exec(setup_cell(URL), {})
-    assert ran == [([sys.executable, "-m", "pip", "install", "--quiet", f"git+{URL}"],)]
-
-
-def test_the_address_is_read_from_its_own_section(tmp_path: Path) -> None:
-    file = tmp_path / "pyproject.toml"
-    for text, wanted in (
-        (f'[project]\nname = "x"\n[project.urls]\nRepository = "{URL}"\n[tool.x]\n', URL),
-        (f'[tool.x]\nrepository = "{URL}"\n', None),
-        ('[project.urls]\nDocs = "d"\n', None),
-    ):
-        file.write_text(text)
-        assert repository(file) == wanted
-    with pytest.raises(R3labError, match="OWNER/NAME.*elsewhere"):
-        badges("https://elsewhere/a/b", "x.ipynb")
 
 
 # -- the tables of lessons -----------------------------------------------------------------------------------------
@@ -192,16 +136,6 @@ FOLD = "<details>\n<summary>Hint</summary>\n\nThink of *both*.\n\n```python\nans
 SUM = "$$L = \\frac{1}{R} \\sum_{i=1}^{R} \\min\\Big(\\rho_i,\\; \\operatorname{clip}(\\rho_i)\\Big) \\tag{5}$$"
 
 
-@pytest.fixture(scope="module")
-def site_module() -> ModuleType:
-    """The builder, where its tools are installed."""
-    for tool in ("sphinx", "myst_nb", "furo"):
-        pytest.importorskip(tool, reason="pip install -e '.[site]' brings it")
-    from r3lab.run import site as course_site
-
-    return course_site
-
-
 def run(folder: Path, number: str, *more: Any, status: str = "ok") -> Result:
     """A notebook as if the course had executed it, and how that ended."""
     folder.mkdir()
@@ -222,19 +156,20 @@ def run(folder: Path, number: str, *more: Any, status: str = "ok") -> Result:
 
 
 @pytest.fixture(scope="module")
-def site(site_module: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A site of two lessons."""
     root = tmp_path_factory.mktemp("site")
     link = nbformat.v4.new_markdown_cell("Next: [the other](02_x.ipynb).")
     results = [run(root / number, number, link) for number in ("01", "02")]
-    return Path(site_module.build_site(results, root / "out"))
+    return build_site(results, root / "out")
 
 
 def test_the_site_has_a_page_a_lesson_and_nothing_that_must_be_fetched(site: Path) -> None:
     first, page = site.read_text("utf-8"), (site.parent / "01_x.html").read_text("utf-8")
     assert 'href="01_x.html"' in first and "what 02 shows" in first and "quick setting, on 2026-01-02" in first
+    assert "r3lab.load" in (site.parent / "reference.html").read_text("utf-8")
     assert re.search(r'href="02_x\.html"[^>]*>(<[^>]*>)*the other', page) and "<summary>Hint</summary>" in page
-    assert "<math" in page and "(5)" in page and "mathjax" not in page.lower()
+    assert "<math" in page and "(5)" in page and "MathJax" not in page
     assert "quick = True" not in page and "x-own" not in page
     assert "bit by bit &lt;script&gt;" in page and "<script>fired" not in page
     assert 'alt="A red field &amp; &lt;b&gt;words&lt;/b&gt;."' in page
@@ -245,27 +180,27 @@ def test_the_site_has_a_page_a_lesson_and_nothing_that_must_be_fetched(site: Pat
         assert not fetched, (file.name, fetched[:2])
 
 
-def test_a_site_replaces_only_a_site(site_module: ModuleType, tmp_path: Path) -> None:
+def test_a_site_replaces_only_a_site(tmp_path: Path) -> None:
     result = run(tmp_path / "01", "01")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(R3labError, match="something else than a site"):
-        site_module.build_site([result], tmp_path / "mine")
+        build_site([result], tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")], "nothing half-made stays"
 
 
-def test_no_site_of_a_course_that_did_not_end_well(site_module: ModuleType, tmp_path: Path) -> None:
+def test_no_site_of_a_course_that_did_not_end_well(tmp_path: Path) -> None:
     results = [run(tmp_path / "01", "01"), run(tmp_path / "02", "02", status="failed")]
     with pytest.raises(R3labError, match="02_x.ipynb did not end well"):
-        site_module.build_site(results, tmp_path / "out")
+        build_site(results, tmp_path / "out")
     with pytest.raises(R3labError, match="no notebook"):
-        site_module.build_site([], tmp_path / "out")
+        build_site([], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_the_command_makes_a_site_only_of_a_good_course(
-    site_module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results = [run(tmp_path / "01", "01")]
     monkeypatch.setattr("r3lab.run.notebook.course", lambda *given: results)
@@ -277,20 +212,18 @@ def test_the_command_makes_a_site_only_of_a_good_course(
     assert not (tmp_path / "other").exists() and (tmp_path / "out" / "01_x.html").is_file()
 
 
-def test_a_site_with_a_fault_is_not_published(site_module: ModuleType, tmp_path: Path) -> None:
+def test_a_site_with_a_fault_is_not_published(tmp_path: Path) -> None:
     broken = nbformat.v4.new_markdown_cell("See [this](nowhere.ipynb).")
     for number, cell, words in (
         ("02", broken, "nowhere"),
         ("03", nbformat.v4.new_markdown_cell("$\\nonsense$"), "nonsense"),
     ):
         with pytest.raises(R3labError, match=words):
-            site_module.build_site([run(tmp_path / number, number, cell)], tmp_path / "out")
+            build_site([run(tmp_path / number, number, cell)], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_every_formula_of_the_course_can_be_drawn(site_module: ModuleType) -> None:
-    from r3lab.run.page import mathml
-
+def test_every_formula_of_the_course_can_be_drawn() -> None:
     count = 0
     for path in NOTEBOOKS:
         for cell in nbformat.read(path, as_version=4).cells:
@@ -314,9 +247,9 @@ def test_the_site_opens_from_disk_without_a_network(site: Path, chromium: Any) -
             "request", lambda r, wrong=wrong: wrong.append(r.url) if not r.url.startswith(("file:", "data:")) else None
         )
         page.goto(site.as_uri())
-        page.click("article a[href='01_x.html']")
+        page.click("main a[href='01_x.html']")
         assert page.inner_text("h1").startswith("01 · Title 01")
-        shown = page.locator("article img[alt^='A red field']")
+        shown = page.locator("main img[alt^='A red field']")
         assert shown.evaluate("e => e.naturalWidth") == 60
         assert not page.locator("text=answer = 42").is_visible()
         page.click("summary:has-text('Hint')")

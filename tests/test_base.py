@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from r3lab.cli import call
 from r3lab.core.errors import R3labError
 from r3lab.models import attention, tiny
 from r3lab.models.policy import Policy
@@ -25,7 +26,7 @@ from r3lab.recipes.base import (
     train_base,
 )
 from r3lab.recipes.lessons import CELLS, FACTOR, IGNORE, NAMES, STATEMENTS, Lessons, Stage, vocabulary
-from r3lab.recipes.policies import BASE, Recipe, make_base, settings_of, tiny_command
+from r3lab.recipes.policies import BASE, Recipe, make_base, settings_of
 from r3lab.recipes.stages import claim
 from r3lab.train import run as run_module
 from r3lab.train.log import read_log
@@ -243,6 +244,6 @@ def test_work_of_other_settings_is_not_taken_for_finished(tmp_path, capsys):
     assert [s["name"] for s in noted["base"]] == [s.name for s in BASE]
     assert "group" in noted["rgrpo"] and "work" not in noted
     with pytest.raises(R3labError, match="rgrpo_steps"):
-        tiny_command(["--work", str(tmp_path), "--rgrpo-steps", "777"])
+        call("train tiny", ["--work", str(tmp_path), "--rgrpo-steps", "777"])
     with pytest.raises(R3labError, match="above"):  # said at once, not after hours
-        tiny_command(["--work", str(tmp_path / "new"), "--rgrpo-steps", "7"])
+        call("train tiny", ["--work", str(tmp_path / "new"), "--rgrpo-steps", "7"])

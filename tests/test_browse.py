@@ -17,8 +17,8 @@ from seen import ATTACK, KINDS, Seen, hostile
 from test_browser import DESKTOP, PHONE, Opened, chromium, executed  # noqa: F401
 from test_show import SPOT, trajectory
 
+from r3lab.cli import call
 from r3lab.cli import main as cli
-from r3lab.cli.pages import browse_command as command
 from r3lab.core.errors import R3labError
 from r3lab.core.files import Journal
 from r3lab.evaluate.run import kept_in
@@ -324,7 +324,7 @@ def test_the_command_writes_a_page(vlir: Path, tmp_path: Path, capsys: pytest.Ca
     assert "4 records, " in said and f"{out.stat().st_size / 1e6:.1f} MB" in said
     text = out.read_text("utf-8")
     assert "<title>Four</title>" in text and text.count('class="r3-held"') == 4
-    assert command([str(vlir), "-o", str(out), "--budget", "0.3"]) == 0
+    assert call("browse", [str(vlir), "-o", str(out), "--budget", "0.3"]) == 0
     assert "of them can be played in it" in capsys.readouterr().out
     for wrong in (["-o", "a.txt"], ["--budget", "nan"], ["--limit", "0"]):
         assert cli(["browse", str(vlir), *wrong]) == 2

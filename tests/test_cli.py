@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Annotated, Literal
 
 import nbformat
 import pytest
@@ -16,7 +18,7 @@ from r3lab import __version__
 from r3lab.cli import COMMANDS, main
 from r3lab.cli.doctor import Check
 from r3lab.core.errors import R3labError
-from r3lab.core.settings import from_command_line, setting
+from r3lab.core.settings import at_least, from_command_line, setting
 from r3lab.run.notebook import Result
 
 
@@ -36,14 +38,25 @@ def exit_code(argv: list[str]) -> int:
 
 
 def test_help_is_there_without_what_is_slow_to_import() -> None:
+    """The list of commands imports next to nothing, and no help of a command that only uses a policy imports torch."""
     code = "import sys; from r3lab.cli import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(run.stderr.split())
     assert "r3lab.cli" in loaded
-    assert not {"torch", "transformers", "numpy", "PIL", "matplotlib", "nbformat", "papermill", "argparse"} & loaded
+    assert not {"torch", "transformers", "numpy", "PIL", "matplotlib", "nbformat", "nbclient", "argparse"} & loaded
     groups = re.findall(r"^([a-z ]+):\n", run.stdout, re.M)
     assert groups == ["ask and explain", "train", "data", "measure", "show", "notebooks"]
     assert all(re.search(rf"^  {name} +{re.escape(one.about)}$", run.stdout, re.M) for name, one in COMMANDS.items())
+    code = (
+        "import sys; from importlib import import_module; from r3lab.cli import COMMANDS\n"
+        "for one in COMMANDS.values():\n"
+        "    if one.group != 'train': import_module('r3lab.' + one.function.partition(':')[0])\n"
+        "print(*sys.modules)"
+    )
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
+    assert "r3lab.cli.ask" in loaded and not {"torch", "transformers", "nbformat", "nbclient"} & loaded
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,64 +112,54 @@ def test_the_package_runs_as_a_module() -> None:
     assert (run.returncode, run.stdout) == (0, f"r3lab {__version__}\n")
 
 
-@pytest.mark.parametrize(
-    ("options", "given"),
-    [
-        ([], {}),
-        (["--greedy"], {}),
-        (["--temperature", "0.7", "--seed", "3"], {"temperature": 0.7, "seed": 3}),
-        (["--model", "m", "--out", "o", "--max-looks", "0"], {"model": "m", "out": "o", "max_looks": 0}),
-        (["--report"], {"report": True}),
-    ],
-)
-def test_ask_passes_on_its_arguments(monkeypatch: pytest.MonkeyPatch, options: list[str], given: dict) -> None:
-    seen: list[dict] = []
-    monkeypatch.setattr("r3lab.cli.ask.ask", lambda **all: seen.append(all) or 0)
-    assert main(["ask", "i.png", "why?", *options]) == 0
-    usual = {"image": "i.png", "question": "why?", "model": None, "out": None, "temperature": 0.0, "seed": 0}
-    assert seen == [{**usual, "max_looks": 8, "report": False, **given}]
+def wide(
+    first: str, rest: Sequence[str] = (), *, names: Sequence[Literal["a", "b"]] = (), x: Sequence[str] = (),
+    box: tuple[int, int] = (1, 2), size: Annotated[int, at_least(1, int, 9)] | None = None, from_: str = "",
+    quiet: bool = False, held: Settings, out: str, arguments: Sequence[str] = (),
+) -> dict:  # fmt: skip
+    """Say what came.
+
+        r3lab wide here -x 1
+
+    Parameters
+    ----------
+    first : the first word,
+        in two lines
+    names, from_ : 100 % of them
+    held : not shown
+    """
+    return dict(locals())
 
 
-@pytest.mark.parametrize(
-    ("argv", "module", "function", "passed"),
-    [
-        (["train", "tiny", "--steps", "3"], "r3lab.recipes.policy", "main", ["--steps", "3"]),
-        (["train", "sft", "--help"], "r3lab.train.sft", "main", ["--help"]),
-        (
-            ["train", "rgrpo", "run", "--seed=1", "-v", "x"],
-            "r3lab.cli.train",
-            "rgrpo_command",
-            ["run", "--seed=1", "-v", "x"],
-        ),
-        (
-            ["worlds", "--sheet", "out.png", "--seed", "2"],
-            "r3lab.show.gallery",
-            "worlds_command",
-            ["--sheet", "out.png", "--seed", "2"],
-        ),
-        (
-            ["worlds", "--sheet", "--world", "trails", "--out", "t.png"],
-            "r3lab.show.gallery",
-            "worlds_command",
-            ["--sheet", "--world", "trails", "--out", "t.png"],
-        ),
-        (["worlds"], "r3lab.show.gallery", "worlds_command", []),
-        (["worlds", "--help"], "r3lab.show.gallery", "worlds_command", ["--help"]),
-        (
-            ["eval", "--world", "badges", "--arm", "a", "b", "--seed", "-1"],
-            "r3lab.cli.evaluate",
-            "evaluate_command",
-            ["--world", "badges", "--arm", "a", "b", "--seed", "-1"],
-        ),
-    ],
-)
-def test_what_a_stage_takes_reaches_it_in_order(
-    monkeypatch: pytest.MonkeyPatch, argv: list[str], module: str, function: str, passed: list[str]
-) -> None:
-    seen: list[list[str]] = []
-    fake(monkeypatch, module, function, lambda rest: seen.append(rest) or 7)
-    assert main(argv) == 7
-    assert seen == [passed]
+def test_a_function_is_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """Parameters of every kind: positional, many, choices, one letter, fixed number, bounds, switch, a dataclass."""
+    usual = {"rest": (), "names": (), "x": (), "box": (1, 2), "size": None, "from_": "", "quiet": False}
+    given = ["here", "--out", "o"]
+    assert from_command_line(wide, given, "r3lab wide") == {
+        "first": "here", **usual, "held": Settings(), "out": "o", "arguments": given,
+    }  # fmt: skip
+    words = "here a b --names a b --names a -x 1 -x 2 --box 3 4 --size 9 --from f --quiet -o o --steps 7"
+    found = from_command_line(wide, words.split(), "r3lab wide")
+    assert (found["rest"], found["names"], found["x"]) == (["a", "b"], ["a", "b", "a"], ["1", "2"])
+    assert (found["size"], found["box"], found["from_"], found["quiet"]) == (9, [3, 4], "f", True)
+    assert found["held"] == Settings(steps=7)
+    for wrong, told in (
+        ("here", "--out"),
+        ("here -o o --names c", "invalid choice: 'c'"),
+        ("here -o o --size 10", "'10' is not a whole number from 1 to 9"),
+        ("here -o o --box 3", "expected 2 arguments"),
+        ("here -o o --rate high", "'high'"),
+        ("here -o o --quite", "Did you mean '--quiet'?"),
+    ):
+        with pytest.raises(SystemExit) as leave:
+            from_command_line(wide, wrong.split(), "r3lab wide")
+        err = capsys.readouterr().err
+        assert leave.value.code == 2 and told in err and err.count("\n") == 1, err
+    with pytest.raises(SystemExit):
+        from_command_line(wide, ["--help"], "r3lab wide")
+    page = " ".join(capsys.readouterr().out.split())
+    assert "Say what came." in page and "the first word, in two lines" in page and page.endswith("r3lab wide here -x 1")
+    assert "--names {a,b} [{a,b} ...] 100 % of them" in page and "(default: 1 2)" in page and "arguments" not in page
 
 
 @pytest.mark.parametrize(
@@ -170,7 +173,7 @@ def test_what_a_stage_takes_reaches_it_in_order(
         ["ask", "i.png", "why?", "--temperature", "-1"],
         ["ask", "i.png", "why?", "--max-looks", "-1"],
         ["ask", "i.png", "why?", "--max-looks", "1.5"],
-        ["ask", "i.png", "why?", "--greedy", "--temperature", "1"],
+        ["ask", "i.png", "why?", "--seed", "-1"],
         ["ask", "i.png", "why?", "--loud"],
         ["train", "huge"],
         ["run", "a.ipynb", "--quick", "--full"],
@@ -201,10 +204,10 @@ def test_what_the_user_can_mend_is_one_line(
     code: int,
     line: str,
 ) -> None:
-    def ask(*args: object) -> int:
+    def ask(image: str, question: str) -> int:
         raise error
 
-    fake(monkeypatch, "r3lab.cli.ask", "ask_command", ask)
+    fake(monkeypatch, "r3lab.cli.ask", "ask", ask)
     assert main(["ask", "i.png", "why?"]) == code
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", line)
@@ -217,10 +220,10 @@ def test_a_missing_package_is_named_and_a_bug_keeps_its_traceback(
     assert main(["ask", "i.png", "why?"]) == 2
     assert "'r3lab.cli.ask' is missing" in capsys.readouterr().err
 
-    def ask(*args: object) -> int:
+    def ask(image: str, question: str) -> int:
         raise ValueError("our own mistake")
 
-    fake(monkeypatch, "r3lab.cli.ask", "ask_command", ask)
+    fake(monkeypatch, "r3lab.cli.ask", "ask", ask)
     with pytest.raises(ValueError, match="our own mistake"):
         main(["ask", "i.png", "why?"])
 

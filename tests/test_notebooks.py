@@ -16,8 +16,8 @@ import pytest
 
 from r3lab.core.errors import R3labError
 from r3lab.run.notebook import Result, ThisPython, course, run_key, run_notebook
-from r3lab.run.page import mathml, page_of
 from r3lab.run.parameters import check_parameters, inject, parameters_of, read_notebook, read_values
+from r3lab.run.site import mathml, page_of
 
 DEFAULTS = "steps = 3  # updates\nrate = 0.5\nname = 'badges'\nquick = False\nseeds = (0, 1)\nout = None"
 
@@ -121,7 +121,7 @@ def test_injected_values_are_the_values(tmp_path: Path) -> None:
         "seeds": (1, 2),
         "name": 'quo"te\\\n',
         "out": {"a": [1.5, None]},
-    }  # papermill: the tuple becomes text
+    }
     inject(nb, given)
     scope: dict = {}
     for cell in nb.cells:
@@ -202,7 +202,7 @@ def test_a_run_leaves_notebook_page_and_result_and_can_be_resumed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write(
-        tmp_path / "a {b} c.ipynb",  # braces: papermill formats paths
+        tmp_path / "a {b} c.ipynb",  # a name that is no identifier
         "# where am I\nimport os, sys\nprint(steps, rate, quick, os.getcwd())\nprint(sys.executable)",
         "import r3lab\nprint(r3lab.__file__, os.environ['PLOTLY_RENDERER'])\nopen('made.txt', 'w').close()",
         parameters=DEFAULTS,
@@ -267,8 +267,6 @@ def test_a_run_that_did_not_finish_says_so_and_keeps_what_there_is(
 
     saved = nbformat.read(result.folder / "a.ipynb", as_version=4)
     assert "did not finish" in saved.cells[0].source
-    last = [c for c in saved.cells if c.cell_type == "code"][-1]
-    assert last.metadata.papermill.status != "completed"  # what papermill wrote of a cell that never ran
     assert result.page is not None and "did not finish" in result.page.read_text("utf-8")
     assert "Traceback" not in capfd.readouterr().err
 
@@ -279,7 +277,8 @@ def test_the_limit_for_the_notebook_holds_over_cells_and_an_old_result_is_gone(t
     nb = read_notebook(path)
     folder = tmp_path / "runs" / "a" / run_key(nb, {})
     folder.mkdir(parents=True)
-    Result("a.ipynb", "ok", {}, "0", "", 0.0, [], None, folder).save()  # of an earlier run, and not resumed
+    earlier = Result("a.ipynb", "ok", {}, "0", "", 0.0, [], None)
+    (folder / "result.json").write_bytes(earlier.text())  # and not resumed
     start = time.monotonic()
     result = run_notebook(path, out_root=tmp_path / "runs", timeout=4, progress=False)
     assert (result.folder, result.status) == (folder, "timeout")

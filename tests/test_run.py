@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from r3lab.cli.train import rgrpo_command
+from r3lab.cli import call
 from r3lab.core.errors import R3labError
 from r3lab.models.policy import Policy
 from r3lab.train.log import read_log
@@ -30,13 +30,13 @@ KILLED = """
 import os, random, signal, sys, time
 import torch
 torch.set_num_threads(1)  # no thread is running when the process forks
-from r3lab.cli.train import rgrpo_command as main
+from r3lab.cli import call
 chance, kills, arguments = random.Random(0), 0, sys.argv[1:]
 for attempt in range(200):
     child = os.fork()
     if child == 0:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        os._exit(main(arguments + ["--resume"]))
+        os._exit(call("train rgrpo", arguments + ["--resume"]))
     if kills < 20:
         time.sleep(chance.uniform(0.1, 1.2))
         os.kill(child, signal.SIGKILL)
@@ -70,7 +70,7 @@ def whole(taught_folder, tmp_path_factory) -> Path:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        assert rgrpo_command(["--model", str(taught_folder), "--out", str(out), *SMALL[:-1], "24"]) == 0
+        assert call("train rgrpo", ["--model", str(taught_folder), "--out", str(out), *SMALL[:-1], "24"]) == 0
     finally:
         torch.set_num_threads(threads)
     return out
@@ -104,14 +104,14 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(taught_folder, tmp
 
     with monkeypatch.context() as patch:
         patch.setattr(rgrpo, "draw", pressed)
-        assert rgrpo_command(arguments) == 130
+        assert call("train rgrpo", arguments) == 130
     said = capsys.readouterr()
     assert said.out.strip().endswith("--resume") and "step is done" in said.err
     newest = Run(tmp_path, RgrpoSettings(model=str(taught_folder)), 2).checkpoints[0]
     assert newest.name == "step-000005"
     with pytest.raises(R3labError, match="--resume"):
-        rgrpo_command(arguments)
-    assert rgrpo_command([*arguments, "--resume"]) == 0
+        call("train rgrpo", arguments)
+    assert call("train rgrpo", [*arguments, "--resume"]) == 0
     assert [row["step"] for row in read_log(tmp_path / "log.jsonl")[1:]] == list(range(1, 9))
 
 
@@ -214,7 +214,7 @@ def test_rollouts_are_kept_to_look_at(taught_folder, tmp_path):
     """Every second step a group, scored, with its images; and tensorboard has the metrics of the log."""
     out = tmp_path / "run"
     more = ["--show-every", "2", "--trackers", "tensorboard"]
-    assert rgrpo_command(["--model", str(taught_folder), "--out", str(out), *SMALL[:-1], "4", *more]) == 0
+    assert call("train rgrpo", ["--model", str(taught_folder), "--out", str(out), *SMALL[:-1], "4", *more]) == 0
     assert sorted(p.name for p in (out / "rollouts").iterdir()) == ["step-000002", "step-000004"]
     group = load(out / "rollouts" / "step-000004")
     assert len({t.sample_id for t in group}) == 1

@@ -23,6 +23,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from PIL import Image
 
+from r3lab.cli import call
 from r3lab.core.errors import R3labError
 from r3lab.core.geometry import Box, Frame, crop_size, from_source, problem
 from r3lab.core.images import content_hash, cut
@@ -31,7 +32,6 @@ from r3lab.show import palette
 from r3lab.show.curves import curves
 from r3lab.show.filmstrip import before_after, filmstrip
 from r3lab.show.gallery import LINES, sheet
-from r3lab.show.gallery import worlds_command as worlds
 from r3lab.show.picture import Picture
 from r3lab.show.steps import steps, true_regions, verdict
 from r3lab.show.text import clean, text_width, wrap
@@ -513,10 +513,10 @@ def test_a_sheet_shows_each_sample_with_its_region(tmp_path: Path, capsys: pytes
         assert f"Which {i}?" in words(figure)
     assert "24 samples, 12 need a look" in figure.alt
     path = tmp_path / "sheet.png"
-    assert worlds(["--sheet", str(path), "--count", "2", "--split", "test", "--seed", "3"]) == 0
+    assert call("worlds", ["--sheet", "--out", str(path), "--count", "2", "--split", "test", "--seed", "3"]) == 0
     with Image.open(path) as image:
         assert "test split" in image.info["Description"]
-    assert worlds([]) == 0 and "badges" in capsys.readouterr().out
+    assert call("worlds", []) == 0 and "badges" in capsys.readouterr().out
 
 
 def test_question_and_answer_share_the_lines_of_a_card() -> None:
@@ -537,6 +537,6 @@ def test_question_and_answer_share_the_lines_of_a_card() -> None:
 )
 def test_a_sheet_that_cannot_be_drawn_leaves_no_file(arguments: list[str], tmp_path: Path) -> None:
     path = tmp_path / ("sheet.png" if arguments else "sheet.jpg")
-    with pytest.raises(R3labError):
-        worlds(["--sheet", str(path), *arguments])
+    with pytest.raises((R3labError, SystemExit)):
+        call("worlds", ["--sheet", "--out", str(path), *arguments])
     assert not list(tmp_path.iterdir())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import functools
 import json
 import os
 import re
@@ -18,28 +17,21 @@ from typing import Any
 import nbformat
 import numpy as np
 import pytest
+from sweep_fake import FAKE, lesson
 
 import r3lab
+from r3lab.cli import call
 from r3lab.cli import main as r3lab_main
-from r3lab.cli.run import sweep_command, sweep_reader
+from r3lab.cli.run import sweep as sweep_command
 from r3lab.core.errors import R3labError
+from r3lab.core.settings import Reader, declare, options_of
 from r3lab.run import point as one_point
 from r3lab.run.parameters import cross, read_grid, read_notebook, read_points
-from r3lab.run.places import Machine, devices, share_out
-from r3lab.run.point import Job, Outcome, fit, run_point
+from r3lab.run.point import Job, Machine, Outcome, devices, fit
 from r3lab.run.record import LONGEST, MIME, MOST, check_results, record, recorded
 from r3lab.run.sweep import Plan, Store, Summary, plan, sweep, table
 
-FAKE = functools.partial(run_point, command=(sys.executable, str(Path(__file__).with_name("sweep_fake_child.py"))))
 DEFAULTS = {"group": 8, "rate": 0.5, "world": "badges", "quick": False, "sizes": (1, 2), "out": None}
-FAKE_PARAMETERS = "seed = 0\npause = 0.0\nmode = ''\ncount = ''"
-
-
-def lesson(path: Path, *sources: str, parameters: str = FAKE_PARAMETERS) -> Path:
-    """A notebook of code cells behind a parameters cell."""
-    cells = [nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})]
-    nbformat.write(nbformat.v4.new_notebook(cells=[*cells, *map(nbformat.v4.new_code_cell, sources)]), path)
-    return path
 
 
 # Points: what is given is read by the type of the default, or refused before anything starts.
@@ -78,7 +70,7 @@ def test_values_are_split_and_read_by_the_default(text: str, name: str, values: 
         (["group=4,,8"], ["an empty value"]),
         (["group="], ["an empty value"]),
         (["sizes=[1,2"], ["an open bracket"]),
-        (["world='a"], ["an open quotation mark"]),
+        (["world='a"], ["quotation mark"]),
         (["group=4..0"], ["4..0", "empty"]),
         (["group=0..9..0"], ["0..9..0", "empty"]),
         (["group=0..99999999"], ["more than 10,000"]),
@@ -118,8 +110,8 @@ def test_the_three_kinds_of_file_give_the_same_points(tmp_path: Path) -> None:
     ("name", "text", "words"),
     [
         ("a.csv", "group,seeed\n4,1\n", ["line 2", "'seeed'"]),
-        ("a.csv", "group,rate\n4,0.1\n8\n", ["line 3", "1 values under 2 names"]),
-        ("a.csv", "group,rate\n4,\n", ["line 2", "no value for 'rate'"]),
+        ("a.csv", "group,rate\n4,0.1\n8\n", ["line 3", "one value under each name"]),
+        ("a.csv", "group,rate\n4,\n", ["line 2", "'rate' got ''", "wanted float"]),
         ("a.csv", "group,group\n4,4\n", ["a column twice"]),
         ("a.csv", "group\nmany\n", ["line 2", "wanted int"]),
         ("a.csv", 'group\n"4\n', ["not CSV"]),
@@ -222,25 +214,27 @@ def test_a_notebook_that_is_too_large_loses_its_largest_outputs_and_says_so(tmp_
     assert all("stayed behind" in cell.outputs[0].text for cell in nb.cells[2:])
 
 
-# Machine, task, pool: with processes that are no kernels.
+# Where points run: without kernels.
 
 
 @pytest.mark.parametrize(
     ("jobs", "most", "have", "seen", "wanted"),
     [
-        (4, None, 16, ("0", "1"), (4, 4, ("0", "1", "0", "1"))),
-        (None, None, 16, ("0", "1"), (2, 8, ("0", "1"))),
-        (None, None, 9, (), (4, 2, (None,) * 4)),
-        (None, None, 1, (), (1, 1, (None,))),
-        (8, 3, 12, (), (3, 4, (None,) * 3)),
-        (8, None, 2, (), (8, 1, (None,) * 8)),
+        (4, None, 16, ("0", "1"), (4, 4, ["0", "1", "0", "1"])),
+        (None, None, 16, ("0", "1"), (2, 8, ["0", "1"])),
+        (None, None, 9, (), (4, 2, [None] * 4)),
+        (None, None, 1, (), (1, 1, [None])),
+        (8, 3, 12, (), (3, 4, [None] * 3)),
+        (8, None, 2, (), (8, 1, [None] * 8)),
     ],
 )
 def test_cores_and_devices_are_shared_out(
-    jobs: int | None, most: int | None, have: int, seen: tuple[str, ...], wanted: tuple
+    monkeypatch: pytest.MonkeyPatch, jobs: int | None, most: int | None, have: int, seen: tuple, wanted: tuple
 ) -> None:
-    share = share_out(jobs, most, have=have, seen=seen)
-    assert (share.jobs, share.threads, share.devices) == wanted
+    monkeypatch.setattr(one_point, "cores", lambda: have)
+    monkeypatch.setattr(one_point, "devices", lambda: seen)
+    place = Machine(jobs, most)
+    assert (place.jobs, place.threads, place.devices) == wanted
 
 
 @pytest.mark.parametrize(
@@ -256,12 +250,13 @@ def swept(tmp_path: Path, points: list[dict[str, Any]], retries: int = 1, jobs: 
     """A sweep with the fake child, and its rows."""
     planned = plan(lesson(tmp_path / "a.ipynb"), points)
     with Store(tmp_path / "out") as store:
-        place = Machine(share_out(jobs, have=6, seen=("0", "1")), FAKE)
+        place = Machine(jobs, threads=3, task=FAKE)
         summary = sweep(planned, store, place, retries, say=lambda line: None)
         return summary, table(planned, store).rows, planned
 
 
-def test_each_job_has_its_share_of_cores_and_a_device(tmp_path: Path) -> None:
+def test_each_job_has_its_share_of_cores_and_a_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     summary, rows, _ = swept(tmp_path, [{"seed": seed, "pause": 0.3} for seed in range(4)])
     assert (summary.done, summary.left, summary.failed) == (4, 0, ())
     assert [(row["seed"], row["score"], row["status"]) for row in rows] == [(i, 10 * i, "ok") for i in range(4)]
@@ -270,18 +265,18 @@ def test_each_job_has_its_share_of_cores_and_a_device(tmp_path: Path) -> None:
 
 
 def test_what_failed_is_tried_again_as_often_as_said_and_every_attempt_has_its_log(tmp_path: Path) -> None:
-    points = [{"seed": 0}, {"mode": "fail"}, {"count": str(tmp_path / "count")}, {"mode": "die"}]
+    points = [{"seed": 0}, {"mode": "failed"}, {"count": str(tmp_path / "count")}, {"mode": "died"}]
     summary, rows, planned = swept(tmp_path, points, retries=2)
     keys = list(planned.jobs)
     assert set(summary.failed) == {keys[1], keys[3]}
     assert [row["status"] for row in rows] == ["ok", "failed", "ok", "died"]
     assert [row["attempts"] for row in rows] == [1, 3, 2, 3]
-    assert "told to" in rows[1]["error"] and "code 7" in rows[3]["error"] and rows[2]["error"] == ""
+    assert "told to" in rows[1]["error"] and rows[2]["error"] == ""
     assert rows[1].get("score") is None  # of a failed point nothing counts
     folder = tmp_path / "out" / "points" / keys[3]
     assert sorted(path.name for path in folder.glob("*.log")) == [f"attempt-{i}.log" for i in (1, 2, 3)]
     assert "started" in (folder / "attempt-2.log").read_text()
-    assert not (folder / "result.json").exists()
+    assert json.loads((folder / "result.json").read_text())["status"] == "died"
 
     summary, rows, _ = swept(tmp_path, points, retries=0)  # the same command again: what is done stays
     assert (summary.done, summary.skipped) == (2, 2)
@@ -309,38 +304,35 @@ def test_a_full_disk_ends_the_sweep_in_order_and_the_same_command_goes_on(
     assert [row["key"] for row in rows] == list(planned.jobs) and {row["status"] for row in rows} == {"ok"}
 
 
-def job(**given: Any) -> Job:
-    return Job("k1", "a.ipynb", "{}", given)
+def job(tmp_path: Path, most: int = 10**6, **given: Any) -> Job:
+    """A point of the fake, with its notebook beside the place where it runs."""
+    (found,) = plan(lesson(tmp_path / "a.ipynb"), [given]).jobs.values()
+    (tmp_path / "place").mkdir(exist_ok=True)
+    return Job(found.key, found.notebook, found.text, found.given, most=most)
 
 
 def test_a_place_that_cannot_write_is_to_blame_and_not_the_point(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert FAKE(job(), folder=tmp_path / "none").status == "place"
+    one, place = job(tmp_path, mode="failed"), tmp_path / "place"
+    assert FAKE(one, folder=tmp_path / "none", threads=1).status == "place"
     other = Job("k1", "a.ipynb", "{}", {}, version="0.0.0")
-    assert "wanted 0.0.0" in FAKE(other, folder=tmp_path, threads=1).message
-    monkeypatch.setattr(one_point, "no_room", lambda folder: "cannot write: No space left on device")
-    assert FAKE(job(), folder=tmp_path, threads=1).status == "place"
-    assert not list(tmp_path.iterdir())  # and nothing stays
-
+    assert "wanted 0.0.0" in FAKE(other, folder=place, threads=1).message
     asked: list[Path] = []
-
-    def only_while_it_runs(folder: Path) -> str:  # the point's own files fill the disk: it is to blame
-        asked.append(Path(folder))
-        return "" if folder in (tmp_path, asked[0]) else "full"
-
-    monkeypatch.setattr(one_point, "no_room", only_while_it_runs)
-    assert FAKE(job(mode="fail"), folder=tmp_path, threads=1).status == "failed"
-    assert asked[-1] == tmp_path and len(asked) == 2
+    for answers, status in (["full"], "place"), (["", ""], "failed"), (["", "full"], "place"):
+        monkeypatch.setattr(one_point, "no_room", lambda folder, left=answers: asked.append(folder) or left.pop(0))
+        assert FAKE(one, folder=place, threads=1).status == status  # asked again when its own files are gone
+    assert set(asked) == {place} and not list(place.iterdir())  # and nothing stays
 
 
-def test_a_task_that_is_stopped_ends_soon_and_files_are_bounded(tmp_path: Path) -> None:
-    start = time.monotonic()
-    outcome = FAKE(job(pause=600), folder=tmp_path, threads=1, stopped=lambda: time.monotonic() - start > 0.5)
+def test_a_point_that_is_stopped_ends_soon_and_files_are_bounded(tmp_path: Path) -> None:
+    start, place = time.monotonic(), tmp_path / "place"
+    late = job(tmp_path, pause=600.0)
+    outcome = FAKE(late, folder=place, threads=1, stopped=lambda: time.monotonic() - start > 0.5)
     assert outcome.status == "interrupted" and time.monotonic() - start < 60
-    small = Job("k1", "a.ipynb", json.dumps("x" * 5000), {}, most=1000)
-    assert sorted(FAKE(small, folder=tmp_path, threads=1).files) == ["recorded.json", "result.json"]
-    assert not list(tmp_path.iterdir())
+    files = FAKE(job(tmp_path, most=300), folder=place, threads=1).files
+    assert sorted(files) == ["a.ipynb", "recorded.json", "result.json"] and b"stayed behind" in files["a.ipynb"]
+    assert not list(place.iterdir())
 
 
 def test_only_a_whole_result_makes_a_point_done(tmp_path: Path) -> None:
@@ -359,13 +351,13 @@ def test_only_a_whole_result_makes_a_point_done(tmp_path: Path) -> None:
         assert not (tmp_path / "points" / "out.html").exists()
         (store.point("k") / "result.json").unlink()  # a kill before the last file
         assert not store.done("k") and store.row("k") == (store.row("k")[0] | {"status": "lost"}, {})
-        with (store.point("k") / "attempts.jsonl").open("a") as file:
-            file.write('{"attempt": 2, "sta')  # a kill in the middle of a line
-        store.keep(Outcome("k", "failed", "no"))
-        assert [one["status"] for one in store.attempts("k")] == ["ok", "failed"]
-        with pytest.raises(R3labError, match="Another sweep"):
+        with pytest.raises(R3labError, match="another run is writing"):
             Store(tmp_path)
-    Store(tmp_path).__exit__(None, None, None)
+    with (tmp_path / "points" / "attempts.jsonl").open("a") as file:
+        file.write('{"key": "k", "sta')  # a kill in the middle of a line
+    with Store(tmp_path) as store:
+        assert store.keep(Outcome("k", "failed", "no")) == 2
+        assert store.row("k")[0] | {"status": "failed", "attempts": 2, "error": "no"} == store.row("k")[0]
 
 
 # With kernels.
@@ -383,7 +375,7 @@ def test_the_command_runs_a_notebook_over_a_grid_into_a_table(
     path = lesson(tmp_path / "a.ipynb", *sources, parameters=parameters)
     command = [str(path), "-p", "group=4,8", "--quick", "--jobs", "2", "--threads", "1", "--retries", "0"]
     command += ["-o", str(tmp_path / "out")]
-    assert sweep_command([*command, "-p", "seed=0"]) == 0
+    assert call("sweep", [*command, "-p", "seed=0"]) == 0
     told = capfd.readouterr().out
     assert "2 points, 2 at once with 1 thread each" in told and "2 of 2 points are done" in told
     assert "[2/2] ok" in told and "s left" in told.split("[2/2]")[0]
@@ -404,34 +396,32 @@ def test_the_command_runs_a_notebook_over_a_grid_into_a_table(
 
 @pytest.mark.notebook
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process")
-def test_ctrl_c_stops_kernels_says_what_is_done_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    go = tmp_path / "go"
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
+def test_stopped_or_killed_it_leaves_no_kernel_and_the_same_command_goes_on(tmp_path: Path, sign: int) -> None:
+    go, pid = tmp_path / "go", tmp_path / "pid"
     source = (
-        "import os, pathlib, time\nif seed:\n"
-        f"    pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\n"
+        f"import os, pathlib, time\nif seed:\n    pathlib.Path({str(pid)!r}).write_text(str(os.getpid()))\n"
         f"    while not os.path.exists({str(go)!r}): time.sleep(0.1)"
     )
     path = lesson(tmp_path / "a.ipynb", source, parameters="seed = 0")
     command = [sys.executable, "-m", "r3lab", "sweep", str(path), "-p", "seed=0,1", "--jobs", "1"]
     command += ["-o", str(tmp_path / "out")]
     run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not (tmp_path / "pid").exists() and run.poll() is None:
+    while not (pid.exists() and pid.read_text()) and run.poll() is None:
         time.sleep(0.1)
-    time.sleep(0.3)
-    run.send_signal(signal.SIGINT)
+    run.send_signal(sign)
     out, err = run.communicate(timeout=240)
-    assert run.returncode == 130, (out, err)
-    assert "1 of 2 points are done" in out and "interrupted; the same command goes on with the other 1" in err
-    assert "Traceback" not in out + err
-    kernel, end = int((tmp_path / "pid").read_text()), time.monotonic() + 60
+    if sign == signal.SIGINT:
+        assert run.returncode == 130, (out, err)
+        assert "1 of 2 points are done" in out and "interrupted; the same command goes on with the other 1" in err
+        assert "Traceback" not in out + err
+        rows = [line.split(",")[2] for line in (tmp_path / "out" / "table.csv").read_text().splitlines()[1:]]
+        assert rows == ["ok", "not run"]
+    kernel, end = int(pid.read_text()), time.monotonic() + 60
     with pytest.raises(ProcessLookupError):
         while time.monotonic() < end:
             os.kill(kernel, 0)
             time.sleep(0.1)
-    assert [line.split(",")[2] for line in (tmp_path / "out" / "table.csv").read_text().splitlines()[1:]] == [
-        "ok",
-        "not run",
-    ]
     go.touch()
     again = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert again.returncode == 0 and "2 of 2 points are done, 1 of them before" in again.stdout, again
@@ -475,8 +465,11 @@ def test_what_the_page_on_sweeps_says_is_so() -> None:
     page = (Path(r3lab.__file__).parent / "run" / "sweep.md").read_text("utf-8")
     commands = [shlex.split(line) for line in page.splitlines() if re.match(r"(\.venv/bin/)?r3lab sweep", line)]
     assert len(commands) >= 3
+    reader = Reader()
+    for option in options_of(sweep_command):
+        declare(reader, option)
     for words in commands:
-        sweep_reader().parse_args(words[2:])
+        reader.parse_args(words[words.index("sweep") + 1 :])
     rows = re.findall(r"^\| `(-p .*?)` \| (\d+):", page, re.M)
     assert len(rows) == 3
     for given, count in rows:

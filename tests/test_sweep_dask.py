@@ -15,19 +15,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-import nbformat
 import pytest
+from sweep_fake import FAKE, lesson
 
 pytest.importorskip("distributed", reason="dask.distributed is not installed (the extra `scale` brings it)")
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills processes by signal")
 
 import r3lab  # noqa: E402
 from r3lab.core.errors import R3labError  # noqa: E402
-from r3lab.run.places import PlaceError, Workers, security  # noqa: E402
-from r3lab.run.point import run_point  # noqa: E402
+from r3lab.run.point import PlaceError, Workers, security  # noqa: E402
 from r3lab.run.sweep import Store, plan, sweep, table  # noqa: E402
 
-FAKE = functools.partial(run_point, command=(sys.executable, str(Path(__file__).with_name("sweep_fake_child.py"))))
 DASK = [  # the first commands of the page on sweeps: a scheduler and a worker on loopback
     shlex.split(line)
     for line in (Path(r3lab.__file__).parent / "run" / "sweep.md").read_text("utf-8").splitlines()
@@ -44,28 +42,6 @@ def wait_for(what: Callable[[], T], seconds: float = PATIENT) -> T:
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.05)
     return found
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs (one that is dead and not yet fetched does not)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        try:
-            os.kill(pid, 0)
-        except OSError:
-            return False
-        return not Path("/proc/self").exists()
-
-
-def at_work(folder: Path) -> int:
-    """The process of the point that a worker is doing, 0 if it does none."""
-    for path in folder.rglob("r3lab-*/pid"):
-        try:
-            return int(path.read_text() or 0)
-        except OSError:  # done in the meantime
-            continue
-    return 0
 
 
 class Cluster:
@@ -87,9 +63,10 @@ class Cluster:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit or 0, limit or 0))
 
         command = [sys.executable, "-m", *words, *self.options]
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # the fake is a module of the tests
         log = open(self.root / f"{len(self.processes)}-{words[1]}.log", "w")  # noqa: SIM115
         process = subprocess.Popen(
-            command, stdout=log, stderr=log, text=True, cwd=self.root, preexec_fn=full if limit else None
+            command, stdout=log, stderr=log, text=True, cwd=self.root, preexec_fn=full if limit else None, env=env
         )
         log.close()
         self.processes.append(process)
@@ -151,14 +128,6 @@ def full_disk(tmp_path: Path) -> Iterator[tuple[Path, int | None]]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def lesson(path: Path, *sources: str) -> Path:
-    """A notebook with the parameters that the fake child knows."""
-    parameters = "seed = 0\npause = 0.0\nmode = ''\ncount = ''"
-    cells = [nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})]
-    nbformat.write(nbformat.v4.new_notebook(cells=[*cells, *map(nbformat.v4.new_code_cell, sources)]), path)
-    return path
-
-
 def test_every_point_is_there_once_after_a_killed_worker_a_new_scheduler_and_a_full_disk(
     tmp_path: Path, full_disk: tuple[Path, int | None]
 ) -> None:
@@ -166,7 +135,6 @@ def test_every_point_is_there_once_after_a_killed_worker_a_new_scheduler_and_a_f
     folders = [tmp_path / "one", tmp_path / "two"]
     planned = plan(lesson(tmp_path / "a.ipynb"), [{"seed": seed, "pause": 0.4} for seed in range(10)])
     lines: list[str] = []
-    orphans: list[int] = []
 
     with Cluster(tmp_path / "logs") as cluster, Store(tmp_path / "out") as store:
         workers = [cluster.worker(folder) for folder in folders]
@@ -176,15 +144,14 @@ def test_every_point_is_there_once_after_a_killed_worker_a_new_scheduler_and_a_f
         def say(line: str) -> None:
             lines.append(line)
             ended = sum(" ok " in one for one in lines)
-            if ended == 2 and not orphans:
-                orphans.append(wait_for(lambda: at_work(folders[0])))  # it is in the middle of a point
+            if ended == 2 and workers[0].poll() is None:
+                wait_for(lambda: list(folders[0].rglob("r3lab-*/runs/*/*/kernel.log")))  # in the middle of a point
                 workers[0].send_signal(signal.SIGKILL)
             if ended == 5:
                 cluster.scheduler.send_signal(signal.SIGKILL)
 
         first = sweep(planned, store, Workers(cluster.address, task=FAKE, say=say), retries=0, say=say)
         found = "\n".join([*lines, cluster.words()])
-        wait_for(lambda: not any(map(alive, orphans)))  # the point's process ended with its worker
         assert first.failed == () and 5 <= first.done < 10 and "the scheduler" in first.trouble, (first, found)
         wait_for(lambda: full.poll() is not None)  # a worker that cannot write is retired
         cluster.stop()
@@ -200,7 +167,7 @@ def test_every_point_is_there_once_after_a_killed_worker_a_new_scheduler_and_a_f
     assert (again.done, again.skipped) == (10, 10)
     assert [row["key"] for row in rows] == list(planned.jobs)
     assert [(row["seed"], row["status"], row["score"]) for row in rows] == [(i, "ok", 10 * i) for i in range(10)], words
-    assert workers[0].poll() == -signal.SIGKILL and orphans
+    assert workers[0].wait() == -signal.SIGKILL
     refused = [line for line in lines if "cannot do it" in line]
     assert 1 <= len(refused) <= 6 and "cannot write to" in refused[0], lines  # at most what it had been given
     assert {row["place"].rpartition(" ")[0] for row in rows} == {socket.gethostname()}

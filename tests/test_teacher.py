@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from r3lab.cli.vlir import main
+from r3lab.cli import call
 from r3lab.core.errors import R3labError
 from r3lab.core.files import Journal
 from r3lab.core.geometry import iou
@@ -493,7 +493,7 @@ def test_ctrl_c_reads_what_is_in_flight_and_a_second_one_drops_it(server: Loopba
 
 def command(server: Loopback, data: Path, out: Path, *more: str) -> list[str]:
     where = ["--data", str(data / "vlir.jsonl"), "--out", str(out), "--base-url", server.url, "--model", "loopback"]
-    return ["rationale", *where, "--concurrency", "3", *more]
+    return [*where, "--concurrency", "3", *more]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL there")
@@ -504,7 +504,7 @@ def test_killed_in_the_middle_and_run_again_asks_nothing_twice_and_the_key_is_no
     write_vlir(tmp_path / "data", [(s, read_reply(said(answer=s.answer), s)) for s in samples])
     server.delay = 0.05
     server.script = {"Q002": ["nonsense"], "Q004": [(429, {"retry-after": "0.2"}), "good"], "Q006": ["cut", "good"]}
-    code = "import sys; from r3lab.cli.vlir import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from r3lab.cli import main; sys.exit(main(['vlir', 'rationale', *sys.argv[1:]]))"
     run = subprocess.Popen(
         [sys.executable, "-c", code, *command(server, tmp_path / "data", out)],
         cwd=ROOT,
@@ -528,7 +528,7 @@ def test_killed_in_the_middle_and_run_again_asks_nothing_twice_and_the_key_is_no
     flying = {f"Q{s.id.removeprefix('sample-'):0>3}" for s in samples if s.id not in settled} & set(asked)
     assert len(flying) <= 3
 
-    assert main(command(server, tmp_path / "data", out)) == 0
+    assert call("vlir rationale", command(server, tmp_path / "data", out)) == 0
     shown = capsys.readouterr()
     assert "29 accepted, 1 rejected, 0 failed" in shown.out
     again = {name for name in asked if server.asked[name] > asked[name]}
@@ -542,24 +542,15 @@ def test_killed_in_the_middle_and_run_again_asks_nothing_twice_and_the_key_is_no
 
 def test_the_command_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    given = ["--out", str(tmp_path / "out"), "--model", "m"]
     with pytest.raises(R3labError, match="either --world NAME or --data FILE"):
-        main(["rationale", "--out", str(tmp_path / "out")])
+        call("vlir rationale", [*given, "--base-url", "http://127.0.0.1:1/v1"])
     with pytest.raises(R3labError, match="OPENAI_BASE_URL"):
-        main(["rationale", "--out", str(tmp_path / "out"), "--world", "badges", "--model", "m"])
-    with pytest.raises(R3labError, match="only a world"):
-        main(["rationale", "--out", str(tmp_path / "out"), "--data", "x", "--teacher", "world"])
+        call("vlir rationale", [*given, "--world", "badges"])
     with pytest.raises(SystemExit):
-        main(["rationale", "--out", str(tmp_path / "out"), "--modle", "m"])
+        call("vlir rationale", [*given, "--modle", "m"])
     assert "Did you mean '--model'?" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-
-
-def test_a_world_teaches_its_own_samples(tmp_path: Path) -> None:
-    assert (
-        main(["rationale", "--world", "badges", "--count", "2", "--teacher", "world", "--out", str(tmp_path / "out")])
-        == 0
-    )
-    assert len(list(read_vlir(tmp_path / "out"))) == 2
 
 
 def test_no_model_and_no_client_is_loaded_until_it_is_wanted() -> None:

@@ -17,6 +17,7 @@ import tracemalloc
 import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,9 @@ from PIL import Image
 from seen import ATTACK, KINDS, Seen, heavy, hostile, hostile_explanation, noise
 from test_show import PHOTO, SIZE, SPOT, by_gid, corners, look, trajectory, words
 
+from r3lab.cli import call
 from r3lab.cli import main as cli
-from r3lab.cli.ask import keep
-from r3lab.cli.pages import gallery_command as gallery
-from r3lab.cli.pages import report_command
+from r3lab.cli.ask import ask, keep
 from r3lab.core.arms import ARMS
 from r3lab.core.errors import R3labError
 from r3lab.core.images import content_hash
@@ -144,9 +144,9 @@ def test_the_first_picture_comes_within_a_second_of_work() -> None:
         call()
         return time.process_time() - start
 
-    for call in (lambda: play(t).to_html(), lambda: ribbon(t), lambda: report([Entry(t)])):
-        call()  # fonts
-        assert min(spent(call) for _ in range(2)) < 1.0
+    for draw in (lambda: play(t).to_html(), lambda: ribbon(t), lambda: report([Entry(t)])):
+        draw()  # fonts
+        assert min(spent(draw) for _ in range(2)) < 1.0
 
 
 # Colours.
@@ -633,13 +633,13 @@ def test_a_report_finds_what_was_saved_and_says_what_was_not(
     ids = [attrs["id"] for _, attrs in seen.elements if "id" in attrs]
     assert len(ids) == len(set(ids))
     out = tmp_path / "deep" / "r.html"
-    assert report_command([str(tmp_path / "runs" / "a"), "-o", str(out), "--title", "A <b>"]) == 0
+    assert call("report", [str(tmp_path / "runs" / "a"), "-o", str(out), "--title", "A <b>"]) == 0
     assert "1 trajectory" in capsys.readouterr().out and "A &lt;b&gt;" in out.read_text("utf-8")
     for bad, message in (("none", "does not exist"), (".", "holds no"), ("runs/a/images", "holds no")):
         (tmp_path / "empty").mkdir(exist_ok=True)
         path = tmp_path / "empty" if bad == "." else tmp_path / bad
         with pytest.raises(R3labError, match=message):
-            report_command([str(path), "-o", str(out)])
+            call("report", [str(path), "-o", str(out)])
     with pytest.raises(R3labError, match="end its name in .html"):
         save_report(entries, tmp_path / "r.txt")
     with pytest.raises(R3labError, match="1 to 500 trajectories, got 0"):
@@ -669,7 +669,7 @@ def test_the_command_line_reaches_report_and_gallery(
     assert cli(["gallery", "--record", str(tmp_path / "rec"), "--steps", "0"]) == 2
     assert "--steps must be 1 to 10000, got 0" in capsys.readouterr().err and not (tmp_path / "rec").exists()
     asked: list[dict[str, Any]] = []
-    monkeypatch.setattr("r3lab.cli.ask.ask", lambda *_, **more: asked.append(more) or 0)
+    monkeypatch.setattr("r3lab.cli.ask.ask", wraps(ask)(lambda **more: asked.append(more) or 0))
     assert cli(["ask", "i.png", "why?", "--report"]) == 0 and cli(["ask", "i.png", "why?"]) == 0
     assert [one["report"] for one in asked] == [True, False]
 
@@ -688,7 +688,7 @@ def test_the_gallery_draws_every_view_from_records_that_ship(
 ) -> None:
     folder = records_dir()
     assert sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) < 1_000_000
-    assert gallery(["-o", str(tmp_path / "g")]) == 0
+    assert call("gallery", ["-o", str(tmp_path / "g")]) == 0
     assert "index.html" in capsys.readouterr().out
     found = {path.name for path in (tmp_path / "g").iterdir()}
     views = {"player", "filmstrip", "group", "river", "ribbon", "value-map", "before-after", "curves", "dashboard"}
@@ -728,5 +728,5 @@ def test_records_that_are_not_whole_are_one_clear_error(missing: str, tmp_path: 
         path = folder / missing
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.raises(R3labError):
-        gallery(["--records", str(folder), "-o", str(tmp_path / "g")])
+        call("gallery", ["--records", str(folder), "-o", str(tmp_path / "g")])
     assert not (tmp_path / "g").exists()

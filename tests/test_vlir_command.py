@@ -17,7 +17,7 @@ import pytest
 from hostile import JUNK, spoiled
 from PIL import Image
 
-from r3lab.cli import main
+from r3lab.cli import call, main
 from r3lab.cli import vlir as vlir_command
 from r3lab.core.errors import R3labError
 from r3lab.core.geometry import iou
@@ -153,9 +153,9 @@ def test_convert_writes_every_format_and_reads_it_back(name: str, tmp_path: Path
 WRONG: dict[str, tuple[list[str], str]] = {
     "world": (["build", "--world", "badge", "--out", "o"], "Did you mean 'badges'"),
     "split": (["build", "--split", "held-out", "--out", "o"], "train, validation, test"),
-    "count": (["build", "--count", "0", "--out", "o"], "--count must be at least 1"),
-    "spread": (["build", "--spread", "nan", "--out", "o"], "--spread must be a number from 0"),
-    "hasty": (["build", "--hasty", "1.5", "--out", "o"], "--hasty must be a number from 0 to 1"),
+    "count": (["build", "--count", "0", "--out", "o"], "--count: '0' is not"),
+    "spread": (["build", "--spread", "nan", "--out", "o"], "--spread: 'nan' is not a number of at least 0"),
+    "hasty": (["build", "--hasty", "1.5", "--out", "o"], "--hasty: '1.5' is not a number from 0 to 1"),
     "no samples": (["filter", ".", "--out", "o"], "is a folder with 0 data files"),
     "taken": (["filter", "RAW", "--out", "RAW"], "exists already"),
     "limit": (["filter", "RAW", "--out", "o", "--max-iou", "2"], "max_iou must be a number from 0 to 1"),
@@ -164,7 +164,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
         ["filter", "RAW", "--out", "o", "--filters", "unit", "--judge-model", "x"],
         "which --filters leaves out",
     ),
-    "seed": (["filter", "RAW", "--out", "o", "--seed", "-1"], "--seed must be at least 0"),
+    "seed": (["filter", "RAW", "--out", "o", "--seed", "-1"], "--seed: '-1' is not"),
     "no folder": (["card", "nowhere"], "does not exist"),
     "from": (["convert", "RAW", "o", "--from", "vlr", "--to", "vlir"], "Did you mean 'vlir'"),
     "to": (["convert", "RAW", "o", "--to", "viscot"], "written are vlm-r3-sft"),
@@ -184,7 +184,7 @@ def test_what_can_be_mended_is_one_line_and_leaves_nothing(
     assert code(*(str(raw) if a == "RAW" else a for a in argv)) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and words in captured.err
-    assert captured.err.startswith("r3lab: error: ") and captured.err.count("\n") == 1
+    assert captured.err.startswith("r3lab") and "error: " in captured.err and captured.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
@@ -192,10 +192,9 @@ def test_the_steps_and_their_help(capsys: pytest.CaptureFixture[str]) -> None:
     """The command line knows the steps that there are; an unknown one is code 2."""
     for name in STEPS:
         assert code(name, "--help") == 0 and f"r3lab vlir {name}" in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        vlir_command.main(["--help"])
+    assert code("--help") == 0
     page = capsys.readouterr().out
-    assert all(f"\n    {name} " in page or f"\n    {name}\n" in page for name in STEPS)
+    assert all(f"\n  vlir {name} " in page for name in STEPS)
     assert code("bild") == 2 and code("build") == 2 and code() == 2
 
 
@@ -393,7 +392,7 @@ def test_strict_ends_at_the_first_and_says_where(tmp_path: Path, capsys: pytest.
             path.rmdir() if path.is_dir() else path.unlink()
         (tmp_path / "out").rmdir()
     with pytest.raises(R3labError, match="--frame"):
-        vlir_command.main(["convert", str(_open_frame(tmp_path)), str(tmp_path / "out"), "--to", "vlm-r3-rl"])
+        call("vlir convert", [str(_open_frame(tmp_path)), str(tmp_path / "out"), "--to", "vlm-r3-rl"])
 
 
 def _open_frame(folder: Path) -> Path:

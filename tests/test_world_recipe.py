@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from r3lab.cli import call
 from r3lab.core.arms import ARMS
 from r3lab.core.errors import R3labError
 from r3lab.models import tiny
@@ -16,7 +17,6 @@ from r3lab.recipes import stages
 from r3lab.recipes.facts import words
 from r3lab.recipes.lessons import vocabulary
 from r3lab.recipes.policies import WORLD_STAGES, Recipe, WorldRecipe, cold_started, lessons_of_imperfect_teacher
-from r3lab.recipes.policies import worlds_command as main
 from r3lab.vlir.worlds import WORLDS, get_world, world_batches
 
 
@@ -56,7 +56,7 @@ def test_the_command_makes_measures_ships_and_keeps(base, tmp_path, monkeypatch,
     given += ["--seeds", "1", "--cold_start_steps", "1", "--rgrpo_steps", "1", "--prompts", "4", "--new_tokens", "12"]
     given += ["--test_samples", "2"]
     given = [g.replace("_", "-") if g.startswith("--") else g for g in given]
-    assert main(given) == 0
+    assert call("train worlds", given) == 0
     rows = json.loads((out / "results" / "worlds.json").read_text())["rows"]
     wanted = [(arm, stage, world) for arm in ("direct", "interleaved") for stage in WORLD_STAGES for world in WORLDS]
     assert [(r["arm"], r["stage"], r["world"]) for r in rows] == wanted and all(r["n"] == 2 for r in rows)
@@ -70,11 +70,11 @@ def test_the_command_makes_measures_ships_and_keeps(base, tmp_path, monkeypatch,
 
     monkeypatch.setattr(stages, "cold_start", fail)
     monkeypatch.setattr(stages, "train_rgrpo", fail)
-    assert main([*given, "--arms", "direct"]) == 0
+    assert call("train worlds", [*given, "--arms", "direct"]) == 0
     again = json.loads((out / "results" / "worlds.json").read_text())["rows"]
     assert again == rows, "the results hold all that is finished there"
     with pytest.raises(R3labError, match="made with new_tokens 12, not 13"):
-        main([*given[: given.index("--new-tokens")], "--new-tokens", "13", "--test-samples", "2"])
+        call("train worlds", [*given[: given.index("--new-tokens")], "--new-tokens", "13", "--test-samples", "2"])
 
 
 def test_marks_that_the_base_has_never_written_get_a_longer_cold_start(base, tmp_path, monkeypatch):
@@ -95,6 +95,6 @@ def test_what_is_wrong_is_said_before_anything_is_made(base, tmp_path):
         "marks_steps must be 0 or above, got -1": [*quick, "--arms", "staged-mulberry", "--marks-steps", "-1"],
     }.items():
         with pytest.raises(R3labError, match=message):
-            main([*given, "--work", str(tmp_path / "work")])
+            call("train worlds", [*given, "--work", str(tmp_path / "work")])
     assert not (tmp_path / "work").exists()
     assert WorldRecipe().arms.count(",") == 6

@@ -1,4 +1,4 @@
-"""The command `r3lab`: a table of commands, each of which declares its options where it lives.
+"""The command `r3lab`: a table of commands, each the name of a function whose parameters are its options.
 
 What does the work is imported when it is wanted, so that `r3lab --help` is instant. Codes: 0 done, 1 a
 notebook or a check failed, 2 something the user can mend (one line on stderr), 130 interrupted.
@@ -11,72 +11,50 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from typing import NamedTuple
 
 from .. import __version__
 from ..core.errors import R3labError, nearest
 
-
-class Command(NamedTuple):
-    """Where a command is: a function of its arguments that returns the code."""
-
-    group: str
-    about: str
-    module: str
-    function: str = "main"
-
-
 ASK, TRAIN, DATA = "ask and explain", "train", "data"
 MEASURE, SHOW, NOTEBOOKS = "measure", "show", "notebooks"
+TOLD = 20  # things left out that are told one by one
+
+
+class Command(NamedTuple):
+    """Where a command is: a function that returns the exit code; `core.settings` reads its parameters."""
+
+    group: str
+    function: str  # module:name, in r3lab
+    about: str
+
+
 COMMANDS = {  # one word, or two where several have the first in common
-    "ask": Command(ASK, "Ask the policy about your image and watch its looks.", "r3lab.cli.ask", "ask_command"),
-    "explain": Command(
-        ASK, "Say why each look was taken, and whether it mattered.", "r3lab.cli.ask", "explain_command"
-    ),
-    "doctor": Command(ASK, "Say what this machine has for r3lab, and what is missing.", "r3lab.cli.doctor"),
-    "train tiny": Command(
-        TRAIN, "Make the tiny policy of badges from nothing (hours).", "r3lab.recipes.policies", "tiny_command"
-    ),
-    "train worlds": Command(
-        TRAIN, "Make the policy of four worlds and of each arm (hours).", "r3lab.recipes.policies", "worlds_command"
-    ),
-    "train sft": Command(TRAIN, "Supervised cold start on VLIR samples.", "r3lab.train.sft"),
-    "train rgrpo": Command(TRAIN, "R-GRPO from a checkpoint.", "r3lab.cli.train", "rgrpo_command"),
-    "train ablations": Command(TRAIN, "The paper's ablations in miniature.", "r3lab.cli.train", "ablations_command"),
-    "worlds": Command(
-        DATA, "Draw samples of the worlds with their true regions.", "r3lab.show.gallery", "worlds_command"
-    ),
-    "vlir": Command(
-        DATA, "Samples to learn from: build, rationale (have written), filter, card (describe), convert.",
-        "r3lab.cli.vlir",
-    ),
-    "eval": Command(
-        MEASURE, "Measure a policy in several arms, on a benchmark or on worlds.", "r3lab.cli.evaluate",
-        "evaluate_command",
-    ),
-    "report": Command(
-        SHOW, "Write trajectories as one HTML file that opens from disk.", "r3lab.cli.pages", "report_command"
-    ),
-    "browse": Command(
-        SHOW, "Write a data set or an evaluation as a page to filter and play.", "r3lab.cli.pages", "browse_command"
-    ),
-    "dashboard": Command(
-        SHOW, "Draw training logs, one or many, as one HTML file.", "r3lab.cli.pages", "dashboard_command"
-    ),
-    "gallery": Command(
-        SHOW, "Draw every view from recorded trajectories into a folder.", "r3lab.cli.pages", "gallery_command"
-    ),
-    "run": Command(NOTEBOOKS, "Execute a notebook without a screen, into runs/.", "r3lab.cli.run", "run_command"),
-    "course": Command(
-        NOTEBOOKS, "Execute the notebooks of the course in order, and print a table.", "r3lab.cli.run",
-        "course_command",
-    ),
-    "sweep": Command(
-        NOTEBOOKS, "Execute a notebook at many points, on machines, into a table.", "r3lab.cli.run", "sweep_command"
-    ),
-}  # fmt: skip
+    "ask": Command(ASK, "cli.ask:ask", "Ask the policy about your image and watch its looks."),
+    "explain": Command(ASK, "cli.ask:explain", "Say why each look was taken, and whether it mattered."),
+    "doctor": Command(ASK, "cli.doctor:report", "Say what this machine has for r3lab, and what is missing."),
+    "train tiny": Command(TRAIN, "recipes.policies:make_tiny", "Make the tiny policy of badges from nothing (hours)."),
+    "train worlds": Command(TRAIN, "recipes.policies:make_worlds", "Make policies of four worlds, one an arm (hours)."),
+    "train sft": Command(TRAIN, "train.sft:main", "Supervised cold start on VLIR samples."),
+    "train rgrpo": Command(TRAIN, "cli.train:rgrpo", "R-GRPO from a checkpoint."),
+    "train ablations": Command(TRAIN, "cli.train:ablations", "The paper's ablations in miniature."),
+    "worlds": Command(DATA, "cli.vlir:worlds", "List the worlds, or draw samples with their true regions."),
+    "vlir build": Command(DATA, "cli.vlir:build", "Write samples of the worlds with a teacher's rationales."),
+    "vlir rationale": Command(DATA, "cli.vlir:rationale", "Have rationales written by a model behind an endpoint."),
+    "vlir filter": Command(DATA, "cli.vlir:sift", "Keep the samples that pass all filters; say why others do not."),
+    "vlir card": Command(DATA, "cli.vlir:card", "Draw and tabulate what a VLIR folder holds."),
+    "vlir convert": Command(DATA, "cli.vlir:convert", "Write records of one format in another."),
+    "eval": Command(MEASURE, "cli.evaluate:evaluate", "Measure a policy in several arms, on a benchmark or on worlds."),
+    "report": Command(SHOW, "cli.pages:report", "Write trajectories as one HTML file that opens from disk."),
+    "browse": Command(SHOW, "cli.pages:browse", "Write a data set or an evaluation as a page to filter and play."),
+    "dashboard": Command(SHOW, "cli.pages:dashboard", "Draw training logs, one or many, as one HTML file."),
+    "gallery": Command(SHOW, "cli.pages:gallery", "Draw every view from recorded trajectories into a folder."),
+    "run": Command(NOTEBOOKS, "cli.run:run", "Execute a notebook without a screen, into runs/."),
+    "course": Command(NOTEBOOKS, "cli.run:course", "Execute the notebooks of the course in order, and print a table."),
+    "sweep": Command(NOTEBOOKS, "cli.run:sweep", "Execute a notebook at many points, on machines, into a table."),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -103,11 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         name = next((name for n in (1, 2) if (name := " ".join(given[:n])) in COMMANDS), "")
-        if not name:
-            return _unknown(given)
-        command = COMMANDS[name]
-        call: Callable[[Sequence[str]], int] = getattr(import_module(command.module), command.function)
-        return call(given[len(name.split()) :])
+        return call(name, given[len(name.split()) :]) if name else _unknown(given)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except ModuleNotFoundError as error:
@@ -117,6 +91,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except (R3labError, OSError) as error:
         return _fail(f"error: {' '.join(str(error).split())}", 2)
+
+
+def call(name: str, arguments: Sequence[str]) -> int:
+    """Run a command of the table and let its errors through; the exit code."""
+    from ..core.settings import from_command_line
+
+    module, _, function = COMMANDS[name].function.partition(":")
+    target = getattr(import_module(f"r3lab.{module}"), function)
+    return int(from_command_line(target, arguments, f"r3lab {name}"))
 
 
 def overview(first: str = "") -> str:
@@ -148,3 +131,20 @@ def _unknown(given: Sequence[str]) -> int:
 def _fail(line: str, code: int) -> int:
     print(f"r3lab: {line}", file=sys.stderr)
     return code
+
+
+class LeftOut:
+    """Called with a line about each thing that is left out; counts them, and shows the first twenty on stderr."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, message: str) -> None:
+        """Count it, and show it if it is one of the first."""
+        from tqdm import tqdm
+
+        self.count += 1
+        if self.count <= TOLD:
+            tqdm.write(f"left out: {message}", file=sys.stderr)
+        elif self.count == TOLD + 1:
+            tqdm.write("left out: more, not told one by one", file=sys.stderr)

@@ -14,7 +14,6 @@ its own. The other trajectories of a file lend what they saw (`--others` names m
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
@@ -29,12 +28,8 @@ from ..core.errors import R3labError, shown
 from ..core.files import shipped_policy, whole_folder
 from ..core.images import content_hash, open_image
 from ..core.protocol import bare
-from ..core.settings import Reader
-from ..explain.explain import explain
+from ..core.settings import Amount, Whole
 from ..explain.explanation import check_free
-from ..explain.trials import QUICK, Settings
-from ..models.policy import Policy, check_template, control_token
-from ..rollout.loop import rollout
 from ..show.explanation import show_explanation
 from ..show.filmstrip import filmstrip
 from ..show.player import Entry, save_report
@@ -55,56 +50,31 @@ class Asked:
     truth: dict[str, Any] = field(default_factory=dict)
 
 
-def ask_command(argv: Sequence[str]) -> int:
-    """`r3lab ask`."""
-    reader = Reader(
-        prog="r3lab ask",
-        description="Ask the policy about your image and watch its looks.",
-        example='r3lab ask assets/pictures/badges.png "Which digit is on the blue square?" --out runs/asked --report',
-    )
-    reader.add_argument("image", help="an image file")
-    reader.add_argument("question", help="in words")
-    reader.add_argument("--model", metavar="PATH", help="folder of a checkpoint (default: the tiny policy)")
-    reader.add_argument("--out", metavar="DIR", help="folder to make (default: runs/ask/TIME)")
-    how = reader.add_mutually_exclusive_group()
-    how.add_argument("--temperature", type=float, default=0.0, metavar="T", help="sample at it; 0 is greedy")
-    how.add_argument("--greedy", action="store_const", const=0.0, default=0.0, dest="temperature", help="the default")
-    reader.add_argument("--seed", type=int, default=0, metavar="S", help="of the sampling")
-    reader.add_argument("--max-looks", type=int, default=8, metavar="N", help="looks that it may take")
-    reader.add_argument("--report", action="store_true", help="save report.html too: step through it in a browser")
-    return ask(**vars(reader.parse_args(argv)))
-
-
 def ask(
     image: str | Path,
     question: str,
-    model: str | Path | None = None,
-    out: str | Path | None = None,
-    temperature: float = 0.0,
-    seed: int = 0,
-    max_looks: int = 8,
+    *,
+    model: str = "",
+    out: str | Path = "",
+    temperature: Amount = 0.0,
+    seed: Whole = 0,
+    max_looks: Whole = 8,
     report: bool = False,
 ) -> int:
     """Let a policy answer, print its steps as they come, save the trajectory and the filmstrip.
 
+        r3lab ask assets/pictures/badges.png "Which digit is on the blue square?" --out runs/asked --report
+
     Parameters
     ----------
-    image
-        Path of an image file.
-    question
-        In words.
-    model
-        Folder of a checkpoint; the shipped tiny policy if None.
-    out
-        Folder to make (it must not hold anything yet); ``runs/ask/<time>`` if None.
-    temperature
-        0 is greedy.
-    seed
-        Of the sampling, from 0.
-    max_looks
-        Looks that the policy may take, from 0.
-    report
-        Save ``report.html`` as well, to step through it in a browser.
+    image : an image file
+    question : in words
+    model : folder of a checkpoint (default: the tiny policy)
+    out : folder to make, which must not hold anything yet (default: runs/ask/TIME)
+    temperature : sample at it; 0 is greedy
+    seed : of the sampling
+    max_looks : looks that the policy may take
+    report : save report.html too: step through it in a browser
 
     Returns
     -------
@@ -114,22 +84,20 @@ def ask(
     Raises
     ------
     R3labError
-        If the image, the question, a number, the folder or the checkpoint cannot be used.
+        If the image, the question, the folder or the checkpoint cannot be used.
     """
-    if not (math.isfinite(temperature) and temperature >= 0):
-        raise R3labError(f"The temperature must be a number from 0, got {shown(temperature)}.")
-    for name, value in (("seed", seed), ("number of looks", max_looks)):
-        if value < 0:
-            raise R3labError(f"The {name} must be a whole number from 0, got {shown(value)}.")
+    from ..models.policy import Policy, check_template, control_token  # torch: seconds, which --help need not wait for
+    from ..rollout.loop import rollout
+
     text, opened = bare(question), open_image(image)
     asked = Asked(f"ask-{content_hash(opened)[:12]}", opened, text)
     folder = _free_folder(out)
-    policy = Policy.load(shipped_policy() if model is None else model)  # seconds: quick checks came before
+    policy = Policy.load(model or shipped_policy())  # seconds: quick checks came before
     check_template(policy)
     if found := control_token(policy, text):  # it would change who says what
         raise R3labError(f"The question holds {shown(found)}, a control token; leave it out.")
 
-    _write(f"policy {one_line(policy.name, 60)}, image {asked.image.width} x {asked.image.height}\n")
+    _write(f"policy {one_line(policy.name, 60)}, image {opened.width} x {opened.height}\n")
     steps = Steps(_write)
     start = time.perf_counter()
     [trajectory] = rollout(policy, [asked], temperature=temperature, seed=seed, max_looks=max_looks, watch=steps)
@@ -137,35 +105,26 @@ def ask(
     steps.end()
     keep(trajectory, folder, report)
     tokens, looks = sum(trajectory.sampled_mask), len(trajectory.looks)
-    answer = "none" if trajectory.answer is None else one_line(trajectory.answer, 2000)
-    ending = "" if trajectory.answer is not None else f" ({trajectory.finish})"
-    _write(f"answer: {answer}{ending}\n")
-    _write(f"{seconds:.1f} s, {tokens} tokens, {looks} look{'' if looks == 1 else 's'}\n")
+    answer = f"none ({trajectory.finish})" if trajectory.answer is None else one_line(trajectory.answer, 2000)
+    _write(f"answer: {answer}\n{seconds:.1f} s, {tokens} tokens, {looks} look{'s' * (looks != 1)}\n")
     _write(f"saved: {clean(str(folder))} (trajectory.json, filmstrip.png{', report.html' * report})\n")
     return 0
 
 
-def _free_folder(out: str | Path | None) -> Path:
+def _free_folder(out: str | Path) -> Path:
     """The folder to make; refused now if it could not be made later."""
-    if out is None:
-        stem = Path("runs", "ask", time.strftime("%Y%m%d-%H%M%S"))
-        names = (stem if i == 1 else stem.with_name(f"{stem.name}-{i}") for i in range(1, 1000))
-        folder = next(name for name in names if not name.exists())
-    else:
-        folder = Path(out)
+    stem = Path("runs", "ask", time.strftime("%Y%m%d-%H%M%S"))
+    names = (stem if i == 1 else stem.with_name(f"{stem.name}-{i}") for i in range(1, 1000))
+    folder = Path(out) if out else next(name for name in names if not name.exists())
     try:
         if folder.exists() and not folder.is_dir():
             raise R3labError(f"{shown(str(folder))} is a file; name a folder to make.")
         if folder.is_dir() and any(folder.iterdir()):
             raise R3labError(f"The folder {shown(str(folder))} is not empty; name one to make.")
-        parent = folder.absolute().parent
-        while not parent.exists():
-            parent = parent.parent
+        parent = next(one for one in folder.absolute().parents if one.exists())
         if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
             raise R3labError(f"Cannot write to {shown(str(parent))}; choose another folder.")
-    except (OSError, ValueError) as error:
-        if isinstance(error, R3labError):
-            raise
+    except OSError as error:
         raise R3labError(f"{shown(str(folder))} cannot be a folder: {error}; choose another.") from error
     return folder
 
@@ -237,70 +196,57 @@ def _write(text: str) -> None:
     print(text.encode(coding, "replace").decode(coding), end="", flush=True)
 
 
-def explain_command(argv: Sequence[str] | None = None) -> int:
-    """Explain one trajectory.
+def explain(
+    trajectory: str,
+    *,
+    model: str = "",
+    number: int = 1,
+    look: int | None = None,
+    others: Sequence[str] = (),
+    out: str = "",
+    quick: bool = False,
+) -> int:
+    """Say why each look of a trajectory was taken and whether it mattered, with the evidence.
+
+        r3lab explain runs/asked
 
     Parameters
     ----------
-    argv
-        Arguments after `r3lab explain`.
-
-    Returns
-    -------
-    int
-        0: done, whatever the verdict is.
+    trajectory : trajectory.json, trajectories.jsonl, or a folder that holds one of them
+    model : the checkpoint that wrote it (default: the tiny policy)
+    number : of a file of many, from 1
+    look : this look alone, from 1 (default: all)
+    others : trajectories that lend what they saw, beside the file's
+    out : folder to make (default: runs/explain/TIME)
+    quick : fewer interventions, and no map of every place
 
     Raises
     ------
     R3labError
         If something given cannot be used; nothing is written then.
     """
-    args = explain_reader().parse_args(None if argv is None else list(argv))
-    found = _read(args.trajectory)
-    if not 1 <= args.number <= len(found):
-        raise R3labError(f"there is no trajectory {args.number}; the file has {len(found)}, counted from 1")
-    chosen = found[args.number - 1]
-    count = len(chosen.looks)
-    if args.look is not None and not 1 <= args.look <= count:
-        raise R3labError(f"there is no look {args.look}; the trajectory has {count}, counted from 1")
-    others = [t for t in found if t is not chosen] + [t for path in args.others for t in _read(path)]
-    folder = Path(args.out) if args.out else Path("runs", "explain", time.strftime("%Y%m%d-%H%M%S"))
+    from ..explain.explain import explain as explain_looks  # torch: seconds
+    from ..explain.trials import QUICK, Settings
+    from ..models.policy import Policy
+
+    found = _read(trajectory)
+    if not 1 <= number <= len(found):
+        raise R3labError(f"there is no trajectory {number}; the file has {len(found)}, counted from 1")
+    chosen = found[number - 1]
+    if look is not None and not 1 <= look <= len(chosen.looks):
+        raise R3labError(f"there is no look {look}; the trajectory has {len(chosen.looks)}, counted from 1")
+    lenders = [t for t in found if t is not chosen] + [t for path in others for t in _read(path)]
+    folder = Path(out or Path("runs", "explain", time.strftime("%Y%m%d-%H%M%S")))
     check_free(folder)
-    policy = Policy.load(args.model or shipped_policy())
-    number = None if args.look is None else args.look - 1
-    explanation = explain(policy, chosen, others, number, QUICK if args.quick else Settings(), progress=True)
-    explanation.save(folder)
-    show_explanation(explanation).save(folder / PICTURE)
-    said = [
-        f"{what}: {value}" if look == "all" else f"{look}  {what}: {value}" for look, what, value in explanation.table()
-    ]
-    said += ["", *(entry.sentence for entry in explanation.looks), explanation.sentence]
+    policy, settings = Policy.load(model or shipped_policy()), QUICK if quick else Settings()
+    why = explain_looks(policy, chosen, lenders, None if look is None else look - 1, settings, progress=True)
+    why.save(folder)
+    show_explanation(why).save(folder / PICTURE)
+    said = [f"{'' if at == 'all' else f'{at}  '}{what}: {value}" for at, what, value in why.table()]
+    said += ["", *(entry.sentence for entry in why.looks), why.sentence]
     for line in [*said, f"saved: {folder} (explanation.json, {PICTURE})"]:
         _write(one_line(line, 2000) + "\n")  # foreign text is made harmless for a terminal
     return 0
-
-
-def explain_reader() -> Reader:
-    """The options of `r3lab explain`."""
-    parser = Reader(
-        prog="r3lab explain",
-        example="r3lab explain runs/asked",
-        description="Say why each look of a trajectory was taken and whether it mattered, with the evidence.",
-    )
-    parser.add_argument("trajectory", help="trajectory.json, trajectories.jsonl, or a folder that holds one of them")
-    parser.add_argument("--model", metavar="PATH", help="the checkpoint that wrote it (default: the tiny policy)")
-    parser.add_argument("--number", type=int, default=1, metavar="N", help="of a file of many, from 1 (default: 1)")
-    parser.add_argument("--look", type=int, metavar="N", help="this look alone, from 1 (default: all)")
-    parser.add_argument(
-        "--others",
-        nargs="+",
-        default=[],
-        metavar="PATH",
-        help="trajectories that lend what they saw, beside the file's",
-    )
-    parser.add_argument("--out", metavar="DIR", help="folder to make (default: runs/explain/TIME)")
-    parser.add_argument("--quick", action="store_true", help="fewer interventions, and no map of every place")
-    return parser
 
 
 def _read(path: str | Path) -> list[Trajectory]:

@@ -13,35 +13,17 @@ import importlib.util
 import os
 import platform
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from types import ModuleType
 
 from .. import __version__
 from ..core.errors import R3labError
 from ..core.files import assets_dir
-from ..core.settings import Reader
 
-PACKAGES = (  # essential; names as the package index knows them
-    "torch",
-    "transformers",
-    "tokenizers",
-    "safetensors",
-    "jinja2",
-    "numpy",
-    "pillow",
-    "matplotlib",
-    "plotly",
-    "ipywidgets",
-    "jupyterlab",
-    "ipykernel",
-    "papermill",
-    "nbclient",
-    "nbconvert",
-    "tqdm",
-)
+MODELS = ("torch", "transformers", "tokenizers", "safetensors", "jinja2", "numpy", "pillow", "tqdm")
+NOTEBOOKS = ("matplotlib", "plotly", "ipywidgets", "jupyterlab", "ipykernel", "nbclient", "nbconvert")
+PACKAGES = MODELS + NOTEBOOKS  # essential; names as the package index knows them
 TINY = {  # folder: what it is, and the command that makes it
     "worlds/rgrpo": ("of four worlds", "r3lab train worlds"),
     "tiny/cold-start": ("of badges, after the cold start", "r3lab train tiny"),
@@ -75,11 +57,11 @@ def doctor() -> list[Check]:
     return [python, *packages, *_device(), _kernel(), *_assets()]
 
 
-def main(argv: Sequence[str] = ()) -> int:
-    """`r3lab doctor`: print the findings; 0 where all essentials are there, else 1."""
-    Reader(prog="r3lab doctor", description="Say what this machine has for r3lab, and what is missing.").parse_args(
-        argv
-    )
+def report() -> int:
+    """Say what this machine has for r3lab, and what is missing; 0 where all essentials are there, else 1.
+
+    r3lab doctor
+    """
     checks = doctor()
     width = max(len(check.name) for check in checks)
     for check in checks:
@@ -107,12 +89,11 @@ def _package(name: str, wanted: str) -> Check:
         version = metadata.version(name)
     except metadata.PackageNotFoundError:
         return Check(name, "not installed", "missing", INSTALL)
-    if wanted:
-        from packaging.specifiers import SpecifierSet
+    from packaging.specifiers import SpecifierSet
 
-        if not SpecifierSet(wanted).contains(version, prereleases=True):
-            return Check(name, version, "missing", f"python -m pip install '{name}{wanted}'")
-    return Check(name, version)
+    if SpecifierSet(wanted).contains(version, prereleases=True):
+        return Check(name, version)
+    return Check(name, version, "missing", f"python -m pip install '{name}{wanted}'")
 
 
 def _device() -> list[Check]:
@@ -120,47 +101,25 @@ def _device() -> list[Check]:
         torch = importlib.import_module("torch")
     except (ImportError, OSError) as error:
         return [Check("device", f"unknown: torch cannot be imported ({error})", "missing", INSTALL)]
+    checks = [Check("threads", f"torch uses {torch.get_num_threads()} of {os.cpu_count() or 1} cores")]
+    if torch.get_num_threads() < (os.cpu_count() or 1) and "OMP_NUM_THREADS" in os.environ:
+        checks = [Check("threads", checks[0].found, "note", "OMP_NUM_THREADS limits it; unset it to use all")]
     if torch.cuda.is_available():
         card = torch.cuda.get_device_properties(0)
         others = f", and {torch.cuda.device_count() - 1} more" if torch.cuda.device_count() > 1 else ""
-        found = f"cuda: {card.name}, {card.total_memory / 2**30:.0f} GiB{others}"
-        return [Check("device", found), _threads(torch)]
-    memory = f"{_memory() / 2**30:.0f} GiB of memory" if _memory() else "memory unknown"
-    if torch.backends.mps.is_available():
-        return [Check("device", f"mps: {_processor()}, {memory}"), _threads(torch)]
-    slow = Check(
-        "bfloat16",
-        "can be hundreds of times slower than float32 on a CPU",
-        "note",
-        "keep to float32 here (r3lab does so by itself)",
-        essential=False,
-    )
-    return [Check("device", f"cpu: {_processor()}, {memory}"), _threads(torch), slow]
+        return [Check("device", f"cuda: {card.name}, {card.total_memory / 2**30:.0f} GiB{others}"), *checks]
+    kind = "mps" if torch.backends.mps.is_available() else "cpu"
+    if kind == "cpu":
+        slow, mend = "can be hundreds of times slower than float32 on a CPU", "keep to float32 here (r3lab does so)"
+        checks.append(Check("bfloat16", slow, "note", mend, essential=False))
+    return [Check("device", f"{kind}: {platform.processor() or platform.machine()}{_memory()}"), *checks]
 
 
-def _threads(torch: ModuleType) -> Check:
-    threads, cores = torch.get_num_threads(), os.cpu_count() or 1
-    found = f"torch uses {threads} of {cores} cores"
-    if threads < cores and "OMP_NUM_THREADS" in os.environ:
-        return Check("threads", found, "note", "OMP_NUM_THREADS limits it; unset it to use all")
-    return Check("threads", found)
-
-
-def _processor() -> str:
+def _memory() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def _memory() -> int:
-    """Bytes of main memory, 0 where unknown."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB of memory"
     except (AttributeError, ValueError, OSError):
-        return 0
+        return ""
 
 
 def _kernel() -> Check:
@@ -174,13 +133,9 @@ def _kernel() -> Check:
         first = ""
     if Path(first).name.startswith("python") and not os.path.isabs(first) or first == sys.executable:
         return Check("jupyter kernel", f"python3 is {sys.executable}")
-    return Check(
-        "jupyter kernel",
-        f"r3lab runs notebooks with {sys.executable}, but JupyterLab's python3 is {first or 'none'}",
-        "note",
-        "for JupyterLab: python -m ipykernel install --sys-prefix",
-        essential=False,
-    )
+    found = f"r3lab runs notebooks with {sys.executable}, but JupyterLab's python3 is {first or 'none'}"
+    mend = "for JupyterLab: python -m ipykernel install --sys-prefix"
+    return Check("jupyter kernel", found, "note", mend, essential=False)
 
 
 def _assets() -> list[Check]:

@@ -3,7 +3,6 @@
 r3lab train rgrpo --model assets/tiny/cold-start --out runs/rgrpo
 accelerate launch --num_processes 2 -m r3lab train rgrpo --out runs/rgrpo
 r3lab train ablations --base runs/tiny/grounding-4        # an hour or two on two cores
-r3lab train ablations --only "full,without R-GRPO" --seeds 1 --out /tmp/ablations.json
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import Any
 
 from ..core.errors import R3labError
 from ..core.files import assets_dir, circumstances, write_whole
-from ..core.settings import check_positive, from_command_line, setting
+from ..core.settings import check_positive, setting
 from ..models.adapters import add_lora
 from ..models.policy import Policy, save_policy
 from ..recipes.ablations import FULL, VARIANTS, Budget, curve, curve_of, effects, get_variant, named, point
@@ -34,8 +33,6 @@ from ..train.settings import RgrpoSettings
 from ..trajectory import Trajectory, save
 from ..vlir.sample import Sample, read_vlir
 from ..vlir.worlds import sample_batches, world_batches
-
-EXAMPLE = "r3lab train rgrpo --model runs/cold-start/policy --data VLIR_FOLDER --reward official-code"
 
 
 def batches_of(settings: RgrpoSettings, start: int = 0) -> Iterator[Sequence[Sample]]:
@@ -59,9 +56,11 @@ def forecast(policy: Policy, settings: RgrpoSettings, footprint: Footprint) -> s
     return footprint.told(settings, prompt, completion)
 
 
-def rgrpo_command(arguments: Sequence[str]) -> int:
-    """`r3lab train rgrpo`."""
-    s = from_command_line(RgrpoSettings, arguments, "r3lab train rgrpo", "R-GRPO from a checkpoint.", EXAMPLE)
+def rgrpo(s: RgrpoSettings) -> int:
+    """R-GRPO from a checkpoint.
+
+    r3lab train rgrpo --model runs/cold-start/policy --data VLIR_FOLDER --reward official-code
+    """
     processes = Processes.start()
     if os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true"):  # accelerate launch --use_fsdp
         s = replace(s, shard=True)
@@ -160,11 +159,11 @@ def pictures(out: Path) -> Path:
     return shipped / "pictures" if out.parent == shipped / "results" else out.parent
 
 
-def ablations_command(arguments: Sequence[str]) -> int:
-    """`r3lab train ablations`."""
-    s = from_command_line(
-        AblationSettings, arguments, COMMAND, "The paper's ablations in miniature.", f"{COMMAND} --seeds 1"
-    )
+def ablations(s: AblationSettings) -> int:
+    """The paper's ablations in miniature.
+
+    r3lab train ablations --only "full,without R-GRPO" --seeds 1 --out /tmp/ablations.json
+    """
     check_positive(s, "seeds", "lessons", "steps", "test")
     base, work = Path(s.base), Path(s.work)
     if not (base / "config.json").is_file():

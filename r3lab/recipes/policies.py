@@ -38,7 +38,7 @@ from ..core.arms import ARMS, INTERLEAVED, get_arm
 from ..core.errors import R3labError
 from ..core.files import assets_dir
 from ..core.protocol import ANSWER
-from ..core.settings import check_positive, from_command_line, setting
+from ..core.settings import check_positive, setting
 from ..evaluate.legibility import legibility
 from ..models import tiny
 from ..models.policy import Policy, save_policy
@@ -223,10 +223,11 @@ def ship_badges(work: Path, rows: list[dict[str, Any]], out: Path) -> None:
     stages.write_results(results, TINY, training_seconds=seconds, example=shown, rows=rows)
 
 
-def tiny_command(arguments: Sequence[str]) -> int:
-    """`r3lab train tiny`."""
-    about = "Make the tiny policy of badges and its results."
-    recipe = from_command_line(Recipe, arguments, TINY, about, f"{TINY} --seeds 1")
+def make_tiny(recipe: Recipe) -> int:
+    """Make the tiny policy of badges and its results.
+
+    r3lab train tiny --seeds 1
+    """
     work, rows = Path(recipe.work), list[dict[str, Any]]()
     stages.claim(work, settings_of(recipe))
     base = make_base(work, recipe.base_seed)
@@ -397,10 +398,11 @@ def ship_worlds(work: Path, settings: dict[str, Any], out: Path) -> Path:
     return stages.write_results(results, FOUR, recipe=settings, examples=examples, rows=rows)
 
 
-def worlds_command(arguments: Sequence[str]) -> int:
-    """`r3lab train worlds`."""
-    about = "Make the policy of four worlds and its results."
-    recipe = from_command_line(WorldRecipe, arguments, FOUR, about, f"{FOUR} --seeds 1")
+def make_worlds(recipe: WorldRecipe) -> int:
+    """Make the policy of four worlds and its results.
+
+    r3lab train worlds --arms interleaved --seeds 1
+    """
     check_positive(recipe, "seeds", "cold_start_steps", "rgrpo_steps", "prompts", "new_tokens", "test_samples")
     if recipe.marks_steps < 0:
         raise R3labError(f"marks_steps must be 0 or above, got {recipe.marks_steps}")

@@ -2,9 +2,8 @@
 
 A run is a folder, `runs/<notebook>/<key>/`, with the executed notebook, an HTML page of it and `result.json`.
 The key is a hash of the notebook's cells, its parameters and the version of r3lab, so the same run has the
-same folder. `result.json` is written last and in one step, and it alone says how the run ended. papermill drives; what
-ended, and which cell is to blame, is read from the cells' own execution counts and outputs, never from papermill's
-marks, which say "completed" of every cell after a kernel was killed or a cell timed out.
+same folder. `result.json` is written last and in one step, and it alone says how the run ended. nbclient executes cell
+by cell, and the notebook is saved after each of them.
 
 Simplified: one notebook at a time, on this machine, with the Python that runs r3lab; two runs with the same
 key at the same time overwrite each other. The limit for the whole notebook is held by its cells; a kernel slow to start
@@ -22,8 +21,10 @@ import logging
 import os
 import re
 import sysconfig
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from html import escape
@@ -32,183 +33,23 @@ from typing import Any
 from urllib.parse import quote
 
 import nbformat
+from ipykernel.kernelspec import get_kernel_dict
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
-from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
-from traitlets import default
 
 from .. import __version__
 from ..core.errors import R3labError, shown
 from ..core.files import write_whole
-from .page import page_of
 from .parameters import INJECTED, check_parameters, inject, parameters_of, read_notebook, tags
+from .site import page_of
 
 START_LIMIT = 120  # seconds a kernel may take to start
 LEAST = 0.01  # seconds
 LOG, RESULT = "kernel.log", "result.json"  # beside the executed notebook
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-
-
-def checkout() -> dict[str, str]:
-    """What a process in another folder needs in its environment to import this r3lab; {} where it is installed."""
-    root = Path(__file__).resolve().parents[2]
-    if root in (Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")):
-        return {}
-    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))}
-
-
-class ThisPython(KernelSpecManager):
-    """Every kernel is the interpreter that runs r3lab, whatever kernelspec is installed on the machine."""
-
-    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        from ipykernel.kernelspec import get_kernel_dict
-
-        env = checkout() | {"PLOTLY_RENDERER": "plotly_mimetype+notebook"}  # the default leaves nothing in a page
-        return KernelSpec(resource_dir="", **(get_kernel_dict() | {"env": env}))
-
-
-class _Kernel(AsyncKernelManager):
-    @default("kernel_spec_manager")
-    def _this_python(self) -> KernelSpecManager:
-        return ThisPython(parent=self)
-
-    async def start_kernel(self, **kw: Any) -> None:  # type: ignore[override]
-        """Start it with its own standard output and error in a file: what a crash prints is kept there."""
-        with open(Path(kw["cwd"]) / LOG, "wb") as log:
-            await super().start_kernel(stdout=log, stderr=log, **kw)
-
-
-def numbers(nb: NotebookNode) -> dict[int, int]:
-    """Index of each code cell in the executed notebook, to its number (from 1) in the one that was given."""
-    code = [index for index, cell in enumerate(nb.cells) if cell.cell_type == "code" and INJECTED not in tags(cell)]
-    return {index: number for number, index in enumerate(code, start=1)}
-
-
-def title(cell: NotebookNode) -> str:
-    """The comment that a cell opens with, or its first line; at most 60 characters."""
-    return (cell.source.strip().splitlines() or [""])[0].lstrip("#% ")[:60]
-
-
-class Watch:
-    """What nbclient reports while it executes.
-
-    Parameters
-    ----------
-    nb
-        The notebook as it will be executed.
-    cell_limit, limit
-        Seconds for one cell, and for all of them together.
-    progress
-        Print a line a cell.
-    """
-
-    def __init__(self, nb: NotebookNode, cell_limit: float, limit: float, progress: bool) -> None:
-        self.numbers, self.progress = numbers(nb), progress
-        self.cell_limit, self.limit = cell_limit, limit
-        self.start = self.since = time.monotonic()
-        self.at: int | None = None  # index of the cell at work
-        self.cells: list[dict[str, Any]] = []  # that started: cell, title, seconds or None
-        self.limit_met = ""
-
-    def begin(self, cell: NotebookNode, cell_index: int) -> None:
-        self.since, self.at = time.monotonic(), cell_index
-        if self.allowed(cell) <= LEAST:
-            raise CellTimeoutError
-        number = self.numbers.get(cell_index)
-        if number is None:
-            return
-        self.cells.append({"cell": number, "title": title(cell), "seconds": None})
-        if self.progress:
-            print(f"  cell {number:>2}/{len(self.numbers)}  {title(cell):<60}", end=" ", flush=True)
-
-    def end(self, cell: NotebookNode, cell_index: int, execute_reply: dict[str, Any]) -> None:
-        self.at = None
-        if cell_index in self.numbers:
-            self.cells[-1]["seconds"] = round(time.monotonic() - self.since, 3)
-            if self.progress:
-                print(f"{self.cells[-1]['seconds']:7.1f} s", flush=True)
-
-    def allowed(self, cell: NotebookNode) -> float:
-        """Seconds that the cell may take, never 0 (which nbclient takes for no limit)."""
-        left = self.start + self.limit - time.monotonic()
-        whole = left < self.cell_limit
-        self.limit_met = f"{self.limit:g} s for the whole notebook" if whole else f"{self.cell_limit:g} s for a cell"
-        return max(LEAST, min(left, self.cell_limit))
-
-
-def execute(path: Path, watch: Watch) -> tuple[str, str]:
-    """Execute the notebook at `path` in place, in its own folder.
-
-    Returns
-    -------
-    tuple
-        Status and message as far as exceptions tell them; "ok" still has to be confirmed by `find_fault`.
-    """
-    import papermill
-    from papermill.exceptions import PapermillExecutionError
-
-    logging.getLogger("papermill").addHandler(logging.NullHandler())  # the caller reports what went wrong
-    place = str(path).replace("{", "{{").replace("}", "}}")  # papermill formats paths
-    try:
-        papermill.execute_notebook(
-            place,
-            place,
-            kernel_name="python3",
-            language="python",
-            progress_bar=False,
-            start_timeout=START_LIMIT,
-            kernel_manager_class=_Kernel,
-            resources={"metadata": {"path": str(path.parent)}},  # not cwd=: that moves the whole process
-            iopub_timeout=60,
-            timeout_func=watch.allowed,
-            on_cell_execute=watch.begin,
-            on_cell_executed=watch.end,
-        )
-    except PapermillExecutionError:
-        return "ok", ""  # `find_fault` sees it; papermill raises also for cells that are tagged raises-exception
-    except CellTimeoutError:
-        return "timeout", f"still at work when the time was up ({watch.limit_met})"
-    except DeadKernelError:
-        return "died", f"the kernel died: out of memory, a crash, or an exit of the process ({LOG} has its last words)"
-    except KeyboardInterrupt:
-        logging.getLogger("asyncio").addFilter(_foreseen)  # a task that nobody waits for any more finds the kernel dead
-        return "interrupted", "interrupted from the keyboard"
-    except Exception as error:
-        return "failed", f"the notebook could not be executed: {type(error).__name__}: {error}"
-    return "ok", ""
-
-
-def _foreseen(record: logging.LogRecord) -> bool:
-    """False for what asyncio says of a kernel that was stopped on purpose."""
-    return not (record.exc_info and isinstance(record.exc_info[1], DeadKernelError))
-
-
-def blame(nb: NotebookNode, index: int, message: str, traceback: str = "") -> dict[str, Any]:
-    """The error record that points at the cell at `index`."""
-    cell, number = nb.cells[index], numbers(nb).get(index, 0)
-    where = f"code cell {number}" if number else "the cell of the given parameters"
-    record = {"message": f"{where}: {message}", "cell": number, "title": title(cell), "source": cell.source}
-    return record | {"traceback": _ANSI.sub("", traceback)[-8000:]}
-
-
-def find_fault(nb: NotebookNode) -> dict[str, Any] | None:
-    """The first code cell that failed or never ran; None where every cell really ran.
-
-    Cells tagged `raises-exception` may fail, those tagged `skip-execution` need not run.
-    """
-    for index, cell in enumerate(nb.cells):
-        if cell.cell_type != "code" or not cell.source.strip() or "skip-execution" in tags(cell):
-            continue
-        errors = [o for o in cell.outputs if o.output_type == "error" and "raises-exception" not in tags(cell)]
-        if errors:
-            last = " ".join(f"{errors[0].ename}: {errors[0].evalue}".split())[:300]
-            return blame(nb, index, last, "\n".join(errors[0].traceback))
-        if cell.get("execution_count") is None or cell.metadata.get("papermill", {}).get("exception"):
-            return blame(nb, index, "was not executed to its end")
-    return None
-
-
 _INDEX = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>r3lab course</title>
 <style>body {{ font: 16px sans-serif; margin: 3em }} td, th {{ text-align: left; padding: .3em 1em }}</style>
@@ -237,10 +78,10 @@ class Result:
         page = self.folder / f"{Path(self.notebook).stem}.html"
         return page if page.is_file() else None
 
-    def save(self) -> Path:
-        """Write `result.json`, whole or not at all."""
+    def text(self) -> bytes:
+        """What `result.json` holds."""
         record = {name: value for name, value in asdict(self).items() if name != "folder"}
-        return write_whole(self.folder / RESULT, (json.dumps(record, indent=1) + "\n").encode("utf-8"))
+        return (json.dumps(record, indent=1) + "\n").encode("utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> Result | None:
@@ -257,6 +98,162 @@ class Result:
         lines = [f"{self.notebook}: {self.status} after {self.seconds:.1f} s: {self.error['message']}"]
         lines += [f"    | {line}" for line in self.error.get("source", "").splitlines()]
         return "\n".join([*lines, f"    kept in {self.folder}"])
+
+
+class ThisPython(KernelSpecManager):
+    """Every kernel is the interpreter that runs r3lab, with this r3lab, whatever is installed on the machine."""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        env = {"PLOTLY_RENDERER": "plotly_mimetype+notebook"}  # the default leaves nothing in a page
+        root = Path(__file__).resolve().parents[2]
+        if root not in (Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")):  # a checkout
+            env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+        return KernelSpec(resource_dir="", **(get_kernel_dict() | {"env": env}))
+
+
+def numbers(nb: NotebookNode) -> dict[int, int]:
+    """Index of each code cell in the executed notebook, to its number (from 1) in the one that was given."""
+    code = [index for index, cell in enumerate(nb.cells) if cell.cell_type == "code" and INJECTED not in tags(cell)]
+    return {index: number for number, index in enumerate(code, start=1)}
+
+
+def title(cell: NotebookNode) -> str:
+    """The comment that a cell opens with, or its first line; at most 60 characters."""
+    return (cell.source.strip().splitlines() or [""])[0].lstrip("#% ")[:60]
+
+
+class Execution:
+    """One execution of a notebook, in place and in its own folder.
+
+    Parameters
+    ----------
+    path
+        The notebook; it is saved there after every cell.
+    cell_limit, limit
+        Seconds for one cell, and for all of them together.
+    progress
+        Print a line a cell.
+    env
+        For the kernel, beside the environment of this process.
+    stopped
+        Asked five times a second; once it is true, the kernel is killed and the status is "interrupted".
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        cell_limit: float,
+        limit: float,
+        progress: bool = False,
+        env: Mapping[str, str] | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.path, self.nb = path, nbformat.read(path, as_version=4)
+        self.numbers, self.progress = numbers(self.nb), progress
+        self.cell_limit, self.limit, self.env, self.stopped = cell_limit, limit, env, stopped
+        self.start = self.since = time.monotonic()
+        self.at: int | None = None  # index of the cell that began last
+        self.cells: list[dict[str, Any]] = []  # that started: cell, title, seconds or None
+        self.limit_met = ""
+
+    def run(self) -> tuple[str, dict[str, Any] | None]:
+        """Execute all cells; status and error, as `Result` has them.
+
+        Cells tagged `raises-exception` may fail, those tagged `skip-execution` do not run.
+        """
+        manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=ThisPython())
+        limits = {"startup_timeout": START_LIMIT, "iopub_timeout": 60, "raise_on_iopub_timeout": True}
+        hooks = {"timeout_func": self.allowed, "on_cell_execute": self.begin, "on_cell_executed": self.end}
+        client = NotebookClient(self.nb, km=manager, **limits, **hooks)
+        client.reset_execution_trackers()
+        env = {**os.environ, **(self.env or {})}
+        traceback = ""
+        try:
+            with (
+                open(self.path.with_name(LOG), "wb") as log,  # what a crash prints is kept there
+                self.killer(manager),
+                client.setup_kernel(cwd=str(self.path.parent), env=env, stdout=log, stderr=log, cleanup_kc=True),
+            ):
+                try:
+                    for index, cell in enumerate(self.nb.cells):
+                        client.execute_cell(cell, index)
+                    client.set_widgets_metadata()
+                except (CellTimeoutError, KeyboardInterrupt):  # it is at work and would not hear a polite word
+                    client.shutdown_kernel = "immediate"
+                    raise
+            return "ok", None
+        except CellExecutionError as error:
+            status, message, traceback = "failed", f"{error.ename}: {error.evalue}", error.traceback
+        except CellTimeoutError:
+            status, message = "timeout", f"still at work when the time was up ({self.limit_met})"
+        except DeadKernelError:
+            words = f"out of memory, a crash, or an exit of the process ({LOG} has its last words)"
+            status, message = "died", f"the kernel died: {words}"
+        except KeyboardInterrupt:
+            logging.getLogger("asyncio").addFilter(_foreseen)  # a task nobody waits for any more finds the kernel dead
+            status, message = "interrupted", "interrupted from the keyboard"
+        except Exception as error:
+            status, message = "failed", f"the notebook could not be executed: {type(error).__name__}: {error}"
+        if self.stopped():
+            status, message = "interrupted", "stopped from outside"
+        if self.progress and self.at is not None and self.cells[-1]["seconds"] is None:
+            print(status, flush=True)
+        return status, self.blame(" ".join(message.split())[:300], traceback)
+
+    @contextmanager
+    def killer(self, manager: AsyncKernelManager) -> Any:
+        """Meanwhile, kill the kernel once `stopped` says so."""
+        ended = threading.Event()
+
+        def watch() -> None:
+            while not ended.wait(0.2):
+                process = getattr(manager.provisioner, "process", None)
+                if process is not None and self.stopped():
+                    process.kill()
+
+        threading.Thread(target=watch, daemon=True).start()
+        try:
+            yield
+        finally:
+            ended.set()
+
+    def begin(self, cell: NotebookNode, cell_index: int) -> None:
+        self.since, self.at = time.monotonic(), cell_index
+        number = self.numbers.get(cell_index)
+        if number is not None:
+            self.cells.append({"cell": number, "title": title(cell), "seconds": None})
+            if self.progress:
+                print(f"  cell {number:>2}/{len(self.numbers)}  {title(cell):<60}", end=" ", flush=True)
+        if self.allowed(cell) <= LEAST:
+            raise CellTimeoutError
+
+    def end(self, cell: NotebookNode, cell_index: int, execute_reply: dict[str, Any]) -> None:
+        nbformat.write(self.nb, self.path)
+        if cell_index in self.numbers:
+            self.cells[-1]["seconds"] = round(time.monotonic() - self.since, 3)
+            if self.progress:
+                print(f"{self.cells[-1]['seconds']:7.1f} s", flush=True)
+
+    def allowed(self, cell: NotebookNode) -> float:
+        """Seconds that the cell may take, never 0 (which nbclient takes for no limit)."""
+        left = self.start + self.limit - time.monotonic()
+        whole = left < self.cell_limit
+        self.limit_met = f"{self.limit:g} s for the whole notebook" if whole else f"{self.cell_limit:g} s for a cell"
+        return max(LEAST, min(left, self.cell_limit))
+
+    def blame(self, message: str, traceback: str = "") -> dict[str, Any]:
+        """The error record, which points at the cell that began last."""
+        if self.at is None:
+            return {"message": message}
+        cell, number = self.nb.cells[self.at], self.numbers.get(self.at, 0)
+        where = f"code cell {number}" if number else "the cell of the given parameters"
+        record = {"message": f"{where}: {message}", "cell": number, "title": title(cell), "source": cell.source}
+        return record | {"traceback": _ANSI.sub("", traceback)[-8000:]}
+
+
+def _foreseen(record: logging.LogRecord) -> bool:
+    """False for what asyncio says of a kernel that was stopped on purpose."""
+    return not (record.exc_info and isinstance(record.exc_info[1], DeadKernelError))
 
 
 def run_key(nb: NotebookNode, parameters: dict[str, Any]) -> str:
@@ -292,13 +289,15 @@ def given_values(
 
 def run_notebook(
     path: str | Path,
-    parameters: dict[str, Any] | None = None,
+    parameters: Mapping[str, Any] | None = None,
     out_root: str | Path = "runs",
     timeout_cell: float = 600,
     timeout: float = 1800,
     progress: bool = True,
     quick: bool | None = None,
     resume: bool = False,
+    env: Mapping[str, str] | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Result:
     """Execute one notebook in a folder of its own.
 
@@ -310,10 +309,8 @@ def run_notebook(
         Values for names in its `parameters` cell, of the defaults' types.
     out_root
         Folder under which `<notebook>/<key>/` is made. The kernel works in that folder.
-    timeout_cell, timeout
-        Seconds for one cell, and for the notebook.
-    progress
-        Print a line a cell.
+    timeout_cell, timeout, progress, env, stopped
+        As of `Execution`.
     quick
         Value for the parameter `quick`, if the notebook has one and `parameters` does not set it.
     resume
@@ -335,48 +332,34 @@ def run_notebook(
     earlier = Result.load(folder)
     if resume and earlier is not None and earlier.status == "ok":
         return earlier
+    executed = folder.resolve() / f"{path.stem}.ipynb"
+    for cell in nb.cells:  # an output of another run would pass for one of this
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    inject(nb, given)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for old in (folder / RESULT, folder / f"{path.stem}.html"):
             old.unlink(missing_ok=True)
+        nbformat.write(nb, executed)
     except OSError as error:
         raise R3labError(f"Cannot write to {shown(str(folder))}: {error.strerror}. Choose another.") from None
-    inject(nb, given)
-    executed = folder.resolve() / f"{path.stem}.ipynb"
-    nbformat.write(nb, executed)
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    watch = Watch(nb, timeout_cell, timeout, progress)
-    status, fault = _judge(executed, watch, *execute(executed, watch))
-    if progress and watch.at is not None:
-        print(status, flush=True)
-    seconds = round(time.monotonic() - watch.start, 3)
-    result = Result(path.name, status, full, __version__, started, seconds, watch.cells, fault, folder)
-    result.save()
-    return result
-
-
-def _judge(path: Path, watch: Watch, status: str, message: str) -> tuple[str, dict[str, Any] | None]:
-    """Status and error of an ended execution; makes the saved notebook honest, and its page."""
-    nb = nbformat.read(path, as_version=4)
-    nb.cells = [cell for cell in nb.cells if "papermill-error-cell-tag" not in tags(cell)]  # our banner says it
-    error = find_fault(nb) if status == "ok" else None
-    if error is not None:
-        status = "failed"
-    if status != "ok":
-        error = error or (blame(nb, watch.at, message) if watch.at is not None else {"message": message})
-        done = {cell["cell"] for cell in watch.cells if cell["seconds"] is not None}
-        for index, number in numbers(nb).items():
-            if number not in done:  # papermill wrote "completed"
-                nb.cells[index].metadata.setdefault("papermill", {})["status"] = "not finished"
-        banner = f"**This run did not finish: {status}.** <code>{escape(error['message'])}</code>"
-        nb.cells.insert(0, nbformat.v4.new_markdown_cell(banner))
-    nbformat.write(nb, path)
+    run = Execution(executed, timeout_cell, timeout, progress, env, stopped)
+    status, fault = run.run()
+    if fault is not None:
+        banner = f"**This run did not finish: {status}.** <code>{escape(fault['message'])}</code>"
+        run.nb.cells.insert(0, nbformat.v4.new_markdown_cell(banner))
+    nbformat.write(run.nb, executed)
     try:
-        path.with_suffix(".html").write_text(page_of(nb, path.stem), encoding="utf-8")
+        executed.with_suffix(".html").write_text(page_of(run.nb, path.stem), encoding="utf-8")
     except Exception as trouble:
         if status == "ok":
-            status, error = "failed", {"message": f"no page made: {type(trouble).__name__}: {trouble}"}
-    return status, error
+            status, fault = "failed", {"message": f"no page made: {type(trouble).__name__}: {trouble}"}
+    seconds = round(time.monotonic() - run.start, 3)
+    result = Result(path.name, status, full, __version__, started, seconds, run.cells, fault, folder)
+    write_whole(folder / RESULT, result.text())
+    return result
 
 
 def course(
@@ -417,8 +400,7 @@ def course(
     width = max(len(path.name) for path in paths)
     print(f"\n{'notebook':<{width}}  {'status':<11}  {'seconds':>7}  page")
     for result in results:
-        page = result.page or "-"
-        print(f"{result.notebook:<{width}}  {result.status:<11}  {result.seconds:>7.1f}  {page}")
+        print(f"{result.notebook:<{width}}  {result.status:<11}  {result.seconds:>7.1f}  {result.page or '-'}")
     for result in results:
         if result.error is not None:
             print(f"\n{result.describe()}", flush=True)
@@ -432,5 +414,4 @@ def _write_index(root: Path, results: list[Result]) -> None:
         link = quote(result.page.relative_to(root).as_posix()) if result.page else ""
         cell = f'<a href="{link}">{name}</a>' if link else name
         rows.append(f"<tr><td>{cell}<td>{result.status}<td>{result.seconds:.1f}<td>{error}")
-    page = _INDEX.format(rows="".join(rows))
-    (root / "index.html").write_text(page, encoding="utf-8")
+    write_whole(root / "index.html", _INDEX.format(rows="".join(rows)).encode("utf-8"))

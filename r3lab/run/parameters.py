@@ -1,9 +1,9 @@
 """The parameters of a notebook: what its `parameters` cell declares, and what a caller may put in its place.
 
 The cell tagged `parameters` holds one literal a line with a comment. A value given for another name, or of another type
-than the default, is an error here: papermill only logs the first and does not see the second. The points of a sweep are
-values of many such names, from `-p NAME=VALUES` and a file of points; every value of one name meets every value of the
-others. All are checked before anything starts, and an error says where it stands.
+than the default, is an error here, before anything runs. The points of a sweep are values of many such names, from
+`-p NAME=VALUES` and a file of points; every value of one name meets every value of the others. All are checked before
+anything starts, and an error says where it stands.
 
 Simplified: literals only (numbers, text, booleans, None, lists, tuples, dicts with text keys); what is inside a list or
 dict is not compared with the default's. Ranges are of whole numbers, upwards. A file of points is read whole.
@@ -23,7 +23,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ PARAMETERS, INJECTED = "parameters", "injected-parameters"  # tags, as papermill
 MOST = 10_000  # points of a sweep
 LARGEST = 32 * 1024 * 1024  # bytes of a file of points
 _RANGE = re.compile(r"(-?\d{1,18})\.\.(-?\d{1,18})(?:\.\.(\d{1,18}))?")
-_OPEN, _CLOSE, _QUOTES = "([{", ")]}", "'\""
+_QUOTES, _QUOTED = set("'\""), re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
 def tags(cell: NotebookNode) -> list[str]:
@@ -90,8 +90,12 @@ def parameters_of(nb: NotebookNode) -> dict[str, Any]:
         An assignment in that cell is not a name and a literal.
     """
     found: dict[str, Any] = {}
-    cells = [c for c in nb.cells if c.cell_type == "code" and PARAMETERS in tags(c)]
-    for line in _statements(cells[0].source) if cells else []:
+    cell = next((c for c in nb.cells if c.cell_type == "code" and PARAMETERS in tags(c)), None)
+    try:
+        lines = ast.parse(cell.source if cell else "").body
+    except SyntaxError as error:
+        raise R3labError(f"Line {error.lineno} of the parameters cell is not Python: {error.msg}.") from None
+    for line in lines:
         try:
             match line:
                 case ast.Expr() | ast.Import() | ast.ImportFrom():  # a docstring, say
@@ -104,18 +108,9 @@ def parameters_of(nb: NotebookNode) -> dict[str, Any]:
                 case _:
                     raise ValueError
         except ValueError:
-            raise R3labError(
-                f"Line {line.lineno} of the parameters cell is {shown(ast.unparse(line))}. "
-                "It must be `name = literal`; compute in a later cell."
-            ) from None
+            told = f"Line {line.lineno} of the parameters cell is {shown(ast.unparse(line))}."
+            raise R3labError(f"{told} It must be `name = literal`; compute in a later cell.") from None
     return found
-
-
-def _statements(source: str) -> list[ast.stmt]:
-    try:
-        return ast.parse(source).body
-    except SyntaxError as error:
-        raise R3labError(f"Line {error.lineno} of the parameters cell is not Python: {error.msg}.") from None
 
 
 def known_name(name: str, defaults: Mapping[str, Any]) -> None:
@@ -205,7 +200,7 @@ def read_values(texts: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, 
 def inject(nb: NotebookNode, given: dict[str, Any]) -> None:
     """Put a cell that sets `given` behind the parameters cell, in place.
 
-    papermill would write the same cell, but turns a tuple into text and the keys of a dict too.
+    Values are written as Python literals, so that a tuple stays one.
     """
     if not given:
         return
@@ -288,22 +283,16 @@ def _items(name: str, text: str, default: Any) -> list[str]:
 
 def _split(name: str, text: str) -> list[str]:
     """`text` cut at the commas that stand in no bracket and no quotation marks."""
-    items, depth, quote, start = [], 0, "", 0
-    for at, sign in enumerate(text):
-        if quote:
-            quote = "" if sign == quote else quote
-        elif sign in _QUOTES:
-            quote = sign
-        elif sign in _OPEN:
-            depth += 1
-        elif sign in _CLOSE:
-            depth -= 1
-        elif sign == "," and depth == 0:
-            items.append(text[start:at].strip())
-            start = at + 1
-    items.append(text[start:].strip())
-    if quote or depth or "" in items:
-        trouble = "an open quotation mark" if quote else "an open bracket" if depth else "an empty value"
+    items: list[str] = []
+    part = None  # what is open
+    for piece in text.split(","):
+        part = piece if part is None else f"{part},{piece}"
+        bare = _QUOTED.sub("", part)
+        if all(bare.count(pair[0]) == bare.count(pair[1]) for pair in ("()", "[]", "{}")) and not _QUOTES & set(bare):
+            items.append(part.strip())
+            part = None
+    if part is not None or "" in items:
+        trouble = "an empty value" if part is None else "an open bracket or quotation mark"
         raise R3labError(f"-p {name} has {trouble} in {shown(text)}; wanted values with commas between them.")
     return items
 
@@ -343,51 +332,41 @@ def read_points(path: str | Path, defaults: Mapping[str, Any]) -> list[dict[str,
         raise R3labError(f"Cannot read the points in {name}: {error.strerror}. Check the path.") from None
     except UnicodeDecodeError:
         raise R3labError(f"{name} is not UTF-8 text. Save it as UTF-8.") from None
-    found: list[tuple[str, Any]]  # where it stands, and the point
-    if path.suffix.lower() == ".csv":
-        found = _table_rows(text, name, defaults)
-    elif path.suffix.lower() == ".jsonl":
-        lines = [(f"{name}, line {i}", line) for i, line in enumerate(text.split("\n"), start=1) if line.strip()]
-        found = [(where, parse(line, where)) for where, line in lines]
-    else:
+    found = list(_listed(text, path.suffix.lower(), name))
+    if not 0 < len(found) <= MOST:
+        raise R3labError(f"{name} has {len(found):,} points; wanted 1 to {MOST:,}.")
+    points = []
+    for where, point in found:
+        try:
+            if not isinstance(point, dict):
+                raise R3labError(f"{shown(point)}; wanted an object of parameters.")
+            if path.suffix.lower() == ".csv":
+                point = {key: read_value(key, value.strip(), defaults) for key, value in point.items()}
+            points.append(check_parameters(point, defaults))
+        except R3labError as error:
+            raise R3labError(f"{where}: {error}") from None
+    return points
+
+
+def _listed(text: str, kind: str, name: str) -> Iterator[tuple[str, Any]]:
+    """Where each point of a file stands, and the point; texts by name in a table."""
+    if kind == ".jsonl":
+        for number, line in enumerate(text.split("\n"), start=1):
+            if line.strip():
+                yield f"{name}, line {number}", parse(line, f"{name}, line {number}")
+    elif kind == ".json":
         points = parse(text, name)
         if not isinstance(points, list):
             raise R3labError(f"{name} holds {shown(points)}; wanted a list of objects, one a point.")
-        found = [(f"{name}, point {i}", point) for i, point in enumerate(points, start=1)]
-    if not 0 < len(found) <= MOST:
-        raise R3labError(f"{name} has {len(found):,} points; wanted 1 to {MOST:,}.")
-    checked = []
-    for where, point in found:
-        if not isinstance(point, dict):
-            raise R3labError(f"{where}: {shown(point)}; wanted an object of parameters.")
+        yield from ((f"{name}, point {number}", point) for number, point in enumerate(points, start=1))
+    else:
+        rows = csv.DictReader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
         try:
-            checked.append(check_parameters(point, defaults))
-        except R3labError as error:
-            raise R3labError(f"{where}: {error}") from None
-    return checked
-
-
-def _table_rows(text: str, name: str, defaults: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Where each line of a CSV stands, and its point."""
-    try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    except csv.Error as error:
-        raise R3labError(f"{name} is not CSV: {error}.") from None
-    head = [column.strip() for column in rows[0]] if rows else []
-    if len(set(head)) < len(head):
-        raise R3labError(f"{name} names a column twice in its first line. Each parameter has one column.")
-    found: list[tuple[str, Any]] = []
-    for number, row in enumerate(rows[1:], start=2):
-        where = f"{name}, line {number}"
-        if not row:
-            continue
-        if len(row) != len(head):
-            raise R3labError(f"{where}: {len(row)} values under {len(head)} names. Mend the line.")
-        point = dict(zip(head, map(str.strip, row), strict=True))
-        if empty := [key for key, value in point.items() if not value and not isinstance(defaults.get(key), str)]:
-            raise R3labError(f"{where}: no value for {shown(empty[0])}. Write one.")
-        try:
-            found.append((where, {key: read_value(key, value, defaults) for key, value in point.items()}))
-        except R3labError as error:
-            raise R3labError(f"{where}: {error}") from None
-    return found
+            if len(set(rows.fieldnames or ())) < len(rows.fieldnames or ()):
+                raise R3labError(f"{name} names a column twice in its first line. Each parameter has one column.")
+            for row in rows:
+                if None in row or None in row.values():
+                    raise R3labError(f"{name}, line {rows.line_num}: wanted one value under each name. Mend the line.")
+                yield f"{name}, line {rows.line_num}", row
+        except csv.Error as error:
+            raise R3labError(f"{name} is not CSV: {error}.") from None

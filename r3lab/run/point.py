@@ -1,49 +1,64 @@
-"""One point of a sweep: the notebook in a process of its own, and everything that it left brought back by value.
+"""One point of a sweep, and where points run: on this machine, or on the workers of a dask.distributed scheduler.
 
-`run_point` runs in a thread of a sweep here or on a worker elsewhere. It gets the notebook's text and gives back the
-executed notebook, its page, `result.json`, what the notebook recorded and a log, each bounded in size, so no disk is
-shared and nothing stays behind. The process that it starts is this module's `main`, in a work folder with `job.json`;
-it writes `returned/`, `result.json` last, and ends with its kernel when its standard input closes: then whoever
-started it is gone. Simplified: what a notebook writes into its folder is thrown away; what shall be kept is recorded
-or displayed.
+`run_point` executes the notebook where it is called, in a thread of a sweep here or on a worker elsewhere; its kernel
+is a process of its own, with its share of the cores and one CUDA device. It gets the notebook's text and gives back
+the executed notebook, its page, `result.json`, what the notebook recorded and a log, each bounded in size, so no disk
+is shared and nothing stays behind. Once nobody waits for it any more it kills the kernel; a kernel whose process is
+gone ends by itself within a second.
 
-    outcome = run_point(Job("a1b2", "lesson.ipynb", text, {"seed": 3}), threads=2, device="0")
+Both places are executors of `concurrent.futures`, so a sweep has one way for both. What a worker was doing when it died
+dask gives to another. dask sends Python objects with pickle: whoever reaches the scheduler can run code, so keep it on
+loopback or behind TLS. Simplified: devices are those of NVIDIA's driver; a scheduler that is gone ends the sweep, and
+the same command goes on; what a notebook writes into its folder is thrown away.
+
+    with Machine(jobs=4) as place:
+        outcome = place.submit(Job("a1b2", "lesson.ipynb", text, {"seed": 3})).result()
     outcome.status, outcome.files["result.json"]               # "ok", b"{..."
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
+import queue
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nbformat
 from nbformat import NotebookNode
 
 from .. import __version__
-from ..core.errors import R3labError
-from .notebook import LOG, RESULT, Result, checkout, run_notebook
+from ..core.errors import R3labError, shown
+from .notebook import LOG, RESULT, Result, run_notebook
 from .record import recorded
 
-JOB, TEXT, RETURNED, RECORDED = "job.json", "log.txt", "returned", "recorded.json"  # names in the work folder
+if TYPE_CHECKING:
+    from distributed import Security
+
+RECORDED = "recorded.json"
 FIXED = ("key", "status", "seconds", "attempts", "place", "error")  # columns that every table has
-LOGGED = 65_536  # bytes of a log that come back, its end
-SAID = 300  # characters of a message
+LOGGED, SAID = 65_536, 300  # characters of a log and of a message that come back
 ROOM = 1024 * 1024  # bytes that must be free for a point to start
-START, GRACE = 240.0, 20.0  # seconds beyond the notebook's limit for starting and ending; between asking and killing
-COMMAND = (sys.executable, "-m", "r3lab.run.point")
+CONNECT = 30.0  # seconds to reach a scheduler
+WORKING = ("running", "paused", "closing_gracefully")  # states of a worker that goes on
+WANTED = ("executing", "long-running")  # states of a task that somebody waits for
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class PlaceError(R3labError):
+    """No place is left where points could run."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +95,7 @@ def run_point(
     device: str | None = None,
     stopped: Callable[[], bool] = lambda: False,
     place: str = "",
-    command: Sequence[str] = COMMAND,
+    execute: Callable[..., Result] = run_notebook,
 ) -> Outcome:
     """Run one point.
 
@@ -95,51 +110,73 @@ def run_point(
     device
         For CUDA_VISIBLE_DEVICES; by default as the environment says.
     stopped
-        Asked five times a second; once it is true, the kernel is stopped and the status is "interrupted".
+        Asked five times a second; once it is true, the kernel is killed and the status is "interrupted".
     place
         Name of this place; by default the machine's.
-    command
-        What is started in the work folder; another one in tests.
+    execute
+        What stands for `run_notebook` in a test.
 
     Returns
     -------
     Outcome
-        Always: also a full disk or a process that was killed ends in one.
+        Always: also a full disk or a kernel that was killed ends in one.
     """
-    place, start = place or socket.gethostname(), time.monotonic()
-    folder = folder or tempfile.gettempdir()
-
-    def ended(status: str, message: str = "", log: str = "", files: dict[str, bytes] | None = None) -> Outcome:
-        seconds = round(time.monotonic() - start, 3)
-        return Outcome(job.key, status, said(message), seconds, place, log, files or {})
-
+    begun, folder = Outcome(job.key, "place", place=place or socket.gethostname()), folder or tempfile.gettempdir()
     if job.version != __version__:
-        return ended("place", f"has r3lab {__version__}, wanted {job.version}; install the same version everywhere")
+        return replace(begun, message=f"has r3lab {__version__}, wanted {job.version}; install the same everywhere")
+    if trouble := no_room(folder):
+        return replace(begun, message=trouble)
+    env = {} if threads is None else dict.fromkeys(THREADS, str(threads))
+    env |= {} if device is None else {"CUDA_VISIBLE_DEVICES": device}
+    start = time.monotonic()
     try:
-        work = Path(tempfile.mkdtemp(prefix=f"r3lab-{job.key}-", dir=folder))
-    except OSError as error:
-        return ended("place", f"cannot make a folder in {folder}: {error.strerror}")
-    files: dict[str, bytes] = {}
-    try:
-        if trouble := no_room(work):
-            return ended("place", trouble)
-        (work / JOB).write_text(json.dumps(asdict(job)), encoding="utf-8")
-        (work / job.notebook).write_text(job.text, encoding="utf-8")
-        why = _watch(command, work, _environment(threads, device), job.timeout + START, stopped)
-        log = _tail(work / TEXT, LOGGED)
-        status, message, files = _returned(work / RETURNED, job.most)
-        if why == "interrupted":
-            status, message = "interrupted", "stopped from outside"
-        elif not status:
-            status, message = "died", why or f"its process gave no result; it last said: {log.strip()[-SAID:]}"
-    except OSError as error:
-        status, message, log = "failed", f"its folder failed: {error.strerror or error}", ""
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    if status not in ("ok", "interrupted") and (trouble := no_room(folder)):
+        with tempfile.TemporaryDirectory(prefix=f"r3lab-{job.key}-", dir=folder, ignore_cleanup_errors=True) as work:
+            path = Path(work, job.notebook)
+            path.write_text(job.text, encoding="utf-8")
+            limits = (job.timeout_cell, job.timeout)
+            found = execute(path, job.given, Path(work, "runs"), *limits, progress=False, env=env, stopped=stopped)
+            if found.folder.name != job.key:
+                raise R3labError(f"The run has the key {found.folder.name} here, wanted {job.key}.")
+            outcome = _outcome(begun, found, job.most)
+    except (OSError, R3labError) as error:
+        outcome = replace(begun, status="failed", message=said(f"its folder failed: {error}"))
+    if outcome.status not in ("ok", "interrupted") and (trouble := no_room(folder)):
         # Asked when the point's own files are gone: one that fills the disk by itself is to blame itself.
-        return ended("place", f"{trouble}; {message}", log, files)
-    return ended(status, message, log, files)
+        outcome = replace(outcome, status="place", message=f"{trouble}; {outcome.message}")
+    return replace(outcome, seconds=round(time.monotonic() - start, 3))
+
+
+def _outcome(begun: Outcome, result: Result, most: int) -> Outcome:
+    """What a run left, by value; it failed where what the notebook recorded is no results."""
+    nb = nbformat.read(result.folder / result.notebook, as_version=4)
+    values: dict[str, Any] = {}
+    try:
+        values = recorded(nb)
+        if clash := next((name for name in values if name in {*FIXED, *result.parameters}), None):
+            raise R3labError(f"The notebook recorded {clash!r}, which names another column of the table. Rename it.")
+    except R3labError as error:
+        values = {}
+        if result.status == "ok":
+            result = replace(result, status="failed", error={"message": str(error)})
+    fit(nb, most)
+    files = {result.notebook: nbformat.writes(nb).encode("utf-8"), RESULT: result.text()}
+    files[RECORDED] = (json.dumps(values) + "\n").encode("utf-8")
+    if result.page is not None and result.page.stat().st_size <= most:
+        files[result.page.name] = result.page.read_bytes()
+    log = result.folder / LOG
+    words = log.read_text("utf-8", "replace")[-LOGGED:] if log.is_file() else ""
+    message = said((result.error or {"message": ""})["message"])
+    return replace(begun, status=result.status, message=message, log=f"{result.describe()}\n{words}", files=files)
+
+
+def fit(nb: NotebookNode, most: int) -> None:
+    """Replace the largest outputs by a line each until the notebook's file has at most `most` bytes, in place."""
+    outputs = [(cell, i) for cell in nb.cells if cell.cell_type == "code" for i in range(len(cell.outputs))]
+    outputs.sort(key=lambda one: len(json.dumps(one[0].outputs[one[1]])))
+    while outputs and len(nbformat.writes(nb).encode("utf-8")) > most:
+        cell, i = outputs.pop()
+        words = f"[an output stayed behind: a notebook comes back with {most:,} bytes at most]\n"
+        cell.outputs[i] = nbformat.v4.new_output("stream", name="stderr", text=words)
 
 
 def no_room(folder: str | Path) -> str:
@@ -159,153 +196,219 @@ def said(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in " ".join(text[: 4 * SAID].split()))[:SAID]
 
 
-def _environment(threads: int | None, device: str | None) -> dict[str, str]:
-    waits = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}  # as r3lab.cli sets them
-    env = waits | dict(os.environ) | checkout()
-    if threads is not None:
-        env |= dict.fromkeys(THREADS, str(threads))
-    if device is not None:
-        env["CUDA_VISIBLE_DEVICES"] = device
-    return env
-
-
-def _watch(command: Sequence[str], work: Path, env: dict[str, str], limit: float, stopped: Callable[[], bool]) -> str:
-    """Start the process and wait for its end; "" if it ended by itself and well, else why not."""
-    with open(work / TEXT, "wb") as log:
-        process = subprocess.Popen(
-            list(command),
-            cwd=work,
-            env=env,
-            stdin=subprocess.PIPE,  # closed when we are gone, however: then the process ends itself and its kernel
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C in a terminal is for us, who then stop it in order
-        )
-    end = time.monotonic() + limit
+def cores() -> int:
+    """Cores that this process may use (a batch system may have given it some of them only)."""
     try:
-        while True:
-            try:
-                code = process.wait(0.2)
-                name = f"code {code}" if code > 0 else f"signal {signal.Signals(-code).name}" if code else ""
-                return name and f"its process ended with {name}"
-            except subprocess.TimeoutExpired:
-                if stopped():
-                    return "interrupted"
-                if time.monotonic() > end:
-                    return f"its process gave no answer within {limit:g} s"
-    finally:
-        if process.stdin is not None:
-            process.stdin.close()
-        try:
-            process.wait(GRACE)
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            process.kill()
-            process.wait()
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        return os.cpu_count() or 1
 
 
-def _tail(path: Path, most: int) -> str:
-    """The last bytes of a file as text; "" where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - most))
-            return file.read(most).decode("utf-8", "replace")
-    except OSError:
-        return ""
+def devices() -> tuple[str, ...]:
+    """Names of the CUDA devices that may be used, as CUDA_VISIBLE_DEVICES takes them."""
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is not None:  # as in CUDA, what follows a negative number is hidden
+        names = [name.strip() for name in allowed.split(",")]
+        hidden = (i for i, name in enumerate(names) if not name or name.startswith("-"))
+        return tuple(names[: next(hidden, len(names))])
+    if shutil.which("nvidia-smi") is None:
+        return ()
+    ask = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    try:  # importing torch to count them would take seconds
+        told = subprocess.run(ask, capture_output=True, text=True, timeout=30, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return tuple(line.strip() for line in told.splitlines() if line.strip().isdecimal())
 
 
-def _returned(folder: Path, most: int) -> tuple[str, str, dict[str, bytes]]:
-    """Status, message and files; the status is "" where no whole result is there."""
-    files = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if path.is_file() and not path.is_symlink() and path.stat().st_size <= most:
-            files[path.name] = path.read_bytes()
-    try:
-        result = json.loads(files[RESULT])
-        return str(result["status"]), str((result["error"] or {"message": ""})["message"]), files
-    except (KeyError, ValueError, TypeError):
-        return "", "", files
-
-
-def main() -> int:
-    """Run the job of the folder that we are in; 0 when `returned/` is whole."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background may have it ignored
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    job = Job(**json.loads(Path(JOB).read_text("utf-8")))
-    try:
-        result = run_notebook(job.notebook, job.given, "runs", job.timeout_cell, job.timeout)
-        if result.folder.name != job.key:
-            raise R3labError(f"The run has the key {result.folder.name} here, wanted {job.key}.")
-    except R3labError as error:
-        print(error, flush=True)
-        return 1
-    print(result.describe(), flush=True)
-    if log := _tail(result.folder / LOG, LOGGED // 2):
-        print(f"--- {LOG} ---\n{log}", flush=True)
-    give_back(result, Path(RETURNED), job.most)
-    return 0
-
-
-def give_back(result: Result, folder: Path, most: int) -> Result:
-    """Put what a run left into `folder`, `result.json` last.
+class Machine:
+    """This machine: threads that each execute one point at a time.
 
     Parameters
     ----------
-    result
-        Of the run.
-    folder
-        Is made.
+    jobs
+        At once; by default one a device, without devices one for every two cores.
     most
-        Bytes of a file; a larger notebook is cut to fit, a larger page stays behind.
-
-    Returns
-    -------
-    Result
-        As it was written: "failed" where what the notebook recorded is no results.
+        Points that there are; more at once would leave cores idle.
+    threads
+        Of OpenMP for a point; by default its share of the cores.
+    task
+        What runs a job.
     """
-    folder.mkdir()
-    nb = nbformat.read(result.folder / result.notebook, as_version=4)
-    try:
-        values = recorded(nb)
-        if clash := next((name for name in values if name in {*FIXED, *result.parameters}), None):
-            raise R3labError(f"The notebook recorded {clash!r}, which names another column of the table. Rename it.")
-    except R3labError as error:
-        values = {}
-        if result.status == "ok":
-            result = replace(result, status="failed", error={"message": str(error)})
-    fit(nb, most)
-    nbformat.write(nb, folder / result.notebook)
-    if result.page is not None and result.page.stat().st_size <= most:
-        shutil.copy(result.page, folder)
-    (folder / RECORDED).write_text(json.dumps(values) + "\n", encoding="utf-8")
-    result = replace(result, folder=folder)
-    result.save()
-    return result
+
+    def __init__(
+        self,
+        jobs: int | None = None,
+        most: int | None = None,
+        threads: int | None = None,
+        task: Callable[..., Outcome] = run_point,
+    ) -> None:
+        seen = devices()
+        count = jobs or len(seen) or max(1, cores() // 2)
+        self.jobs = min(count, most or count)
+        self.threads = threads or max(1, cores() // self.jobs)
+        self.devices = [seen[i % len(seen)] if seen else None for i in range(self.jobs)]
+        self._task, self._stop = task, threading.Event()
+        self._free: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        for device in self.devices:
+            self._free.put(device)
+
+    def room(self) -> int:
+        """How many points to hand in at once: as many as run."""
+        return self.jobs
+
+    def submit(self, job: Job) -> Future[Outcome]:
+        """Run a point when a thread is free."""
+        return self._executor.submit(self._run, job)
+
+    def avoid(self, place: str) -> bool:
+        """False: this machine is the only place."""
+        return False
+
+    def __enter__(self) -> Machine:
+        self._executor = ThreadPoolExecutor(self.jobs)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._executor.shutdown(cancel_futures=True)
+
+    def _run(self, job: Job) -> Outcome:
+        device = self._free.get()
+        try:
+            return self._task(job, threads=self.threads, device=device, stopped=self._stop.is_set)
+        finally:
+            self._free.put(device)
 
 
-def fit(nb: NotebookNode, most: int) -> None:
-    """Replace the largest outputs by a line each until the notebook's file has at most `most` bytes, in place."""
-    outputs = [(cell, i) for cell in nb.cells if cell.cell_type == "code" for i in range(len(cell.outputs))]
-    sized = sorted(((len(json.dumps(cell.outputs[i])), cell, i) for cell, i in outputs), key=lambda one: -one[0])
-    over = len(nbformat.writes(nb).encode("utf-8")) - most
-    for size, cell, i in sized:
-        if over <= 0:
-            return
-        words = f"[an output of {size:,} bytes stayed behind: a notebook comes back with {most:,} bytes at most]\n"
-        cell.outputs[i] = nbformat.v4.new_output("stream", name="stderr", text=words)
-        over -= size - len(words) - 100
+class Workers:
+    """The workers of a dask.distributed scheduler.
+
+    Parameters
+    ----------
+    address
+        Of the scheduler, `tcp://HOST:PORT` or `tls://HOST:PORT`.
+    tls
+        From `security`.
+    threads
+        Of OpenMP for a point; by default the cores that a worker may use over its dask threads.
+    say
+        Takes a line when no worker is there.
+    task
+        What runs a job; it must be importable on the workers.
+    connect
+        Seconds for one try to reach the scheduler.
+
+    Raises
+    ------
+    R3labError
+        The address is none, or dask.distributed is not installed.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        tls: Security | None = None,
+        threads: int | None = None,
+        say: Callable[[str], None] = print,
+        task: Callable[..., Outcome] = run_point,
+        connect: float = CONNECT,
+    ) -> None:
+        _installed()
+        if not address.startswith(("tcp://", "tls://")):
+            raise R3labError(f"--dask got {shown(address)}; wanted tcp://HOST:PORT or tls://HOST:PORT.")
+        self.address, self.tls, self.say, self.connect = address, tls, say, connect
+        self._call = functools.partial(on_worker, threads=threads, task=task)
+        self._waiting = False
+
+    def __enter__(self) -> Workers:
+        from distributed import Client
+
+        try:
+            self._client = Client(self.address, timeout=self.connect, security=self.tls, set_as_default=False)
+        except OSError as error:
+            raise PlaceError(
+                f"No scheduler answers at {shown(self.address)} ({type(error).__name__}). Start one "
+                "(dask scheduler --host 127.0.0.1), or check address and TLS."
+            ) from None
+        self._executor = self._client.get_executor(pure=False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(Exception):
+            self._executor.shutdown(wait=False)  # their workers stop the kernels
+        with contextlib.suppress(Exception):
+            self._client.close(timeout=self.connect)
+
+    def room(self) -> int:
+        """Twice as many as can run at once, so that no worker waits for the next.
+
+        Raises
+        ------
+        PlaceError
+            The scheduler is gone.
+        """
+        try:
+            if self._client.status != "running":
+                raise OSError
+            threads = sum(self._client.nthreads().values())
+        except Exception:  # which one depends on the moment at which the scheduler went
+            raise PlaceError(f"the scheduler at {self.address} is gone; start it and its workers again") from None
+        if not threads and not self._waiting:
+            self.say("no worker is there that could do a point; waiting for one")
+        self._waiting = not threads
+        return max(1, 2 * threads)
+
+    def submit(self, job: Job) -> Future[Outcome]:
+        """Run a point on a worker."""
+        future: Future[Outcome] = self._executor.submit(self._call, job)
+        return future
+
+    def avoid(self, place: str) -> bool:
+        """Retire a worker: it gets nothing more and ends."""
+        worker = place.rpartition(" ")[2]
+        self._client.retire_workers([worker])
+        return bool(self._client.nthreads().keys() - {worker})
 
 
-def _end_with_parent() -> None:
-    """Wait until standard input closes, then interrupt as Ctrl-C does; leave for good if that does not help."""
-    while os.read(0, 1):  # not sys.stdin: its lock, held by a daemon thread, would abort the interpreter's end
-        pass
-    if hasattr(signal, "pthread_kill"):
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-    else:
-        signal.raise_signal(signal.SIGINT)  # Windows
-    time.sleep(GRACE * 0.75)
-    os._exit(1)
+Place = Machine | Workers  # both have room, submit and avoid, and stop what still runs when they are left
 
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+def on_worker(job: Job, threads: int | None, task: Callable[..., Outcome]) -> Outcome:
+    """What a worker runs: the task, in the worker's own folder, until nobody waits for it any more."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    name = worker.get_current_task()
+
+    def stopped() -> bool:
+        known = worker.state.tasks.get(name)
+        return worker.status.name not in WORKING or known is None or known.state not in WANTED
+
+    share = threads or max(1, cores() // worker.state.nthreads)
+    place = f"{socket.gethostname()} {worker.address}"
+    return task(job, folder=worker.local_directory, threads=share, stopped=stopped, place=place)
+
+
+def security(ca: str, cert: str, key: str) -> Security | None:
+    """TLS from three files in PEM; None, which means dask's own settings, where none is given.
+
+    Raises
+    ------
+    R3labError
+        A file is not there, or dask.distributed is not installed.
+    """
+    _installed()
+    if not (ca and cert and key):
+        return None
+    from distributed import Security
+
+    for path in (ca, cert, key):
+        if not Path(path).is_file():
+            raise R3labError(f"No file {shown(path)} for TLS. Check the path.")
+    return Security(require_encryption=True, tls_ca_file=ca, tls_client_cert=cert, tls_client_key=key)
+
+
+def _installed() -> None:
+    if find_spec("distributed") is None:
+        raise R3labError("--dask wants dask.distributed, which is not installed: pip install 'r3lab[scale]'.")

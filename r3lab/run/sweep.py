@@ -6,48 +6,38 @@ times. Simplified: a table has the points of the command that wrote it; others i
 
     planned = plan("lesson.ipynb", [{"seed": 0}, {"seed": 1}], quick=True)
     with Store("runs/sweeps/lesson") as store:
-        summary = sweep(planned, store, Machine(share_out(2)), retries=1)
+        summary = sweep(planned, store, Machine(jobs=2), retries=1)
 """
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from ..core.errors import R3labError, shown
-from ..core.files import write_whole
+from ..core.files import Journal, write_whole
 from .notebook import RESULT, Result, given_values, run_key
 from .parameters import parameters_of, read_notebook
-from .places import Machine, Place, PlaceError
-from .point import FIXED, RECORDED, Job, Outcome, said
+from .point import FIXED, RECORDED, Job, Machine, Outcome, Place, PlaceError, said
 from .record import Value, check_results
 from .table import Table, table_of
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
-ATTEMPTS, PLACES = "attempts.jsonl", "places.log"
 NAMED = 60  # characters of a value in a line of progress
 
 
 class Store:
     """The folder of a sweep: one folder a point, in which `result.json`, written last, alone says that it is done.
 
-        points/<key>/  NOTEBOOK.ipynb  NOTEBOOK.html  recorded.json  attempt-1.log ...  attempts.jsonl  result.json
+        points/attempts.jsonl         one line an attempt
+        points/<key>/                 NOTEBOOK.ipynb  NOTEBOOK.html  recorded.json  attempt-1.log ...  result.json
 
-    Every attempt leaves its log and one line; what a place could not do goes to `places.log` and is no attempt. Nothing
-    is kept in memory, so the table can be made at any time and has each point once. Simplified: where there is no
-    `fcntl` (Windows), nothing stops two sweeps from writing to one folder.
+    The table can be made at any time and has each point once.
 
     Parameters
     ----------
@@ -63,28 +53,15 @@ class Store:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         try:
-            (self.folder / "points").mkdir(parents=True, exist_ok=True)
-            self._lock: IO[bytes] = open(self.folder / ".lock", "ab")  # noqa: SIM115, held as long as the store
+            self._attempts = Journal(self.folder / "points" / "attempts.jsonl", {})
         except OSError as error:
             raise R3labError(f"Cannot write to {shown(str(folder))}: {error.strerror}. Choose another.") from None
-        if fcntl is not None:
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a kill releases it
-            except BlockingIOError:
-                self._lock.close()
-                raise R3labError(
-                    f"Another sweep is writing to {shown(str(folder))}. Wait for it, or stop it."
-                ) from None
-            except OSError:  # a file system without locks
-                pass
 
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._lock.close()
+    def __exit__(self, *error: Any) -> None:
+        self._attempts.__exit__(*error)
 
     def point(self, key: str) -> Path:
         """Folder of a point."""
@@ -95,53 +72,25 @@ class Store:
         result = Result.load(self.point(key))
         return result is not None and result.status == "ok"
 
-    def attempts(self, key: str) -> list[dict[str, Any]]:
-        """All attempts so far, oldest first."""
-        try:
-            lines = (self.point(key) / ATTEMPTS).read_text("utf-8").split("\n")
-        except OSError:
-            return []
-        found = []
-        for line in lines:
-            try:
-                entry = json.loads(line)
-            except ValueError:  # the end of a line that a kill cut
-                continue
-            if isinstance(entry, dict):
-                found.append(entry)
-        return found
-
     def keep(self, outcome: Outcome) -> int:
-        """Write what an attempt brought.
-
-        Returns
-        -------
-        int
-            Attempts of this point so far; this one is none where its place could not do it.
+        """Write what an attempt brought; the attempts of this point so far.
 
         Raises
         ------
         R3labError, OSError
             Nothing can be written here; the point is not done then.
         """
-        now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        number = len(self.attempts(outcome.key))
-        if outcome.status == "place":
-            with open(self.folder / PLACES, "a", encoding="utf-8") as file:
-                file.write(f"{now} {outcome.key} {outcome.place}: {outcome.message}\n")
-            return number
-        folder, number = self.point(outcome.key), number + 1
+        folder, key = self.point(outcome.key), outcome.key
+        number = 1 + (self._attempts[key]["attempts"] if key in self._attempts else 0)
         folder.mkdir(exist_ok=True)
         (folder / RESULT).unlink(missing_ok=True)  # until its files are whole, the point is not done
         for name, data in outcome.files.items():
             if name != RESULT and Path(name).name == name:
                 write_whole(folder / name, data)
         write_whole(folder / f"attempt-{number}.log", outcome.log.encode("utf-8", "replace"))
-        entry = {"attempt": number, "status": outcome.status, "seconds": outcome.seconds, "place": outcome.place}
-        entry |= {"ended": now, "error": outcome.message}
-        with open(folder / ATTEMPTS, "a+b") as lines:
-            torn = lines.seek(0, os.SEEK_END) and lines.seek(-1, os.SEEK_END) >= 0 and lines.read(1) != b"\n"
-            lines.write(b"\n" * torn + json.dumps(entry).encode("ascii") + b"\n")  # a kill may have cut the last line
+        state = {"status": outcome.status, "seconds": outcome.seconds, "attempts": number, "place": outcome.place}
+        ended = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        self._attempts.append(key, state | {"error": outcome.message, "ended": ended})
         if RESULT in outcome.files:
             write_whole(folder / RESULT, outcome.files[RESULT])
         return number
@@ -154,16 +103,15 @@ class Store:
         R3labError
             What it recorded, which came from elsewhere, is no results.
         """
-        attempts, done = self.attempts(key), self.done(key)
-        last = attempts[-1] if attempts else {"status": "not run"}
-        lost = last["status"] == "ok" and not done  # killed before result.json was there
-        state = {
-            "status": "ok" if done else "lost" if lost else last["status"],
-            "seconds": last.get("seconds"),
-            "attempts": len(attempts),
-            "place": last.get("place", ""),
-            "error": "" if done else last.get("error", ""),
-        }
+        last: dict[str, Any] = {"status": "not run", "attempts": 0}
+        if key in self._attempts:
+            last = self._attempts[key]
+        done = self.done(key)
+        state = {name: last.get(name) for name in ("status", "seconds", "attempts", "place", "error")}
+        if done:
+            state |= {"status": "ok", "error": ""}
+        elif last["status"] == "ok":  # killed before result.json was there
+            state["status"] = "lost"
         file = self.point(key) / RECORDED
         if not done or not file.is_file():
             return state, {}
@@ -308,13 +256,13 @@ def _run(
         for future in wait(running, 0.5, FIRST_COMPLETED).done:  # not for ever: Ctrl-C must come through on Windows
             job = running.pop(future)
             outcome = _outcome(future, job, place)
-            number = store.keep(outcome)
             if outcome.status == "place":
                 say(f"{outcome.place} cannot do it: {outcome.message}")
                 if not place.avoid(outcome.place):
                     raise PlaceError(f"{outcome.place}: {outcome.message}")
                 waiting.append(job)
                 continue
+            number = store.keep(outcome)
             tried[job.key] += 1
             fault = outcome.status != "ok"
             again = fault and tried[job.key] <= retries

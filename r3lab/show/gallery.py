@@ -18,7 +18,6 @@ hashes are those of these pixels: good to look at, not to the last digit what th
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,14 +31,11 @@ from ..core.errors import R3labError, shown
 from ..core.files import assets_dir, write_whole
 from ..core.geometry import Box
 from ..core.images import content_hash, cut, open_image
-from ..core.settings import Reader
 from ..explain.explanation import Explanation
 from ..train.log import read_log
 from ..train.river import River, load_river
 from ..trajectory import ImageRef, Trajectory, load
 from ..vlir.sample import Sample
-from ..vlir.worlds import WORLDS, get_world
-from ..vlir.worlds.material import SPLITS, split_number
 from .browser import browse
 from .canvas import Canvas, draw_truth, fitted
 from .curves import curves
@@ -47,7 +43,7 @@ from .dashboard import dashboard
 from .explanation import attention_maps, draw_value, show_explanation
 from .filmstrip import before_after, filmstrip
 from .palette import SMALL, TITLE, style, theme
-from .picture import FORMATS, Picture, View, page
+from .picture import Picture, View, page
 from .player import Entry, play, save_report
 from .ribbon import ribbon
 from .rollouts import group_view, river
@@ -134,60 +130,6 @@ def _sheet_words(samples: Sequence[Sample], title: str) -> str:
     if len(samples) > 6:
         said.append(f"{len(samples) - 6} more.")
     return " ".join(said)
-
-
-def worlds_command(argv: Sequence[str] | None = None) -> int:
-    """Run `r3lab worlds`: list the worlds, or draw samples of them.
-
-    Parameters
-    ----------
-    argv
-        Arguments after the command's name.
-
-    Returns
-    -------
-    int
-        0.
-
-    Raises
-    ------
-    R3labError
-        If the world, the split or the file's ending is unknown, two files are given, or the count is out of range.
-    """
-    parser = Reader(
-        prog="r3lab worlds",
-        example="r3lab worlds --sheet runs/worlds.png",
-        description="List the worlds, or draw samples of them with their true regions.",
-    )
-    add = parser.add_argument
-    add("--sheet", nargs="?", const="", metavar="FILE", help="draw a contact sheet (.png, .svg or .pdf)")
-    add("--out", metavar="FILE", help="where to (default: runs/worlds.png or runs/NAME.png)")
-    add("--world", metavar="NAME", help="one world alone (default: all, in turn)")
-    add("--split", default="train", metavar=f"{{{','.join(SPLITS)}}}", help="of the worlds")
-    add("--count", type=int, default=24, metavar="N", help="samples (default: 24)")
-    add("--seed", type=int, default=0, metavar="S", help="of the samples (default: 0)")
-    args = parser.parse_args(None if argv is None else list(argv))
-    if args.sheet and args.out:
-        raise R3labError(f"Two files: --sheet {shown(args.sheet)} and --out {shown(args.out)}; give one.")
-    chosen = [get_world(args.world)] if args.world else list(WORLDS.values())
-    split_number(args.split)
-    if args.sheet is None and args.out is None:
-        for name, one in WORLDS.items():
-            words = (sys.modules[type(one).__module__].__doc__ or "").strip().splitlines()
-            print(words[0] if words else name)
-        return 0
-    path = Path(args.sheet or args.out or f"runs/{args.world or 'worlds'}.png")
-    if path.suffix.lower().removeprefix(".") not in FORMATS:
-        raise R3labError(f"Cannot draw into {shown(str(path))}: end its name in .{', .'.join(FORMATS)}.")
-    if not 1 <= args.count <= MOST or args.seed < 0:
-        raise R3labError(f"--count must be 1 to {MOST} and --seed at least 0, got {args.count} and {args.seed}.")
-    samples: list[Sample] = []
-    for place, world in enumerate(chosen):
-        share = args.count // len(chosen) + (place < args.count % len(chosen))
-        samples += [world.sample(args.split, index, args.seed) for index in range(share)]
-    title = f"{', '.join(world.name for world in chosen)}; {args.split} split, seed {args.seed}"
-    print(sheet(samples, title).save(path))
-    return 0
 
 
 # -- recorded views --------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from ..core.errors import R3labError, shown
 from ..core.geometry import clip, from_source, to_source, write_ints
 from ..core.images import content_hash, cut, resize
 from ..core.protocol import box_text
-from ..core.settings import check_positive, from_command_line, setting
+from ..core.settings import check_positive, setting
 from ..models.policy import Features, Policy, Row, Rows, reading, save_policy
 from ..rollout.sequence import begin, prompt_ids
 from ..rollout.state import RolloutState
@@ -38,8 +38,6 @@ from .log import JsonlLog
 from .run import finish_step
 
 Pair = tuple[Sample, Rationale]
-
-EXAMPLE = "r3lab train sft --model CHECKPOINT --data VLIR_FOLDER --out runs/cold-start"
 
 
 @dataclass(frozen=True)
@@ -173,9 +171,11 @@ def epochs(pairs: Sequence[Pair], batch: int, seed: int) -> Iterator[list[Pair]]
             yield [pairs[k] for k in order[i : i + batch]]
 
 
-def main(arguments: Sequence[str]) -> int:
-    """`r3lab train sft`."""
-    s = from_command_line(SftSettings, arguments, "r3lab train sft", "Supervised cold start on VLIR samples.", EXAMPLE)
+def main(s: SftSettings) -> int:
+    """Supervised cold start on VLIR samples.
+
+    r3lab train sft --model CHECKPOINT --data VLIR_FOLDER --out runs/cold-start
+    """
     if not s.model or not s.data:
         raise R3labError("give --model (a checkpoint folder) and --data (a VLIR folder)")
     policy = Policy.load(s.model)

@@ -24,7 +24,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -54,19 +54,19 @@ class EndpointSettings:
 
     Attributes
     ----------
-    base_url : of the interface; usually ends in /v1
+    base_url : of the interface, which usually ends in /v1 (default: $OPENAI_BASE_URL)
     model : the name under which the server knows it
     key_variable : environment variable that holds the key; a local server needs none
     concurrency : requests in flight at once
     tries : of one question, until it counts as failed
     timeout : seconds for one request: until its reply begins, and from there until it is whole
     max_tokens : of a reply; 0 leaves it to the server
-    temperature : None leaves it to the server
+    temperature : by default the server's own
     json_mode : ask the server to write JSON only (`response_format`)
     """
 
-    base_url: str
-    model: str
+    base_url: str = field(default_factory=lambda: os.environ.get("OPENAI_BASE_URL", ""))
+    model: str = ""
     key_variable: str = "OPENAI_API_KEY"
     concurrency: int = 4
     tries: int = 6
