@@ -6,6 +6,7 @@ import itertools
 import json
 import random
 import sys
+import time
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,8 +23,10 @@ from r3lab.core.records import MAX_DEPTH, MAX_RECORD, Refused
 from r3lab.core.rows import rows
 from r3lab.vlir.convert import FORMATS, detect, read, write
 from r3lab.vlir.convert.frames import BUDGET, ConvertError, FrameName, FrameNeeded, from_source, to_source
+from r3lab.vlir.convert.rationales import _said as said_by
 from r3lab.vlir.convert.record import Record
 from r3lab.vlir.convert.regions import spelled
+from r3lab.vlir.rationale import sentences
 from r3lab.vlir.sample import Rationale, read_vlir
 
 SIZE = (1000, 750)  # smart_resize with factor 28 makes 1008 x 756 of it
@@ -463,7 +466,7 @@ PLAIN = {  # one record of each format
     name: content[0] if isinstance(content, list) else next(iter(content.get("data", list(content.values()))))
     for name, content in FIXTURES.items()
 }
-COUNT = 400  # records of each format: thousands in all
+COUNT = 250  # records of each format: thousands in all
 
 
 def listing(folder: Path) -> set[tuple]:
@@ -590,13 +593,13 @@ def test_an_image_that_exif_turns_is_refused_where_boxes_belong_to_it(folder: Pa
 
 
 @pytest.mark.parametrize("kind", ["lines", "list on one line"])
-def test_a_hundred_thousand_records_pass_in_bounded_memory(kind: str, folder: Path) -> None:
-    """From a file of over 20 MB, also where it is a single list on a single line.
+def test_many_records_pass_in_bounded_memory(kind: str, folder: Path) -> None:
+    """From a file of over 12 MB, also where it is a single list on a single line.
 
     Tracing costs four times the reading, so that only the beginning is traced, where a reader could take in the file,
-    and the last fifth, where none may grow by even 75 bytes a record.
+    and the last quarter, where none may grow by even 100 bytes a record.
     """
-    count, path = 100_000, folder / ("x.jsonl" if kind == "lines" else "x.json")
+    count, path = 60_000, folder / ("x.jsonl" if kind == "lines" else "x.json")
     with path.open("w") as out:
         record = json.dumps(RL | {"more": "x" * 120})
         start, between, end = ("", "\n", "\n") if kind == "lines" else ("[", ", ", "]")
@@ -604,14 +607,14 @@ def test_a_hundred_thousand_records_pass_in_bounded_memory(kind: str, folder: Pa
         for _ in range(count - 1):
             out.write(between + record)
         out.write(end)
-    assert path.stat().st_size > 20_000_000
+    assert path.stat().st_size > 12_000_000
     with traced() as begin:
         reading = read(path)
         assert sum(1 for _ in itertools.islice(reading, 2000)) == 2000
     assert begin[0] < 8_000_000
-    assert sum(1 for _ in itertools.islice(reading, count - 22_000)) == count - 22_000
+    assert sum(1 for _ in itertools.islice(reading, count - 17_000)) == count - 17_000
     with traced() as end:
-        assert sum(1 for _ in reading) == 20_000
+        assert sum(1 for _ in reading) == 15_000
     assert reading.taken == count and end[0] < 1_500_000
 
 
@@ -639,6 +642,16 @@ def test_a_value_without_end_is_not_gathered(folder: Path) -> None:
     (folder / "x.json").rename(folder / "x.jsonl")
     (row,) = rows(folder / "x.jsonl")
     assert row.problem is not None and MAX_DEPTH > 10
+
+
+@pytest.mark.parametrize("text", ["<tool_call>", "</tool_call>", "\\boxed{", "<answer>", '{"bbox_2d": ', "<think>"])
+def test_a_megabyte_of_delimiters_is_read_in_linear_time(text: str) -> None:
+    """What an assistant of another project wrote, as a rationale and as a lesson of ours."""
+    turn, start = text * (1_000_000 // len(text)), time.process_time()
+    with pytest.raises(Refused):
+        said_by([turn], lambda call: (0.0, 0.0, 9.0, 9.0))
+    sentences(Rationale((turn,)))
+    assert time.process_time() - start < 10  # a quadratic reader takes minutes
 
 
 def test_errors_are_ours(folder: Path) -> None:

@@ -24,11 +24,11 @@ from r3lab.core.geometry import iou
 from r3lab.core.images import content_hash, open_image
 from r3lab.show.card import MARK
 from r3lab.vlir.convert import FORMATS, read
-from r3lab.vlir.sample import Rationale, Sample, read_vlir, write_vlir
+from r3lab.vlir.sample import read_vlir
 from r3lab.vlir.worlds import WORLDS
 
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>|`$(touch pwned)`{{7*7}}'; DROP TABLE t; --\x1b[2J"
-BUILD = ["--world", "badges", "trails", "--count", "8", "--spread", "0.1", "--needless", "1", "--seed", "3"]
+BUILD = ["--world", "badges", "trails", "--count", "6", "--spread", "0.1", "--needless", "1", "--seed", "3"]
 
 STEPS = ("build", "rationale", "filter", "card", "convert")
 
@@ -52,7 +52,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_build_writes_the_worlds_in_turn_with_the_teachers_faults(raw: Path, tmp_path: Path) -> None:
     """The same call gives the same bytes; a longer one begins alike; each option of the teacher is heard."""
     pairs = list(read_vlir(raw))
-    assert [s.id for s, _ in pairs] == [f"{w}-train-3-{i}" for i in range(4) for w in ("badges", "trails")]
+    assert [s.id for s, _ in pairs] == [f"{w}-train-3-{i}" for i in range(3) for w in ("badges", "trails")]
     for sample, rationale in pairs:
         assert sample == WORLDS[sample.world].sample("train", int(sample.id.rpartition("-")[2]), 3)
         assert rationale.boxes  # needless 1: also where nothing needs a look
@@ -60,7 +60,7 @@ def test_build_writes_the_worlds_in_turn_with_the_teachers_faults(raw: Path, tmp
         if sample.needs_look:
             assert len(rationale.boxes) == len(exact.boxes) and rationale.boxes != exact.boxes
             assert all(iou(a, b) > 0.2 for a, b in zip(rationale.boxes, exact.boxes, strict=True))
-    longer = [*BUILD, "--count", "10", "--out", str(tmp_path / "longer")]
+    longer = [*BUILD, "--count", "7", "--out", str(tmp_path / "longer")]
     assert code("build", *longer) == 0
     first, second = ((folder / "vlir.jsonl").read_bytes() for folder in (raw, tmp_path / "longer"))
     assert second.startswith(first) and len(second) > len(first)
@@ -74,13 +74,13 @@ def test_filter_and_card_go_on_from_there(raw: Path, tmp_path: Path, capsys: pyt
     assert code("filter", str(raw), "--out", str(kept), "--min-coverage", "0.2") == 0
     out = capsys.readouterr().out
     needless = sum(s.needs_look is False for s, _ in read_vlir(raw))
-    assert needless and f"{8 - needless} of 8 samples kept" in out and "looks where none is needed" in out
+    assert needless and f"{6 - needless} of 6 samples kept" in out and "looks where none is needed" in out
     assert all(s.needs_look for s, _ in read_vlir(kept))
     for _ in range(2):
         assert code("card", str(kept), "--title", f"A {SCRIPT}") == 0
     assert capsys.readouterr().out.endswith(f"{kept / 'README.md'}\n{kept / 'card.png'}\n")
     page = (kept / "README.md").read_text("utf-8")
-    assert page.startswith(MARK) and f"| samples | {8 - needless} |" in page and "<script" not in page
+    assert page.startswith(MARK) and f"| samples | {6 - needless} |" in page and "<script" not in page
     with Image.open(kept / "card.png") as image:
         assert image.format == "PNG" and "samples: " in image.info["Description"]
     assert sorted(p.name for p in kept.iterdir()) == [
@@ -115,39 +115,22 @@ def test_a_policy_is_bound_as_judge_where_one_is_named(raw: Path, tmp_path: Path
     assert code("filter", str(raw), "--out", str(tmp_path / "both"), *options) == 0
     assert seen == [("policy of some/path", 9)]
     rows = [json.loads(line) for line in (tmp_path / "both" / "rejected.jsonl").read_text().splitlines()]
-    assert len(rows) == 8 and {r["reasons"][0]["name"] for r in rows} == {"the crops do not give the answer"}
+    assert len(rows) == 6 and {r["reasons"][0]["name"] for r in rows} == {"the crops do not give the answer"}
     assert code("filter", str(raw), "--out", str(tmp_path / "one"), *options, "--judge", "necessity") == 0
-    assert len(list(read_vlir(tmp_path / "one"))) == 8  # it never answers right, so that every look was needed
+    assert len(list(read_vlir(tmp_path / "one"))) == 6  # it never answers right, so that every look was needed
 
 
-WRITTEN = [f.name for f in FORMATS.values() if f.write]
-
-
-@pytest.mark.parametrize("name", WRITTEN)
-def test_convert_writes_every_format_and_reads_it_back(name: str, tmp_path: Path) -> None:
-    """There and back: ids where the format has them, boxes to half a unit, rationales where it has those."""
-    rng, pairs = random.Random(0), []
-    for i in range(5):
-        image = Image.effect_noise((rng.randint(200, 400), rng.randint(200, 400)), 60).convert("RGB")
-        boxes = [(x, y, x + 90.5, y + 70.25) for x, y in ((rng.uniform(0, 100), rng.uniform(0, 120)) for _ in range(i))]
-        parts = [part for box in boxes for part in ("Here it is small.", box)]
-        rationale = Rationale(("<think>Look.", *parts, f"It says {i}.</think><answer>{i}</answer>"))
-        pairs.append((Sample(f"s-{i}", image, f"Which {i}?", str(i), tuple(boxes[:1]), None, "w", "train"), rationale))
-    write_vlir(tmp_path / "raw", pairs)
-    out = tmp_path / ("there.parquet" if name == "parquet" else "there")
-    assert code("convert", str(tmp_path / "raw"), str(out), "--from", "vlir", "--to", name) == 0
-    back = list(read(out))
-    assert [r.question for r in back] == [s.question for s, _ in pairs]
-    assert [r.answer for r in back] == [s.answer for s, _ in pairs]
-    if name == "vlm-r3-rl":
-        assert code("convert", str(out), str(tmp_path / "none"), "--to", "vlir") == 2
-        assert not (tmp_path / "none").exists()
-        return
-    assert code("convert", str(out), str(tmp_path / "back"), "--to", "vlir") == 0
-    for (sample, rationale), (first, exact) in zip(read_vlir(tmp_path / "back"), pairs, strict=True):
-        assert sample.answer == first.answer and len(rationale.boxes) == len(exact.boxes)
-        assert all(iou(a, b) > 0.9 for a, b in zip(rationale.boxes, exact.boxes, strict=True))
-        assert name == "vlm-r3-sft" or (sample, rationale) == (first, exact)
+def test_convert_writes_every_format_and_reads_it_back(raw: Path, tmp_path: Path) -> None:
+    """There and back by the command: rationales where the format has them, and one line where it has none."""
+    exact = list(read_vlir(raw))
+    for name in (f.name for f in FORMATS.values() if f.write):
+        there, back = tmp_path / f"{name}.there", tmp_path / f"{name}.back"
+        assert code("convert", str(raw), str(there), "--from", "vlir", "--to", name) == 0
+        assert [(r.question, r.answer) for r in read(there)] == [(s.question, s.answer) for s, _ in exact]
+        assert code("convert", str(there), str(back), "--to", "vlir") == (2 if name == "vlm-r3-rl" else 0)
+        pairs = list(read_vlir(back)) if back.exists() else exact
+        assert [len(r.boxes) for _, r in pairs] == [len(r.boxes) for _, r in exact]
+        assert name == "vlm-r3-sft" or pairs == exact
 
 
 WRONG: dict[str, tuple[list[str], str]] = {
@@ -297,16 +280,6 @@ FOREIGN: dict[str, dict[str, Any]] = {
         "response_list": ['<think>Small. {"bbox_2d": [8, 8, 56, 56]}', "It says stop.</think><answer>stop</answer>"],
         "img_crop_list": ["a.jpg"],
     },
-    "viscot": {
-        "question": "What is it?",
-        "answer": "a cup",
-        "image": "a.jpg",
-        "width": 120,
-        "height": 90,
-        "bboxs": [[10, 10, 60, 60]],
-        "dataset": "gqa",
-        "split": "train",
-    },
     "parquet": {
         "id": "t",
         "image": "a.jpg",
@@ -336,26 +309,22 @@ def test_thousands_of_hostile_records_pass_every_step_and_do_nothing(
     Image.new("RGB", (50, 50)).save(tmp_path / "secret.png")
     (data / "link.png").symlink_to(tmp_path / "secret.png")
     good = FOREIGN[name]
-    for i in range(300):
+    for i in range(100):
         lines += [json.dumps(spoiled(good, rng, LEAVES)), json.dumps({**good, "question": f"{SCRIPT} {i}?"})]
     key = "image_path" if "image_path" in good else "image"
     lines += [json.dumps({**good, key: leaf}) for leaf in LEAVES]  # above all the paths that lead out
     (data / "bulk.jsonl").write_text("\n".join(lines) + "\n")
     watched.clear()
-    to = "vlm-r3-rl" if name == "viscot" else "vlir"
-    assert code("convert", str(data / "bulk.jsonl"), str(tmp_path / "one"), "--from", name, "--to", to) == 0
+    assert code("convert", str(data / "bulk.jsonl"), str(tmp_path / "one"), "--from", name, "--to", "vlir") == 0
     captured = capsys.readouterr()
     told = [line for line in captured.err.splitlines() if line.startswith("left out: ")]
     assert 20 <= len(told) <= 42 and all(line.isprintable() and len(line) < 700 for line in told)
     assert all("bulk.jsonl line " in line for line in told if "told one by one" not in line)
-    if name != "viscot":
-        assert code("filter", str(tmp_path / "one"), "--out", str(tmp_path / "two")) == 0
-        assert code("card", str(tmp_path / "two"), "--title", SCRIPT) == 0
-        assert "<script" not in (tmp_path / "two" / "README.md").read_text("utf-8")
-        questions = {sample.question for sample, _ in read_vlir(tmp_path / "two")}
-    else:
-        questions = {record.question for record in read(tmp_path / "one")}
-    assert {f"{SCRIPT} {i}?" for i in range(300)} <= questions
+    assert code("filter", str(tmp_path / "one"), "--out", str(tmp_path / "two")) == 0
+    assert code("card", str(tmp_path / "two"), "--title", SCRIPT) == 0
+    assert "<script" not in (tmp_path / "two" / "README.md").read_text("utf-8")
+    questions = {sample.question for sample, _ in read_vlir(tmp_path / "two")}
+    assert {f"{SCRIPT} {i}?" for i in range(100)} <= questions
     images = {p.name for p in (tmp_path / "one" / "images").iterdir()}
     assert images == {f"{content_hash(open_image(data / 'a.jpg'))}.png"}  # the secret beside the folder is in none
     printed = captured.out + captured.err + "".join(capsys.readouterr())
@@ -369,8 +338,7 @@ def test_thousands_of_hostile_records_pass_every_step_and_do_nothing(
             event,
             path,
         )
-    names = {p.name for p in tmp_path.iterdir()}
-    assert names == {"data", "secret.png", "one"} | ({"two"} if name != "viscot" else set())
+    assert {p.name for p in tmp_path.iterdir()} == {"data", "secret.png", "one", "two"}
     assert not list(tmp_path.rglob("*pwned*"))
 
 
