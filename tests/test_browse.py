@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import re
 import shlex
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 from hostile import spoiled
 from seen import ATTACK, KINDS, Seen, hostile
-from test_browser import DESKTOP, PHONE, Opened, chromium, executed  # noqa: F401
+from test_browser import Opened, chromium, executed  # noqa: F401
 from test_show import SPOT, trajectory
 
 from r3lab.cli import call
@@ -270,9 +269,9 @@ def test_a_budget_is_kept_and_shared_by_what_one_filters_for(vlir: Path, tmp_pat
     assert sum(i < len(rows) for i in both.markups) > 3 and sum(i >= len(rows) for i in both.markups) > 3
 
 
-def test_the_index_of_ten_thousand_records_is_small() -> None:
-    view = browse([entry(i, text="w" * 4000) for i in range(10_000)], budget=100_000)
-    assert len(index(view)["columns"]["question"]) == 10_000 and len(view.body) < 3_000_000
+def test_the_index_of_thousands_of_records_is_small() -> None:
+    view = browse([entry(i, text="w" * 4000) for i in range(2000)], budget=50_000)
+    assert len(index(view)["columns"]["question"]) == 2000 and len(view.body) < 600_000
 
 
 def test_as_script_ends_no_element() -> None:
@@ -486,12 +485,11 @@ def test_ten_thousand_records_stay_fluid(opened: Any) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("walls", [2, 1])
-def test_hostile_records_run_nothing(walls: int, opened: Any) -> None:
-    """Escaping holds by itself, with the page's policy taken away, and with it."""
+def test_hostile_records_run_nothing(opened: Any) -> None:
+    """Escaping holds by itself: the page's policy is taken away."""
     for budget in (4_000_000, 0):
         html = browse(attacks(ATTACK), title=ATTACK, budget=budget).to_page()
-        one = opened(html if walls == 2 else html.replace("Content-Security-Policy", "no-policy", 1))
+        one = opened(html.replace("Content-Security-Policy", "no-policy", 1))
         for row in range(4):
             one.page.click(f"tbody .r3-open >> nth={row}")
             assert "onerror='window.fired=2'" in one.page.inner_text("dialog")
@@ -564,24 +562,3 @@ def test_in_an_exported_notebook_it_works_and_leaves_the_address_alone(opened: A
     page.keyboard.press("Home")
     assert page.evaluate("window.fired") == 0 and not [e for e in one.errors if "r3" in e]
     one.context.close()
-
-
-@pytest.mark.browser
-def test_pictures_for_people(opened: Any, vlir: Path, answers: str) -> None:
-    """With R3LAB_SCREENSHOTS they are kept to be looked at."""
-    sizes: dict[str, dict[str, Any]] = {
-        "desktop": {"viewport": DESKTOP, "color_scheme": "dark"},
-        "phone": {"viewport": PHONE, "device_scale_factor": 2, "is_mobile": True},
-    }
-    for name, html in (("browse-samples", browse(vlir).to_page()), ("browse-answers", answers)):
-        for size, options in sizes.items():
-            one = opened(html, **options)
-            shots = {"": one.page.screenshot()}
-            one.page.click("tbody .r3-open >> nth=0")
-            shots["-open"] = one.page.screenshot()
-            for what, shot in shots.items():
-                assert len(shot) > 10_000, (name, size)
-                if folder := os.environ.get("R3LAB_SCREENSHOTS"):
-                    Path(folder).mkdir(parents=True, exist_ok=True)
-                    (Path(folder) / f"{name}{what}-{size}.png").write_bytes(shot)
-            one.clean()

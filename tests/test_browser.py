@@ -1,12 +1,10 @@
 """Views in a real browser, from disk and without a network: they move, they fit, and hostile text runs nothing.
 
-Skipped where there is no Chromium or no Playwright. R3LAB_CHROMIUM names another browser, R3LAB_SCREENSHOTS a folder
-for pictures of every page at desktop size, at twice the resolution and at a phone's width.
+Skipped where there is no Chromium or no Playwright. R3LAB_CHROMIUM names another browser.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ import pytest
 from chromium import MISSING, executable
 from seen import ATTACK, hostile, hostile_explanation
 from test_show import SIZE, SPOT, trajectory
-from test_views import CELLS, group, looks, stream
+from test_views import CELLS, looks, stream
 
 from r3lab.show import palette
 from r3lab.show.player import Entry, play, report
@@ -214,9 +212,8 @@ def test_four_thousand_tokens_stay_fluid(opened: Any) -> None:
 # Nothing runs, nothing is fetched, everything fits.
 
 
-@pytest.mark.parametrize("walls", [2, 1])
-def test_hostile_text_runs_nothing(walls: int, opened: Any) -> None:
-    """Escaping holds by itself, with the page's policy taken away, and with it."""
+def test_hostile_text_runs_nothing(opened: Any) -> None:
+    """Escaping holds by itself: the page's policy is taken away."""
     t = hostile(ATTACK)
     asked = {n: row for n, row in stream(2, 2).items()}
     for row in asked.values():
@@ -225,9 +222,7 @@ def test_hostile_text_runs_nothing(walls: int, opened: Any) -> None:
     pages = [report([Entry(t, hostile_explanation(ATTACK), ATTACK)], ATTACK), ribbon(t).to_page()]
     pages += [river(river_of(asked)).to_page()]
     for html in pages:
-        if walls == 1:
-            html = html.replace("Content-Security-Policy", "no-policy", 1)
-        one = opened(html)
+        one = opened(html.replace("Content-Security-Policy", "no-policy", 1))
         for key in ("Home", "ArrowRight", "ArrowRight", "End"):
             one.page.keyboard.press(key)
         for summary in one.page.query_selector_all("summary"):
@@ -249,7 +244,7 @@ def test_the_policy_of_a_page_stops_what_escaping_would_miss(opened: Any) -> Non
     one.context.close()
 
 
-@pytest.mark.parametrize("width", [320, 375, 768, 1600])
+@pytest.mark.parametrize("width", [320, 768])
 def test_pages_fit_their_width(width: int, opened: Any) -> None:
     t = hostile("W" * 3000)
     many = trajectory(*[p for i in range(16) for p in (f"text {i} " * 9, (9.0 + i, 9.0, 99.0 + i, 80.0))])
@@ -314,33 +309,3 @@ def test_an_exported_notebook_moves_offline_and_has_its_pictures_without_script(
     assert len(pictures) == 2 and "Look 2: region" in pictures[0].get_attribute("alt")
     assert pictures[0].evaluate("e => e.naturalWidth") > 900 and pictures[0].is_visible()
     still.context.close()
-
-
-# Pictures for people.
-
-
-def test_pictures_of_every_page(opened: Any) -> None:
-    """Each page has a size and is not blank; with R3LAB_SCREENSHOTS they are kept to be looked at."""
-    folder = os.environ.get("R3LAB_SCREENSHOTS")
-    t = hostile(ATTACK)
-    scored = group()
-    pages = {
-        "player": play(looks(8), [None, CELLS]).to_page(),
-        "report": report([Entry(scored[1], hostile_explanation("It reads the crop.")), Entry(t)], "Two trajectories"),
-        "ribbon": ribbon(looks(2), by="entropy").to_page(),
-        "river": river(river_of(stream(8, 6))).to_page(),
-    }
-    sizes: list[tuple[str, dict[str, Any]]] = [
-        ("desktop", {"viewport": DESKTOP}),
-        ("desktop-2x", {"viewport": DESKTOP, "device_scale_factor": 2, "color_scheme": "dark"}),
-        ("phone", {"viewport": PHONE, "device_scale_factor": 2, "is_mobile": True}),
-    ]
-    for name, html in pages.items():
-        for size, options in sizes:
-            one = opened(html, **options)
-            shot = one.page.screenshot(full_page=True)
-            assert len(shot) > 15_000, (name, size)
-            if folder:
-                Path(folder).mkdir(parents=True, exist_ok=True)
-                (Path(folder) / f"{name}-{size}.png").write_bytes(shot)
-            one.clean()

@@ -71,9 +71,10 @@ function render({ model, el }) {
   const notice = make("p", { role: "status" });
   const work = make("div", { class: "r3-work" });
   const found = make("div", {});
+  const map = make("div", { class: "r3-map" });
   const end = make("div", { class: "r3-end" });
   root.append(bar, title, make("div", { class: "r3-table" },
-    make("div", {}, board, keys, peeking), make("div", {}, buttons, notice, found, work)), end);
+    make("div", {}, board, keys, peeking), make("div", {}, buttons, notice, found, work)), map, end);
   el.append(root);
 
   let state = {}, box = null, from = null, pending = false, turn = -1;
@@ -97,8 +98,7 @@ function render({ model, el }) {
     board.querySelector(".r3-box-you")?.remove();
     const svg = board.querySelector("svg");
     if (svg && box) {
-      const colours = state.colours;
-      svg.append(boxMark({ name: "you", box, colour: colours.you, ink: "#000", dashed: false }, state.size, colours.halo));
+      svg.append(boxMark({ ...state.hand, box }, state.size, state.halo));
     }
     const main = buttons.querySelector(".main");
     if (main) main.disabled = !box || pending;
@@ -133,7 +133,7 @@ function render({ model, el }) {
       board.setAttribute("aria-label", chosen
         ? "Picture to draw a box on. Arrow keys move the box, with Shift they resize it, Enter takes the look."
         : "The photograph with the boxes. Enter goes on to the next sample.");
-      if (seen) for (const one of state.boxes) board.firstChild.append(boxMark(one, state.size, state.colours.halo));
+      if (seen) for (const one of state.boxes) board.firstChild.append(boxMark(one, state.size, state.halo));
     }
     keys.replaceChildren(...(seen ? state.boxes : []).map(({ name, colour, dashed }) => {
       const key = make("span", {}, NAMES[name]);
@@ -153,6 +153,7 @@ function render({ model, el }) {
     else if (state.phase === "wait") say("The policy answers the first sample ...");
     else if (seen) say(state.said[0]);
     found.replaceChildren(...(seen ? results(pictures) : []));
+    map.replaceChildren(...(seen && pictures.map ? [make("img", { src: pictures.map, alt: "Value map: what a look would have been worth at each place" })] : []));
     end.replaceChildren(...(state.rows ? ending() : []));
     end.hidden = !state.rows;
     drawWork();
@@ -168,18 +169,9 @@ function render({ model, el }) {
     }
     parts.append(make("div", {}, make("p", { class: "r3-note" }, state.crop ? "From your crop the policy wrote:" : "Without a crop the policy wrote:"),
       make("p", { class: "r3-wrote" }, make("bdi", {}, state.wrote))));
-    const head = ["", "did", "IoU", "answer", "nats", "probability"];
-    const all = [parts, make("p", { class: "r3-note" }, "Log-probability of the words with the right answer:"),
-      tableOf(head, state.numbers, new Set([2, 4, 5]), 0)];
+    const all = [parts, make("p", { class: "r3-note" }, "Nats are the log-probability of the words with the right answer:"),
+      tableOf(["", ...state.columns], state.numbers, new Set([3, 4]), 0)];
     for (const text of state.said.slice(1)) all.push(make("p", {}, text));
-    if (pictures.map && state.range) {
-      const svg = picture(pictures.map, state.size, `Value map, from ${state.range[0]} to ${state.range[1]} above no look`, true);
-      for (const one of state.boxes) svg.append(boxMark(one, state.size, state.colours.halo));
-      const scale = make("i", {});
-      scale.style.background = `linear-gradient(90deg, ${state.scale.join(", ")})`;
-      all.push(make("figure", { class: "r3-map" }, svg, make("div", { class: "r3-range" }, state.range[0], scale, state.range[1]),
-        make("figcaption", {}, "Value map: what a look would have been worth at each place, above no look")));
-    }
     return all;
   }
 

@@ -16,40 +16,34 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import anywidget
-import numpy as np
 import traitlets
 from IPython import get_ipython
 from IPython.display import display
-from matplotlib.colors import LinearSegmentedColormap
-from PIL import Image
-from tqdm import tqdm
 
 from ..core.errors import R3labError
-from ..core.geometry import Box
 from ..core.images import resize
 from ..explain.interventions import ValueMap
 from ..models.policy import Policy
 from ..rollout.sequence import Question
-from ..train.rewards import true_region
+from ..train.rewards import right, true_region
+from ..trajectory import Trajectory
 from .explanation import BEST, draw_value
-from .palette import DIVERGING, HALO, TRUTH, ink_on, look_colour
-from .picture import HERE, Picture, embed, notebook_style
-from .play_turn import Choice, Session, Turn, outcome_words, rewards_words, sure
-from .text import clean, html_line, one_line
+from .palette import HALO, TRUTH, ink_on, look_colour
+from .picture import HERE, Picture, embed, notebook_style, render
+from .play_turn import Choice, Session, Turn, outcome_words, rewards_words
+from .text import clean, one_line
 
 LIVE = (
     "Be the policy, live: run this cell in JupyterLab. You see what the policy sees, draw the box of a look or say "
     "that no look is needed, and the policy goes on from your crop. Your look is scored against the policy's own and "
     "the best place on the value map, over several samples."
 )
-YOU, POLICY = look_colour(2), look_colour(1)  # of boxes
-TITLES = ["Question", "Needed"]
-TITLES += [f"{who} {what}" for who in ("You", "Policy") for what in ("look", "answer", "nats", "reward")]
-TITLES += ["Best window"]
+COLUMNS = ["look", "answer", "nats", "reward"]  # of what somebody did
+TITLES = ["Question", "Needed", *(f"{who} {what}" for who in ("You", "Policy") for what in COLUMNS), "Best window"]
 WROTE = 600  # characters of what the policy wrote
 PAUSE = 0.005  # seconds between two slices of work: what a browser sent is read then
 
@@ -115,20 +109,17 @@ class Play:
         turn = next((turn for turn in reversed(self.session.played) if turn.map is not None), None)
         if turn is None:
             turn = self.session.example()
-            with tqdm(total=100, desc="value map", leave=False, mininterval=1) as bar:
-                for share in turn.measure():
-                    bar.update(round(100 * share) - bar.n)
+            for _ in turn.measure():
+                pass
         return kept(self.session, turn, f"r3-play-{uuid.uuid4().hex}")
 
     def _ipython_display_(self) -> None:
         if not (somebody_is_there() if self._live is None else self._live):
             display(self.still(), raw=True)
             return
-        name = f"r3-play-{uuid.uuid4().hex}"
-        shown = display(kept(self.session, None, name), raw=True, display_id=name)
-        self.widget = Game(
-            self.session, name, lambda: shown.update(kept(self.session, self.session.current, name), raw=True)
-        )
+        session, name = self.session, f"r3-play-{uuid.uuid4().hex}"
+        shown = display(kept(session, None, name), raw=True, display_id=name)
+        self.widget = Game(session, name, lambda: shown.update(kept(session, session.turns[-1], name), raw=True))
         display(self.widget)
 
 
@@ -138,11 +129,8 @@ def somebody_is_there() -> bool:
     return kernel is not None and bool(kernel.get_parent("shell").get("content", {}).get("allow_stdin"))
 
 
-# -- where no kernel runs --------------------------------------------------------------------------------------------
-
-
 def kept(session: Session, turn: Turn | None, name: str) -> dict[str, str]:
-    """What a notebook keeps of a game: words, picture, table.
+    """What a notebook keeps of a game where no kernel runs: words, picture, table.
 
     Parameters
     ----------
@@ -151,45 +139,24 @@ def kept(session: Session, turn: Turn | None, name: str) -> dict[str, str]:
     name
         Id of the element, by which a live game hides it.
     """
-    inside, text, found = f"<p>{LIVE}</p>", LIVE, {}
-    if turn is not None:
-        shown = still(turn)
-        inside += f"{shown.to_html()}<p>{_policys_words(turn)}</p>"
-        text += f"\n{shown.alt}"
-        found["image/png"] = str(shown._repr_mimebundle_()["image/png"])
-    if rows := table(session.played):
-        you, policy = session.total()
-        total = f"Reward of {len(rows)} sample{'s' * (len(rows) != 1)}: you {you:.2f}, the policy {policy:.2f}."
-        head = "".join(f"<th>{title}</th>" for title in TITLES)
-        body = "".join(f"<tr>{''.join(f'<td>{html_line(cell)}</td>' for cell in row)}</tr>" for row in rows)
-        lines = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        inside += f'<div style="overflow-x:auto">{lines}</div><p>{total}</p>'
-        text += f"\n{total}"
-    return {"text/html": f'<div id="{name}">{inside}</div>', "text/plain": text, **found}
+    rows, (you, policy) = table(session.played), session.total()
+    total = f"Reward of {len(rows)} sample{'s' * (len(rows) != 1)}: you {you:.2f}, the policy {policy:.2f}."
+    told: dict[str, Any] = {"name": name, "live": LIVE, "rows": rows, "titles": TITLES, "total": total, "picture": None}
+    words, png = [LIVE, total] if rows else [LIVE], {}
+    if turn is not None and turn.map is not None:
+        told["did"] = "The policy looked there by itself."
+        if not turn.taken:
+            told["did"] = "The policy took no look by itself; the one shown is where it looks when it is made to."
+        told["picture"] = picture = worth(turn, turn.map, turn.record)
+        words.append(picture.alt)
+        png = {"image/png": str(picture._repr_mimebundle_()["image/png"])}
+    return {"text/html": render("play.html", **told), "text/plain": "\n".join(words), **png}
 
 
-def still(turn: Turn, dark: bool = False) -> Picture:
-    """The sample with the policy's look, and its value map.
-
-    Raises
-    ------
-    R3labError
-        If the map has not been measured.
-    """
-    if turn.map is None:
-        raise R3labError("The value map of this sample has not been measured; measure it first.")
-    found = turn.map
-    drawn = draw_value(turn.point.trajectory, turn.point.look, found.heat(), found.best.box, found.regret, dark=dark)
-    return Picture(drawn, f"{drawn.alt} {_policys_words(turn)}")
-
-
-def _policys_words(turn: Turn) -> str:
-    """What the policy did by itself, in a sentence."""
-    if turn.point.taken:
-        return "The policy looked there by itself."
-    if turn.point.wrote:
-        return "The policy took no look by itself; the one shown is where it looks when it is made to."
-    return "The policy took no look by itself, and writes no box when it is made to; the one shown is in the middle."
+def worth(turn: Turn, found: ValueMap, t: Trajectory) -> Picture:
+    """The value map, with the look of the record or of a person's rollout."""
+    taken = found.taken if turn.choice is None or t is turn.record else turn.choice.right - turn.without
+    return draw_value(t, turn.at, found.heat(), found.best.box, max(0.0, found.best.worth - taken))
 
 
 # -- what the browser is told ----------------------------------------------------------------------------------------
@@ -205,7 +172,7 @@ def board(session: Session, notice: str = "", failed: str = "") -> dict[str, Any
     failed
         Why the game cannot go on.
     """
-    turn = session.current if session.turns else None
+    turn = session.turns[-1] if session.turns else None
     phase = "wait" if turn is None else "choose" if turn.choice is None else "seen"
     state: dict[str, Any] = {
         "phase": "failed" if failed else phase,
@@ -213,8 +180,8 @@ def board(session: Session, notice: str = "", failed: str = "") -> dict[str, Any
         "of": session.planned,
         "notice": one_line(failed or notice, 300),
         "left_out": len(session.left_out),
-        "colours": {"you": YOU, "policy": POLICY, "best": BEST, "truth": TRUTH, "halo": list(HALO)},
-        "scale": list(DIVERGING),
+        "halo": list(HALO),
+        "hand": _box("you", (0, 0, 0, 0), look_colour(2)),
     }
     if turn is None:
         return state
@@ -233,50 +200,39 @@ def board(session: Session, notice: str = "", failed: str = "") -> dict[str, Any
 
 def _seen(turn: Turn, you: Choice) -> dict[str, Any]:
     """What came of a choice."""
-    policy, point, look, found = turn.policys, turn.point, you.look, turn.map
-    boxes = [_box("you", you.box, YOU), _box("policy", policy.box or point.box, POLICY, not point.taken)]
+    look, found, t = you.look, turn.map, you.trajectory
+    boxes = [_box("you", you.box, look_colour(2)), _box("policy", turn.box, look_colour(1), not turn.taken)]
     boxes += [_box("best", found.best.box if found else None, BEST, True), _box("truth", true_region(turn.own), TRUTH)]
-    rows = [
-        [who, _did(one), "" if one.overlap is None else f"{one.overlap:.2f}", _answered(one), *_worth(one.right)]
-        for who, one in (("You", you), ("Policy", policy))
-    ]
-    if turn.best is not None:
-        rows.append(["Best window", "look", "", "", *_worth(turn.best)])
-    rows.append(["Without a look", "", "", "", *_worth(point.without)])
-    t, start = you.trajectory, 0 if look is None or look.crop_span is None else look.crop_span[1]
+    start = 0 if look is None or look.crop_span is None else look.crop_span[1]
     wrote = "".join(piece for piece, sampled in [*zip(t.pieces, t.sampled_mask, strict=True)][start:] if sampled)
-    heat = found.heat() if found is not None else None
+    others = [("Best window", turn.best), ("Without a look", turn.without)]
     state: dict[str, Any] = {
         "boxes": [one for one in boxes if one is not None],
-        "numbers": rows,
-        "said": [outcome_words(turn, you), rewards_words("You", you), rewards_words("Policy", policy)],
+        "columns": COLUMNS,
+        "numbers": [["You", *_cells(you)], ["Policy", *_cells(turn.policys)]]
+        + [[name, "", "", f"{nats:.2f}", ""] for name, nats in others if nats is not None],
+        "said": [outcome_words(turn, you), rewards_words("You", you), rewards_words("Policy", turn.policys)],
         "wrote": clean(wrote.strip(), WROTE),
         "measured": found is not None,
-        "range": None if heat is None else [f"{float(end):+.2g} nats" for end in (heat.min(), heat.max())],
     }
     if look is not None and look.crop is not None:
         state["crop"] = {"zoom": f"{look.zoom or 1:.3g}", "size": [look.crop.width, look.crop.height]}
     return state
 
 
-def _box(name: str, box: Box | None, colour: str, dashed: bool = False) -> dict[str, Any] | None:
+def _box(name: str, box: Sequence[float] | None, colour: str, dashed: bool = False) -> dict[str, Any] | None:
     if box is None:
         return None
     at = [round(v, 2) for v in box]
     return {"name": name, "box": at, "colour": colour, "ink": ink_on(colour), "dashed": dashed}
 
 
-def _did(choice: Choice) -> str:
-    return "look" if choice.box else "no look"
-
-
-def _answered(choice: Choice) -> str:
-    answer = choice.trajectory.answer
-    return "none" if answer is None else f"{one_line(answer, 40)} {'right' if choice.correct else 'wrong'}"
-
-
-def _worth(nats: float) -> list[str]:
-    return [f"{nats:.2f}", sure(nats)]
+def _cells(one: Choice) -> list[str]:
+    """What somebody did, in the order of `COLUMNS`; the answer is cleaned."""
+    did = "no look" if one.box is None else "look" if one.overlap is None else f"look, IoU {one.overlap:.2f}"
+    answer = one.trajectory.answer
+    told = "none" if answer is None else f"{one_line(answer, 40)} {'right' if right(one.trajectory) else 'wrong'}"
+    return [did, told, f"{one.right:.2f}", f"{one.reward:.2f}"]
 
 
 def table(turns: Sequence[Turn]) -> list[list[str]]:
@@ -284,39 +240,24 @@ def table(turns: Sequence[Turn]) -> list[list[str]]:
     needed: dict[Any, str] = {True: "yes", False: "no"}
     found = []
     for turn in turns:
+        assert turn.choice is not None
         row = [one_line(turn.own.question, 90), needed.get(turn.own.truth.get("needs_look"), "?")]
-        for one in (turn.choice, turn.policys):
-            if one is not None:
-                overlap = "" if one.overlap is None else f" {one.overlap:.2f}"
-                row += [f"{_did(one)}{overlap}", _answered(one), f"{one.right:.2f}", f"{one.reward:.2f}"]
-        found.append([*row, "" if turn.best is None else f"{turn.best:.2f}"])
+        row += [*_cells(turn.choice), *_cells(turn.policys), "" if turn.best is None else f"{turn.best:.2f}"]
+        found.append(row)
     return found
 
 
-def photos(turn: Turn) -> dict[str, str]:
-    """The pictures that a person sees before a choice: the overview, as the policy sees it, and the photograph."""
-    photo = turn.own.images[turn.own.image.hash]
-    return {"overview": embed(resize(photo, turn.own.overview), 300_000).uri, "photo": embed(photo, 500_000).uri}
-
-
-def findings(turn: Turn) -> dict[str, str]:
-    """The pictures that a choice brought: its crop, and the value map once it is measured."""
-    if turn.choice is None:
-        return {}
-    found, look = {}, turn.choice.look
-    if look is not None and look.crop is not None:
-        found["crop"] = embed(turn.choice.trajectory.images[look.crop.hash], 200_000).uri
-    if turn.map is not None:
-        found["map"] = embed(heat_image(turn.map), 200_000).uri
+def pictures(turn: Turn) -> dict[str, str]:
+    """The pictures as data URIs: overview, as the policy sees it, and photograph; once a choice was made, its crop and
+    the value map.
+    """
+    photo, you = turn.own.images[turn.own.image.hash], turn.choice
+    found = {"overview": embed(resize(photo, turn.own.overview), 300_000).uri, "photo": embed(photo, 500_000).uri}
+    if you is not None and you.look is not None and you.look.crop is not None:
+        found["crop"] = embed(you.trajectory.images[you.look.crop.hash], 200_000).uri
+    if you is not None and turn.map is not None:
+        found["map"] = worth(turn, turn.map, turn.record if you.box is None else you.trajectory).uri
     return found
-
-
-def heat_image(found: ValueMap) -> Image.Image:
-    """A value map in colours, a pixel a cell, from its least to its greatest worth."""
-    values = np.asarray(found.heat(), dtype=np.float64)
-    spread = max(float(values.max() - values.min()), 1e-6)
-    colours = LinearSegmentedColormap.from_list("worth", DIVERGING)((values - values.min()) / spread)
-    return Image.fromarray((255 * colours[..., :3]).round().astype(np.uint8))
 
 
 # -- the widget ------------------------------------------------------------------------------------------------------
@@ -342,10 +283,8 @@ class Game(anywidget.AnyWidget):
         ended
             Called whenever a turn has come to its end: played and measured.
         """
-        self._session, self._ended, self._began = session, ended, False
+        self._session, self._ended, self._serial = session, ended, 0
         self._task: asyncio.Task[None] | None = None
-        self._serial = 0
-        self._photos: dict[str, str] = {}  # of the sample on the table
         super().__init__(still=still)
         self._tell()
         self.on_msg(lambda _widget, content, _buffers: self.hear(content))
@@ -355,7 +294,7 @@ class Game(anywidget.AnyWidget):
         self._serial += 1
         turns = self._session.turns
         with self.hold_sync():  # one message
-            self.pictures = {**self._photos, **findings(turns[-1])} if turns else {}
+            self.pictures = pictures(turns[-1]) if turns else {}
             self.state = {**board(self._session, notice, failed), "serial": self._serial}
 
     def hear(self, message: object) -> None:
@@ -366,65 +305,41 @@ class Game(anywidget.AnyWidget):
         message
             ``{"do": "hello" | "look" | "none" | "next", "turn": number, "box": [x1, y1, x2, y2]}``, untrusted.
         """
-        session = self._session
-        wish = message.get("do") if isinstance(message, dict) else None
-        if not isinstance(message, dict) or wish not in ("hello", "look", "none", "next"):
+        if not isinstance(message, dict):
             return
-        if wish == "hello":
-            if not self._began:
-                self._began = True
-                self._work(self._open())
-            return
-        if not session.turns or message.get("turn") != len(session.turns):
+        wish, turns = message.get("do"), self._session.turns
+        if wish == "hello" and self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._play())
+        if not turns or message.get("turn") != len(turns):
             return  # of a turn that is over
-        turn = session.current
-        if wish == "next":
-            if turn.choice is not None and not session.over:
-                self._work(self._open())
-            return
-        try:
-            _ = turn.look(message.get("box")) if wish == "look" else turn.no_look()
-        except R3labError as error:
-            self._tell(str(error))
-            return
-        self._tell()
-        if turn.map is not None:
-            self._ended()
-
-    def _open(self) -> Iterator[None]:
-        """Work: the next sample, then its value map."""
-        self.progress = 0.0
-        yield
-        turn = self._session.open()
-        if turn is None:
-            return
-        self._photos = photos(turn)
-        self._tell()
-        for share in turn.measure():
-            self.progress = share
-            yield
-        if turn.choice is not None:
-            self._tell()
-            self._ended()
-
-    def _work(self, steps: Iterator[None]) -> None:
-        """Take steps on the kernel's loop, in place of what was under way; where no loop runs, at once."""
-        if self._task is not None:
+        if wish == "next" and turns[-1].choice is not None and not self._session.over and self._task is not None:
             self._task.cancel()
-        try:
-            self._task = asyncio.get_running_loop().create_task(self._paced(steps))
-        except RuntimeError:
-            for _ in self._guarded(steps):
-                pass
+            self._task = asyncio.get_running_loop().create_task(self._play())
+        if wish in ("look", "none"):
+            try:
+                _ = turns[-1].look(message.get("box")) if wish == "look" else turns[-1].no_look()
+            except R3labError as error:
+                self._tell(str(error))
+                return
+            self._tell()
+            if turns[-1].map is not None:
+                self._ended()
 
-    async def _paced(self, steps: Iterator[None]) -> None:
-        for _ in self._guarded(steps):
+    async def _play(self) -> None:
+        """The next sample, then its value map in slices; what goes wrong is told, and raised if it is a bug of ours."""
+        try:
+            self.progress = 0.0
             await asyncio.sleep(PAUSE)
-
-    def _guarded(self, steps: Iterator[None]) -> Iterator[None]:
-        """The same steps; what goes wrong is told to the person, and raised if it is a bug of ours."""
-        try:
-            yield from steps
+            turn = self._session.open()
+            if turn is None:
+                return
+            self._tell()
+            for share in turn.measure():
+                self.progress = share
+                await asyncio.sleep(PAUSE)
+            if turn.choice is not None:
+                self._tell()
+                self._ended()
         except R3labError as error:
             self._tell(failed=str(error))
         except Exception as error:
