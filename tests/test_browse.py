@@ -50,26 +50,11 @@ def vlir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def entry(number: int = 0, **fields: Any) -> dict[str, Any]:
     """An entry of an evaluation's journal."""
-    return {
-        "source": "badges",
-        "arm": "interleaved",
-        "id": f"badges-test-0-{number}",
-        "number": number,
-        "question": f"Which digit is on badge {number}?",
-        "outcome": "graded",
-        "score": float(number % 2),
-        "groups": {},
-        "answer": str(number % 10),
-        "truth": "1",
-        "finish": "answered",
-        "needs_look": number % 3 == 0,
-        "iou": None if number % 4 else number % 10 / 10,
-        "looks": number % 4,
-        "valid": 0,
-        "tokens": 20,
-        "text": f"<think>I see {number}.</think>",
-        **fields,
-    }
+    known = {"source": "badges", "arm": "interleaved", "id": f"badges-test-0-{number}", "number": number}
+    known |= {"outcome": "graded", "score": float(number % 2), "answer": str(number % 10), "truth": "1"}
+    known |= {"question": f"Which digit is on badge {number}?", "text": f"<think>I see {number}.</think>"}
+    known |= {"needs_look": number % 3 == 0, "iou": None if number % 4 else number % 10 / 10, "looks": number % 4}
+    return {**known, "groups": {}, "finish": "answered", "valid": 0, "tokens": 20, **fields}
 
 
 def evaluation(out: Path, entries: list[dict[str, Any]], split: str = "validation") -> Path:
@@ -98,12 +83,8 @@ def test_samples_are_read_as_they_stand(vlir: Path) -> None:
     assert [row.name for row in found.rows] == [sample.id for sample, _ in held] and not found.problems
     assert [row.result for row in found.rows] == ["right", "wrong", "wrong", *["right"] * 5]
     for row, (sample, rationale) in zip(found.rows, held, strict=True):
-        assert (row.question, row.truth, row.world, row.split) == (
-            sample.question,
-            sample.answer,
-            sample.world,
-            "train",
-        )
+        known = (sample.question, sample.answer, sample.world, "train")
+        assert (row.question, row.truth, row.world, row.split) == known
         assert (row.looks, row.needs_look) == (len(rationale.boxes), sample.needs_look)
         seen = Seen(open_row(row, "r1", LEAST)[0])
         seen.check()
@@ -166,12 +147,8 @@ def test_answers_are_read_with_the_trajectories_that_were_kept(tmp_path: Path) -
     assert {row.split for row in found.rows} == {"validation"}
     view = browse(tmp_path)
     seen = markup_of(view)
-    assert (
-        'class="r3-player"' in seen[0]
-        and f"<bdi>{kept.question}</bdi></h2>" in seen[0]
-        and "It is small." in seen[0]
-        and "score 1" in seen[0]
-    )
+    assert 'class="r3-player"' in seen[0] and f"<bdi>{kept.question}</bdi></h2>" in seen[0]
+    assert "It is small." in seen[0] and "score 1" in seen[0]
     assert (
         "of another question" in index(view)["failed"]["1"]
     )  # the trajectory of another question is not shown for this one
@@ -373,10 +350,8 @@ def test_filters_count_sort_and_stay_in_the_address(opened: Any, answers: str) -
     page.fill("input[type=search]", "")
     page.select_option("select[name=sort]", "-looks")
     page.click("[data-turn='1']")
-    assert (
-        page.inner_text(".r3-where") == "Page 2 of 3"
-        and hash_of(one) == "#result=wrong&looks-least=2&sort=-looks&page=2"
-    )
+    assert page.inner_text(".r3-where") == "Page 2 of 3"
+    assert hash_of(one) == "#result=wrong&looks-least=2&sort=-looks&page=2"
     before = names(one)
     page.reload()
     one.requests.pop()
@@ -457,11 +432,8 @@ def test_a_click_plays_a_sample(opened: Any, vlir: Path) -> None:
     shown = one.page.query_selector("dialog figure:not(.gone) .r3-crop").bounding_box()
     assert shown["width"] > 40 and shown["height"] > 40
     one.page.keyboard.press("Home")
-    assert (
-        one.moment() == "Overview"
-        and one.visible("dialog g.look") == []
-        and one.visible("dialog .r3-seen figure") == ["0"]
-    )
+    assert one.moment() == "Overview" and one.visible("dialog .r3-seen figure") == ["0"]
+    assert one.visible("dialog g.look") == []
     one.page.keyboard.press("ArrowRight")
     assert one.moment() == "Look 1" and one.visible("dialog .r3-seen figure") == ["1"]
     one.clean()
@@ -550,10 +522,8 @@ def test_in_an_exported_notebook_it_works_and_leaves_the_address_alone(opened: A
     html = executed([browse(vlir)._repr_mimebundle_(), browse(attacks(ATTACK))._repr_mimebundle_()])
     one = opened(html)
     page = one.page
-    assert page.locator(".r3-browser").count() == 2 and page.locator(".r3-count").all_inner_texts() == [
-        "8 records",
-        "4 records",
-    ]
+    counts = page.locator(".r3-count").all_inner_texts()
+    assert page.locator(".r3-browser").count() == 2 and counts == ["8 records", "4 records"]
     page.locator("input[type=search]").nth(0).fill("trail")
     page.locator("tbody .r3-open").nth(0).click()
     assert one.moment() == "Answer" and page.url == one.file.as_uri()

@@ -434,27 +434,19 @@ def test_a_run_is_the_loops_own(folder: Path, tmp_path: Path) -> None:
 WORLD = ["--world", "badges", "--max-new-tokens", "24", "--batch", "1", "--arm", "interleaved", "direct"]
 
 
-def started(folder: Path, out: Path, least: int) -> subprocess.Popen[str]:
-    """A run of its own that has at least so many answers in its journal."""
-    argv = [sys.executable, "-m", "r3lab", "eval", *WORLD, "--limit", "2000", "--model", str(folder), "--out", str(out)]
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    journal, until = out / "records" / "journal.jsonl", time.monotonic() + 600
-    while not journal.exists() or journal.read_bytes().count(b"\n") < 1 + least:
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < until, "the run does not get on"
-        time.sleep(0.1)
-    return process
-
-
 @pytest.mark.slow
 def test_after_a_kill_nothing_settled_is_asked_again(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed in the middle, with half a line at the journal's end; then the same numbers as a run in one go."""
-    process = started(folder, tmp_path / "out", 5)
-    process.kill()
-    process.communicate()
+    argv = [sys.executable, "-m", "r3lab", "eval", *WORLD, "--limit", "2000", "--model", str(folder)]
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent), "OMP_NUM_THREADS": "1"}
+    journal, until = tmp_path / "out" / "records" / "journal.jsonl", time.monotonic() + 600
+    with subprocess.Popen([*argv, "--out", str(tmp_path / "out")], env=env, stderr=subprocess.DEVNULL) as process:
+        while not journal.exists() or journal.read_bytes().count(b"\n") < 6:
+            assert process.poll() is None and time.monotonic() < until, "the run does not get on"
+            time.sleep(0.1)
+        process.kill()
     settled = [(e["id"], e["arm"]) for e in entries(tmp_path / "out")]
     with (tmp_path / "out" / "records" / "journal.jsonl").open("ab") as file:
         file.write(b'{"key": "torn", "sco')
@@ -475,15 +467,22 @@ def test_after_a_kill_nothing_settled_is_asked_again(
     assert tables[0]["rows"] == tables[1]["rows"] and len(again) < len(asked)
 
 
-@pytest.mark.slow
-def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(folder: Path, tmp_path: Path) -> None:
-    process = started(folder, tmp_path / "out", 2)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=600)
-    assert process.returncode == 130 and "interrupted; the same command goes on where it stopped" in errors
-    assert "Traceback" not in errors and not (tmp_path / "out" / "table.json").exists()
-    found = entries(tmp_path / "out")
-    assert len(found) >= 2 and all(e["outcome"] == "graded" for e in found)
+def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
+    folder: Path, tmp_path: Path, scripted: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the middle of a batch, which is finished; the same command goes on behind it."""
+
+    def says(name: str, arm: str) -> str:
+        if name.endswith("-2") and not (tmp_path / "out" / "table.json").exists() and len(script.asked) == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return "<answer>1</answer>"
+
+    script = scripted(says)
+    argv = [*WORLD, "--limit", 4, "--model", folder, "--out", tmp_path / "out"]
+    assert code(*argv) == 130 and "interrupted; the same command goes on where it stopped" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "table.json").exists()
+    assert len(entries(tmp_path / "out")) == 5 and all(e["outcome"] == "graded" for e in entries(tmp_path / "out"))
+    assert code(*argv) == 0 and len(script.asked) == 8 == len(set(script.asked))
 
 
 def test_more_arms_and_questions_go_on_and_other_settings_are_refused_by_name(
