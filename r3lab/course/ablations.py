@@ -6,13 +6,13 @@ check_seed_interval(seed_interval)       # prints "right" or one hint; True when
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import fmean, pstdev, stdev, variance
 
 import numpy as np
 
 from ..core.stats import student
-from .judge import Exercise, Then
+from .judge import Exercise, Function, Then
 
 FIVE = student(0.95, 4)  # 2.776
 
@@ -24,7 +24,7 @@ def _about(values: Sequence[float], half: float) -> tuple[float, float]:
 # -- an interval over seeds ----------------------------------------------------------------------------------------
 
 
-def _interval(spread: Callable[..., float], power: float) -> Callable[[list[float], float], tuple[float, float]]:
+def _interval(spread: Function, power: float) -> Function:
     return lambda values, t: _about(values, t * spread(values) / len(values) ** power)
 
 
@@ -57,9 +57,7 @@ check_seed_interval = Exercise(
 # -- seed by seed --------------------------------------------------------------------------------------------------
 
 
-def _paired(
-    apart: Callable[[float, float], float] = lambda full, other: other - full, spread: Callable[..., float] = stdev
-) -> Callable[[list[float], list[float]], tuple[float, float]]:
+def _paired(apart: Function = lambda full, other: other - full, spread: Function = stdev) -> Function:
     """The right rule, but for what is taken of a pair, or how it scatters."""
 
     def made(full: list[float], other: list[float]) -> tuple[float, float]:
@@ -102,7 +100,7 @@ check_paired = Exercise(
 # -- one more run --------------------------------------------------------------------------------------------------
 
 
-def _inside(widen: Callable[[int], float]) -> Callable[[list[float], float, float], bool]:
+def _inside(widen: Function) -> Function:
     return lambda values, new, t: abs(new - fmean(values)) <= t * stdev(values) * widen(len(values))
 
 
@@ -148,7 +146,6 @@ check_at_grounding = Exercise(
     lambda there, elsewhere, p: _mixed(elsewhere, there, p),
     "that is what grounding *adds*. How many answers are right in all?",
     lambda there, elsewhere, p: p * (fmean(there) - fmean(elsewhere)),
-    lambda there, elsewhere, p: fmean(there) - fmean(elsewhere),
     "an average of the two whatever `p` is. Weigh them.",
     lambda there, elsewhere, p: _mixed(there, elsewhere, 0.5),
     "that is a count; wanted is a share of the samples.",

@@ -6,7 +6,6 @@ check_times_even(times_even)             # prints "right" or one hint; True when
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from statistics import fmean, pstdev
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from ..core.geometry import Box, Size
 from ..explain.explanation import HeatMap
 from ..explain.maps import percentile
-from .judge import CORNER_AND_SIZE, ROUNDED, Exercise, Then
+from .judge import CORNER_AND_SIZE, ROUNDED, Exercise, Function, Then
 
 Span = tuple[int, int]
 
@@ -49,7 +48,6 @@ check_times_even = Exercise(
     lambda row, span: max(row[slice(*span)]) * len(row),
     "spans are half-open: `end` is the first token that does not belong to it.",
     lambda row, span: sum(row[span[0] : span[1] + 1]) / _even(row, span),
-    lambda row, span: sum(row[span[0] : span[1] + 1]) / _even(row, (span[0], span[1] + 1)),
 )
 
 
@@ -62,9 +60,9 @@ def _cell_box(number: int, grid: Size, region: Box) -> Box:
 
 
 def _cell(
-    place: Callable[[int, Size], tuple[int, int]] = lambda n, g: (n % g[0], n // g[0]),
-    within: Callable[[Box, Size], Box] = lambda region, grid: region,
-) -> Callable[[int, Size, Box], Box]:
+    place: Function = lambda n, g: (n % g[0], n // g[0]),
+    within: Function = lambda region, grid: region,
+) -> Function:
     """The right rule, but for the (column, row) of a number, or the box that the grid divides."""
 
     def made(number: int, grid: Size, region: Box) -> Box:
@@ -100,7 +98,6 @@ check_cell_box = Exercise(
     _cell(within=lambda r, g: (*r[:2], r[0] + (r[2] - r[0]) // g[0] * g[0], r[1] + (r[3] - r[1]) // g[1] * g[1])),
     "you count 16 pixels a token. That is so in what the vision tower gets, which was resized.",
     _cell(within=lambda r, g: (0, 0, g[0] * 16, g[1] * 16)),
-    _cell(within=lambda r, g: (*r[:2], r[0] + g[0] * 16, r[1] + g[1] * 16)),
     "the first token is number 0: you are one cell off.",
     _cell(lambda n, g: ((n - 1) % g[0], (n - 1) // g[0])),
     "that is a corner and a size. A box is two corners, as everywhere here.",
@@ -129,9 +126,7 @@ check_percentile = Exercise(
     "where all hold the same, every box is as good as any, and yours is the *best*: equal ones count half.",
     lambda own, others: fmean(other <= own for other in others),
     "that is the part of the boxes that hold more. Asked is the part that holds less.",
-    Then(lambda part: 1 - part),
-    lambda own, others: fmean(other > own for other in others),
-    lambda own, others: fmean(other >= own for other in others),
+    (Then(lambda part: 1 - part), lambda own, others: fmean(other > own for other in others)),
     "a share, from 0 to 1: yours is in per cent.",
     (Then(lambda part: 100 * part), lambda own, others: 100 * _below(own, others) / len(others)),
     "that is a count. How many boxes were drawn must not matter: a share.",
@@ -140,8 +135,6 @@ check_percentile = Exercise(
     (lambda own, others: own / fmean(others), lambda own, others: own - fmean(others)),
     "so many deviations from the mean say where it stands only if the others are normal, and they are not.",
     lambda own, others: (own - fmean(others)) / (pstdev(others) or math.inf),
-    lambda own, others: (own - fmean(others)) / (pstdev(others) or math.nan),
-    lambda own, others: (own - fmean(others)) / pstdev(others),
     "is it above all of them? One box in a hundred is, in a map of noise: say above how many.",
     lambda own, others: float(own > max(others)),
     "the box is not one of the random ones: compare it with the others alone.",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from ..core.geometry import Box, Frame
 from ..train.sft import next_token_loss, schedule
 from ..trajectory import ImageRef, Kind, Trajectory
-from .judge import ROUNDED, Exercise, Then, with_gradient
+from .judge import ROUNDED, Exercise, Function, Then, with_gradient
 
 Tensor = torch.Tensor
 Part = tuple[str, int]  # what a stretch of tokens is, and how many
@@ -38,7 +38,7 @@ def _loss_mask(parts: Sequence[Part]) -> list[bool]:
     return Trajectory("case", "?", ImageRef("0" * 64, 1, 1), (1, 1), Frame.SOURCE, kinds=kinds).sampled_mask
 
 
-def _only(*names: str) -> Callable[[Sequence[Part]], list[bool]]:
+def _only(*names: str) -> Function:
     return lambda parts: [name in names for name, count in parts for _ in range(count)]
 
 
@@ -59,10 +59,7 @@ check_interleaved_mask = Exercise(
     "the prompt carries loss: you teach the policy to ask, too.",
     _only("prompt", *OWN),
     "everything after the prompt carries loss in yours, and in between stands a crop. Who puts it there?",
-    _only("mark", "message", "crop", *OWN),
-    _only("mark", "crop", *OWN),
-    _only("message", "crop", *OWN),
-    _only("crop", *OWN),
+    (_only("mark", "message", "crop", *OWN), _only("crop", *OWN)),
     "what the loop inserts carries loss: marks, or messages. They are its words, put into the policy's mouth.",
     (_only("mark", "message", *OWN), _only("mark", *OWN), _only("message", *OWN)),
     "boxes carry no loss in yours. They are text that the policy must learn to write, number by number.",
@@ -119,7 +116,6 @@ check_next_token = Exercise(
     lambda z, i, m: _each(z, i)[m].mean(),
     "the shift goes the wrong way: what stands at t is predicted from what was read up to t - 1.",
     lambda z, i, m: _each(z[:, 1:], i[:, :-1])[m[:, :-1]].mean(),
-    lambda z, i, m: _each(z[:, 1:], i[:, :-1])[m[:, 1:]].mean(),
     "the mask is not shifted with the targets. It speaks of the token that is predicted, not of the last one read.",
     lambda z, i, m: _shifted(z, i)[m[:, :-1]].mean(),
     "laid end to end, the last token of a row predicts the first of the next. Nothing predicts a row's first.",
@@ -128,7 +124,6 @@ check_next_token = Exercise(
     lambda z, i, m: ((_shifted(z, i) * m[:, 1:]).sum(1) / m[:, 1:].sum(1)).mean(),
     "masked tokens are set to zero but counted in the mean. Divide by the number of those that carry loss.",
     lambda z, i, m: (_shifted(z, i) * m[:, 1:]).mean(),
-    lambda z, i, m: _each(z[:, :-1] * m[:, 1:, None], i[:, 1:] * m[:, 1:]).mean(),
     "every token carries loss, padding too: where does the mask come in?",
     lambda z, i, m: _shifted(z, i).mean(),
     "a sum, where a mean was wanted.",
@@ -137,11 +132,9 @@ check_next_token = Exercise(
     lambda z, i, m: -_chosen(z, i)[m[:, 1:]].mean(),
     "the probabilities of all *words* add up to 1, not those of places or rows. Which dimension is that?",
     lambda z, i, m: -_chosen(z.log_softmax(1), i)[m[:, 1:]].mean(),
-    lambda z, i, m: -_chosen(z.log_softmax(0), i)[m[:, 1:]].mean(),
     "that is the log-probability. An optimiser goes downhill: it would make the lesson less likely. The sign.",
     Then(operator.neg),
     "you average probabilities. The likelihood of a text is their product: what does the logarithm make of it?",
-    lambda z, i, m: -(-_shifted(z, i)).exp()[m[:, 1:]].mean(),
     lambda z, i, m: 1 - (-_shifted(z, i)).exp()[m[:, 1:]].mean(),
     "the number is right, but no gradient flows from it to the logits: no `.item()`, `.detach()` or `float()`.",
     (Then(Tensor.item), Then(Tensor.detach)),
@@ -156,12 +149,12 @@ def _cosine(progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def _warmed(fall: Callable[[int, int, int, float], float]) -> Callable[[int, int, int, float], float]:
+def _warmed(fall: Function) -> Function:
     """The right start, and another fall: of the arguments of the rate."""
     return lambda s, n, w, f: (s + 1) / w if s < w else fall(s, n, w, f)
 
 
-def _then(fall: Callable[[float, float], float]) -> Callable[[int, int, int, float], float]:
+def _then(fall: Function) -> Function:
     """The right start, and another fall: `fall(progress, final)`."""
     return _warmed(lambda s, n, w, f: fall((s - w) / (n - w), f))
 
@@ -177,7 +170,6 @@ check_rate = Exercise(
     (_then(lambda x, f: 1 - (1 - f) * x), _then(lambda x, f: 1 - x)),
     "the fall counts from the first step of all: the rate jumps where it begins. It starts after the warm-up.",
     _warmed(lambda s, n, w, f: f + (1 - f) * _cosine(s / n)),
-    lambda s, n, w, f: min(1, (s + 1) / w) * (f + (1 - f) * _cosine(s / n)),
     "the fall takes `steps` steps after the warm-up: it is not over when training is.",
     _warmed(lambda s, n, w, f: f + (1 - f) * _cosine((s - w) / n)),
     "you fall to 0. Where does `final` come in?",
@@ -188,8 +180,6 @@ check_rate = Exercise(
     _then(lambda x, f: max(f, _cosine(x))),
     "a bare cosine runs from 1 to -1, below `final` and even below 0. Bring it to run from 1 to 0 first.",
     _then(lambda x, f: f + (1 - f) * math.cos(math.pi * x)),
-    _then(lambda x, f: math.cos(math.pi * x)),
-    _then(lambda x, f: max(f, math.cos(math.pi * x))),
     "that is a quarter of a turn: steepest at the end. Half a turn is level at both ends.",
     _then(lambda x, f: f + (1 - f) * math.cos(math.pi / 2 * x)),
     "there is no warm-up: the first steps are the largest, and nothing is known yet.",
@@ -220,7 +210,7 @@ def _part(wanted: float) -> float:
     return (1 - wanted) / (1 + wanted)
 
 
-def _by(shift: Callable[[float, float, float], tuple[float, ...]]) -> Callable[[Box, float], np.ndarray]:
+def _by(shift: Function) -> Function:
     """The box and what is added to it, made of width, height and what is wanted: (across, down), or a box."""
     return lambda box, wanted: np.add(box, np.resize(shift(box[2] - box[0], box[3] - box[1], wanted), 4))
 
@@ -234,16 +224,11 @@ check_missed = Exercise(
     "then that share of the old box is still covered, but IoU divides by the *union*, which has grown.",
     _by(lambda w, h, i: (w * (1 - i), 0)),
     "your box is no longer as large as it was. It should be moved, not cut or shrunk.",
-    _by(lambda w, h, i: (w * (1 - i), 0, 0, 0)),
-    _by(lambda w, h, i: (w * _part(i), 0, 0, 0)),
-    _by(lambda w, h, i: (0, 0, -w * (1 - i), 0)),
-    _by(lambda w, h, i: tuple((1 - math.sqrt(i)) / 2 * side for side in (w, h, -w, -h))),  # about the same middle
+    (_by(lambda w, h, i: (w * (1 - i), 0, 0, 0)), _by(lambda w, h, i: (w * _part(i), 0, 0, 0))),
     "to the right: x grows.",
     (lambda b, i: missed(b, i, -1), _by(lambda w, h, i: (-w * (1 - i), 0))),
     "sideways: that is along the width. You use the height, or move it down.",
-    _by(lambda w, h, i: (h * _part(i), 0)),
-    _by(lambda w, h, i: (0, h * _part(i))),
-    _by(lambda w, h, i: (0, w * _part(i))),
+    (_by(lambda w, h, i: (h * _part(i), 0)), _by(lambda w, h, i: (0, h * _part(i)))),
     "moved along both sides, it loses overlap twice. Sideways alone was asked for.",
     (_by(lambda w, h, i: (w * _part(i), h * _part(i))), _by(lambda w, h, i: (w * (1 - i), h * (1 - i)))),
     "that is a share of the width. How many pixels is it?",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import operator
 from collections import Counter
-from collections.abc import Callable
 from statistics import fmean
 from typing import Any
 
@@ -39,7 +38,6 @@ check_change = Exercise(
     Then(operator.neg),
     "you take the mean of the tokens. Log-probabilities add up: certain words do not make a lost digit smaller.",
     lambda own, other, first: fmean(other[first:]) - fmean(own[first:]),
-    lambda own, other, first: fmean(other) - fmean(own),
     "you add probabilities. The probability of a text is the product of its tokens': add their logarithms.",
     lambda own, other, first: sum(map(math.exp, other[first:])) - sum(map(math.exp, own[first:])),
     "that is how many times as likely it became. Asked is the difference in nats, the logarithm of that.",
@@ -48,7 +46,6 @@ check_change = Exercise(
     lambda own, other, first: other[-1] - own[-1],
     "you look at one token behind the crop. All that was written there counts.",
     lambda own, other, first: other[first] - own[first],
-    lambda own, other, first: min(b - a for a, b in zip(own[first:], other[first:], strict=True)),
     "`first` is the first token behind the crop, and belongs to it: you begin one late.",
     lambda own, other, first: sum(other[first + 1 :]) - sum(own[first + 1 :]),
     "that is how likely it is with the other crop. By how much did that *change*?",
@@ -59,14 +56,11 @@ check_change = Exercise(
 # -- regret --------------------------------------------------------------------------------------------------------
 
 
-def _regret(worths: list[float], taken: float) -> float:
-    whole = (0.0, 0.0, 1.0, 1.0)
-    return ValueMap([Window(whole, worth, None) for worth in worths], taken, 0.0, (1, 1)).regret
-
+_WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 check_regret = Exercise(
     "f(worths, taken): by how many nats the best window is worth more than the look; 0 where none is.",
-    _regret,
+    lambda worths, taken: ValueMap([Window(_WHOLE, w, None) for w in worths], taken, 0.0, (1, 1)).regret,
     # the second: nothing better was missed; the third: all places do harm, this one most
     (([0.5, 4.0, -1.0, 2.0], 1.5), ([0.5, 1.0, -1.0], 3.0), ([-2.0, -0.5, -3.0], -4.0), ([2.0, 2.0], 2.0)),
     "the windows are only a grid: the look may beat all of them. Then nothing is regretted, and that is 0.",
@@ -81,8 +75,6 @@ check_regret = Exercise(
     lambda worths, taken: abs(max(worths) - taken),
     "that is the part that was missed. Worth has a zero of its own (no crop) and may be below it: subtract.",
     lambda worths, taken: max(0.0, max(worths) - taken) / max(worths),
-    lambda worths, taken: max(0.0, (max(worths) - taken) / max(worths)),
-    lambda worths, taken: (max(worths) - taken) / max(worths),
     "that is which window is best. Asked is by how many nats.",
     lambda worths, taken: worths.index(max(worths)),
 )
@@ -108,10 +100,10 @@ check_from_tint = Exercise(
     "f(tints, answers): the share of answers that are right when only the tint is known.",
     _from_tint,
     (
-        (["red", "red", "red", "blue", "blue", "blue"], ["3", "3", "3", "8", "8", "8"]),  # planted
-        (["red", "blue", "red", "blue", "red", "blue", "red", "blue"], ["3", "3", "8", "8", "1", "1", "6", "6"]),
-        (["red", "red", "red", "red", "red", "blue", "blue", "green"], ["3", "3", "3", "1", "8", "8", "3", "6"]),
-        (["red", "red", "blue", "blue", "blue"], ["3", "1", "3", "3", "8"]),
+        (["red"] * 3 + ["blue"] * 3, list("333888")),  # planted
+        (["red", "blue"] * 4, list("33881166")),
+        (["red"] * 5 + ["blue", "blue", "green"], list("33318836")),
+        (["red"] * 2 + ["blue"] * 3, list("31338")),
     ),
     "that is how often the commonest answer of all is right: a guess that does not look at the tint.",
     lambda tints, answers: _most(Counter(answers)) / len(answers),
@@ -119,7 +111,6 @@ check_from_tint = Exercise(
     lambda tints, answers: fmean(_most(c) / c.total() for c in _by_tint(tints, answers)),
     "you count the tints that have one answer alone. One that is right nine times of ten is a shortcut, too.",
     lambda tints, answers: fmean(len(c) == 1 for c in _by_tint(tints, answers)),
-    lambda tints, answers: sum(c.total() for c in _by_tint(tints, answers) if len(c) == 1) / len(answers),
     "that is the commonest pair alone. Each tint has a best answer of its own.",
     lambda tints, answers: _most(Counter(zip(tints, answers, strict=True))) / len(answers),
     "you ask what the answer says of the tint. Who takes the shortcut sees the tint and wants the answer.",
@@ -155,13 +146,12 @@ def _numbered(function: Function, arguments: tuple[Any, ...]) -> int | None:
     return NAMED.index(name)
 
 
-def _ruled(*order: tuple[str, int], last: str = _P) -> Callable[[float, float, float], str]:
+def _ruled(*order: tuple[str, int], last: str = _P) -> Function:
     """A list of rules: the first kind whose rate (0 crop, 1 region, 2 rest) is over one half."""
     return lambda *rates: next((name for name, which in order if rates[which] > 0.5), last)
 
 
 _BY_CROP, _BY_REGION, _BY_REST = (_H, 0), (_V, 1), (_C, 2)
-_RIGHT = _ruled(_BY_CROP, _BY_REGION, _BY_REST)
 
 check_kind = Exercise(
     "f(crop, region, rest): the name of the kind of looking, from three rates of changed answers.",
@@ -171,17 +161,13 @@ check_kind = Exercise(
     "if no rate is over one half nothing that was shown decides: you still name the largest.",
     lambda *rates: NAMED[rates.index(max(rates))],
     "who reads the crop reads it, even if a change of the rest can confuse it. Ask for the crop first.",
-    _ruled(_BY_REST, _BY_CROP, _BY_REGION),
-    _ruled(_BY_REST, _BY_REGION, _BY_CROP),
-    _ruled(_BY_REGION, _BY_CROP, _BY_REST),
-    _ruled(_BY_REGION, _BY_REST, _BY_CROP),
+    (_ruled(_BY_REST, _BY_CROP, _BY_REGION), _ruled(_BY_REGION, _BY_CROP, _BY_REST)),
     "who reads what is asked about, in the overview too, takes no shortcut: ask for the region first.",
     _ruled(_BY_CROP, _BY_REST, _BY_REGION),
     "a shortcut lies *outside* what is asked about; who reads the region in the overview needed no crop.",
     _ruled(_BY_CROP, (_C, 1), (_V, 2)),
     "the wrong way round: an answer that other crops *change* is one that was read from the crop.",
-    lambda crop, region, rest: _RIGHT(1 - crop, region, rest),
-    lambda crop, region, rest: _RIGHT(1 - crop, 1 - region, 1 - rest),
+    lambda crop, region, rest: _ruled(_BY_CROP, _BY_REGION, _BY_REST)(1 - crop, region, rest),
     "what if nothing that was tried changes the answer? That is a habit, and has a name of its own.",
     (_ruled(_BY_CROP, _BY_REGION, last=_C), _ruled(_BY_CROP, _BY_REST, last=_V), _ruled(_BY_REGION, _BY_REST, last=_H)),
     "where the answer does not hang on the crop, ask for both: the region in the overview, and the rest.",

@@ -7,31 +7,31 @@ check_zoom(zoom)                         # prints "right" or one hint; True when
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ..core.geometry import Box, Frame, Size, from_source, to_source, zoom_factor
 from ..trajectory import Kind
-from .judge import CORNER_AND_SIZE, ROUNDED, ROUNDED_BOX, Exercise, Then
+from .judge import CORNER_AND_SIZE, ROUNDED, ROUNDED_BOX, Exercise, Function, Then
 
 # -- which tokens carry loss? ----------------------------------------------------------------------------------
 
 Record = dict[str, Any]
 
 
-def _record(kinds: str) -> Record:
-    """A record from letters: p(rompt), o(verview), s(ampled), e(nvironment), c(rop), x (padding)."""
-    ints = [int("posecx".index(letter)) for letter in kinds]
-    return {
-        "kinds": ints,
-        "pieces": ["" if kind in (Kind.OVERVIEW, Kind.CROP, Kind.PAD) else "word" for kind in ints],
-        "logprobs": [-0.5 if kind == Kind.SAMPLED else None for kind in ints],
-    }
+def kinds_of(letters: str) -> list[int]:
+    """Kinds of tokens from letters: p(rompt), o(verview), s(ampled), e(nvironment), c(rop), x (padding)."""
+    return ["posecx".index(letter) for letter in letters]
 
 
-def _where(*kinds: int) -> Callable[[Record], list[int]]:
+def _record(letters: str) -> Record:
+    pieces = ["" if letter in "ocx" else "word" for letter in letters]
+    logprobs = [-0.5 if letter == "s" else None for letter in letters]
+    return {"kinds": kinds_of(letters), "pieces": pieces, "logprobs": logprobs}
+
+
+def _where(*kinds: int) -> Function:
     """The places of the tokens of these kinds."""
     return lambda record: [place for place, kind in enumerate(record["kinds"]) if kind in kinds]
 
@@ -90,9 +90,7 @@ check_in_overview = Exercise(
     "you round. A box is rounded once, when a model writes it; until then it stays exact.",
     ROUNDED_BOX,
     "width and height do not shrink by quite the same factor: x goes with the widths, y with the heights.",
-    lambda b, s, o: _scaled(b, o[0] / s[0], o[0] / s[0]),
-    lambda b, s, o: _scaled(b, o[1] / s[1], o[1] / s[1]),
-    lambda b, s, o: _scaled(b, o[1] / s[1], o[0] / s[0]),
+    (lambda b, s, o: _scaled(b, o[0] / s[0], o[0] / s[0]), lambda b, s, o: _scaled(b, o[1] / s[1], o[0] / s[0])),
     "those are fractions of the image. How many overview pixels is its whole width?",
     lambda b, s, o: _scaled(b, 1 / s[0], 1 / s[1]),
     "those are numbers from 0 to 1000, another model's frame. Wanted: pixels of the overview.",
@@ -129,8 +127,8 @@ def _area(box: Box, source: Size) -> float:
 
 
 def _zoom(
-    low: float = 1.0, high: float = 2.0, start: float = 0.125, over: float = 0.375, share: Callable[..., float] = _area
-) -> Callable[[Box, Size], float]:
+    low: float = 1.0, high: float = 2.0, start: float = 0.125, over: float = 0.375, share: Function = _area
+) -> Function:
     """The right rule, but for what is given."""
     return lambda b, s: min(high, max(low, 2 - (share(b, s) - start) / over))
 
@@ -149,9 +147,7 @@ check_zoom = Exercise(
     "that is a step. Between 12.5 % and 50 % of the area the zoom falls linearly.",
     (lambda b, s: 2.0 if _area(b, s) <= 0.125 else 1.0, lambda b, s: 1.0 if _area(b, s) >= 0.5 else 2.0),
     "the share is one of area: width times height, over width times height. You seem to use one side's length.",
-    _zoom(share=lambda b, s: (b[2] - b[0]) / s[0]),
-    _zoom(share=lambda b, s: (b[3] - b[1]) / s[1]),
-    _zoom(share=lambda b, s: math.sqrt(_area(b, s))),
+    (_zoom(share=lambda b, s: (b[2] - b[0]) / s[0]), _zoom(share=lambda b, s: math.sqrt(_area(b, s)))),
     "the line runs on at both ends. Where must it stop?",
     _zoom(-math.inf, math.inf),
     "very small boxes are enlarged more than twofold: the line runs on at one end.",
@@ -194,9 +190,7 @@ check_source_pixels = Exercise(
     "the frame runs from 0 to 1000, both included: a thousand steps, not 999.",
     Then(lambda box: np.multiply(box, 1000 / 999)),
     "x goes with the width and y with the height; `source` is (width, height), and the box is x, y, x, y.",
-    lambda b, s: _pixels(b, (s[1], s[0])),
-    lambda b, s: _pixels(b, (s[0], s[0])),
-    lambda b, s: _pixels(b, (s[1], s[1])),
+    (lambda b, s: _pixels(b, (s[1], s[0])), lambda b, s: _pixels(b, (s[0], s[0]))),
     "these are still fractions of the image. How many source pixels is its width?",
     lambda b, s: np.divide(b, 1000),
     "that is the way back, from source pixels to the model's frame.",

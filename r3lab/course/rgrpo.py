@@ -6,7 +6,7 @@ check_advantages(advantages)             # prints "right" or one hint; True when
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from ..core.geometry import Box, Frame, coverage, iou
 from ..train.objective import Objective, advantages, policy_loss
 from ..train.rewards import region_grounded
 from ..trajectory import ImageRef, Look, Trajectory
-from .judge import Exercise, Then, with_gradient
+from .judge import Exercise, Function, Then, with_gradient
 
 Tensor = torch.Tensor
 
@@ -36,7 +36,7 @@ def _deviation(r: Tensor, correction: int = 1) -> Tensor:
     return r.std(1, keepdim=True, correction=correction)
 
 
-def _by(mean: int | None, deviation: int | None, correction: int = 1) -> Callable[[Tensor], Tensor]:
+def _by(mean: int | None, deviation: int | None, correction: int = 1) -> Function:
     """Standardised, with the mean and the deviation over a dimension, or (None) over the whole batch."""
     return lambda r: (r - r.mean(mean, keepdim=True)) / (r.std(deviation, keepdim=True, correction=correction) + 1e-4)
 
@@ -58,7 +58,6 @@ check_advantages = Exercise(
     (_by(0, 0), _by(0, 0, 0)),
     "is your epsilon inside the square root? There it flattens every group that hardly differs.",
     lambda r: _centred(r) / (_deviation(r) ** 2 + 1e-4).sqrt(),
-    lambda r: _centred(r) / (_deviation(r, 0) ** 2 + 1e-4).sqrt(),
     "is there an epsilon at all? A group in which all rewards are equal must give zeros, not NaN.",
     (lambda r: _centred(r) / _deviation(r), lambda r: _centred(r) / _deviation(r, 0)),
     "nearly: your spread divides by G. The published one is that of a sample: by G - 1.",
@@ -81,11 +80,11 @@ def _mean(terms: Tensor, mask: Tensor) -> Tensor:
 
 
 def _but(
-    pick: Callable[[Tensor, Tensor], Tensor] = torch.minimum,
-    reduce: Callable[[Tensor, Tensor], Tensor] = _mean,
-    ratio: Callable[[Tensor, Tensor], Tensor] = lambda new, old: (new - old).exp(),
-    bounds: Callable[[float, float], tuple[float, float]] = lambda low, high: (low, high),
-) -> Callable[..., Tensor]:
+    pick: Function = torch.minimum,
+    reduce: Function = _mean,
+    ratio: Function = lambda new, old: (new - old).exp(),
+    bounds: Function = lambda low, high: (low, high),
+) -> Function:
     """The right objective, but for what is given."""
 
     def loss(new: Tensor, old: Tensor, a: Tensor, mask: Tensor, low: float, high: float) -> Tensor:
@@ -125,7 +124,6 @@ check_clipped_objective = Exercise(
     "the tokens of a row, or the rows, are summed and not averaged.",
     _but(reduce=lambda terms, mask: (terms * mask).sum()),
     _but(reduce=lambda terms, mask: (terms * mask).sum(1).mean()),
-    _but(reduce=lambda terms, mask: _mean(terms, mask) * len(mask)),
     "an optimiser goes downhill: it would make good rollouts rarer. The sign.",
     Then(operator.neg),
     "your ratio is upside down: the policy now, over the policy that sampled.",
@@ -148,7 +146,7 @@ def looked(looks: Sequence[tuple[Box, bool]], given: str | None, **truth: Any) -
     return Trajectory("case", "?", photo, (128, 128), Frame.SOURCE, looks=taken, answer=given, truth=truth)
 
 
-def _paid(share: Callable[[list[Box], Box], float]) -> Callable[[list[Box], Box, bool], float]:
+def _paid(share: Function) -> Function:
     """The right rule with another share of the full pay."""
     return lambda looks, truth, needs_look: 0.5 * share(looks, truth) if needs_look and looks else 0.0
 

@@ -7,7 +7,7 @@ check_leave_one_out(leave_one_out)       # prints "right" or one hint; True when
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -18,7 +18,8 @@ from ..train.estimators import token_weights
 from ..train.objective import Objective, advantages
 from ..train.rewards import FINE, SAME, region_checked
 from ..trajectory import Kind
-from .judge import Exercise, Then
+from .judge import Exercise, Function, Then
+from .look_again import kinds_of
 from .rgrpo import looked, table
 
 Tensor = torch.Tensor
@@ -80,9 +81,9 @@ def _closed(w: Tensor, a: Tensor, low: float, high: float) -> Tensor:
 
 
 def _gate(
-    closed: Callable[[Tensor, Tensor, float, float], Tensor] = _closed,
-    weight: Callable[[Tensor, Tensor], Tensor] = operator.mul,
-) -> Callable[[Tensor, Tensor, float, float], Tensor]:
+    closed: Function = _closed,
+    weight: Function = operator.mul,
+) -> Function:
     """A weight made of ratio and advantage, but nothing where `closed`."""
     return lambda w, a, low, high: weight(w, a[:, None]) * ~closed(w, a[:, None], low, high)
 
@@ -99,7 +100,7 @@ check_push = Exercise(
     "each sign has the other's bound: you stop what moved the wrong way, and let go on what went far enough.",
     _gate(lambda w, a, lo, hi: _closed(w, -a, lo, hi)),
     "only the upper bound acts. When is a token of a *bad* rollout left alone?",
-    (_gate(lambda w, a, lo, hi: (a > 0) & (w > 1 + hi)), _gate(lambda w, a, lo, hi: w > 1 + hi)),
+    _gate(lambda w, a, lo, hi: (a > 0) & (w > 1 + hi)),
     "only the lower bound acts. When is a token of a *good* rollout left alone?",
     (_gate(lambda w, a, lo, hi: (a < 0) & (w < 1 - lo)), _gate(lambda w, a, lo, hi: w < 1 - lo)),
     "your two bounds have the same width. `low` belongs to the lower one, `high` to the upper.",
@@ -108,7 +109,6 @@ check_push = Exercise(
     _gate(lambda w, a, lo, hi: _closed(w, a, hi, lo)),
     "the weight is bounded: that is CISPO, nearly. Here a token beyond its bound is pushed by nothing at all.",
     lambda w, a, lo, hi: w.clamp(1 - lo, 1 + hi) * a[:, None],
-    lambda w, a, lo, hi: torch.minimum(w * a[:, None], w.clamp(1 - lo, 1 + hi) * a[:, None]),
     "the gate is right. What is left is the derivative of the ratio: and what is that of exp(x)?",
     _gate(weight=lambda w, a: a),
     "the gate is right, but who opened it has a say in how strongly: where is the advantage?",
@@ -125,16 +125,11 @@ check_push = Exercise(
 Looks = Sequence[tuple[Box, bool]]
 
 
-def _region_reward(looks: Looks, truth: Box, right: bool) -> float:
-    record = looked(looks, "7" if right else "1", regions=[truth], answer="7")
-    return region_checked(record)
-
-
 def _valid(looks: Looks) -> list[Box]:
     return [box for box, valid in looks if valid]
 
 
-def _last(looks: Looks, truth: Box, overlap: Callable[[Box, Box], float] = iou, which: int = -1) -> float:
+def _last(looks: Looks, truth: Box, overlap: Function = iou, which: int = -1) -> float:
     return overlap(_valid(looks)[which], truth) if _valid(looks) else 0.0
 
 
@@ -143,10 +138,10 @@ def _useless(looks: Looks) -> int:
 
 
 def _met(
-    earlier: Callable[[list[Box], int], list[Box]] = lambda boxes, i: boxes[:i],
-    overlap: Callable[[Box, Box], float] = iou,
+    earlier: Function = lambda boxes, i: boxes[:i],
+    overlap: Function = iou,
     every: bool = False,
-) -> Callable[[Looks], int]:
+) -> Function:
     """How many valid looks repeat another one, or (every) how often."""
 
     def counted(looks: Looks) -> int:
@@ -160,9 +155,7 @@ def _met(
 _again = _met()
 
 
-def _with(
-    paid: Callable[[Looks, Box], float] = _last, repeated: Callable[[Looks], int] = _again
-) -> Callable[[Looks, Box, bool], float]:
+def _with(paid: Function = _last, repeated: Function = _again) -> Function:
     """The right rule with another payment, or another count of repeated looks."""
     return lambda looks, truth, right: 0.5 * paid(looks, truth) * right - FINE * (_useless(looks) + repeated(looks))
 
@@ -183,7 +176,7 @@ _TAKEN: Sequence[Looks] = (
 
 check_region_checked = Exercise(
     "f(looks, truth, right): 0.5 x IoU of the last valid look if right, less 0.1 a useless look.",
-    _region_reward,
+    lambda looks, truth, right: region_checked(looked(looks, "7" if right else "1", regions=[truth], answer="7")),
     [
         *((looks, _TRUTH, True) for looks in _TAKEN),
         *((looks, _TRUTH, False) for looks in ([_NEAR], [_OUT, _NEAR], [_NEAR, _AGAIN], [])),
@@ -201,7 +194,6 @@ check_region_checked = Exercise(
     _with(lambda k, t: max((iou(b, t) for b in _valid(k)), default=0.0)),
     "you pay every look, so that two half-good ones earn more than one good one.",
     _with(lambda k, t: sum(iou(b, t) for b in _valid(k))),
-    _with(lambda k, t: min(1.0, sum(iou(b, t) for b in _valid(k)))),
     "that pays in full for the whole image, which covers everything. Which overlap punishes excess too?",
     _with(lambda k, t: _last(k, t, coverage)),
     "a box that cannot be cut costs nothing.",
@@ -230,7 +222,7 @@ check_region_checked = Exercise(
 P, O, S, E, C, N = (int(kind) for kind in Kind)  # noqa: E741  (prompt, overview, sampled, environment, crop, pad)
 
 
-def _marked(keep: Callable[[list[int], int], bool], padding: bool = False, begin: int = 1) -> Callable[..., Tensor]:
+def _marked(keep: Function, padding: bool = False, begin: int = 1) -> Function:
     """The mask from the token `begin` on: True at the tokens of a row that are kept, in no row that was cut off."""
 
     def made(kinds: list[list[int]], cut_off: list[bool]) -> Tensor:
@@ -240,12 +232,16 @@ def _marked(keep: Callable[[list[int], int], bool], padding: bool = False, begin
     return made
 
 
-def _of(*wanted: int) -> Callable[[list[int], int], bool]:
+def _of(*wanted: int) -> Function:
     return lambda row, i: row[i] in wanted
 
 
 def _inserted(kinds: list[int]) -> bool:
     return E in kinds or C in kinds
+
+
+def _rows(*rows: str) -> list[list[int]]:
+    return [kinds_of(row) for row in rows]
 
 
 _loss_mask = _marked(_of(S))
@@ -254,22 +250,15 @@ check_loss_mask = Exercise(
     "f(kinds, cut_off): the mask (R, T - 1) of the next-token targets that carry loss.",
     _loss_mask,
     (
-        (
-            [
-                [P, O, O, P, S, S, S, E, C, C, E, S, S],  # one look: the crop stands between two marks
-                [P, O, O, P, S, S, E, E, E, S, S, E, C, E, S],  # a refused box, then a look
-                [P, O, O, P, S, S],  # answered at once
-            ],
-            [False, False, False],
-        ),
-        ([[P, O, P, S, S, S, S], [P, O, P, P, P, P, P, P, S], [P, O, P, S, S, S, S, S]], [False, False, True]),
-        ([[P, O, P, S, S, C, C], [P, O, P, S], [P, O, P, S, S, E, C, C, E, S, S]], [False, False, True]),
+        # one look: the crop stands between two marks; a refused box, then a look; answered at once
+        (_rows("poopssseccess", "poopsseeesseces", "poopss"), [False, False, False]),
+        (_rows("popssss", "poppppps", "popsssss"), [False, False, True]),
+        (_rows("popsscc", "pops", "popsseccess"), [False, False, True]),
     ),
     "rollouts that were cut off carry loss: they would be blamed for an answer that they could not give.",
     lambda k, cut: _loss_mask(k, [False] * len(k)),
     "you leave the rows of cut-off rollouts out. They stay, without a True: the mask must fit the batch.",
     lambda k, cut: _loss_mask(k, cut)[~torch.tensor(cut)],
-    lambda k, cut: _loss_mask([row for row, c in zip(k, cut, strict=True) if not c], [False] * cut.count(False)),
     "the cut-off rollouts are the only ones that carry loss.",
     lambda k, cut: _loss_mask(k, [not c for c in cut]),
     "that is a column too many. The state at the last place predicts nothing: targets are `ids[:, 1:]`.",
@@ -313,12 +302,12 @@ def _counts(m: Tensor) -> Tensor:
     return m.sum(1).clamp(min=1)
 
 
-def _by(**other: Callable[[Tensor, Tensor, int], Tensor]) -> Callable[[Tensor, Tensor, str, int], Tensor]:
+def _by(**other: Function) -> Function:
     """The right rule, but for the ways to aggregate that are given."""
     return lambda v, m, how, length: other[how](v, m, length) if how in other else _aggregate(v, m, how, length)
 
 
-def _always(how: str) -> Callable[[Tensor, Tensor, str, int], Tensor]:
+def _always(how: str) -> Function:
     return lambda v, m, _, length: _aggregate(v, m, how, length)
 
 
@@ -338,12 +327,8 @@ check_aggregate = Exercise(
     _by(sequence=lambda v, m, n: (_sums(v, m) / _counts(m))[m.any(1)].mean()),
     "'fixed' leaves a row without sampled tokens out of the count of rows.",
     _by(fixed=lambda v, m, n: _sums(v, m).sum() / (m.any(1).sum() * n)),
-    "whatever is asked for, you take the mean of each row and then of the rows. What does `how` say?",
-    _always("sequence"),
-    "whatever is asked for, you take the mean over all tokens of the batch. What does `how` say?",
-    _always("token"),
-    "whatever is asked for, you divide by a fixed length. What does `how` say?",
-    _always("fixed"),
+    "whatever is asked for, you do the same: by rows, over all tokens, or by a fixed length. What does `how` say?",
+    (_always("sequence"), _always("token"), _always("fixed")),
     "'token' and 'sequence' are exchanged: which one lets a long row weigh more than a short one?",
     lambda v, m, how, n: _aggregate(v, m, {"token": "sequence", "sequence": "token", "fixed": "fixed"}[how], n),
     "'fixed' must divide by `length`, whatever the rows' own lengths are. Yours does not know it.",
@@ -352,15 +337,8 @@ check_aggregate = Exercise(
     _by(fixed=lambda v, m, n: _sums(v, m).sum() / n),
     "what is not sampled is in the sum. The values there mean nothing.",
     lambda v, m, how, n: _aggregate(v, torch.ones_like(m), how, n),
-    lambda v, m, how, n: {
-        "sequence": (v.sum(1) / _counts(m)).mean(),
-        "token": v.sum() / m.sum(),
-        "fixed": v.sum() / len(v) / n,
-    }[how],
     "what is not sampled is zero in your sum, and still counted where you divide.",
     lambda v, m, how, n: _aggregate(v * m, torch.ones_like(m), how, n),
-    _by(sequence=lambda v, m, n: (v * m).mean()),
-    _by(token=lambda v, m, n: (v * m).mean()),
     "you return a number a row. One number for the batch.",
     lambda v, m, how, n: _sums(v, m) / {"sequence": _counts(m), "token": m.sum(), "fixed": n}[how],
 )

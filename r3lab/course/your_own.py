@@ -5,16 +5,15 @@ check_tokens_needed(tokens_needed)       # prints "right" or one hint; True when
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import inf
 
-from ..core.geometry import Box, Size, clip
-from .judge import ROUNDED, Exercise, Then
+from ..core.geometry import Box, clip
+from .judge import ROUNDED, Exercise, Function, Then
 
 # -- how many tokens must the overview have? -------------------------------------------------------------------
 
 
-def _tokens(scale: Callable[[float, float], float]) -> Callable[[float, float, Size, int], float]:
+def _tokens(scale: Function) -> Function:
     """The right rule with another scale of the sides, from the height and what is readable."""
     return lambda h, r, source, factor: source[0] * source[1] * (scale(h, r) / factor) ** 2
 
@@ -69,10 +68,8 @@ check_as_region = Exercise(
     lambda a, s: _cut(_corners((max(0, a[0]), max(0, a[1]), a[2], a[3])), 0, s),
     "you take (x, y) for the middle. In these files it is the upper left corner.",
     lambda a, s: clip((a[0] - a[2] / 2, a[1] - a[3] / 2, a[0] + a[2] / 2, a[1] + a[3] / 2), s),
-    lambda a, s: (a[0] - a[2] / 2, a[1] - a[3] / 2, a[0] + a[2] / 2, a[1] + a[3] / 2),
     "boxes are half-open: the far corner is the first pixel outside, and nothing is taken off.",
     lambda a, s: clip((a[0], a[1], a[0] + a[2] - 1, a[1] + a[3] - 1), s),
-    lambda a, s: clip(_corners(a), (s[0] - 1, s[1] - 1)),
     "x goes with the width and y with the height, in the annotation and in `size`.",
     lambda a, s: clip(_corners(a), (s[1], s[0])),
     lambda a, s: _cut(_corners(a), 0, (s[1], s[0])),
