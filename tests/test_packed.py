@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from r3lab.models.attention import visible
-from r3lab.models.packed_attention import Spans, packed_attention
+from r3lab.models.attention import Spans, packed_attention, visible
 from r3lab.rollout.loop import rollout
 from r3lab.rollout.sequence import row_of
 from r3lab.train.estimators import token_logprobs

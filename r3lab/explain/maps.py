@@ -30,7 +30,7 @@ from ..models.policy import Features, Policy
 from ..rollout.sequence import prompt_ids
 from ..trajectory import Kind, Trajectory
 from .explanation import BoxAttention, CropAttention, HeatMap, Region, Word
-from .rows import AFTER, ANSWER, COORDINATES, OVERVIEW, SINK, AttentionRows, rows
+from .rows import AFTER, ANSWER, COORDINATES, OVERVIEW, SINK, AttentionRows, overlapping, rows
 
 EPSILON = 1e-4  # attention of a token below this is noise; keeps a ratio finite
 NEUTRAL = "Write a general description of the image."  # as in arXiv 2502.17422
@@ -227,15 +227,14 @@ def _spoken(trajectory: Trajectory, until: int) -> list[tuple[str, list[int]]]:
     found: list[tuple[str, list[int]]] = []
     for kind in (Kind.PROMPT, Kind.SAMPLED):
         tokens = [i for i in range(1, until) if trajectory.kinds[i] == kind]
-        ends = np.cumsum([len(trajectory.pieces[i]) for i in tokens]).tolist()
-        text = "".join(trajectory.pieces[i] for i in tokens)
-        asked = trajectory.question.strip()
-        start = text.find(asked) if kind == Kind.PROMPT else 0
-        end = start + len(asked) if kind == Kind.PROMPT else len(text)
+        text, start = "".join(trajectory.pieces[i] for i in tokens), 0
+        end = len(text)
+        if kind == Kind.PROMPT:
+            asked = trajectory.question.strip()
+            start = text.find(asked)
+            end = start + len(asked)
         for match in _WORD.finditer(text, max(0, start), max(0, end)):
-            starts = [0, *ends[:-1]]
-            own = [i for i, a, b in zip(tokens, starts, ends, strict=True) if a < match.end() and b > match.start()]
-            found.append((match.group(), own))
+            found.append((match.group(), overlapping(trajectory, tokens, *match.span())))
     return found
 
 

@@ -22,7 +22,7 @@ import torch
 
 from ..core.errors import R3labError, shown
 from ..core.geometry import Box, Size, clip
-from ..core.protocol import CLOSE, OPEN, Scanner
+from ..core.protocol import CLOSE, OPEN, scan
 from ..models import attention
 from ..models.attention import Seen
 from ..models.policy import Features, Policy
@@ -146,42 +146,41 @@ def select_events(trajectory: Trajectory, at: Sequence[str | int] | None) -> lis
     return found
 
 
+def overlapping(trajectory: Trajectory, tokens: Sequence[int], start: int, end: int) -> list[int]:
+    """Of some tokens those whose text has a part in [start, end), characters of the text of all of them."""
+    found, at = [], 0
+    for token in tokens:
+        until = at + len(trajectory.pieces[token])
+        if at < end and until > start:
+            found.append(token)
+        at = until
+    return found
+
+
 def _sampled(trajectory: Trajectory, positions: Sequence[int]) -> list[int]:
     return [i for i in positions if trajectory.kinds[i] == Kind.SAMPLED and i > 0]
 
 
 def _events_of_look(trajectory: Trajectory, number: int) -> Iterator[Event]:
     look = trajectory.looks[number]
-    start, end = look.span
-    before = _sampled(trajectory, range(max(0, start - NEAR), start))
-    yield from (Event(BEFORE, i, number) for i in before)
-    text, at = "".join(trajectory.pieces[start:end]), 0
-    numbers = [found.span() for found in _NUMBER.finditer(text, text.find("[") + 1)]  # the key has a digit too
-    for i in range(start, end):
-        until = at + len(trajectory.pieces[i])
-        for name, (a, b) in zip(COORDINATES, numbers, strict=False):
-            if at < b and until > a:
-                yield Event(name, i, number)
-        at = until
+    box = range(*look.span)
+    yield from (Event(BEFORE, i, number) for i in _sampled(trajectory, range(max(0, box.start - NEAR), box.start)))
+    text = "".join(trajectory.pieces[i] for i in box)
+    numbers = _NUMBER.finditer(text, text.find("[") + 1)  # the key has a digit too
+    for name, found in zip(COORDINATES, numbers, strict=False):
+        yield from (Event(name, i, number) for i in overlapping(trajectory, box, *found.span()))
     if look.crop_span is not None:
         later = range(look.crop_span[1], len(trajectory.ids))
         yield from (Event(AFTER, i, number) for i in _sampled(trajectory, later)[:NEAR])
 
 
 def _events_of_answer(trajectory: Trajectory) -> Iterator[Event]:
-    if trajectory.answer is None:
-        return
-    scanner, at = Scanner(), 0
-    spans: list[tuple[int, int, int]] = []  # characters of the response, token
-    inside = (0, 0)
-    for i in _sampled(trajectory, range(len(trajectory.ids))):
-        piece = trajectory.pieces[i]
-        spans.append((at, at + len(piece), i))
-        at += len(piece)
-        for read in scanner.feed(piece):
+    if trajectory.answer is not None:
+        written = _sampled(trajectory, range(len(trajectory.ids)))
+        for read in scan("".join(trajectory.pieces[i] for i in written)):
             if read.kind == "answer":
-                inside = (read.start + len(OPEN), read.end - len(CLOSE))
-    yield from (Event(ANSWER, i) for a, b, i in spans if a < inside[1] and b > inside[0])
+                inside = overlapping(trajectory, written, read.start + len(OPEN), read.end - len(CLOSE))
+                yield from (Event(ANSWER, i) for i in inside)
 
 
 def spans_of(trajectory: Trajectory) -> dict[str, tuple[int, int]]:

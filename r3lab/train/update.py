@@ -1,7 +1,7 @@
 """One update: from scored trajectories to a step of the optimiser, each group's prompt read once.
 
 Rollouts of a prompt are packed into one row, [prompt, rollout 1, ..., rollout G]. Positions are those that each rollout
-had alone, and a token sees the prompt and its own rollout's earlier tokens, by `models.packed_attention` or, where that
+had alone, and a token sees the prompt and its own rollout's earlier tokens, by `models.attention` or, where that
 is not to be had, by a mask: every hidden state is the one that it would be in a row of its own, gradients included
 (tests hold both). The output layer runs only where a token was sampled. An update is made in passes, each with some of
 the groups: their losses add up to that of the whole update exactly, so the size of a pass changes memory and nothing
