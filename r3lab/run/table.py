@@ -43,8 +43,8 @@ from ..core.errors import R3labError, nearest, shown
 from ..core.files import write_whole
 from ..core.stats import Interval
 from ..show.palette import BODY, DPI, HEADING, RUNS, SEQUENTIAL, SMALL, ink_on, style, theme
-from ..show.picture import Picture, page
-from ..show.text import attribute, drawable, html_line, one_line
+from ..show.picture import Picture, page, render
+from ..show.text import drawable, one_line
 from .parameters import MOST
 from .point import FIXED
 
@@ -397,19 +397,16 @@ def draw_table(path: str | Path, folder: str | Path) -> tuple[Path | None, str]:
         return None, f"no plots: {'no result is a number' if several else 'only the seed varies'}"
     lines = next((name for name in several[1:] if len(table.values(name)) <= LINES), None)
     pair = [name for name in several if len(table.values(name)) <= SIDE][:2]
-    body = f"<h1>{html_line(Path(path).parent.resolve().name)}</h1>"
+    sections = []
     for i, result in enumerate(results[:RESULTS]):
         stem = f"{i:02d}-{re.sub(r'[^A-Za-z0-9_]', '_', result)[:40]}"
         drawn = {"lines": sweep_lines(table, result, several[0], lines)}
         if len(pair) == 2:
             drawn["map"] = sweep_heat(table, result, *pair)
-        body += f"<h2>{html_line(result)}</h2>"
         for kind, shot in drawn.items():
             shot.save(folder / "plots" / f"{stem}-{kind}.png")
-            body += (
-                f'<figure><img class="r3-still" alt="{attribute(shot.alt)}" src="{shot.uri}" width="{shot.width}">'
-                f"<figcaption>{html_line(shot.alt, 2000)}</figcaption></figure>"
-            )
+        sections.append((result, "", list(drawn.values())))
+    body = render("pictures.html", title=Path(path).parent.resolve().name, sections=sections)
     target = write_whole(folder / "plots.html", page("Plots of a sweep", body).encode("utf-8"))
     left = len(results) - RESULTS
     return target, f"{left} results were not drawn" if left > 0 else ""

@@ -27,8 +27,7 @@ import numpy as np
 from ..core.errors import R3labError, shown
 from ..core.files import write_whole
 from .curves import Charts, Curve, charts_of, draw, limits, line_style, panel_words, told
-from .picture import FORMATS, Picture, page
-from .text import attribute, html_line, html_words
+from .picture import FORMATS, Picture, page, render
 
 # -- the page --------------------------------------------------------------------------------------------------------
 
@@ -89,36 +88,15 @@ def _numbers(values: np.ndarray) -> list[float | int | None]:
     return [v if v is None else int(v) if v == int(v) else float(f"{v:.6g}") for v in found]
 
 
-def markup(charts: Charts, still: Picture) -> str:
-    """What the page shows; foreign text is escaped.
-
-    The still picture stands there first, and for who runs no scripts; the script puts the charts in its place.
-    """
-    # No parser of HTML takes this for the end of its element, or for a comment.
-    data = json.dumps(page_data(charts), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    return (
-        f'<p class="r3-note">{html_words(charts.explained(), 600)}</p><div class="r3-board">'
-        f'<figure class="r3-still-here"><img class="r3-still" alt="{attribute(still.alt, 8000)}" '
-        f'src="{still.uri}" width="{still.width}"></figure>'
-        f'<script type="application/json">{data}</script></div>'
-        f"<details><summary>In words</summary><p>{html_words(still.alt, 8000)}</p></details><h2>Logs</h2>"
-        f'<ul class="r3-logs">{"".join(f"<li>{html_line(note, 600)}</li>" for note in charts.notes())}</ul>'
-    )
-
-
 @lru_cache(maxsize=1)
-def _plotly() -> tuple[str, str]:
-    """Plotly's own code, as its Python package brings it; and empty elements for a page that holds it.
-
-    They stand in place of the style sheets (of maps) that Plotly adds to a page which has none of their ids.
-    """
+def _plotly() -> tuple[str, list[str]]:
+    """Plotly's own code, as its Python package brings it; and ids of the style sheets that it adds to a page."""
     from plotly.offline import get_plotlyjs
 
     code = str(get_plotlyjs())
     if "</script" in code.lower():
         raise RuntimeError("this version of Plotly cannot stand inside a page")
-    ids = re.findall(r'getElementById\("([0-9a-f]{64})"\)', code)
-    return code, "".join(f'<p id="{name}" hidden></p>' for name in ids)
+    return code, re.findall(r'getElementById\("([0-9a-f]{64})"\)', code)
 
 
 class Dashboard(Picture):
@@ -140,10 +118,17 @@ class Dashboard(Picture):
         """A whole page that needs no other file and no network."""
         library, placeholders = _plotly()
         script = (Path(__file__).parent / "dashboard.js").read_text(encoding="utf-8")
-        content = markup(self.charts, draw(self.charts) if self.dark else self)
-        return page(
-            self.title, f"<h1>{html_words(self.title, 400)}</h1>{content}{placeholders}", STYLE, script, library
+        data = json.dumps(page_data(self.charts), allow_nan=False, separators=(",", ":"))
+        body = render(
+            "dashboard.html",
+            title=self.title,
+            explained=self.charts.explained(),
+            still=draw(self.charts) if self.dark else self,
+            data=data.replace("<", "\\u003c"),  # no parser of HTML takes this for the end of its element, or a comment
+            notes=self.charts.notes(),
+            placeholders=placeholders,
         )
+        return page(self.title, body, STYLE, script, library)
 
     def save(self, path: str | Path, dpi: int | None = None) -> Path:
         """Write the page (.html) or the picture (.png, .svg, .pdf); the file appears whole or not at all.

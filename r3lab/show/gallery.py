@@ -43,12 +43,12 @@ from .dashboard import dashboard
 from .explanation import attention_maps, draw_value, show_explanation
 from .filmstrip import before_after, filmstrip
 from .palette import SMALL, TITLE, style, theme
-from .picture import Picture, View, page
+from .picture import Picture, View, page, render
 from .player import Entry, play, save_report
 from .ribbon import ribbon
 from .rollouts import group_view, river
 from .steps import as_box, region_shown, where_in
-from .text import attribute, height, html_words, one_line, quoted, wrap
+from .text import height, one_line, quoted, wrap
 
 # -- the contact sheet -----------------------------------------------------------------------------------------------
 
@@ -301,22 +301,16 @@ def draw_gallery(folder: str | Path, records: str | Path | None = None) -> list[
         If records are missing or the folder cannot be written.
     """
     found, root = load_records(records), Path(folder)
-    written, body = [], "<h1>Gallery</h1>"
+    written, sections = [], []
     for name, about, make in views(found):
-        head = about
         for dark in (True, False):
             view = make(dark=dark)
             still = view.picture if isinstance(view, View) else view
             written.append(still.save(root / f"{name}{'-dark' * dark}.png"))
         if isinstance(view, View):
             written.append(view.save(root / f"{name}.html"))
-            head = f'<a href="{name}.html">{about}</a>'
-        body += (
-            f'<section class="r3-one"><h2>{head}</h2><img class="r3-still" alt="{attribute(still.alt, 8000)}" '
-            f'src="{still.uri}" width="{still.width}"><details><summary>In words</summary>'
-            f"<p>{html_words(still.alt, 8000)}</p></details></section>"
-        )
+        sections.append((about, f"{name}.html" if isinstance(view, View) else "", [still]))
     entries = [Entry(found.explained, found.explanation), *map(Entry, [*found.trajectories, *found.group])]
     written.append(save_report(entries, root / "report.html", "Report of recorded trajectories"))
-    body += '<section class="r3-one"><h2><a href="report.html">The report</a></h2></section>'
+    body = render("pictures.html", title="Gallery", sections=[*sections, ("The report", "report.html", [])])
     return [*written, write_whole(root / "index.html", page("r3lab: gallery", body).encode("utf-8"))]

@@ -35,7 +35,7 @@ from matplotlib.patches import Rectangle
 from ..core.errors import R3labError, shown
 from ..core.geometry import Box, Size, clip, intersection
 from ..train.rewards import deciding_look
-from ..train.river import MEASURES, Answered, River, Subject
+from ..train.river import MEASURES, River, Subject
 from ..trajectory import Trajectory
 from .canvas import (
     DASHES,
@@ -72,10 +72,10 @@ from .palette import (
     style,
     theme,
 )
-from .picture import Picture, View, embed
+from .picture import Picture, View, embed, render
 from .player import badge, controls
 from .steps import photograph, region_shown, source_size, true_regions, verdict, where_in
-from .text import height, html_line, html_words, one_line, quoted, text_width, wrap
+from .text import height, one_line, quoted, text_width, wrap
 
 MARGIN = 0.28  # inches
 
@@ -103,40 +103,24 @@ HEAD, ROW, CROP, ANSWER, PART, ADVANTAGE = 0.42, 0.58, 0.62, 1.2, 0.8, 1.65  # i
 
 @dataclass(frozen=True)
 class Member:
-    """A rollout of a group: its number from 1 in the order given, and the largest advantage of all to either side."""
+    """A rollout of a group.
+
+    Attributes
+    ----------
+    number : from 1, in the order given
+    t : the rollout
+    reward : the sum of its parts
+    advantage : None if it has none that is finite
+    colour : of its advantage
+    push : what the update does to it, in words
+    """
 
     number: int
     t: Trajectory
-    far: float
-
-    @property
-    def reward(self) -> float:
-        """The sum of the parts."""
-        return sum(self.t.rewards.values())
-
-    @property
-    def advantage(self) -> float | None:
-        """None if it has none that is finite."""
-        return _advantage_of(self.t)
-
-    @property
-    def colour(self) -> str:
-        """Of its advantage."""
-        advantage = self.advantage
-        return UNSCORED if advantage is None else on_scale(DIVERGING, 0.5 + 0.5 * advantage / (self.far or 1.0))
-
-    @property
-    def push(self) -> str:
-        """What the update does to it, in words."""
-        if self.advantage is None:
-            return "not scored"
-        if abs(self.advantage) < 5e-4:
-            return "left as it is"
-        return "made likelier" if self.advantage > 0 else "made less likely"
-
-
-def _advantage_of(t: Trajectory) -> float | None:
-    return t.advantage if t.advantage is not None and math.isfinite(t.advantage) else None
+    reward: float
+    advantage: float | None
+    colour: str
+    push: str
 
 
 def members(group: Sequence[Trajectory]) -> list[Member]:
@@ -154,8 +138,17 @@ def members(group: Sequence[Trajectory]) -> list[Member]:
             raise R3labError(
                 f"There are rollouts of {shown(group[0].sample_id)} and of {shown(t.sample_id)}; give those of one."
             )
-    far = max((abs(a) for t in group if (a := _advantage_of(t)) is not None), default=0.0)
-    found = [Member(number, t, far) for number, t in enumerate(group, start=1)]
+    known = [t.advantage if t.advantage is not None and math.isfinite(t.advantage) else None for t in group]
+    far = max((abs(a) for a in known if a is not None), default=0.0) or 1.0
+    found = []
+    for number, (t, advantage) in enumerate(zip(group, known, strict=True), start=1):
+        colour, push = UNSCORED, "not scored"
+        if advantage is not None:
+            colour = on_scale(DIVERGING, 0.5 + 0.5 * advantage / far)
+            push = "made likelier" if advantage > 0 else "made less likely"
+        if advantage is not None and abs(advantage) < 5e-4:
+            push = "left as it is"
+        found.append(Member(number, t, sum(t.rewards.values()), advantage, colour, push))
     return sorted(found, key=lambda m: math.inf if m.advantage is None else -m.advantage)
 
 
@@ -201,9 +194,10 @@ def group_view(group: Sequence[Trajectory], dark: bool = False) -> Picture:
         for view, shape in zip(views, inches, strict=True):
             _draw_regions(canvas, rows, view[1], shape, y, view[0], numbers=view is views[-1])
             y += shape[1] + 0.12
-        _draw_scale(canvas, MARGIN, y, DIVERGING, f"advantage, -{rows[0].far:.2f} to {rows[0].far:.2f}")
+        far = max(abs(m.advantage or 0.0) for m in rows)
+        _draw_scale(canvas, MARGIN, y, DIVERGING, f"advantage, -{far:.2f} to {far:.2f}")
         canvas.key(MARGIN, y + KEY_ROW + 0.04, ["refused"] * refused + ["truth"] * bool(true_regions(group[0])))
-        _draw_rows(canvas, rows, names, MARGIN + PHOTO + BETWEEN, parts, top)
+        _draw_rows(canvas, rows, names, far or 1.0, parts, top)
     return Picture(canvas.figure, _group_words(group, rows))
 
 
@@ -261,11 +255,11 @@ def _draw_regions(
                 draw_tag(axes, tag_at, (w, h), member.number, member.colour, HALO[1], 6)
 
 
-def _draw_rows(canvas: Canvas, rows: list[Member], names: list[str], x: float, parts: float, y: float) -> None:
-    """A row a rollout: from `x` its number, crop and answer, from `parts` its rewards and its advantage."""
-    chosen = canvas.theme
+def _draw_rows(canvas: Canvas, rows: list[Member], names: list[str], far: float, parts: float, y: float) -> None:
+    """A row a rollout: number, crop and answer, from `parts` on its rewards, and its advantage up to `far`."""
+    chosen, x = canvas.theme, MARGIN + PHOTO + BETWEEN
     reward = parts + max(1, len(names)) * PART
-    far = {name: max(abs(m.t.rewards.get(name, 0.0)) for m in rows) or 1.0 for name in names}
+    most = {name: max(abs(m.t.rewards.get(name, 0.0)) for m in rows) or 1.0 for name in names}
     total = max(abs(m.reward) for m in rows) or 1.0
     heads = [(x + 0.3, "looked at", PART), (x + CROP + 0.45, "answer", PART)]
     heads += [(parts + i * PART, name, PART) for i, name in enumerate(names)]
@@ -280,11 +274,11 @@ def _draw_rows(canvas: Canvas, rows: list[Member], names: list[str], x: float, p
         canvas.sign(x, y + 0.1, 0.2, 0.2, m.number, SMALL, m.colour, ink_on(m.colour), **edge)
         _draw_crop(canvas, m, x + 0.3, y)
         _draw_answer(canvas, m.t, x + CROP + 0.45, y)
-        bars = [(m.t.rewards.get(name), far[name], f"part-{m.number}-{i}", series) for i, name in enumerate(names)]
+        bars = [(m.t.rewards.get(name), most[name], f"part-{m.number}-{i}", series) for i, name in enumerate(names)]
         for i, bar in enumerate(bars):
             _draw_part(canvas, parts + i * PART, y, *bar)
         _draw_part(canvas, reward, y, m.reward if m.t.rewards else None, total, f"reward-{m.number}", chosen.muted)
-        _draw_advantage(canvas, m, reward + PART, y)
+        _draw_advantage(canvas, m, far, reward + PART, y)
         y += ROW
 
 
@@ -323,9 +317,9 @@ def _draw_part(canvas: Canvas, x: float, y: float, value: float | None, far: flo
     canvas.line(x, y + 0.2, f"{round(value, 2) + 0.0:.2f}", SMALL, canvas.theme.ink)
 
 
-def _draw_advantage(canvas: Canvas, m: Member, x: float, y: float) -> None:
+def _draw_advantage(canvas: Canvas, m: Member, far: float, x: float, y: float) -> None:
     """A bar from a middle line: to the right it is made likelier, to the left less likely."""
-    value, far, gid = m.advantage, m.far or 1.0, f"advantage-{m.number}"
+    value, gid = m.advantage, f"advantage-{m.number}"
     if value is None:
         canvas.line(x, y + 0.12, m.push, SMALL, canvas.theme.muted)
         return
@@ -354,7 +348,7 @@ def _group_words(group: Sequence[Trajectory], rows: Sequence[Member]) -> str:
 SAMPLES = 12
 SHARES = ("look rate", "right answers", "IoU")  # from 0 to 1
 CHARACTERS = 90_000  # of a photograph
-WIDE, HIGH, FLOOR, INDENT = 260, 110, 92, 42  # of a chart, CSS pixels: its size, and where its axes begin
+STATES = {True: "right", False: "wrong", None: "unknown"}
 
 
 def river(found: River, dark: bool = False) -> View:
@@ -368,83 +362,58 @@ def river(found: River, dark: bool = False) -> View:
         For the picture that stands where no code runs.
     """
     title = f"Where it looks, from step {found.steps[0]} to step {found.steps[-1]}"
-    last, names = len(found.steps) - 1, "|".join(f"Step {step}" for step in found.steps)
-    cards = "".join(_card(found, number, subject) for number, subject in enumerate(found.subjects[:SAMPLES]))
-    charts = "".join(_chart(found, name) for name in MEASURES)
-    body = (
-        f'<div class="r3-player" role="group" aria-label="Region river" tabindex="0" data-at="{last}" '
-        f'data-labels="{names}">{controls(last, last, "Step of training")}'
-        f'<div class="r3-lines">{charts}</div><div class="r3-river">{cards}</div></div>'
+    last = len(found.steps) - 1
+    body = render(
+        "river.html",
+        last=last,
+        steps=found.steps,
+        controls=controls(last, last, "Step of training"),
+        charts=[_chart(found, name) for name in MEASURES],
+        cards=[_card(found, number, subject) for number, subject in enumerate(found.subjects[:SAMPLES])],
+        badge=badge,
+        verdicts=VERDICTS,
+        states=STATES,
     )
     return View(title, body, _drawn(found, title, dark))
 
 
-def _when(found: River, order: int) -> str:
-    """One step alone."""
-    end = " end" if order == len(found.steps) - 1 else ""
-    return f' data-from="{order}" data-to="{order}" class="only{end}"'
-
-
-def _card(found: River, number: int, subject: Subject) -> str:
-    """A photograph with the looks and the answer of each step; foreign text is escaped."""
-    size = (subject.image.width, subject.image.height)
+def _card(found: River, number: int, subject: Subject) -> dict[str, Any]:
+    """A sample as the template wants it: its photograph with the looks of each step, and the answers."""
+    size, answers = (subject.image.width, subject.image.height), [row[number] for row in found.answers]
     photo = found.images.get(subject.image.hash)
     inside = f'<rect class="missing" width="{size[0]}" height="{size[1]}"/>'
     if photo is not None:
         uri = embed(photo, CHARACTERS, 480).uri
         inside = f'<image width="{size[0]}" height="{size[1]}" preserveAspectRatio="none" href="{uri}"/>'
     inside += "".join(truth_mark(region, size) for region in subject.regions)
-    said, before = "", None
-    for order, row in enumerate(found.answers):
-        placed = spots([(i, box, True) for i, box in enumerate(row[number].looks[:8], start=1)], size)
-        inside += f"<g{_when(found, order)}>{''.join(look_mark(spot) for spot in placed)}</g>"
+    before = None
+    for order, answer in enumerate(answers):
+        placed = spots([(i, box, True) for i, box in enumerate(answer.looks[:8], start=1)], size)
+        end = " end" if order == len(answers) - 1 else ""
+        looks = "".join(map(look_mark, placed))
+        inside += f'<g data-from="{order}" data-to="{order}" class="only{end}">{looks}</g>'
         if placed and before is not None:
             inside += path_mark(before, placed[-1], f' data-from="{order}"')
         before = placed[-1] if placed else before
-        said += f"<span{_when(found, order)}>{_answer(row[number])}</span>"
     label = f"Photograph {number + 1} with the looks of the chosen step."
     drawn = svg((0.0, 0.0, float(size[0]), float(size[1])), inside, label)
-    return (
-        f"<figure>{drawn}<figcaption>{html_words(subject.question, 300)}</figcaption>"
-        f'<p class="r3-said">{said}</p></figure>'
-    )
+    return {"photo": drawn, "question": subject.question, "answers": answers}
 
 
-def _answer(answer: Answered) -> str:
-    state = {True: "right", False: "wrong", None: "unknown"}[answer.right]
-    given = "no answer" if answer.answer is None else html_line(answer.answer, 60)
-    more = [_looks(len(answer.looks))] + ([f"IoU {answer.iou:.2f}"] if answer.iou is not None else [])
-    more += [f"{answer.refused} refused"] if answer.refused else []
-    return f'<strong>{given}</strong> {badge(*VERDICTS[state])} <span class="r3-note">{", ".join(more)}</span>'
-
-
-def _chart(found: River, name: str) -> str:
-    """A measure over the steps, with a cursor at each step."""
+def _chart(found: River, name: str) -> dict[str, Any]:
+    """A measure over the steps as the template wants it: places in the chart, where the value is known."""
     values = found.means(name)
     known = [v for v in values if v is not None]
     top = 1.0 if name in SHARES else max(1e-3, 1.1 * max(known, default=1.0))
-    first, last = found.steps[0], found.steps[-1]
-    across = [INDENT + (WIDE - INDENT - 12) * (step - first) / max(1, last - first) for step in found.steps]
-    up = [None if v is None else FLOOR - (FLOOR - 20) * v / top for v in values]
-    way = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(across, up, strict=True) if y is not None)
-    title = name[0].upper() + name[1:]
-    inside = f'<text class="value" x="0" y="11">{title}</text><polyline class="line" points="{way}"/>'
-    for end, at in ((0.0, FLOOR), (top, 20)):
-        inside += f'<line class="axis" x1="{INDENT}" x2="{WIDE}" y1="{at}" y2="{at}"/>'
-        inside += f'<text class="label" x="{INDENT - 6}" y="{at + 4}" text-anchor="end">{_told(name, end)}</text>'
-    for order, (x, y, value) in enumerate(zip(across, up, values, strict=True)):
-        here = f'<line class="cursor" x1="{x:.1f}" x2="{x:.1f}" y1="18" y2="{FLOOR}"/>'
-        if y is not None and value is not None:
-            anchor, aside = ("end", x - 7) if x > WIDE / 2 else ("start", x + 7)
-            place = f'x="{aside:.1f}" y="{max(28.0, y - 6):.1f}" text-anchor="{anchor}"'
-            here += f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3.4"/>'
-            here += f'<text class="value" {place}>{_told(name, value)}</text>'
-        inside += f"<g{_when(found, order)}>{here}</g>"
-    inside += f'<text class="label" x="{INDENT}" y="{HIGH - 3}">step {first}</text>'
-    inside += f'<text class="label" x="{WIDE}" y="{HIGH - 3}" text-anchor="end">{last}</text>'
+    span, points = max(1, found.steps[-1] - found.steps[0]), []
+    for step, value in zip(found.steps, values, strict=True):
+        point: dict[str, Any] = {"x": round(42 + 206 * (step - found.steps[0]) / span, 1), "y": None}
+        if value is not None:
+            point |= {"y": round(92 - 72 * value / top, 1), "told": _told(name, value)}
+        points.append(point)
     ends = f" from {_told(name, known[0])} to {_told(name, known[-1])}" if known else ", no value"
-    label = f"{title} over the steps{ends}."
-    return f'<svg viewBox="0 0 {WIDE} {HIGH}" role="img" aria-label="{label}">{inside}</svg>'
+    heads = {"title": name[0].upper() + name[1:], "zero": _told(name, 0.0), "top": _told(name, top)}
+    return {**heads, "points": points, "ends": ends}
 
 
 def _told(name: str, value: float) -> str:
