@@ -94,7 +94,6 @@ def test_the_command_writes_rows_and_a_curve(base, few, tmp_path, monkeypatch, c
     found = json.loads(out.read_text())
     assert [row["variant"] for row in found["rows"]] == ["full", "group of 16"]
     assert [(c["variant"], len(c["exact"])) for c in found["curves"]] == [("full", 1), ("group of 16", 1)]
-    assert len(out.read_text().splitlines()) < 25, "a line an entry"
     assert asked == [3] and found["grounding"][0]["exact"] == 1.0 and "train ablations" in found["command"]
     with pytest.raises(R3labError, match="no base at"):
         call("train ablations", ["--base", str(tmp_path / "nothing")])

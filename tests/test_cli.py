@@ -159,7 +159,7 @@ def test_a_function_is_a_command(capsys: pytest.CaptureFixture[str]) -> None:
         from_command_line(wide, ["--help"], "r3lab wide")
     page = " ".join(capsys.readouterr().out.split())
     assert "Say what came." in page and "the first word, in two lines" in page and page.endswith("r3lab wide here -x 1")
-    assert "--names {a,b} [{a,b} ...] 100 % of them" in page and "(default: 1 2)" in page and "arguments" not in page
+    assert "--names {a,b} [{a,b} ...] 100 % of them" in page and "(default: 1 2)" in page and "--arguments" not in page
 
 
 @pytest.mark.parametrize(

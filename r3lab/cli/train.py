@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import R3labError
-from ..core.files import assets_dir, circumstances, write_whole
+from ..core.files import assets_dir
 from ..core.settings import check_positive, setting
 from ..models.adapters import add_lora
 from ..models.policy import Policy, save_policy
 from ..recipes.ablations import FULL, VARIANTS, Budget, curve, curve_of, effects, get_variant, named, point
+from ..recipes.stages import write_results
 from ..rollout.sequence import prompt_ids
 from ..show.effects import draw_effects
 from ..train.log import JsonlLog, read_log
@@ -133,32 +134,6 @@ class AblationSettings:
     grounding: int = setting(200, "samples of the grounding curve of each seed of the whole method; 0: none")
 
 
-def trained(rows: Sequence[dict[str, Any]], work: Path) -> list[dict[str, Any]]:
-    """A curve for each row that R-GRPO made, from its log."""
-    found = [(row["variant"], row["seed"]) for row in rows if get_variant(row["variant"]).push]
-    return [
-        {"variant": variant, "seed": seed, **curve_of(read_log(work / f"{named(variant, seed)}.jsonl"))}
-        for variant, seed in found
-    ]
-
-
-def text_of(result: dict[str, Any]) -> str:
-    """JSON with one entry of each list a line: short, and readable in a diff."""
-    parts = []
-    for key, value in result.items():
-        if isinstance(value, list):
-            parts.append(f"{json.dumps(key)}: [\n" + ",\n".join(f"  {json.dumps(one)}" for one in value) + "\n ]")
-        else:
-            parts.append(f"{json.dumps(key)}: {json.dumps(value)}")
-    return "{\n " + ",\n ".join(parts) + "\n}\n"
-
-
-def pictures(out: Path) -> Path:
-    """Where the picture of results goes: beside them, or among the pictures that ship."""
-    shipped = assets_dir()
-    return shipped / "pictures" if out.parent == shipped / "results" else out.parent
-
-
 def ablations(s: AblationSettings) -> int:
     """The paper's ablations in miniature.
 
@@ -182,12 +157,14 @@ def ablations(s: AblationSettings) -> int:
     if s.grounding and any(variant.name == FULL for variant in variants):
         for seed in range(s.seeds):
             curves += curve(Policy.load(work / named(FULL, seed)), seed, s.grounding)
+    learned = []  # a curve for each row that R-GRPO made, from its log
+    for row in rows:
+        if get_variant(row["variant"]).push:
+            log = read_log(work / f"{named(row['variant'], row['seed'])}.jsonl")
+            learned.append({"variant": row["variant"], "seed": row["seed"], **curve_of(log)})
     out = Path(s.out) if s.out else assets_dir() / "results" / "ablations.json"
-    found = {"rows": rows, "curves": trained(rows, work), "grounding": curves}
-    write_whole(out, text_of({**circumstances(COMMAND), **found}).encode("utf-8"))
-    print(f"results in {out}")
+    print(f"results in {write_results(out, COMMAND, rows=rows, curves=learned, grounding=curves)}")
     if s.seeds > 1 and any(variant.name == FULL for variant in variants):
-        compared = effects(rows)
-        drawn = draw_effects(compared).save(pictures(out) / "ablations.png")
-        print(f"picture in {drawn}")
+        place = out.parent if s.out else assets_dir() / "pictures"
+        print(f"picture in {draw_effects(effects(rows)).save(place / 'ablations.png')}")
     return 0

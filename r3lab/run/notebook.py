@@ -30,7 +30,6 @@ from datetime import datetime, timezone
 from html import escape
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import nbformat
 from ipykernel.kernelspec import get_kernel_dict
@@ -50,12 +49,6 @@ START_LIMIT = 120  # seconds a kernel may take to start
 LEAST = 0.01  # seconds
 LOG, RESULT = "kernel.log", "result.json"  # beside the executed notebook
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_INDEX = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>r3lab course</title>
-<style>body {{ font: 16px sans-serif; margin: 3em }} td, th {{ text-align: left; padding: .3em 1em }}</style>
-<h1>r3lab course</h1>
-<table><tr><th>notebook<th>status<th>seconds<th>{rows}</table></html>
-"""
 
 
 @dataclass(frozen=True)
@@ -375,7 +368,7 @@ def course(
     Parameters
     ----------
     folder, quick, out_root, resume, timeout_cell, timeout
-        As for `run_notebook`. `out_root` also gets `index.html`, which links the pages.
+        As for `run_notebook`.
 
     Returns
     -------
@@ -394,7 +387,6 @@ def course(
     for path in paths:
         print(path.name, flush=True)
         results.append(run_notebook(path, None, out_root, timeout_cell, timeout, quick=quick, resume=resume))
-        _write_index(Path(out_root), results)
         if results[-1].status == "interrupted":
             break
     width = max(len(path.name) for path in paths)
@@ -405,13 +397,3 @@ def course(
         if result.error is not None:
             print(f"\n{result.describe()}", flush=True)
     return results
-
-
-def _write_index(root: Path, results: list[Result]) -> None:
-    rows = []
-    for result in results:
-        name, error = escape(result.notebook), escape((result.error or {"message": ""})["message"])
-        link = quote(result.page.relative_to(root).as_posix()) if result.page else ""
-        cell = f'<a href="{link}">{name}</a>' if link else name
-        rows.append(f"<tr><td>{cell}<td>{result.status}<td>{result.seconds:.1f}<td>{error}")
-    write_whole(root / "index.html", _INDEX.format(rows="".join(rows)).encode("utf-8"))
