@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,6 @@ from r3lab.cli import call
 from r3lab.core.errors import R3labError
 from r3lab.models import tiny
 from r3lab.models.policy import Policy, save_policy
-from r3lab.recipes import ablations as grounding
 from r3lab.recipes import ablations as train
 from r3lab.recipes.ablations import FULL, VARIANTS, Budget, get_variant, point, settings_of, updates_of
 from r3lab.recipes.lessons import vocabulary
@@ -50,13 +50,14 @@ def test_what_differs():
 
 @pytest.fixture
 def few(monkeypatch):
-    """Four rollouts a step, and short ones."""
+    """Four rollouts a step, and short ones; four samples a lesson."""
     real = train.settings_of
 
     def small(*given):
         return replace(real(*given), prompts=2, group=2, max_new_tokens=24)
 
     monkeypatch.setattr(train, "settings_of", small)
+    monkeypatch.setattr(train, "lessons_of_imperfect_teacher", partial(train.lessons_of_imperfect_teacher, batch=4))
 
 
 @pytest.mark.parametrize("name", [FULL, "without interleaving", "without VLIR cold start", "without R-GRPO"])
@@ -102,16 +103,16 @@ def test_the_command_writes_rows_and_a_curve(base, few, tmp_path, monkeypatch, c
 def test_the_curve_is_a_mixture(monkeypatch):
     """At 1 all looks are at the true region; between, right answers are mixed by the share; seeds repeat."""
     right = np.array([[True, False]] * 90 + [[True, True]] * 6 + [[False, False]] * 4)
-    monkeypatch.setattr(grounding, "outcomes", lambda policy, seed, samples: right)
-    rows = grounding.curve(None, 0, 100)
-    assert [row["grounding"] for row in rows] == list(grounding.SHARES) and rows[-1]["exact"] == 0.96
+    monkeypatch.setattr(train, "outcomes", lambda policy, seed, samples: right)
+    rows = train.curve(None, 0, 100)
+    assert [row["grounding"] for row in rows] == list(train.SHARES) and rows[-1]["exact"] == 0.96
     for row in rows:
         assert row["exact"] == pytest.approx(0.06 + 0.9 * row["grounding"], abs=0.01)
-    assert rows == grounding.curve(None, 0, 100) != grounding.curve(None, 1, 100)
+    assert rows == train.curve(None, 0, 100) != train.curve(None, 1, 100)
 
 
 def test_outcomes_of_a_policy_that_looks(policy, monkeypatch):
     """Two answers of each sample that needs a look and in which one was taken."""
-    monkeypatch.setattr(grounding, "BATCH", 12)
-    right = grounding.outcomes(policy, 0, 8)
+    monkeypatch.setattr(train, "BATCH", 12)
+    right = train.outcomes(policy, 0, 8)
     assert right.shape == (8, 2) and right.dtype == bool

@@ -175,8 +175,8 @@ def test_rewards_are_the_engines_whatever_the_truth(written, needs_look, regions
 def groups_of(monkeypatch, engine: Policy, small: nano.Policy, folder: Path):
     """Groups that the cold start samples, by the engine and by nano from the same tokens, and the engine's features."""
     samples, store = [pair[0] for pair in read_vlir(folder)], {}
-    found = rollout(engine, samples, 6, seed=0, max_new_tokens=nano.MAX_NEW_TOKENS, features=store)
-    theirs = [found[i : i + 6] for i in range(0, len(found), 6)]
+    found = rollout(engine, samples, 4, seed=0, max_new_tokens=nano.MAX_NEW_TOKENS, features=store)
+    theirs = [found[i : i + 4] for i in range(0, len(found), 4)]
     records = nano.read_samples(folder)
     rows = [[sampled(t) for t in group] for group in theirs]
     ours = [replay(monkeypatch, small, record, group) for record, group in zip(records, rows, strict=True)]
@@ -222,7 +222,7 @@ def test_a_step_is_the_engines_two_updates(monkeypatch, engine, small, folder, c
     by_question = {record["question"]: group for record, group in zip(records, ours, strict=True)}
     asked = []
     monkeypatch.setattr(nano, "roll_out", lambda policy, s, group: asked.append(s) or by_question[s["question"]])
-    nano.train(small, records, steps=1, prompts=4, group=6, seed=1)
+    nano.train(small, records, steps=1, prompts=4, group=4, seed=1)
     order = [theirs[records.index(s)] for s in asked]
     expected = torch.tensor([[sum(score(t, "grounded").values()) for t in g] for g in order], dtype=torch.float64)
     optimiser = torch.optim.AdamW(

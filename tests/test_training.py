@@ -20,7 +20,7 @@ from r3lab.train import rewards as rewards_module
 from r3lab.train.estimators import token_logprobs
 from r3lab.train.log import JsonlLog, read_log, summary
 from r3lab.train.objective import policy_loss
-from r3lab.train.rewards import PRESETS, preset, score
+from r3lab.train.rewards import PRESETS, curiosity, look_price, preset, region_checked, repeated, score
 from r3lab.train.rgrpo import reward_groups, train_rgrpo
 from r3lab.train.settings import RgrpoSettings
 from r3lab.train.sft import encode_batch, next_token_loss
@@ -383,3 +383,50 @@ def test_a_log_cut_off_by_a_kill_is_readable(tmp_path):
     (tmp_path / "log.jsonl").write_text('{"st\n{"step": 2}\n')
     with pytest.raises(R3labError, match="line 1"):
         read_log(tmp_path / "log.jsonl")
+
+
+# -- rewards that no preset holds ------------------------------------------------------------------------------------
+
+TRUTH, NEAR, CLOSE, AWAY = (100, 100, 150, 150), (100, 100, 150, 175), (100, 100, 150, 170), (300, 300, 340, 340)
+
+
+def rollout_of(*boxes, answer: str = "7", refused: int = 0) -> Trajectory:
+    looks = [Look((0, 1), box, box, True) for box in boxes]
+    looks += [Look((0, 1), (9, 9, 1, 1), None, False, "empty")] * refused
+    t = Trajectory("case", "?", ImageRef("0" * 64, 512, 512), (128, 128), Frame.SOURCE, looks=looks, answer=answer)
+    t.truth = {"regions": [TRUTH], "answer": "7", "needs_look": True}
+    return t
+
+
+def test_the_place_is_paid_only_with_the_answer_and_fines_are_due_either_way():
+    assert region_checked(rollout_of(NEAR)) == pytest.approx(0.5 * 2 / 3)
+    assert region_checked(rollout_of(NEAR, answer="1")) == 0
+    assert region_checked(rollout_of(AWAY, NEAR)) == region_checked(rollout_of(NEAR)), "a new place is no useless look"
+    for answer in ("7", "1"):
+        fined = region_checked(rollout_of(NEAR, CLOSE, CLOSE, answer=answer, refused=1))
+        free = region_checked(rollout_of(CLOSE, answer=answer))
+        assert fined == pytest.approx(free - 0.3)
+    assert region_checked(rollout_of()) == 0
+
+
+def test_a_repeated_look_meets_an_earlier_one_more_than_allowed():
+    t = rollout_of(NEAR, AWAY, CLOSE)  # IoU of the first and the last 0.93
+    assert (repeated(t), repeated(t, same=0.95)) == (1, 0)
+    assert repeated(rollout_of(NEAR, (100, 100, 125, 140))) == 0, "a closer look at a part"
+    assert repeated(rollout_of(refused=2)) == 0
+
+
+def test_a_price_is_the_same_for_every_look():
+    assert look_price(rollout_of(NEAR, AWAY, refused=1), 0.2) == pytest.approx(-0.6)
+
+
+def test_curiosity_fades_as_looking_becomes_common_and_pays_nobody_where_nobody_looked():
+    looks, none = rollout_of(NEAR), rollout_of()
+    assert curiosity([looks, none, none, none], 0.5, 2.0) == pytest.approx([0.5, 0, 0, 0])
+    assert curiosity([looks, none, none, looks], 0.5) == [0, 0, 0, 0]
+    assert curiosity([looks, looks, looks, looks], 0.5) == [0, 0, 0, 0], "no fine beyond the goal"
+    assert curiosity([none] * 4, 0.5) == [0, 0, 0, 0], "no difference in the group, so nothing is learned"
+    assert curiosity([rollout_of(refused=1), none], 0.5) == [0, 0], "a refused box is no look"
+    for group, goal in (([], 0.5), ([none], 1.5), ([none], -0.1)):
+        with pytest.raises(R3labError, match="goal from 0 to 1"):
+            curiosity(group, goal)

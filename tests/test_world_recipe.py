@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from r3lab.core.arms import ARMS
 from r3lab.core.errors import R3labError
 from r3lab.models import tiny
 from r3lab.models.policy import Policy, save_policy
-from r3lab.recipes import stages
+from r3lab.recipes import policies, stages
 from r3lab.recipes.facts import words
 from r3lab.recipes.lessons import vocabulary
 from r3lab.recipes.policies import WORLD_STAGES, Recipe, WorldRecipe, cold_started, lessons_of_imperfect_teacher
@@ -51,7 +52,8 @@ def test_the_teacher_of_badges_is_as_before_and_others_are_taught():
 
 def test_the_command_makes_measures_ships_and_keeps(base, tmp_path, monkeypatch, capsys):
     out, work = tmp_path / "out", tmp_path / "work"
-    monkeypatch.setattr(stages, "CANDIDATES", 20)
+    monkeypatch.setattr(stages, "CANDIDATES", 4)
+    monkeypatch.setattr(policies, "lessons_of_imperfect_teacher", partial(lessons_of_imperfect_teacher, batch=4))
     given = ["--base", str(base), "--work", str(work), "--out", str(out), "--arms", "direct, interleaved"]
     given += ["--seeds", "1", "--cold_start_steps", "1", "--rgrpo_steps", "1", "--prompts", "4", "--new_tokens", "12"]
     given += ["--test_samples", "2"]
