@@ -24,7 +24,7 @@ ATTACK = (
     "' onmouseover='window.fired=6"
     "</title></style></textarea><!-- ]]> ${window.fired=7} $x$ %{x} \\u003cscript> &lt;script&gt;window.fired=8"
 )
-KINDS = {**HOSTILE, "attack": ATTACK}
+KINDS = {**HOSTILE, "attack": ATTACK, "megabyte of attack": ATTACK * 2500}
 ALLOWED = {  # elements that our pages are made of
     *("html", "head", "meta", "title", "style", "body", "main", "script", "section", "h1", "h2", "h3", "p", "div"),
     *("span", "figure", "figcaption", "ol", "ul", "li", "strong", "bdi", "a", "b", "i", "img", "details", "summary"),
@@ -101,17 +101,17 @@ def noise(size: tuple[int, int], seed: int = 0) -> Image.Image:
 
 
 def heavy(looks: int, seed: int = 0) -> Trajectory:
-    """A photograph of 3 megapixels of noise, looked at so often with crops of 0.8 megapixels."""
+    """A photograph of 1.5 megapixels of noise, looked at so often with crops of 0.2 megapixels."""
     boxes: list[Box] = [(10.0 + 20 * i, 10.0 + 15 * i, 200.0 + 20 * i, 190.0 + 15 * i) for i in range(looks)]
     t = trajectory(*[part for box in boxes for part in ("some words before it", box)], "words")
-    photo = noise((2000, 1500), seed)
+    photo = noise((1400, 1050), seed)
     whole = content_hash(photo)
     images = {whole: photo}
     found = []
     for i, one in enumerate(t.looks):
-        crop = noise((896, 896), seed + i + 1)
+        crop = noise((448, 448), seed + i + 1)
         images[content_hash(crop)] = crop
-        box = tuple(3.9 * v for v in one.box or ())
+        box = tuple(2.7 * v for v in one.box or ())
         found.append(replace(one, box=box, crop=ImageRef(content_hash(crop), *crop.size)))  # type: ignore[arg-type]
     changed: dict[str, Any] = {"image": ImageRef(whole, *photo.size), "overview": (1148, 840)}
     return replace(t, looks=found, images=images, truth={"answer": "7"}, **changed)

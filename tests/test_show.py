@@ -5,10 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import math
-import subprocess
-import sys
-import unicodedata
-import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,7 +12,6 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pytest
-from matplotlib._pylab_helpers import Gcf
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
@@ -29,11 +24,10 @@ from r3lab.core.geometry import Box, Frame, crop_size, from_source, problem
 from r3lab.core.images import content_hash, cut
 from r3lab.core.protocol import box_text, environment_message
 from r3lab.show import palette
-from r3lab.show.curves import curves
 from r3lab.show.filmstrip import before_after, filmstrip
 from r3lab.show.gallery import LINES, sheet
 from r3lab.show.picture import Picture
-from r3lab.show.steps import steps, true_regions, verdict
+from r3lab.show.steps import steps, told, true_regions, verdict
 from r3lab.show.text import clean, text_width, wrap
 from r3lab.trajectory import ImageRef, Kind, Look, Trajectory
 from r3lab.vlir.sample import Sample
@@ -67,14 +61,9 @@ PHOTO = photo()
 def trajectory(*parts: str | Box, answer: str | None = "7", **fields: Any) -> Trajectory:
     """A rollout by hand: text and boxes (source pixels) in order, then the answer."""
     source = content_hash(PHOTO)
-    known: dict[str, Any] = {
-        "sample_id": "s",
-        "question": "Which digit?",
-        "truth": {"answer": "7", "regions": [list(SPOT)]},
-        "images": {source: PHOTO},
-        **fields,
-    }
-    t = Trajectory(image=ImageRef(source, *SIZE), overview=(128, 96), frame=Frame.RELATIVE, **known)
+    known = {"sample_id": "s", "question": "Which digit?", "truth": {"answer": "7", "regions": [list(SPOT)]}}
+    given: dict[str, Any] = {**known, "images": {source: PHOTO}, **fields}
+    t = Trajectory(image=ImageRef(source, *SIZE), overview=(128, 96), frame=Frame.RELATIVE, **given)
 
     def add(kind: Kind, piece: str = "") -> None:
         sampled = kind is Kind.SAMPLED
@@ -100,20 +89,10 @@ def trajectory(*parts: str | Box, answer: str | None = "7", **fields: Any) -> Tr
             continue
         zoom, size = crop_size(part, SIZE, 16, 4, 16)
         crop = cut(PHOTO, part, size)
-        t.images[content_hash(crop)] = crop
+        name = content_hash(crop)
+        t.images[name] = crop
         add(Kind.CROP)
-        t.looks.append(
-            Look(
-                span,
-                written,
-                part,
-                True,
-                "",
-                zoom,
-                ImageRef(content_hash(crop), *size),
-                (start + 1, start + 2),
-            )
-        )
+        t.looks.append(Look(span, written, part, True, "", zoom, ImageRef(name, *size), (start + 1, start + 2)))
     if answer is not None:
         add(Kind.SAMPLED, f"</think><answer>{answer}</answer>")
         t.answer, t.finish = answer.strip(), "answered"
@@ -204,17 +183,9 @@ def test_wrapped_lines_fit_and_lose_nothing(text: str, bold: bool) -> None:
 
 
 def test_each_text_stands_with_the_picture_that_it_was_written_on() -> None:
-    t = trajectory(
-        '<think>Too small {"a": 1}.',
-        look(0),
-        "Beside it.",
-        (60.0, 9.0, 50.0, 20.0),
-        "Wrong.",
-        look(1),
-        "A 7.",
-    )
-    told = [(step.number, step.text, step.look) for step in steps(t)]
-    assert told == [
+    parts = ("Beside it.", (60.0, 9.0, 50.0, 20.0), "Wrong.", look(1), "A 7.")
+    t = trajectory('<think>Too small {"a": 1}.', look(0), *parts)
+    assert [(step.number, step.text, step.look) for step in steps(t)] == [
         (0, 'Too small {"a": 1}.', None),
         (1, "Beside it.", t.looks[0]),
         (2, "Wrong.", t.looks[1]),
@@ -240,8 +211,15 @@ def test_each_text_stands_with_the_picture_that_it_was_written_on() -> None:
 def test_verdict(answer: str | None, truth: dict[str, Any], state: str) -> None:
     t = trajectory("text", answer=answer, truth=truth)
     assert verdict(t).state == state
-    assert {"right": "That is right", "wrong": "true answer is", "unknown": "not known"}[state] in filmstrip(t).alt
-    assert set(palette.VERDICTS[state][1:]) <= set(words(filmstrip(t)).split("\n"))
+    assert {"right": "That is right", "wrong": "true answer is", "unknown": "not known"}[state] in told(t)
+
+
+@pytest.mark.parametrize(
+    ("answer", "truth", "state"), [("7", "7", "right"), ("1", "7", "wrong"), ("7", None, "unknown")]
+)
+def test_a_strip_shows_the_verdict(answer: str, truth: str | None, state: str) -> None:
+    shown = words(filmstrip(trajectory("text", answer=answer, truth={"answer": truth})))
+    assert set(palette.VERDICTS[state][1:]) <= set(shown.split("\n"))
 
 
 @pytest.mark.parametrize(
@@ -258,15 +236,13 @@ def test_verdict(answer: str | None, truth: dict[str, Any], state: str) -> None:
     ],
 )
 def test_true_regions_are_read_from_free_json(truth: dict[str, Any], wanted: list[Box]) -> None:
-    t = trajectory("text", truth=truth)
-    assert true_regions(t) == wanted
-    filmstrip(t)
+    assert true_regions(trajectory("text", truth=truth)) == wanted
 
 
 # The filmstrip.
 
 
-@pytest.mark.parametrize("count", [0, 1, 3, 8])
+@pytest.mark.parametrize("count", [0, 1, 8])
 def test_every_look_has_its_box_its_crop_and_its_number(count: int) -> None:
     parts: list[str | Box] = ["I look."]
     for i in range(count):
@@ -352,76 +328,30 @@ def test_more_looks_than_fit_are_counted() -> None:
     assert "24 more looks are not shown" in filmstrip(t).alt
 
 
-@pytest.mark.parametrize("kind", HOSTILE)
-def test_hostile_text_is_drawn_as_text(kind: str, tmp_path: Path) -> None:
-    text = HOSTILE[kind]
-    t = trajectory(text, look(0), text, (9.0, 9.0, 5.0, 9.5), text, answer="1" + text[:300].replace("<", ""))
-    t.question, t.sample_id, t.model, t.truth = f"q {text}", text, text, {"answer": f"{text}x"}
-    drawn = filmstrip(t)
-    figure = drawn.figure
-    assert figure.get_figheight() < 12 and len(drawn.alt) < 4000
-    for one in figure.findobj(Text):
-        if not (isinstance(one, Text) and one.get_text()):
-            continue
-        bad = [c for c in one.get_text() if unicodedata.category(c)[0] == "C" and c != "\n"]
-        assert not bad and not one.get_parse_math() and not one.get_usetex() and len(one.get_text()) < 400
-    if kind not in ("markup", "controls", "bidi"):  # text becomes outlines, which takes long
-        figure.savefig(tmp_path / "a.png", dpi=40)
-        return
-    root = ElementTree.parse(drawn.save(tmp_path / "a.svg")).getroot()
-    assert not [e for e in root.iter() if e.tag.endswith("script") or any(k.startswith("on") for k in e.attrib)]
-
-
 def test_dollars_reach_the_page_as_they_are() -> None:
     assert "costs $5 and $\\frac{1}{0}$ and $" in words(filmstrip(trajectory(HOSTILE["mathtext"]))).replace("\n", " ")
-
-
-def test_drawing_leaves_no_figure_open_and_no_setting_changed() -> None:
-    before, figures = dict(matplotlib.rcParams), list(Gcf.figs)
-    t = trajectory("x", answer="7")
-    for _ in range(5):
-        filmstrip(t)
-    assert filmstrip(t).png
-    curves([{"step": 1, "reward": 1.0}])
-    assert dict(matplotlib.rcParams) == before and list(Gcf.figs) == figures
 
 
 def test_the_readers_settings_do_not_change_the_picture() -> None:
     t = trajectory("x", look(0), "$y$")
     plain = filmstrip(t).png
-    theirs: Any = {
-        "text.usetex": True,
-        "font.size": 30,
-        "axes.facecolor": "red",
-        "image.interpolation": "bicubic",
-    }
+    theirs: Any = {"text.usetex": True, "font.size": 30, "axes.facecolor": "red", "image.interpolation": "bicubic"}
     with matplotlib.rc_context({**theirs, "savefig.bbox": "tight", "image.origin": "lower"}):
         assert filmstrip(t).png == plain
 
 
-def test_views_need_neither_torch_nor_pyplot() -> None:
-    code = (
-        "import sys, r3lab.show.filmstrip, r3lab.show.curves; "
-        "print([m for m in ('torch', 'transformers', 'matplotlib.pyplot') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
 def test_alt_text_tells_looks_answer_and_truth() -> None:
-    t = trajectory("It is small.", look(0), "I see.", SPOT, "A nine.", answer="9")
-    alt = filmstrip(t).alt
-    for part in (
+    alt = filmstrip(trajectory("It is small.", look(0), "I see.", SPOT, "A nine.", answer="9")).alt
+    parts = [
         "Which digit?",
         "512 by 384",
         "128 by 96",
         "Look 1: region [10, 20, 60, 70], upper left",
         "beside the true",
-    ):
-        assert part in alt
-    assert "Look 2: region [96, 200, 160, 248]" in alt and "1.00 (IoU)" in alt
-    assert "“9”" in alt and "wrong" in alt and "“7”" in alt
-    assert "no answer: it ran out of tokens" in filmstrip(trajectory("x", answer=None)).alt
+    ]
+    parts += ["Look 2: region [96, 200, 160, 248]", "1.00 (IoU)", "“9”", "wrong", "“7”"]
+    assert [part for part in parts if part not in alt] == []
+    assert "no answer: it ran out of tokens" in told(trajectory("x", answer=None))
 
 
 # Files and notebooks.
