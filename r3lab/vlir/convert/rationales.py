@@ -69,8 +69,7 @@ def _sft(v: Values, size: Size, source: Source) -> Values:
     if answer is None:
         raise Refused("no answer", "the last text must hold <answer>...</answer>")
     rationale = Rationale((*parts, words[at:]))
-    known = {"answer": answer, "regions": rationale.boxes, "rationale": rationale}
-    return {**known, "dataset": v["source"] or ""}
+    return {"answer": answer, "regions": rationale.boxes, "rationale": rationale}
 
 
 def _deepeyes(v: Values, size: Size, source: Source) -> Values:
@@ -281,9 +280,15 @@ _SFT = {"image_path": anything, "question": QUESTION, "response_list": row(TEXT,
 _SFT |= {"img_crop_list": row(anything, _MAX_LOOKS)}
 _RL = {"image_path": anything, "question": QUESTION, "answer": ANSWER}
 _EYES = {"prompt": row(_TURN, MAX_ITEMS), "images": row(anything, 100), "reward_model": OBJECT}
+_MESSAGES = {"message_list": row(_TURN, MAX_ITEMS)}
 _ROW = {"id": text_of(200), "image": anything, "question": QUESTION, "answer": ANSWER, "regions": row(box, MAX_ITEMS)}
 _ROW_MORE = {"rationale": row(part, MAX_ITEMS), "needs_look": flag, "dataset": LABEL, "split": LABEL}
 _write_sft, _write_rl = _list_writer("vlm_r3_sft.json", _sft_made), _list_writer("vlm_r3_rl.json", _rl_made)
+
+
+def _plain(v: Values, size: Size, source: Source) -> Values:
+    """All that is known stands in fields of its own."""
+    return {}
 
 
 def _path(v: Values) -> Any:
@@ -294,22 +299,13 @@ def _first(v: Values) -> Any:
     return next(iter(v["images"]), None)
 
 
-def _rl(v: Values, size: Size, source: Source) -> Values:
-    return {"dataset": v["source"] or ""}
-
-
 FORMATS = (
     Format("vlm-r3-sft", _sft, _SFT, _ORIGIN, _path, frames=_CODES, write=_write_sft),
-    Format("vlm-r3-rl", _rl, _RL, _ORIGIN, _path, marks=("source",), upright=False, write=_write_rl),
-    Format("deepeyes", _deepeyes, _EYES, {"extra_info": OBJECT, "data_source": LABEL}, _first, frames=_PIXELS),
     Format(
-        "pixel-reasoner",
-        _pixel_reasoner,
-        {"message_list": row(_TURN, MAX_ITEMS)},
-        {"qid": anything, "id": anything},
-        _only_image,
-        frames=_CODES,
+        "vlm-r3-rl", lambda v, size, source: {}, _RL, _ORIGIN, _path, marks=("source",), upright=False, write=_write_rl
     ),
+    Format("deepeyes", _deepeyes, _EYES, {"extra_info": OBJECT, "data_source": LABEL}, _first, frames=_PIXELS),
+    Format("pixel-reasoner", _pixel_reasoner, _MESSAGES, {"qid": anything, "id": anything}, _only_image, frames=_CODES),
     Format("parquet", _table, _ROW, _ROW_MORE, marks=("rationale", "needs_look"), write=write_parquet),
     _Vlir("vlir", _table, {}, marks=(*_ROW, "rationale", "needs_look", "format", "version"), write=write_folder),
 )

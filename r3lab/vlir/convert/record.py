@@ -235,6 +235,6 @@ class Format:
         values = fields(row.data, self.wanted, self.optional)
         found, size = source.picture(self.image(values), self.upright)
         known: Values = {name: values[name] for name in ("id", "question", "answer") if name in values}
-        known |= {name: values.get(name) or "" for name in ("dataset", "split")}
+        known |= {"dataset": values.get("dataset") or values.get("source") or "", "split": values.get("split") or ""}
         known |= self.read(values, size, source)
         return Record(source.id_of(row, known.pop("id", None)), found, size, where=row.where, **known)

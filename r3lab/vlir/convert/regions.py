@@ -177,6 +177,9 @@ _GRAPHED = {"imageId": text_of(100), "question": QUESTION, "answer": ANSWER}
 _READ, _PAGED = {"image_id": text_of(100), **_ASKED}, {"image": text_of(1000), "questionId": anything, **_ASKED}
 
 
+_READ_MORE, _SHARES = {"question_id": anything, **_SPLIT}, (FrameName.UNIT, FrameName.SOURCE)
+
+
 def _first(v: Values) -> Any:
     return next(iter(v["image"]), None)
 
@@ -185,14 +188,6 @@ FORMATS = (
     Format("viscot", _viscot, _RAW, _FROM),
     Format("viscot-llava", _llava, _PAIR, _FROM, _first, frames=(FrameName.PADDED, FrameName.UNIT), fits=_is_llava),
     Format("gqa", _gqa, _GRAPHED, {"annotations": OBJECT}, lambda v: f"{v['imageId']}.jpg", boxes="graphs"),
-    Format(
-        "textvqa",
-        _textvqa,
-        _READ,
-        {"question_id": anything, **_SPLIT},
-        lambda v: f"{v['image_id']}.jpg",
-        frames=(FrameName.UNIT, FrameName.SOURCE),
-        boxes="words",
-    ),
+    Format("textvqa", _textvqa, _READ, _READ_MORE, lambda v: f"{v['image_id']}.jpg", frames=_SHARES, boxes="words"),
     Format("docvqa", _docvqa, _PAGED, _SPLIT, boxes="pages"),
 )
