@@ -7,24 +7,16 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
 import torch
-import wrong_ablations
-import wrong_attention
-import wrong_cold_start
-import wrong_explaining
-import wrong_own
-import wrong_rgrpo_depth
-import wrong_start
-import wrong_vlir
+from wrong_answers import WRONG, ramp, share
 
 from r3lab import course
-from r3lab.core.geometry import coverage, iou
 from r3lab.course.judge import NOT_YET, RIGHT, Exercise, judge
 from r3lab.run.parameters import parameters_of, tags
 
@@ -282,125 +274,6 @@ def test_the_folded_solution_passes(at: str, capsys: pytest.CaptureFixture[str])
 TASKS: dict[str, Exercise] = {
     name.removeprefix("check_"): getattr(course, name) for name in dir(course) if name.startswith("check_")
 }
-
-
-def share(b: Any, s: Any) -> float:
-    return (b[2] - b[0]) * (b[3] - b[1]) / s[0] / s[1]
-
-
-def ramp(x: float) -> float:
-    return float(torch.tensor(2 - (x - 0.125) / 0.375).clamp(1, 2))
-
-
-def zoom_only_above(b: Any, s: Any) -> float:
-    x = share(b, s)
-    return 2 if x < 0.125 else 2 - (x - 0.125) / 0.375
-
-
-def corners(b: Any, s: Any, scale: float = 1000) -> list[float]:
-    return [b[0] * s[0] / scale, b[1] * s[1] / scale, b[2] * s[0] / scale, b[3] * s[1] / scale]
-
-
-def per_row(terms: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    return torch.stack([row[keep].mean() for row, keep in zip(terms, mask, strict=True)]).mean()
-
-
-def terms(new: Any, old: Any, a: Any, low: float, high: float) -> tuple[torch.Tensor, torch.Tensor]:
-    ratio = torch.exp(new - old)
-    return ratio * a.unsqueeze(1), torch.clamp(ratio, 1 - low, 1 + high) * a.unsqueeze(1)
-
-
-def smaller(new: Any, old: Any, a: Any, low: float, high: float) -> torch.Tensor:
-    return torch.min(*terms(new, old, a, low, high))
-
-
-# By check: answers as a student might write them, otherwise than the check does, and words of the hint that they get.
-WRONG: dict[str, list[tuple[Callable[..., Any], str]]] = {
-    "overview_height": [
-        (lambda h, s, o: h / (o / s), "Your digit grows"),
-        (lambda h, s, o: int(h * o / s), "round to whole pixels"),
-        (lambda h, s, o: round(h / s * o), "round to whole pixels"),
-        (lambda h, s, o: h * o * o / s / s, "how the area shrinks"),
-        (lambda h, s, o: h / s * o / 16, "in image tokens"),
-    ],
-    "zoom": [
-        (lambda b, s: 2 if share(b, s) <= 0.125 else 1, "a step"),
-        (lambda b, s: ramp((b[2] - b[0]) / s[0]), "one side's length"),
-        (lambda b, s: ramp(share(b, s) ** 0.5), "one side's length"),
-        (lambda b, s: 2 - (share(b, s) - 0.125) / 0.375, "runs on at both ends"),
-        (lambda b, s: max(1, 2 - (share(b, s) - 0.125) / 0.375), "more than twofold"),
-        (zoom_only_above, "below 1"),
-        (lambda b, s: max(1, 2 - 2 * share(b, s)), "at an area of 0"),
-        (lambda b, s: max(1, min(2, 2 - (share(b, s) - 0.125) * 2)), "does not meet 1 at 50 %"),
-        (lambda b, s: 3 - ramp(share(b, s)), "small boxes get less"),
-        (lambda b, s: 2 if share(b, s) <= 12.5 else 1, "every box gets the same zoom"),
-    ],
-    "source_pixels": [
-        (lambda b, s: [round(v) for v in corners(b, s)], "you round"),
-        (lambda b, s: [int(v) for v in corners(b, s)], "you round"),
-        (lambda b, s: corners(b, (s[0] - 1, s[1] - 1)), "must end at"),
-        (lambda b, s: [v + (k > 1) for k, v in enumerate(corners(b, s))], "nothing must be added"),
-        (lambda b, s: corners(b, s, 999), "not 999"),
-        (lambda b, s: [v * s[0] / 1000 for v in b], "x goes with the width"),
-        (lambda b, s: corners(b, s[::-1]), "x goes with the width"),
-        (lambda b, s: torch.tensor(b, dtype=torch.float64) / 1000, "still fractions"),
-        (lambda b, s: [v / s[k % 2] * 1000 for k, v in enumerate(b)], "the way back"),
-        (lambda b, s: (*corners(b, s)[:2], (b[2] - b[0]) * s[0] / 1000, (b[3] - b[1]) * s[1] / 1000), "two corners"),
-    ],
-    "advantages": [
-        (lambda r: (r - r.mean(1, keepdim=True)) / (r.std() + 1e-4), "Both belong to the group"),
-        (lambda r: (r - r.mean()) / (r.std(1, keepdim=True) + 1e-4), "so does the mean"),
-        (lambda r: (r - r.mean(1)[:, None]) / torch.sqrt(r.var(1)[:, None] + 1e-4), "inside the square root"),
-        (lambda r: (r - r.mean(1)[:, None]) / r.std(1)[:, None], "an epsilon at all"),
-        (lambda r: (r - r.mean(1)[:, None]) / (r.std(1, unbiased=False)[:, None] + 1e-4), "G - 1"),
-        (lambda r: (r - r.mean(1)[:, None]) / (r.var(1)[:, None] + 1e-4), "by the variance"),
-        (lambda r: r - r.mean(1)[:, None], "what is it divided by"),
-        (lambda r: r / (r.std(1)[:, None] + 1e-4), "not compared"),
-    ],
-    "clipped_objective": [
-        (lambda n, o, a, m, lo, hi: -per_row(smaller(n, o, a, lo, lo), m), "symmetric"),
-        (lambda n, o, a, m, lo, hi: -per_row(smaller(n, o, a, hi, lo), m), "exchanged"),
-        (lambda n, o, a, m, lo, hi: -per_row(terms(n, o, a, lo, hi)[1], m), "where is the minimum"),
-        (
-            lambda n, o, a, m, lo, hi: (
-                -per_row((n - o).exp().minimum((n - o).exp().clamp(1 - lo, 1 + hi)) * a[:, None], m)
-            ),
-            "products with the advantage",
-        ),
-        (lambda n, o, a, m, lo, hi: -per_row(terms(n, o, a, lo, hi)[0], m), "nothing is clipped"),
-        (lambda n, o, a, m, lo, hi: -per_row(torch.max(*terms(n, o, a, lo, hi)), m), "optimist"),
-        (lambda n, o, a, m, lo, hi: -smaller(n, o, a, lo, hi)[m].mean(), "over all tokens of the batch"),
-        (lambda n, o, a, m, lo, hi: -smaller(n, o, a, lo, hi).mean(), "where does the mask come in"),
-        (lambda n, o, a, m, lo, hi: -(m * smaller(n, o, a, lo, hi)).mean(), "counted in the mean"),
-        (lambda n, o, a, m, lo, hi: -(m * smaller(n, o, a, lo, hi)).sum(), "summed and not averaged"),
-        (lambda n, o, a, m, lo, hi: per_row(smaller(n, o, a, lo, hi), m), "The sign"),
-        (lambda n, o, a, m, lo, hi: -per_row(smaller(o, n, a, lo, hi), m), "upside down"),
-        (
-            lambda n, o, a, m, lo, hi: (
-                -per_row(torch.min((n - o) * a[:, None], (n - o).clamp(1 - lo, 1 + hi) * a[:, None]), m)
-            ),
-            "difference of the log-probabilities",
-        ),
-        (lambda n, o, a, m, lo, hi: -per_row(smaller(n, o, a, lo, hi), m).item(), "no gradient flows"),
-        (lambda n, o, a, m, lo, hi: -smaller(n, o, a, lo, hi).mean(1), "must be one number"),
-    ],
-    "region_reward": [
-        (lambda k, t, n: coverage(k[-1], t) / 2 if k and n else 0, "whole image"),
-        (lambda k, t, n: iou(k[0], t) / 2 if k and n else 0, "You pay for the first"),
-        (lambda k, t, n: max([iou(b, t) / 2 for b in k] or [0]) if n else 0, "look everywhere"),
-        (lambda k, t, n: sum(iou(b, t) / 2 for b in k) if n else 0, "two half-good ones"),
-        (lambda k, t, n: iou(k[-1], t) / 2 if k else 0, "where none was needed"),
-        (lambda k, t, n: iou(k[-1], t) if k and n else 0, "may pay is 0.5"),
-        (lambda k, t, n: 0.5 * bool(k) * n, "any box at all"),
-        (lambda k, t, n: iou(k[-1], t) / 2 * n, "`looks` can be empty"),
-        (lambda k, t, n: iou(k[-1], t) / 2 if n else 0, "`looks` can be empty"),
-    ],
-}
-
-
-for answers in (wrong_ablations, wrong_attention, wrong_cold_start, wrong_explaining, wrong_own, wrong_rgrpo_depth):
-    WRONG |= answers.WRONG
-WRONG |= wrong_start.WRONG | wrong_vlir.WRONG
 
 
 @pytest.mark.parametrize("task", TASKS)
