@@ -479,7 +479,6 @@ def test_the_command_draws_logs_by_label(tmp_path: Path, capsys: pytest.CaptureF
         ([given[0], given[0]], "given twice"),
         ([given[0], str(tmp_path / "b")], "write LABEL="),
         ([str(tmp_path / "none")], "Cannot read"),
-        ([str(tmp_path / "a"), "--smooth", "0"], "smooth must be"),
         ([str(tmp_path / "a"), "-o", "d.txt"], "must end in .html"),
         ([str(tmp_path / "a"), "--png", str(tmp_path / "d.gif")], "end its name in"),
     ):
