@@ -304,7 +304,7 @@ def test_the_command_writes_a_page(vlir: Path, tmp_path: Path, capsys: pytest.Ca
     assert "of them can be played in it" in capsys.readouterr().out
     for wrong in (["-o", "a.txt"], ["--budget", "nan"], ["--limit", "0"]):
         assert cli(["browse", str(vlir), *wrong]) == 2
-        assert capsys.readouterr().err.startswith("r3lab: error: ")
+        assert capsys.readouterr().err.startswith(("r3lab: error: ", "r3lab browse: error: "))
 
 
 # In a browser.

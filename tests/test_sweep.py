@@ -452,10 +452,7 @@ def test_the_command_refuses_with_one_line_and_writes_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = lesson(tmp_path / "a.ipynb")
-    try:
-        code = r3lab_main(["sweep", *(str(path) if option == "NB" else option for option in options)])
-    except SystemExit as leave:
-        code = int(leave.code or 0)
+    code = r3lab_main(["sweep", *(str(path) if option == "NB" else option for option in options)])
     err = capsys.readouterr().err
     assert code == 2 and words in err and err.count("\n") == 1, err
     assert [one.name for one in tmp_path.iterdir()] == ["a.ipynb"]

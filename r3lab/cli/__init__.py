@@ -82,6 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         name = next((name for n in (1, 2) if (name := " ".join(given[:n])) in COMMANDS), "")
         return call(name, given[len(name.split()) :]) if name else _unknown(given)
+    except SystemExit as leave:  # the reader has said what was wrong, or shown the help
+        return int(leave.code or 0)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except ModuleNotFoundError as error:

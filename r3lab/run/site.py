@@ -63,7 +63,7 @@ hints and solutions are folded. [What `import r3lab` offers](reference.ipynb) ha
 {table}
 """
 _SITE_STYLE = """<style>
-main { max-width: 68em; margin: auto; overflow-wrap: anywhere; } main img { max-width: 100%; height: auto; }
+main { max-width: 72em; margin: auto; overflow-wrap: break-word; } main img { max-width: 100%; height: auto; }
 main pre, main table { overflow-x: auto; max-width: 100%; }
 .r3-site { font: 15px sans-serif; padding: .5em 0 1em; } .r3-site a { display: inline-block; margin-right: 1.2em; }
 @media (max-width: 50em) { .jp-InputPrompt, .jp-OutputPrompt, .jp-Collapser { display: none !important; } }
