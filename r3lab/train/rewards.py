@@ -37,8 +37,7 @@ def deciding_look(t: Trajectory) -> Look | None:
 
     Examples
     --------
-    >>> looks = [r3lab.deciding_look(t) for t in trajectories]
-    >>> all(look is None or look.valid for look in looks)
+    >>> all(look is None or look.valid for look in map(r3lab.deciding_look, trajectories))
     True
     """
     return next((look for look in reversed(t.looks) if look.valid), None)
@@ -76,8 +75,7 @@ def region_paper(t: Trajectory) -> float:
 def region_official(t: Trajectory) -> float:
     """0.5 if at least one parseable box was written and the answer is right (official code).
 
-    The code counts unique boxes without looking at whether they are usable; the count is capped at one box, so
-    uniqueness changes nothing and validity is not asked here either.
+    The code counts unique boxes, usable or not; the count is capped at one, so uniqueness changes nothing.
     """
     return 0.5 * any(look.written is not None for look in t.looks) * accuracy(t)
 
@@ -162,16 +160,8 @@ def repeated(t: Trajectory, same: float = SAME) -> int:
 
 
 def region_checked(t: Trajectory, fine: float = FINE, same: float = SAME) -> float:
-    """0.5 x IoU of the deciding look with the true region if the answer is right, less a fine for useless looks.
-
-    It asks of a look what a policy would otherwise not do: that the box can be cut, that it meets the true region, that
-    it shows something new, and that the answer read from it is right.
-
-    Parameters
-    ----------
-    fine : for every look that could not be cut, and for every one that repeats an earlier one, right answer or not
-    same : see `repeated`
-    """
+    """0.5 x IoU of the deciding look with the true region if the answer is right, less a fine, right answer or not, for
+    every look that could not be cut and for every one that repeats an earlier one (see `repeated`)."""
     paid = 0.5 * (deciding_iou(t) or 0.0) if right(t) else 0.0
     return paid - fine * (sum(not look.valid for look in t.looks) + repeated(t, same))
 
@@ -182,20 +172,11 @@ def look_price(t: Trajectory, price: float) -> float:
 
 
 def curiosity(group: Sequence[Trajectory], goal: float, weight: float = 1.0) -> list[float]:
-    """For each member that looked: weight x (goal - the group's look rate), as long as the rate is under the goal.
+    """For each rollout of a question that looked: weight x (goal - the group's look rate), goal from 0 to 1, as long as
+    the rate is under the goal; an R3labError for an empty group.
 
     The bonus fades by itself as looking becomes common, so that it cannot be farmed. It is paid to looks that were
     taken: in a group in which nobody looked all get 0, and nothing is learned.
-
-    Parameters
-    ----------
-    group : rollouts of one question
-    goal : look rate from which on nothing is paid, 0 to 1
-
-    Raises
-    ------
-    R3labError
-        If the group is empty or the goal is no share.
 
     Source: after the curiosity reward of Pixel Reasoner (arXiv 2505.15966), which also bounds the rate of a query from
     below; its further penalty for many operations is a look price here.
