@@ -18,6 +18,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from ..vlir.card import Card, quantiles
@@ -167,8 +168,8 @@ def draw_card(card: Card, title: str = "") -> Picture:
         ("figures", "In figures", _write_facts, card.samples),
     )
     with style(LIGHT):
-        figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained", facecolor=LIGHT.paper)
-        figure.get_layout_engine().set(w_pad=0.14, h_pad=0.16, wspace=0.02, hspace=0.08)  # type: ignore[union-attr]
+        spaced = ConstrainedLayoutEngine(w_pad=0.14, h_pad=0.16, wspace=0.02, hspace=0.08)
+        figure = Figure(figsize=(WIDTH, HEIGHT), layout=spaced, facecolor=LIGHT.paper)
         head = "\n".join(wrap(title or "VLIR samples", WIDTH - 0.6, TITLE, 2, bold=True))
         figure.suptitle(head, x=0.02, ha="left", fontsize=TITLE, fontweight="bold", color=LIGHT.ink)
         for axes, (gid, name, chart, count) in zip(figure.subplots(2, 3).flat, charts, strict=True):
