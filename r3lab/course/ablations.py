@@ -36,8 +36,7 @@ check_seed_interval = Exercise(
         ([0.41, 0.44, 0.30, 0.52, 0.38, 0.45, 0.40], student(0.95, 6)),
         ([0.2, 0.8], student(0.95, 1)),
     ),
-    "you divide by n inside the spread. The mean was taken from the same few values and lies too near to them; n - 1 "
-    "makes up for it (`statistics.stdev`, or `ddof=1`).",
+    "you divide by n inside the spread. The mean lies too near to its values; n - 1 makes up for it (`ddof=1`).",
     _interval(pstdev, 0.5),
     "that is how far *single runs* scatter. The mean of n of them scatters less, by the square root of n.",
     (_interval(stdev, 0.0), _interval(pstdev, 0.0)),
@@ -79,8 +78,7 @@ check_paired = Exercise(
         ([0.5, 0.7, 0.6], [0.8, 0.4, 0.75]),  # better on average, and not sure
         ([0.9, 0.1], [0.7, 0.3]),
     ),
-    "the mean is right, the error is that of *unpaired* runs. Seeds that are hard for both are no reason for doubt: "
-    "subtract seed by seed first, then look at how the differences scatter.",
+    "the error is that of *unpaired* runs: subtract seed by seed first, then look at how the differences scatter.",
     (_unpaired, lambda full, other: np.divide(_unpaired(full, other), (1, math.sqrt(len(full))))),
     "the sign: a part that is missed must come out below zero.",
     _paired(lambda full, other: full - other),

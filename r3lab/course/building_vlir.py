@@ -182,15 +182,13 @@ check_to_photograph = Exercise(
         ((14, 14, 28, 42), (70, 40)),  # under it
         ((56, 784, 140, 812), (333, 777)),
     ),
-    "these are still pixels of the resized image. It is nearly as large as the photograph, so that the mistake is hard "
-    "to see, and wrong by the more the farther from the corner.",
+    "these are still pixels of the resized image, which is nearly as large: the mistake is hard to see.",
     lambda b, s: b,
     "this frame counts pixels; it does not run from 0 to 1000.",
     _from(lambda s: (1000, 1000)),
     "that is the way back, from the photograph to the resized image.",
     lambda b, s: from_source(b, Frame.OVERVIEW, s, (round(_resized(s)[0]), round(_resized(s)[1]))),
-    "right for ordinary sizes. But a very large or a very small photograph is fitted into a token budget, and ends far "
-    "from the nearest multiple of 28.",
+    "right for ordinary sizes. A very large or very small photograph is fitted into a token budget before.",
     (_multiples(round), _multiples(math.floor), _multiples(math.ceil)),
     "you round. Only what is written is rounded.",
     ROUNDED,

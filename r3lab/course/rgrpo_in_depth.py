@@ -263,8 +263,7 @@ check_loss_mask = Exercise(
     lambda k, cut: _loss_mask(k, [not c for c in cut]),
     "that is a column too many. The state at the last place predicts nothing: targets are `ids[:, 1:]`.",
     _marked(_of(S), begin=0),
-    "your mask marks the place *from* which a token was predicted, not the token. Column t stands for the target "
-    "`ids[:, t + 1]`. As it is, whatever follows a sampled token is trained, a crop's first token too.",
+    "your mask marks the place *from* which a token was predicted: whatever follows a sampled token is trained.",
     lambda k, cut: _marked(_of(S), begin=0)(k, cut)[:, :-1],
     "the first token after the prompt, or after a crop, was sampled too, though the one before it was not.",
     _marked(lambda row, i: row[max(0, i - 1)] == row[i] == S),
