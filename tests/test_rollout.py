@@ -53,6 +53,8 @@ def test_records_hold_their_own_invariants(family_policy, ragged):
         t.check()
         row = row_of(family_policy, t, {})
         assert t.ids.count(family_policy.image_id) == sum(len(f.tokens) for f in row.images)
+        seen = [i for i, kind in enumerate(t.kinds) if kind in (Kind.OVERVIEW, Kind.CROP)]
+        assert seen == [i for i, token in enumerate(t.ids) if token == family_policy.image_id]
         sampled = {i for i, k in zip(t.ids, t.kinds, strict=True) if k == Kind.SAMPLED}
         assert not sampled & set(family_policy.forbidden)
         for p, e in zip(t.logprobs, t.entropies, strict=True):
