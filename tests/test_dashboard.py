@@ -395,14 +395,11 @@ def test_the_page_holds_the_lines_of_every_group() -> None:
     assert set(bundle) == {"text/html", "text/plain", "image/png"} and "plotly" not in bundle["text/html"]
 
 
-def test_dark_and_light_differ_in_paper_alone_and_change_no_setting() -> None:
-    before, few = dict(matplotlib.rcParams), ("reward", "entropy")
-    dark, light = (dashboard(rows(4), few, dark=dark) for dark in (True, False))
-    for shown, chosen in ((dark, DARK), (light, LIGHT)):
-        assert matplotlib.colors.to_hex(shown.figure.get_facecolor()).upper() == chosen.paper and shown.png
-        ticks = {text.get_color() for axes in shown.figure.axes for text in axes.get_yticklabels()}
-        assert {matplotlib.colors.to_hex(colour).upper() for colour in ticks} == {chosen.muted}
-    assert dark.to_page() == light.to_page()  # a page follows its reader
+def test_a_picture_has_light_paper_and_changes_no_setting() -> None:
+    before, shown = dict(matplotlib.rcParams), dashboard(rows(4), ("reward", "entropy"))
+    assert matplotlib.colors.to_hex(shown.figure.get_facecolor()).upper() == LIGHT.paper and shown.png
+    ticks = {text.get_color() for axes in shown.figure.axes for text in axes.get_yticklabels()}
+    assert {matplotlib.colors.to_hex(colour).upper() for colour in ticks} == {LIGHT.muted}
     assert dict(matplotlib.rcParams) == before and not Gcf.figs
 
 

@@ -650,7 +650,7 @@ def test_the_gallery_draws_every_view_from_records_that_ship(
     found = {path.name for path in (tmp_path / "g").iterdir()}
     views = {"player", "filmstrip", "group", "river", "ribbon", "value-map", "before-after", "curves", "dashboard"}
     views |= {"explanation", "browser"}
-    assert {f"{name}{dark}.png" for name in views for dark in ("", "-dark")} <= found
+    assert {f"{name}.png" for name in views} <= found
     assert {f"{name}.html" for name in ("player", "river", "ribbon", "browser", "report", "index")} <= found
     index = Seen((tmp_path / "g" / "index.html").read_text("utf-8"))
     index.check()

@@ -42,7 +42,7 @@ from matplotlib.ticker import MaxNLocator
 from ..core.errors import R3labError, nearest, shown
 from ..core.files import write_whole
 from ..core.stats import Interval
-from ..show.palette import BODY, DPI, HEADING, RUNS, SEQUENTIAL, SMALL, ink_on, style, theme
+from ..show.palette import BODY, DPI, HEADING, LIGHT, RUNS, SEQUENTIAL, SMALL, ink_on, style
 from ..show.picture import Picture, page, render
 from ..show.text import drawable, one_line
 from .parameters import MOST
@@ -276,7 +276,7 @@ def sweep_lines(table: Table, result: str, x: str, lines: str | None = None) -> 
     over = _over(table, [x, lines])
     note = over and f"{over}; band: lowest to highest"
     told = []
-    with style(theme()):
+    with style():
         figure, axes = _figure(4.6, 3.1, result, note)
         for i, name in enumerate(names):
             points = {key[-1]: mean for key, mean in found.items() if lines is None or key[0] == name}
@@ -327,7 +327,7 @@ def sweep_heat(table: Table, result: str, x: str, y: str) -> Picture:
     for (a, b), mean in found.items():
         grid[rows.index(b), columns.index(a)] = mean.value
     note = _over(table, [x, y])
-    with style(theme()):
+    with style():
         figure, axes = _figure(1.7 + 0.42 * max(len(columns), 5), 1.3 + 0.36 * max(len(rows), 3), result, note)
         scale = LinearSegmentedColormap.from_list("r3lab", SEQUENTIAL)
         drawn: Any = axes.imshow(grid, cmap=scale, aspect="auto", origin="lower")
@@ -336,7 +336,7 @@ def sweep_heat(table: Table, result: str, x: str, y: str) -> Picture:
         axes.set(xlabel=drawable(one_line(x, 40)), ylabel=drawable(one_line(y, 30)))
         axes.spines[:].set_visible(False)
         for (row, column), value in np.ndenumerate(grid) if max(grid.shape) <= WRITTEN else ():
-            ink = theme().muted if np.isnan(value) else ink_on(to_hex(scale(drawn.norm(value))))
+            ink = LIGHT.muted if np.isnan(value) else ink_on(to_hex(scale(drawn.norm(value))))
             words = "–" if np.isnan(value) else f"{value:.3g}"
             axes.text(column, row, words, ha="center", va="center", color=ink, fontsize=SMALL)
     named = [one_line(x, 40), one_line(y, 40)]
@@ -362,11 +362,10 @@ def _over(table: Table, drawn: Sequence[str | None]) -> str:
 
 
 def _figure(width: float, high: float, title: str, note: str) -> tuple[Figure, Axes]:
-    chosen = theme()
-    figure = Figure(figsize=(width, high), dpi=DPI, facecolor=chosen.paper, layout="constrained")
+    figure = Figure(figsize=(width, high), dpi=DPI, facecolor=LIGHT.paper, layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(drawable(one_line(title, 48)), fontsize=HEADING)
-    figure.supxlabel(drawable(one_line(note or ALONE, 90)), fontsize=SMALL, color=chosen.muted, x=0.02, ha="left")
+    figure.supxlabel(drawable(one_line(note or ALONE, 90)), fontsize=SMALL, color=LIGHT.muted, x=0.02, ha="left")
     return figure, axes
 
 

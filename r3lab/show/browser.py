@@ -31,7 +31,7 @@ from tqdm import tqdm
 from ..core.errors import R3labError
 from .browser_rows import Found, Row, read_rows, rows_of
 from .canvas import Canvas, fitted
-from .palette import SMALL, TITLE, VERDICTS, style, theme
+from .palette import LIGHT, SMALL, TITLE, VERDICTS, style
 from .picture import HERE, Picture, View, embed, render
 from .player import badge, stage
 from .steps import photograph
@@ -58,7 +58,6 @@ def browse(
     budget: int = NOTEBOOK,
     limit: int | None = None,
     title: str = "",
-    dark: bool = False,
 ) -> View:
     """A browser, for a notebook or a page.
 
@@ -73,8 +72,6 @@ def browse(
         The first so many records of each path.
     title
         Over it; foreign text. By default it says what is shown.
-    dark
-        For the picture that stands where no code runs.
 
     Raises
     ------
@@ -114,7 +111,7 @@ def browse(
     colours = "".join(f".r3-{key} b{{background:{colour};}}\n" for key, (colour, _, _) in RESULTS.items())
     rules, script = ((HERE / name).read_text(encoding="utf-8") for name in ("browser.css", "browser.js"))
     name = one_line(title, 200) or counted(rows)
-    return View(name, body, draw_rows(rows, held, name, dark), rules + colours, script)
+    return View(name, body, draw_rows(rows, held, name), rules + colours, script)
 
 
 # -- what the page holds ---------------------------------------------------------------------------------------------
@@ -231,7 +228,7 @@ def command(file: str) -> str | None:
 MARGIN, GAP, CARD, ACROSS, LINES = 0.28, 0.2, 1.6, 6, 3  # inches; cards in a row; lines of a question
 
 
-def draw_rows(rows: Sequence[Row], held: Held, title: str, dark: bool = False) -> Picture:
+def draw_rows(rows: Sequence[Row], held: Held, title: str) -> Picture:
     """Draw the first records that have a picture, or the first ones, as cards: picture, question, answer, result.
 
     Parameters
@@ -242,14 +239,12 @@ def draw_rows(rows: Sequence[Row], held: Held, title: str, dark: bool = False) -
         Which of them can be opened.
     title
         Over them; foreign text.
-    dark
-        For a dark page.
     """
-    chosen, places = theme(dark), sorted(held.thumbs)[:CARDS] or range(min(CARDS, len(rows)))
+    places = sorted(held.thumbs)[:CARDS] or range(min(CARDS, len(rows)))
     columns, picture = max(3, min(ACROSS, len(places))), CARD if held.thumbs else 0.0
     said = [f"Browser of {counted(rows)}: {quoted(title)}."]
-    with style(chosen):
-        canvas = Canvas(columns * (CARD + GAP) - GAP + 2 * MARGIN, None, chosen)
+    with style():
+        canvas = Canvas(columns * (CARD + GAP) - GAP + 2 * MARGIN, None)
         top = canvas.text(MARGIN, MARGIN, title, columns * (CARD + GAP) - GAP, TITLE, 2, bold=True) + 0.14
         high = picture + 0.08 + height(LINES + 2, SMALL) + 0.2
         for at, place in enumerate(places):
@@ -265,7 +260,7 @@ def draw_rows(rows: Sequence[Row], held: Held, title: str, dark: bool = False) -
             answer = f"{mark} {given}{'' if row.result in ('right', 'unknown') else f', {word}'}"
             y = canvas.text(x, y, answer, CARD, SMALL, 1, bold=True)
             note = " · ".join(filter(None, (one_line(row.world, 40), one_line(row.arm, 40), looks)))
-            canvas.text(x, y, note, CARD, SMALL, 1, colour=chosen.muted)
+            canvas.text(x, y, note, CARD, SMALL, 1, colour=LIGHT.muted)
             asked = quoted(row.question or row.name, 160)
             said.append(f"Record {place + 1}: {asked} answered with {quoted(given, 60)}, {word}.")
         figure = canvas.cut(top + -(-len(places) // columns) * high + MARGIN * 0.5)

@@ -1,6 +1,6 @@
 """What views draw with: text and pictures on a sheet measured in inches, and regions over a picture.
 
-    sheet = Canvas(8.0, None, theme())                       # as high as `cut` says in the end
+    sheet = Canvas(8.0, None)                                # as high as `cut` says in the end
     axes = sheet.picture(photo, 0.2, 0.2, 2.4, 2.4, extent=(0, 0, 512, 512), gid="photo")
     draw_truth(axes, (40, 60, 90, 110))
     draw_look(axes, (38, 64, 92, 108), number=1)
@@ -31,7 +31,7 @@ from matplotlib.transforms import Affine2D
 from PIL import Image
 
 from ..core.geometry import Box, Size, intersection
-from .palette import BODY, DPI, HALO, LEADING, LOOKS, SMALL, TITLE, TRUTH, Theme, ink_on, look_colour
+from .palette import BODY, DPI, HALO, LEADING, LIGHT, LOOKS, SMALL, TITLE, TRUTH, ink_on, look_colour
 from .text import attribute, height, text_width, wrap, write
 
 KEY_ROW = height(1, SMALL) + 0.02
@@ -54,13 +54,11 @@ class Canvas:
     ----------
     width, height
         Inches; a height of None is settled by `cut`.
-    theme
-        Colours of paper and ink.
     """
 
-    def __init__(self, width: float, height: float | None, theme: Theme) -> None:
-        self.width, self.height, self.theme = width, height or 10.0, theme
-        self.figure = Figure(figsize=(width, self.height), dpi=DPI, facecolor=theme.paper)
+    def __init__(self, width: float, height: float | None) -> None:
+        self.width, self.height = width, height or 10.0
+        self.figure = Figure(figsize=(width, self.height), dpi=DPI, facecolor=LIGHT.paper)
         FigureCanvasAgg(self.figure)
         self._down = Affine2D().scale(1, -1).translate(0, self.height)
         self.inches = self._down + self.figure.dpi_scale_trans
@@ -93,7 +91,7 @@ class Canvas:
     def text(self, x: float, y: float, text: object, wide: float, size: float, most: int, **ink: Any) -> float:
         """Foreign text in at most so many lines of so many inches, its ink as of `block`; returns the `y` below it."""
         lines = wrap(text, wide, size, most, ink.get("bold", False))
-        return self.block(x, y, lines, size, **{"colour": self.theme.ink, **ink})
+        return self.block(x, y, lines, size, **{"colour": LIGHT.ink, **ink})
 
     def rect(self, x: float, y: float, w: float, h: float, **options: Any) -> None:
         """A rectangle; `options` are those of matplotlib's."""
@@ -117,14 +115,14 @@ class Canvas:
         side = 0.24
         self.sign(x, y, side, side, mark, TITLE, colour, HALO[0])
         place: dict[str, Any] = {"va": "center_baseline", "transform": self.inches}
-        write(self.figure, x + side + 0.09, y + side / 2, word, TITLE, self.theme.ink, True, **place)
+        write(self.figure, x + side + 0.09, y + side / 2, word, TITLE, LIGHT.ink, True, **place)
 
     def arrow(self, x: float, y: float, length: float) -> None:
         """What comes next is to the right."""
         tip = (x + length, y)
         for start in ((x, y), (tip[0] - 0.05, y - 0.04), (tip[0] - 0.05, y + 0.04)):
             xs, ys = zip(start, tip, strict=True)
-            stroke: dict[str, Any] = {"color": self.theme.muted, "linewidth": 1.1, "solid_capstyle": "round"}
+            stroke: dict[str, Any] = {"color": LIGHT.muted, "linewidth": 1.1, "solid_capstyle": "round"}
             self.figure.add_artist(Line2D(xs, ys, transform=self.inches, **stroke))
 
     def axes(self, x: float, y: float, w: float, h: float, extent: Box, gid: str) -> Axes:
@@ -149,14 +147,14 @@ class Canvas:
         """An image that shows `extent` of the source; enlarged without smoothing, reduced with it."""
         axes = self.axes(x, y, w, h, extent, gid)
         if image is None:
-            self.placeholder(axes, missing, self.theme.muted)
+            self.placeholder(axes, missing, LIGHT.muted)
         else:
             lay(axes, sharpened(image, (w, h)), extent, interpolation="antialiased")
         return axes
 
     def placeholder(self, axes: Axes, words: str, colour: str) -> None:
         """A dashed frame with words instead of a picture."""
-        look: dict[str, Any] = {"facecolor": self.theme.panel, "edgecolor": colour, "linewidth": 1.2}
+        look: dict[str, Any] = {"facecolor": LIGHT.panel, "edgecolor": colour, "linewidth": 1.2}
         frame = Rectangle((0.01, 0.01), 0.98, 0.98, transform=axes.transAxes, linestyle=(0, (4, 2.5)), **look)
         axes.add_patch(frame)
         position = axes.get_position()
@@ -164,7 +162,7 @@ class Canvas:
         middle: dict[str, Any] = {"ha": "center", "va": "center", "transform": axes.transAxes}
         for i, line in enumerate(lines):
             down = (i - (len(lines) - 1) / 2) * height(1, BODY) / (position.height * self.height)
-            write(axes, 0.5, 0.5 - down, line, BODY, self.theme.ink, **middle)
+            write(axes, 0.5, 0.5 - down, line, BODY, LIGHT.ink, **middle)
 
     def border(self, axes: Axes, colour: str, width: float) -> None:
         """A line around axes, outside the picture."""
@@ -184,7 +182,7 @@ class Canvas:
             words, strokes = KEYS[kind]
             for colour, width, dashes in strokes:
                 self.swatch(x, y, colour, width, dashes)
-            self.line(x + 0.28, y, words, SMALL, self.theme.muted)
+            self.line(x + 0.28, y, words, SMALL, LIGHT.muted)
             y += KEY_ROW
         return y
 

@@ -167,7 +167,7 @@ def draw_card(card: Card, title: str = "") -> Picture:
         ("words", "Samples by words of the rationale", _draw_words, card.samples),
         ("figures", "In figures", _write_facts, card.samples),
     )
-    with style(LIGHT):
+    with style():
         spaced = ConstrainedLayoutEngine(w_pad=0.14, h_pad=0.16, wspace=0.02, hspace=0.08)
         figure = Figure(figsize=(WIDTH, HEIGHT), layout=spaced, facecolor=LIGHT.paper)
         head = "\n".join(wrap(title or "VLIR samples", WIDTH - 0.6, TITLE, 2, bold=True))

@@ -26,7 +26,7 @@ from ..core.errors import R3labError, nearest, shown
 from ..core.stats import LEVEL, LOG_RATIO_COUNTS, student
 from .canvas import Canvas
 from .logs import HELD_OUT, Log, Series, groups_in
-from .palette import BODY, HEADING, RUNS, SMALL, style, theme
+from .palette import BODY, HEADING, LIGHT, RUNS, SMALL, style
 from .picture import Picture
 from .text import height, one_line, text_width, wrap, write
 
@@ -407,9 +407,7 @@ MARGIN = 0.14
 FEW = 6  # charts that are drawn large
 
 
-def curves(
-    runs: Any, keys: Sequence[str] | None = None, smooth: int | None = None, band: str = "range", dark: bool = False
-) -> Picture:
+def curves(runs: Any, keys: Sequence[str] | None = None, smooth: int | None = None, band: str = "range") -> Picture:
     """Draw a few measures over the steps of training.
 
     Parameters
@@ -423,8 +421,6 @@ def curves(
         Steps of the running mean; by default a twelfth of all, 1 for none.
     band
         Over the runs of a group: "range", from lowest to highest, or "interval", Student's 95 % interval of the mean.
-    dark
-        For a dark page.
 
     Raises
     ------
@@ -439,12 +435,12 @@ def curves(
     """
     groups = groups_in(runs)
     have = {key for logs in groups.values() for log in logs for key in log.measured}
-    return draw(charts_of(groups, keys or [key for key in USUAL if key in have] or None, smooth, band), dark)
+    return draw(charts_of(groups, keys or [key for key in USUAL if key in have] or None, smooth, band))
 
 
-def draw(charts: Charts, dark: bool = False) -> Picture:
+def draw(charts: Charts) -> Picture:
     """Charts as a picture with its words."""
-    chosen, few = theme(dark), len(charts.panels) <= FEW
+    few = len(charts.panels) <= FEW
     wide, high, columns = (2.0, 1.45, 3) if few else (1.66, 0.92, 4)
     columns = min(columns, max(2, len(charts.panels)))
     across, down = LEFT + wide + RIGHT, ABOVE + high + BELOW
@@ -455,19 +451,19 @@ def draw(charts: Charts, dark: bool = False) -> Picture:
     each = max(1, int((width - 2 * MARGIN) / cell))  # names in a row of the legend
     top = MARGIN + -(-len(names) // each) * (height(1, BODY) + 0.04) + 0.04
     first = top + height(len(note), SMALL) + 0.1
-    with style(chosen):
-        canvas = Canvas(width, first - (-len(charts.panels) // columns) * down + MARGIN, chosen)
+    with style():
+        canvas = Canvas(width, first - (-len(charts.panels) // columns) * down + MARGIN)
         for number, name in enumerate(names):
             row, column = divmod(number, each)
             x, y = MARGIN + column * cell, MARGIN + row * (height(1, BODY) + 0.04)
-            canvas.line(x + 0.34, y, name, BODY, chosen.ink)
+            canvas.line(x + 0.34, y, name, BODY, LIGHT.ink)
             if number < NAMED:
                 (colour, dashes), up = line_style(number), 1 - (y + height(1, BODY) / 2) / canvas.height
                 ends = [x / width, (x + 0.28) / width]
                 canvas.figure.add_artist(
                     Line2D(ends, [up, up], color=colour, linewidth=1.9, linestyle=(0, dashes) if dashes else "-")
                 )
-        canvas.block(MARGIN, top, note, SMALL, chosen.muted)
+        canvas.block(MARGIN, top, note, SMALL, LIGHT.muted)
         for i, panel in enumerate(charts.panels):
             row, column = divmod(i, columns)
             place = (MARGIN + column * across + LEFT - 0.1, first + row * down + ABOVE, wide, high)
@@ -495,7 +491,7 @@ def draw_chart(
     lowest
         Of its column: it has the steps below.
     """
-    (x, y, wide, high), ink = place, canvas.theme.ink
+    (x, y, wide, high), ink = place, LIGHT.ink
     title = wrap(panel.title, wide + LEFT + RIGHT - 0.14, HEADING - 0.6, 1, bold=True)
     canvas.block(x - LEFT + 0.18, y - ABOVE - 0.01, title, HEADING - 0.6, ink, bold=True)
     (first, last), (low, top) = charts.span, limits(charts, panel)
@@ -504,8 +500,8 @@ def draw_chart(
     axes = canvas.axes(x, y, wide, high, extent, f"chart-{one_line(panel.key, 60)}")
     axes.set_axis_on()
     axes.spines[:].set_visible(False)
-    axes.grid(axis="y", color=canvas.theme.faint, linewidth=0.6, clip_on=False)
-    axes.tick_params(length=0, labelsize=SMALL, labelcolor=canvas.theme.muted)
+    axes.grid(axis="y", color=LIGHT.faint, linewidth=0.6, clip_on=False)
+    axes.tick_params(length=0, labelsize=SMALL, labelcolor=LIGHT.muted)
     axes.set_xticks([first, (first + last) / 2, last], [f"{first:g}", "step", f"{last:g}"] if lowest else [""] * 3)
     axes.yaxis.set_major_locator(FixedLocator([0, 0.5, 1]) if panel.kind in ("share", "unit") else MaxNLocator(3))
     axes.yaxis.set_major_formatter(lambda value, _: _tick_label(value, panel))
@@ -530,7 +526,7 @@ def draw_chart(
         ends.append((share, told(panel, one.ends[1]), colour))
     if not ends:
         middle: dict[str, Any] = {"ha": "center", "va": "center", "transform": axes.transAxes}
-        write(axes, 0.5, 0.5, "no value yet", BODY, canvas.theme.muted, **middle)
+        write(axes, 0.5, 0.5, "no value yet", BODY, LIGHT.muted, **middle)
     elif len(ends) <= ENDS:
         _write_ends(axes, sorted(ends), (wide, high), ink)
 

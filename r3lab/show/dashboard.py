@@ -106,13 +106,12 @@ class Dashboard(Picture):
     ----------
     charts : what is drawn
     title : over the page; foreign text
-    dark : of the picture; the page follows its reader
     """
 
-    def __init__(self, charts: Charts, title: str = "Training", dark: bool = False) -> None:
-        still = draw(charts, dark)
+    def __init__(self, charts: Charts, title: str = "Training") -> None:
+        still = draw(charts)
         super().__init__(still, still.alt)
-        self.charts, self.title, self.dark = charts, title, dark
+        self.charts, self.title = charts, title
 
     def to_page(self) -> str:
         """A whole page that needs no other file and no network."""
@@ -123,7 +122,7 @@ class Dashboard(Picture):
             "dashboard.html",
             title=self.title,
             explained=self.charts.explained(),
-            still=draw(self.charts) if self.dark else self,
+            still=self,
             data=data.replace("<", "\\u003c"),  # no parser of HTML takes this for the end of its element, or a comment
             notes=self.charts.notes(),
             placeholders=placeholders,
@@ -153,7 +152,6 @@ def dashboard(
     smooth: int | None = None,
     band: str = "range",
     title: str = "Training",
-    dark: bool = False,
 ) -> Dashboard:
     """Draw one run, or lay many over each other.
 
@@ -171,8 +169,6 @@ def dashboard(
         Over the runs of a group: "range", from lowest to highest, or "interval", Student's 95 % interval of the mean.
     title
         Over the page.
-    dark
-        For a dark page.
 
     Raises
     ------
@@ -185,7 +181,7 @@ def dashboard(
     >>> r3lab.dashboard(log).save(folder / "dashboard.html").name
     'dashboard.html'
     """
-    return Dashboard(charts_of(runs, keys, smooth, band), title, dark)
+    return Dashboard(charts_of(runs, keys, smooth, band), title)
 
 
 # -- while a run goes on ---------------------------------------------------------------------------------------------
@@ -203,7 +199,7 @@ class LiveDashboard:
 
     Parameters
     ----------
-    keys, smooth, dark
+    keys, smooth
         As of `dashboard`.
     then
         Called with each row too: the log that is written.
@@ -218,9 +214,8 @@ class LiveDashboard:
         keys: Sequence[str] | None = None,
         smooth: int | None = None,
         then: Callable[[dict[str, Any]], None] | None = None,
-        dark: bool = False,
     ) -> None:
-        self.keys, self.smooth, self.then, self.dark = keys, smooth, then, dark
+        self.keys, self.smooth, self.then = keys, smooth, then
         self.rows: list[dict[str, Any]] = []
         self._new = False  # something is not drawn yet
         self._next = 0.0  # when it may be drawn
@@ -247,7 +242,7 @@ class LiveDashboard:
         R3labError
             If there is nothing to draw yet.
         """
-        return Dashboard(charts_of(self.rows, self.keys, self.smooth), dark=self.dark)
+        return Dashboard(charts_of(self.rows, self.keys, self.smooth))
 
     def _draw(self) -> None:
         from IPython.display import Pretty, display

@@ -23,7 +23,7 @@ from ..core.errors import R3labError
 from ..core.stats import Effect, Interval, t_interval
 from ..evaluate.benchmarks import get_benchmark
 from ..evaluate.grades import EvaluationTable, published
-from .palette import BODY, OKABE_ITO, RUNS, SMALL, style, theme
+from .palette import BODY, LIGHT, OKABE_ITO, RUNS, SMALL, style
 from .picture import Picture
 from .text import escape, one_line
 from .text import table as markdown_table
@@ -63,14 +63,13 @@ def _share(found: Interval) -> str:
     return between(found.value, found.low, found.high)
 
 
-def draw_effects(effects: Sequence[Effect], measure: str = RIGHT, dark: bool = False) -> Picture:
+def draw_effects(effects: Sequence[Effect], measure: str = RIGHT) -> Picture:
     """A row a variant: its seeds and their mean; and beside, the difference from the whole method, seed by seed.
 
     Parameters
     ----------
     effects : of `ablations.effects.effects`, shares
     measure : what is compared, for the axis
-    dark : for a dark page
 
     Raises
     ------
@@ -79,23 +78,23 @@ def draw_effects(effects: Sequence[Effect], measure: str = RIGHT, dark: bool = F
     """
     if not effects:
         raise R3labError("no effects to draw; `effects(rows)` makes them from the rows of ablations.json")
-    chosen, names = theme(dark), [one_line(effect.variant, 40) for effect in effects]
-    with style(chosen):
-        figure = Figure(figsize=(WIDE, MARGIN + ROW * len(effects)), layout="constrained", facecolor=chosen.paper)
+    names = [one_line(effect.variant, 40) for effect in effects]
+    with style():
+        figure = Figure(figsize=(WIDE, MARGIN + ROW * len(effects)), layout="constrained", facecolor=LIGHT.paper)
         left, right = figure.subplots(1, 2, sharey=True)
         for y, effect in enumerate(reversed(effects)):
             _draw_interval(left, effect.mean, y, 1, RUNS[0][0], "o")
-            left.plot(list(effect.values.values()), [y - 0.25] * len(effect.values), "|", color=chosen.muted)
+            left.plot(list(effect.values.values()), [y - 0.25] * len(effect.values), "|", color=LIGHT.muted)
             if found := effect.difference:
                 sure = found.low > 0 or found.high < 0
-                colour = OKABE_ITO["vermillion"] if sure else chosen.muted
+                colour = OKABE_ITO["vermillion"] if sure else LIGHT.muted
                 _draw_interval(right, found, y, 100, colour, "o" if sure else "D")
         left.set_yticks(range(len(effects))[::-1], names)
         left.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         left.set(xlabel=one_line(measure, 60), xlim=(-0.03, 1.03))
         right.set_xlabel(f"points against {one_line(effects[0].variant, 30)}, same seed")
         for axes, zero in ((left, effects[0].mean.value), (right, 0.0)):
-            axes.axvline(zero, color=chosen.muted, linewidth=0.8, linestyle=":")
+            axes.axvline(zero, color=LIGHT.muted, linewidth=0.8, linestyle=":")
             axes.xaxis.set_major_locator(MaxNLocator(6))
             axes.grid(axis="x")
             axes.tick_params(labelsize=BODY)
@@ -120,21 +119,20 @@ def effects_table(effects: Sequence[Effect], measure: str = RIGHT) -> str:
     return "\n".join(lines)
 
 
-def draw_grounding(rows: Sequence[Mapping[str, Any]], dark: bool = False) -> Picture:
+def draw_grounding(rows: Sequence[Mapping[str, Any]]) -> Picture:
     """Right answers against the share of looks that are at the right place; the published ends beside it.
 
     Parameters
     ----------
     rows : "grounding" of ablations.json, two seeds or more
-    dark : for a dark page
     """
     shares = sorted({float(row["grounding"]) for row in rows})
     if not shares:
         raise R3labError("no rows of simulated grounding to draw; `r3lab train ablations` makes them")
     found = [t_interval([r["exact"] for r in rows if r["grounding"] == share]) for share in shares]
-    stated, chosen, (own, _), (other, _) = published("grounding"), theme(dark), *RUNS[:2]
-    with style(chosen):
-        figure = Figure(figsize=(5.4, 3.2), layout="constrained", facecolor=chosen.paper)
+    stated, (own, _), (other, _) = published("grounding"), *RUNS[:2]
+    with style():
+        figure = Figure(figsize=(5.4, 3.2), layout="constrained", facecolor=LIGHT.paper)
         axes, label = figure.subplots(), "measured here: tiny policy, badges"
         axes.fill_between(shares, [i.low for i in found], [i.high for i in found], color=own, alpha=0.2, linewidth=0)
         axes.plot(shares, [i.value for i in found], "o-", color=own, markersize=4, label=label)

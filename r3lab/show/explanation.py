@@ -29,7 +29,7 @@ from ..explain.explanation import Explanation, HeatMap, LookEntry
 from ..trajectory import Look, Trajectory
 from .canvas import Canvas, draw_look, draw_truth, drawable_part, fitted, lay, outline
 from .filmstrip import draw_photograph
-from .palette import BODY, DIVERGING, HALO, HEADING, LOOKS, OKABE_ITO, RUNS, SMALL, TITLE, look_colour, style, theme
+from .palette import BODY, DIVERGING, HALO, HEADING, LIGHT, LOOKS, OKABE_ITO, RUNS, SMALL, TITLE, look_colour, style
 from .picture import Picture, data_uri
 from .steps import photograph, source_box, source_size, true_regions, verdict, where_in
 from .text import height, one_line, quoted, text_width
@@ -90,32 +90,30 @@ PANELS = (("raw", "attention"), ("relative", "relative attention"), ("value", "w
 HEAD = height(1, HEADING) + 0.06
 
 
-def show_explanation(explanation: Explanation, dark: bool = False) -> Picture:
+def show_explanation(explanation: Explanation) -> Picture:
     """Draw an explanation.
 
     Parameters
     ----------
     explanation
         From `explain.verdict.explain`, or loaded; all text in it is drawn as foreign.
-    dark
-        For a dark page.
     """
-    e, chosen = explanation, theme(dark)
+    e = explanation
     inner = len(PANELS) * (SIDE + SPACE) + CROP + SPACE + CHART
     tall = fitted(source_size(e.trajectory), SIDE, SIDE * 1.3)[1]
-    with style(chosen):
-        canvas = Canvas(inner + 2 * MARGIN, None, chosen)
+    with style():
+        canvas = Canvas(inner + 2 * MARGIN, None)
         y = canvas.text(MARGIN, MARGIN * 0.8, e.trajectory.question, inner, TITLE, 2, bold=True)
         y = canvas.text(MARGIN, y + 0.06, f"{e.verdict.kind}. {e.sentence}", inner, BODY, 4) + 0.2 * MARGIN + 0.14
         for entry in e.looks[:SHOWN_LOOKS]:
             name = f"Look {entry.number + 1}: refused"
             canvas.tag(MARGIN, y, entry.number + 1)
             if entry.refused:
-                canvas.line(MARGIN + 0.24, y, name, HEADING, chosen.ink, bold=True)
+                canvas.line(MARGIN + 0.24, y, name, HEADING, LIGHT.ink, bold=True)
             else:
                 _row(canvas, e, entry, y, tall)
             below = y + HEAD + (0.0 if entry.refused else tall)
-            y = canvas.text(MARGIN, below + 0.06, entry.sentence, inner, SMALL, 4, colour=chosen.muted) + 0.16
+            y = canvas.text(MARGIN, below + 0.06, entry.sentence, inner, SMALL, 4, colour=LIGHT.muted) + 0.16
         figure = canvas.cut(y + MARGIN * 0.6)
     said = [f"Question: {one_line(e.trajectory.question, 300)}"]
     said.append(f"Verdict: {e.verdict.kind}. {one_line(e.sentence, 800)}")
@@ -127,7 +125,7 @@ def show_explanation(explanation: Explanation, dark: bool = False) -> Picture:
 
 def _row(canvas: Canvas, e: Explanation, entry: LookEntry, y: float, tall: float) -> None:
     """One look: its maps over the photograph, its crop, its bars."""
-    t, ink, number, x = e.trajectory, canvas.theme.ink, entry.number + 1, MARGIN
+    t, ink, number, x = e.trajectory, LIGHT.ink, entry.number + 1, MARGIN
     w, h = fitted(source_size(t), SIDE, SIDE * 1.3)
     for key, title in PANELS:
         heat = e.maps.get(f"look {number} {key}")
@@ -152,19 +150,19 @@ def _row(canvas: Canvas, e: Explanation, entry: LookEntry, y: float, tall: float
 def _bars(canvas: Canvas, entry: LookEntry, x: float, y: float, tall: float) -> None:
     """How much less likely what was written becomes with another crop, and what is answered then: for those of most
     effect, in the order of the record."""
-    chosen, most = canvas.theme, sorted(entry.worth, key=lambda worth: worth.given)[:BARS]
-    canvas.line(x, y, "with another crop, nats", HEADING, chosen.ink, bold=True)
+    most = sorted(entry.worth, key=lambda worth: worth.given)[:BARS]
+    canvas.line(x, y, "with another crop, nats", HEADING, LIGHT.ink, bold=True)
     if not most:
-        canvas.line(x, y + HEAD, "not tried", SMALL, chosen.muted)
+        canvas.line(x, y + HEAD, "not tried", SMALL, LIGHT.muted)
     far, left, room = max([1.0, *(abs(worth.given) for worth in most)]), x + 0.85, CHART - 1.75
     for number, worth in enumerate(worth for worth in entry.worth if worth in most):
         top = y + HEAD + number * min(0.24, tall / len(most))
-        canvas.line(x, top, one_line(worth.name, 16), SMALL, chosen.muted)
+        canvas.line(x, top, one_line(worth.name, 16), SMALL, LIGHT.muted)
         long, colour = max(0.01, abs(worth.given) / far * room), LOOKS[0] if worth.given < 0 else LOOKS[1]
         canvas.rect(left, top + 0.02, long, 0.09, facecolor=colour, edgecolor=HALO[0], linewidth=0.3)
         answer = "no answer" if worth.answer is None else one_line(worth.answer, 10)
         arrow = f" \N{RIGHTWARDS ARROW} {answer}" if worth.changed else ""
-        canvas.line(left + long + 0.06, top, f"{worth.given:+.1f}{arrow}", SMALL, chosen.ink)
+        canvas.line(left + long + 0.06, top, f"{worth.given:+.1f}{arrow}", SMALL, LIGHT.ink)
 
 
 # -- the value map of a look -------------------------------------------------------------------------------------------
@@ -175,7 +173,7 @@ LITTLE = 0.05  # nats: regret below it is none
 WORTH = LinearSegmentedColormap.from_list("worth", DIVERGING)
 
 
-def draw_value(t: Trajectory, look: int, values: np.ndarray, best: Box, regret: float, dark: bool = False) -> Picture:
+def draw_value(t: Trajectory, look: int, values: np.ndarray, best: Box, regret: float) -> Picture:
     """Draw a value map.
 
     Parameters
@@ -190,8 +188,6 @@ def draw_value(t: Trajectory, look: int, values: np.ndarray, best: Box, regret: 
         The window of most worth, source pixels.
     regret
         What it is worth above the look that was taken, nats, from 0.
-    dark
-        For a dark page.
 
     Raises
     ------
@@ -199,15 +195,15 @@ def draw_value(t: Trajectory, look: int, values: np.ndarray, best: Box, regret: 
         If there is no such look, or the map is none.
     """
     values = np.asarray(values, dtype=np.float64)
-    own, chosen, said = _check(t, look, values, regret), theme(dark), value_words(t, look, best, regret)
+    own, said = _check(t, look, values, regret), value_words(t, look, best, regret)
     w, h = fitted(source_size(t), MAP, MAP * 1.2)
     width, right = 2 * MARGIN + 2 * w + GAP + 0.95, MARGIN + w + GAP
     inner = width - 2 * MARGIN
-    with style(chosen):
-        canvas = Canvas(width, None, chosen)
+    with style():
+        canvas = Canvas(width, None)
         top = canvas.text(MARGIN, MARGIN * 0.8, t.question, inner, TITLE, 2, bold=True) + 0.42
-        canvas.line(MARGIN, top - 0.24, f"Look {look + 1} and the best place", HEADING, chosen.ink, bold=True)
-        canvas.line(right, top - 0.24, "What a look would have been worth", HEADING, chosen.ink, bold=True)
+        canvas.line(MARGIN, top - 0.24, f"Look {look + 1} and the best place", HEADING, LIGHT.ink, bold=True)
+        canvas.line(right, top - 0.24, "What a look would have been worth", HEADING, LIGHT.ink, bold=True)
         photo = canvas.picture(photograph(t), MARGIN, top, w, h, source_box(t), "photo")
         heat = canvas.axes(right, top, w, h, source_box(t), "map")
         low, high = float(values.min()), float(values.max())
@@ -220,7 +216,7 @@ def draw_value(t: Trajectory, look: int, values: np.ndarray, best: Box, regret: 
         x = MARGIN
         for colour, dashes, words in ((look_colour(look + 1), None, f"look {look + 1}"), (BEST, DOTS, "best window")):
             canvas.swatch(x, y, colour, 1.9, dashes)
-            canvas.line(x + 0.28, y, words, SMALL, chosen.muted)
+            canvas.line(x + 0.28, y, words, SMALL, LIGHT.muted)
             x += 0.28 + text_width(words, SMALL) + 0.25
         canvas.key(x, y, ["truth"] * bool(true_regions(t)))
         figure = canvas.cut(y + height(1, SMALL) + 0.38)
@@ -266,7 +262,7 @@ def _scale(canvas: Canvas, low: float, high: float, x: float, y: float, tall: fl
         marks.append((place, "no crop"))
         axes.axhline(place, color=HALO[1], linewidth=0.8)
     for place, words in marks:
-        canvas.line(x + 0.2, y + place * (tall - height(1, SMALL)), words, SMALL, canvas.theme.muted)
+        canvas.line(x + 0.2, y + place * (tall - height(1, SMALL)), words, SMALL, LIGHT.muted)
 
 
 def value_words(t: Trajectory, look: int, best: Box, regret: float) -> str:
@@ -310,10 +306,9 @@ def persistence(panels: Mapping[str, Mapping[str, AlignedMean]], level: Mapping[
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     if not names or len(names) > len(RUNS):
         raise R3labError(f"{len(names)} lines cannot be drawn; give 1 to {len(RUNS)}")
-    chosen = theme()
     said = ["Lines of attention along what was written, counted from the end of the first box."]
-    with style(chosen):
-        figure = Figure(figsize=(WIDE * len(panels), HIGH), layout="constrained", facecolor=chosen.paper)
+    with style():
+        figure = Figure(figsize=(WIDE * len(panels), HIGH), layout="constrained", facecolor=LIGHT.paper)
         for axes, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
             for name, line in lines.items():
                 colour, dashes = RUNS[names.index(name)]
@@ -321,9 +316,9 @@ def persistence(panels: Mapping[str, Mapping[str, AlignedMean]], level: Mapping[
                 axes.fill_between(line.at, low, high, color=colour, alpha=0.18, linewidth=0)
                 stroke = {"color": colour, "linewidth": 1.8, "linestyle": (0, dashes) if dashes else "solid"}
                 axes.plot(line.at, [m.value for m in line.mean], label=one_line(name, 40), **stroke)
-            axes.axvline(0, color=chosen.muted, linewidth=0.8, linestyle=":")
+            axes.axvline(0, color=LIGHT.muted, linewidth=0.8, linestyle=":")
             if level and title in level:
-                axes.axhline(level[title], color=chosen.ink, linewidth=0.8)
+                axes.axhline(level[title], color=LIGHT.ink, linewidth=0.8)
             axes.set(title=one_line(title, 60), xlabel="tokens written since the first box", ylim=(0, None))
             axes.grid(axis="y")
             axes.legend(frameon=False, fontsize=SMALL)

@@ -1,7 +1,7 @@
 """The filmstrip of a trajectory: what the model saw, what it wrote, what it looked at again, what it answered; and two
 policies' answers to the same questions, one above the other.
 
-    filmstrip(trajectory, dark=True).save("runs/first/filmstrip.png")
+    filmstrip(trajectory).save("runs/first/filmstrip.png")
     before_after(rollout(cold_start, samples, temperature=0), rollout(trained, samples, temperature=0), count=3)
 
 A strip reads from left to right: the photograph with numbered boxes; the pixel for pixel as the model got it,
@@ -23,7 +23,7 @@ from ..core.geometry import Box, Frame, from_source, intersection, iou
 from ..train.rewards import deciding_look
 from ..trajectory import Trajectory
 from .canvas import KEY_ROW, Canvas, draw_look, draw_truth, fitted
-from .palette import ANSWER, BODY, HEADING, SMALL, TITLE, VERDICTS, look_colour, style, theme
+from .palette import ANSWER, BODY, HEADING, LIGHT, SMALL, TITLE, VERDICTS, look_colour, style
 from .picture import Picture
 from .steps import TIMES, Step, facts, photograph, source_box, source_size, steps, told, true_regions, verdict
 from .text import height, one_line, text_width
@@ -36,15 +36,13 @@ STRIP = 0.58  # below a crop: the same region in the overview
 Inches = tuple[float, float]
 
 
-def filmstrip(trajectory: Trajectory, dark: bool = False) -> Picture:
+def filmstrip(trajectory: Trajectory) -> Picture:
     """Draw a trajectory, at most eleven inches wide, in as many rows as it takes.
 
     Parameters
     ----------
     trajectory
         With its images; where they are missing a frame says so.
-    dark
-        For a dark page.
 
     Returns
     -------
@@ -56,17 +54,17 @@ def filmstrip(trajectory: Trajectory, dark: bool = False) -> Picture:
     >>> r3lab.filmstrip(trajectories[0]).save(folder / "strip.png").name
     'strip.png'
     """
-    t, chosen = trajectory, theme(dark)
+    t = trajectory
     walk = steps(t)[: SHOWN_LOOKS + 1]
     seen = walk[0].image
     cards = len(walk) + 2  # the photograph, a card a step, the answer
     columns, card, answer, width = _columns(cards)
     sizes = [fitted(size or (10, 6), card, 1.25 * card) for size in (source_size(t), *(step.size for step in walk))]
-    with style(chosen):
-        canvas = Canvas(width, None, chosen)
+    with style():
+        canvas = Canvas(width, None)
         y = canvas.text(MARGIN, MARGIN * 0.8, t.question, width - 2 * MARGIN, TITLE, 3, bold=True)
         details = "   ·   ".join(facts(t))
-        y = canvas.text(MARGIN, y, details, width - 2 * MARGIN, SMALL, 1, colour=chosen.muted) + 0.16
+        y = canvas.text(MARGIN, y, details, width - 2 * MARGIN, SMALL, 1, colour=LIGHT.muted) + 0.16
         for first in range(0, cards, columns):
             row = range(first, min(first + columns, cards))
             middle = y + HEAD + min((high for _, high in sizes[first : first + columns]), default=0.8) / 2
@@ -99,8 +97,8 @@ def _columns(cards: int) -> tuple[int, float, float, float]:
 
 
 def _heading(canvas: Canvas, x: float, top: float, text: str, detail: str, indent: float = 0.0) -> None:
-    canvas.line(x + indent, top - HEAD, text, HEADING, canvas.theme.ink, bold=True)
-    canvas.line(x, top - HEAD / 2 - 0.01, detail, SMALL, canvas.theme.muted)
+    canvas.line(x + indent, top - HEAD, text, HEADING, LIGHT.ink, bold=True)
+    canvas.line(x, top - HEAD / 2 - 0.01, detail, SMALL, LIGHT.muted)
 
 
 def _draw_photo(canvas: Canvas, t: Trajectory, x: float, top: float, size: Inches, shown: int) -> float:
@@ -182,7 +180,7 @@ def _draw_before(
         before = seen.resize(size, Image.Resampling.NEAREST, box=region)
     canvas.picture(before, x, y, w, h, box, f"before-{number}", "")
     lines = ["the same region", f"in the overview: {across} {TIMES} {along}"]
-    canvas.block(x + w + 0.08, y + h / 2 - height(1, SMALL), lines, SMALL, canvas.theme.muted)
+    canvas.block(x + w + 0.08, y + h / 2 - height(1, SMALL), lines, SMALL, LIGHT.muted)
 
 
 def _draw_answer(canvas: Canvas, t: Trajectory, x: float, y: float, wide: float, looks: int) -> float:
@@ -196,7 +194,7 @@ def _draw_answer(canvas: Canvas, t: Trajectory, x: float, y: float, wide: float,
         notes.append(f"{len(t.looks) - looks} more looks are not shown")
     sizes = (ANSWER, 18.0, 13.0) if ending.answer is not None else (13.0,)
     size = next((size for size in sizes if text_width(ending.given, size, True) <= wide), 10.0)
-    canvas.line(x, y, "Answer", HEADING, canvas.theme.ink, bold=True)
+    canvas.line(x, y, "Answer", HEADING, LIGHT.ink, bold=True)
     y = canvas.text(x, y + HEAD, ending.given, wide, size, 6, bold=True) + 0.1
     canvas.verdict(x, y, *VERDICTS[ending.state])
     y += 0.34
@@ -237,9 +235,7 @@ def pairs(before: Sequence[Trajectory], after: Sequence[Trajectory], count: int 
     return list(found.values())
 
 
-def before_after(
-    before: Sequence[Trajectory], after: Sequence[Trajectory], count: int = 3, dark: bool = False
-) -> Picture:
+def before_after(before: Sequence[Trajectory], after: Sequence[Trajectory], count: int = 3) -> Picture:
     """Draw two policies' answers to the same questions.
 
     Parameters
@@ -248,19 +244,17 @@ def before_after(
         Trajectories; they are paired by sample.
     count
         Questions, at most.
-    dark
-        For a dark page.
 
     Raises
     ------
     R3labError
         If the two share no sample.
     """
-    chosen, shown = theme(dark), pairs(before, after, count)
+    shown = pairs(before, after, count)
     places = [MARGIN + LABEL + column * (COLUMN + BETWEEN_COLUMNS) for column in range(len(shown))]
     rows = list(zip(*shown, strict=True))
-    with style(chosen):
-        canvas = Canvas(places[-1] + COLUMN + MARGIN, None, chosen)
+    with style():
+        canvas = Canvas(places[-1] + COLUMN + MARGIN, None)
         asked = [
             canvas.text(x, MARGIN, one.question, COLUMN, HEADING, 3, bold=True)
             for x, (one, _) in zip(places, shown, strict=True)
@@ -291,12 +285,12 @@ def _deciding(canvas: Canvas, t: Trajectory, x: float, y: float, gid: str) -> No
     look = deciding_look(t)
     step = next((step for step in steps(t) if step.look is not None and step.look is look), None)
     if step is None or step.region is None or step.size is None:
-        canvas.line(x, y, "no look", SMALL, canvas.theme.muted)
+        canvas.line(x, y, "no look", SMALL, LIGHT.muted)
         return
     w, h = fitted(step.size, CROP, CROP * 1.4)
     _crop(canvas, step, x, y, (w, h), gid, 2.0)
     canvas.tag(x, y + h + 0.06, step.number)
-    canvas.line(x + 0.22, y + h + 0.07, f"{step.size[0]} {TIMES} {step.size[1]}", SMALL, canvas.theme.muted)
+    canvas.line(x + 0.22, y + h + 0.07, f"{step.size[0]} {TIMES} {step.size[1]}", SMALL, LIGHT.muted)
 
 
 def _ending(t: Trajectory) -> str:

@@ -42,7 +42,7 @@ from .curves import curves
 from .dashboard import dashboard
 from .explanation import attention_maps, draw_value, show_explanation
 from .filmstrip import before_after, filmstrip
-from .palette import SMALL, TITLE, style, theme
+from .palette import LIGHT, SMALL, TITLE, style
 from .picture import Picture, View, page, render
 from .player import Entry, play, save_report
 from .ribbon import ribbon
@@ -57,7 +57,7 @@ LINES = 3  # of a question
 MOST = 400  # samples on one sheet
 
 
-def sheet(samples: Sequence[Sample], title: str = "", columns: int = 6, dark: bool = False) -> Picture:
+def sheet(samples: Sequence[Sample], title: str = "", columns: int = 6) -> Picture:
     """Draw samples with their truth.
 
     Parameters
@@ -68,8 +68,6 @@ def sheet(samples: Sequence[Sample], title: str = "", columns: int = 6, dark: bo
         Over the sheet.
     columns
         Samples in a row.
-    dark
-        For a dark page.
 
     Raises
     ------
@@ -78,15 +76,14 @@ def sheet(samples: Sequence[Sample], title: str = "", columns: int = 6, dark: bo
     """
     if not 1 <= len(samples) <= MOST:
         raise R3labError(f"A contact sheet shows 1 to {MOST} samples, got {len(samples)}; choose another count.")
-    chosen = theme(dark)
     columns = max(1, min(columns, len(samples)))
     head = wrap(title, columns * (CARD + GAP), TITLE, 2, bold=True)
     top = MARGIN + (height(len(head), TITLE) + 0.12 if head else 0.0)
     high = CARD + 0.08 + height(LINES + 1, SMALL) + 0.16
     rows = -(-len(samples) // columns)
-    with style(chosen):
-        canvas = Canvas(2 * MARGIN + columns * (CARD + GAP) - GAP, top + rows * high + MARGIN * 0.6, chosen)
-        canvas.block(MARGIN, MARGIN, head, TITLE, chosen.ink, bold=True)
+    with style():
+        canvas = Canvas(2 * MARGIN + columns * (CARD + GAP) - GAP, top + rows * high + MARGIN * 0.6)
+        canvas.block(MARGIN, MARGIN, head, TITLE, LIGHT.ink, bold=True)
         for i, sample in enumerate(samples):
             row, column = divmod(i, columns)
             _card(canvas, sample, MARGIN + column * (CARD + GAP), top + row * high, f"sample-{i + 1}")
@@ -108,10 +105,10 @@ def _card(canvas: Canvas, sample: Sample, x: float, y: float, gid: str) -> None:
         canvas.picture(cut(sample.image, regions[-1], pixels), x, below, *small, regions[-1], f"{gid}-region")
         indent = SPOT + 0.08
     question = wrap(sample.question, CARD - indent, SMALL, LINES)
-    y = canvas.block(x + indent, below - 0.02, question, SMALL, canvas.theme.ink)
+    y = canvas.block(x + indent, below - 0.02, question, SMALL, LIGHT.ink)
     left_over = LINES + 1 - len(question)  # a card has one line more than a question may take
     answer = wrap(_answer(sample), CARD - indent, SMALL, left_over, bold=True)
-    canvas.block(x + indent, y, answer, SMALL, canvas.theme.ink, bold=True)
+    canvas.block(x + indent, y, answer, SMALL, LIGHT.ink, bold=True)
 
 
 def _answer(sample: Sample) -> str:
@@ -255,8 +252,8 @@ def _pictured(root: Path, name: str) -> list[Trajectory]:
 # -- the gallery -----------------------------------------------------------------------------------------------------
 
 
-def views(found: Records) -> list[tuple[str, str, Callable[..., Picture | View]]]:
-    """The views in the order of the page: the name of its files, what it is, and what makes it, light or dark."""
+def views(found: Records) -> list[tuple[str, str, Callable[[], Picture | View]]]:
+    """The views in the order of the page: the name of its files, what it is, and what makes it."""
     value, one, log = found.value, found.explained, assets_dir() / "tiny" / "logs" / "rgrpo-0.jsonl"
     worth = (one, value.look, np.array(value.values), value.best, value.regret)
     less = [ratio and ratio - 1 for ratio in found.tokens.ratio]
@@ -303,10 +300,9 @@ def draw_gallery(folder: str | Path, records: str | Path | None = None) -> list[
     found, root = load_records(records), Path(folder)
     written, sections = [], []
     for name, about, make in views(found):
-        for dark in (True, False):
-            view = make(dark=dark)
-            still = view.picture if isinstance(view, View) else view
-            written.append(still.save(root / f"{name}{'-dark' * dark}.png"))
+        view = make()
+        still = view.picture if isinstance(view, View) else view
+        written.append(still.save(root / f"{name}.png"))
         if isinstance(view, View):
             written.append(view.save(root / f"{name}.html"))
         sections.append((about, f"{name}.html" if isinstance(view, View) else "", [still]))

@@ -3,10 +3,10 @@
 The colours are those of Okabe and Ito (Color Universal Design, 2008): told apart by all common kinds of colour
 vision. Colour is never the only sign: looks are numbered, refused ones dashed, runs differ in dash, right and
 wrong in mark and word; and neighbours in each row of colours differ in lightness, so that a grey print still
-reads. Simplified: two themes, no more.
+reads. Simplified: what is drawn has light paper; a page alone has a dark theme too.
 
     colour = look_colour(2)                  # of the second look
-    with style(theme(dark=True)): ...        # rcParams as shipped plus ours inside, untouched outside
+    with style(): ...                        # rcParams as shipped plus ours inside, untouched outside
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ OKABE_ITO = {
     "reddish purple": "#CC79A7",
 }
 
-# In the order of the looks; dark and light alternate. Black would be lost on dark paper: a dark grey instead.
+# In the order of the looks; dark and light alternate. Black would be lost on a dark page: a dark grey instead.
 _ORDER = ("blue", "orange", "vermillion", "sky blue", "bluish green", "yellow", "reddish purple")
 LOOKS = (*(OKABE_ITO[name] for name in _ORDER), "#4D4D4D")
 HALO = ("#FFFFFF", "#000000")  # around what is drawn on a photograph, so that it shows on any
@@ -109,11 +109,6 @@ LIGHT = Theme(paper="#FFFFFF", panel="#F3F3F1", ink="#1A1A1A", muted="#5E5E5E", 
 DARK = Theme(paper="#15181C", panel="#22262B", ink="#F2F2EF", muted="#A9AEB4", faint="#3A4047")
 
 
-def theme(dark: bool = False) -> Theme:
-    """The theme of a dark or a light page."""
-    return DARK if dark else LIGHT
-
-
 def look_colour(number: int) -> str:
     """Colour of look `number`, counted from 1; they repeat after eight."""
     return LOOKS[(number - 1) % len(LOOKS)]
@@ -148,13 +143,13 @@ def families() -> list[str]:
     return [FAMILY, *(name for name in FALLBACKS if name in have)]
 
 
-def style(chosen: Theme) -> AbstractContextManager[None]:
+def style() -> AbstractContextManager[None]:
     """A context in which matplotlib has its shipped settings and ours; the user's come back after it."""
     own = {
-        **dict.fromkeys(("figure.facecolor", "savefig.facecolor", "axes.facecolor"), chosen.paper),
-        **dict.fromkeys(("axes.labelcolor", "axes.titlecolor", "text.color"), chosen.ink),
-        **dict.fromkeys(("axes.edgecolor", "grid.color", "xtick.color", "ytick.color"), chosen.faint),
-        **dict.fromkeys(("xtick.labelcolor", "ytick.labelcolor"), chosen.muted),
+        **dict.fromkeys(("figure.facecolor", "savefig.facecolor", "axes.facecolor"), LIGHT.paper),
+        **dict.fromkeys(("axes.labelcolor", "axes.titlecolor", "text.color"), LIGHT.ink),
+        **dict.fromkeys(("axes.edgecolor", "grid.color", "xtick.color", "ytick.color"), LIGHT.faint),
+        **dict.fromkeys(("xtick.labelcolor", "ytick.labelcolor"), LIGHT.muted),
         **dict.fromkeys(("axes.spines.top", "axes.spines.right", "axes.spines.left"), False),
         **dict.fromkeys(("xtick.labelsize", "ytick.labelsize"), SMALL),
         "axes.axisbelow": True,

@@ -112,7 +112,7 @@ class Picture:
             "pdf": {"Subject": self.alt, "CreationDate": None, "Creator": "r3lab"},
         }
         buffer, paper = io.BytesIO(), self._drawn.get_facecolor()
-        with style(LIGHT):  # for what is read while drawing; colours are set on the figure itself
+        with style():  # for what is read while drawing; colours are set on the figure itself
             FigureCanvasAgg(self._drawn)
             self._drawn.savefig(buffer, format=kind, dpi=dpi, metadata=words[kind], facecolor=paper, bbox_inches=None)
         return buffer.getvalue()

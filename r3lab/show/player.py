@@ -41,7 +41,7 @@ TEXT = 6000  # characters of one stretch of text
 SHARES = (0.4, 0.15, 0.45)  # of the budget: photograph, overview, all crops
 
 
-def play(t: Trajectory, attention: Sequence[HeatMap | None] = (), dark: bool = False) -> View:
+def play(t: Trajectory, attention: Sequence[HeatMap | None] = ()) -> View:
     """A trajectory to step through, for a notebook or a page.
 
     Parameters
@@ -50,8 +50,6 @@ def play(t: Trajectory, attention: Sequence[HeatMap | None] = (), dark: bool = F
         With its images; where they are missing it says so.
     attention
         Maps (`explain.maps.heat_map`), in order of the moments (the overview, then each look); None for none.
-    dark
-        For the picture that stands where no code runs; the view itself follows its page.
 
     Raises
     ------
@@ -66,7 +64,7 @@ def play(t: Trajectory, attention: Sequence[HeatMap | None] = (), dark: bool = F
     names = [t.image.hash, t.question, *(look.crop.hash for look in t.looks if look.crop)]
     prefix = "p" + hashlib.sha256("\n".join(names).encode("utf-8", "replace")).hexdigest()[:12]
     body = stage(t, prefix, attention)
-    return View(t.question, body, Picture(filmstrip(t, dark), f"Player of a rollout. {told(t, SHOWN_LOOKS)}"))
+    return View(t.question, body, Picture(filmstrip(t), f"Player of a rollout. {told(t, SHOWN_LOOKS)}"))
 
 
 def stage(t: Trajectory, prefix: str, attention: Sequence[HeatMap | None] = (), budget: int = BUDGET) -> str:

@@ -25,7 +25,7 @@ from ..core.errors import R3labError, nearest, shown
 from ..core.geometry import Size
 from ..trajectory import Kind, Trajectory
 from .canvas import Canvas
-from .palette import BODY, DIVERGING, KINDS, SEQUENTIAL, SMALL, TITLE, ink_on, on_scale, style, theme
+from .palette import BODY, DIVERGING, KINDS, LIGHT, SEQUENTIAL, SMALL, TITLE, ink_on, on_scale, style
 from .picture import Picture, View, render
 from .text import MISSING, clean, drawable, one_line, quoted, text_width, wrap, write
 
@@ -36,7 +36,7 @@ LEVELS, KIND = 16, "kind"
 Values = Sequence[float | None]
 
 
-def ribbon(t: Trajectory, numbers: Mapping[str, Values] | None = None, by: str = KIND, dark: bool = False) -> View:
+def ribbon(t: Trajectory, numbers: Mapping[str, Values] | None = None, by: str = KIND) -> View:
     """The tokens of a trajectory, to be coloured by any of their numbers.
 
     Parameters
@@ -47,8 +47,6 @@ def ribbon(t: Trajectory, numbers: Mapping[str, Values] | None = None, by: str =
         As of `measures_of`.
     by
         What they are coloured by at first: "kind", "log-probability", "entropy", "advantage", or a name of `numbers`.
-    dark
-        For the picture that stands where no code runs.
 
     Raises
     ------
@@ -67,7 +65,7 @@ def ribbon(t: Trajectory, numbers: Mapping[str, Values] | None = None, by: str =
             f"These tokens cannot be coloured by {shown(by)}; there is {', '.join(names)}.{nearest(by, names)}"
         )
     style = rules(len(measures))
-    return View(f"Tokens: {clean(t.question, 150)}", tokens(t, measures, by), _drawn(t, measures, by, dark), style)
+    return View(f"Tokens: {clean(t.question, 150)}", tokens(t, measures, by), _drawn(t, measures, by), style)
 
 
 # -- what tokens are coloured by --------------------------------------------------------------------------------------
@@ -242,14 +240,14 @@ SHOWN, WIDTH, MARGIN = 320, 9.0, 0.28  # tokens with text; inches
 CELL, TALLEST, ROW, PAD = 0.085, 2.2, 0.235, 0.035  # inches: an image token, a grid, a line, around a token's text
 
 
-def _drawn(t: Trajectory, measures: dict[str, Measure], by: str, dark: bool) -> Picture:
+def _drawn(t: Trajectory, measures: dict[str, Measure], by: str) -> Picture:
     """The tokens of a trajectory, coloured by one of their numbers."""
-    chosen, shown, inner = theme(dark), measures.get(by), WIDTH - 2 * MARGIN
+    shown, inner = measures.get(by), WIDTH - 2 * MARGIN
     cells: list[tuple[Rectangle, str]] = []
     lines: list[list[tuple[float, float]]] = []  # under tokens that carry loss
     x, drawn, with_text = MARGIN, 0, 0
-    with style(chosen):
-        canvas = Canvas(WIDTH, None, chosen)
+    with style():
+        canvas = Canvas(WIDTH, None)
         y = canvas.text(
             MARGIN, MARGIN * 0.8, f"Tokens by {by}: {one_line(t.question, 300)}", inner, TITLE, 2, bold=True
         )
@@ -262,9 +260,9 @@ def _drawn(t: Trajectory, measures: dict[str, Measure], by: str, dark: bool) -> 
                 side = min(CELL, TALLEST / rows, (inner - 1.2) / columns)
                 for place, i in enumerate(where):
                     spot = (MARGIN + place % columns * side, y + place // columns * side)
-                    cells.append((Rectangle(spot, 0.88 * side, 0.88 * side), _colour(t, i, shown) or chosen.faint))
+                    cells.append((Rectangle(spot, 0.88 * side, 0.88 * side), _colour(t, i, shown) or LIGHT.faint))
                 words = f"{len(where)} image tokens, {kind.name.lower()}"
-                _write(canvas, MARGIN + columns * side + 0.1, y, words, chosen.muted)
+                _write(canvas, MARGIN + columns * side + 0.1, y, words, LIGHT.muted)
                 x, y = MARGIN, y + max(ROW, rows * side + 0.06)
                 continue
             with_text += len(where)
@@ -280,18 +278,18 @@ def _drawn(t: Trajectory, measures: dict[str, Measure], by: str, dark: bool) -> 
                     cells.append((Rectangle((x, y), wide, ROW - 0.065), colour))
                 if kind is Kind.SAMPLED:
                     lines.append([(x, y + ROW - 0.05), (x + wide, y + ROW - 0.05)])
-                _write(canvas, x + PAD, y + 0.02, text, ink_on(colour) if colour else chosen.muted)
+                _write(canvas, x + PAD, y + 0.02, text, ink_on(colour) if colour else LIGHT.muted)
                 x, drawn = x + wide + 0.02, drawn + 1
                 if "\n" in t.pieces[i]:
                     x, y = MARGIN, y + ROW
         y += ROW * (x > MARGIN)
         colours = [colour for _, colour in cells]
         patches = PatchCollection([cell for cell, _ in cells], facecolors=colours, edgecolors="none", gid="cells")
-        for held in (patches, LineCollection(lines, colors=chosen.ink, linewidths=1.7, capstyle="butt", gid="loss")):
+        for held in (patches, LineCollection(lines, colors=LIGHT.ink, linewidths=1.7, capstyle="butt", gid="loss")):
             held.set_transform(canvas.inches)
             canvas.figure.add_artist(held)
         if with_text > drawn:
-            canvas.line(MARGIN, y + 0.04, f"{with_text - drawn} more tokens with text", SMALL, chosen.muted)
+            canvas.line(MARGIN, y + 0.04, f"{with_text - drawn} more tokens with text", SMALL, LIGHT.muted)
             y += 0.25
     return Picture(canvas.cut(y + MARGIN * 0.6), _alt(t, measures, by))
 
@@ -309,7 +307,7 @@ def _colour(t: Trajectory, i: int, shown: Measure | None) -> str | None:
 
 def _draw_key(canvas: Canvas, t: Trajectory, shown: Measure | None, y: float) -> None:
     """What colours and lines mean, in one line."""
-    x, ink = MARGIN, canvas.theme.ink
+    x, ink = MARGIN, LIGHT.ink
     parts: list[tuple[str, list[str], float]]  # words, the colours before them, the width of each
     if shown is None:
         present = [kind for kind in Kind if kind in t.kinds]
@@ -323,10 +321,10 @@ def _draw_key(canvas: Canvas, t: Trajectory, shown: Measure | None, y: float) ->
             canvas.rect(x, y, wide, 0.13, facecolor=colour, edgecolor="none")
             x += wide
         x += 0.06 * bool(colours)
-        canvas.line(x, y, words, SMALL, canvas.theme.muted)
+        canvas.line(x, y, words, SMALL, LIGHT.muted)
         x += text_width(words, SMALL) + 0.18
     canvas.rect(x, y + 0.058, 0.25, 0.024, facecolor=ink, edgecolor="none")
-    canvas.line(x + 0.31, y, "carries loss", SMALL, canvas.theme.muted)
+    canvas.line(x + 0.31, y, "carries loss", SMALL, LIGHT.muted)
 
 
 def _alt(t: Trajectory, measures: dict[str, Measure], by: str) -> str:

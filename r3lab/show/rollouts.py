@@ -70,7 +70,6 @@ from .palette import (
     ink_on,
     on_scale,
     style,
-    theme,
 )
 from .picture import Picture, View, embed, render
 from .player import badge, controls
@@ -89,7 +88,7 @@ def _draw_scale(canvas: Canvas, x: float, y: float, scale: tuple[str, ...], word
     axes = canvas.axes(x, y, 1.1, 0.12, (0, 0, 48, 1), "scale")
     for k in range(48):
         axes.add_patch(Rectangle((k, 0), 1.05, 1, facecolor=on_scale(scale, k / 47), edgecolor="none"))
-    canvas.line(x + 1.2, y - 0.02, words, SMALL, canvas.theme.muted)
+    canvas.line(x + 1.2, y - 0.02, words, SMALL, LIGHT.muted)
 
 
 # -- a group ---------------------------------------------------------------------------------------------------------
@@ -152,15 +151,13 @@ def members(group: Sequence[Trajectory]) -> list[Member]:
     return sorted(found, key=lambda m: math.inf if m.advantage is None else -m.advantage)
 
 
-def group_view(group: Sequence[Trajectory], dark: bool = False) -> Picture:
+def group_view(group: Sequence[Trajectory]) -> Picture:
     """Draw a group.
 
     Parameters
     ----------
     group
         Rollouts of one sample, scored (`train.rgrpo.reward_groups`).
-    dark
-        For a dark page.
 
     Raises
     ------
@@ -173,7 +170,7 @@ def group_view(group: Sequence[Trajectory], dark: bool = False) -> Picture:
     >>> bool(r3lab.group_view(group).alt)
     True
     """
-    chosen, rows, size = theme(dark), members(group), source_size(group[0])
+    rows, size = members(group), source_size(group[0])
     names = list(dict.fromkeys(name for t in group for name in t.rewards))[:PARTS]
     views: list[tuple[str, Box, float]] = [("photo", (0, 0, *size), 1.2)]  # its name, what it shows, its height at most
     if (near := closer(rows, size)) is not None:
@@ -186,10 +183,10 @@ def group_view(group: Sequence[Trajectory], dark: bool = False) -> Picture:
     top = MARGIN * 0.8 + height(len(title), TITLE) + height(len(note), BODY) + 0.2
     left = sum(high + 0.12 for _, high in inches) + 3 * KEY_ROW + 0.28
     refused = any(look.box is not None and not look.valid for t in group for look in t.looks)
-    with style(chosen):
-        canvas = Canvas(width, top + max(left, HEAD + ROW * len(rows)) + MARGIN * 0.7, chosen)
-        y = canvas.block(MARGIN, MARGIN * 0.8, title, TITLE, chosen.ink, bold=True)
-        canvas.block(MARGIN, y, note, BODY, chosen.muted)
+    with style():
+        canvas = Canvas(width, top + max(left, HEAD + ROW * len(rows)) + MARGIN * 0.7)
+        y = canvas.block(MARGIN, MARGIN * 0.8, title, TITLE, LIGHT.ink, bold=True)
+        canvas.block(MARGIN, y, note, BODY, LIGHT.muted)
         y = top
         for view, shape in zip(views, inches, strict=True):
             _draw_regions(canvas, rows, view[1], shape, y, view[0], numbers=view is views[-1])
@@ -257,7 +254,7 @@ def _draw_regions(
 
 def _draw_rows(canvas: Canvas, rows: list[Member], names: list[str], far: float, parts: float, y: float) -> None:
     """A row a rollout: number, crop and answer, from `parts` on its rewards, and its advantage up to `far`."""
-    chosen, x = canvas.theme, MARGIN + PHOTO + BETWEEN
+    x = MARGIN + PHOTO + BETWEEN
     reward = parts + max(1, len(names)) * PART
     most = {name: max(abs(m.t.rewards.get(name, 0.0)) for m in rows) or 1.0 for name in names}
     total = max(abs(m.reward) for m in rows) or 1.0
@@ -265,19 +262,21 @@ def _draw_rows(canvas: Canvas, rows: list[Member], names: list[str], far: float,
     heads += [(parts + i * PART, name, PART) for i, name in enumerate(names)]
     heads += [(reward, "reward", PART), (reward + PART, "advantage", ADVANTAGE)]
     for at, name, wide in heads:
-        canvas.line(at, y, "".join(wrap(name, wide - 0.06, HEADING, 1, bold=True)), HEADING, chosen.ink, bold=True)
+        canvas.line(at, y, "".join(wrap(name, wide - 0.06, HEADING, 1, bold=True)), HEADING, LIGHT.ink, bold=True)
     y += 0.3
-    series = OKABE_ITO["blue"] if chosen is LIGHT else OKABE_ITO["sky blue"]
     for m in rows:
-        canvas.rect(x, y - 0.066, canvas.width - MARGIN - x, 0.006, facecolor=chosen.faint, edgecolor="none")
-        edge = {"edgecolor": chosen.muted, "linewidth": 0.6}
+        canvas.rect(x, y - 0.066, canvas.width - MARGIN - x, 0.006, facecolor=LIGHT.faint, edgecolor="none")
+        edge = {"edgecolor": LIGHT.muted, "linewidth": 0.6}
         canvas.sign(x, y + 0.1, 0.2, 0.2, m.number, SMALL, m.colour, ink_on(m.colour), **edge)
         _draw_crop(canvas, m, x + 0.3, y)
         _draw_answer(canvas, m.t, x + CROP + 0.45, y)
-        bars = [(m.t.rewards.get(name), most[name], f"part-{m.number}-{i}", series) for i, name in enumerate(names)]
+        bars = [
+            (m.t.rewards.get(name), most[name], f"part-{m.number}-{i}", OKABE_ITO["blue"])
+            for i, name in enumerate(names)
+        ]
         for i, bar in enumerate(bars):
             _draw_part(canvas, parts + i * PART, y, *bar)
-        _draw_part(canvas, reward, y, m.reward if m.t.rewards else None, total, f"reward-{m.number}", chosen.muted)
+        _draw_part(canvas, reward, y, m.reward if m.t.rewards else None, total, f"reward-{m.number}", LIGHT.muted)
         _draw_advantage(canvas, m, far, reward + PART, y)
         y += ROW
 
@@ -287,7 +286,7 @@ def _draw_crop(canvas: Canvas, member: Member, x: float, y: float) -> None:
     look = deciding_look(member.t)
     if look is None or look.crop is None or (region := region_shown(member.t, look)) is None:
         refused = any(not one.valid for one in member.t.looks)
-        canvas.line(x, y + 0.12, "refused" if refused else "no look", SMALL, canvas.theme.muted)
+        canvas.line(x, y + 0.12, "refused" if refused else "no look", SMALL, LIGHT.muted)
         return
     w, h = fitted((look.crop.width, look.crop.height), CROP, ROW - 0.12)
     crop = member.t.images.get(look.crop.hash)
@@ -301,33 +300,33 @@ def _draw_answer(canvas: Canvas, t: Trajectory, x: float, y: float) -> None:
     canvas.sign(x, y + 0.1, 0.2, 0.2, mark, BODY, colour, HALO[0])
     given = "no answer" if ending.answer is None else one_line(ending.answer, 60)
     lines = wrap(given, ANSWER - 0.45, HEADING, 2, bold=True)
-    canvas.block(x + 0.28, y + (0.08 if len(lines) == 1 else 0.0), lines, HEADING, canvas.theme.ink, bold=True)
+    canvas.block(x + 0.28, y + (0.08 if len(lines) == 1 else 0.0), lines, HEADING, LIGHT.ink, bold=True)
 
 
 def _draw_part(canvas: Canvas, x: float, y: float, value: float | None, far: float, gid: str, colour: str) -> None:
     """A part of the reward as a bar, hatched if it is below zero, with its number."""
     if value is None:
-        canvas.line(x, y + 0.12, "none", SMALL, canvas.theme.muted)
+        canvas.line(x, y + 0.12, "none", SMALL, LIGHT.muted)
         return
     axes = canvas.axes(x, y + 0.05, PART - 0.16, 0.13, (-0.02 * far, 0, 1.02 * far, 1), gid)
-    filled: dict[str, Any] = {"facecolor": colour} if value >= 0 else {"facecolor": canvas.theme.paper, "hatch": "////"}
+    filled: dict[str, Any] = {"facecolor": colour} if value >= 0 else {"facecolor": LIGHT.paper, "hatch": "////"}
     axes.add_patch(
         Rectangle((0, 0), min(abs(value), far), 1, edgecolor=colour, linewidth=0.9, gid=f"{gid}-bar", **filled)
     )
-    canvas.line(x, y + 0.2, f"{round(value, 2) + 0.0:.2f}", SMALL, canvas.theme.ink)
+    canvas.line(x, y + 0.2, f"{round(value, 2) + 0.0:.2f}", SMALL, LIGHT.ink)
 
 
 def _draw_advantage(canvas: Canvas, m: Member, far: float, x: float, y: float) -> None:
     """A bar from a middle line: to the right it is made likelier, to the left less likely."""
     value, gid = m.advantage, f"advantage-{m.number}"
     if value is None:
-        canvas.line(x, y + 0.12, m.push, SMALL, canvas.theme.muted)
+        canvas.line(x, y + 0.12, m.push, SMALL, LIGHT.muted)
         return
     axes = canvas.axes(x, y + 0.03, ADVANTAGE - 0.1, 0.17, (-far, 0, far, 1), gid)
-    edge: dict[str, Any] = {"edgecolor": canvas.theme.muted, "linewidth": 0.7, "gid": f"{gid}-bar"}
+    edge: dict[str, Any] = {"edgecolor": LIGHT.muted, "linewidth": 0.7, "gid": f"{gid}-bar"}
     axes.add_patch(Rectangle((min(0.0, value), 0), abs(value), 1, facecolor=m.colour, **edge))
-    axes.axvline(0, color=canvas.theme.ink, linewidth=1.0)
-    canvas.line(x, y + 0.22, f"{value:+.2f}, {m.push}", SMALL, canvas.theme.ink)
+    axes.axvline(0, color=LIGHT.ink, linewidth=1.0)
+    canvas.line(x, y + 0.22, f"{value:+.2f}, {m.push}", SMALL, LIGHT.ink)
 
 
 def _group_words(group: Sequence[Trajectory], rows: Sequence[Member]) -> str:
@@ -351,15 +350,13 @@ CHARACTERS = 90_000  # of a photograph
 STATES = {True: "right", False: "wrong", None: "unknown"}
 
 
-def river(found: River, dark: bool = False) -> View:
+def river(found: River) -> View:
     """The river with a slider over its steps, for a notebook or a page.
 
     Parameters
     ----------
     found
         From `train.river.load_river`, or `train.river.river_of`; of more than twelve samples the first are shown.
-    dark
-        For the picture that stands where no code runs.
     """
     title = f"Where it looks, from step {found.steps[0]} to step {found.steps[-1]}"
     last = len(found.steps) - 1
@@ -374,7 +371,7 @@ def river(found: River, dark: bool = False) -> View:
         verdicts=VERDICTS,
         states=STATES,
     )
-    return View(title, body, _drawn(found, title, dark))
+    return View(title, body, _drawn(found, title))
 
 
 def _card(found: River, number: int, subject: Subject) -> dict[str, Any]:
@@ -431,9 +428,9 @@ PANELS = [
 ]
 
 
-def _drawn(found: River, title: str, dark: bool) -> Picture:
+def _drawn(found: River, title: str) -> Picture:
     """The river of all steps at once."""
-    chosen, samples = theme(dark), found.subjects[:SAMPLES]
+    samples = found.subjects[:SAMPLES]
     columns = min(COLUMNS, max(2, len(samples)))
     width = 2 * MARGIN + COLUMNS * (CARD + GAP) - GAP
     card = min((width - 2 * MARGIN + GAP) / columns - GAP, 2.6)
@@ -444,9 +441,9 @@ def _drawn(found: River, title: str, dark: bool) -> Picture:
     steps = np.array(found.steps, dtype=float)
     series = {panel.key: Series(steps, np.array(found.means(panel.key), dtype=float)) for panel in PANELS}
     charts, wide = Charts({"run": [Log("run", series)]}, PANELS), (width - 2 * MARGIN) / len(PANELS)
-    with style(chosen):
-        canvas = Canvas(width, below + ABOVE + CHART + BELOW + 0.25, chosen)
-        y = canvas.block(MARGIN, MARGIN * 0.8, [title], TITLE, chosen.ink, bold=True) + 0.08
+    with style():
+        canvas = Canvas(width, below + ABOVE + CHART + BELOW + 0.25)
+        y = canvas.block(MARGIN, MARGIN * 0.8, [title], TITLE, LIGHT.ink, bold=True) + 0.08
         words = f"step {found.steps[0]} to {found.steps[-1]}, {len(found.steps)} of them"
         _draw_scale(canvas, MARGIN, y, DIVERGING[::-1], words)
         canvas.key(MARGIN + 4.2, y - 0.02, ["truth"] * any(s.regions for s in found.subjects))
@@ -459,7 +456,7 @@ def _drawn(found: River, title: str, dark: bool) -> Picture:
             for region in subject.regions:
                 draw_truth(axes, region)
             _draw_way(axes, found, number)
-            canvas.block(x, y + h + 0.06, wrap(subject.question, card, SMALL, 2), SMALL, chosen.ink)
+            canvas.block(x, y + h + 0.06, wrap(subject.question, card, SMALL, 2), SMALL, LIGHT.ink)
         for place, panel in enumerate(PANELS):
             left = MARGIN + place * wide + LEFT - 0.18
             draw_chart(canvas, (left, below + ABOVE, wide - LEFT - RIGHT + 0.1, CHART), charts, panel)

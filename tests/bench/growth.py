@@ -28,7 +28,7 @@ from r3lab.core.geometry import from_source, write_ints
 from r3lab.core.protocol import box_text
 from r3lab.models.policy import Policy
 from r3lab.rollout.loop import rollout
-from r3lab.show.palette import RUNS, style, theme
+from r3lab.show.palette import LIGHT, RUNS, style
 from r3lab.vlir.rationale import jitter
 from r3lab.vlir.sample import Sample
 from r3lab.vlir.worlds import get_world
@@ -94,13 +94,12 @@ def measure(turns: int) -> list[dict[str, Any]]:
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """The curves beside the lines that are linear in what is new."""
-    colours = theme()
-    with style(colours):
+    with style():
         figure, panels = plt.subplots(1, len(AXES), figsize=(11, 3.4), layout="constrained")
         for panel, axis in zip(panels, AXES, strict=True):
             own = [r for r in rows if r["axis"] == axis]
             values = [r["value"] for r in own]
-            panel.plot(values, [r["linear"] for r in own], "--", color=colours.muted, label="linear in what is new")
+            panel.plot(values, [r["linear"] for r in own], "--", color=LIGHT.muted, label="linear in what is new")
             panel.plot(values, [r["seconds"] for r in own], "o-", color=RUNS[0][0], label="measured")
             panel.set(xscale="log", yscale="log", xlabel=axis)
             panel.set_xticks(values, [str(v) for v in values])
