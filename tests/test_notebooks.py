@@ -13,11 +13,13 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 
 from r3lab.core.errors import R3labError
 from r3lab.run.notebook import Result, ThisPython, course, run_key, run_notebook
-from r3lab.run.parameters import check_parameters, inject, parameters_of, read_notebook, read_values
-from r3lab.run.site import mathml, page_of
+from r3lab.run.page import mathml, page_of
+from r3lab.run.parameters import KERNEL, check_parameters, parameters_of, read_notebook, read_values
 
 DEFAULTS = "steps = 3  # updates\nrate = 0.5\nname = 'badges'\nquick = False\nseeds = (0, 1)\nout = None"
 
@@ -41,17 +43,11 @@ def text_of(folder: Path, name: str) -> str:
 
 
 def test_parameters_are_the_literals_of_the_tagged_cell(tmp_path: Path) -> None:
-    nb = read_notebook(write(tmp_path / "a.ipynb", "later = 1", parameters=DEFAULTS + "\ntyped: int = 7"))
-    expected = {
-        "steps": 3,
-        "rate": 0.5,
-        "name": "badges",
-        "quick": False,
-        "seeds": (0, 1),
-        "out": None,
-        "typed": 7,
-    }
-    assert parameters_of(nb) == expected
+    nb = read_notebook(
+        write(tmp_path / "a.ipynb", "later = 1", parameters=DEFAULTS + "\ntyped: int = 7\nmark = 'a=b#'")
+    )
+    expected = {"steps": 3, "rate": 0.5, "name": "badges", "quick": False, "seeds": (0, 1), "out": None, "typed": 7}
+    assert parameters_of(nb) == expected | {"mark": "a=b#"}  # which papermill's own inference leaves out
     assert parameters_of(read_notebook(write(tmp_path / "b.ipynb", "later = 1"))) == {}
 
 
@@ -117,12 +113,8 @@ def test_command_line_text_is_read_by_the_default() -> None:
 
 def test_injected_values_are_the_values(tmp_path: Path) -> None:
     nb = read_notebook(write(tmp_path / "a.ipynb", "late = 1", parameters=DEFAULTS))
-    given = {
-        "seeds": (1, 2),
-        "name": 'quo"te\\\n',
-        "out": {"a": [1.5, None]},
-    }
-    inject(nb, given)
+    given = {"seeds": (1, 2), "name": 'quo"te\\\n', "out": {"a": [1.5, None]}}
+    nb = parameterize_notebook(load_notebook_node(nb), given, kernel_name=KERNEL, language="python")
     scope: dict = {}
     for cell in nb.cells:
         exec(cell.source, scope)
@@ -214,6 +206,10 @@ def test_a_run_leaves_notebook_page_and_result_and_can_be_resumed(
     assert result == Result.load(result.folder)
     assert (path.read_bytes(), os.getcwd()) == (before, here)
 
+    saved = nbformat.read(result.folder / path.name, as_version=4)
+    assert saved.metadata.papermill.parameters == {"steps": 5, "rate": 2.0, "quick": True}
+    assert "injected-parameters" in saved.cells[1].metadata.tags
+    assert {cell.metadata.papermill.status for cell in saved.cells} == {"completed"}
     printed = text_of(result.folder, path.name)
     assert f"5 2.0 True {result.folder.resolve()}" in printed  # the kernel works in the folder of the run
     assert sys.executable in printed and "plotly_mimetype" in printed
@@ -267,6 +263,8 @@ def test_a_run_that_did_not_finish_says_so_and_keeps_what_there_is(
 
     saved = nbformat.read(result.folder / "a.ipynb", as_version=4)
     assert "did not finish" in saved.cells[0].source
+    marks = [one.metadata.papermill.status for one in saved.cells[1:]]  # papermill writes "completed" after a kill
+    assert marks == ["completed", "failed", "pending"]
     assert result.page is not None and "did not finish" in result.page.read_text("utf-8")
     assert "Traceback" not in capfd.readouterr().err
 

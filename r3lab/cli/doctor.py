@@ -22,7 +22,7 @@ from ..core.errors import R3labError
 from ..core.files import assets_dir
 
 MODELS = ("torch", "transformers", "tokenizers", "safetensors", "jinja2", "numpy", "pillow", "tqdm")
-NOTEBOOKS = ("matplotlib", "plotly", "ipywidgets", "jupyterlab", "ipykernel", "nbclient", "nbconvert")
+NOTEBOOKS = ("matplotlib", "plotly", "ipywidgets", "jupyterlab", "ipykernel", "papermill", "nbclient", "nbconvert")
 PACKAGES = MODELS + NOTEBOOKS  # essential; names as the package index knows them
 TINY = {  # folder: what it is, and the command that makes it
     "worlds/rgrpo": ("of four worlds", "r3lab train worlds"),

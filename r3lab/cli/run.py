@@ -20,7 +20,7 @@ from ..core.errors import R3labError, shown
 from ..core.settings import Count, Whole, at_least
 from . import TOLD
 
-if TYPE_CHECKING:  # these bring nbformat and nbclient: a second, which --help need not wait for
+if TYPE_CHECKING:  # these bring nbformat and papermill: a second, which --help need not wait for
     from ..run.point import Place
     from ..run.sweep import Plan, Summary
 

@@ -2,8 +2,8 @@
 
 A run is a folder, `runs/<notebook>/<key>/`, with the executed notebook, an HTML page of it and `result.json`.
 The key is a hash of the notebook's cells, its parameters and the version of r3lab, so the same run has the
-same folder. `result.json` is written last and in one step, and it alone says how the run ended. nbclient executes cell
-by cell, and the notebook is saved after each of them.
+same folder. papermill drives and saves; `result.json` is written last and in one step, and it alone says how the run
+ended, for papermill calls every cell "completed" after a kernel was killed or a cell timed out.
 
 Simplified: one notebook at a time, on this machine, with the Python that runs r3lab; two runs with the same
 key at the same time overwrite each other. The limit for the whole notebook is held by its cells; a kernel slow to start
@@ -35,20 +35,25 @@ import nbformat
 from ipykernel.kernelspec import get_kernel_dict
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import Engine, NotebookExecutionManager
+from papermill.execute import prepare_notebook_metadata
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 
 from .. import __version__
 from ..core.errors import R3labError, shown
 from ..core.files import write_whole
-from .parameters import INJECTED, check_parameters, inject, parameters_of, read_notebook, tags
-from .site import page_of
+from .page import page_of
+from .parameters import INJECTED, KERNEL, check_parameters, parameters_of, read_notebook, tags
 
 START_LIMIT = 120  # seconds a kernel may take to start
 LEAST = 0.01  # seconds
 LOG, RESULT = "kernel.log", "result.json"  # beside the executed notebook
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+logging.getLogger("papermill").addHandler(logging.NullHandler())  # the caller reports what went wrong
 
 
 @dataclass(frozen=True)
@@ -115,13 +120,42 @@ def title(cell: NotebookNode) -> str:
     return (cell.source.strip().splitlines() or [""])[0].lstrip("#% ")[:60]
 
 
+class _Client(PapermillNotebookClient):
+    """papermill's, with an end to a cell that would not hear a polite word."""
+
+    def papermill_execute_cells(self) -> None:
+        try:
+            super().papermill_execute_cells()
+        except (CellTimeoutError, KeyboardInterrupt):
+            self.shutdown_kernel = "immediate"
+            raise
+
+
+class _Engine(Engine):
+    """papermill's, with the kernel, the limits and the log of an `Execution`."""
+
+    @classmethod
+    def execute_managed_notebook(
+        cls, nb_man: NotebookExecutionManager, kernel_name: str, run: Execution, **_: Any
+    ) -> None:
+        manager = AsyncKernelManager(kernel_name=kernel_name, kernel_spec_manager=ThisPython())
+        hooks = {"timeout_func": run.allowed, "on_cell_execute": run.begin, "on_cell_executed": run.end}
+        limits = {"startup_timeout": START_LIMIT, "iopub_timeout": 60}
+        folder, env = run.path.parent, {**os.environ, **(run.env or {})}
+        with open(folder / LOG, "wb") as log, run.killer(manager):  # what a crash prints is kept there
+            client = _Client(nb_man, manager, log=logging.getLogger("papermill"), **limits, **hooks)
+            client.execute(cwd=str(folder), env=env, stdout=log, stderr=log, cleanup_kc=True)
+
+
 class Execution:
-    """One execution of a notebook, in place and in its own folder.
+    """One execution of a notebook in its own folder.
 
     Parameters
     ----------
+    nb
+        The notebook, with papermill's metadata.
     path
-        The notebook; it is saved there after every cell.
+        Where papermill saves it, before and after every cell.
     cell_limit, limit
         Seconds for one cell, and for all of them together.
     progress
@@ -134,6 +168,7 @@ class Execution:
 
     def __init__(
         self,
+        nb: NotebookNode,
         path: Path,
         cell_limit: float,
         limit: float,
@@ -141,8 +176,8 @@ class Execution:
         env: Mapping[str, str] | None = None,
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.path, self.nb = path, nbformat.read(path, as_version=4)
-        self.numbers, self.progress = numbers(self.nb), progress
+        self.path, self.nb = path, nb
+        self.numbers, self.progress = numbers(nb), progress
         self.cell_limit, self.limit, self.env, self.stopped = cell_limit, limit, env, stopped
         self.start = self.since = time.monotonic()
         self.at: int | None = None  # index of the cell that began last
@@ -154,28 +189,13 @@ class Execution:
 
         Cells tagged `raises-exception` may fail, those tagged `skip-execution` do not run.
         """
-        manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=ThisPython())
-        limits = {"startup_timeout": START_LIMIT, "iopub_timeout": 60, "raise_on_iopub_timeout": True}
-        hooks = {"timeout_func": self.allowed, "on_cell_execute": self.begin, "on_cell_executed": self.end}
-        client = NotebookClient(self.nb, km=manager, **limits, **hooks)
-        client.reset_execution_trackers()
-        env = {**os.environ, **(self.env or {})}
-        traceback = ""
+        traceback: list[str] = []
         try:
-            with (
-                open(self.path.with_name(LOG), "wb") as log,  # what a crash prints is kept there
-                self.killer(manager),
-                client.setup_kernel(cwd=str(self.path.parent), env=env, stdout=log, stderr=log, cleanup_kc=True),
-            ):
-                try:
-                    for index, cell in enumerate(self.nb.cells):
-                        client.execute_cell(cell, index)
-                    client.set_widgets_metadata()
-                except (CellTimeoutError, KeyboardInterrupt):  # it is at work and would not hear a polite word
-                    client.shutdown_kernel = "immediate"
-                    raise
-            return "ok", None
-        except CellExecutionError as error:
+            _Engine.execute_notebook(self.nb, KERNEL, str(self.path), progress_bar=False, run=self)
+            if self.nb.metadata.papermill.exception is None:
+                return "ok", None
+            failed = next(cell for cell in self.nb.cells if cell.metadata.papermill.exception)
+            error = next(one for one in reversed(failed.outputs) if one.output_type == "error")
             status, message, traceback = "failed", f"{error.ename}: {error.evalue}", error.traceback
         except CellTimeoutError:
             status, message = "timeout", f"still at work when the time was up ({self.limit_met})"
@@ -189,9 +209,12 @@ class Execution:
             status, message = "failed", f"the notebook could not be executed: {type(error).__name__}: {error}"
         if self.stopped():
             status, message = "interrupted", "stopped from outside"
+        for index, cell in enumerate(self.nb.cells):  # papermill wrote "completed"
+            if self.at is None or index >= self.at:
+                cell.metadata.papermill["status"] = "failed" if index == self.at else "pending"
         if self.progress and self.at is not None and self.cells[-1]["seconds"] is None:
             print(status, flush=True)
-        return status, self.blame(" ".join(message.split())[:300], traceback)
+        return status, self.blame(" ".join(message.split())[:300], "\n".join(traceback))
 
     @contextmanager
     def killer(self, manager: AsyncKernelManager) -> Any:
@@ -221,7 +244,6 @@ class Execution:
             raise CellTimeoutError
 
     def end(self, cell: NotebookNode, cell_index: int, execute_reply: dict[str, Any]) -> None:
-        nbformat.write(self.nb, self.path)
         if cell_index in self.numbers:
             self.cells[-1]["seconds"] = round(time.monotonic() - self.since, 3)
             if self.progress:
@@ -326,10 +348,10 @@ def run_notebook(
     if resume and earlier is not None and earlier.status == "ok":
         return earlier
     executed = folder.resolve() / f"{path.stem}.ipynb"
-    for cell in nb.cells:  # an output of another run would pass for one of this
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    inject(nb, given)
+    nb = load_notebook_node(nb)
+    if given:
+        nb = parameterize_notebook(nb, given, kernel_name=KERNEL, language="python")
+    nb = prepare_notebook_metadata(nb, str(path), str(executed))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for old in (folder / RESULT, folder / f"{path.stem}.html"):
@@ -338,7 +360,7 @@ def run_notebook(
     except OSError as error:
         raise R3labError(f"Cannot write to {shown(str(folder))}: {error.strerror}. Choose another.") from None
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    run = Execution(executed, timeout_cell, timeout, progress, env, stopped)
+    run = Execution(nb, executed, timeout_cell, timeout, progress, env, stopped)
     status, fault = run.run()
     if fault is not None:
         banner = f"**This run did not finish: {status}.** <code>{escape(fault['message'])}</code>"

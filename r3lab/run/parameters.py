@@ -1,9 +1,9 @@
 """The parameters of a notebook: what its `parameters` cell declares, and what a caller may put in its place.
 
 The cell tagged `parameters` holds one literal a line with a comment. A value given for another name, or of another type
-than the default, is an error here, before anything runs. The points of a sweep are values of many such names, from
-`-p NAME=VALUES` and a file of points; every value of one name meets every value of the others. All are checked before
-anything starts, and an error says where it stands.
+than the default, is an error here, before anything runs; papermill only logs the first and does not see the second. The
+points of a sweep are values of many such names, from `-p NAME=VALUES` and a file of points; every value of one name
+meets every value of the others. All are checked before anything starts, and an error says where it stands.
 
 Simplified: literals only (numbers, text, booleans, None, lists, tuples, dicts with text keys); what is inside a list or
 dict is not compared with the default's. Ranges are of whole numbers, upwards. A file of points is read whole.
@@ -29,11 +29,15 @@ from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
+from papermill import inspect_notebook
+from papermill.models import Parameter
+from papermill.translators import PythonTranslator, papermill_translators
 
 from ..core.errors import R3labError, nearest, shown
 from ..core.records import parse
 
-PARAMETERS, INJECTED = "parameters", "injected-parameters"  # tags, as papermill names them
+INJECTED = "injected-parameters"  # papermill's tag of the cell that it adds
+KERNEL = "r3lab"  # the kernel for which papermill reads and writes parameters by `Literals`
 MOST = 10_000  # points of a sweep
 LARGEST = 32 * 1024 * 1024  # bytes of a file of points
 _RANGE = re.compile(r"(-?\d{1,18})\.\.(-?\d{1,18})(?:\.\.(\d{1,18}))?")
@@ -76,8 +80,46 @@ def read_notebook(path: str | Path) -> NotebookNode:
     return nb
 
 
+class Literals(PythonTranslator):
+    """papermill's way to read and to write parameters, exact: a default with `=` or `#` in it, a tuple."""
+
+    @classmethod
+    def inspect(cls, parameters_cell: NotebookNode) -> list[Parameter]:
+        """What a cell declares: every assignment is a name and a literal, or an `R3labError` names its line."""
+        found = []
+        try:
+            lines = ast.parse(parameters_cell.source).body
+        except SyntaxError as error:
+            raise R3labError(f"Line {error.lineno} of the parameters cell is not Python: {error.msg}.") from None
+        for line in lines:
+            try:
+                match line:
+                    case ast.Expr() | ast.Import() | ast.ImportFrom():  # a docstring, say
+                        continue
+                    case (
+                        ast.Assign(targets=[ast.Name(id=name)], value=value)
+                        | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
+                    ):
+                        default = ast.literal_eval(value)
+                        found.append(Parameter(name, type(default).__name__, repr(default), ""))
+                    case _:
+                        raise ValueError
+            except ValueError:
+                told = f"Line {line.lineno} of the parameters cell is {shown(ast.unparse(line))}."
+                raise R3labError(f"{told} It must be `name = literal`; compute in a later cell.") from None
+        return found
+
+    @classmethod
+    def translate(cls, val: Any) -> str:
+        """A value as Python reads it back."""
+        return repr(val)
+
+
+papermill_translators.register(KERNEL, Literals)
+
+
 def parameters_of(nb: NotebookNode) -> dict[str, Any]:
-    """What the cell tagged `parameters` declares.
+    """What papermill finds in the cell tagged `parameters`.
 
     Returns
     -------
@@ -89,28 +131,9 @@ def parameters_of(nb: NotebookNode) -> dict[str, Any]:
     R3labError
         An assignment in that cell is not a name and a literal.
     """
-    found: dict[str, Any] = {}
-    cell = next((c for c in nb.cells if c.cell_type == "code" and PARAMETERS in tags(c)), None)
-    try:
-        lines = ast.parse(cell.source if cell else "").body
-    except SyntaxError as error:
-        raise R3labError(f"Line {error.lineno} of the parameters cell is not Python: {error.msg}.") from None
-    for line in lines:
-        try:
-            match line:
-                case ast.Expr() | ast.Import() | ast.ImportFrom():  # a docstring, say
-                    continue
-                case (
-                    ast.Assign(targets=[ast.Name(id=name)], value=value)
-                    | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
-                ):
-                    found[name] = ast.literal_eval(value)
-                case _:
-                    raise ValueError
-        except ValueError:
-            told = f"Line {line.lineno} of the parameters cell is {shown(ast.unparse(line))}."
-            raise R3labError(f"{told} It must be `name = literal`; compute in a later cell.") from None
-    return found
+    kernel = {"name": KERNEL, "display_name": KERNEL, "language": "python"}
+    ours = nbformat.v4.new_notebook(cells=nb.cells, metadata={"kernelspec": kernel})
+    return {name: ast.literal_eval(one["default"]) for name, one in inspect_notebook(ours).items()}
 
 
 def known_name(name: str, defaults: Mapping[str, Any]) -> None:
@@ -195,18 +218,6 @@ def read_values(texts: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, 
         No `NAME=VALUE`, a name that the notebook does not have, a value of another type.
     """
     return {name: read_value(name, value, defaults) for name, value in map(split_pair, texts)}
-
-
-def inject(nb: NotebookNode, given: dict[str, Any]) -> None:
-    """Put a cell that sets `given` behind the parameters cell, in place.
-
-    Values are written as Python literals, so that a tuple stays one.
-    """
-    if not given:
-        return
-    tagged = [i for i, c in enumerate(nb.cells) if PARAMETERS in tags(c)]
-    source = "# Parameters\n" + "\n".join(f"{name} = {value!r}" for name, value in given.items())
-    nb.cells.insert(tagged[0] + 1, nbformat.v4.new_code_cell(source, metadata={"tags": [INJECTED]}))
 
 
 def read_grid(texts: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, list[Any]]:

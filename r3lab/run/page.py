@@ -1,0 +1,114 @@
+"""An executed notebook as a page that opens from disk without a network.
+
+nbconvert makes it. What it would fetch from elsewhere is left out: formulas are MathML, which browsers draw by
+themselves, and figures bring their own script. latex2mathml takes what it does not know for text; `mathml` makes that
+an error. Simplified: a `\\tag{...}` becomes text at the end of the formula; a formula that cannot be converted stands
+as it was written, unless an error is asked for.
+
+    page_of(notebook, "02_rgrpo")                                    # HTML
+"""
+
+from __future__ import annotations
+
+import re
+from html import escape
+from typing import Any
+
+from jinja2 import pass_context
+from latex2mathml.converter import convert
+from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+from nbformat import NotebookNode
+
+from ..core.errors import R3labError, shown
+
+_TAG = re.compile(r"\\tag\{([^{}]*)\}")
+_UNKNOWN = re.compile(r"\\[A-Za-z]+")
+_ELSEWHERE = re.compile(r"<script[^>]*\bsrc=\"https?://[^\"]*\"[^>]*>\s*</script>")
+_MATHJAX = re.compile(r"<!-- MathJax configuration -->.*?<!-- End of mathjax configuration -->", re.S)
+
+_STYLE = "<style>math { font-size: 115%; }</style>"  # the browser's serif runs small beside the page's font
+
+
+def mathml(tex: str, block: bool = False) -> str:
+    """A formula as a MathML element.
+
+    Parameters
+    ----------
+    tex
+        LaTeX, without its dollars.
+    block
+        Set apart, in the middle of a line of its own.
+
+    Raises
+    ------
+    R3labError
+        If it holds something that cannot be converted.
+    """
+    found = _TAG.search(tex)
+    number = f"\\qquad \\text{{({found[1]})}}" if found else ""
+    try:
+        made: str = convert(f"{_TAG.sub('', tex).strip()}{number}", display="block" if block else "inline")
+    except Exception as error:  # of a dozen kinds, none of them the converter's own
+        raise R3labError(
+            f"The formula {shown(tex, 200)} cannot be drawn: {shown(type(error).__name__)}; write it simpler."
+        ) from None
+    unknown = _UNKNOWN.search(made)
+    if unknown:
+        raise R3labError(f"The formula {shown(tex, 200)} cannot be drawn: {shown(unknown[0])} is not known.")
+    return made
+
+
+class _Renderer(IPythonRenderer):
+    """Markdown with formulas drawn."""
+
+    strict = False  # a formula that cannot be drawn is an error
+
+    def block_math(self, body: str) -> str:
+        return self.drawn(body, True)
+
+    def inline_math(self, body: str) -> str:
+        return self.drawn(body, False)
+
+    def drawn(self, tex: str, block: bool) -> str:
+        try:
+            return mathml(tex, block)
+        except R3labError:
+            if self.strict:
+                raise
+            return f"<code>{escape(tex)}</code>"
+
+
+class _Exporter(HTMLExporter):
+    """nbconvert's, with that renderer."""
+
+    strict = False
+
+    @pass_context
+    def markdown2html(self, context: Any, source: str) -> str:
+        cell = context.get("cell", {})
+        renderer = _Renderer(escape=False, attachments=cell.get("attachments", {}), anchor_link_text="¶")
+        renderer.strict = self.strict
+        page: str = MarkdownWithMath(renderer=renderer).render(source)
+        return page
+
+
+def page_of(notebook: NotebookNode, name: str, strict: bool = False) -> str:
+    """The page of a notebook.
+
+    Parameters
+    ----------
+    notebook
+        With its outputs.
+    name
+        Title of the page.
+    strict
+        A formula that cannot be drawn is an error.
+    """
+    exporter = _Exporter(preprocessors=[CoalesceStreamsPreprocessor])  # what was printed bit by bit is one text
+    exporter.strict = strict
+    page, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": name}})
+    head, body = page.split("<body", 1)
+    head = _MATHJAX.sub("", _ELSEWHERE.sub("", head))
+    return f"{head.replace('</head>', f'{_STYLE}</head>')}<body{body}"
