@@ -27,19 +27,16 @@ from r3lab.core.errors import R3labError
 from r3lab.core.files import assets_dir
 from r3lab.core.stats import LOG_RATIO_COUNTS
 from r3lab.show import dashboard as dashboard_module
+from r3lab.show.canvas import line_style
 from r3lab.show.curves import (
     MEASURES,
-    band_of,
     charts_of,
-    curve,
     curves,
     limits,
-    line_style,
     panel_of,
-    smoothed,
 )
 from r3lab.show.dashboard import LiveDashboard, dashboard, page_data
-from r3lab.show.logs import MOST_GROUPS, Log, Series, groups_in, log_of
+from r3lab.show.logs import MOST_GROUPS, Log, Series, band_of, curve, groups_in, log_of, smoothed
 from r3lab.show.palette import DARK, LIGHT
 from r3lab.train.log import JsonlLog, read_log, step_metrics
 from r3lab.train.objective import Objective, policy_loss

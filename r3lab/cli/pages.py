@@ -14,9 +14,9 @@ from ..core.settings import Count, at_least
 from ..show.browser import PAGE
 from ..show.browser import browse as draw_browser
 from ..show.browser_rows import read_rows
-from ..show.curves import Band
 from ..show.dashboard import dashboard as draw_dashboard
 from ..show.gallery import draw_gallery
+from ..show.logs import Band
 from ..show.player import read_entries, save_report
 from ..show.text import clean
 from . import LeftOut

@@ -95,6 +95,16 @@ def write_ints(box: Box, step: int = 1) -> tuple[int, int, int, int]:
     return a1, b1, a2, b2
 
 
+def as_box(value: object) -> Box | None:
+    """Four finite numbers with x1 < x2 and y1 < y2, or None."""
+    if not isinstance(value, list | tuple) or len(value) != 4:
+        return None
+    if not all(isinstance(v, int | float) and math.isfinite(v) for v in value):
+        return None
+    x1, y1, x2, y2 = map(float, value)
+    return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
+
+
 def area(box: Box) -> float:
     """Area in square units of the box's frame; an inverted box has none."""
     return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])

@@ -262,21 +262,9 @@ def to_png_bytes(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def data_uri(image: Image.Image, max_side: int | None = None) -> str:
-    """The image for an HTML page, as ``data:image/png;base64,...``.
-
-    Parameters
-    ----------
-    image
-        Any image.
-    max_side
-        If given, a larger image is scaled down to this longest side, in pixels, first.
-    """
-    longest = max(image.size)
-    if max_side is not None and longest > max_side:
-        w, h = image.size
-        image = resize(_to_rgb(image), (max(1, round(w * max_side / longest)), max(1, round(h * max_side / longest))))
-    return "data:image/png;base64," + base64.b64encode(to_png_bytes(image)).decode("ascii")
+def data_uri(data: bytes, kind: str = "png") -> str:
+    """The bytes of an image's file as a URI that holds it: ``data:image/png;base64,...``."""
+    return f"data:image/{kind};base64," + base64.b64encode(data).decode("ascii")
 
 
 MAX_BYTES = 64 << 20  # of one image file, encoded or not

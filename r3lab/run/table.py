@@ -42,6 +42,7 @@ from matplotlib.ticker import MaxNLocator
 from ..core.errors import R3labError, nearest, shown
 from ..core.files import write_whole
 from ..core.stats import Interval
+from ..show.canvas import draw_band
 from ..show.palette import BODY, DPI, HEADING, LIGHT, RUNS, SEQUENTIAL, SMALL, ink_on, style
 from ..show.picture import Picture, page, render
 from ..show.text import drawable, one_line
@@ -280,13 +281,9 @@ def sweep_lines(table: Table, result: str, x: str, lines: str | None = None) -> 
         figure, axes = _figure(4.6, 3.1, result, note)
         for i, name in enumerate(names):
             points = {key[-1]: mean for key, mean in found.items() if lines is None or key[0] == name}
-            colour, dashes = RUNS[i]
-            xs, low, high = [at[v] for v in points], [m.low for m in points.values()], [m.high for m in points.values()]
-            axes.fill_between(xs, low, high, color=colour, alpha=0.2, linewidth=0, gid=f"band-{i}")
-            axes.plot(
-                xs, [m.value for m in points.values()], color=colour, linewidth=1.9, marker="o", markersize=3.5,
-                linestyle=(0, dashes), label=drawable(label(name)), gid=f"mean-{i}",
-            )  # fmt: skip
+            values, low, high = zip(*((m.value, m.low, m.high) for m in points.values()), strict=True)
+            told_by = {"marker": "o", "markersize": 3.5, "label": drawable(label(name))}
+            draw_band(axes, i, [at[value] for value in points], values, low, high, **told_by)
             said = [f"{m.value:.3g} ({m.low:.3g} to {m.high:.3g}) at {label(value)}" for value, m in points.items()]
             shorter = said if len(said) <= 8 else [*said[:4], f"and {len(said) - 8} more", *said[-4:]]
             told.append(f"{f'{one_line(lines, 40)} {label(name)}: ' if lines else ''}{'; '.join(shorter)}.")

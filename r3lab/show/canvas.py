@@ -31,7 +31,7 @@ from matplotlib.transforms import Affine2D
 from PIL import Image
 
 from ..core.geometry import Box, Size, intersection
-from .palette import BODY, DPI, HALO, LEADING, LIGHT, LOOKS, SMALL, TITLE, TRUTH, ink_on, look_colour
+from .palette import BODY, DPI, HALO, LEADING, LIGHT, LOOKS, RUNS, SMALL, TITLE, TRUTH, ink_on, look_colour
 from .text import attribute, height, text_width, wrap, write
 
 KEY_ROW = height(1, SMALL) + 0.02
@@ -74,12 +74,10 @@ class Canvas:
         self.figure.set_size_inches(self.width, height)
         return self.figure
 
-    def line(
-        self, x: float, y: float, text: object, size: float, colour: str, bold: bool = False, align: str = "left"
-    ) -> None:
+    def line(self, x: float, y: float, text: object, size: float, colour: str, bold: bool = False) -> None:
         """One line whose top is at `y`."""
         base = y + 0.8 * size * LEADING / 72
-        write(self.figure, x, base, text, size, colour, bold, ha=align, va="baseline", transform=self.inches)
+        write(self.figure, x, base, text, size, colour, bold, va="baseline", transform=self.inches)
 
     def block(self, x: float, y: float, lines: Sequence[str], size: float, colour: str, bold: bool = False) -> float:
         """Lines one under the other; returns the `y` below the last."""
@@ -105,9 +103,10 @@ class Canvas:
         middle: dict[str, Any] = {"ha": "center", "va": "center_baseline", "transform": self.inches}
         write(self.figure, x + w / 2, y + h / 2, text, size, ink, True, **middle)
 
-    def tag(self, x: float, y: float, number: int, side: float = 0.155) -> None:
+    def tag(self, x: float, y: float, number: int) -> None:
         """The number of a look on its colour, as on its box."""
-        colour, wide = look_colour(number), max(side, text_width(str(number), SMALL, True) + 0.07)
+        colour, side = look_colour(number), 0.155
+        wide = max(side, text_width(str(number), SMALL, True) + 0.07)
         self.sign(x, y, wide, side, number, SMALL, colour, ink_on(colour))
 
     def verdict(self, x: float, y: float, colour: str, mark: str, word: str) -> None:
@@ -211,6 +210,35 @@ def fitted(size: Size, wide: float, high: float) -> tuple[float, float]:
     """Inches at which an image of `size` fits into wide x high with its aspect kept, never thinner than a line."""
     scale = min(wide / max(1, size[0]), high / max(1, size[1]))
     return max(0.06, size[0] * scale), max(0.06, size[1] * scale)
+
+
+# -- lines of a chart --------------------------------------------------------------------------------------------------
+
+
+def line_style(number: int) -> tuple[str, tuple[float, ...] | None]:
+    """Colour and dash of the group of that number, from 0: the first six differ in both, 36 in one of the two."""
+    n = len(RUNS)
+    return RUNS[number % n][0], RUNS[(number + number // n) % n][1]
+
+
+def draw_band(
+    axes: Axes,
+    number: int,
+    xs: Sequence[float] | np.ndarray,
+    mean: Sequence[float] | np.ndarray,
+    low: Sequence[float] | np.ndarray,
+    high: Sequence[float] | np.ndarray,
+    **options: Any,
+) -> None:
+    """A line with the band around it, in colour and dash of its `number`; `options` are those of matplotlib's `plot`.
+
+    Ends of the band that are NaN have none.
+    """
+    colour, dashes = line_style(number)
+    if np.isfinite(low).any():
+        axes.fill_between(xs, low, high, color=colour, alpha=0.22, linewidth=0, gid=f"band-{number}")
+    line = {"color": colour, "linestyle": (0, dashes), "linewidth": 1.8, "gid": f"mean-{number}"}
+    axes.plot(xs, mean, **{**line, **options})
 
 
 # -- where regions and their numbers stand -----------------------------------------------------------------------------

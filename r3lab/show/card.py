@@ -2,7 +2,7 @@
 
     card = measure(read_vlir("vlir/kept"))                          # vlir.card
     draw_card(card, "my set")                                       # the last line of a notebook cell
-    card_page(card, "my set", picture="card.png")                   # Markdown, for README.md
+    card_page(card, "my set")                                       # Markdown, for README.md
 
 Names of sources and splits are foreign text: they are escaped and cut. Simplified: at most eleven sources and splits by
 name; crop sizes on a logarithmic axis, down to a ten-thousandth of the image; of the heat map, in words, nine parts of
@@ -109,8 +109,8 @@ def _card_alt(card: Card, title: str = "") -> str:
     return " ".join(said)
 
 
-def card_page(card: Card, title: str = "", picture: str = "card.png") -> str:
-    """A page in Markdown with the drawing and the figures of it as tables.
+def card_page(card: Card, title: str = "") -> str:
+    """A page in Markdown with the drawing (`card.png` beside it) and the figures of it as tables.
 
     Parameters
     ----------
@@ -118,8 +118,6 @@ def card_page(card: Card, title: str = "", picture: str = "card.png") -> str:
         From `vlir.card.measure`.
     title
         Name of the data set.
-    picture
-        File name of the drawing beside the page, our own.
     """
     splits = [(name or "no name", f"{count:,}") for name, count in card.splits.most_common(NAMED)]
     looks = [(number, f"{count:,}") for number, count in looks_counted(card)]
@@ -137,7 +135,7 @@ def card_page(card: Card, title: str = "", picture: str = "card.png") -> str:
         f"# {escape(title or 'VLIR samples', 100)}",
         "Questions on images with rationales in which text and looks alternate (VLIR). Boxes are source pixels; read "
         "it with `r3lab.vlir.sample.read_vlir`.",
-        f"![{escape(_card_alt(card, title), 4000)}]({picture})",
+        f"![{escape(_card_alt(card, title), 4000)}](card.png)",
     ]
     return "\n\n".join([*head, *(f"## {about}\n\n{table(columns, rows)}" for about, columns, rows in tables)]) + "\n"
 

@@ -6,7 +6,7 @@ has a value: where the shortest ends the mean ends, since a mean over changing r
 longer runs go on as thin lines. Simplified: one horizontal axis, the step; the legend names the first 12 groups.
 
     curves("runs/rgrpo", ("reward", "exact"))                                      # last line of a cell
-    curves({"paper": [log_0, log_1, log_2], "grounded": "runs/grounded"}, smooth=10, band="interval")
+    curves({"paper": [log_0, log_1, log_2], "grounded": "runs/grounded"}, smooth=10)
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,10 +23,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from ..core.errors import R3labError, nearest, shown
-from ..core.stats import LEVEL, LOG_RATIO_COUNTS, student
-from .canvas import Canvas
-from .logs import HELD_OUT, Log, Series, groups_in
-from .palette import BODY, HEADING, LIGHT, RUNS, SMALL, style
+from ..core.stats import LOG_RATIO_COUNTS
+from .canvas import Canvas, draw_band, line_style
+from .logs import BANDS, HELD_OUT, Curve, Log, curve, groups_in
+from .palette import BODY, HEADING, LIGHT, SMALL, style
 from .picture import Picture
 from .text import height, one_line, text_width, wrap, write
 
@@ -130,119 +130,6 @@ def panels_of(logs: Sequence[Log], keys: Sequence[str] | None = None) -> list[Pa
     return found
 
 
-# -- from the logs of a group to lines -------------------------------------------------------------------------------
-
-Band = Literal["range", "interval"]
-BANDS: tuple[str, ...] = get_args(Band)
-LEAST = 3  # runs of an interval: of two it is nine standard deviations wide
-POINTS = 1200  # of a line at most: more would not be seen
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A measure of a group of runs.
-
-    Attributes
-    ----------
-    steps : (S,) of the mean
-    raw : (S,) mean over runs of the values as logged, NaN where one has none
-    mean : (S,) mean over runs of the smoothed values
-    low, high : (S,) the band; NaN where there is none
-    runs : that have the measure
-    tails : of runs that go on where the mean has ended, their smoothed values: (steps, values)
-    """
-
-    steps: np.ndarray
-    raw: np.ndarray
-    mean: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    runs: int
-    tails: Sequence[tuple[np.ndarray, np.ndarray]] = ()
-
-    @property
-    def ends(self) -> tuple[float, float]:
-        """The first and the last smoothed value; NaN if there is none."""
-        finite = self.mean[np.isfinite(self.mean)]
-        return (float(finite[0]), float(finite[-1])) if len(finite) else (math.nan, math.nan)
-
-
-def smoothed(series: Series, window: int) -> np.ndarray:
-    """Means of the values that the last `window` steps have, at each step of a series, (S,); NaN if they have none."""
-    fine = np.isfinite(series.values)
-    total = np.concatenate([[0.0], np.cumsum(np.where(fine, series.values, 0.0))])
-    count = np.concatenate([[0], np.cumsum(fine)])
-    begin = np.searchsorted(series.steps, series.steps - window, side="right")
-    end = np.arange(1, len(series.steps) + 1)
-    known = count[end] - count[begin]
-    return np.where(known > 0, (total[end] - total[begin]) / np.maximum(known, 1), np.nan)
-
-
-def curve(logs: Sequence[Log], key: str, smooth: int, band: str = "range") -> Curve:
-    """Lines of a measure of a group of runs, over the steps that all of them have.
-
-    Parameters
-    ----------
-    smooth
-        Steps of the running mean; 1 for none.
-    band
-        "range" or "interval"; see `band_of`.
-    """
-    found = [log.series[key] for log in logs if key in log.series]
-    if not found:
-        none = np.empty(0)
-        return Curve(none, none, none, none, none, 0)
-    soft = [smoothed(one, smooth) for one in found]
-    first, until = max(one.steps[0] for one in found), min(one.steps[-1] for one in found)
-    steps = np.unique(np.concatenate([one.steps for one in found]))
-    steps = steps[(steps >= first) & (steps <= until)]
-    raw = np.array([_at(one.steps, one.values, steps) for one in found])  # (N, S)
-    values = np.array([_at(one.steps, line, steps) for one, line in zip(found, soft, strict=True)])
-    lines = np.array([raw.mean(axis=0), values.mean(axis=0), *band_of(values, band)])  # (4, S)
-    tails = []
-    for one, line in zip(found, soft, strict=True):
-        if one.steps[-1] > until:
-            tails.append(_thinned(one.steps[one.steps >= until], line[one.steps >= until]))
-    steps, (raw, mean, low, high) = _broken(*_thinned(steps, lines), smooth)
-    return Curve(steps, raw, mean, low, high, len(found), tails)
-
-
-def _at(steps: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Values at wanted steps, NaN where there is none."""
-    place = np.minimum(np.searchsorted(steps, wanted), len(steps) - 1)
-    return np.where(steps[place] == wanted, values[place], np.nan)
-
-
-def band_of(values: np.ndarray, band: str) -> tuple[np.ndarray, np.ndarray]:
-    """Low and high end (S,) over runs of (N, S); NaN where a run has no value, or the runs are too few.
-
-    "range" goes from the lowest to the highest run, which claims nothing beyond what was seen; "interval" is Student's
-    95 % interval of the mean, from three runs on.
-    """
-    n = len(values)
-    if n < (2 if band == "range" else LEAST):
-        gap = np.full(values.shape[1], np.nan)
-        return gap, gap
-    if band == "range":
-        return values.min(axis=0), values.max(axis=0)
-    half = student(LEVEL, n - 1) * values.std(axis=0, ddof=1) / math.sqrt(n)
-    return values.mean(axis=0) - half, values.mean(axis=0) + half
-
-
-def _thinned(steps: np.ndarray, lines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """At most `POINTS` of a line, evenly; the last is kept."""
-    keep = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), POINTS)).round().astype(int))
-    return steps[keep], lines[..., keep]
-
-
-def _broken(steps: np.ndarray, lines: np.ndarray, smooth: int) -> tuple[np.ndarray, np.ndarray]:
-    """No line over a stretch far longer than its other ones, for which nothing was logged: NaN in its middle."""
-    between = np.diff(steps)
-    wide = np.flatnonzero(between > max(smooth, 4 * np.median(between))) if len(between) else np.empty(0, dtype=int)
-    steps = np.insert(steps, wide + 1, steps[wide] + between[wide] / 2)
-    return steps, np.insert(lines, wide + 1, np.nan, axis=1)
-
-
 # -- everything that is decided before something is drawn ------------------------------------------------------------
 
 FAINT = 8  # groups whose values as logged are drawn beside the smoothed ones: more would hide them
@@ -325,12 +212,6 @@ def charts_of(runs: Any, keys: Sequence[str] | None = None, smooth: int | None =
     return Charts(groups, panels_of(logs, keys), smooth or max(1, round(last / 12)), band)
 
 
-def line_style(number: int) -> tuple[str, tuple[float, ...] | None]:
-    """Colour and dash of the group of that number, from 0: the first six differ in both, 36 in one of the two."""
-    n = len(RUNS)
-    return RUNS[number % n][0], RUNS[(number + number // n) % n][1]
-
-
 def limits(charts: Charts, panel: Panel) -> tuple[float, float]:
     """The ends of a panel's vertical axis: all of a share, else what smoothed lines, bands and most raw values span.
 
@@ -407,7 +288,7 @@ MARGIN = 0.14
 FEW = 6  # charts that are drawn large
 
 
-def curves(runs: Any, keys: Sequence[str] | None = None, smooth: int | None = None, band: str = "range") -> Picture:
+def curves(runs: Any, keys: Sequence[str] | None = None, smooth: int | None = None) -> Picture:
     """Draw a few measures over the steps of training.
 
     Parameters
@@ -419,8 +300,6 @@ def curves(runs: Any, keys: Sequence[str] | None = None, smooth: int | None = No
         Measures, one chart each, of any name; by default the usual ones that the logs have.
     smooth
         Steps of the running mean; by default a twelfth of all, 1 for none.
-    band
-        Over the runs of a group: "range", from lowest to highest, or "interval", Student's 95 % interval of the mean.
 
     Raises
     ------
@@ -435,7 +314,7 @@ def curves(runs: Any, keys: Sequence[str] | None = None, smooth: int | None = No
     """
     groups = groups_in(runs)
     have = {key for logs in groups.values() for log in logs for key in log.measured}
-    return draw(charts_of(groups, keys or [key for key in USUAL if key in have] or None, smooth, band))
+    return draw(charts_of(groups, keys or [key for key in USUAL if key in have] or None, smooth))
 
 
 def draw(charts: Charts) -> Picture:
@@ -508,20 +387,16 @@ def draw_chart(
     many, ends = len(charts.groups), []
     clear = 0.36 if many < 3 else 0.24
     for number, name in enumerate(charts.groups):
-        one, (colour, dashes) = charts.curves[name, panel.key], line_style(number)
+        one, (colour, _) = charts.curves[name, panel.key], line_style(number)
         known = int(np.isfinite(one.mean).sum())
         if not known:
             continue
-        if np.isfinite(one.low).any():
-            axes.fill_between(one.steps, one.low, one.high, color=colour, alpha=0.26, linewidth=0)
         if charts.faint:
             axes.plot(one.steps, one.raw, color=colour, linewidth=0.6, alpha=clear)
         for tail in one.tails:
             axes.plot(*tail, color=colour, linewidth=1.0, alpha=clear)
-        axes.plot(
-            one.steps, one.mean, color=colour, linestyle=(0, dashes), linewidth=1.7 if many < 7 else 1.1,
-            marker="o" if known <= 12 else None, markersize=2.6, gid=f"mean-{number}",
-        )  # fmt: skip
+        thick, marker = 1.7 if many < 7 else 1.1, "o" if known <= 12 else None
+        draw_band(axes, number, one.steps, one.mean, one.low, one.high, linewidth=thick, marker=marker, markersize=2.6)
         share = min(max((one.ends[1] - low) / (top - low), 0.0), 1.0)
         ends.append((share, told(panel, one.ends[1]), colour))
     if not ends:

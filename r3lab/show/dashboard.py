@@ -26,28 +26,12 @@ import numpy as np
 
 from ..core.errors import R3labError, shown
 from ..core.files import write_whole
-from .curves import Charts, Curve, charts_of, draw, limits, line_style, panel_words, told
-from .picture import FORMATS, Picture, page, render
+from .canvas import line_style
+from .curves import Charts, charts_of, draw, limits, panel_words, told
+from .logs import Curve
+from .picture import FORMATS, HERE, Picture, page, render
 
 # -- the page --------------------------------------------------------------------------------------------------------
-
-STYLE = """
-.r3-board.r3-on > .r3-still-here { display: none; }
-.r3-board fieldset { border: 0; padding: 0; margin: 0 0 10px; display: flex; flex-wrap: wrap; gap: 2px 18px;
-  align-items: center; }
-.r3-board legend { float: left; padding: 0; margin-right: 4px; color: var(--muted); }
-.r3-board label { display: inline-flex; gap: 6px; align-items: center; min-height: 32px; max-width: 100%; }
-.r3-board label svg { width: 34px; height: 10px; flex: none; }
-.r3-board button { background: var(--panel); color: var(--ink); border: 1px solid var(--muted); border-radius: 4px;
-  padding: 3px 12px; min-height: 32px; cursor: pointer; }
-.r3-board details { margin: 0 0 12px; }
-.r3-board section { margin-top: 16px; }
-.r3-charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(270px, 100%), 1fr)); gap: 12px 18px; }
-.r3 .r3-charts figcaption { color: var(--ink); font-weight: 600; font-size: .9em; overflow-wrap: anywhere; }
-.r3-plot { height: 190px; }
-.r3-logs { padding-left: 1.2em; overflow-wrap: anywhere; }
-@media print { .r3-board fieldset, .r3-choose { display: none !important; } }
-"""
 
 
 def plain(text: object) -> str:
@@ -75,7 +59,7 @@ def page_data(charts: Charts) -> dict[str, Any]:
 
 
 def _line(one: Curve) -> dict[str, Any] | None:
-    """A curve as the script reads it, its names those of `curves.Curve`."""
+    """A curve as the script reads it, its names those of `logs.Curve`."""
     if not len(one.steps):
         return None
     lines = {key: _numbers(getattr(one, key)) for key in ("steps", "raw", "mean", "low", "high")}
@@ -116,7 +100,7 @@ class Dashboard(Picture):
     def to_page(self) -> str:
         """A whole page that needs no other file and no network."""
         library, placeholders = _plotly()
-        script = (Path(__file__).parent / "dashboard.js").read_text(encoding="utf-8")
+        rules, script = ((HERE / f"dashboard.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
         data = json.dumps(page_data(self.charts), allow_nan=False, separators=(",", ":"))
         body = render(
             "dashboard.html",
@@ -127,7 +111,7 @@ class Dashboard(Picture):
             notes=self.charts.notes(),
             placeholders=placeholders,
         )
-        return page(self.title, body, STYLE, script, library)
+        return page(self.title, body, rules, script, library)
 
     def save(self, path: str | Path, dpi: int | None = None) -> Path:
         """Write the page (.html) or the picture (.png, .svg, .pdf); the file appears whole or not at all.

@@ -23,6 +23,7 @@ from ..core.errors import R3labError
 from ..core.stats import Effect, Interval, t_interval
 from ..evaluate.benchmarks import get_benchmark
 from ..evaluate.grades import EvaluationTable, published
+from .canvas import draw_band
 from .palette import BODY, LIGHT, OKABE_ITO, RUNS, SMALL, style
 from .picture import Picture
 from .text import escape, one_line
@@ -63,13 +64,12 @@ def _share(found: Interval) -> str:
     return between(found.value, found.low, found.high)
 
 
-def draw_effects(effects: Sequence[Effect], measure: str = RIGHT) -> Picture:
+def draw_effects(effects: Sequence[Effect]) -> Picture:
     """A row a variant: its seeds and their mean; and beside, the difference from the whole method, seed by seed.
 
     Parameters
     ----------
     effects : of `ablations.effects.effects`, shares
-    measure : what is compared, for the axis
 
     Raises
     ------
@@ -91,7 +91,7 @@ def draw_effects(effects: Sequence[Effect], measure: str = RIGHT) -> Picture:
                 _draw_interval(right, found, y, 100, colour, "o" if sure else "D")
         left.set_yticks(range(len(effects))[::-1], names)
         left.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        left.set(xlabel=one_line(measure, 60), xlim=(-0.03, 1.03))
+        left.set(xlabel=RIGHT, xlim=(-0.03, 1.03))
         right.set_xlabel(f"points against {one_line(effects[0].variant, 30)}, same seed")
         for axes, zero in ((left, effects[0].mean.value), (right, 0.0)):
             axes.axvline(zero, color=LIGHT.muted, linewidth=0.8, linestyle=":")
@@ -100,7 +100,7 @@ def draw_effects(effects: Sequence[Effect], measure: str = RIGHT) -> Picture:
             axes.tick_params(labelsize=BODY)
     points = [f", {_points(effect.difference)} points" if effect.difference else "" for effect in effects]
     told = [f"{name}: {_share(e.mean)}{more}" for name, e, more in zip(names, effects, points, strict=True)]
-    alt = f"Mean of {one_line(measure, 60)}, with its 95 % interval, and the difference. {'; '.join(told)}."
+    alt = f"Mean of {RIGHT}, with its 95 % interval, and the difference. {'; '.join(told)}."
     return Picture(figure, alt)
 
 
@@ -109,9 +109,9 @@ def _draw_interval(axes: Axes, found: Interval, y: float, scale: float, colour: 
     axes.plot(scale * found.value, y, marker, color=colour, markersize=5)
 
 
-def effects_table(effects: Sequence[Effect], measure: str = RIGHT) -> str:
+def effects_table(effects: Sequence[Effect]) -> str:
     """Markdown: a line a variant, with what the paper reports beside what was measured here."""
-    lines = [f"| variant | {measure} | points against {effects[0].variant} | published |", "| --- | --- | --- | --- |"]
+    lines = [f"| variant | {RIGHT} | points against {effects[0].variant} | published |", "| --- | --- | --- | --- |"]
     for e in effects:
         own = [p for p in published("effects") if e.variant == f"without {p['without']}"]
         stated = "; ".join(f"{get_benchmark(p['benchmark']).title} {p['points']:+g}" for p in own)
@@ -130,12 +130,12 @@ def draw_grounding(rows: Sequence[Mapping[str, Any]]) -> Picture:
     if not shares:
         raise R3labError("no rows of simulated grounding to draw; `r3lab train ablations` makes them")
     found = [t_interval([r["exact"] for r in rows if r["grounding"] == share]) for share in shares]
-    stated, (own, _), (other, _) = published("grounding"), *RUNS[:2]
+    stated, (other, _) = published("grounding"), RUNS[1]
     with style():
         figure = Figure(figsize=(5.4, 3.2), layout="constrained", facecolor=LIGHT.paper)
         axes, label = figure.subplots(), "measured here: tiny policy, badges"
-        axes.fill_between(shares, [i.low for i in found], [i.high for i in found], color=own, alpha=0.2, linewidth=0)
-        axes.plot(shares, [i.value for i in found], "o-", color=own, markersize=4, label=label)
+        values, low, high = zip(*((i.value, i.low, i.high) for i in found), strict=True)
+        draw_band(axes, 0, shares, values, low, high, marker="o", markersize=4, label=label)
         label = f"published: VLM-R³, {get_benchmark(stated[0]['benchmark']).title}"
         axes.plot([p["grounding"] for p in stated], [p["value"] for p in stated], "s", color=other, label=label)
         for ticks in (axes.xaxis, axes.yaxis):

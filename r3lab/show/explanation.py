@@ -25,12 +25,13 @@ from PIL import Image
 
 from ..core.errors import R3labError, shown
 from ..core.geometry import Box, iou
+from ..core.images import data_uri
 from ..explain.explanation import Explanation, HeatMap, LookEntry
 from ..trajectory import Look, Trajectory
-from .canvas import Canvas, draw_look, draw_truth, drawable_part, fitted, lay, outline
+from .canvas import Canvas, draw_band, draw_look, draw_truth, drawable_part, fitted, lay, outline
 from .filmstrip import draw_photograph
 from .palette import BODY, DIVERGING, HALO, HEADING, LIGHT, LOOKS, OKABE_ITO, RUNS, SMALL, TITLE, look_colour, style
-from .picture import Picture, data_uri
+from .picture import Picture
 from .steps import photograph, source_box, source_size, true_regions, verdict, where_in
 from .text import height, one_line, quoted, text_width
 
@@ -74,7 +75,7 @@ def spotlight_uri(heat: HeatMap) -> str:
     """`spotlight` as a data URI."""
     buffer = io.BytesIO()
     spotlight(heat).save(buffer, format="PNG")
-    return data_uri("png", buffer.getvalue())
+    return data_uri(buffer.getvalue())
 
 
 def attention_maps(explanation: Explanation) -> list[HeatMap | None]:
@@ -311,11 +312,8 @@ def persistence(panels: Mapping[str, Mapping[str, AlignedMean]], level: Mapping[
         figure = Figure(figsize=(WIDE * len(panels), HIGH), layout="constrained", facecolor=LIGHT.paper)
         for axes, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
             for name, line in lines.items():
-                colour, dashes = RUNS[names.index(name)]
-                low, high = [m.low for m in line.mean], [m.high for m in line.mean]
-                axes.fill_between(line.at, low, high, color=colour, alpha=0.18, linewidth=0)
-                stroke = {"color": colour, "linewidth": 1.8, "linestyle": (0, dashes) if dashes else "solid"}
-                axes.plot(line.at, [m.value for m in line.mean], label=one_line(name, 40), **stroke)
+                values, low, high = zip(*((m.value, m.low, m.high) for m in line.mean), strict=True)
+                draw_band(axes, names.index(name), line.at, values, low, high, label=one_line(name, 40))
             axes.axvline(0, color=LIGHT.muted, linewidth=0.8, linestyle=":")
             if level and title in level:
                 axes.axhline(level[title], color=LIGHT.ink, linewidth=0.8)

@@ -29,7 +29,7 @@ from PIL import Image
 from ..core import records as schema
 from ..core.errors import R3labError, shown
 from ..core.files import assets_dir, write_whole
-from ..core.geometry import Box
+from ..core.geometry import Box, as_box
 from ..core.images import content_hash, cut, open_image
 from ..explain.explanation import Explanation
 from ..train.log import read_log
@@ -47,17 +47,17 @@ from .picture import Picture, View, page, render
 from .player import Entry, play, save_report
 from .ribbon import ribbon
 from .rollouts import group_view, river
-from .steps import as_box, region_shown, where_in
+from .steps import region_shown, where_in
 from .text import height, one_line, quoted, wrap
 
 # -- the contact sheet -----------------------------------------------------------------------------------------------
 
 MARGIN, GAP, CARD, SPOT = 0.28, 0.2, 1.75, 0.46  # inches; the last is the side of the small picture
-LINES = 3  # of a question
+LINES, COLUMNS = 3, 6  # of a question; samples in a row
 MOST = 400  # samples on one sheet
 
 
-def sheet(samples: Sequence[Sample], title: str = "", columns: int = 6) -> Picture:
+def sheet(samples: Sequence[Sample], title: str = "") -> Picture:
     """Draw samples with their truth.
 
     Parameters
@@ -66,8 +66,6 @@ def sheet(samples: Sequence[Sample], title: str = "", columns: int = 6) -> Pictu
         At least one, at most 400.
     title
         Over the sheet.
-    columns
-        Samples in a row.
 
     Raises
     ------
@@ -76,7 +74,7 @@ def sheet(samples: Sequence[Sample], title: str = "", columns: int = 6) -> Pictu
     """
     if not 1 <= len(samples) <= MOST:
         raise R3labError(f"A contact sheet shows 1 to {MOST} samples, got {len(samples)}; choose another count.")
-    columns = max(1, min(columns, len(samples)))
+    columns = min(COLUMNS, len(samples))
     head = wrap(title, columns * (CARD + GAP), TITLE, 2, bold=True)
     top = MARGIN + (height(len(head), TITLE) + 0.12 if head else 0.0)
     high = CARD + 0.08 + height(LINES + 1, SMALL) + 0.16

@@ -1,4 +1,5 @@
-"""Training logs as series: read from a file, a run's folder or rows, and put into groups that differ in the seed alone.
+"""Training logs as lines: read from a file, a run's folder or rows, put into groups that differ in the seed alone, and
+averaged over their runs.
 
 What a log is not is an error that names file and line; what is missing in one that is a log is a gap, and counted: a
 value that is not finite, a step that stands there twice, a last line that was cut off. Beside a log may lie the answers
@@ -7,6 +8,7 @@ to held-out samples (`train.river`), drawn as shares by world.
     log = log_of("runs/rgrpo")                  # or .../log.jsonl, or the rows that `train_rgrpo` hands out
     log.series["reward"].steps, log.series["reward"].values, log.notes
     groups_in([log, "runs/b"])                  # {"group=5": [...], "group=8": [...]}
+    curve([log], "reward", smooth=10)           # its mean over runs, the band around it
 """
 
 from __future__ import annotations
@@ -18,12 +20,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from ..core.errors import R3labError, shown
-from ..core.stats import LOG_RATIO_BINS, LOG_RATIO_COUNTS, LOG_RATIO_EDGES
+from ..core.stats import LEVEL, LOG_RATIO_BINS, LOG_RATIO_COUNTS, LOG_RATIO_EDGES, student
 from ..train.log import LOG, log_file, read_log
 from ..train.river import LINES, RiverError, load_river
 from .text import one_line
@@ -239,3 +241,116 @@ def _names(logs: Sequence[Log]) -> list[str]:
             return ["runs"] * len(logs)
     names = [one_line(log.name, 80) or "run" for log in logs]
     return [stem if stem and stems.count(stem) > 1 else name for stem, name in zip(stems, names, strict=True)]
+
+
+# -- from the logs of a group to lines -------------------------------------------------------------------------------
+
+Band = Literal["range", "interval"]
+BANDS: tuple[str, ...] = get_args(Band)
+LEAST = 3  # runs of an interval: of two it is nine standard deviations wide
+POINTS = 1200  # of a line at most: more would not be seen
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A measure of a group of runs.
+
+    Attributes
+    ----------
+    steps : (S,) of the mean
+    raw : (S,) mean over runs of the values as logged, NaN where one has none
+    mean : (S,) mean over runs of the smoothed values
+    low, high : (S,) the band; NaN where there is none
+    runs : that have the measure
+    tails : of runs that go on where the mean has ended, their smoothed values: (steps, values)
+    """
+
+    steps: np.ndarray
+    raw: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    runs: int
+    tails: Sequence[tuple[np.ndarray, np.ndarray]] = ()
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The first and the last smoothed value; NaN if there is none."""
+        finite = self.mean[np.isfinite(self.mean)]
+        return (float(finite[0]), float(finite[-1])) if len(finite) else (math.nan, math.nan)
+
+
+def smoothed(series: Series, window: int) -> np.ndarray:
+    """Means of the values that the last `window` steps have, at each step of a series, (S,); NaN if they have none."""
+    fine = np.isfinite(series.values)
+    total = np.concatenate([[0.0], np.cumsum(np.where(fine, series.values, 0.0))])
+    count = np.concatenate([[0], np.cumsum(fine)])
+    begin = np.searchsorted(series.steps, series.steps - window, side="right")
+    end = np.arange(1, len(series.steps) + 1)
+    known = count[end] - count[begin]
+    return np.where(known > 0, (total[end] - total[begin]) / np.maximum(known, 1), np.nan)
+
+
+def curve(logs: Sequence[Log], key: str, smooth: int, band: str = "range") -> Curve:
+    """Lines of a measure of a group of runs, over the steps that all of them have.
+
+    Parameters
+    ----------
+    smooth
+        Steps of the running mean; 1 for none.
+    band
+        "range" or "interval"; see `band_of`.
+    """
+    found = [log.series[key] for log in logs if key in log.series]
+    if not found:
+        none = np.empty(0)
+        return Curve(none, none, none, none, none, 0)
+    soft = [smoothed(one, smooth) for one in found]
+    first, until = max(one.steps[0] for one in found), min(one.steps[-1] for one in found)
+    steps = np.unique(np.concatenate([one.steps for one in found]))
+    steps = steps[(steps >= first) & (steps <= until)]
+    raw = np.array([_at(one.steps, one.values, steps) for one in found])  # (N, S)
+    values = np.array([_at(one.steps, line, steps) for one, line in zip(found, soft, strict=True)])
+    lines = np.array([raw.mean(axis=0), values.mean(axis=0), *band_of(values, band)])  # (4, S)
+    tails = []
+    for one, line in zip(found, soft, strict=True):
+        if one.steps[-1] > until:
+            tails.append(_thinned(one.steps[one.steps >= until], line[one.steps >= until]))
+    steps, (raw, mean, low, high) = _broken(*_thinned(steps, lines), smooth)
+    return Curve(steps, raw, mean, low, high, len(found), tails)
+
+
+def _at(steps: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Values at wanted steps, NaN where there is none."""
+    place = np.minimum(np.searchsorted(steps, wanted), len(steps) - 1)
+    return np.where(steps[place] == wanted, values[place], np.nan)
+
+
+def band_of(values: np.ndarray, band: str) -> tuple[np.ndarray, np.ndarray]:
+    """Low and high end (S,) over runs of (N, S); NaN where a run has no value, or the runs are too few.
+
+    "range" goes from the lowest to the highest run, which claims nothing beyond what was seen; "interval" is Student's
+    95 % interval of the mean, from three runs on.
+    """
+    n = len(values)
+    if n < (2 if band == "range" else LEAST):
+        gap = np.full(values.shape[1], np.nan)
+        return gap, gap
+    if band == "range":
+        return values.min(axis=0), values.max(axis=0)
+    half = student(LEVEL, n - 1) * values.std(axis=0, ddof=1) / math.sqrt(n)
+    return values.mean(axis=0) - half, values.mean(axis=0) + half
+
+
+def _thinned(steps: np.ndarray, lines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """At most `POINTS` of a line, evenly; the last is kept."""
+    keep = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), POINTS)).round().astype(int))
+    return steps[keep], lines[..., keep]
+
+
+def _broken(steps: np.ndarray, lines: np.ndarray, smooth: int) -> tuple[np.ndarray, np.ndarray]:
+    """No line over a stretch far longer than its other ones, for which nothing was logged: NaN in its middle."""
+    between = np.diff(steps)
+    wide = np.flatnonzero(between > max(smooth, 4 * np.median(between))) if len(between) else np.empty(0, dtype=int)
+    steps = np.insert(steps, wide + 1, steps[wide] + between[wide] / 2)
+    return steps, np.insert(lines, wide + 1, np.nan, axis=1)

@@ -37,7 +37,7 @@ from PIL import Image
 
 from ..core.errors import R3labError, shown
 from ..core.files import write_whole
-from ..core.images import to_png_bytes
+from ..core.images import data_uri, to_png_bytes
 from .palette import DARK, DPI, LIGHT, LOOKS, OKABE_ITO, Theme, style
 from .text import clean, html_line, html_words, one_line
 
@@ -146,7 +146,7 @@ class Picture:
     @property
     def uri(self) -> str:
         """The PNG as a data URI."""
-        return data_uri("png", self.png)
+        return data_uri(self.png)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {
@@ -358,7 +358,7 @@ def embed(image: Image.Image, most: int = 200_000, longest: int = LONGEST) -> Em
     """
     rgb = image if image.mode == "RGB" else image.convert("RGB")
     if rgb.width * rgb.height <= TINY and max(rgb.size) <= longest:
-        uri = data_uri("png", to_png_bytes(rgb))
+        uri = data_uri(to_png_bytes(rgb))
         if len(uri) <= most:
             return Embedded(uri, *rgb.size, True)
     largest = _at_most(rgb, longest)
@@ -368,7 +368,7 @@ def embed(image: Image.Image, most: int = 200_000, longest: int = LONGEST) -> Em
         for quality in QUALITIES:
             buffer = io.BytesIO()
             small.save(buffer, format="JPEG", quality=quality, optimize=True)
-            uri = data_uri("jpeg", buffer.getvalue())
+            uri = data_uri(buffer.getvalue(), "jpeg")
             if len(uri) <= most:
                 return Embedded(uri, *small.size, False)
         if side <= LEAST:
@@ -382,8 +382,3 @@ def _at_most(image: Image.Image, side: int) -> Image.Image:
         return image
     w, h = (max(1, round(length * side / longest)) for length in image.size)
     return image.resize((w, h), Image.Resampling.LANCZOS, reducing_gap=2.0)
-
-
-def data_uri(kind: str, data: bytes) -> str:
-    """An image file as a URI that holds it."""
-    return f"data:image/{kind};base64," + base64.b64encode(data).decode("ascii")

@@ -12,7 +12,6 @@ refused box by the look's reason.
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, field
 from typing import Literal
@@ -20,7 +19,7 @@ from typing import Literal
 from PIL import Image
 
 from ..core.arms import INTERLEAVED, get_arm
-from ..core.geometry import Box, Size, clip, iou
+from ..core.geometry import Box, Size, as_box, clip, iou
 from ..core.images import resize
 from ..core.protocol import CLOSE, OPEN, same_answer, scan
 from ..trajectory import Look, Trajectory
@@ -193,16 +192,6 @@ def true_regions(t: Trajectory) -> list[Box]:
         found = [t.truth.get("region")]
     boxes = [as_box(value) for value in found] if isinstance(found, list | tuple) else []
     return [box for box in boxes if box is not None]
-
-
-def as_box(value: object) -> Box | None:
-    """Four finite numbers with x1 < x2 and y1 < y2, or None."""
-    if not isinstance(value, list | tuple) or len(value) != 4:
-        return None
-    if not all(isinstance(v, int | float) and math.isfinite(v) for v in value):
-        return None
-    x1, y1, x2, y2 = map(float, value)
-    return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
 
 
 def where_in(box: Box, size: Size) -> str:

@@ -14,7 +14,6 @@ them are kept (`trajectory` keeps all); a run on a folder of samples (`--data`) 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +26,7 @@ from ..core import records
 from ..core.arms import get_arm
 from ..core.errors import R3labError, shown
 from ..core.files import write_whole
-from ..core.geometry import Box
+from ..core.geometry import Box, as_box
 from ..core.images import content_hash, open_image, to_png_bytes
 from ..trajectory import ImageRef, Trajectory, plain
 from ..vlir.worlds import get_world
@@ -138,15 +137,9 @@ MEASURES: dict[str, Callable[[Answered], float | None]] = {
 
 
 def subject_of(t: Trajectory) -> Subject:
-    """The sample of a trajectory; of its regions, which are free JSON, those that are four finite numbers."""
-    regions = []
-    for value in t.truth.get("regions") or ():
-        try:
-            x1, y1, x2, y2 = map(float, value)
-        except (TypeError, ValueError):
-            continue
-        regions += [(x1, y1, x2, y2)] * all(map(math.isfinite, (x1, y1, x2, y2)))
-    return Subject(t.sample_id, t.question, t.image, tuple(regions))
+    """The sample of a trajectory; of its regions, which are free JSON, those that are boxes."""
+    regions = tuple(box for value in t.truth.get("regions") or () if (box := as_box(value)) is not None)
+    return Subject(t.sample_id, t.question, t.image, regions)
 
 
 def answered(t: Trajectory) -> Answered:

@@ -17,7 +17,6 @@ cleverer is needed. Whether the words are true of the picture, or let on that th
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import re
@@ -28,7 +27,7 @@ from PIL import Image
 from ...core import geometry
 from ...core.errors import R3labError, shown
 from ...core.geometry import RELATIVE_SIDE, Box, Frame, Size
-from ...core.images import cut, data_uri
+from ...core.images import cut, data_uri, resize, to_png_bytes
 from ...core.protocol import bare
 from ...core.records import Refused, box, made, maybe, of, parse, row
 from ...core.records import text as plain_text
@@ -128,13 +127,15 @@ def _check_askable(sample: Sample) -> None:
 
 def picture_url(image: Image.Image) -> str:
     """An image as a data URL, at most `MAX_SIDE` pixels a side: PNG if that has up to `MAX_IMAGE` bytes, else JPEG."""
-    url = data_uri(image, MAX_SIDE)
+    (w, h), longest = image.size, max(MAX_SIDE, *image.size)
+    size = (max(1, round(w * MAX_SIDE / longest)), max(1, round(h * MAX_SIDE / longest)))
+    url = data_uri(to_png_bytes(image if longest == MAX_SIDE else resize(image, size)))
     if len(url) <= MAX_IMAGE * 4 // 3:
         return url
     smaller, buffer = image.convert("RGB"), io.BytesIO()
     smaller.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BICUBIC)
     smaller.save(buffer, format="JPEG", quality=90)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return data_uri(buffer.getvalue(), "jpeg")
 
 
 class _Step(NamedTuple):
