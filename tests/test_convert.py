@@ -19,7 +19,7 @@ from PIL import Image
 from r3lab.core.errors import R3labError
 from r3lab.core.images import content_hash
 from r3lab.core.protocol import answer_of
-from r3lab.core.records import MAX_DEPTH, MAX_RECORD, Refused
+from r3lab.core.records import MAX_RECORD, Refused
 from r3lab.core.rows import rows
 from r3lab.vlir.convert import FORMATS, detect, read, write
 from r3lab.vlir.convert.frames import BUDGET, ConvertError, FrameName, FrameNeeded, from_source, to_source
@@ -27,7 +27,8 @@ from r3lab.vlir.convert.rationales import _said as said_by
 from r3lab.vlir.convert.record import Record
 from r3lab.vlir.convert.regions import spelled
 from r3lab.vlir.rationale import sentences
-from r3lab.vlir.sample import Rationale, read_vlir
+from r3lab.vlir.sample import Rationale, Sample, read_vlir
+from r3lab.vlir.teacher.dialogue import MAX_REPLY, MAX_STEP, read_reply
 
 SIZE = (1000, 750)  # smart_resize with factor 28 makes 1008 x 756 of it
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>{{7*7}}${jndi:ldap://x}'; DROP TABLE entry; --\x1b[2J"
@@ -37,14 +38,8 @@ SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>{{7*7}}${jndi:lda
 def folder(tmp_path: Path) -> Path:
     """A data folder with one image under the names that the fixtures use."""
     data = tmp_path / "data"
-    for name in (
-        "a.jpg",
-        "crop.jpg",
-        "cot/gqa/a.jpg",
-        "documents/xnbl0037_1.png",
-        "2407890.jpg",
-        "0054c91397f2fe05.jpg",
-    ):
+    names = ("a.jpg", "crop.jpg", "cot/gqa/a.jpg", "documents/xnbl0037_1.png", "2407890.jpg", "0054c91397f2fe05.jpg")
+    for name in names:
         (data / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", SIZE, "white").save(data / name)
     return data
@@ -53,8 +48,9 @@ def folder(tmp_path: Path) -> Path:
 # Records as the formats' authors publish them. LLAVA's padded box has 125 pixels of padding above: (375 + 125) / 1000.
 FOREIGN = json.loads((Path(__file__).parent / "foreign.json").read_text("utf-8"))
 SFT, RL, RAW, LLAVA, DEEPEYES = (FOREIGN[name] for name in ("SFT", "RL", "RAW", "LLAVA", "DEEPEYES"))
-GQA, GRAPHS, TEXTVQA, WORDS = (FOREIGN[name] for name in ("GQA", "GRAPHS", "TEXTVQA", "WORDS"))
-DOCVQA, PAGE = FOREIGN["DOCVQA"], FOREIGN["PAGE"]
+GQA, GRAPHS, TEXTVQA, WORDS, DOCVQA, PAGE = (
+    FOREIGN[name] for name in ("GQA", "GRAPHS", "TEXTVQA", "WORDS", "DOCVQA", "PAGE")
+)
 
 
 def said(**pieces: str) -> dict[str, str | None]:
@@ -313,7 +309,7 @@ def joined(record: Record) -> tuple:
 
 def test_sft_round_trip_keeps_boxes_within_half_a_unit(tmp_path: Path) -> None:
     """Write then read: text as it was, and every coordinate at most half a pixel of the resized image off."""
-    originals = samples(1, 60)
+    originals = samples(1, 20)
     path = write(originals, tmp_path / "out", "vlm-r3-sft")
     assert detect(path) == "vlm-r3-sft"
     for back, original in zip(read(path, strict=True), originals, strict=True):
@@ -324,15 +320,13 @@ def test_sft_round_trip_keeps_boxes_within_half_a_unit(tmp_path: Path) -> None:
         assert content_hash(back.sample().image) == content_hash(original.source)
     written = json.loads(path.read_text())
     assert all(type(r["img_crop_list"]) is list and set(r) == set(SFT) for r in written)
-    assert {(p.parent / c).is_file() for r, p in zip(written, itertools.repeat(path)) for c in r["img_crop_list"]} == {
-        True
-    }
+    assert all((path.parent / crop).is_file() for r in written for crop in r["img_crop_list"])
 
 
 @pytest.mark.parametrize("frame", FrameName)
 def test_every_frame_is_undone_exactly(frame: FrameName) -> None:
     """to_source(from_source(box)) is the box, in any image and frame."""
-    for record in samples(2, 50):
+    for record in samples(2, 20):
         for box in record.regions:
             there = from_source(box, frame, record.size, BUDGET)
             assert to_source(there, frame, record.size, BUDGET) == pytest.approx(box, abs=1e-9)
@@ -343,7 +337,7 @@ def test_tables_and_vlir_round_trip_exactly(format_name: str, tmp_path: Path) ->
     """Every field, boxes to the last bit, pixels; more records than fit in one batch."""
     if format_name != "vlir":
         pytest.importorskip("pyarrow", reason="pip install pyarrow")
-    originals = samples(3, 70)
+    originals = samples(3, 20)
     if format_name != "vlir":  # a sample without rationale is fine in a table
         originals[5] = Record("lone", originals[5].source, originals[5].size, "Why?", "so")
     path = write(originals, tmp_path / f"out.{format_name}", format_name)
@@ -381,7 +375,7 @@ def test_output_appears_whole_or_not_at_all(format_name: str, tmp_path: Path) ->
         pytest.importorskip("pyarrow", reason="pip install pyarrow")
 
     def broken():
-        yield from samples(7, 40)
+        yield from samples(7, 12)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -466,7 +460,7 @@ PLAIN = {  # one record of each format
     name: content[0] if isinstance(content, list) else next(iter(content.get("data", list(content.values()))))
     for name, content in FIXTURES.items()
 }
-COUNT = 250  # records of each format: thousands in all
+COUNT = 120  # records of each format: two thousand in all
 
 
 def listing(folder: Path) -> set[tuple]:
@@ -522,7 +516,6 @@ BROKEN_LINES = {
     b"{": "not valid JSON",
     b"\xff\xfe": "not UTF-8",
     b"[1, 2]": "not a JSON object",
-    b'"text"': "not a JSON object",
     b'{"a": 1, "a": 2}': "not valid JSON",
     b"[" * 100_000: "not valid JSON",
     b'{"a": ' + b"[" * 200 + b"]" * 200 + b"}": "nested too deeply",
@@ -543,9 +536,7 @@ def test_a_broken_line_loses_only_itself(line: bytes, folder: Path) -> None:
 
 
 BROKEN_ELEMENTS = {
-    b"1": "not a JSON object",
     b"[[{}]]": "not a JSON object",
-    b"null": "not a JSON object",
     b'{"a": 1, "a": 2}': "given twice",
     b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}": "nested too deeply",
     b'{"a": [' + b"0," * 300_000 + b"0]}": "too large",
@@ -589,33 +580,27 @@ def test_an_image_that_exif_turns_is_refused_where_boxes_belong_to_it(folder: Pa
     assert record.size == record.sample().image.size == (750, 1000)
 
 
-# --- memory
+# --- time and memory
 
 
-@pytest.mark.parametrize("kind", ["lines", "list on one line"])
-def test_many_records_pass_in_bounded_memory(kind: str, folder: Path) -> None:
-    """From a file of over 12 MB, also where it is a single list on a single line.
+def test_many_records_pass_in_bounded_memory(folder: Path) -> None:
+    """From a file of over 12 MB that is a single list on a single line.
 
     Tracing costs four times the reading, so that only the beginning is traced, where a reader could take in the file,
     and the last quarter, where none may grow by even 100 bytes a record.
     """
-    count, path = 60_000, folder / ("x.jsonl" if kind == "lines" else "x.json")
-    with path.open("w") as out:
-        record = json.dumps(RL | {"more": "x" * 120})
-        start, between, end = ("", "\n", "\n") if kind == "lines" else ("[", ", ", "]")
-        out.write(start + record)
-        for _ in range(count - 1):
-            out.write(between + record)
-        out.write(end)
+    count, path = 24_000, folder / "x.json"
+    record = json.dumps(RL | {"more": "x" * 400})
+    path.write_text("[" + ", ".join([record] * count) + "]")
     assert path.stat().st_size > 12_000_000
     with traced() as begin:
         reading = read(path)
-        assert sum(1 for _ in itertools.islice(reading, 2000)) == 2000
+        assert sum(1 for _ in itertools.islice(reading, 1000)) == 1000
     assert begin[0] < 8_000_000
-    assert sum(1 for _ in itertools.islice(reading, count - 17_000)) == count - 17_000
+    assert sum(1 for _ in itertools.islice(reading, count - 7000)) == count - 7000
     with traced() as end:
-        assert sum(1 for _ in reading) == 15_000
-    assert reading.taken == count and end[0] < 1_500_000
+        assert sum(1 for _ in reading) == 6000
+    assert reading.taken == count and end[0] < 600_000
 
 
 @contextmanager
@@ -631,27 +616,31 @@ def traced() -> Iterator[list[int]]:
 
 
 def test_a_value_without_end_is_not_gathered(folder: Path) -> None:
-    """A string of 40 MB in a list ends the run instead of filling the memory; in lines it is passed over."""
-    with (folder / "x.json").open("wb") as out:
-        out.write(b'[{"a": "')
-        for _ in range(40):
-            out.write(b"x" * 1_000_000)
-        out.write(b'"}]')
-    with pytest.raises(ConvertError, match="single value"):
-        list(rows(folder / "x.json"))
-    (folder / "x.json").rename(folder / "x.jsonl")
-    (row,) = rows(folder / "x.jsonl")
-    assert row.problem is not None and MAX_DEPTH > 10
+    """A string of 4 MB in a list ends the run, where records of one may be held."""
+    (folder / "x.json").write_text('[{"a": "' + "x" * 4_000_000 + '"}]')
+    with pytest.raises(ConvertError, match="single value of over 1,000,000 bytes"):
+        list(rows(folder / "x.json", limit=1_000_000))
 
 
-@pytest.mark.parametrize("text", ["<tool_call>", "</tool_call>", "\\boxed{", "<answer>", '{"bbox_2d": ', "<think>"])
-def test_a_megabyte_of_delimiters_is_read_in_linear_time(text: str) -> None:
-    """What an assistant of another project wrote, as a rationale and as a lesson of ours."""
+DELIMITERS = ["<tool_call>", "</tool_call>", "\\boxed{", "<answer>", '{"bbox_2d": ', "<think>", "< ", "{", ". ", "```"]
+
+
+@pytest.mark.parametrize("text", DELIMITERS)
+def test_foreign_text_of_nothing_but_delimiters_is_read_in_linear_time(text: str) -> None:
+    """A megabyte that an assistant of another project wrote, as a rationale and as a lesson of ours; and a teacher's
+    reply, as long as one may be, as it came and as the text of its steps."""
     turn, start = text * (1_000_000 // len(text)), time.process_time()
     with pytest.raises(Refused):
         said_by([turn], lambda call: (0.0, 0.0, 9.0, 9.0))
     sentences(Rationale((turn,)))
     assert time.process_time() - start < 10  # a quadratic reader takes minutes
+    asked, start = Sample("s", Image.new("RGB", (9, 9)), "What?", "7", (), True), time.process_time()
+    steps = json.dumps({"steps": [{"text": turn[:MAX_STEP]}] * 15, "answer": "7"})
+    assert MAX_REPLY * 0.7 < len(steps) <= MAX_REPLY
+    for reply in (turn[:MAX_REPLY], steps):
+        with pytest.raises(Refused):
+            read_reply(reply, asked)
+    assert time.process_time() - start < 1  # here it takes seconds
 
 
 def test_errors_are_ours(folder: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,77 +78,56 @@ def reasons(sample: Sample, rationale: Rationale, *how: Any, **options: Any) -> 
 GOOD = ("<think>The sign is small.", SIGN, "It says stop.</think><answer>stop</answer>")
 
 
-def found(pair: tuple[Sample, Rationale], **limits: Any) -> set[tuple[str, str]]:
+def found(pair: tuple[Sample, Rationale], **limits: Any) -> list[str]:
     """Filter and name of the reasons to reject a sample."""
-    return {(r.filter, r.name) for r in reasons(*pair, Limits(**limits))}
+    return [f"{r.filter}: {r.name}" for r in reasons(*pair, Limits(**limits))]
 
 
 def test_what_is_in_order_is_kept() -> None:
     """So that every case below differs from a good one by its fault alone."""
-    assert found(made(*GOOD)) == set()
-    assert found(made("<think>The sign says stop.</think><answer>Stop.</answer>", needs_look=False)) == set()
-    assert found(made(*GOOD, regions=(), needs_look=None)) == set()
-    assert found(made("<think>The sign {is small", SIGN, "It says stop.</think><answer>stop</answer>\n")) == set()
+    assert found(made(*GOOD)) == []
+    assert found(made("<think>The sign says stop.</think><answer>Stop.</answer>", needs_look=False)) == []
+    assert found(made(*GOOD, regions=(), needs_look=None)) == []
+    assert found(made("<think>The sign {is small", SIGN, "It says stop.</think><answer>stop</answer>\n")) == []
 
 
 END = "</think><answer>stop</answer>"
+SAYS = f"It says stop.{END}"
 LOOP = " and then it goes on and on and on to the left" * 12
-FAULTS: dict[str, tuple[tuple, dict, set]] = {
-    "no answer": (("<think>a", SIGN, "It says stop."), {}, {("form", "no answer")}),
-    "open answer": (("<think>a", SIGN, "It says stop.<answer>stop"), {}, {("form", "no answer")}),
-    "empty answer": (("<think>a", SIGN, "It says stop.<answer> </answer>"), {}, {("form", "no answer")}),
-    "goes on": ((*GOOD, " And more."), {}, {("form", "goes on after the answer")}),
-    "looks after": ((*GOOD, SIGN), {}, {("form", "goes on after the answer")}),
-    "answers twice": ((*GOOD, "<answer>go</answer>"), {}, {("form", "goes on after the answer")}),
-    "another": (("<think>a", SIGN, "stop</think><answer>go</answer>"), {}, {("form", "another answer")}),
-    "own box": (
-        ('<think>a {"bbox_2d": [1, 2, 30, 40]} b', SIGN, f"It says stop.{END}"),
-        {},
-        {("form", "boxes that do not read back")},
-    ),
-    "nine looks": (
-        ("<think>", *(v for i in range(9) for v in (f"look {i}", SIGN)), END),
-        {},
-        {("form", "too many looks")},
-    ),
-    "a novel": (("<think>" + "stop " * 5000, SIGN, f"It says stop.{END}"), {}, {("form", "too long")}),
-    "outside": (("<think>a", (500.0, 0.0, 600.0, 9.0), f"stop{END}"), {}, {("form", "a box that cannot be cut")}),
-    "infinite": (("<think>a", (0.0, 0.0, float("inf"), 9.0), f"stop{END}"), {}, {("form", "a box that cannot be cut")}),
-    "no number": (
-        ("<think>a", (0.0, 0.0, float("nan"), 9.0), f"stop{END}"),
-        {},
-        {("form", "a box that cannot be cut")},
-    ),
-    "tiny": (("<think>a", (37.0, 47.0, 43.0, 53.0), f"stop{END}"), {"regions": ()}, {("unit", "too small")}),
-    "whole": (
-        ("<think>a", (0.0, 0.0, 400.0, 300.0), f"It says stop.{END}"),
-        {},
-        {("unit", "nearly the whole image")},
-    ),
-    "blank": (("<think>a", SKY, f"It says stop.{END}"), {"regions": ()}, {("unit", "blank")}),
-    "elsewhere": (
-        ("<think>a", PLATE, f"It says stop.{END}"),
-        {},
-        {("unit", "shows no true region"), ("support", "a true region in no crop")},
-    ),
-    "one of two": (GOOD, {"regions": (SIGN, PLATE)}, {("support", "a true region in no crop")}),
-    "wordless look": (("<think>", SIGN, f"It says stop.{END}"), {}, {("coherence", "a look that nothing leads to")}),
-    "wordless end": (("<think>a", SIGN, END), {}, {("coherence", "an answer that nothing leads to")}),
-    "unread": (("<think>a", SIGN, f"It is red.{END}"), {}, {("coherence", "an answer that was not read")}),
-    "read before": (("<think>stop?", SIGN, f"It is red.{END}"), {}, {("coherence", "an answer that was not read")}),
-    "same look": (
-        ("<think>a", SIGN, "b", (41.0, 51.0, 121.0, 91.0), f"It says stop.{END}"),
-        {},
-        {("redundancy", "regions overlap")},
-    ),
+CUT = "form: a box that cannot be cut"
+UNREAD = "coherence: an answer that was not read"
+REGION = "support: a true region in no crop"
+FAULTS: dict[str, tuple[tuple, dict, list[str]]] = {
+    "no answer": (("<think>a", SIGN, "It says stop."), {}, ["form: no answer"]),
+    "open answer": (("<think>a", SIGN, "It says stop.<answer>stop"), {}, ["form: no answer"]),
+    "empty answer": (("<think>a", SIGN, "It says stop.<answer> </answer>"), {}, ["form: no answer"]),
+    "goes on": ((*GOOD, " And more."), {}, ["form: goes on after the answer"]),
+    "looks after": ((*GOOD, SIGN), {}, ["form: goes on after the answer"]),
+    "answers twice": ((*GOOD, "<answer>go</answer>"), {}, ["form: goes on after the answer"]),
+    "another": (("<think>a", SIGN, "stop</think><answer>go</answer>"), {}, ["form: another answer"]),
+    "own box": (('<think>a {"bbox_2d": [1, 2, 30, 40]} b', SIGN, SAYS), {}, ["form: boxes that do not read back"]),
+    "nine looks": (("<think>", *(v for i in range(9) for v in (f"look {i}", SIGN)), END), {}, ["form: too many looks"]),
+    "a novel": (("<think>" + "stop " * 5000, SIGN, SAYS), {}, ["form: too long"]),
+    "outside": (("<think>a", (500.0, 0.0, 600.0, 9.0), f"stop{END}"), {}, [CUT]),
+    "infinite": (("<think>a", (0.0, 0.0, float("inf"), 9.0), f"stop{END}"), {}, [CUT]),
+    "tiny": (("<think>a", (37.0, 47.0, 43.0, 53.0), f"stop{END}"), {"regions": ()}, ["unit: too small"]),
+    "whole": (("<think>a", (0.0, 0.0, 400.0, 300.0), SAYS), {}, ["unit: nearly the whole image"]),
+    "blank": (("<think>a", SKY, SAYS), {"regions": ()}, ["unit: blank"]),
+    "elsewhere": (("<think>a", PLATE, SAYS), {}, ["unit: shows no true region", REGION]),
+    "one of two": (GOOD, {"regions": (SIGN, PLATE)}, [REGION]),
+    "wordless look": (("<think>", SIGN, SAYS), {}, ["coherence: a look that nothing leads to"]),
+    "wordless end": (("<think>a", SIGN, END), {}, ["coherence: an answer that nothing leads to"]),
+    "unread": (("<think>a", SIGN, f"It is red.{END}"), {}, [UNREAD]),
+    "read before": (("<think>stop?", SIGN, f"It is red.{END}"), {}, [UNREAD]),
+    "same look": (("<think>a", SIGN, "b", (41.0, 51.0, 121.0, 91.0), SAYS), {}, ["redundancy: regions overlap"]),
     "said twice": (
-        ("<think>The sign is very small. The sign is VERY small.", SIGN, f"It says stop.{END}"),
+        ("<think>It is very small. It is VERY small.", SIGN, SAYS),
         {},
-        {("redundancy", "a sentence comes twice")},
+        ["redundancy: a sentence comes twice"],
     ),
-    "stuck": (("<think>a", SIGN, f"stop{LOOP}{END}"), {}, {("redundancy", "text repeats itself")}),
-    "needless": (GOOD, {"needs_look": False}, {("necessity", "looks where none is needed")}),
-    "hasty": ((f"<think>The sign says stop.{END}",), {}, {("necessity", "no look where one is needed")}),
+    "stuck": (("<think>a", SIGN, f"stop{LOOP}{END}"), {}, ["redundancy: text repeats itself"]),
+    "needless": (GOOD, {"needs_look": False}, ["necessity: looks where none is needed"]),
+    "hasty": ((f"<think>The sign says stop.{END}",), {}, ["necessity: no look where one is needed"]),
 }
 
 
@@ -156,7 +136,7 @@ def test_each_fault_is_found_and_no_other(case: str) -> None:
     """A reason has a number and the limit that it misses where there is one, and can be written as JSON."""
     parts, fields, wanted = FAULTS[case]
     pair = made(*parts, **fields)
-    assert found(pair) == wanted
+    assert sorted(found(pair)) == sorted(wanted)
     for reason in reasons(*pair):
         assert json.loads(json.dumps(reason.record(), allow_nan=False))["filter"] == reason.filter
         assert reason.detail.isprintable() and len(reason.detail) < 200
@@ -166,7 +146,7 @@ def test_the_worlds_exact_lessons_are_all_kept_and_a_modest_teachers_faults_are_
     """Of every world: no false alarm; each needless and each missing look is a reason of necessity."""
     rng = np.random.default_rng(0)
     for world in WORLDS.values():
-        for i in range(7):
+        for i in range(4):
             sample = world.sample("train", i)
             exact = world.rationale(sample)
             assert reasons(sample, exact) == [], (sample.id, reasons(sample, exact))
@@ -183,11 +163,9 @@ def test_a_threshold_decides_as_it_says() -> None:
         moved = (SIGN[0] + x, SIGN[1] + y, SIGN[2] + x, SIGN[3] + y)
         limit = float(rng.uniform(0.05, 0.95))
         pair = made("<think>a", SIGN, "b", moved, f"It says stop.{END}")
-        assert (("redundancy", "regions overlap") in found(pair, max_iou=limit)) == (iou(SIGN, moved) > limit)
+        assert ("redundancy: regions overlap" in found(pair, max_iou=limit)) == (iou(SIGN, moved) > limit)
         pair = made("<think>a", moved, f"It says stop.{END}")
-        assert (("support", "a true region in no crop") in found(pair, min_coverage=limit)) == (
-            coverage(moved, SIGN) < limit
-        )
+        assert (REGION in found(pair, min_coverage=limit)) == (coverage(moved, SIGN) < limit)
 
 
 def test_every_limit_switches_something_off_or_on() -> None:
@@ -205,7 +183,7 @@ def test_every_limit_switches_something_off_or_on() -> None:
     }
     for case, limits in loose.items():
         parts, fields, wanted = FAULTS[case]
-        assert not found(made(*parts, **fields), **limits) & wanted, case
+        assert not {*found(made(*parts, **fields), **limits)} & {*wanted}, case
 
 
 @pytest.mark.parametrize("limit", [{"max_iou": 1.5}, {"min_side": float("nan")}, {"max_looks": -1}, {"blind": 0}])
@@ -435,18 +413,10 @@ def test_a_real_policy_can_be_bound(samples: list) -> None:
 def pairs_of(count: int, seed: int = 0) -> list[tuple[Sample, Rationale]]:
     """Good samples and such with a fault in turn."""
     rng = random.Random(seed)
-    plain = [case for case in FAULTS if not case.startswith(("infinite", "no number", "outside", "a novel"))]
-    found = []
-    for i in range(count):
-        parts, fields, _ = (GOOD, {}, set()) if i % 2 else FAULTS[rng.choice(plain)]
-        sample, rationale = made(*parts, **fields)
-        found.append(
-            (
-                Sample(f"s-{i}", sample.image, sample.question, sample.answer, sample.regions, sample.needs_look, "w"),
-                rationale,
-            )
-        )
-    return found
+    plain = [case for case in FAULTS if not case.startswith(("infinite", "outside", "a novel"))]
+    cases = [(GOOD, {}) if i % 2 else FAULTS[rng.choice(plain)][:2] for i in range(count)]
+    pairs = [made(*parts, **fields) for parts, fields in cases]
+    return [(replace(sample, id=f"s-{i}", world="w"), rationale) for i, (sample, rationale) in enumerate(pairs)]
 
 
 def test_the_batch_changes_no_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -499,30 +469,26 @@ def test_a_report_shows_foreign_names_harmlessly() -> None:
     report = FilterReport()
     for name in ("\x1b[31mred\x1b[0m\nnew line \u202e", "x" * 100_000, "<script>", "fourth"):
         sample, rationale = made(*GOOD, " more \x1b[2J")
-        sample = Sample(name, sample.image, sample.question, sample.answer)
-        for outcome in filter_samples([(sample, rationale)]):
+        for outcome in filter_samples([(replace(sample, id=name, regions=()), rationale)]):
             report.add(outcome)
     lines = str(report).splitlines()
     assert len(lines) == 1 + 1 + 3 + 1 and all(line.isprintable() and len(line) < 250 for line in lines)
     assert report.counts[("form", "goes on after the answer")] == report.total == 4
 
 
-def test_thousands_of_hostile_lines_are_refused_with_their_number_and_cost_no_good_one(tmp_path: Path) -> None:
-    """Every second of 1000 lines is spoiled at random: it is refused by line, rejected with a reason, or harmless."""
+def test_hundreds_of_hostile_lines_are_refused_with_their_number_and_cost_no_good_one(tmp_path: Path) -> None:
+    """Every second of 400 lines is spoiled at random: it is refused by line, rejected with a reason, or harmless."""
     small = PICTURE.crop((30, 40, 130, 100))
-    pair = (
-        Sample("s", small, "What is it?", "stop", ((10.0, 10.0, 90.0, 50.0),), True, "w", "train"),
-        Rationale(
-            ("<think>The sign is small.", (10.0, 10.0, 90.0, 50.0), "It says stop.</think><answer>stop</answer>")
-        ),
-    )
+    box = (10.0, 10.0, 90.0, 50.0)
+    lesson = Rationale(("<think>The sign is small.", box, "It says stop.</think><answer>stop</answer>"))
+    pair = (Sample("s", small, "What is it?", "stop", (box,), True, "w", "train"), lesson)
     path = write_vlir(tmp_path / "raw", [pair])
     good, rng, lines = json.loads(path.read_text()), random.Random("hostile vlir"), []
-    for _ in range(500):
+    for _ in range(200):
         lines += [json.dumps(spoiled(good, rng, JUNK)), json.dumps(good)]
     broken = ["{", "[]", "null", "\x00", "[" * 100_000, '{"a":' * 50_000, "1" * 5000, '"\\ud800"', "\udcff", ""]
     for i, line in enumerate(broken):
-        lines[100 * i] = line
+        lines[40 * i] = line
     path.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="surrogateescape")
     (tmp_path / "secret").write_text("secret")
     report = filter_folder(tmp_path / "raw", tmp_path / "kept")
@@ -530,12 +496,12 @@ def test_thousands_of_hostile_lines_are_refused_with_their_number_and_cost_no_go
     bad = {int(row["where"].rpartition(" ")[2]) for row in rejected}
     assert report.total >= len(lines) - 1 and bad <= set(range(1, len(lines), 2))  # no good line is among them
     unread = [row for row in rejected if row["reasons"][0]["filter"] == "record"]
-    assert len(unread) > 330 and all(row["id"] is None for row in unread)
+    assert len(unread) > 130 and all(row["id"] is None for row in unread)
     for row in unread:
         detail_ = row["reasons"][0]["detail"]
         assert detail_.isprintable() and 5 < len(detail_) < 600
     kept = list(read_vlir(tmp_path / "kept"))
-    assert len(kept) == report.kept >= 500
+    assert len(kept) == report.kept >= 200
     assert [p.name for p in (tmp_path / "kept" / "images").iterdir()] == [f"{content_hash(small)}.png"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["kept", "raw", "secret"]
     with pytest.raises(R3labError, match=r"^vlir\.jsonl line 1: "):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,11 +25,11 @@ from r3lab.core.geometry import iou
 from r3lab.core.images import content_hash, open_image
 from r3lab.show.card import MARK
 from r3lab.vlir.convert import FORMATS, read
-from r3lab.vlir.sample import read_vlir
+from r3lab.vlir.sample import Rationale, Sample, read_vlir, write_vlir
 from r3lab.vlir.worlds import WORLDS
 
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>|`$(touch pwned)`{{7*7}}'; DROP TABLE t; --\x1b[2J"
-BUILD = ["--world", "badges", "trails", "--count", "6", "--spread", "0.1", "--needless", "1", "--seed", "3"]
+BUILD = ["--world", "badges", "trails", "--count", "4", "--spread", "0.1", "--needless", "1", "--seed", "3"]
 
 STEPS = ("build", "rationale", "filter", "card", "convert")
 
@@ -49,7 +50,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_build_writes_the_worlds_in_turn_with_the_teachers_faults(raw: Path, tmp_path: Path) -> None:
     """The same call gives the same bytes; a longer one begins alike; each option of the teacher is heard."""
     pairs = list(read_vlir(raw))
-    assert [s.id for s, _ in pairs] == [f"{w}-train-3-{i}" for i in range(3) for w in ("badges", "trails")]
+    assert [s.id for s, _ in pairs] == [f"{w}-train-3-{i}" for i in range(2) for w in ("badges", "trails")]
     for sample, rationale in pairs:
         assert sample == WORLDS[sample.world].sample("train", int(sample.id.rpartition("-")[2]), 3)
         assert rationale.boxes  # needless 1: also where nothing needs a look
@@ -57,11 +58,11 @@ def test_build_writes_the_worlds_in_turn_with_the_teachers_faults(raw: Path, tmp
         if sample.needs_look:
             assert len(rationale.boxes) == len(exact.boxes) and rationale.boxes != exact.boxes
             assert all(iou(a, b) > 0.2 for a, b in zip(rationale.boxes, exact.boxes, strict=True))
-    longer = [*BUILD, "--count", "7", "--out", str(tmp_path / "longer")]
+    longer = [*BUILD, "--count", "5", "--out", str(tmp_path / "longer")]
     assert code("build", *longer) == 0
     first, second = ((folder / "vlir.jsonl").read_bytes() for folder in (raw, tmp_path / "longer"))
     assert second.startswith(first) and len(second) > len(first)
-    assert code("build", "--world", "badges", "--count", "5", "--hasty", "1", "--out", str(tmp_path / "hasty")) == 0
+    assert code("build", "--world", "badges", "--count", "2", "--hasty", "1", "--out", str(tmp_path / "hasty")) == 0
     assert not any(r.boxes for _, r in read_vlir(tmp_path / "hasty"))
 
 
@@ -71,21 +72,20 @@ def test_filter_and_card_go_on_from_there(raw: Path, tmp_path: Path, capsys: pyt
     assert code("filter", str(raw), "--out", str(kept), "--min-coverage", "0.2") == 0
     out = capsys.readouterr().out
     needless = sum(s.needs_look is False for s, _ in read_vlir(raw))
-    assert needless and f"{6 - needless} of 6 samples kept" in out and "looks where none is needed" in out
+    assert needless and f"{4 - needless} of 4 samples kept" in out and "looks where none is needed" in out
     assert all(s.needs_look for s, _ in read_vlir(kept))
     for _ in range(2):
         assert code("card", str(kept), "--title", f"A {SCRIPT}") == 0
     assert capsys.readouterr().out.endswith(f"{kept / 'README.md'}\n{kept / 'card.png'}\n")
     page = (kept / "README.md").read_text("utf-8")
-    assert page.startswith(MARK) and f"| samples | {6 - needless} |" in page and "<script" not in page
+    assert page.startswith(MARK) and f"| samples | {4 - needless} |" in page and "<script" not in page
     with Image.open(kept / "card.png") as image:
         assert image.format == "PNG" and "samples: " in image.info["Description"]
     assert sorted(p.name for p in kept.iterdir()) == [
         "README.md", "card.png", "filter.txt", "images", "rejected.jsonl", "vlir.jsonl",
     ]  # fmt: skip
-    assert (
-        code("convert", str(kept), str(tmp_path / "rl"), "--to", "vlm-r3-rl") == 0
-    )  # whatever lies beside the samples
+    # whatever lies beside the samples
+    assert code("convert", str(kept), str(tmp_path / "rl"), "--to", "vlm-r3-rl") == 0
     (raw / "README.md").write_text("# mine")
     try:
         assert code("card", str(raw)) == 2 and (raw / "README.md").read_text() == "# mine"
@@ -112,17 +112,30 @@ def test_a_policy_is_bound_as_judge_where_one_is_named(raw: Path, tmp_path: Path
     assert code("filter", str(raw), "--out", str(tmp_path / "both"), *options) == 0
     assert seen == [("policy of some/path", 9)]
     rows = [json.loads(line) for line in (tmp_path / "both" / "rejected.jsonl").read_text().splitlines()]
-    assert len(rows) == 6 and {r["reasons"][0]["name"] for r in rows} == {"the crops do not give the answer"}
+    assert len(rows) == 4 and {r["reasons"][0]["name"] for r in rows} == {"the crops do not give the answer"}
     assert code("filter", str(raw), "--out", str(tmp_path / "one"), *options, "--judge", "necessity") == 0
-    assert len(list(read_vlir(tmp_path / "one"))) == 6  # it never answers right, so that every look was needed
+    assert len(list(read_vlir(tmp_path / "one"))) == 4  # it never answers right, so that every look was needed
 
 
-def test_convert_writes_every_format_and_reads_it_back(raw: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two samples with small images, one of them with looks."""
+    folder, rows = tmp_path_factory.mktemp("small") / "raw", []
+    for count in (0, 2):
+        image = Image.effect_noise((60, 40), 50 + count).convert("RGB")
+        looks = [part for k in range(count) for part in ((5.0 * k, 4.0, 40.0, 30.0), f"seen {k}")]
+        rationale = Rationale(("<think>It is there. ", *looks, "</think><answer>so</answer>"))
+        rows.append((Sample(f"s-{count}", image, "What is it?", "so", rationale.boxes, bool(count), "w"), rationale))
+    write_vlir(folder, rows)
+    return folder
+
+
+def test_convert_writes_every_format_and_reads_it_back(small: Path, tmp_path: Path) -> None:
     """There and back by the command: rationales where the format has them, and one line where it has none."""
-    exact = list(read_vlir(raw))
+    exact = list(read_vlir(small))
     for name in (f.name for f in FORMATS.values() if f.write):
         there, back = tmp_path / f"{name}.there", tmp_path / f"{name}.back"
-        assert code("convert", str(raw), str(there), "--from", "vlir", "--to", name) == 0
+        assert code("convert", str(small), str(there), "--from", "vlir", "--to", name) == 0
         assert [(r.question, r.answer) for r in read(there)] == [(s.question, s.answer) for s, _ in exact]
         assert code("convert", str(there), str(back), "--to", "vlir") == (2 if name == "vlm-r3-rl" else 0)
         pairs = list(read_vlir(back)) if back.exists() else exact
@@ -134,8 +147,6 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "world": (["build", "--world", "badge", "--out", "o"], "Did you mean 'badges'"),
     "split": (["build", "--split", "held-out", "--out", "o"], "train, validation, test"),
     "count": (["build", "--count", "0", "--out", "o"], "--count: '0' is not"),
-    "spread": (["build", "--spread", "nan", "--out", "o"], "--spread: 'nan' is not a number of at least 0"),
-    "hasty": (["build", "--hasty", "1.5", "--out", "o"], "--hasty: '1.5' is not a number from 0 to 1"),
     "no samples": (["filter", ".", "--out", "o"], "is a folder with 0 data files"),
     "taken": (["filter", "RAW", "--out", "RAW"], "exists already"),
     "limit": (["filter", "RAW", "--out", "o", "--max-iou", "2"], "max_iou must be a number from 0 to 1"),
@@ -144,11 +155,9 @@ WRONG: dict[str, tuple[list[str], str]] = {
         ["filter", "RAW", "--out", "o", "--filters", "unit", "--judge-model", "x"],
         "which --filters leaves out",
     ),
-    "seed": (["filter", "RAW", "--out", "o", "--seed", "-1"], "--seed: '-1' is not"),
     "no folder": (["card", "nowhere"], "does not exist"),
     "from": (["convert", "RAW", "o", "--from", "vlr", "--to", "vlir"], "Did you mean 'vlir'"),
     "to": (["convert", "RAW", "o", "--to", "viscot"], "written are vlm-r3-sft"),
-    "source": (["convert", "nowhere", "o", "--to", "vlir"], "does not exist"),
     "boxes": (["convert", "RAW", "o", "--to", "vlir", "--boxes", "x"], "leave --boxes out"),
     "frame": (["convert", "RAW", "o", "--to", "vlir", "--frame", "source"], "takes none"),
     "budget": (["convert", "RAW", "o", "--to", "vlir", "--budget", "9", "4"], "9..4"),
@@ -176,48 +185,6 @@ def test_the_steps_and_their_help(capsys: pytest.CaptureFixture[str]) -> None:
     page = capsys.readouterr().out
     assert all(f"\n  vlir {name} " in page for name in STEPS)
     assert code("bild") == 2 and code("build") == 2 and code() == 2
-
-
-class Stops:
-    """A world that is interrupted at its fifth sample."""
-
-    name = "badges"
-
-    def sample(self, split: str, index: int, seed: int = 0) -> Any:
-        if index == 4:
-            raise KeyboardInterrupt
-        return WORLDS["badges"].sample(split, index, seed)
-
-    def rationale(self, sample: Any) -> Any:
-        return WORLDS["badges"].rationale(sample)
-
-
-@pytest.mark.parametrize("step", [name for name in STEPS if name != "rationale"])  # that one keeps what it has
-def test_an_interruption_leaves_nothing_half_written(
-    step: str, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Code 130, and the folder as it was."""
-
-    def interrupted(*args: Any, **options: Any) -> Iterator[Any]:
-        yield from list(read_vlir(raw))[:0]
-        raise KeyboardInterrupt
-
-    def stop(*args: Any) -> Any:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(vlir_command, "get_world", lambda name: Stops())
-    monkeypatch.setattr("r3lab.vlir.filters.judged", stop)
-    monkeypatch.setattr(vlir_command, "_writable", interrupted)
-    monkeypatch.setattr("r3lab.show.card.draw_card", stop)
-    out = str(tmp_path / "out")
-    argv = {
-        "build": ["--world", "badges", "--out", out],
-        "filter": [str(raw), "--out", out],
-        "card": [str(raw), "--out", out],
-        "convert": [str(raw), out, "--to", "vlm-r3-sft"],
-    }
-    assert code(step, *argv[step]) == 130
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
@@ -306,7 +273,7 @@ def test_thousands_of_hostile_records_pass_every_step_and_do_nothing(
     Image.new("RGB", (50, 50)).save(tmp_path / "secret.png")
     (data / "link.png").symlink_to(tmp_path / "secret.png")
     good = FOREIGN[name]
-    for i in range(100):
+    for i in range(40):
         lines += [json.dumps(spoiled(good, rng, LEAVES)), json.dumps({**good, "question": f"{SCRIPT} {i}?"})]
     key = "image_path" if "image_path" in good else "image"
     lines += [json.dumps({**good, key: leaf}) for leaf in LEAVES]  # above all the paths that lead out
@@ -321,7 +288,7 @@ def test_thousands_of_hostile_records_pass_every_step_and_do_nothing(
     assert code("card", str(tmp_path / "two"), "--title", SCRIPT) == 0
     assert "<script" not in (tmp_path / "two" / "README.md").read_text("utf-8")
     questions = {sample.question for sample, _ in read_vlir(tmp_path / "two")}
-    assert {f"{SCRIPT} {i}?" for i in range(100)} <= questions
+    assert {f"{SCRIPT} {i}?" for i in range(40)} <= questions
     images = {p.name for p in (tmp_path / "one" / "images").iterdir()}
     assert images == {f"{content_hash(open_image(data / 'a.jpg'))}.png"}  # the secret beside the folder is in none
     printed = captured.out + captured.err + "".join(capsys.readouterr())
@@ -353,25 +320,9 @@ def test_strict_ends_at_the_first_and_says_where(tmp_path: Path, capsys: pytest.
         assert "t.jsonl line 2" in err and words in err and not (tmp_path / "out").exists()
         assert code(*argv) == 0 and len(list(read_vlir(tmp_path / "out"))) == 1
         capsys.readouterr()
-        for path in sorted((tmp_path / "out").rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
-        (tmp_path / "out").rmdir()
-    with pytest.raises(R3labError, match="--frame"):
-        call("vlir convert", [str(_open_frame(tmp_path)), str(tmp_path / "out"), "--to", "vlm-r3-rl"])
-
-
-def _open_frame(folder: Path) -> Path:
-    """A file of DeepEyes whose boxes can be of two frames."""
-    Image.new("RGB", (1000, 750)).save(folder / "big.jpg")
-    look = '{"name": "image_zoom_in_tool", "arguments": {"bbox_2d": [504, 378, 756, 567], "label": "a"}}'
-    call = f"<tool_call>{look}</tool_call>"
-    record = {
-        "prompt": [
-            {"role": "user", "content": "<image>What?"},
-            {"role": "assistant", "content": f"{call}<answer>a</answer>"},
-        ],
-        "images": ["big.jpg"],
-        "reward_model": {"ground_truth": "a"},
-    }
-    (folder / "deepeyes.json").write_text(json.dumps([record]))
-    return folder / "deepeyes.json"
+        shutil.rmtree(tmp_path / "out")
+    deepeyes = json.loads((Path(__file__).parent / "foreign.json").read_text("utf-8"))["DEEPEYES"]
+    (tmp_path / "deepeyes.json").write_text(json.dumps([deepeyes]))
+    Image.new("RGB", (1000, 750)).save(tmp_path / "a.jpg")
+    with pytest.raises(R3labError, match="--frame"):  # its boxes can be of two frames
+        call("vlir convert", [str(tmp_path / "deepeyes.json"), str(tmp_path / "out"), "--to", "vlm-r3-rl"])
