@@ -11,6 +11,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image, ImageChops, ImageFile
@@ -85,18 +86,13 @@ def test_every_exif_orientation_is_turned_upright_once(orientation: int, tmp_pat
         assert open_image(unread).tobytes() == upright.tobytes()
 
 
-@pytest.mark.parametrize("value", [0, 9, 255, 65535])
-def test_a_nonsense_orientation_leaves_the_picture(value: int) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = value
-    picture = noise((4, 2))
-    assert open_image(packed(picture, exif=exif)).tobytes() == picture.tobytes()
-
-
-def test_damaged_exif_does_not_cost_the_picture() -> None:
-    picture = noise((4, 2))
-    data = packed(picture, exif=b"Exif\x00\x00II*\x00\xff\xff\xff\x7fgarbage")
-    assert open_image(data).tobytes() == picture.tobytes()
+@pytest.mark.parametrize("value", [0, 9, 65535, None])
+def test_nonsense_in_exif_does_not_cost_the_picture(value: int | None) -> None:
+    exif, picture = Image.Exif(), noise((4, 2))
+    if value is not None:
+        exif[0x0112] = value
+    damaged = b"Exif\x00\x00II*\x00\xff\xff\xff\x7fgarbage"
+    assert open_image(packed(picture, exif=damaged if value is None else exif)).tobytes() == picture.tobytes()
 
 
 # ------------------------------------------------------------------ modes
@@ -111,14 +107,7 @@ def palette(transparent: bool) -> Image.Image:
     return image
 
 
-def alpha(mode: str, *values: tuple[int, ...]) -> Image.Image:
-    image = Image.new(mode, (len(values), 1))
-    for x, value in enumerate(values):
-        image.putpixel((x, 0), value)
-    return image
-
-
-def row(mode: str, *values: float) -> Image.Image:
+def row(mode: str, *values: Any) -> Image.Image:
     image = Image.new(mode, (len(values), 1))
     for x, value in enumerate(values):
         image.putpixel((x, 0), value)
@@ -129,25 +118,23 @@ def grey(*values: int) -> list[tuple[int, int, int]]:
     return [(v, v, v) for v in values]
 
 
+CLEAR = chunk(b"tRNS", b"\xff\xff")
 MODES: dict[str, tuple[Callable[[], object], list[tuple[int, ...]]]] = {
     "1 bit": (lambda: packed(row("1", 0, 1)), [BLACK, WHITE]),
     "L": (lambda: packed(row("L", 0, 100, 255)), grey(0, 100, 255)),
-    "LA": (lambda: packed(alpha("LA", (0, 255), (0, 0), (100, 255))), grey(0, 255, 100)),
-    "La in memory": (lambda: alpha("LA", (50, 255), (0, 0)).convert("La"), grey(50, 255)),
-    "RGB": (lambda: packed(alpha("RGB", RED, BLUE)), [RED, BLUE]),
-    "RGBA": (lambda: packed(alpha("RGBA", (*RED, 255), (*RED, 0))), [RED, WHITE]),
-    "RGBa in memory": (lambda: alpha("RGBA", (*RED, 255), (*RED, 0)).convert("RGBa"), [RED, WHITE]),
+    "LA": (lambda: packed(row("LA", (0, 255), (0, 0), (100, 255))), grey(0, 255, 100)),
+    "La in memory": (lambda: row("LA", (50, 255), (0, 0)).convert("La"), grey(50, 255)),
+    "RGB": (lambda: packed(row("RGB", RED, BLUE)), [RED, BLUE]),
+    "RGBA": (lambda: packed(row("RGBA", (*RED, 255), (*RED, 0))), [RED, WHITE]),
+    "RGBa in memory": (lambda: row("RGBA", (*RED, 255), (*RED, 0)).convert("RGBa"), [RED, WHITE]),
     "palette": (lambda: packed(palette(False)), [RED, GREEN]),
     "palette, transparent": (lambda: packed(palette(True)), [WHITE, GREEN]),
-    "PA in memory": (lambda: alpha("RGBA", (50, 50, 50, 255), (0, 0, 0, 0)).convert("PA"), grey(50, 255)),
-    "CMYK tiff": (lambda: packed(alpha("CMYK", (0, 255, 255, 0), (0, 0, 0, 0)), "TIFF"), [RED, WHITE]),
+    "PA in memory": (lambda: row("RGBA", (50, 50, 50, 255), (0, 0, 0, 0)).convert("PA"), grey(50, 255)),
+    "CMYK tiff": (lambda: packed(row("CMYK", (0, 255, 255, 0), (0, 0, 0, 0)), "TIFF"), [RED, WHITE]),
     "16 bit png": (lambda: packed(row("I;16", 0, 257, 25700, 65535)), grey(0, 1, 100, 255)),
     "16 bit png, dark": (lambda: packed(row("I;16", 0, 200)), grey(0, 1)),  # not stretched: 200 is nearly black
     "16 bit big-endian png": (lambda: png_of(2, 1, 16, 0, b"\x00\x00\x00\x64\x64"), grey(0, 100)),
-    "16 bit with a transparent grey": (
-        lambda: png_of(2, 1, 16, 0, b"\x00\xff\xff\x64\x64", chunk(b"tRNS", b"\xff\xff")),
-        grey(255, 100),
-    ),
+    "16 bit with a transparent grey": (lambda: png_of(2, 1, 16, 0, b"\x00\xff\xff\x64\x64", CLEAR), grey(255, 100)),
     "16 bit rgba": (lambda: png_of(1, 1, 16, 6, b"\x00" + b"\xff\xff\x00\x00\x00\x00\x00\x00"), [WHITE]),
     "I of 16 bit values": (lambda: packed(row("I", 0, 25700, 65535), "TIFF"), grey(0, 100, 255)),
     "I of 32 bit values": (lambda: row("I", 0, 2**31 - 1), grey(0, 255)),
@@ -155,7 +142,7 @@ MODES: dict[str, tuple[Callable[[], object], list[tuple[int, ...]]]] = {
     "F from 0 to 1": (lambda: packed(row("F", 0.0, 0.5, 1.0), "TIFF"), grey(0, 128, 255)),
     "F from 0 to 255": (lambda: row("F", 0.0, 99.6, 255.0), grey(0, 100, 255)),
     "F with negatives": (lambda: row("F", -1.0, 0.0, 1.0), grey(0, 128, 255)),
-    "YCbCr": (lambda: alpha("RGB", WHITE, BLACK).convert("YCbCr"), [WHITE, BLACK]),
+    "YCbCr": (lambda: row("RGB", WHITE, BLACK).convert("YCbCr"), [WHITE, BLACK]),
 }
 
 
@@ -217,12 +204,12 @@ def test_the_file_is_closed_again(tmp_path: Path) -> None:
         path.write_bytes(path.read_bytes()[:-30])
         with pytest.raises(R3labError):
             open_image(path)
-    path.unlink()
 
 
 # ------------------------------------------------------------------ what is refused
 
 PNG, JPEG = packed(noise((64, 64))), packed(noise((64, 64)), "JPEG")
+BOMB = chunk(b"zTXt", b"a\0\0" + zlib.compress(b"a" * 80_000_000))
 BROKEN: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "no bytes"),
     "text": (b"I am a text file that is named .png\n" * 20, "not an image"),
@@ -236,10 +223,7 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "no pixels in it": (png_of(8, 8, 8, 2, b""), "damaged"),
     "bomb of 3.6 gigapixels": (png_of(60_000, 60_000, 8, 2, b""), "pixels"),
     "bomb just over": (png_of(16_000, 8_001, 1, 0, b""), "128,016,000 pixels"),
-    "bomb in a text chunk": (
-        png_of(1, 1, 8, 0, b"\0\0", chunk(b"zTXt", b"a\0\0" + zlib.compress(b"a" * 80_000_000))),
-        "",
-    ),
+    "bomb in a text chunk": (png_of(1, 1, 8, 0, b"\0\0", BOMB), ""),
     "not a number": (packed(row("F", float("nan"), 1.0), "TIFF"), "not finite"),
 }
 
@@ -263,17 +247,9 @@ def test_what_is_no_image_is_one_clear_line(name: str, tmp_path: Path) -> None:
 
 def test_random_damage_never_escapes_as_another_error() -> None:
     rng = random.Random(3)
-    originals = [
-        packed(noise((24, 24), mode), form)
-        for form, mode in [
-            ("PNG", "RGB"),
-            ("PNG", "LA"),
-            ("JPEG", "RGB"),
-            ("GIF", "L"),
-            ("BMP", "RGB"),
-            ("TIFF", "RGB"),
-        ]
-    ] + [packed(noise((24, 24)), form) for form in ("WEBP", "JPEG2000") if form in Image.SAVE]
+    forms = [("PNG", "RGB"), ("PNG", "LA"), ("JPEG", "RGB"), ("GIF", "L"), ("BMP", "RGB"), ("TIFF", "RGB")]
+    forms += [(form, "RGB") for form in ("WEBP", "JPEG2000") if form in Image.SAVE]
+    originals = [packed(noise((24, 24), mode), form) for form, mode in forms]
     refused = 0
     for _ in range(600):
         data = bytearray(rng.choice(originals))
@@ -290,35 +266,27 @@ def test_random_damage_never_escapes_as_another_error() -> None:
     assert refused > 100
 
 
-@pytest.mark.parametrize(
-    ("path", "words"),
-    [
-        ("missing.png", "does not exist"),
-        (".", "is a folder"),
-        ("a\x00b.png", ""),
-        ("https://example.org/a.png", "download it first"),
-        ("\x1b[31mred\u202e.png", "does not exist"),
-    ],
-)
-def test_a_path_that_leads_nowhere(path: str, words: str) -> None:
-    with pytest.raises(R3labError) as caught:
-        open_image(path)
-    message = str(caught.value)
-    assert words in message and message.isprintable() and len(message) < 300
-    message.encode()
+NOWHERE = {
+    "missing.png": "does not exist",
+    ".": "is a folder",
+    "a\x00b.png": "",
+    "https://example.org/a.png": "download it first",
+    "\x1b[31mred\u202e.png": "does not exist",
+    "/dev/zero": "regular file",
+    None: "must be a path",
+    7: "must be a path",
+}
 
 
-def test_a_device_is_not_read() -> None:
-    if not Path("/dev/zero").exists():
+@pytest.mark.parametrize("source", NOWHERE, ids=range(len(NOWHERE)))
+def test_a_path_that_leads_nowhere(source: Any) -> None:
+    if source == "/dev/zero" and not Path(source).exists():
         pytest.skip("no /dev/zero here")
-    with pytest.raises(R3labError, match="regular file"):
-        open_image("/dev/zero")
-
-
-@pytest.mark.parametrize("source", [None, 7, ["a.png"], object()])
-def test_what_is_not_even_a_source(source: object) -> None:
-    with pytest.raises(R3labError, match="must be a path"):
-        open_image(source)  # type: ignore[arg-type]
+    with pytest.raises(R3labError) as caught:
+        open_image(source)
+    message = str(caught.value)
+    assert NOWHERE[source] in message and message.isprintable() and len(message) < 300
+    message.encode()
 
 
 def test_an_image_in_memory_is_checked_too() -> None:
@@ -329,14 +297,17 @@ def test_an_image_in_memory_is_checked_too() -> None:
     assert open_image(Image.new("RGB", (10, 10)), max_pixels=100).size == (10, 10)
 
 
-def test_a_hundred_megapixels_open_silently() -> None:
-    data = png_of(10_000, 10_000, 1, 0, b"\x00" * (10_000 * (1 + 10_000 // 8)))
-    start = time.process_time()
+def test_what_pillow_warns_of_opens_silently(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As 100 megapixels do; here they are 1600 pixels, over a limit of Pillow's of 1000."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    data = packed(noise((40, 40)))
+    with pytest.warns(Image.DecompressionBombWarning), Image.open(io.BytesIO(data)):
+        pass
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        image = open_image(data)
-    assert image.size == (10_000, 10_000) and image.width * image.height < MAX_PIXELS
-    assert time.process_time() - start < 3
+        assert open_image(data).size == (40, 40)
+    monkeypatch.undo()
+    assert Image.MAX_IMAGE_PIXELS < MAX_PIXELS
 
 
 # ------------------------------------------------------------------ hash, resize, cut, encode
@@ -384,18 +355,11 @@ def test_a_cut_is_clipped_and_sub_pixel() -> None:
     assert cut(ramp, (99.2, 3.3, 99.9, 3.9), (28, 28)).size == (28, 28)
 
 
-@pytest.mark.parametrize(
-    ("box", "size"),
-    [
-        ((10, 10, 10, 20), (8, 8)),
-        ((200, 0, 300, 50), (8, 8)),
-        ((float("nan"), 0, 30, 50), (8, 8)),
-        ((0, 0, 10, 10), (0, 8)),
-    ],
-)
-def test_a_cut_of_nothing_is_refused(box: tuple[float, float, float, float], size: tuple[int, int]) -> None:
-    with pytest.raises(R3labError):
-        cut(noise((100, 100)), box, size)
+def test_a_cut_of_nothing_is_refused() -> None:
+    empty, outside, nan, good = (10, 10, 10, 20), (200, 0, 300, 50), (float("nan"), 0, 30, 50), (0, 0, 10, 10)
+    for box, size in ((empty, (8, 8)), (outside, (8, 8)), (nan, (8, 8)), (good, (0, 8))):
+        with pytest.raises(R3labError):
+            cut(noise((100, 100)), box, size)
 
 
 def test_resize_is_antialiased() -> None:

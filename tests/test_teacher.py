@@ -495,12 +495,6 @@ def test_the_command_says_what_is_wrong(out: Path, monkeypatch: pytest.MonkeyPat
     assert not out.exists()
 
 
-def test_no_model_and_no_client_is_loaded_until_it_is_wanted() -> None:
-    code = "import sys, r3lab.cli.vlir; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert not {"torch", "transformers", "openai", "matplotlib", "r3lab.models"} & set(loaded.stdout.split())
-
-
 def test_the_endpoint_of_the_course_does_what_it_is_told(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openai", reason="pip install -e '.[test]' brings it")
     monkeypatch.setenv("NO_PROXY", "example.org")

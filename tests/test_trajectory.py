@@ -21,6 +21,7 @@ from r3lab.trajectory import FINISHES, ImageRef, Kind, Look, Trajectory, contrad
 
 BOX = '{"bbox_2d": [100, 100, 500, 500]}'
 P, O, S, E, C, X = Kind  # noqa: E741
+PIECES = ["a", "é", "\n", "\x1b[0m", "\u202e", "", "\U0001f600"]
 
 
 def picture(seed: int, size: tuple[int, int]) -> Image.Image:
@@ -52,25 +53,11 @@ def build(rows: list[tuple[Kind, str]], **more: Any) -> Trajectory:
 
 def example() -> Trajectory:
     """A good look, a bad one, an answer; padded at the end."""
-    rows = [
-        (P, "<user>"),
-        (O, ""),
-        (O, ""),
-        (P, "Which digit?"),
-        (S, "Too small. "),  # 4
-        (S, '{"bbox_2d": ['),
-        (S, "100, 100, 500, 500]}"),  # 6
-        (E, "<|vision_start|>"),
-        (C, ""),
-        (C, ""),  # 9
-        (E, "<|vision_end|>"),
-        (S, '{"bbox_2d": [5, 5, 1, 1]}'),  # 11
-        (E, "[invalid box: x2 <= x1]"),
-        (S, " It is <answer>"),
-        (S, "7"),
-        (S, "</answer>"),  # 15
-        (X, ""),
-    ]
+    before = [(P, "<user>"), (O, ""), (O, ""), (P, "Which digit?")]
+    good = [(S, "Too small. "), (S, '{"bbox_2d": ['), (S, "100, 100, 500, 500]}")]  # from 4
+    crops = [(E, "<|vision_start|>"), (C, ""), (C, ""), (E, "<|vision_end|>")]  # from 7
+    bad = [(S, '{"bbox_2d": [5, 5, 1, 1]}'), (E, "[invalid box: x2 <= x1]")]  # from 11
+    rows = [*before, *good, *crops, *bad, (S, " It is <answer>"), (S, "7"), (S, "</answer>"), (X, "")]
     crop = picture(1, (56, 28))
     t = build(
         rows,
@@ -96,9 +83,7 @@ def arbitrary(rng: random.Random) -> Trajectory:
     rows: list[tuple[Kind, str]] = [(rng.choice([P, O]), "") for _ in range(rng.randint(0, 5))]
     looks, crops = [], []
     for _ in range(rng.randint(0, 5)):
-        rows += [
-            (S, rng.choice(["a", "é", "\n", "\x1b[0m", "\u202e", "", "\U0001f600"])) for _ in range(rng.randint(0, 3))
-        ]
+        rows += [(S, rng.choice(PIECES)) for _ in range(rng.randint(0, 3))]
         span = (len(rows), len(rows) + 1)
         rows.append((S, BOX))
         numbers = tuple(rng.uniform(-1e6, 1e6) for _ in range(4))
@@ -131,7 +116,7 @@ def arbitrary(rng: random.Random) -> Trajectory:
 
 def test_what_is_saved_comes_back_equal(tmp_path: Path) -> None:
     rng = random.Random(0)
-    for i in range(60):
+    for i in range(30):
         t = example() if i == 0 else arbitrary(rng)
         back = load(save(t, tmp_path / str(i)))
         assert back == t and isinstance(back, Trajectory)
@@ -163,17 +148,9 @@ def test_saving_twice_writes_the_same_bytes_and_leaves_no_scraps(tmp_path: Path)
     assert set(first) == {"trajectory.json"} | hashes
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"answer": "8"},
-        {"looks": []},
-        {"images": {}},
-        {"rewards": {"accuracy": 1.0}},
-    ],
-)
-def test_any_difference_makes_unequal(change: dict[str, Any]) -> None:
-    assert dataclasses.replace(example(), **change) != example()
+def test_any_difference_makes_unequal() -> None:
+    for change in ({"answer": "8"}, {"looks": []}, {"images": {}}, {"rewards": {"accuracy": 1.0}}):
+        assert dataclasses.replace(example(), **change) != example()
     assert example() == example() and example() != "a trajectory"
 
 
@@ -220,16 +197,11 @@ def field(name: str, value: Any) -> Callable[[Trajectory], None]:
     return lambda t: setattr(t, name, value)
 
 
-def both(*changes: Callable[[Trajectory], None]) -> Callable[[Trajectory], None]:
+def sampled(at: int) -> Callable[[Trajectory], None]:
     def change(t: Trajectory) -> None:
-        for one in changes:
-            one(t)
+        t.kinds[at], t.logprobs[at], t.pieces[at] = 2, -1.0, "more"
 
     return change
-
-
-def sampled(at: int) -> Callable[[Trajectory], None]:
-    return both(setting("kinds", at, 2), setting("logprobs", at, -1.0), setting("pieces", at, "more"))
 
 
 VIOLATIONS: dict[str, tuple[Callable[[Trajectory], None], str]] = {
@@ -320,12 +292,6 @@ def test_what_would_not_come_back_is_not_saved(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(R3labError, match="Cannot write .*choose another place"):
-        save(example(), tmp_path / "file")
-
-
 def test_a_failed_write_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(example(), tmp_path)
     before = path.read_bytes()
@@ -364,30 +330,27 @@ def edited(*path: Any, to: Any) -> Callable[[dict], Any]:
 
 NO_HASH = "must be 64 digits of 0-9a-f"
 FILES: dict[str, tuple[Callable[[dict], Any], str]] = {
-    "no format": (edited("format", to=DELETE), "is no trajectory"),
     "another format": (edited("format", to="r3lab.vlir"), "is no trajectory"),
     "newer version": (edited("version", to=2), "has version 2; this r3lab reads 1"),
     "version true": (edited("version", to=True), "has version True"),
     "unknown field": (edited("logprob", to=[]), "unknown field 'logprob'. Did you mean 'logprobs'?"),
     "a field is missing": (edited("kinds", to=DELETE), "the field 'kinds' is missing"),
     "ids is text": (edited("ids", to="0123"), "ids must be a list, got '0123'"),
-    "ids holds text": (edited("ids", 2, to="2"), "ids[2] must be a whole number, got '2'"),
     "kind out of range": (edited("kinds", 2, to=6), "kinds[2] must be a kind from 0 to 5, got 6"),
     "piece null": (edited("pieces", 2, to=None), "pieces[2] must be text, got None"),
     "a huge integer": (edited("advantage", to=10**400), "advantage must be a finite number"),
     "span of three": (edited("looks", 0, "span", to=[1, 2, 3]), "looks[0]: span must be a list of 2"),
     "span negative": (edited("looks", 0, "span", to=[-1, 2]), "span[0] must be a whole number from 0, got -1"),
     "valid is 1": (edited("looks", 0, "valid", to=1), "looks[0]: valid must be true or false, got 1"),
+    "not a number": (edited("advantage", to=float("nan")), "advantage must be a finite number"),
+    "an infinite one": (edited("truth", "needs_look", to=float("inf")), "truth['needs_look'] must be JSON with finite"),
     "frame unknown": (edited("frame", to="inches"), "frame must be one of"),
     "truth is a list": (edited("truth", to=[]), "truth must be an object"),
     "rewards hold text": (edited("rewards", "accuracy", to="1"), "rewards['accuracy'] must be a finite number"),
-    "finish unknown": (edited("finish", to="won"), "finish is 'won', not one of"),
     "invariant broken": (edited("logprobs", 5, to=None), "token 5 is SAMPLED but has no log-probability"),
     "path in images": (edited("images", 0, to="../../../etc/passwd"), f"images[0] {NO_HASH}, got '../../../etc"),
     "hash and newline": (edited("images", 0, to="a" * 64 + "\n"), NO_HASH),
     "path in the image": (edited("image", "hash", to="../" * 20 + "aaaa"), "image: hash must be 64 digits"),
-    "image not there": (edited("images", 0, to="a" * 64), "does not exist"),
-    "wrong size": (edited("image", "width", to=41), "not (41, 30)"),
 }
 
 
@@ -404,10 +367,8 @@ def test_a_changed_file_is_refused_by_name_of_the_field(name: str, tmp_path: Pat
 
 
 RAW: dict[str, tuple[bytes, str]] = {
-    "empty": (b"", "not valid JSON"),
     "cut off": (b'{"format": "r3lab.trajectory", "version"', "not valid JSON"),
     "not utf-8": (b"\xff\xfe\x00", "Cannot read"),
-    "bottomless": (b"[" * 200_000, "not valid JSON"),
     "hostile": (b'{"format": "\x1b[2J' + b"x" * 100_000 + b'"}', "not valid JSON"),
 }
 
@@ -421,18 +382,6 @@ def test_what_is_no_record_is_one_clear_line(name: str, tmp_path: Path) -> None:
         load(path)
     assert words in str(caught.value)
     assert str(caught.value).isprintable() and len(str(caught.value)) < 400
-
-
-@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
-def test_numbers_that_are_none_are_refused(number: str, tmp_path: Path) -> None:
-    for old, words in (('"advantage": -0.25', "advantage"), ('"needs_look": true', "truth['needs_look']")):
-        path = save(example(), tmp_path)
-        text = path.read_text()
-        assert old in text
-        path.write_text(text.replace(old, old.split(":")[0] + ": " + number))
-        with pytest.raises(R3labError) as caught:
-            load(path)
-        assert words in str(caught.value) and "finite" in str(caught.value)
 
 
 def test_the_line_of_a_list_is_named_and_blank_lines_are_not_missed(tmp_path: Path) -> None:
@@ -456,15 +405,10 @@ def test_a_tampered_image_is_refused(tmp_path: Path) -> None:
     crop.save(file)
     with pytest.raises(R3labError, match="has other pixels than when it was saved"):
         load(path)
-    file.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(R3labError, match="damaged"):
-        load(path)
-    file.write_bytes(b"text")
-    with pytest.raises(R3labError, match="not an image"):
-        load(path)
-    file.unlink()
-    with pytest.raises(R3labError, match="does not exist"):
-        load(path)
+    for left, words in ((whole[: len(whole) // 2], "damaged"), (b"text", "not an image"), (None, "does not exist")):
+        file.unlink() if left is None else file.write_bytes(left)
+        with pytest.raises(R3labError, match=words):
+            load(path)
     file.write_bytes(whole)
     assert load(path) == t
 
