@@ -33,7 +33,7 @@ from .browser_rows import Found, Row, read_rows, rows_of
 from .canvas import Canvas, fitted
 from .palette import LIGHT, SMALL, TITLE, VERDICTS, style
 from .picture import HERE, Picture, View, embed, render
-from .player import badge, stage
+from .player import stage
 from .steps import photograph
 from .text import clean, height, one_line, quoted
 
@@ -106,7 +106,7 @@ def browse(
         left_out=[(does, problems), ("cannot be opened", list(held.failed.values()))],
         index=as_script(index_of(rows, held)),
         held=held.markups,
-        **{"rows": rows, "first": FIRST, "badge": badge, "results": RESULTS},
+        **{"rows": rows, "first": FIRST, "results": RESULTS},
     )
     colours = "".join(f".r3-{key} b{{background:{colour};}}\n" for key, (colour, _, _) in RESULTS.items())
     rules, script = ((HERE / name).read_text(encoding="utf-8") for name in ("browser.css", "browser.js"))
@@ -185,7 +185,7 @@ def open_row(row: Row, prefix: str, share: int) -> tuple[str, Image.Image | None
     """
     t = row.read() if row.read is not None else None
     question, player = ("", "") if t is None else (t.question, stage(t, prefix, budget=share))
-    told = {"row": row, "t": t, "question": question, "player": player, "badge": badge, "results": RESULTS}
+    told = {"row": row, "t": t, "question": question, "player": player, "results": RESULTS}
     return render("record.html", **told), None if t is None else photograph(t)
 
 

@@ -32,7 +32,7 @@ from PIL import Image
 
 from ..core.geometry import Box, Size, intersection
 from .palette import BODY, DPI, HALO, LEADING, LIGHT, LOOKS, RUNS, SMALL, TITLE, TRUTH, ink_on, look_colour
-from .text import attribute, height, text_width, wrap, write
+from .text import height, text_width, wrap, write
 
 KEY_ROW = height(1, SMALL) + 0.02
 SHARP = 300  # pixels an inch up to which a picture is enlarged, so that its pixels keep hard edges
@@ -377,9 +377,8 @@ def draw_tag(
     write(axes, corner[0] + size[0] / 2, corner[1] + size[1] / 2, number, SMALL, ink_on(colour), True, **at)
 
 
-# -- regions as SVG, in source pixels ----------------------------------------------------------------------------------
+# -- regions of a page (marks.html), in source pixels ------------------------------------------------------------------
 
-SIDE = 1000  # CSS pixels: the longer side of a picture that nothing limits
 SVG_TAG = 0.052  # side of a number's tag, of the longer side of the picture
 
 
@@ -420,83 +419,3 @@ def spots(boxes: Sequence[tuple[int, Box | None, bool]], size: Size) -> list[Spo
             x, y = tag_corner(seen, (w, h), whole, [one.tag for one in found])
             found.append(Spot(seen, number, valid, (x, y, x + w, y + h)))
     return found
-
-
-def svg(view: Box, inside: str, label: str, name: str = "") -> str:
-    """A picture in source pixels, with its words for who cannot see it.
-
-    Parameters
-    ----------
-    view
-        The part of the source that it shows.
-    inside
-        Elements from this module.
-    label
-        What it shows; foreign text in it is escaped here.
-    name
-        Class.
-    """
-    kind = f' class="{name}"' if name else ""
-    x, y, w, h = view[0], view[1], view[2] - view[0], view[3] - view[1]
-    scale = SIDE / max(w, h)  # a size of its own, so that limits to either side keep its shape
-    return (
-        f'<svg{kind} viewBox="{_n(x)} {_n(y)} {_n(w)} {_n(h)}" width="{_n(w * scale)}" height="{_n(h * scale)}" '
-        f'role="img" aria-label="{attribute(label, 2000)}">{inside}</svg>'
-    )
-
-
-def use(name: str, box: Box, hard: bool = False) -> str:
-    """An image that the page holds under the id `name`, over `box`; `hard`: its own pixels keep their edges."""
-    x, y, w, h = box[0], box[1], box[2] - box[0], box[3] - box[1]
-    move = f"translate({_n(x)} {_n(y)}) scale({_n(w)} {_n(h)})"
-    kind = ' class="px"' if hard else ""  # inherited by the image; a rule for the image itself does not reach it
-    return f'<use href="#{name}" transform="{move}"{kind}/>'
-
-
-def truth_mark(box: Box, size: Size) -> str:
-    """A true region."""
-    seen = within(box, (0.0, 0.0, float(size[0]), float(size[1])))
-    if seen is None:
-        return ""
-    return f'<g class="truth">{_rect(seen, HALO[1], 2.6)}{_rect(seen, TRUTH, 1.2)}</g>'
-
-
-def look_mark(spot: Spot, when: str = "") -> str:
-    """A numbered region; `when` are attributes that say at which moments it shows."""
-    colour, dashes = look_colour(spot.number), "" if spot.valid else ' stroke-dasharray="6 4"'
-    lines = _rect(spot.box, HALO[0], 4.6, ' stroke-opacity="0.8"') + _rect(spot.box, colour, 2.6, dashes)
-    x, y, right, bottom = spot.tag
-    h = bottom - y
-    tag = (
-        f'<rect x="{_n(x)}" y="{_n(y)}" width="{_n(right - x)}" height="{_n(h)}" fill="{colour}" stroke="{HALO[0]}" '
-        f'stroke-width="0.8" vector-effect="non-scaling-stroke"/>'
-        f'<text x="{_n((x + right) / 2)}" y="{_n(y + 0.77 * h)}" font-size="{_n(0.74 * h)}" text-anchor="middle" '
-        f'font-weight="700" fill="{ink_on(colour)}">{spot.number}</text>'
-    )
-    return f'<g class="look"{when}><g class="edge">{lines}</g><g class="tag">{tag}</g></g>'
-
-
-def path_mark(start: Spot, end: Spot, when: str = "") -> str:
-    """The way from one region to the next, centre to centre."""
-    (ax, ay, bx, by), (cx, cy, dx, dy) = start.box, end.box
-    line = (
-        f'x1="{_n((ax + bx) / 2)}" y1="{_n((ay + by) / 2)}" x2="{_n((cx + dx) / 2)}" y2="{_n((cy + dy) / 2)}" '
-        'vector-effect="non-scaling-stroke"'
-    )
-    return (
-        f'<g class="path"{when}><line {line} stroke="{HALO[1]}" stroke-width="3.4" stroke-opacity="0.6"/>'
-        f'<line {line} stroke="{HALO[0]}" stroke-width="1.6" stroke-dasharray="2 4" stroke-linecap="round"/></g>'
-    )
-
-
-def _rect(box: Box, colour: str, width: float, more: str = "") -> str:
-    x1, y1, x2, y2 = box
-    return (
-        f'<rect x="{_n(x1)}" y="{_n(y1)}" width="{_n(x2 - x1)}" height="{_n(y2 - y1)}" fill="none" stroke="{colour}" '
-        f'stroke-width="{width}" vector-effect="non-scaling-stroke"{more}/>'
-    )
-
-
-def _n(value: float) -> str:
-    """A number without a tail of zeros."""
-    return f"{value:.2f}".rstrip("0").rstrip(".") or "0"

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import io
 import json
 import uuid
@@ -38,8 +37,8 @@ from PIL import Image
 from ..core.errors import R3labError, shown
 from ..core.files import write_whole
 from ..core.images import data_uri, to_png_bytes
-from .palette import DARK, DPI, LIGHT, LOOKS, OKABE_ITO, Theme, style
-from .text import clean, html_line, html_words, one_line
+from .palette import DARK, DPI, HALO, LIGHT, LOOKS, OKABE_ITO, Theme, ink_on, look_colour, style
+from .text import attribute, clean, html_line, html_words, one_line
 
 FORMATS = ("png", "svg", "pdf")
 HERE = Path(__file__).parent
@@ -140,7 +139,7 @@ class Picture:
 
     def to_html(self) -> str:
         """An ``<img>`` that needs no other file."""
-        alt = html.escape(self.alt, quote=True).replace("\n", "&#10;")
+        alt = attribute(self.alt, 8000)
         return f'<img alt="{alt}" src="{self.uri}" width="{self.width}" style="max-width:100%;height:auto">'
 
     @property
@@ -205,6 +204,8 @@ class View:
 _templates = Environment(
     loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
+_templates.globals |= {"halo": HALO, "ink_on": ink_on, "look_colour": look_colour}
+_templates.filters["n"] = lambda value: f"{value:.2f}".rstrip("0").rstrip(".") or "0"  # without a tail of zeros
 _templates.filters["words"] = lambda text, limit: Markup(html_words(text, limit))
 _templates.filters["line"] = lambda text, limit: Markup(html_line(text, limit))
 

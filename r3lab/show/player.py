@@ -27,10 +27,10 @@ from ..core.files import write_whole
 from ..core.geometry import clip, intersection, iou
 from ..explain.explanation import RECORD, Explanation, HeatMap
 from ..trajectory import MANY, ONE, Kind, Trajectory, load
-from .canvas import look_mark, path_mark, spots, svg, truth_mark, use
+from .canvas import spots, within
 from .explanation import attention_maps, checked, spotlight_uri
 from .filmstrip import SHOWN_LOOKS, filmstrip
-from .palette import VERDICTS, ink_on, look_colour
+from .palette import VERDICTS
 from .picture import Embedded, Picture, View, embed, page, render
 from .ribbon import measures_of, rules, tokens
 from .steps import Step, facts, photograph, source_box, source_size, steps, told, true_regions, verdict, where_in
@@ -86,26 +86,24 @@ def stage(t: Trajectory, prefix: str, attention: Sequence[HeatMap | None] = (), 
     R3labError
         If the maps do not fit.
     """
-    walk, ending = steps(t)[: SHOWN_LOOKS + 1], verdict(t)
+    walk, source, ending = steps(t)[: SHOWN_LOOKS + 1], source_box(t), verdict(t)
     names = ["Overview", *(f"Look {step.number}" for step in walk[1:]), "Answer"]
-    maps, held, last = checked(attention, len(names)), _held(walk, budget), len(walk)
+    maps, held = checked(attention, len(names)), _held(walk, budget)
     granted = {step.look.valid for step in walk if step.look is not None and step.look.box is not None}
     signs = [("solid", "looked at")] * (True in granted) + [("dashed", "refused")] * (False in granted)
-    switches = ""
-    if "photo" in held and "overview" in held:
-        switches += '<label><input type="checkbox" data-switch="saw"> at the model\'s resolution</label>'
-    if any(maps):
-        switches += '<label><input type="checkbox" data-switch="attend"> attention (bright: read most)</label>'
     return render(
         "player.html",
-        **{"prefix": prefix, "walk": walk, "names": names, "last": last, "held": held, "ending": ending},
-        photo=Markup(_photo(walk, held, prefix, maps)),
+        **{"t": t, "prefix": prefix, "walk": walk, "names": names, "last": len(walk), "held": held, "ending": ending},
+        source=source,
+        seen=next((name for name in ("overview", "photo") if name in held), ""),  # what stands for the overview
+        spots=spots([(step.number, step.look.box, step.look.valid) for step in walk if step.look], source_size(t)),
+        truths=[box for region in true_regions(t) if (box := within(region, source)) is not None],
+        maps=[(moment, heat.box, spotlight_uri(heat)) for moment, heat in enumerate(maps) if heat is not None],
         signs=[*signs, *[("truth", "true region")] * bool(true_regions(t))],
-        pictures=[_seen(step, held, prefix) for step in walk],
         text=TEXT,
         left_out=len(t.looks) - len(walk) + 1,
-        controls=Markup(controls(last, last, "Moment of the trajectory", switches)),
-        **{"chip": chip, "place": _place, "badge": badge, "verdicts": VERDICTS},
+        verdicts=VERDICTS,
+        **{"place": _place, "clip": clip, "intersection": intersection},
     )
 
 
@@ -120,61 +118,6 @@ def _held(walk: Sequence[Step], budget: int) -> dict[str, Embedded]:
     return held | {name: embed(crop, each) for name, crop in crops.items() if crop is not None}
 
 
-def _overview(t: Trajectory, held: dict[str, Embedded], prefix: str) -> str:
-    """The overview over the whole source; "" if it was not kept."""
-    name = next((name for name in ("overview", "photo") if name in held), "")
-    return use(f"{prefix}-{name}", source_box(t), held[name].hard) if name else ""
-
-
-def _photo(walk: Sequence[Step], held: dict[str, Embedded], prefix: str, maps: Sequence[HeatMap | None]) -> str:
-    """The photograph, or the overview in its place, with regions, numbers and the way between them."""
-    t = walk[0].t
-    size = source_size(t)
-    if "photo" in held:
-        inside = f'<g class="as-is">{use(f"{prefix}-photo", source_box(t), held["photo"].hard)}</g>'
-        inside += f'<g class="as-seen">{_overview(t, held, prefix)}</g>'
-    else:
-        inside = f'<rect class="missing" width="{size[0]}" height="{size[1]}"/>'
-    for moment, heat in enumerate(maps):
-        if heat is not None:
-            x1, y1, x2, y2 = heat.box
-            place = f'x="{x1:.2f}" y="{y1:.2f}" width="{x2 - x1:.2f}" height="{y2 - y1:.2f}"'
-            inside += (
-                f'<image class="heat" data-from="{moment}" data-to="{moment}" {place} preserveAspectRatio="none" '
-                f'href="{spotlight_uri(heat)}"/>'
-            )
-    inside += "".join(truth_mark(region, size) for region in true_regions(t))
-    found = spots([(step.number, step.look.box, step.look.valid) for step in walk if step.look], size)
-    for before, after in zip(found, found[1:], strict=False):
-        inside += path_mark(before, after, f' data-from="{after.number}"')
-    inside += "".join(look_mark(spot, f' data-from="{spot.number}"') for spot in found)
-    regions = f", {len(found)} numbered region{'' if len(found) == 1 else 's'}" if found else ", no region"
-    missing = "" if "photo" in held else " The picture was not kept."
-    return svg(source_box(t), inside, f"The image, {size[0]} by {size[1]} pixels{regions}.{missing}")
-
-
-def _seen(step: Step, held: dict[str, Embedded], prefix: str) -> dict[str, str]:
-    """What the model got at a moment: the picture, or why there is none; its caption; what it had held before."""
-    t, region = step.t, step.region
-    seen = _overview(t, held, prefix)
-    if step.look is None:
-        label = f"The overview, {t.overview[0]} by {t.overview[1]} pixels, as the model saw it first."
-        shown = Markup(svg(source_box(t), seen, label)) if seen else ""
-        caption = f"Overview, {step.pixels}: what the model sees first"
-        return {"shown": shown, "missing": "picture not kept", "caption": caption, "before": ""}
-    if region is None or step.look.box is None:
-        return {"shown": "", "missing": ": ".join(step.without), "caption": f"Look {step.number}", "before": ""}
-    name, shown, before = f"crop-{step.number}", "", ""
-    if name in held:
-        inside = use(f"{prefix}-{name}", region, held[name].hard)
-        inside += "".join(truth_mark(one, source_size(t)) for one in true_regions(t) if intersection(one, region) > 0)
-        shown = Markup(svg(region, inside, f"Crop {step.number} as the model got it.", "r3-crop"))
-    if seen:
-        before = Markup(svg(clip(step.look.box, source_size(t)), seen, "The same region in the overview."))
-    caption = f"Crop {step.number}, {step.pixels}"
-    return {"shown": shown, "missing": "crop not kept", "caption": caption, "before": before}
-
-
 def _place(step: Step) -> Markup:
     """Where a look was, and how well it met the true region."""
     look, regions = step.look, true_regions(step.t)
@@ -184,45 +127,6 @@ def _place(step: Step) -> Markup:
     numbers = ", ".join(f"{v:.0f}" for v in look.box)
     said = f"looked at [{numbers}], {where_in(look.box, source_size(step.t))}"
     return Markup(said + (f"; IoU with the true region {iou(look.box, regions[-1]):.2f}" if regions else ""))
-
-
-def chip(number: int) -> Markup:
-    """The number of a look on its colour."""
-    colour = look_colour(number)
-    return _square(colour, str(number), ink_on(colour), ' font-weight="700"')
-
-
-def badge(colour: str, mark: str, word: str) -> Markup:
-    """A verdict: its mark on its colour, and the word."""
-    return Markup(f'<span class="r3-verdict">{_square(colour, mark, "#FFFFFF")} {word}</span>')
-
-
-def _square(colour: str, text: str, ink: str, more: str = "") -> Markup:
-    return Markup(
-        f'<svg class="r3-chip" viewBox="0 0 20 20" aria-hidden="true"><rect width="20" height="20" fill="{colour}"/>'
-        f'<text x="10" y="15" font-size="14"{more} text-anchor="middle" fill="{ink}">{text}</text></svg>'
-    )
-
-
-def controls(last: int, at: int, label: str, more: str = "") -> str:
-    """Buttons and slider that `page.js` brings to life; without it they are not shown.
-
-    Parameters
-    ----------
-    last, at
-        The last moment, and the one at which it opens.
-    label
-        What the slider moves through, our own words.
-    more
-        Markup behind them.
-    """
-    return (
-        '<div class="r3-controls"><button type="button" data-go="start">Start</button>'
-        '<button type="button" data-go="back">Back</button>'
-        f'<input type="range" min="0" max="{last}" step="1" value="{at}" aria-label="{label}">'
-        '<button type="button" data-go="forward">Forward</button><output aria-live="polite"></output>'
-        f"{more}</div>"
-    )
 
 
 # -- reports -----------------------------------------------------------------------------------------------------------
@@ -321,7 +225,7 @@ def report(entries: Sequence[Entry], title: str = "") -> str:
         **{"name": name, "summary": _summary(entries, count), "entries": entries},
         alone=len(entries) == 1 and not title,
         **{"player": player, "tokens": _tokens, "facts": _facts},
-        **{"verdict": verdict, "badge": badge, "verdicts": VERDICTS},
+        **{"verdict": verdict, "verdicts": VERDICTS},
     )
     return page(name, body, rules())
 

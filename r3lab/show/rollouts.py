@@ -42,18 +42,16 @@ from .canvas import (
     KEY_ROW,
     TAG,
     Canvas,
+    Spot,
     draw_tag,
     draw_truth,
     drawable_part,
     edges,
     fitted,
-    look_mark,
     outline,
-    path_mark,
     spots,
-    svg,
     tag_corner,
-    truth_mark,
+    within,
 )
 from .curves import ABOVE, BELOW, LEFT, RIGHT, Charts, Panel, draw_chart
 from .logs import Log, Series
@@ -72,7 +70,6 @@ from .palette import (
     style,
 )
 from .picture import Picture, View, embed, render
-from .player import badge, controls
 from .steps import photograph, region_shown, source_size, true_regions, verdict, where_in
 from .text import height, one_line, quoted, text_width, wrap
 
@@ -364,10 +361,8 @@ def river(found: River) -> View:
         "river.html",
         last=last,
         steps=found.steps,
-        controls=controls(last, last, "Step of training"),
         charts=[_chart(found, name) for name in MEASURES],
         cards=[_card(found, number, subject) for number, subject in enumerate(found.subjects[:SAMPLES])],
-        badge=badge,
         verdicts=VERDICTS,
         states=STATES,
     )
@@ -375,26 +370,23 @@ def river(found: River) -> View:
 
 
 def _card(found: River, number: int, subject: Subject) -> dict[str, Any]:
-    """A sample as the template wants it: its photograph with the looks of each step, and the answers."""
-    size, answers = (subject.image.width, subject.image.height), [row[number] for row in found.answers]
-    photo = found.images.get(subject.image.hash)
-    inside = f'<rect class="missing" width="{size[0]}" height="{size[1]}"/>'
-    if photo is not None:
-        uri = embed(photo, CHARACTERS, 480).uri
-        inside = f'<image width="{size[0]}" height="{size[1]}" preserveAspectRatio="none" href="{uri}"/>'
-    inside += "".join(truth_mark(region, size) for region in subject.regions)
-    before = None
-    for order, answer in enumerate(answers):
-        placed = spots([(i, box, True) for i, box in enumerate(answer.looks[:8], start=1)], size)
-        end = " end" if order == len(answers) - 1 else ""
-        looks = "".join(map(look_mark, placed))
-        inside += f'<g data-from="{order}" data-to="{order}" class="only{end}">{looks}</g>'
-        if placed and before is not None:
-            inside += path_mark(before, placed[-1], f' data-from="{order}"')
-        before = placed[-1] if placed else before
-    label = f"Photograph {number + 1} with the looks of the chosen step."
-    drawn = svg((0.0, 0.0, float(size[0]), float(size[1])), inside, label)
-    return {"photo": drawn, "question": subject.question, "answers": answers}
+    """A sample as the template wants it: its photograph, true regions, and at each step its looks, the last look of a
+    step before, and the answer."""
+    size, photo = (subject.image.width, subject.image.height), found.images.get(subject.image.hash)
+    view, answers = (0.0, 0.0, float(size[0]), float(size[1])), [row[number] for row in found.answers]
+    placed = [spots([(i, box, True) for i, box in enumerate(one.looks[:8], start=1)], size) for one in answers]
+    before: list[Spot | None] = [None]
+    for looks in placed:
+        before.append(looks[-1] if looks else before[-1])
+    return {
+        "view": view,
+        "uri": "" if photo is None else embed(photo, CHARACTERS, 480).uri,
+        "truths": [box for region in subject.regions if (box := within(region, view)) is not None],
+        "spots": placed,
+        "before": before,
+        "question": subject.question,
+        "answers": answers,
+    }
 
 
 def _chart(found: River, name: str) -> dict[str, Any]:
