@@ -22,8 +22,8 @@ PARAMETERS = "seed = 0\npause = 0.0\nmode = ''\ncount = ''"
 
 
 def lesson(path: Path, *sources: str, parameters: str = PARAMETERS) -> Path:
-    """A notebook of code cells behind a parameters cell."""
-    cells = [nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})]
+    """A notebook of code cells behind a parameters cell, without one where `parameters` is ""."""
+    cells = [nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})] if parameters else []
     nbformat.write(nbformat.v4.new_notebook(cells=[*cells, *map(nbformat.v4.new_code_cell, sources)]), path)
     return path
 

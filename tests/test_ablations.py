@@ -87,7 +87,7 @@ def test_the_command_writes_rows_and_a_curve(base, few, tmp_path, monkeypatch, c
         asked.append(samples)
         return [{"grounding": 1.0, "seed": seed, "n": samples, "exact": 1.0}]
 
-    monkeypatch.setattr("r3lab.cli.train.curve", told)
+    monkeypatch.setattr("r3lab.recipes.ablations.curve", told)
     out = tmp_path / "found.json"
     given = ["--base", str(base), "--work", str(tmp_path / "work"), "--out", str(out), "--seeds", "1"]
     given += ["--lessons", "4", "--steps", "1", "--test", "4", "--grounding", "3", "--only", "full, group of 16"]

@@ -18,9 +18,9 @@ from test_packaging import PROJECT
 from r3lab.cli import main as command
 from r3lab.core.errors import R3labError
 from r3lab.course.tables import filled, main
-from r3lab.run.notebook import Result
+from r3lab.run.notebook import PATTERN, Result
 from r3lab.run.page import mathml
-from r3lab.run.site import PATTERN, build_site, lessons_table, read_lesson, read_lessons
+from r3lab.run.site import build_site, lessons_table, read_lesson, read_lessons
 from r3lab.show.picture import Picture
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -102,7 +102,7 @@ def test_ask_prints_the_steps_and_keeps_the_record(
         ({"image": "text.png"}, "not an image"),
         ({"question": "  "}, "question is empty"),
         ({"question": "x" * 5000}, "shorten"),
-        ({"out": "full"}, "not empty"),
+        ({"out": "full"}, "exists already"),
         ({"out": "text.png"}, "is a file"),
         ({"out": "text.png/deeper"}, "Cannot write"),
         ({"model": "none"}, "no checkpoint folder"),

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Literal
 
-import nbformat
 import pytest
+from sweep_fake import lesson
 
 from r3lab import __version__
 from r3lab.cli import COMMANDS, main
@@ -170,8 +170,6 @@ def test_a_function_is_a_command(capsys: pytest.CaptureFixture[str]) -> None:
         ["train", "huge"],
         ["run", "a.ipynb", "--quick", "--full"],
         ["run", "a.ipynb", "--timeout", "0"],
-        ["run", "a.ipynb", "-p", "steps"],
-        ["run", "a.ipynb", "-p", "steps", "9"],
         ["doctor", "who"],
     ],
 )
@@ -220,10 +218,7 @@ def test_a_missing_package_is_named_and_a_bug_keeps_its_traceback(
         main(["ask", "i.png", "why?"])
 
 
-def write_notebook(path: Path) -> Path:
-    cell = nbformat.v4.new_code_cell("steps = 3\nquick = False\nname = 'x'", metadata={"tags": ["parameters"]})
-    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
-    return path
+PARAMETERS = "steps = 3\nquick = False\nname = 'x'"
 
 
 @pytest.mark.parametrize(
@@ -245,12 +240,12 @@ def test_run_reads_parameters_by_the_notebook(
         return Result("a.ipynb", "ok", {}, "0", "", 0.0, [], None)
 
     monkeypatch.setattr("r3lab.run.notebook.run_notebook", run)
-    assert main(["run", str(write_notebook(tmp_path / "a.ipynb")), *options]) == 0
+    assert main(["run", str(lesson(tmp_path / "a.ipynb", parameters=PARAMETERS)), *options]) == 0
     assert seen == [(given, quick)]
 
 
 def test_run_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path, runs = str(write_notebook(tmp_path / "a.ipynb")), ["--out", str(tmp_path / "runs")]
+    path, runs = str(lesson(tmp_path / "a.ipynb", parameters=PARAMETERS)), ["--out", str(tmp_path / "runs")]
     bad: dict[str, list[str]] = {
         "Did you mean 'steps'": [path, "-p", "step=9"],
         "wanted int": [path, "-p", "steps=many"],
@@ -281,16 +276,13 @@ def test_the_code_says_how_the_course_went(monkeypatch: pytest.MonkeyPatch, stat
 
 
 OK, NOTE = Check("numpy", "2.0"), Check("threads", "1 of 2", "note", "unset it")
-MISSING, WISHED = (
-    Check("torch", "none", "missing", "install it"),
-    Check("tiny", "none", "missing", "", essential=False),
-)
+MISSING = Check("torch", "none", "missing", "install it")
 
 
 @pytest.mark.parametrize(
     ("checks", "code", "words"),
     [
-        ([OK, NOTE, WISHED], 0, ["-> unset it", "Everything essential is there."]),
+        ([OK, NOTE], 0, ["-> unset it", "Everything essential is there."]),
         ([OK, MISSING, NOTE], 1, ["-> install it", "Missing: torch."]),
     ],
 )
@@ -314,7 +306,7 @@ def test_doctor_names_the_policies_that_are_missing_and_what_makes_them(
 
     monkeypatch.setenv("R3LAB_ASSETS", str(tmp_path))
     found = [check for check in doctor() if check.name == "tiny policy"]
-    assert len(found) == 3 and all(check.state == "missing" and not check.essential for check in found)
+    assert len(found) == 3 and all(check.state == "note" for check in found)
     [whole] = [check for check in found if "four worlds" in check.found]
     assert "r3lab train worlds" in whole.mend and str(tmp_path / "worlds" / "rgrpo") in whole.found
     assert all("r3lab train tiny" in check.mend for check in found if check is not whole)

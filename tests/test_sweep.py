@@ -233,7 +233,7 @@ def test_cores_and_devices_are_shared_out(
 ) -> None:
     monkeypatch.setattr(one_point, "cores", lambda: have)
     monkeypatch.setattr(one_point, "devices", lambda: seen)
-    place = Machine(jobs, most)
+    place = Machine(Path("work"), jobs, most)
     assert (place.jobs, place.threads, place.devices) == wanted
 
 
@@ -250,7 +250,7 @@ def swept(tmp_path: Path, points: list[dict[str, Any]], retries: int = 1, jobs: 
     """A sweep with the fake child, and its rows."""
     planned = plan(lesson(tmp_path / "a.ipynb"), points)
     with Store(tmp_path / "out") as store:
-        place = Machine(jobs, threads=3, task=FAKE)
+        place = Machine(store.work, jobs, threads=3, task=FAKE)
         summary = sweep(planned, store, place, retries, say=lambda line: None)
         return summary, table(planned, store).rows, planned
 
@@ -425,6 +425,7 @@ def test_stopped_or_killed_it_leaves_no_kernel_and_the_same_command_goes_on(tmp_
     go.touch()
     again = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert again.returncode == 0 and "2 of 2 points are done, 1 of them before" in again.stdout, again
+    assert not (tmp_path / "out" / "work").exists()  # nor what the killed one left
 
 
 # The command refuses before anything starts.
@@ -436,7 +437,7 @@ def test_stopped_or_killed_it_leaves_no_kernel_and_the_same_command_goes_on(tmp_
         ([], "Give a notebook"),
         (["NB", "-p", "sed=1"], "Did you mean 'seed'?"),
         (["NB", "-p", "seed=high"], "wanted int"),
-        (["NB", "-p", "seed", "4"], "'seed' is not NAME=VALUE; write -p seed=VALUE"),
+        (["NB", "-p", "seed"], "-p got 'seed'; wanted NAME=VALUES"),
         (["NB", "--jobs", "0"], "--jobs: '0' is not a whole number of at least 1"),
         (["NB", "--retries", "-1"], "--retries: '-1' is not"),
         (["NB", "--timeout", "nan"], "--timeout: 'nan' is not a number"),

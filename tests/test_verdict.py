@@ -444,7 +444,7 @@ def test_what_is_saved_comes_back(explained, tmp_path):
     assert replace(again, gap=0.5) != explained
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").touch()
-    with pytest.raises(R3labError, match="holds something else"):
+    with pytest.raises(R3labError, match="exists already"):
         explained.save(tmp_path / "full")
     with pytest.raises(R3labError, match="Cannot write"):
         explained.save(folder / "explanation.json" / "under")
@@ -534,7 +534,7 @@ def test_the_command_explains_a_file(recorded, taught_folder, tmp_path, capsys):
     wrong = {
         "there is no trajectory 9; the file has 3": ["--number", "9"],
         "there is no look 0": ["--look", "0"],
-        "holds something else": ["--out", str(tmp_path / "rolled")],
+        "exists already": ["--out", str(tmp_path / "rolled")],
     }
     for words, options in wrong.items():
         assert main([*call, *options]) == 2

@@ -39,7 +39,7 @@ COMMANDS = {  # one word, or two where several have the first in common
     "train worlds": Command(TRAIN, "recipes.policies:make_worlds", "Make policies of four worlds, one an arm (hours)."),
     "train sft": Command(TRAIN, "train.sft:main", "Supervised cold start on VLIR samples."),
     "train rgrpo": Command(TRAIN, "cli.train:rgrpo", "R-GRPO from a checkpoint."),
-    "train ablations": Command(TRAIN, "cli.train:ablations", "The paper's ablations in miniature."),
+    "train ablations": Command(TRAIN, "recipes.ablations:make_ablations", "The paper's ablations in miniature."),
     "worlds": Command(DATA, "cli.vlir:worlds", "List the worlds, or draw samples with their true regions."),
     "vlir build": Command(DATA, "cli.vlir:build", "Write samples of the worlds with a teacher's rationales."),
     "vlir rationale": Command(DATA, "cli.vlir:rationale", "Have rationales written by a model behind an endpoint."),

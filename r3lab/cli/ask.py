@@ -14,7 +14,6 @@ its own. The other trajectories of a file lend what they saw (`--others` names m
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -25,11 +24,11 @@ from typing import Any
 from PIL import Image
 
 from ..core.errors import R3labError, shown
-from ..core.files import shipped_policy, whole_folder
+from ..core.files import check_free, shipped_policy, whole_folder
 from ..core.images import content_hash, open_image
 from ..core.protocol import bare
 from ..core.settings import Amount, Whole
-from ..explain.explanation import check_free
+from ..explain.explanation import RECORD
 from ..show.explanation import show_explanation
 from ..show.filmstrip import filmstrip
 from ..show.player import Entry, save_report
@@ -91,7 +90,10 @@ def ask(
 
     text, opened = bare(question), open_image(image)
     asked = Asked(f"ask-{content_hash(opened)[:12]}", opened, text)
-    folder = _free_folder(out)
+    stem = Path("runs", "ask", time.strftime("%Y%m%d-%H%M%S"))
+    names = (stem if i == 1 else stem.with_name(f"{stem.name}-{i}") for i in range(1, 1000))
+    folder = Path(out) if out else next(name for name in names if not name.exists())
+    check_free(folder)
     policy = Policy.load(model or shipped_policy())  # seconds: quick checks came before
     check_template(policy)
     if found := control_token(policy, text):  # it would change who says what
@@ -109,24 +111,6 @@ def ask(
     _write(f"answer: {answer}\n{seconds:.1f} s, {tokens} tokens, {looks} look{'s' * (looks != 1)}\n")
     _write(f"saved: {clean(str(folder))} (trajectory.json, filmstrip.png{', report.html' * report})\n")
     return 0
-
-
-def _free_folder(out: str | Path) -> Path:
-    """The folder to make; refused now if it could not be made later."""
-    stem = Path("runs", "ask", time.strftime("%Y%m%d-%H%M%S"))
-    names = (stem if i == 1 else stem.with_name(f"{stem.name}-{i}") for i in range(1, 1000))
-    folder = Path(out) if out else next(name for name in names if not name.exists())
-    try:
-        if folder.exists() and not folder.is_dir():
-            raise R3labError(f"{shown(str(folder))} is a file; name a folder to make.")
-        if folder.is_dir() and any(folder.iterdir()):
-            raise R3labError(f"The folder {shown(str(folder))} is not empty; name one to make.")
-        parent = next(one for one in folder.absolute().parents if one.exists())
-        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-            raise R3labError(f"Cannot write to {shown(str(parent))}; choose another folder.")
-    except OSError as error:
-        raise R3labError(f"{shown(str(folder))} cannot be a folder: {error}; choose another.") from error
-    return folder
 
 
 class Steps:
@@ -237,7 +221,7 @@ def explain(
         raise R3labError(f"there is no look {look}; the trajectory has {len(chosen.looks)}, counted from 1")
     lenders = [t for t in found if t is not chosen] + [t for path in others for t in _read(path)]
     folder = Path(out or Path("runs", "explain", time.strftime("%Y%m%d-%H%M%S")))
-    check_free(folder)
+    check_free(folder, replace=(folder / RECORD).is_file())
     policy, settings = Policy.load(model or shipped_policy()), QUICK if quick else Settings()
     why = explain_looks(policy, chosen, lenders, None if look is None else look - 1, settings, progress=True)
     why.save(folder)

@@ -40,7 +40,6 @@ class Check:
     found: str
     state: str = "ok"  # ok, note (works, but know this) or missing
     mend: str = ""  # what to do, "" where nothing is to be done
-    essential: bool = True
 
 
 def doctor() -> list[Check]:
@@ -49,7 +48,7 @@ def doctor() -> list[Check]:
     Returns
     -------
     list of Check
-        In an order that reads well. Nothing essential is missing where no check is both.
+        In an order that reads well.
     """
     wanted = _wanted()
     python = Check("python", f"{platform.python_version()} with r3lab {__version__}, {platform.platform()}")
@@ -68,7 +67,7 @@ def report() -> int:
         print(f"{check.state:<7}  {check.name:<{width}}  {check.found}")
         if check.mend:
             print(f"{'':<7}  {'':<{width}}  -> {check.mend}")
-    lacking = [check.name for check in checks if check.state == "missing" and check.essential]
+    lacking = [check.name for check in checks if check.state == "missing"]
     print(f"\nMissing: {', '.join(lacking)}." if lacking else "\nEverything essential is there.")
     return int(bool(lacking))
 
@@ -111,15 +110,8 @@ def _device() -> list[Check]:
     kind = "mps" if torch.backends.mps.is_available() else "cpu"
     if kind == "cpu":
         slow, mend = "can be hundreds of times slower than float32 on a CPU", "keep to float32 here (r3lab does so)"
-        checks.append(Check("bfloat16", slow, "note", mend, essential=False))
-    return [Check("device", f"{kind}: {platform.processor() or platform.machine()}{_memory()}"), *checks]
-
-
-def _memory() -> str:
-    try:
-        return f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB of memory"
-    except (AttributeError, ValueError, OSError):
-        return ""
+        checks.append(Check("bfloat16", slow, "note", mend))
+    return [Check("device", f"{kind}: {platform.processor() or platform.machine()}"), *checks]
 
 
 def _kernel() -> Check:
@@ -135,7 +127,7 @@ def _kernel() -> Check:
         return Check("jupyter kernel", f"python3 is {sys.executable}")
     found = f"r3lab runs notebooks with {sys.executable}, but JupyterLab's python3 is {first or 'none'}"
     mend = "for JupyterLab: python -m ipykernel install --sys-prefix"
-    return Check("jupyter kernel", found, "note", mend, essential=False)
+    return Check("jupyter kernel", found, "note", mend)
 
 
 def _assets() -> list[Check]:
@@ -152,5 +144,5 @@ def _assets() -> list[Check]:
             checks.append(Check("tiny policy", f"{stage}: {folder / place}"))
         else:
             mend = f"`{made}` makes it; until then give `r3lab ask` a --model"
-            checks.append(Check("tiny policy", f"{stage}: not in {folder / place}", "missing", mend, essential=False))
+            checks.append(Check("tiny policy", f"{stage}: not in {folder / place}", "note", mend))
     return checks

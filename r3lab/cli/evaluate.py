@@ -15,7 +15,6 @@ Where each arm has a policy of its own, as `r3lab train worlds` makes them, {arm
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
@@ -119,7 +118,9 @@ def evaluate(
         split_number(split)
         worlds = [get_world(name) for name in _names(world, WORLDS)]
         sources += [run.WorldSource(one, split, first or SAMPLES, seed) for one in worlds]
-    folder = _folder(out)
+    folder = Path(out)
+    if (folder / "table.json").exists() and not (folder / JOURNAL).exists():
+        raise R3labError(f"{shown(out)} holds a table that is not of `r3lab eval`; give another folder.")
     same = {
         "benchmark": sources[0].name if benchmark else None,
         "data": str(Path(data).resolve()) if benchmark else None,
@@ -158,21 +159,6 @@ def evaluate(
 def _names(given: Sequence[str], known: Iterable[str]) -> list[str]:
     """Names as they were given, each once."""
     return list(dict.fromkeys(name for one in given for name in (known if one == ALL else [one])))
-
-
-def _folder(given: str) -> Path:
-    """The folder to write to, made."""
-    out = Path(given)
-    if (out / "table.json").exists() and not (out / JOURNAL).exists():
-        raise R3labError(f"{shown(given)} holds a table that is not of `r3lab eval`; give another folder.")
-    try:
-        (out / JOURNAL).parent.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise R3labError(f"Cannot write to {shown(given)}: {why}; choose another folder.") from error
-    if not os.access((out / JOURNAL).parent, os.W_OK | os.X_OK):
-        raise R3labError(f"Cannot write to {shown(given)}: no permission; choose another folder.")
-    return out
 
 
 def _write(table: EvaluationTable, out: Path, given: Sequence[str], same: dict[str, Any]) -> None:

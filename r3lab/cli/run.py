@@ -3,13 +3,12 @@
     r3lab sweep notebooks/08_ablations.ipynb --points points.csv --dask tcp://127.0.0.1:8786 -o runs/sweeps/wide
     r3lab sweep --table runs/sweeps/wide/table.csv -o plots          # only draw
 
-A sweep leaves in its folder `table.csv` (and `table.parquet`), `plots.html`, and one folder a point. The same command
+A sweep leaves in its folder `table.csv`, `plots.html`, and one folder a point. The same command
 again goes on where it stopped. Codes: 0 all ended well, 1 a notebook failed, 2 something the user can mend, 130 Ctrl-C.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -27,19 +26,10 @@ if TYPE_CHECKING:  # these bring nbformat and papermill: a second, which --help 
 Seconds = Annotated[float, at_least(1, float)]
 
 
-def _pair(text: str) -> str:
-    if "=" not in text:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE; write -p {text}=VALUE")
-    return text
-
-
-Pair = Annotated[str, _pair]
-
-
 def run(
     notebook: str,
     *,
-    p: Sequence[Pair] = (),
+    p: Sequence[str] = (),
     quick: bool = False,
     full: bool = False,
     out: str = "runs",
@@ -117,7 +107,7 @@ def _code(statuses: Sequence[str]) -> int:
 def sweep(
     notebook: str = "",
     *,
-    p: Sequence[Pair] = (),
+    p: Sequence[str] = (),
     points: str = "",
     quick: bool = False,
     full: bool = False,
@@ -174,15 +164,15 @@ def sweep(
     folder = Path(out or Path("runs", "sweeps", Path(notebook).stem))
     say = partial(print, flush=True)
     with sweeps.Store(folder) as store:
-        place = _place(dask, tls, jobs, threads, len(planned.jobs))
+        place = _place(store.work, dask, tls, jobs, threads, len(planned.jobs))
         if planned.repeated:
             print(f"{planned.repeated} points were given more than once; each runs once")
         summary = sweeps.sweep(planned, store, place, retries, say)
-        files, word = write_table(sweeps.table(planned, store), folder / "table")
-    return _tell(summary, planned, folder, files, word)
+        file = write_table(sweeps.table(planned, store), folder / "table.csv")
+    return _tell(summary, planned, folder, file)
 
 
-def _place(dask: str, tls: tuple[str, str, str], jobs: int | None, threads: int | None, most: int) -> Place:
+def _place(work: Path, dask: str, tls: tuple[str, str, str], jobs: int | None, threads: int | None, most: int) -> Place:
     """Where the points will run; says so."""
     from ..run.point import Machine, Workers, security
 
@@ -190,7 +180,7 @@ def _place(dask: str, tls: tuple[str, str, str], jobs: int | None, threads: int 
     if dask:
         print(f"{count} on the workers of {dask}", flush=True)
         return Workers(dask, security(*tls), threads, say=partial(print, flush=True))
-    place = Machine(jobs, most, threads)
+    place = Machine(work, jobs, most, threads)
     seen = [device for device in place.devices if device is not None]
     devices = f", devices {', '.join(dict.fromkeys(seen))}" if seen else ""
     each = f"{place.threads} thread{'s' * (place.threads > 1)} each"
@@ -198,21 +188,21 @@ def _place(dask: str, tls: tuple[str, str, str], jobs: int | None, threads: int 
     return place
 
 
-def _tell(summary: Summary, planned: Plan, folder: Path, files: Sequence[Path], word: str) -> int:
+def _tell(summary: Summary, planned: Plan, folder: Path, table: Path) -> int:
     """Draw, and say how it ended and what to do."""
+    files, remark = [table], ""
     if summary.done:
         from ..run.table import draw_table
 
-        page, remark = draw_table(files[0], folder)
-        word = "; ".join(filter(None, (word, remark)))
-        files = [*files, *([page] if page else [])]
+        page, remark = draw_table(table, folder)
+        files += [page] if page else []
     for key in summary.failed[:TOLD]:
         print(f"failed: {planned.title(key)}: the log is in {folder / 'points' / key}")
     if len(summary.failed) > TOLD:
         print(f"failed: {len(summary.failed) - TOLD} more, in the table")
     done = f"{summary.done} of {len(planned.jobs)} points are done"
     earlier = f", {summary.skipped} of them before" if summary.skipped else ""
-    print(f"{done}{earlier}: {', '.join(map(str, files))}" + (f" ({word})" if word else ""), flush=True)
+    print(f"{done}{earlier}: {', '.join(map(str, files))}" + f" ({remark})" * bool(remark), flush=True)
     if summary.stopped or summary.trouble:
         why = "interrupted" if summary.stopped else f"error: {summary.trouble}"
         rest = summary.left + len(summary.failed)

@@ -1,30 +1,24 @@
-"""`r3lab train rgrpo` and `r3lab train ablations`: where samples come from, what is kept, what is said.
+"""`r3lab train rgrpo`: where samples come from, what is kept, what is said.
 
 r3lab train rgrpo --model assets/tiny/cold-start --out runs/rgrpo
 accelerate launch --num_processes 2 -m r3lab train rgrpo --out runs/rgrpo
-r3lab train ablations --base runs/tiny/grounding-4        # an hour or two on two cores
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import R3labError
 from ..core.files import assets_dir
-from ..core.settings import check_positive, setting
 from ..models.adapters import add_lora
 from ..models.policy import Policy, save_policy
-from ..recipes.ablations import FULL, VARIANTS, Budget, curve, curve_of, effects, get_variant, named, point
-from ..recipes.stages import write_results
 from ..rollout.sequence import prompt_ids
-from ..show.effects import draw_effects
-from ..train.log import JsonlLog, read_log
+from ..train.log import JsonlLog
 from ..train.memory import Footprint, footprint_of
 from ..train.processes import Processes, trackers, whole_weights
 from ..train.rgrpo import train_rgrpo
@@ -113,58 +107,4 @@ def rgrpo(s: RgrpoSettings) -> int:
     weights = whole_weights(policy)
     if processes.main:
         print(f"checkpoint in {save_policy(policy, Path(s.out) / 'policy', weights=weights)}")
-    return 0
-
-
-COMMAND = "python -m r3lab train ablations"
-
-
-@dataclass(frozen=True)
-class AblationSettings:
-    """Settings of the ablations."""
-
-    base: str = setting("runs/tiny/grounding-4", "the base to start from; `r3lab train tiny` makes it on its way")
-    work: str = setting("runs/ablations", "folder for what is finished; it is not repeated")
-    out: str = setting("", "file of results (default: assets/results/ablations.json)")
-    only: str = setting("", "variants, with commas between (default: all)")
-    seeds: int = setting(5, "repetitions of each")
-    lessons: int = setting(Budget.lessons, "updates of the cold start")
-    steps: int = setting(Budget.steps, "steps of R-GRPO")
-    test: int = setting(Budget.test, "held-out samples each is measured on")
-    grounding: int = setting(200, "samples of the grounding curve of each seed of the whole method; 0: none")
-
-
-def ablations(s: AblationSettings) -> int:
-    """The paper's ablations in miniature.
-
-    r3lab train ablations --only "full,without R-GRPO" --seeds 1 --out /tmp/ablations.json
-    """
-    check_positive(s, "seeds", "lessons", "steps", "test")
-    base, work = Path(s.base), Path(s.work)
-    if not (base / "config.json").is_file():
-        raise R3labError(
-            f"no base at {base}; `python -m r3lab train tiny` makes one in hours, as runs/tiny/grounding-4"
-        )
-    variants = [get_variant(name.strip()) for name in s.only.split(",")] if s.only else list(VARIANTS.values())
-    budget = Budget(s.lessons, s.steps, s.test)
-    work.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, Any]] = []
-    for seed in range(s.seeds):
-        for variant in variants:
-            rows.append(point(variant, seed, budget, base, work))
-            print(json.dumps(rows[-1]), flush=True)
-    curves: list[dict[str, Any]] = []
-    if s.grounding and any(variant.name == FULL for variant in variants):
-        for seed in range(s.seeds):
-            curves += curve(Policy.load(work / named(FULL, seed)), seed, s.grounding)
-    learned = []  # a curve for each row that R-GRPO made, from its log
-    for row in rows:
-        if get_variant(row["variant"]).push:
-            log = read_log(work / f"{named(row['variant'], row['seed'])}.jsonl")
-            learned.append({"variant": row["variant"], "seed": row["seed"], **curve_of(log)})
-    out = Path(s.out) if s.out else assets_dir() / "results" / "ablations.json"
-    print(f"results in {write_results(out, COMMAND, rows=rows, curves=learned, grounding=curves)}")
-    if s.seeds > 1 and any(variant.name == FULL for variant in variants):
-        place = out.parent if s.out else assets_dir() / "pictures"
-        print(f"picture in {draw_effects(effects(rows)).save(place / 'ablations.png')}")
     return 0

@@ -151,7 +151,7 @@ def whole_folder(path: str | Path, replace: bool = False, durable: bool = False)
         path.parent.mkdir(parents=True, exist_ok=True)
         with _alone(path):
             _settle(path)
-            _check_free(path, replace)
+            check_free(path, replace)
             part.mkdir()
             try:
                 yield part
@@ -192,11 +192,16 @@ def _settle(path: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _check_free(path: Path, replace: bool) -> None:
-    if path.exists() and not path.is_dir():
-        raise R3labError(f"{shown(path)} is a file; give the name of a folder.")
-    if path.exists() and not replace and any(path.iterdir()):
-        raise R3labError(f"{shown(path)} exists already; give a new folder, or remove it first.")
+def check_free(path: Path, replace: bool = False) -> None:
+    """Raise `R3labError` where `whole_folder` would refuse: asked before the work whose result shall lie there."""
+    with _refused(path):
+        if path.exists() and not path.is_dir():
+            raise R3labError(f"{shown(path)} is a file; give the name of a folder.")
+        if path.exists() and not replace and any(path.iterdir()):
+            raise R3labError(f"{shown(path)} exists already; give a new folder, or remove it first.")
+        parent = next(one for one in path.absolute().parents if one.exists())
+        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+            raise PermissionError(f"{parent} is no folder that can be written to")
 
 
 def _sync(path: Path) -> None:
@@ -328,14 +333,16 @@ class Journal:
     Raises
     ------
     R3labError
-        If another run writes to it now, it began with another `same`, or a line before the last is damaged.
+        If it cannot be written, another run writes to it now, it began with another `same`, or a line before the last
+        is damaged.
     """
 
     def __init__(self, path: str | Path, same: dict[str, Any]) -> None:
         self.path = Path(path)
         self._at: dict[str, int] = {}  # where each key's last line begins
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self.path.open("a+b", buffering=0)
+        with _refused(self.path.parent):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("a+b", buffering=0)
         try:
             self._lock()
             if self._read(same) == 0:

@@ -275,8 +275,7 @@ class Explanation:
         """
         folder = Path(folder)
         record = {"format": FORMAT, "version": VERSION, **self.record()}
-        check_free(folder)
-        with whole_folder(folder, replace=True) as part:
+        with whole_folder(folder, replace=(folder / RECORD).is_file()) as part:
             save_trajectory(self.trajectory, part)
             values: dict[str, Any] = {str(i): heat.values for i, heat in enumerate(self.maps.values())}
             np.savez_compressed(part / ARRAYS, **values)
@@ -315,12 +314,6 @@ class Explanation:
         values = _arrays(path, len(shapes)) if path.is_file() else []
         maps = {s["name"]: HeatMap(v, s["box"], s["source"]) for s, v in zip(shapes, values, strict=False)}
         return Explanation(trajectory=trajectory, maps=maps, **found)
-
-
-def check_free(folder: Path) -> None:
-    """Raise `R3labError` if a folder is there that is neither empty nor an older explanation."""
-    if folder.exists() and not (folder.is_dir() and ((folder / RECORD).is_file() or not any(folder.iterdir()))):
-        raise R3labError(f"{shown(str(folder))} holds something else; name a folder to make.")
 
 
 def _arrays(path: Path, count: int) -> list[np.ndarray]:

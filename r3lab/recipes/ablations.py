@@ -16,6 +16,7 @@ run again from the one that ships.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -27,12 +28,15 @@ from tqdm import tqdm
 
 from ..core.arms import get_arm
 from ..core.errors import R3labError, nearest, shown
+from ..core.files import assets_dir
 from ..core.protocol import same_answer
+from ..core.settings import check_positive, setting
 from ..core.stats import Effect, expected, t_interval
 from ..explain.interventions import RANDOM, TRUE, alternatives_of, replay
 from ..models.policy import Features, Policy, save_policy
 from ..rollout.loop import rollout
-from ..train.log import JsonlLog
+from ..show.effects import draw_effects
+from ..train.log import JsonlLog, read_log
 from ..train.rgrpo import train_rgrpo
 from ..train.settings import RgrpoSettings
 from ..train.sft import SftSettings
@@ -379,3 +383,59 @@ def band(curves: Sequence[Mapping[str, Any]], variant: str, key: str, first: int
     if len(levels) < 2:
         raise R3labError(f"{len(levels)} curves of {shown(variant)}; a band wants two or more")
     return expected(levels)
+
+
+# -- the command ----------------------------------------------------------------------------------------------------
+
+COMMAND = "python -m r3lab train ablations"
+
+
+@dataclass(frozen=True)
+class AblationSettings:
+    """Settings of the ablations."""
+
+    base: str = setting("runs/tiny/grounding-4", "the base to start from; `r3lab train tiny` makes it on its way")
+    work: str = setting("runs/ablations", "folder for what is finished; it is not repeated")
+    out: str = setting("", "file of results (default: assets/results/ablations.json)")
+    only: str = setting("", "variants, with commas between (default: all)")
+    seeds: int = setting(5, "repetitions of each")
+    lessons: int = setting(Budget.lessons, "updates of the cold start")
+    steps: int = setting(Budget.steps, "steps of R-GRPO")
+    test: int = setting(Budget.test, "held-out samples each is measured on")
+    grounding: int = setting(200, "samples of the grounding curve of each seed of the whole method; 0: none")
+
+
+def make_ablations(s: AblationSettings) -> int:
+    """The paper's ablations in miniature.
+
+    r3lab train ablations --only "full,without R-GRPO" --seeds 1 --out /tmp/ablations.json
+    """
+    check_positive(s, "seeds", "lessons", "steps", "test")
+    base, work = Path(s.base), Path(s.work)
+    if not (base / "config.json").is_file():
+        raise R3labError(
+            f"no base at {base}; `python -m r3lab train tiny` makes one in hours, as runs/tiny/grounding-4"
+        )
+    variants = [get_variant(name.strip()) for name in s.only.split(",")] if s.only else list(VARIANTS.values())
+    budget = Budget(s.lessons, s.steps, s.test)
+    work.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    for seed in range(s.seeds):
+        for variant in variants:
+            rows.append(point(variant, seed, budget, base, work))
+            print(json.dumps(rows[-1]), flush=True)
+    curves: list[dict[str, Any]] = []
+    if s.grounding and any(variant.name == FULL for variant in variants):
+        for seed in range(s.seeds):
+            curves += curve(Policy.load(work / named(FULL, seed)), seed, s.grounding)
+    learned = []  # a curve for each row that R-GRPO made, from its log
+    for row in rows:
+        if get_variant(row["variant"]).push:
+            log = read_log(work / f"{named(row['variant'], row['seed'])}.jsonl")
+            learned.append({"variant": row["variant"], "seed": row["seed"], **curve_of(log)})
+    out = Path(s.out) if s.out else assets_dir() / "results" / "ablations.json"
+    print(f"results in {stages.write_results(out, COMMAND, rows=rows, curves=learned, grounding=curves)}")
+    if s.seeds > 1 and any(variant.name == FULL for variant in variants):
+        place = out.parent if s.out else assets_dir() / "pictures"
+        print(f"picture in {draw_effects(effects(rows)).save(place / 'ablations.png')}")
+    return 0

@@ -49,6 +49,7 @@ from ..core.files import write_whole
 from .page import page_of
 from .parameters import INJECTED, KERNEL, check_parameters, parameters_of, read_notebook, tags
 
+PATTERN = "[0-9][0-9]_*.ipynb"  # of a lesson
 START_LIMIT = 120  # seconds a kernel may take to start
 LEAST = 0.01  # seconds
 LOG, RESULT = "kernel.log", "result.json"  # beside the executed notebook
@@ -147,42 +148,25 @@ class _Engine(Engine):
             client.execute(cwd=str(folder), env=env, stdout=log, stderr=log, cleanup_kc=True)
 
 
+@dataclass
 class Execution:
-    """One execution of a notebook in its own folder.
+    """One execution of a notebook in its own folder."""
 
-    Parameters
-    ----------
-    nb
-        The notebook, with papermill's metadata.
-    path
-        Where papermill saves it, before and after every cell.
-    cell_limit, limit
-        Seconds for one cell, and for all of them together.
-    progress
-        Print a line a cell.
-    env
-        For the kernel, beside the environment of this process.
-    stopped
-        Asked five times a second; once it is true, the kernel is killed and the status is "interrupted".
-    """
+    nb: NotebookNode  # with papermill's metadata
+    path: Path  # where papermill saves it, before and after every cell
+    cell_limit: float  # seconds for one cell
+    limit: float  # seconds for all of them together
+    progress: bool = False  # print a line a cell
+    env: Mapping[str, str] | None = None  # for the kernel, beside the environment of this process
+    stopped: Callable[[], bool] = lambda: False  # asked five times a second; once true, the kernel is killed
+    at: int | None = None  # index of the cell that began last
+    cells: list[dict[str, Any]] = field(default_factory=list)  # that started: cell, title, seconds or None
+    limit_met: str = ""
+    start: float = field(default_factory=time.monotonic)
+    since: float = 0.0  # when the cell began
 
-    def __init__(
-        self,
-        nb: NotebookNode,
-        path: Path,
-        cell_limit: float,
-        limit: float,
-        progress: bool = False,
-        env: Mapping[str, str] | None = None,
-        stopped: Callable[[], bool] = lambda: False,
-    ) -> None:
-        self.path, self.nb = path, nb
-        self.numbers, self.progress = numbers(nb), progress
-        self.cell_limit, self.limit, self.env, self.stopped = cell_limit, limit, env, stopped
-        self.start = self.since = time.monotonic()
-        self.at: int | None = None  # index of the cell that began last
-        self.cells: list[dict[str, Any]] = []  # that started: cell, title, seconds or None
-        self.limit_met = ""
+    def __post_init__(self) -> None:
+        self.numbers = numbers(self.nb)
 
     def run(self) -> tuple[str, dict[str, Any] | None]:
         """Execute all cells; status and error, as `Result` has them.
@@ -324,8 +308,14 @@ def run_notebook(
         Values for names in its `parameters` cell, of the defaults' types.
     out_root
         Folder under which `<notebook>/<key>/` is made. The kernel works in that folder.
-    timeout_cell, timeout, progress, env, stopped
-        As of `Execution`.
+    timeout_cell, timeout
+        Seconds for one cell, and for all of them together.
+    progress
+        Print a line a cell.
+    env
+        For the kernel, beside the environment of this process.
+    stopped
+        Asked five times a second; once it is true, the kernel is killed and the status is "interrupted".
     quick
         Value for the parameter `quick`, if the notebook has one and `parameters` does not set it.
     resume
@@ -377,6 +367,14 @@ def run_notebook(
     return result
 
 
+def lessons_of(folder: str | Path) -> list[Path]:
+    """Every `NN_name.ipynb` of the course in order; an `R3labError` where there is none."""
+    paths = sorted(Path(folder).glob(PATTERN))
+    if not paths:
+        raise R3labError(f"No NN_name.ipynb in {shown(str(folder))}. Give the folder of the course.")
+    return paths
+
+
 def course(
     folder: str | Path = "notebooks",
     quick: bool = True,
@@ -385,7 +383,7 @@ def course(
     timeout_cell: float = 600,
     timeout: float = 1800,
 ) -> list[Result]:
-    """Run every `NN_name.ipynb` of `folder` in order, whatever happens to those before; print a table.
+    """Run every lesson of `folder` in order, whatever happens to those before; print a table.
 
     Parameters
     ----------
@@ -402,9 +400,7 @@ def course(
     R3labError
         The folder holds no such notebook.
     """
-    paths = sorted(Path(folder).glob("[0-9][0-9]_*.ipynb"))
-    if not paths:
-        raise R3labError(f"No NN_name.ipynb in {shown(str(folder))}. Give the folder of the course.")
+    paths = lessons_of(folder)
     results: list[Result] = []
     for path in paths:
         print(path.name, flush=True)

@@ -11,7 +11,7 @@ dask gives to another. dask sends Python objects with pickle: whoever reaches th
 loopback or behind TLS. Simplified: devices are those of NVIDIA's driver; a scheduler that is gone ends the sweep, and
 the same command goes on; what a notebook writes into its folder is thrown away.
 
-    with Machine(jobs=4) as place:
+    with Machine(Path("work"), jobs=4) as place:
         outcome = place.submit(Job("a1b2", "lesson.ipynb", text, {"seed": 3})).result()
     outcome.status, outcome.files["result.json"]               # "ok", b"{..."
 """
@@ -90,7 +90,7 @@ class Outcome:
 
 def run_point(
     job: Job,
-    folder: str | Path | None = None,
+    folder: str | Path,
     threads: int | None = None,
     device: str | None = None,
     stopped: Callable[[], bool] = lambda: False,
@@ -104,7 +104,7 @@ def run_point(
     job
         The point.
     folder
-        Where its work folder is made and removed again; by default the system's place for temporary files.
+        Where its work folder is made and removed again.
     threads
         Of OpenMP and its kin in the kernel; by default as the environment says.
     device
@@ -121,7 +121,7 @@ def run_point(
     Outcome
         Always: also a full disk or a kernel that was killed ends in one.
     """
-    begun, folder = Outcome(job.key, "place", place=place or socket.gethostname()), folder or tempfile.gettempdir()
+    begun = Outcome(job.key, "place", place=place or socket.gethostname())
     if job.version != __version__:
         return replace(begun, message=f"has r3lab {__version__}, wanted {job.version}; install the same everywhere")
     if trouble := no_room(folder):
@@ -226,6 +226,8 @@ class Machine:
 
     Parameters
     ----------
+    work
+        Folder in which points run; it is made.
     jobs
         At once; by default one a device, without devices one for every two cores.
     most
@@ -238,6 +240,7 @@ class Machine:
 
     def __init__(
         self,
+        work: Path,
         jobs: int | None = None,
         most: int | None = None,
         threads: int | None = None,
@@ -248,7 +251,7 @@ class Machine:
         self.jobs = min(count, most or count)
         self.threads = threads or max(1, cores() // self.jobs)
         self.devices = [seen[i % len(seen)] if seen else None for i in range(self.jobs)]
-        self._task, self._stop = task, threading.Event()
+        self._work, self._task, self._stop = work, task, threading.Event()
         self._free: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         for device in self.devices:
             self._free.put(device)
@@ -266,6 +269,7 @@ class Machine:
         return False
 
     def __enter__(self) -> Machine:
+        self._work.mkdir(parents=True, exist_ok=True)
         self._executor = ThreadPoolExecutor(self.jobs)
         return self
 
@@ -276,7 +280,7 @@ class Machine:
     def _run(self, job: Job) -> Outcome:
         device = self._free.get()
         try:
-            return self._task(job, threads=self.threads, device=device, stopped=self._stop.is_set)
+            return self._task(job, self._work, threads=self.threads, device=device, stopped=self._stop.is_set)
         finally:
             self._free.put(device)
 

@@ -27,11 +27,10 @@ from nbformat import NotebookNode
 from .. import __version__
 from ..core.errors import R3labError, shown
 from ..core.files import whole_folder
-from .notebook import Result
+from .notebook import Result, lessons_of
 from .page import page_of
 from .parameters import INJECTED, read_notebook, tags
 
-PATTERN = "[0-9][0-9]_*.ipynb"
 SHORT = 200  # characters of what stands in the table
 _TITLE = re.compile(r"# (?P<number>\d\d) · (?P<title>\S.*)")
 _SHORT = re.compile(r"\*\*In short\*\*: (?P<short>\S.*)")
@@ -109,10 +108,7 @@ def read_lessons(folder: str | Path) -> list[Lesson]:
     R3labError
         If there is none, or one lacks a line of its head.
     """
-    paths = sorted(Path(folder).glob(PATTERN))
-    if not paths:
-        raise R3labError(f"No NN_name.ipynb in {shown(str(folder))}. Give the folder of the course.")
-    return [read_lesson(path) for path in paths]
+    return [read_lesson(path) for path in lessons_of(folder)]
 
 
 def lessons_table(lessons: Sequence[Lesson], folder: str = "") -> str:

@@ -6,12 +6,13 @@ times. Simplified: a table has the points of the command that wrote it; others i
 
     planned = plan("lesson.ipynb", [{"seed": 0}, {"seed": 1}], quick=True)
     with Store("runs/sweeps/lesson") as store:
-        summary = sweep(planned, store, Machine(jobs=2), retries=1)
+        summary = sweep(planned, store, Machine(store.work, jobs=2), retries=1)
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +36,7 @@ class Store:
     """The folder of a sweep: one folder a point, in which `result.json`, written last, alone says that it is done.
 
         points/attempts.jsonl         one line an attempt
+        work/                         where points run here; what a killed sweep left there is removed
         points/<key>/                 NOTEBOOK.ipynb  NOTEBOOK.html  recorded.json  attempt-1.log ...  result.json
 
     The table can be made at any time and has each point once.
@@ -52,15 +54,15 @@ class Store:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        try:
-            self._attempts = Journal(self.folder / "points" / "attempts.jsonl", {})
-        except OSError as error:
-            raise R3labError(f"Cannot write to {shown(str(folder))}: {error.strerror}. Choose another.") from None
+        self._attempts = Journal(self.folder / "points" / "attempts.jsonl", {})  # no other sweep writes here now
+        self.work = self.folder / "work"
+        shutil.rmtree(self.work, ignore_errors=True)
 
     def __enter__(self) -> Store:
         return self
 
     def __exit__(self, *error: Any) -> None:
+        shutil.rmtree(self.work, ignore_errors=True)
         self._attempts.__exit__(*error)
 
     def point(self, key: str) -> Path:

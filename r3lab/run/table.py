@@ -1,18 +1,16 @@
-"""The table of a sweep, one row a point, and its plots: always as CSV, and as Parquet where pyarrow is installed.
+"""The table of a sweep as CSV, one row a point, and its plots.
 
 Columns, in this order: `key`, the parameters, `status`, `seconds`, `attempts`, `place`, `error`, and the results, so
 the file alone says what is a parameter and what a result. Numbers stand as they are, lists and the like as JSON,
 nothing as an empty cell. Text that a spreadsheet would take for a formula, or a reader for a number, gets an
-apostrophe in the CSV, which `read_table` takes away. A column of Parquet has one type; where values are of several, it
-is text; a list is text too.
+apostrophe, which `read_table` takes away.
 
-The plots are made from the table alone: lines with bands over the repeats, and a heat map over two parameters. Only
-points that are done count, and results that are numbers (a truth value counts as 0 or 1). What varies beside the
-parameters that are drawn, the seed above all, is averaged over. Everything in the table is foreign: it is cleaned and
-bounded before it is written. Simplified: a band goes from the lowest to the highest repeat; at most six lines in a
-plot, 24 rows and columns in a map; axes are linear.
+The plots are made from the table alone: lines with bands over the repeats. Only points that are done count, and results
+that are numbers (a truth value counts as 0 or 1). What varies beside the parameters that are drawn, the seed above all,
+is averaged over. Everything in the table is foreign: it is cleaned and bounded before it is written. Simplified: a band
+goes from the lowest to the highest repeat; at most six lines in a plot; axes are linear.
 
-    write_table(table, "runs/sweeps/lesson/table")                         # table.csv, table.parquet
+    write_table(table, "runs/sweeps/lesson/table.csv")
     table = read_table("runs/sweeps/lesson/table.csv")
     table.parameters, table.results, table.rows[0]["accuracy"]
     sweep_lines(table, "accuracy", "group", "rate")
@@ -28,22 +26,19 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..core.errors import R3labError, nearest, shown
+from ..core.errors import R3labError, shown
 from ..core.files import write_whole
 from ..core.stats import Interval
 from ..show.canvas import draw_band
-from ..show.palette import BODY, DPI, HEADING, LIGHT, RUNS, SEQUENTIAL, SMALL, ink_on, style
+from ..show.palette import BODY, DPI, HEADING, LIGHT, RUNS, SMALL, style
 from ..show.picture import Picture, page, render
 from ..show.text import drawable, one_line
 from .parameters import MOST
@@ -97,32 +92,19 @@ def table_of(
     return Table(parameters, results, rows)
 
 
-def write_table(table: Table, stem: str | Path) -> tuple[list[Path], str]:
-    """Write `<stem>.csv`, and `<stem>.parquet` if pyarrow is there.
-
-    Returns
-    -------
-    tuple
-        The files, and a word on the one that was not written ("" if both were).
+def write_table(table: Table, path: str | Path) -> Path:
+    """Write a table as CSV.
 
     Raises
     ------
     R3labError
-        A file cannot be written.
+        The file cannot be written.
     """
-    text, stem = io.StringIO(newline=""), Path(stem)
+    text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table.columns)
     writer.writerows([_cell(row.get(name)) for name in table.columns] for row in table.rows)
-    files = [write_whole(stem.with_name(f"{stem.name}.csv"), text.getvalue().encode("utf-8"))]
-    if find_spec("pyarrow") is None:
-        return files, "no Parquet file: it wants pyarrow (pip install pyarrow)"
-    import pyarrow
-    import pyarrow.parquet
-
-    data, buffer = {name: _column([row.get(name) for row in table.rows]) for name in table.columns}, io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.table(data), buffer)
-    return [*files, write_whole(stem.with_name(f"{stem.name}.parquet"), buffer.getvalue())], ""
+    return write_whole(path, text.getvalue().encode("utf-8"))
 
 
 def _cell(value: Any) -> str:
@@ -132,16 +114,6 @@ def _cell(value: Any) -> str:
     if isinstance(value, str):
         return f"'{value}" if _FORMULA.match(value) or _NUMBER.fullmatch(value) or value in ("true", "false") else value
     return json.dumps(value)
-
-
-def _column(values: Sequence[Any]) -> list[Any]:
-    """Values of one type, as a column of Parquet wants them."""
-    kinds = {type(value) for value in values if value is not None}
-    if kinds <= {int, float}:
-        return [float(v) if v is not None and float in kinds else v for v in values]
-    if kinds in ({bool}, {str}):
-        return list(values)
-    return [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
 
 
 def read_table(path: str | Path) -> Table:
@@ -184,8 +156,7 @@ def _value(cell: str) -> Any:
 # -- what is drawn ---------------------------------------------------------------------------------------------------
 
 SEED = "seed"  # the parameter that only repeats
-LINES, SIDE, RESULTS = len(RUNS), 24, 24  # at most: lines in a plot, values on a side of a map, results that are drawn
-WRITTEN = 10  # values on a side up to which a map has its numbers written in
+LINES, RESULTS = len(RUNS), 24  # at most: lines in a plot, results that are drawn
 
 
 def means(table: Table, result: str, by: Sequence[str]) -> dict[tuple[Any, ...], Interval]:
@@ -202,23 +173,12 @@ def means(table: Table, result: str, by: Sequence[str]) -> dict[tuple[Any, ...],
     -------
     dict
         Values of `by` to their mean and band, in the order of the values; combinations without a number are not there.
-
-    Raises
-    ------
-    R3labError
-        The table has no such result, no such parameter, or no number for it.
     """
-    for name, known, kind in [(result, table.results, "result"), *((n, table.parameters, "parameter") for n in by)]:
-        if name not in known:
-            have = ", ".join(one_line(k, 60) for k in known[:20]) or "none"
-            raise R3labError(f"The table has no {kind} {shown(name)}.{nearest(str(name), known)} It has {have}.")
     groups: dict[tuple[Any, ...], list[float]] = {}
     for row in table.done:
         number = number_of(row[result])
         if number is not None:
             groups.setdefault(tuple(row[name] for name in by), []).append(number)
-    if not groups:
-        raise R3labError(f"No point that is done has a number for {one_line(result, 60)}.")
     keys = sorted(groups, key=lambda key: [order(value) for value in key])
     return {key: Interval(fmean(groups[key]), min(groups[key]), max(groups[key]), len(groups[key])) for key in keys}
 
@@ -262,17 +222,10 @@ def sweep_lines(table: Table, result: str, x: str, lines: str | None = None) -> 
     result
         Name of a result that is a number.
     x, lines
-        Names of parameters; whatever else varies (the seed, say) is averaged over.
-
-    Raises
-    ------
-    R3labError
-        The table has no such result or parameter, or `lines` has more than six values.
+        Names of parameters; whatever else varies (the seed, say) is averaged over. `lines` has at most six values.
     """
     found = means(table, result, [x] if lines is None else [lines, x])
     names, values = list(dict.fromkeys(key[0] if lines else None for key in found)), table.values(x)
-    if len(names) > LINES:
-        raise R3labError(f"{lines} has {len(names)} values; a plot has at most {LINES} lines. Give another parameter.")
     at = {value: float(value if numeric(values) else i) for i, value in enumerate(values)}
     over = _over(table, [x, lines])
     note = over and f"{over}; band: lowest to highest"
@@ -299,53 +252,6 @@ def sweep_lines(table: Table, result: str, x: str, lines: str | None = None) -> 
                 fontsize=BODY, title_fontsize=BODY, handlelength=2.6,
             )  # fmt: skip
     alt = f"Lines of {one_line(result, 60)} over {one_line(x, 40)}. {' '.join(told)} {note or ALONE}."
-    return Picture(figure, alt)
-
-
-def sweep_heat(table: Table, result: str, x: str, y: str) -> Picture:
-    """The mean of a result at each pair of values of two parameters, as a map with its numbers written in.
-
-    Parameters
-    ----------
-    result
-        Name of a result that is a number.
-    x, y
-        Names of parameters.
-
-    Raises
-    ------
-    R3labError
-        The table has no such result or parameter, or one has more than 24 values.
-    """
-    found, columns, rows = means(table, result, [x, y]), table.values(x), table.values(y)
-    if max(len(columns), len(rows)) > SIDE:
-        raise R3labError(f"{x} has {len(columns)} values and {y} {len(rows)}; a map has at most {SIDE} on a side.")
-    grid = np.full((len(rows), len(columns)), np.nan)
-    for (a, b), mean in found.items():
-        grid[rows.index(b), columns.index(a)] = mean.value
-    note = _over(table, [x, y])
-    with style():
-        figure, axes = _figure(1.7 + 0.42 * max(len(columns), 5), 1.3 + 0.36 * max(len(rows), 3), result, note)
-        scale = LinearSegmentedColormap.from_list("r3lab", SEQUENTIAL)
-        drawn: Any = axes.imshow(grid, cmap=scale, aspect="auto", origin="lower")
-        axes.set_xticks(range(len(columns)), [drawable(label(value, 10)) for value in columns])
-        axes.set_yticks(range(len(rows)), [drawable(label(value, 12)) for value in rows])
-        axes.set(xlabel=drawable(one_line(x, 40)), ylabel=drawable(one_line(y, 30)))
-        axes.spines[:].set_visible(False)
-        for (row, column), value in np.ndenumerate(grid) if max(grid.shape) <= WRITTEN else ():
-            ink = LIGHT.muted if np.isnan(value) else ink_on(to_hex(scale(drawn.norm(value))))
-            words = "–" if np.isnan(value) else f"{value:.3g}"
-            axes.text(column, row, words, ha="center", va="center", color=ink, fontsize=SMALL)
-    named = [one_line(x, 40), one_line(y, 40)]
-    high, low = (
-        f"{found[key].value:.3g} at {named[0]} {label(key[0])}, {named[1]} {label(key[1])}"
-        for key in (max(found, key=lambda key: found[key].value), min(found, key=lambda key: found[key].value))
-    )
-    empty = int(np.isnan(grid).sum())
-    alt = (
-        f"Map of {one_line(result, 60)} over {named[0]} ({len(columns)} values) and {named[1]} ({len(rows)} values): "
-        f"highest {high}; lowest {low}.{f' {empty} of {grid.size} cells are empty.' * bool(empty)} {note or ALONE}."
-    )
     return Picture(figure, alt)
 
 
@@ -392,16 +298,12 @@ def draw_table(path: str | Path, folder: str | Path) -> tuple[Path | None, str]:
     if not several or not results:
         return None, f"no plots: {'no result is a number' if several else 'only the seed varies'}"
     lines = next((name for name in several[1:] if len(table.values(name)) <= LINES), None)
-    pair = [name for name in several if len(table.values(name)) <= SIDE][:2]
     sections = []
     for i, result in enumerate(results[:RESULTS]):
         stem = f"{i:02d}-{re.sub(r'[^A-Za-z0-9_]', '_', result)[:40]}"
-        drawn = {"lines": sweep_lines(table, result, several[0], lines)}
-        if len(pair) == 2:
-            drawn["map"] = sweep_heat(table, result, *pair)
-        for kind, shot in drawn.items():
-            shot.save(folder / "plots" / f"{stem}-{kind}.png")
-        sections.append((result, "", list(drawn.values())))
+        drawn = sweep_lines(table, result, several[0], lines)
+        drawn.save(folder / "plots" / f"{stem}.png")
+        sections.append((result, "", [drawn]))
     body = render("pictures.html", title=Path(path).parent.resolve().name, sections=sections)
     target = write_whole(folder / "plots.html", page("Plots of a sweep", body).encode("utf-8"))
     left = len(results) - RESULTS
