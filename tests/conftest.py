@@ -7,13 +7,17 @@ random checkpoint gets a short cold start, is saved to disk, and is loaded by it
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from chromium import MISSING, Opened, executable
 from filelock import FileLock
 
+from r3lab.core.files import assets_dir
 from r3lab.models.families import FAMILIES
 from r3lab.models.policy import Policy, save_policy
 from r3lab.models.tiny import miniature
@@ -84,6 +88,12 @@ def policy(taught_folder) -> Policy:
 
 
 @pytest.fixture(scope="session")
+def shipped() -> Policy:
+    """The policy of badges that ships; not to be trained."""
+    return Policy.load(assets_dir() / "tiny" / "rgrpo")
+
+
+@pytest.fixture(scope="session")
 def samples() -> list:
     """Six train samples of badges."""
     return [get_world("badges").sample("train", i) for i in range(6)]
@@ -97,3 +107,22 @@ def ragged(family_policy, samples) -> list[Trajectory]:
         for i, (s, size) in enumerate(zip(samples, [(300, 517), (640, 200), (97, 101)], strict=False))
     ]
     return rollout(family_policy, [*samples, *odd], group=4, temperature=1.0, seed=3, max_looks=2, max_new_tokens=44)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A browser without a window."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install -e '.[test]' brings it")
+    path = executable()
+    if path is None:
+        pytest.skip(MISSING)
+    with playwright.sync_playwright() as run:
+        browser = run.chromium.launch(executable_path=path, args=["--no-sandbox"], headless=True)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture()
+def opened(chromium: Any, tmp_path: Path) -> Callable[..., Opened]:
+    """Opens a page from disk, offline."""
+    return lambda html, **options: Opened(chromium, tmp_path, html, **options)

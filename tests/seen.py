@@ -1,4 +1,4 @@
-"""What a browser would make of a page, and records to draw, for tests of views."""
+"""Records to draw, and what is seen of a page or a picture of them, for tests of views."""
 
 from __future__ import annotations
 
@@ -8,14 +8,143 @@ from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from PIL import Image
-from test_show import HOSTILE, SPOT, look, trajectory
 
-from r3lab.core.geometry import Box
-from r3lab.core.images import content_hash
-from r3lab.explain.explanation import Explanation, LookEntry
+from r3lab.core.geometry import Box, Frame, crop_size, from_source, problem
+from r3lab.core.images import content_hash, cut
+from r3lab.core.protocol import box_text, environment_message
+from r3lab.explain.explanation import Explanation, HeatMap, LookEntry
 from r3lab.explain.verdict import Evidence, Verdict
-from r3lab.trajectory import ImageRef, Trajectory
+from r3lab.show.picture import Picture
+from r3lab.trajectory import ImageRef, Kind, Look, Trajectory
+
+SIZE = (512, 384)
+SPOT: Box = (96.0, 200.0, 160.0, 248.0)  # where PHOTO is red
+HOSTILE = {
+    "mathtext": r"costs $5 and $\frac{1}{0}$ and $",
+    "ansi": "\x1b[31mred\x1b[0m \x1b]0;title\x07 \x9b1m",
+    "bidi": "\u202eevil\u202c \u2066x\u2069 \u200f\ufeff",
+    "markup": "<script>alert(1)</script><img src=x onerror=alert(1)> --> ]]>",
+    "controls": "".join(map(chr, range(32))) + "\x7f\x85\u2028\ud800",
+    "scripts": "\u4e2d\u6587 \u0e44\u0e17\u0e22 \U0001f600 \ue000" + "e" + "\u0301" * 400,
+    "megabyte": "A" * 1_000_000,
+    "lines": "\n" * 5000 + "end",
+}
+
+
+def photo() -> Image.Image:
+    """Grey noise with one red block at SPOT."""
+    noise = np.random.default_rng(0).integers(40, 90, (SIZE[1], SIZE[0], 1), dtype=np.uint8)
+    pixels = np.repeat(noise, 3, axis=2)
+    x1, y1, x2, y2 = map(int, SPOT)
+    pixels[y1:y2, x1:x2] = (255, 0, 0)
+    return Image.fromarray(pixels)
+
+
+PHOTO = photo()
+
+
+def trajectory(*parts: str | Box, answer: str | None = "7", **fields: Any) -> Trajectory:
+    """A rollout by hand: text and boxes (source pixels) in order, then the answer."""
+    source = content_hash(PHOTO)
+    known = {"sample_id": "s", "question": "Which digit?", "truth": {"answer": "7", "regions": [list(SPOT)]}}
+    given: dict[str, Any] = {**known, "images": {source: PHOTO}, **fields}
+    t = Trajectory(image=ImageRef(source, *SIZE), overview=(128, 96), frame=Frame.RELATIVE, **given)
+
+    def add(kind: Kind, piece: str = "") -> None:
+        sampled = kind is Kind.SAMPLED
+        t.ids.append(0)
+        t.kinds.append(int(kind))
+        t.pieces.append(piece)
+        t.logprobs.append(-0.5 if sampled else None)
+        t.entropies.append(0.1 if sampled else None)
+
+    add(Kind.PROMPT, "user ")
+    add(Kind.OVERVIEW)
+    for part in parts:
+        if isinstance(part, str):
+            add(Kind.SAMPLED, part)
+            continue
+        written = from_source(part, t.frame, SIZE, t.overview)
+        start, why = len(t.ids), problem(part, SIZE)
+        add(Kind.SAMPLED, box_text([round(v) for v in written]))
+        span = (start, start + 1)
+        if why:
+            t.looks.append(Look(span, written, part, False, why))
+            add(Kind.ENVIRONMENT, environment_message(why))
+            continue
+        zoom, size = crop_size(part, SIZE, 16, 4, 16)
+        crop = cut(PHOTO, part, size)
+        name = content_hash(crop)
+        t.images[name] = crop
+        add(Kind.CROP)
+        t.looks.append(Look(span, written, part, True, "", zoom, ImageRef(name, *size), (start + 1, start + 2)))
+    if answer is not None:
+        add(Kind.SAMPLED, f"</think><answer>{answer}</answer>")
+        t.answer, t.finish = answer.strip(), "answered"
+    t.check()
+    return t
+
+
+def look(i: int) -> Box:
+    """Eight different usable regions."""
+    return (10.0 + 40 * i, 20.0 + 30 * i, 60.0 + 42 * i, 70.0 + 31 * i)
+
+
+def by_gid(drawn: Picture, gid: str) -> Any:
+    """The one artist of that name."""
+    [found] = drawn.figure.findobj(lambda artist: artist.get_gid() == gid)
+    return found
+
+
+def corners(patch: Rectangle) -> Box:
+    x, y = patch.get_xy()
+    return (x, y, x + patch.get_width(), y + patch.get_height())
+
+
+def words(drawn: Picture) -> str:
+    return "\n".join(text.get_text() for text in drawn.figure.findobj(Text))
+
+
+CELLS = HeatMap(np.arange(12, dtype=np.float32).reshape(3, 4), (0.0, 0.0, 512.0, 384.0), SIZE)
+
+
+def looks(count: int, **fields: Any) -> Trajectory:
+    """A rollout with so many granted looks."""
+    parts: list[Any] = ["I look."]
+    for i in range(count):
+        parts += [look(i), f"text {i}"]
+    return trajectory(*parts, **fields)
+
+
+def group(count: int = 4) -> list[Trajectory]:
+    """Scored rollouts of one sample: the second is right and looks well, the last has no advantage to speak of."""
+    found = [
+        looks(1, answer="1"),
+        trajectory("x", SPOT, "y"),
+        trajectory("x", answer="7"),
+        trajectory("x", answer=None),
+    ]
+    for t, accuracy, cost, advantage in zip(found, (0, 1, 1, 0), (-0.2, 0, 0, 0), (-1.0, 1.5, 0.4, 0.0), strict=True):
+        t.rewards, t.advantage = {"accuracy": float(accuracy), "look cost": float(cost)}, advantage
+    return found[:count]
+
+
+def stream(steps: int = 4, samples: int = 3, **fields: Any) -> dict[int, list[Trajectory]]:
+    """Rollouts by step, whose look comes nearer to the true region; the first sample begins to look at step 10."""
+    found: dict[int, list[Trajectory]] = {}
+    for order in range(steps):
+        row = []
+        for n in range(samples):
+            off = 40.0 * (steps - 1 - order)
+            box = tuple(v + off for v in SPOT)
+            parts: list[Any] = ["x"] if n == 0 and order == 0 else ["x", box, "y"]
+            row.append(trajectory(*parts, answer="7" if order else "1", sample_id=f"s{n}", **fields))
+        found[10 * order] = row
+    return found
+
 
 # Text that would set `window.fired` if any of it were run or read as markup.
 ATTACK = (

@@ -12,7 +12,6 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from PIL import Image
-from test_browser import chromium  # noqa: F401  # a fixture
 from test_packaging import PROJECT
 
 from r3lab.cli import main as command
@@ -237,7 +236,7 @@ def test_every_formula_of_the_course_can_be_drawn() -> None:
 
 
 @pytest.mark.browser
-def test_the_site_opens_from_disk_without_a_network(site: Path, chromium: Any) -> None:  # noqa: F811
+def test_the_site_opens_from_disk_without_a_network(site: Path, chromium: Any) -> None:
     for width in (1800, 1600, 1200, 375):
         context = chromium.new_context(offline=True, viewport={"width": width, "height": 800})
         page = context.new_page()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from test_show import PHOTO, SPOT, trajectory
+from seen import PHOTO, SPOT, trajectory
 
 from r3lab.cli import ask as ask_module
 from r3lab.cli.ask import Steps, ask, keep, look_line

@@ -10,6 +10,7 @@ import json
 import os
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from benchmark_files import ANSWER, PNG, SIZE, TEXT64, TRUE, png, with_paths
 
 from r3lab.core.errors import R3labError
 from r3lab.core.records import ForeignError
-from r3lab.core.rows import rows
 from r3lab.evaluate import benchmarks
 from r3lab.evaluate.benchmarks import BENCHMARKS, Record, get_benchmark
 
@@ -43,6 +43,20 @@ def parquet(path: Path, records: list[dict[str, Any]]) -> Path:
 # ------------------------------------------------------------------ every format
 
 
+# Groups of the one record, and the names of the benchmark's measures.
+MEASURED: dict[str, tuple[set[str], list[str]]] = {
+    "mathvista": (set(), ["accuracy"]),
+    "mathvision": (set(), ["accuracy"]),
+    "scienceqa": (set(), ["accuracy"]),
+    "hallusionbench": ({"category", "subcategory", "set_id", "figure_id", "question_id"}, ["aAcc", "fAcc", "qAcc"]),
+    "docvqa": (set(), ["ANLS"]),
+    "vstar": ({"category"}, ["accuracy", "direct_attributes"]),
+    "mmvp": ({"pair"}, ["accuracy", "pair accuracy"]),
+    "cv-bench": ({"source"}, ["overall", "2D", "3D", "ADE20K", "COCO"]),
+    "hr-bench": ({"category", "cycle"}, ["average", "single"]),
+}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", TRUE)
 def test_every_benchmark_in_every_format(name: str, kind: str, tmp_path: Path) -> None:
@@ -57,13 +71,14 @@ def test_every_benchmark_in_every_format(name: str, kind: str, tmp_path: Path) -
         text = "\ufeff" + json.dumps(with_paths(name, folder)) + "\n\n"
         (folder / "test.jsonl").write_text(text, encoding="utf-8")
     [record] = read(name, folder)
-    benchmark = BENCHMARKS[name]
-    assert record.answer == ANSWER[name]
+    benchmark, (groups, measures) = BENCHMARKS[name], MEASURED[name]
+    assert record.answer == ANSWER[name] and set(record.groups) == groups
     assert record.image is not None and record.image.size == SIZE and record.image.mode == "RGB"
     grade = benchmark.grade(record, ANSWER[name])
-    assert grade.score == 1 and (name == "mathvista" or benchmark.grade(record, "qqq").score == 0)
+    assert grade.score == 1 and grade.groups == record.groups
+    assert name == "mathvista" or benchmark.grade(record, "qqq").score == 0
     assert benchmark.grade(record, None).score == benchmark.grade(record, "").score == 0
-    assert benchmark.measures([grade])[0].value in (1, None)  # CV-Bench needs all three sources
+    assert [m.name for m in benchmark.measures([grade])] == measures
 
 
 def test_hr_bench_tsv(tmp_path: Path) -> None:
@@ -85,27 +100,14 @@ def test_hr_bench_tsv(tmp_path: Path) -> None:
     assert one.groups == {"category": "single", "cycle": "0"} and one.id == "0/0"
 
 
-def test_vstar_tsv(tmp_path: Path) -> None:
-    path = tmp_path / "vstar.tsv"
-    path.write_text(f"question_id\ttext\tcategory\tlabel\timage\n0\tMade of? (A) wax (B) tin\tx\tB\t{TEXT64}\n")
-    [record] = read("v*", path)
-    assert (
-        record.choices == ("wax", "tin")
-        and record.answer == "B"
-        and record.image is not None
-        and record.image.size == SIZE
-    )
-
-
 def test_mmvp_csv_with_the_public_header(tmp_path: Path) -> None:
     """Questions.csv beside "MMVP Images", with the header that begins with a small L."""
-    rows = ['"Is it, say, open?",(a) Yes (b) No,(a)', "Long or short tusks?,(a) Long (b) Short,(a)"]
     (tmp_path / "MMVP Images").mkdir()
-    for index, row in zip((2, 99), rows, strict=True):
+    for index in (2, 99):
         (tmp_path / "MMVP Images" / f"{index}.jpg").write_bytes(PNG)
-        rows[rows.index(row)] = f"{index},{row}"
+    rows = ['2,"Is it, say, open?",(a) Yes (b) No,(a)', "99,Long or short tusks?,(a) Long (b) Short,(a)"]
     path = tmp_path / "Questions.csv"
-    path.write_text("lndex,Question,Options,Correct Answer\n" + "\n".join(rows))
+    path.write_text("\n".join(["lndex,Question,Options,Correct Answer", *rows]))
     first, second = read("mmvp", path)
     assert first.question == "Is it, say, open?\nA. Yes\nB. No" and first.groups == {"pair": "1"}
     assert second.groups == {"pair": "50"}
@@ -114,8 +116,10 @@ def test_mmvp_csv_with_the_public_header(tmp_path: Path) -> None:
 def test_json_objects_of_records(tmp_path: Path) -> None:
     """MathVista's testmini.json and ScienceQA's problems.json are objects by id, DocVQA's has a list under "data"."""
     first = with_paths("mathvista", tmp_path)
-    (tmp_path / "a.json").write_text(json.dumps({"1": first, "2": first | {"pid": "2"}}))
-    assert [r.id for r in read("mathvista", tmp_path / "a.json")] == ["1", "2"]
+    free = {"pid": "2", "choices": None, "question_type": "free_form", "answer_type": "float", "precision": 1.0}
+    (tmp_path / "a.json").write_text(json.dumps({"1": first, "2": first | free | {"answer": "2.3"}}))
+    one, two = read("mathvista", tmp_path / "a.json")
+    assert (one.id, two.id) == ("1", "2") and get_benchmark("mathvista").grade(two, "2.26").score == 1
 
     folder = tmp_path / "images" / "test" / "77"
     folder.mkdir(parents=True)
@@ -140,7 +144,6 @@ LONG = "x" * 5_000_000
 SCRIPT = "<script>alert(1)</script>\x1b[2J\u202e"
 HOSTILE: dict[str, tuple[str, dict[str, Any], str]] = {
     "climbs out": ("vstar", {"image": "../secret.png"}, "leaves the data folder"),
-    "climbs out inside": ("vstar", {"image": "pictures/../../secret.png"}, "leaves the data folder"),
     "absolute": ("vstar", {"image": "/etc/hosts.png"}, "leaves the data folder"),
     "absolute, no dot": ("vstar", {"image": "/etc/passwd"}, "neither base64 nor a path"),
     "windows": ("vstar", {"image": "..\\..\\secret.png"}, "a path with a backslash"),
@@ -158,19 +161,16 @@ HOSTILE: dict[str, tuple[str, dict[str, Any], str]] = {
     "not base64": ("vstar", {"image": "%%%"}, "neither base64 nor a path"),
     "base64 of text": ("vstar", {"image": base64.b64encode(b"hello there").decode()}, "not an image"),
     "image is a number": ("vstar", {"image": 7}, "must be bytes, base64 or a path, got 7"),
-    "image is a list": ("vstar", {"image": ["1.png"]}, "must be bytes, base64 or a path"),
     "image missing": ("docvqa", {"image": None}, "the image is missing"),
     "megabytes of text": ("vstar", {"text": LONG}, "text of at most 4000 characters"),
     "megabytes of choice": ("cv-bench", {"choices": [LONG, "b"]}, "choices[0] must be text of at most 4000"),
     "a million choices": ("cv-bench", {"choices": ["a"] * 1_000_000}, "choices has 1,000,000 members"),
-    "27 choices": ("cv-bench", {"choices": ["a"] * 27}, "has 27 choices"),
     "one choice": ("cv-bench", {"choices": ["a"], "answer": "A"}, "has 1 choices"),
+    "27 choices": ("cv-bench", {"choices": ["a"] * 27}, "has 27 choices"),
     "question of white space": ("docvqa", {"question": " \n "}, "question is empty"),
     "broken unicode": ("docvqa", {"question": "a\ud800"}, "not valid Unicode"),
     "question is a number": ("docvqa", {"question": 3}, "question must be text of at most 4000 characters, got 3"),
-    "answers is text": ("docvqa", {"answers": "1/8/93"}, "answers must be a list, got '1/8/93'"),
     "answers empty": ("docvqa", {"answers": []}, "answers is empty"),
-    "an answer empty": ("docvqa", {"answers": ["a", " "]}, "the answer is empty"),
     "answer of the test split": ("mathvista", {"answer": ""}, "the answer is empty"),
     "answer true": ("scienceqa", {"answer": True}, "answer must be a whole number from 0, got True"),
     "answer past the choices": ("scienceqa", {"answer": 2}, "answer is 'C', but the choices end at B"),
@@ -179,19 +179,12 @@ HOSTILE: dict[str, tuple[str, dict[str, Any], str]] = {
     "letter of two": ("cv-bench", {"answer": "AB"}, "answer must be a letter"),
     "source unknown": ("cv-bench", {"source": "LAION"}, "source must be ADE20K, COCO or Omni3D, got 'LAION'"),
     "type unknown": ("mathvista", {"question_type": "essay"}, "question_type must be"),
-    "float without precision": (
-        "mathvista",
-        {"question_type": "free_form", "answer_type": "float"},
-        "precision is missing",
-    ),
-    "precision endless": ("mathvista", {"precision": 1e300}, "precision must be a whole number from 0 to 10"),
+    "no precision": ("mathvista", {"question_type": "free_form", "answer_type": "float"}, "precision is missing"),
     "precision nan": ("mathvista", {"precision": float("nan")}, "precision must be a whole number from 0 to 10"),
     "truth neither yes nor no": ("hallusionbench", {"gt_answer": "2"}, "gt_answer must be 0 or 1, got '2'"),
     "index 0": ("mmvp", {"Index": 0}, "Index must be a whole number from 1, got 0"),
     "options without letters": ("mmvp", {"Options": "open or closed"}, "Options must be like"),
-    "script": ("cv-bench", {"source": SCRIPT}, "<script>"),
     "id is a list": ("mathvista", {"pid": ["1"]}, "pid must be a whole number or text"),
-    "id empty": ("mathvista", {"pid": " "}, "pid must be a whole number or text"),
 }
 
 
@@ -277,7 +270,7 @@ def test_a_bad_row_of_a_table_is_named_and_the_next_is_read(tmp_path: Path) -> N
     reading = get_benchmark("vstar").read(path)
     assert [r.id for r in reading] == ["x/0", "x/3", "x/5"]
     assert [p.split(":")[0] for p in reading.problems] == ["t.tsv line 3", "t.tsv line 4", "t.tsv line 6"]
-    assert "wanted" in reading.problems[0] or "5 fields as in the header, got 2" in reading.problems[0]
+    assert "5 fields as in the header, got 2" in reading.problems[0]
 
 
 @pytest.mark.parametrize(
@@ -285,12 +278,8 @@ def test_a_bad_row_of_a_table_is_named_and_the_next_is_read(tmp_path: Path) -> N
     [
         ("x.json", b"", "is empty"),
         ("x.json", b'[{"a": 1}', "ends in the middle"),
-        ("x.json", b'[{"a": "', "ends in the middle"),
         ("x.json", b"hello", "is not JSON"),
-        ("x.json", b'{"a": 1}]', "is not JSON"),
-        ("x.json", b"[1}", "is not JSON"),
         ("x.json", b"[] []", "is not JSON"),
-        ("x.json", b"[] x", "is not JSON"),
         ("x.json", b"[]", "no records"),
         ("x.json", b'{"version": 1}', "no records"),
         ("x.jsonl", b"\n\n", "no records"),
@@ -358,74 +347,48 @@ def test_names_are_forgiving_and_unknown_ones_near() -> None:
 # ------------------------------------------------------------------ bounded memory
 
 
-def lines_of(kind: str) -> Iterator[str]:
-    """About 20 MB: 4,000 records with 5 kB that no benchmark wants."""
-    record = TRUE["vstar"] | {"image": TEXT64, "noise": "n" * 5000}
-    if kind == ".tsv":
-        yield "\t".join(record)
-    for i in range(4000):
-        record["question_id"] = str(i)
-        if kind == ".tsv":
-            yield "\t".join('"' + str(v) + '"' for v in record.values())
-        else:
-            yield (
-                ("[" if i == 0 else ",") * (kind == ".json")
-                + json.dumps(record)
-                + "]" * (kind == ".json" and i == 3999)
-            )
+@contextmanager
+def holding_less_than(limit: int) -> Iterator[None]:
+    tracemalloc.start()
+    try:
+        yield
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < limit, f"{peak:,} bytes held"
 
 
-@pytest.mark.parametrize("kind", [".jsonl", ".json", ".tsv"])
+@pytest.mark.parametrize("kind", [".json", ".tsv"])
 def test_memory_does_not_grow_with_the_file(kind: str, tmp_path: Path) -> None:
+    """Ten megabytes: 2,000 records with 5 kB that no benchmark wants, and their images."""
+    record = TRUE["vstar"] | {"image": TEXT64, "noise": "n" * 5000}
+    records = [record | {"question_id": str(i)} for i in range(2000)]
     path = tmp_path / f"large{kind}"
-    with path.open("w") as out:
-        out.writelines(line + "\n" for line in lines_of(kind))
-    assert path.stat().st_size > 20_000_000
-    found = rows(path)
+    if kind == ".json":
+        path.write_text("[" + ",\n".join(map(json.dumps, records)) + "]")
+    else:
+        cells = [record, *(one.values() for one in records)]
+        path.write_text("\n".join("\t".join(f'"{cell}"' for cell in row) for row in cells))
+    del records
+    found = iter(get_benchmark("vstar").read(path))
     next(found)
-    tracemalloc.start()
-    try:
-        assert sum(1 for row in found if row.problem is None) == 3999
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 4_000_000, f"{peak:,} bytes held"
+    with holding_less_than(4_000_000):
+        assert sum(1 for _ in found) == 1999
 
 
-def test_records_come_one_at_a_time(tmp_path: Path) -> None:
-    path = tmp_path / "test.jsonl"
-    good = TRUE["vstar"] | {"image": TEXT64}
-    path.write_text("".join(json.dumps(good | {"question_id": i}) + "\n" for i in range(3000)))
-    records = iter(get_benchmark("vstar").read(path))
-    next(records)
-    tracemalloc.start()
-    try:
-        for _ in zip(range(500), records, strict=False):
-            pass
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 1_000_000, f"{peak:,} bytes held"
-
-
-def test_one_endless_line_is_left_out_without_being_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [".jsonl", ".json"])
+def test_one_endless_record_is_left_out_without_being_held(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(benchmarks, "MAX_RECORD", 100_000)
-    good = json.dumps(TRUE["vstar"] | {"image": TEXT64})
-    for kind, text in {
-        ".jsonl": '{"text": "' + "x" * 5_000_000 + '"}\n' + good,
-        ".json": '[{"text": [' + '"xxxxx", ' * 120_000 + '""]},' + good + "]",
-    }.items():
-        path = tmp_path / f"x{kind}"
-        path.write_text(text)
-        tracemalloc.start()
-        try:
-            reading = get_benchmark("vstar").read(path)
-            assert len(list(reading)) == 1 and "over 100,000 bytes" in reading.problems[0]
-            assert reading.skipped == 1
-            peak = tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
-        assert peak < 4_000_000, f"{peak:,} bytes held"
+    good, path = json.dumps(TRUE["vstar"] | {"image": TEXT64}), tmp_path / f"x{kind}"
+    if kind == ".jsonl":
+        path.write_text('{"text": "' + "x" * 5_000_000 + '"}\n' + good)
+    else:
+        path.write_text('[{"text": [' + '"xxxxx", ' * 120_000 + '""]},' + good + "]")
+    with holding_less_than(4_000_000):
+        reading = get_benchmark("vstar").read(path)
+        assert len(list(reading)) == reading.skipped == 1 and "over 100,000 bytes" in reading.problems[0]
 
 
 def test_one_endless_value_of_a_document_ends_the_reading_without_being_held(
@@ -435,13 +398,8 @@ def test_one_endless_value_of_a_document_ends_the_reading_without_being_held(
     monkeypatch.setattr(benchmarks, "MAX_RECORD", 100_000)
     good = json.dumps(TRUE["vstar"] | {"image": TEXT64})
     (tmp_path / "x.json").write_text(f"[{good},\n" + '{"text": "' + "x" * 8_000_000 + '"}]')
-    tracemalloc.start()
-    try:
+    with holding_less_than(4_000_000):
         records = iter(get_benchmark("vstar").read(tmp_path / "x.json"))
         next(records)
         with pytest.raises(ForeignError, match=r"x.json line 2 .*a single value of over 100,000 bytes.*\.jsonl"):
             next(records)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 4_000_000, f"{peak:,} bytes held"

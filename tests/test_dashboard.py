@@ -16,11 +16,10 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+from chromium import PHONE, Opened
 from matplotlib._pylab_helpers import Gcf
 from matplotlib.text import Text
-from seen import ATTACK, KINDS, Seen
-from test_browser import PHONE, Opened, chromium, opened  # noqa: F401
-from test_views import stream
+from seen import ATTACK, KINDS, Seen, stream
 
 from r3lab.cli import main as cli
 from r3lab.core.errors import R3labError
@@ -28,13 +27,7 @@ from r3lab.core.files import assets_dir
 from r3lab.core.stats import LOG_RATIO_COUNTS
 from r3lab.show import dashboard as dashboard_module
 from r3lab.show.canvas import line_style
-from r3lab.show.curves import (
-    MEASURES,
-    charts_of,
-    curves,
-    limits,
-    panel_of,
-)
+from r3lab.show.curves import MEASURES, charts_of, curves, limits, panel_of
 from r3lab.show.dashboard import LiveDashboard, dashboard, page_data
 from r3lab.show.logs import MOST_GROUPS, Log, Series, band_of, curve, groups_in, log_of, smoothed
 from r3lab.show.palette import DARK, LIGHT
@@ -588,7 +581,7 @@ def _ready(page: Any, charts: int = 1) -> None:
 
 
 @pytest.mark.browser
-def test_a_page_in_a_browser(opened: Any, board_page: str) -> None:  # noqa: F811
+def test_a_page_in_a_browser(opened: Any, board_page: str) -> None:
     """Charts are drawn, told under the pointer, switched by keyboard; nothing hostile runs, nothing is fetched."""
     one: Opened = opened(board_page)
     page = one.page
@@ -615,10 +608,7 @@ def test_a_page_in_a_browser(opened: Any, board_page: str) -> None:  # noqa: F81
 
 
 @pytest.mark.browser
-def test_a_page_fits_a_phone_follows_dark_mode_and_has_its_picture_without_script(
-    opened: Any,  # noqa: F811
-    board_page: str,
-) -> None:
+def test_a_page_fits_a_phone_follows_dark_mode_and_has_its_picture_without_script(opened: Any, board_page: str) -> None:
     one = opened(board_page, viewport=PHONE, color_scheme="dark", has_touch=True)
     _ready(one.page)
     assert one.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
