@@ -29,6 +29,7 @@ from ..core.files import write_whole
 from .canvas import line_style
 from .curves import Charts, charts_of, draw, limits, panel_words, told
 from .logs import Curve
+from .palette import DPI
 from .picture import FORMATS, HERE, Picture, page, render
 
 # -- the page --------------------------------------------------------------------------------------------------------
@@ -113,7 +114,7 @@ class Dashboard(Picture):
         )
         return page(self.title, body, rules, script, library)
 
-    def save(self, path: str | Path, dpi: int | None = None) -> Path:
+    def save(self, path: str | Path, dpi: int = DPI) -> Path:
         """Write the page (.html) or the picture (.png, .svg, .pdf); the file appears whole or not at all.
 
         Raises

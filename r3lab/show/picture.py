@@ -55,13 +55,10 @@ class Picture:
         give it other words.
     alt
         What it shows, as one would tell it on the phone; foreign text in it is made harmless.
-    dpi
-        Dots an inch of a figure.
 
     Attributes
     ----------
     alt : plain text
-    dpi : of the PNG
 
     Examples
     --------
@@ -70,9 +67,9 @@ class Picture:
     ('A photograph.', 60)
     """
 
-    def __init__(self, drawn: Figure | Image.Image | Picture, alt: str, dpi: int = DPI) -> None:
+    def __init__(self, drawn: Figure | Image.Image | Picture, alt: str) -> None:
         self._drawn: Figure | Image.Image = drawn._drawn if isinstance(drawn, Picture) else drawn
-        self.alt, self.dpi = clean(alt, 8000), dpi
+        self.alt = clean(alt, 8000)
 
     @property
     def figure(self) -> Figure:
@@ -99,7 +96,7 @@ class Picture:
     @cached_property
     def png(self) -> bytes:
         """The file's bytes."""
-        return self._file("png", self.dpi)
+        return self._file("png", DPI)
 
     def _file(self, kind: str, dpi: int) -> bytes:
         """As a file that carries its alt text; the same figure gives the same bytes (no date is written)."""
@@ -116,7 +113,7 @@ class Picture:
             self._drawn.savefig(buffer, format=kind, dpi=dpi, metadata=words[kind], facecolor=paper, bbox_inches=None)
         return buffer.getvalue()
 
-    def save(self, path: str | Path, dpi: int | None = None) -> Path:
+    def save(self, path: str | Path, dpi: int = DPI) -> Path:
         """Write it with its alt text as the file's description; the file appears whole or not at all.
 
         Parameters
@@ -124,7 +121,7 @@ class Picture:
         path
             Ends in .png, .svg or .pdf (an image: .png); its folder is made.
         dpi
-            Dots an inch of a PNG, and of photographs inside an SVG or PDF; by default those of the picture.
+            Dots an inch of a PNG, and of photographs inside an SVG or PDF.
 
         Raises
         ------
@@ -135,7 +132,7 @@ class Picture:
         formats = FORMATS if isinstance(self._drawn, Figure) else FORMATS[:1]
         if kind not in formats:
             raise R3labError(f"Cannot draw into {shown(str(path))}: end its name in .{', .'.join(formats)}.")
-        return write_whole(path, self._file(kind, dpi or self.dpi))
+        return write_whole(path, self._file(kind, dpi))
 
     def to_html(self) -> str:
         """An ``<img>`` that needs no other file."""

@@ -267,12 +267,9 @@ def _draw_rows(canvas: Canvas, rows: list[Member], names: list[str], far: float,
         canvas.sign(x, y + 0.1, 0.2, 0.2, m.number, SMALL, m.colour, ink_on(m.colour), **edge)
         _draw_crop(canvas, m, x + 0.3, y)
         _draw_answer(canvas, m.t, x + CROP + 0.45, y)
-        bars = [
-            (m.t.rewards.get(name), most[name], f"part-{m.number}-{i}", OKABE_ITO["blue"])
-            for i, name in enumerate(names)
-        ]
-        for i, bar in enumerate(bars):
-            _draw_part(canvas, parts + i * PART, y, *bar)
+        for i, name in enumerate(names):
+            gid, value = f"part-{m.number}-{i}", m.t.rewards.get(name)
+            _draw_part(canvas, parts + i * PART, y, value, most[name], gid, OKABE_ITO["blue"])
         _draw_part(canvas, reward, y, m.reward if m.t.rewards else None, total, f"reward-{m.number}", LIGHT.muted)
         _draw_advantage(canvas, m, far, reward + PART, y)
         y += ROW
