@@ -1,19 +1,41 @@
-"""Attention rows are those of eager attention, events are the tokens they say, maps land on the right pixels; shares of
-attention are those of the rows, and lines meet at the box."""
+"""Attention rows, maps and shares are those of the model; interventions equal fresh forwards, and change one thing."""
 
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from recorded_looks import looked
 
 from r3lab.core.errors import R3labError
 from r3lab.core.files import assets_dir
-from r3lab.core.stats import Interval
+from r3lab.core.geometry import intersection
+from r3lab.core.stats import Interval, mean_interval
 from r3lab.explain.explanation import HeatMap
+from r3lab.explain.fidelity import Curve, agreement, blanked, deletion_insertion, hits, spearman
+from r3lab.explain.interventions import (
+    NOTHING,
+    TAKEN,
+    TRUE,
+    WHOLE,
+    Alternative,
+    ValueMap,
+    Window,
+    after_look,
+    alternatives_of,
+    begin,
+    crop_value,
+    joined,
+    knock_out,
+    replay,
+    right_text,
+    value_map,
+    windows_of,
+)
 from r3lab.explain.maps import (
     CROPS,
     NEUTRAL,
@@ -43,6 +65,7 @@ from r3lab.explain.rows import (
     select_events,
     spans_of,
 )
+from r3lab.explain.trials import angles, filled, pasted, recoloured, shifted, shifts, smoothed, surrounded
 from r3lab.models import attention
 from r3lab.models.policy import Policy
 from r3lab.rollout.loop import rollout
@@ -54,10 +77,15 @@ from r3lab.vlir.worlds import get_world
 
 
 @pytest.fixture(scope="module")
-def recorded(taught_folder, samples) -> tuple[Policy, list[Trajectory]]:
+def policy_read(taught_folder) -> Policy:
+    """The taught policy, which no test changes."""
+    return Policy.load(taught_folder)
+
+
+@pytest.fixture(scope="module")
+def recorded(policy_read, samples) -> tuple[Policy, list[Trajectory]]:
     """A policy and two answered trajectories with a look."""
-    policy = Policy.load(taught_folder)
-    return policy, looked(policy, samples, 2)
+    return policy_read, looked(policy_read, samples, 2)
 
 
 def test_rows_are_those_of_eager_attention(family_policy, samples):
@@ -200,7 +228,7 @@ def test_another_question_changes_the_prompt_alone(recorded):
     np.testing.assert_allclose(same.values, 1.0)
 
 
-def planted(grid, box, source, cell, head=(1, 2)):
+def noise_with_a_head(grid, box, source, cell, head=(1, 2)):
     """Rows of noise, with one head that looks at one cell of one image from one event of three."""
     columns, height = grid
     tokens = columns * height
@@ -222,7 +250,7 @@ def planted(grid, box, source, cell, head=(1, 2)):
 )
 def test_a_planted_pattern_is_found_at_its_pixels(grid, box, source, cell):
     """Odd sizes, overview and crop: the head is chosen, and the peak is the cell's centre in source pixels."""
-    found = planted(grid, box, source, cell)
+    found = noise_with_a_head(grid, box, source, cell)
     found.events.extend([None] * 3)
     heads = looking_heads(found, "overview", [1], keep=1)
     assert grid == (1, 1) or torch.nonzero(heads).tolist() == [[1, 2]]
@@ -254,7 +282,7 @@ def test_a_large_box_is_not_favoured():
 
 def test_sinks_are_found_and_left_out():
     """A token that every event reads is a sink; one that a single event reads is not."""
-    found = planted((6, 6), (0.0, 0.0, 60.0, 60.0), (60, 60), (1, 4))
+    found = noise_with_a_head((6, 6), (0.0, 0.0, 60.0, 60.0), (60, 60), (1, 4))
     found.events[:] = [Event(BEFORE, 40, 0), Event("x1", 41, 0), Event("y1", 42, 0)]
     assert find_sinks(found, "overview") == []
     found.weights[..., 2 + 11] = 0.9
@@ -371,3 +399,333 @@ def test_a_name_has_one_colour_in_every_panel():
         persistence({"mass": {}})
     with pytest.raises(R3labError, match="7 lines cannot be drawn"):
         persistence({"mass": {str(n): line(0.1, 0.2) for n in range(7)}})
+
+
+@pytest.fixture(scope="module")
+def mistaken(policy_read, samples) -> tuple[Policy, Trajectory]:
+    """A policy and a sampled trajectory that looked and answered wrongly."""
+    for seed in range(40):
+        for t in rollout(policy_read, samples, 4, seed=seed, max_new_tokens=60):
+            if t.answer not in (None, t.truth["answer"]) and any(look.crop for look in t.looks):
+                return policy_read, t
+    raise AssertionError("the taught policy never looked and answered wrongly")
+
+
+def look_of(t: Trajectory) -> int:
+    """The first look with a crop."""
+    return next(n for n, look in enumerate(t.looks) if look.crop)
+
+
+@torch.no_grad()
+def fresh(policy: Policy, t: Trajectory, start: int) -> float:
+    """Sum of the log-probabilities of the sampled tokens from `start` on, from one plain forward."""
+    logp = policy.logits(policy.hidden(policy.rows([row_of(policy, t, {})])))[0].log_softmax(-1)
+    return sum(float(logp[i - 1, t.ids[i]]) for i in range(start, len(t.ids)) if t.kinds[i] == Kind.SAMPLED)
+
+
+def test_the_own_crop_gives_the_record_back(mistaken):
+    """The same tokens, and the log-probabilities that were recorded at sampling."""
+    policy, t = mistaken
+    look = look_of(t)
+    tail = after_look(t, look)
+    own = Alternative(TAKEN, box=t.looks[look].box)
+    again = joined(begin(policy, t, look, own), t, tail)
+    assert again.ids == t.ids
+    assert again.kinds == t.kinds
+    assert [x.span for x in again.looks] == [x.span for x in t.looks]
+    again.check()
+    (outcome,) = replay(policy, t, look, [own])
+    assert outcome.given == pytest.approx(sum(p for p in t.logprobs[tail:] if p is not None), abs=1e-4)
+
+
+def test_every_alternative_equals_a_fresh_forward(mistaken):
+    """Crops of other sizes, noise, none at all, in one batch with a shared beginning: as each alone."""
+    policy, t = mistaken
+    look = look_of(t)
+    value = crop_value(policy, t, look)
+    tail, corrected = after_look(t, look), right_text(policy, t)
+    assert len(value.outcomes) > 8
+    for outcome in value.outcomes[::2]:
+        begun = begin(policy, t, look, outcome.alternative)
+        assert outcome.given == pytest.approx(fresh(policy, joined(begun, t, tail), len(begun.ids)), abs=1e-4)
+        assert outcome.right == pytest.approx(fresh(policy, joined(begun, corrected, tail), len(begun.ids)), abs=1e-4)
+    assert len({round(o.given, 6) for o in value.outcomes}) > len(value.outcomes) // 2
+    assert value.change(TAKEN) == 0.0
+    assert value.change(NOTHING) == value.named(NOTHING).given - value.named(TAKEN).given
+    assert value.change_of_right(WHOLE) is not None
+    assert value.named(TRUE).alternative.box == tuple(t.truth["regions"][0])
+
+
+def test_the_right_words_differ_in_the_answer_alone(mistaken):
+    """The answer is replaced where it is named after the last crop, and nothing before that changes."""
+    policy, t = mistaken
+    corrected = right_text(policy, t)
+    assert corrected.text.endswith(f"<answer>{t.truth['answer']}</answer>")
+    last = max(look.crop_span[1] for look in t.looks if look.crop_span)
+    assert corrected.ids[:last] == t.ids[:last]
+    right = t.until(len(t.ids))
+    right.answer = right.truth["answer"]
+    assert right_text(policy, right) is right
+    unknown = t.until(len(t.ids))
+    unknown.answer, unknown.truth = t.answer, {}
+    assert right_text(policy, unknown) is None
+
+
+def test_greedy_answers_are_those_of_the_loop(mistaken, samples):
+    """Going on behind the own crop greedily gives what a greedy rollout gives that took this look."""
+    policy, _ = mistaken
+    greedy = [t for t in rollout(policy, samples, temperature=0.0, max_new_tokens=60) if t.answer and t.looks]
+    assert greedy
+    for t in greedy[:3]:
+        if t.looks[0].crop:
+            (outcome,) = replay(policy, t, 0, [Alternative(TAKEN, box=t.looks[0].box)])
+            assert outcome.answer == t.answer
+
+
+def test_what_cannot_be_replayed_is_said(mistaken):
+    """No such look, a look without a crop, nothing written after it, a box outside."""
+    policy, t = mistaken
+    look = look_of(t)
+    with pytest.raises(R3labError, match="there is no look 99"):
+        replay(policy, t, 99, [])
+    with pytest.raises(R3labError, match="there is no look -1"):
+        crop_value(policy, t, -1)
+    with pytest.raises(R3labError, match="nothing was written after look"):
+        replay(policy, t.until(t.looks[look].crop_span[1]), look, [Alternative("nothing")])
+    with pytest.raises(R3labError, match="'far away' has a box that cannot be shown"):
+        replay(policy, t, look, [Alternative("far away", box=(9e5, 9e5, 9e5 + 50, 9e5 + 50))])
+    assert replay(policy, t, look, []) == []
+
+
+def test_alternatives_are_what_they_are_called(mistaken):
+    """Crops of the same size; noise by seed; the random place is elsewhere; shifted boxes stay in the image."""
+    _, t = mistaken
+    look = look_of(t)
+    size = (t.looks[look].crop.width, t.looks[look].crop.height)
+    found = {a.name: a for a in alternatives_of(t, look, seed=1)}
+    assert all(a.crop.size == size for a in found.values() if a.crop)
+    blank = np.asarray(found["blank"].crop)
+    assert (blank == blank[0, 0]).all()
+    again = {a.name: a for a in alternatives_of(t, look, seed=1)}
+    assert found["noise"].crop.tobytes() == again["noise"].crop.tobytes()
+    other = {a.name: a for a in alternatives_of(t, look, seed=2)}
+    assert found["noise"].crop.tobytes() != other["noise"].crop.tobytes()
+
+
+def test_windows_cover_the_image():
+    """Every pixel is in a window of each scale, none leaves the image, neighbours overlap by half or more."""
+    for box, source in (((10, 10, 40, 30), (211, 97)), ((0, 0, 97, 97), (97, 97)), ((5, 5, 300, 20), (310, 50))):
+        for scale in (1.0, 2.0):
+            windows = windows_of(box, source, (scale,))
+            seen = np.zeros((source[1], source[0]), bool)
+            for x1, y1, x2, y2 in windows:
+                assert x1 >= 0 and y1 >= 0 and x2 <= source[0] + 1e-6 and y2 <= source[1] + 1e-6
+                seen[int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))] = True
+            assert seen.all()
+            first, second = windows[0], windows[min(1, len(windows) - 1)]
+            assert intersection(first, second) >= 0.5 * (first[2] - first[0]) * (first[3] - first[1]) - 1e-6
+
+
+def test_the_value_map_counts_from_no_crop(mistaken):
+    """Worth of a window is its log-probability above that without a crop; regret counts from the look taken."""
+    policy, t = mistaken
+    look = look_of(t)
+    found = value_map(policy, t, look, scales=(2.0,))
+    boxes = windows_of(t.looks[look].box, (t.image.width, t.image.height), (2.0,))
+    assert [w.box for w in found.windows] == boxes
+    (window,) = replay(policy, t, look, [Alternative("w", box=boxes[0])], answers=False)
+    assert found.windows[0].worth == pytest.approx(window.right - found.nothing, abs=1e-4)
+    assert found.regret == max(0.0, found.best.worth - found.taken)
+    flat = ValueMap([Window((0, 0, 50, 100), 2.0, None), Window((50, 0, 100, 100), 4.0, None)], 1.0, 0.0, (100, 100))
+    heat = flat.heat(10)
+    assert heat.shape == (10, 10)
+    assert (heat[:, :5] == 2.0).all() and (heat[:, 5:] == 4.0).all()
+    assert flat.regret == 3.0
+
+
+def test_cut_attention_is_attention_with_a_mask(recorded):
+    """As a forward pass whose mask hides the span from these states; later layers alone change less or other."""
+    policy, (t, _) = recorded
+    found = knock_out(policy, t, [ANSWER], ["crop 1"])
+    mask = torch.ones(1, 1, len(t.ids), len(t.ids), dtype=torch.bool).tril()
+    a, b = spans_of(t)["crop 1"]
+    for event in found.events:
+        mask[0, 0, event.reads, a:b] = False
+    with torch.no_grad():
+        batch = policy.rows([row_of(policy, t, {})])
+        states = policy.read(batch.ids, batch.positions, batch.images, attention_mask=mask)
+        plain = policy.hidden(batch)
+        logps = [policy.logits(state[0]).log_softmax(-1) for state in (states, plain)]
+    for logp, want in zip(logps, (found.after, found.before), strict=True):
+        got = [float(logp[e.reads, t.ids[e.token]]) for e in found.events]
+        torch.testing.assert_close(torch.tensor(got), want.float(), atol=1e-4, rtol=1e-4)
+    assert found.change.abs().max() > 1e-4
+    last = knock_out(policy, t, [ANSWER], ["crop 1"], layers=[-1])
+    assert not torch.equal(last.after, found.after)
+    with pytest.raises(R3labError, match="attention to 'crop 9' cannot be cut"):
+        knock_out(policy, t, [ANSWER], ["crop 9"])
+    with pytest.raises(R3labError, match="'first token' cannot be cut"):
+        knock_out(policy, t, [ANSWER], ["first token"])
+
+
+def flat(t, values) -> HeatMap:
+    """A map of the overview."""
+    size = (t.image.width, t.image.height)
+    return HeatMap(np.asarray(values, np.float32), (0.0, 0.0, float(size[0]), float(size[1])), size)
+
+
+def test_rank_correlation_by_hand():
+    """Worked cases with and without ties, and Pearson's correlation of the ranks written out."""
+    up = np.arange(6.0)
+    assert spearman(up, up**3) == pytest.approx(1.0)
+    assert spearman(up, -np.exp(up)) == pytest.approx(-1.0)
+    assert spearman(np.array([1.0, 2, 3, 4, 5]), np.array([2.0, 1, 4, 3, 5])) == pytest.approx(1 - 6 * 4 / (5 * 24))
+    a, b = np.array([1.0, 1, 2, 3, 3, 3]), np.array([5.0, 4, 4, 4, 9, 7])
+    ranks = np.array([0.5, 0.5, 2, 4, 4, 4]), np.array([3.0, 1, 1, 1, 5, 4])
+    assert spearman(a, b) == pytest.approx(np.corrcoef(*ranks)[0, 1])
+    assert spearman(np.ones(4), up[:4]) == 0.0
+    noise = np.random.default_rng(0).random((2, 4000))
+    assert abs(spearman(*noise)) < 0.06
+    for wrong in ((up, up[:3]), (up[:1], up[:1]), (up.reshape(2, 3), up.reshape(2, 3))):
+        with pytest.raises(R3labError, match="two rows of the same length"):
+            spearman(*wrong)
+
+
+def test_the_peak_is_in_the_region_or_not():
+    """The middle of the highest cell; regions are half-open."""
+    heat = HeatMap(np.eye(4, dtype=np.float32) * [1, 2, 9, 3], (0.0, 0.0, 80.0, 40.0), (80, 40))
+    assert hits(heat, (50.0, 25.0, 51.0, 26.0))
+    assert not hits(heat, (0.0, 0.0, 50.0, 25.0))
+    assert not hits(heat, (60.0, 20.0, 80.0, 30.0))
+
+
+def test_a_map_agrees_with_the_worth_it_was_made_of():
+    """The worth itself agrees wholly, its opposite not at all, noise hardly; also where the grids differ."""
+    rng = np.random.default_rng(2)
+    boxes = [(x, y, x + 20.0, y + 20.0) for y in range(0, 80, 10) for x in range(0, 140, 10)]
+    windows = [Window(box, float(rng.normal() + box[0] / 20), None) for box in boxes]
+    value = ValueMap(windows, 0.0, 0.0, (160, 100))
+    own = HeatMap(value.heat(), (0.0, 0.0, 160.0, 100.0), (160, 100))
+    assert agreement(own, value) == pytest.approx(1.0)
+    assert agreement(replace(own, values=-own.values), value) == pytest.approx(-1.0)
+    coarse = HeatMap(np.tile(np.arange(8, dtype=np.float32), (5, 1)), own.box, own.source)
+    assert agreement(coarse, value) > 0.7
+    assert agreement(replace(coarse, values=np.ones((5, 8), np.float32)), value) == 0.0
+
+
+def test_areas_and_means_by_hand():
+    """Trapezoids of probabilities; the interval of a mean is as wide as its spread allows."""
+    curve = Curve((0.0, 0.5, 1.0), (0.0, float(np.log(0.5)), float(np.log(0.1))))
+    assert curve.area == pytest.approx(0.5 * 0.75 + 0.5 * 0.3)
+    one = mean_interval([0.25] * 5)
+    assert (one.value, one.low, one.high) == (0.25, 0.25, 0.25)
+    wide = mean_interval(np.linspace(0, 1, 400).tolist())
+    assert wide.low < 0.5 < wide.high and wide.high - wide.low == pytest.approx(4 * (1 / 12 / 400) ** 0.5, rel=0.15)
+    for wrong in ([], [1.0, float("nan")]):
+        with pytest.raises(R3labError, match="at least one number"):
+            mean_interval(wrong)
+
+
+def test_curves_begin_and_end_where_they_must(recorded):
+    """Nothing deleted and all inserted: the record's own log-probability; the other ends are the blank photograph."""
+    policy, (t, _) = recorded
+    heat = flat(t, np.random.default_rng(0).random((8, 8)))
+    found = deletion_insertion(policy, t, heat, steps=4)
+    own = sum(p for p in t.logprobs[after_look(t, 0) :] if p is not None)
+    assert found.deletion.parts == found.insertion.parts == (0.0, 0.25, 0.5, 0.75, 1.0)
+    assert found.deletion.logprobs[0] == pytest.approx(own, abs=1e-4)
+    assert found.insertion.logprobs[-1] == pytest.approx(own, abs=1e-4)
+    assert found.deletion.logprobs[-1] == pytest.approx(found.insertion.logprobs[0], abs=1e-4)
+    assert len({round(v, 6) for v in found.deletion.logprobs}) > 2
+    again = deletion_insertion(policy, t, heat, steps=4)
+    assert again == found
+    opposite = deletion_insertion(policy, t, replace(heat, values=-heat.values), steps=4)
+    assert opposite.insertion.logprobs[2] == pytest.approx(
+        found.deletion.logprobs[2], abs=1e-4
+    )  # the same half is left
+
+
+def test_curves_follow_the_order_of_the_map(recorded, monkeypatch):
+    """Where each cell is worth a known number of nats, both curves are the running sums in the map's order."""
+    policy, (t, _) = recorded
+    worth = np.array([[0.5, 3.0], [0.0, 1.5]])
+    heat = flat(t, worth)
+
+    def known(policy, texts, starts, store):
+        found = []
+        for text in texts:
+            pixels = np.asarray(text.images[text.image.hash])
+            lost = 0.0
+            for (row, column), nats in np.ndenumerate(worth):
+                x1, y1, x2, y2 = map(int, heat.cell(column, row))
+                part = (slice(y1 + 1, y2 - 1), slice(x1 + 1, x2 - 1))
+                lost += nats * float(np.ptp(pixels[part].reshape(-1, 3), axis=0).max() == 0)
+            found.append(-lost)
+        return found
+
+    monkeypatch.setattr("r3lab.explain.fidelity.tail_logprobs", known)
+    found = deletion_insertion(policy, t, heat, steps=4)
+    assert found.deletion.logprobs == (0.0, -3.0, -4.5, -5.0, -5.0)
+    assert found.insertion.logprobs == (-5.0, -2.0, -0.5, 0.0, 0.0)
+    opposite = deletion_insertion(policy, t, replace(heat, values=-heat.values), steps=4)
+    assert opposite.deletion.logprobs == (0.0, 0.0, -0.5, -2.0, -5.0)
+    assert found.deletion.area < opposite.deletion.area and found.insertion.area > opposite.insertion.area
+    assert deletion_insertion(policy, t, heat, steps=100).deletion == found.deletion  # no more steps than cells
+
+
+def test_blanking_reaches_the_overview_and_the_crop(recorded):
+    """The record's tokens stay; the photograph is blank there, and so is what the crop shows of it."""
+    policy, (t, _) = recorded
+    box = t.looks[0].box
+    found = blanked(t, [box])
+    assert (found.ids, found.kinds) == (t.ids, t.kinds)
+    found.check()
+    crop = np.asarray(found.images[found.looks[0].crop.hash])
+    h, w, _ = crop.shape
+    assert np.ptp(crop[h // 4 : -h // 4, w // 4 : -w // 4].reshape(-1, 3), axis=0).max() == 0  # edges mix
+    assert found.image.hash != t.image.hash and found.looks[0].crop.hash != t.looks[0].crop.hash
+    assert blanked(t, []) is t
+    away = blanked(t, [(509.0, 509.0, 512.0, 512.0)])  # taught boxes end at 500
+    assert away.looks[0].crop.hash == t.looks[0].crop.hash and away.image.hash != t.image.hash
+    with pytest.raises(R3labError, match="at least one step"):
+        deletion_insertion(policy, t, flat(t, np.ones((2, 2))), steps=0)
+    with pytest.raises(R3labError, match="does not carry its photograph"):
+        blanked(replace(t, images={}), [box])
+    with pytest.raises(R3labError, match="nothing was written after the last crop"):
+        deletion_insertion(policy, t.until(t.looks[0].crop_span[1]), flat(t, np.ones((2, 2))))
+
+
+def noise(w: int = 60, h: int = 44, seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (h, w, 3), dtype=np.uint8))
+
+
+def test_scenes_change_what_they_say_and_nothing_else():
+    image, other, box = noise(), noise(seed=1), (10.0, 8.0, 30.0, 20.0)
+    before, inside = np.asarray(image), (slice(8, 20), slice(10, 30))
+    for changed in (surrounded(image, other, [box]), recoloured(image, 120, [box])):
+        assert changed.size == image.size
+        assert (np.asarray(changed)[inside] == before[inside]).all()
+        assert (np.asarray(changed)[20:] != before[20:]).any()
+    for changed in (filled(image, [box]), pasted(image, other, box)):
+        after = np.asarray(changed).copy()
+        assert (after[inside] != before[inside]).any()
+        after[inside] = before[inside]
+        assert (after == before).all()
+    moved = np.asarray(shifted(image, 7, 5))
+    assert (moved[5:, 7:] == before[:-5, :-7]).all() and (moved[:5, :7] == before[-5:, -7:]).all()
+    assert all(max(x / 60, y / 44) >= 0.25 for x, y in shifts((60, 44), 8))
+    assert all(90 <= angle <= 270 for n in (1, 3, 8) for angle in angles(n))
+    assert np.asarray(smoothed(image, 3)).std() < 0.3 * before.std()
+
+
+def test_a_turn_of_colours_leaves_the_lightness():
+    """Grey gets a colour, red becomes green or blue; what is light stays light."""
+    grey = Image.new("RGB", (8, 8), (128, 128, 128))
+    coloured = np.asarray(recoloured(grey, 180, [])).reshape(-1, 3).mean(0)
+    assert np.ptp(coloured) > 60
+    soft = Image.fromarray((np.asarray(noise()) // 4 + 90).astype(np.uint8))
+    turned = recoloured(soft, 140, [])
+    light = [np.asarray(one.convert("L"), dtype=float) for one in (soft, turned)]
+    assert np.abs(light[0] - light[1]).mean() < 4
+    red = np.asarray(recoloured(Image.new("RGB", (4, 4), (200, 60, 60)), 180, [])).reshape(-1, 3).mean(0)
+    assert red[0] < red[1] and red[0] < red[2]

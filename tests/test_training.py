@@ -1,17 +1,18 @@
-"""Rewards, advantages, objective, cold start and R-GRPO: equations against references, masks against perturbation."""
+"""Rewards, lessons, cold start and R-GRPO: equations against references, masks against perturbation."""
 
 from __future__ import annotations
 
 import copy
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from r3lab.core.errors import R3labError
-from r3lab.core.geometry import Frame
+from r3lab.core.geometry import Box, Frame
 from r3lab.core.settings import from_command_line
 from r3lab.models.policy import Policy, save_policy
 from r3lab.rollout.loop import rollout
@@ -20,12 +21,14 @@ from r3lab.train import rewards as rewards_module
 from r3lab.train.estimators import token_logprobs
 from r3lab.train.log import JsonlLog, read_log, summary
 from r3lab.train.objective import policy_loss
-from r3lab.train.rewards import PRESETS, curiosity, look_price, preset, region_checked, repeated, score
+from r3lab.train.rewards import PRESETS, curiosity, look_price, region_checked, repeated, score
 from r3lab.train.rgrpo import reward_groups, train_rgrpo
 from r3lab.train.settings import RgrpoSettings
-from r3lab.train.sft import encode_batch, next_token_loss
+from r3lab.train.sft import TEACHER, encode_batch, next_token_loss, taught
 from r3lab.train.update import update
-from r3lab.trajectory import ImageRef, Kind, Look, Trajectory
+from r3lab.trajectory import ImageRef, Kind, Look, Trajectory, load, save
+from r3lab.vlir.rationale import in_turn
+from r3lab.vlir.sample import Rationale, Sample
 from r3lab.vlir.worlds import get_world, world_batches
 
 REGION = [100.0, 100.0, 200.0, 200.0]
@@ -111,31 +114,6 @@ def test_official_length_is_of_the_shortest_stretch_by_hand():
         assert rewards_module.length_official(t) == pytest.approx(0.01 * characters)
 
 
-def test_official_length_is_of_the_shortest_stretch_between_crops(policy, samples):
-    """On real rollouts the stretches are those that the crops separate."""
-    seen = 0
-    for t in rollout(policy, samples, group=4, seed=2, max_new_tokens=60):
-        if not any(look.valid for look in t.looks):
-            continue
-        stretches, at = [], 0
-        for look in [look for look in t.looks if look.valid]:
-            stretches.append(slice(at, look.span[0]))
-            at = look.crop_span[1]
-        stretches.append(slice(at, len(t.ids)))
-        lengths = [
-            sum(len(p) for p, k in zip(t.pieces[s], t.kinds[s], strict=True) if k == Kind.SAMPLED) for s in stretches
-        ]
-        assert rewards_module.length_official(t) == pytest.approx(min(0.1, 0.01 * min(lengths)))
-        seen += 1
-    assert seen
-
-
-def test_unknown_preset():
-    """The error names the nearest preset."""
-    with pytest.raises(R3labError, match="official-code"):
-        preset("oficial-code")
-
-
 def test_update_sees_the_sampling_log_probabilities(family_policy, samples):
     """The update's log-probabilities equal the recorded ones to 1e-5 before anything has moved, in every family."""
     store = {}
@@ -178,18 +156,6 @@ def test_gradient_follows_the_advantage(policy, samples):
         new, old, mask = token_logprobs(policy, [row_of(policy, t, store) for t in found], found, 1.0)
     gain = ((new - old) * mask).sum(1)
     assert gain[0] > 0 > gain[1]
-
-
-def test_zero_variance_groups_change_nothing(policy, samples):
-    """A group whose rewards are equal yields no update at all."""
-    store = {}
-    found = rollout(policy, samples[:1], group=3, seed=1, max_new_tokens=10, features=store)
-    for t in found:
-        t.advantage = 0.0
-    before = copy.deepcopy(policy.model.state_dict())
-    optimiser = torch.optim.AdamW(policy.model.parameters(), lr=1.0)
-    assert update(policy, found, store, optimiser, RgrpoSettings()) == {}
-    assert all(torch.equal(v, before[k]) for k, v in policy.model.state_dict().items())
 
 
 def test_rgrpo_is_reproducible_and_leaves_the_vision_tower_alone(taught_folder):
@@ -430,3 +396,64 @@ def test_curiosity_fades_as_looking_becomes_common_and_pays_nobody_where_nobody_
     for group, goal in (([], 0.5), ([none], 1.5), ([none], -0.1)):
         with pytest.raises(R3labError, match="goal from 0 to 1"):
             curiosity(group, goal)
+
+
+def test_a_lesson_is_what_the_cold_start_trains_on_and_keeps_every_invariant(
+    family_policy: Policy, tmp_path: Path
+) -> None:
+    inside = [s for s in (get_world("badges").sample("train", i) for i in range(12)) if max(s.regions[0]) < 470]
+    for index, sample in enumerate(inside[:4]):  # not at the edge: these policies write coarse steps of their frames
+        rationale = get_world("badges").rationale(sample)
+        lesson = taught(family_policy, sample, rationale)
+        lesson.check()
+        [row], [mask] = encode_batch(family_policy, [(sample, rationale)])
+        assert lesson.ids == row.ids and lesson.sampled_mask == mask
+        assert (lesson.answer, lesson.finish, lesson.model) == (sample.answer, "answered", TEACHER)
+        assert [look.crop is not None for look in lesson.looks] == [True] * len(rationale.boxes)
+        assert load(save(lesson, tmp_path / str(index))) == lesson
+
+
+def test_of_what_a_policy_wrote_itself_its_record_comes_back(policy: Policy) -> None:
+    """Text, boxes and log-probabilities of a greedy rollout, given back as a rationale (boxes lie on the frame)."""
+    samples = [get_world("badges").sample("test", i) for i in range(8)]
+    own = [
+        t for t in rollout(policy, samples, temperature=0) if t.finish == "answered" and all(v.valid for v in t.looks)
+    ]
+    assert sum(bool(t.looks) for t in own) >= 2
+    for t in own:
+        parts: list[str | Box] = [""]
+        for at, (piece, kind) in enumerate(zip(t.pieces, t.kinds, strict=True)):
+            look = next((look for look in t.looks if look.span[0] <= at < look.span[1]), None)
+            if look is not None and at == look.span[0]:
+                assert look.box is not None
+                parts += [look.box, ""]
+            elif look is None and kind == Kind.SAMPLED:
+                parts[-1] = f"{parts[-1]}{piece}"
+        sample = next(s for s in samples if s.id == t.sample_id)
+        again = taught(policy, sample, Rationale(tuple(parts)))
+        assert again.ids == t.ids and again.looks == t.looks and again.pieces == t.pieces
+        gaps = [abs(a - b) for a, b in zip(again.logprobs, t.logprobs, strict=True) if a is not None and b is not None]
+        assert max(gaps) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        (("<think>It is 7.</think>",), "does not end with one answer"),
+        (("<think>a</think><answer>7</answer> And more.",), "does not end with one answer"),
+        (('<think>{"bbox_2d": [40, 40, 30, 50]}</think><answer>7</answer>',), "x2 <= x1"),
+    ],
+)
+def test_what_the_loop_would_not_take_is_refused(policy: Policy, parts: tuple[str, ...], words: str) -> None:
+    sample = get_world("badges").sample("train", 0)
+    with pytest.raises(R3labError, match=f"'badges-train-0-0'.*{words}"):
+        taught(policy, sample, Rationale(parts))
+
+
+def test_a_surprise_is_seen_in_the_log_probabilities(policy: Policy) -> None:
+    """The taught words are likely to the policy that learned them, other ones are not."""
+    sample: Sample = next(s for s in (get_world("badges").sample("train", i) for i in range(20)) if s.needs_look)
+    usual = taught(policy, sample, get_world("badges").rationale(sample))
+    odd = taught(policy, sample, in_turn([("small read too is The.", sample.regions[0]), ("It shows.", None)], sample))
+    mean = [sum(v for v in t.logprobs if v is not None) / sum(t.sampled_mask) for t in (usual, odd)]
+    assert mean[0] > mean[1] + 0.5

@@ -1,41 +1,57 @@
-"""Lessons of four worlds say what the rationales say, look where they look, point at what they read, and teach a
-widened policy."""
+"""Lessons say what the rationales say, look where they look, point at what they read; stages on them resume."""
 
 from __future__ import annotations
 
+import copy
+import json
 import re
 from dataclasses import replace
+from functools import lru_cache
 from itertools import islice
 
 import numpy as np
 import pytest
 import torch
 
+from r3lab.cli import call
 from r3lab.core.errors import R3labError
 from r3lab.core.files import assets_dir
 from r3lab.core.geometry import Frame, crop_to_source
 from r3lab.core.protocol import box_text
-from r3lab.models import tiny
+from r3lab.models import attention, tiny
 from r3lab.models.policy import Policy
-from r3lab.recipes.base import ANCHOR_LAYER, POINTING_LAYER, Heads, by_length, lesson_rows, stated
+from r3lab.recipes import base as base_module
+from r3lab.recipes.base import (
+    ANCHOR_LAYER,
+    POINTING_HEADS,
+    POINTING_LAYER,
+    Heads,
+    by_length,
+    lesson_rows,
+    stated,
+    train_base,
+)
 from r3lab.recipes.facts import WORDS, Fact, centre, scene_of, steps_of, words
 from r3lab.recipes.lessons import (
     CELLS,
     FACTOR,
     IGNORE,
+    NAMES,
     OVERVIEW,
+    STATEMENTS,
     TEXT,
     Lesson,
     Lessons,
     Script,
+    Stage,
     cell,
     dense,
     overview,
     vocabulary,
     written,
 )
-from r3lab.recipes.policies import CROP_TOKENS, STAGES, make_base, make_world_base
-from r3lab.recipes.stages import HEADS
+from r3lab.recipes.policies import BASE, CROP_TOKENS, STAGES, Recipe, make_base, make_world_base, settings_of
+from r3lab.recipes.stages import HEADS, claim
 from r3lab.recipes.world_lessons import (
     BESIDE,
     CHARACTERS,
@@ -47,11 +63,12 @@ from r3lab.recipes.world_lessons import (
     numbers,
 )
 from r3lab.rollout.sequence import prompt_ids
+from r3lab.train import run as run_module
 from r3lab.train.log import read_log
 from r3lab.vlir.rationale import LARGE, SMALL
 from r3lab.vlir.sample import Sample
 from r3lab.vlir.worlds import get_world, trails
-from r3lab.vlir.worlds.badges import COLOURS
+from r3lab.vlir.worlds.badges import COLOURS, SIDE, scene
 from r3lab.vlir.worlds.charts import legend_text
 
 NEW = ("documents", "charts", "trails")
@@ -62,6 +79,12 @@ STAGE = replace(STAGES[0], batch=3, steps=2, windows=1)
 def policy() -> Policy:
     """Random weights, the words of all worlds."""
     return tiny.create([*vocabulary(), *words()], seed=0)
+
+
+@lru_cache(maxsize=240)
+def train_sample(world: str, index: int) -> Sample:
+    """Drawn once for all tests."""
+    return get_world(world).sample("train", index)
 
 
 def stream(policy: Policy, **shares: float) -> WorldLessons:
@@ -79,7 +102,7 @@ def made_of(policy: Policy, stage: WorldStage, start: int = 0, **shares: float) 
 def test_facts_are_what_the_rationale_says(world):
     """The look that a rationale takes, the words before it and behind it, stand in a fact, with its box."""
     for index in range(60):
-        sample = get_world(world).sample("train", index)
+        sample = train_sample(world, index)
         scene, parts = scene_of(sample), get_world(world).rationale(sample).parts
         said = [text for text in parts if isinstance(text, str)]
         for number, box in enumerate(part for part in parts if not isinstance(part, str)):
@@ -95,7 +118,7 @@ def test_facts_are_what_the_rationale_says(world):
 def test_marks_lie_where_it_is_written(world):
     """A mark a character, inside the picture; what is read in a crop lies inside the box that is looked at."""
     for index in range(30):
-        sample = get_world(world).sample("train", index)
+        sample = train_sample(world, index)
         for fact in scene_of(sample).facts:
             assert len(fact.marks) == len(fact.said) and any(fact.marks)
             for mark in filter(None, fact.marks):
@@ -107,7 +130,7 @@ def test_marks_lie_where_it_is_written(world):
 
 def test_characters_are_marked_from_left_to_right():
     """Of a number in print: where the ink is dark, in the order of its characters."""
-    sample = next(s for s in (get_world("documents").sample("train", i) for i in range(50)) if not s.needs_look)
+    sample = next(s for s in (train_sample("documents", i) for i in range(50)) if not s.needs_look)
     fact = next(f for f in scene_of(sample).facts if f.question == sample.question)
     xs = [mark[1][0] for mark in fact.marks if mark]
     assert len(xs) == len(sample.answer) and xs == sorted(xs)
@@ -123,7 +146,7 @@ def test_another_world_is_named():
 def test_a_label_is_where_the_page_says():
     """Dark ink in the label's box, paper right above it."""
     for index in range(20):
-        sample = get_world("documents").sample("train", index)
+        sample = train_sample("documents", index)
         grey = np.asarray(sample.image.convert("L")).astype(float)
         for entry in sample.meta["entries"]:
             x1, y1, x2, y2 = (round(v) for v in entry["label_box"])
@@ -150,27 +173,6 @@ def test_a_lesson_points_at_the_tokens_that_hold_the_points(policy, world):
             assert 0 <= token < counts[image] and 0 <= character < len(CHARACTERS)
         text = "".join(policy.piece(token) for token in lesson.text if token is not None)
         assert "too small to read" in text or LARGE.strip() in text or "bbox_2d" in text
-
-
-def test_what_a_crop_shows_is_pointed_at_in_the_crop(policy):
-    """The digits that follow a crop point at it, from left to right."""
-    made, seen = stream(policy, documents=1.0), 0
-    for index in range(30):
-        lesson = made.scene(index)[0]
-        number, run = 0, []
-        for token, point in zip(lesson.text, lesson.points, strict=True):
-            number += token is None
-            piece = "" if token is None else policy.piece(token)
-            if re.fullmatch(r"\d+", piece) and point and point[0] > 0:
-                assert point[0] == number - 1
-                run.append(point)
-            elif run and piece not in (".", ":", "/"):
-                columns = lesson.images[run[0][0]].shape[1] // FACTOR
-                across = [at % columns for _, at in run]
-                assert across == sorted(across)
-                seen += len(run) > 1
-                run = []
-    assert seen > 20
 
 
 def test_the_token_before_a_character_looks_at_it(policy):
@@ -211,7 +213,7 @@ def test_an_arrow_is_followed_from_its_own_sign(policy):
     """The next sign's name: pointed at where that sign stands, by way of the one whose arrow was read."""
     seen = 0
     for index in range(30):
-        for fact in scene_of(get_world("trails").sample("train", index)).facts:
+        for fact in scene_of(train_sample("trails", index)).facts:
             if fact.said.startswith("It points"):
                 (overview, there), (also, own) = fact.marks[fact.said.index(" to the") + 8], fact.via
                 assert overview and also and own == fact.anchor and there != own
@@ -303,20 +305,6 @@ def test_sums_are_right(policy):
             assert abs(float(more) - float(less) - float(result)) < 1e-9
 
 
-def test_crops_alone_and_sums_are_taught_beside_scenes(policy):
-    """All kinds go through one step: heads, rows of unlike length, and a loss on each."""
-    stage = replace(STAGE, readings=2, sums=1)
-    batch = made_of(policy, stage, badges=0.3, documents=0.7).batch(1)
-    features = policy.encode([image for lesson in batch for image in lesson.images])
-    loss, seen = Heads(128, worlds=True)(features, batch)
-    assert torch.isfinite(loss) and {"word", "character"} <= set(seen)
-    parts = by_length(*lesson_rows(batch, features, policy.image_id), 3)
-    assert sum(len(rows) for rows, _, _ in parts) == len(batch)
-    for part in parts:
-        loss, seen = stated(policy, *part, 0.3)
-        assert torch.isfinite(loss)
-
-
 def test_what_stands_behind_a_row_is_not_told(policy, monkeypatch):
     """A box ends a row that is padded: the padding behind it is no word that a neighbour leads to."""
     made = stream(policy, documents=1.0)
@@ -379,8 +367,8 @@ def writer_of(policy: Policy, sample: Sample) -> WorldWriter:
 @pytest.mark.parametrize("world", NEW)
 def test_a_whole_answer_is_the_rationale(policy, world):
     """Word by word and look by look, in the tokens of the finished text, and all of it must be said."""
-    for index in range(80):
-        sample = get_world(world).sample("train", index)
+    for index in range(60):
+        sample = train_sample(world, index)
         writer = writer_of(policy, sample)
         writer.answer(sample, scene_of(sample))
         parts = get_world(world).rationale(sample).parts
@@ -402,8 +390,8 @@ def test_a_whole_answer_is_the_rationale(policy, world):
 def test_every_kind_of_question_is_answered_in_full():
     """Of charts by the steps that the kind asks for."""
     lengths: dict[str, set[int]] = {}
-    for index in range(120):
-        sample = get_world("charts").sample("train", index)
+    for index in range(60):
+        sample = train_sample("charts", index)
         lengths.setdefault(sample.meta["kind"], set()).add(len(steps_of(sample, scene_of(sample))))
     assert lengths == {"value": {1}, "label": {1}, "largest": {2}, "named": {2}, "difference": {3}}
 
@@ -448,7 +436,7 @@ def test_a_legend_is_read_line_by_line_and_then_searched(policy):
     line of the label that was asked for, both found by their labels' last letters."""
     seen = 0
     for index in range(60):
-        sample = get_world("charts").sample("train", index)
+        sample = train_sample("charts", index)
         marks = sample.meta["marks"]
         for fact in (f for f in scene_of(sample).facts if f.subject == "The legend"):
             asked = next(m for m in marks if f"of {m['label']}?" in fact.question)
@@ -560,7 +548,7 @@ def test_both_numbers_of_a_difference_are_taken_over(policy):
         assert "".join(said for said, _, _ in found) == "".join(a + b for a, b in pairs) and len(pairs) == COUNT
     seen = 0
     for index in range(60):
-        sample = get_world("charts").sample("train", index)
+        sample = train_sample("charts", index)
         if sample.meta["kind"] == "difference":
             writer = writer_of(policy, sample)
             writer.answer(sample, scene_of(sample))
@@ -680,3 +668,214 @@ def test_four_worlds_grow_from_a_policy_without_heads(tmp_path):
     assert len(after.ids(" apples")) == 1 and len(before.ids(" apples")) > 1
     kept = "model.visual.patch_embed.proj.weight"
     assert torch.allclose(before.model.state_dict()[kept], after.model.state_dict()[kept], atol=1e-6)
+
+
+SHORT = Stage("short", 4, 2, (1, 3), True, 1e-3, head_weight=0.3, seed=5, windows=1, pointing=0.3)
+
+
+def lessons_of(policy: Policy, statements=STATEMENTS, badges=(3, 5), windows=0, text=True, count=6):
+    """Some lessons and the scenes that they are about."""
+    stream = Lessons(policy, Stage("some", 1, 2, badges, text, seed=3, windows=windows, statements=statements))
+    made = [stream.lesson(i) for i in range(count)]
+    scenes = []
+    for i in range(count):
+        rng = np.random.default_rng([3, 77, i])
+        scenes.append(scene(rng, "train", int(rng.integers(badges[0], badges[1] + 1)))[1])
+    return made, scenes
+
+
+def test_dense_targets_are_those_of_the_scene(policy):
+    """Each badge's own cell, name, size and box; a digit is asked of the overview only where it is legible there."""
+    for lesson, badges in zip(*lessons_of(policy), strict=True):
+        cells, targets = lesson.cells, lesson.targets
+        assert len(cells) == len(badges)
+        for k, badge in enumerate(badges):
+            row, column = divmod(int(cells[k]), CELLS)
+            assert abs((column + 0.5) * SIDE / CELLS - badge.x) <= SIDE / CELLS / 2
+            assert abs((row + 0.5) * SIDE / CELLS - badge.y) <= SIDE / CELLS / 2
+            assert NAMES[targets["name"][k]] == badge.name
+            assert targets["digit"][k] == (badge.digit if badge.large else IGNORE)
+
+
+def test_statements_are_true_and_point_at_what_they_speak_of(policy):
+    """What carries a point is about the badge in that token: its name, its box or its digit."""
+    seen = set()
+    for lesson, badges in zip(*lessons_of(policy), strict=True):
+        by_cell = dict(zip(lesson.cells.tolist(), badges, strict=True))
+        at = 0
+        while at < len(lesson.text):  # runs of one point
+            end = at
+            while end < len(lesson.text) and lesson.points[end] == lesson.points[at] and lesson.text[end] is not None:
+                end += 1
+            point, text = lesson.points[at], "".join(policy.piece(t) for t in lesson.text[at:end] if t is not None)
+            at = max(end, at + 1)
+            if point is None:
+                continue
+            assert 0 < len(text.split()) < 60
+            image, token = point
+            if image == 0:
+                badge = by_cell[token]
+                if "It shows" in text:
+                    seen.add("size")
+                    assert badge.large and f"It shows {badge.digit}." in text
+                elif "too small" in text:
+                    assert not badge.large
+                elif "bbox_2d" in text:
+                    seen.add("box")
+                    assert badge.name in text or text.startswith("{")
+                elif "The" in text or "the" in text:
+                    seen.add("name")
+                    assert badge.name in text
+            else:
+                seen.add("crop")
+                digit = lesson.crop_targets["digit"][image - 1]
+                assert text == f"It shows {digit}."
+                assert token == lesson.crop_cells[image - 1]
+                high, wide = lesson.images[image].shape[:2]
+                assert 0 <= token < (high // FACTOR) * (wide // FACTOR)
+    assert seen == {"size", "box", "name", "crop"}
+
+
+def test_only_the_kinds_asked_for_are_stated(policy):
+    """`statements` leaves kinds out; the vision warm-up writes nothing and shows a crop of every badge."""
+    made, _ = lessons_of(policy, statements=("where",))
+    assert all(len(v.images) == 1 and "shows" not in "".join(map(policy.piece, filter(None, v.text))) for v in made)
+    made, scenes = lessons_of(policy, text=False, windows=2)
+    for lesson, badges in zip(made, scenes, strict=True):
+        assert not lesson.text and len(lesson.images) == 1 + len(badges)
+        assert lesson.window_digits == [b.digit for b in badges for _ in range(2)]
+
+
+def test_rows_expand_images_and_keep_points(policy):
+    """Each image becomes its tokens; a point names the place of that token in the expanded row."""
+    made, _ = lessons_of(policy)
+    with torch.no_grad():
+        features = policy.encode([image for lesson in made for image in lesson.images])
+    rows, masks, points = lesson_rows(made, features, policy.image_id)
+    assert sum(len(v.loss) - len(v.images) for v in made) + sum(len(f.tokens) for f in features) == sum(map(len, masks))
+    assert all(rows[r].ids[looked] == policy.image_id and looked < reads for r, reads, looked, _ in points.tolist())
+    assert len(points) == sum(p is not None for v in made for p in (*v.points, *v.anchors))
+
+
+def test_stated_loss_is_the_mean_over_marked_tokens(policy):
+    """Against a plain forward pass, row by row; `pointing` adds minus the log of the two heads' weight on the token."""
+    made, _ = lessons_of(policy, count=3)
+    eager, watched = copy.deepcopy(policy), copy.deepcopy(policy)
+    eager.model.set_attn_implementation({"text_config": "eager"})
+    attention.select(watched.model)
+    with torch.no_grad():
+        features = eager.encode([image for lesson in made for image in lesson.images])
+        rows, masks, points = lesson_rows(made, features, eager.image_id)
+        plain, seen = stated(policy, rows, masks, points, 0.0)
+        pointed, also = stated(watched, rows, masks, points, 0.5)
+        each, said, mass = [], [], {POINTING_LAYER: [], ANCHOR_LAYER: []}
+        for r, (row, mask) in enumerate(zip(rows, masks, strict=True)):
+            batch = eager.rows([row])
+            out = eager.model.model(
+                input_ids=batch.ids,
+                position_ids=batch.positions,
+                output_attentions=True,
+                mm_encoder_outputs={"image": eager.bundle(batch.images)},
+            )
+            logp = torch.log_softmax(eager.logits(out.last_hidden_state[0]), -1)
+            each += [-logp[i - 1, row.ids[i]] for i, m in enumerate(mask) if m]
+            for own, reads, looked, layer in points.tolist():
+                if own == r:
+                    mass[layer] += [out.attentions[layer][0, h, reads, looked] for h in POINTING_HEADS]
+                    if layer == ANCHOR_LAYER:
+                        said.append(bool(logp[reads].argmax() == row.ids[reads + 1]))
+    assert float(plain) == pytest.approx(float(torch.stack(each).mean()), abs=1e-4)
+    extra = sum(-0.5 * torch.log(torch.stack(m)).mean() for m in mass.values())
+    assert float(pointed - plain) == pytest.approx(float(extra), abs=1e-4)
+    assert also["pointing mass"] == pytest.approx(float(torch.stack(mass[POINTING_LAYER]).mean()), abs=1e-5)
+    assert also["anchor mass"] == pytest.approx(float(torch.stack(mass[ANCHOR_LAYER]).mean()), abs=1e-5)
+    assert said and seen["relation accuracy"] == pytest.approx(np.mean(said), abs=1e-5)
+    assert seen["text"] == pytest.approx(float(plain), abs=1e-5) and "pointing mass" not in seen
+
+
+def test_parts_of_like_length_hold_every_row_and_point(policy):
+    """The loss over the parts, weighted by marked tokens, is that over all rows; the short rows come first."""
+    made, _ = lessons_of(policy, count=5)
+    with torch.no_grad():
+        features = policy.encode([image for lesson in made for image in lesson.images])
+        whole = lesson_rows(made, features, policy.image_id)
+        parts = by_length(*whole)
+        losses = [float(stated(policy, *part, 0.0)[0]) for part in parts]
+        marked = [sum(map(sum, part[1])) for part in parts]
+        assert np.average(losses, weights=marked) == pytest.approx(float(stated(policy, *whole, 0.0)[0]), abs=1e-4)
+    lengths = [[len(row.ids) for row in rows] for rows, _, _ in parts]
+    assert max(lengths[0]) <= min(lengths[1]) and sum(map(len, lengths)) == 5
+    told = sorted((rows[r].ids[reads], reads, at, layer) for rows, _, p in parts for r, reads, at, layer in p.tolist())
+    assert told == sorted((whole[0][r].ids[reads], reads, at, layer) for r, reads, at, layer in whole[2].tolist())
+
+
+def test_pointing_moves_attention(policy):
+    """A few steps of the loss raise the weight of the two heads on the token in question."""
+    learner, rows = copy.deepcopy(policy), []
+    stage = replace(SHORT, steps=12, batch=4, learning_rate=3e-3, pointing=2.0, statements=("where",), windows=0)
+    torch.manual_seed(0)
+    train_base(learner, Heads(128), stage, rows.append)
+    first, _ = stated_on(policy)
+    last, _ = stated_on(learner)
+    assert last > 2 * first
+
+
+def stated_on(policy: Policy) -> tuple[float, float]:
+    """Pointing mass and text loss on six lessons."""
+    made, _ = lessons_of(policy, statements=("where",))
+    watched = copy.deepcopy(policy)
+    attention.select(watched.model)
+    with torch.no_grad():
+        features = watched.encode([image for lesson in made for image in lesson.images])
+        _, seen = stated(watched, *lesson_rows(made, features, watched.image_id), 1.0)
+    return seen["pointing mass"], seen["text"]
+
+
+def test_an_interrupted_stage_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch):
+    """Killed in the middle of the second save of the second stage: weights and logs end up as those of an undisturbed
+    run, since the first save is taken and not what was half written."""
+    stages = (replace(SHORT, name="one", steps=2, text=False, pointing=0.0), replace(SHORT, name="two", steps=5))
+    monkeypatch.setattr(base_module, "SAVED", 2)
+    monkeypatch.setattr(base_module, "LOGGED", 2)
+    whole = make_base(tmp_path / "whole", 0, stages)
+
+    class Killed(Exception):
+        pass
+
+    def killed(tensors, path):
+        if "000005" in str(path):
+            path.write_bytes(b"half")
+            raise Killed
+        return ordinary(tensors, path)
+
+    ordinary = run_module.save_file
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "save_file", killed)
+        with pytest.raises(Killed):
+            make_base(tmp_path / "parts", 0, stages)
+    heads = tmp_path / "parts" / "two.run" / "checkpoints" / "step-000004" / "beside.safetensors"
+    held = heads.read_bytes()
+    heads.write_bytes(held[: len(held) // 2])
+    with pytest.raises(R3labError, match="beside.safetensors is not what was written"):
+        make_base(tmp_path / "parts", 0, stages)
+    heads.write_bytes(held)
+    parts = make_base(tmp_path / "parts", 0, stages)
+    a, b = Policy.load(whole).model.state_dict(), Policy.load(parts).model.state_dict()
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    log = read_log(tmp_path / "parts" / "two.jsonl")
+    assert [r["step"] for r in log] == [2, 4, 5]
+    assert log[0]["seconds"] < log[1]["seconds"] < log[2]["seconds"]  # of all parts of the run
+    assert {path.name for path in (tmp_path / "parts").iterdir()} == {"one", "one.jsonl", "two", "two.jsonl"}
+
+
+def test_work_of_other_settings_is_not_taken_for_finished(tmp_path, capsys):
+    """The work folder remembers every number; a command with other ones is refused before anything runs."""
+    claim(tmp_path, settings_of(Recipe()))
+    claim(tmp_path, settings_of(Recipe(work=str(tmp_path), out="elsewhere")))
+    noted = json.loads((tmp_path / "recipe.json").read_text())
+    assert [s["name"] for s in noted["base"]] == [s.name for s in BASE]
+    assert "group" in noted["rgrpo"] and "work" not in noted
+    with pytest.raises(R3labError, match="rgrpo_steps"):
+        call("train tiny", ["--work", str(tmp_path), "--rgrpo-steps", "777"])
+    with pytest.raises(R3labError, match="above"):  # said at once, not after hours
+        call("train tiny", ["--work", str(tmp_path / "new"), "--rgrpo-steps", "7"])
