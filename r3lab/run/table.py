@@ -234,9 +234,9 @@ def sweep_lines(table: Table, result: str, x: str, lines: str | None = None) -> 
         figure, axes = _figure(4.6, 3.1, result, note)
         for i, name in enumerate(names):
             points = {key[-1]: mean for key, mean in found.items() if lines is None or key[0] == name}
-            values, low, high = zip(*((m.value, m.low, m.high) for m in points.values()), strict=True)
+            middle, low, high = zip(*((m.value, m.low, m.high) for m in points.values()), strict=True)
             told_by = {"marker": "o", "markersize": 3.5, "label": drawable(label(name))}
-            draw_band(axes, i, [at[value] for value in points], values, low, high, **told_by)
+            draw_band(axes, i, [at[value] for value in points], middle, low, high, **told_by)
             said = [f"{m.value:.3g} ({m.low:.3g} to {m.high:.3g}) at {label(value)}" for value, m in points.items()]
             shorter = said if len(said) <= 8 else [*said[:4], f"and {len(said) - 8} more", *said[-4:]]
             told.append(f"{f'{one_line(lines, 40)} {label(name)}: ' if lines else ''}{'; '.join(shorter)}.")
