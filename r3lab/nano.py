@@ -42,8 +42,9 @@ class Policy:
     """A Qwen3-VL checkpoint in a Hugging Face folder, its vision tower frozen (as published)."""
 
     def __init__(self, folder: str | Path) -> None:
-        self.model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        safe: Any = {"trust_remote_code": False, "use_safetensors": True}  # no code, no pickled weights
+        self.model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32, **safe)
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, **safe)
         c, p = self.model.config, json.loads((Path(folder) / "preprocessor_config.json").read_text())
         if c.model_type != "qwen3_vl":
             raise SystemExit(f"{folder} holds a {c.model_type}; this file runs Qwen3-VL checkpoints alone")

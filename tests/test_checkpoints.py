@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -17,9 +18,11 @@ from r3lab.core.errors import R3labError
 from r3lab.core.geometry import Frame
 from r3lab.core.images import open_image
 from r3lab.models import checkpoint as hub
+from r3lab.models.adapters import add_lora
 from r3lab.models.checkpoint import FILES, KNOWN, checkpoint_folder, config_of, known_config, sizes_of
 from r3lab.models.families import FAMILIES, TILE_MARKS, family_of
-from r3lab.models.policy import Policy, save_policy
+from r3lab.models.policy import Policy, check_template, save_policy
+from r3lab.models.template import chat_frame
 from r3lab.models.tiny import miniature
 from r3lab.recipes.lessons import vocabulary
 from r3lab.rollout.loop import rollout
@@ -182,3 +185,175 @@ def test_a_tokenizer_without_the_marks_is_refused(smolvlm, taught_folder, tmp_pa
         shutil.copy(taught_folder / name, folder / name)
     with pytest.raises(R3labError, match="<fake_token_around_image>"):
         Policy.load(folder)
+
+
+# A checkpoint from elsewhere
+
+
+def edited(source: Path, folder: Path, file: str, *path: str, value: Any) -> Path:
+    """A copy of a checkpoint in which one field of a JSON file is another."""
+    shutil.copytree(source, folder)
+    whole = inner = json.loads((folder / file).read_text()) if (folder / file).exists() else {}
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    (folder / file).write_text(json.dumps(whole))
+    return folder
+
+
+TEXT, VISION, SIZE = ("config.json", "text_config"), ("config.json", "vision_config"), ("preprocessor_config.json",)
+INDEX = "model.safetensors.index.json"
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        ((*TEXT, "num_hidden_layers"), 0, "num_hidden_layers must be a whole number from 1"),
+        ((*TEXT, "num_hidden_layers"), 10**6, "must be a whole number from 1 to 512"),
+        ((*TEXT, "num_hidden_layers"), 500, "asks for 500 layers in the text model, they have 4"),
+        ((*TEXT, "num_hidden_layers"), True, "must be a whole number"),
+        ((*TEXT, "num_attention_heads"), 0, "num_attention_heads must be"),
+        ((*TEXT, "num_attention_heads"), 8, "tensors of other shapes"),
+        ((*TEXT, "head_dim"), 0, "head_dim must be"),
+        ((*TEXT, "hidden_size"), {}, "hidden_size must be"),
+        ((*TEXT, "hidden_size"), 4096, r"asks for \(499, 4096\)"),
+        ((*TEXT, "vocab_size"), 10**6, r"asks for \(1000000, 128\)"),
+        ((*TEXT, "rope_parameters"), [], "rope_parameters"),
+        ((*TEXT, "rope_parameters"), {"rope_type": "evil"}, "evil"),
+        ((*TEXT, "hidden_act"), "evil", "evil"),
+        ((*TEXT, "rms_norm_eps"), float("nan"), "no numbers"),
+        (TEXT, "x", "text_config must be an object"),
+        ((*VISION, "depth"), 400, "asks for 400 layers in the vision tower, they have 4"),
+        ((*VISION, "patch_size"), 0, "patch_size must be"),
+        ((*VISION, "num_heads"), 5, "cannot use"),
+        ((*VISION, "spatial_merge_size"), 4, "merge_size is 2, and 4 in config.json"),
+        ((*VISION, "deepstack_visual_indexes"), [10**9], "from 0 to 511"),
+        ((*VISION, "deepstack_visual_indexes"), [4], "asks for 4 as the last layer"),
+        (("config.json", "model_type"), ["x"], "model_type must be text"),
+        (("config.json", "image_token_id"), 10**9, "cannot use"),
+        ((*SIZE, "size"), {"shortest_edge": 10**13}, "shortest_edge must be a whole number from 1"),
+        ((*SIZE, "size"), {"shortest_edge": 2**30, "longest_edge": 2**30}, "images of 4,194,304 to 4,194,304 tokens"),
+        ((*SIZE, "size"), 7, "size must be an object"),
+        ((*SIZE, "patch_size"), 16, "patch_size is 16, and 8 in config.json"),
+        ((*SIZE, "image_std"), [0, 1, 1], r"image_std\[0\] must be"),
+        ((*SIZE, "r3lab", "coordinate_step"), 0, "coordinate_step must be"),
+        ((*SIZE, "r3lab", "crop_tokens"), [4, 10**9], "crop_tokens"),
+        (("adapter_config.json", "base_model_name_or_path"), "/tmp", "a checkpoint and an adapter"),
+    ],
+)
+def test_a_checkpoint_that_lies_is_refused_in_a_line(
+    place: tuple[str, ...], value: Any, words: str, taught_folder: Path, tmp_path: Path
+) -> None:
+    folder = edited(taught_folder, tmp_path / "lies", *place, value=value)
+    with pytest.raises(R3labError, match=words) as error:
+        check_template(Policy.load(folder))
+    assert len(str(error.value)) < 400 and "\n" not in str(error.value)
+
+
+def test_code_beside_a_checkpoint_is_not_run(taught_folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    """Neither asked for nor run, whoever says yes to every question."""
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    monkeypatch.chdir(tmp_path)
+    classes = {f"Auto{kind}": f"evil.{kind}" for kind in ("Config", "ModelForImageTextToText")}
+    for name, file, key, value in (
+        ("unknown", "config.json", "model_type", "evil"),
+        ("known", "config.json", "model_type", "qwen3_vl"),
+        ("words", "tokenizer_config.json", "auto_map", {"AutoTokenizer": ["evil.Words", "evil.Words"]}),
+    ):
+        folder = edited(taught_folder, tmp_path / f"{name}-0", file, key, value=value)
+        folder = edited(folder, tmp_path / name, "config.json", "auto_map", value=classes)
+        (folder / "evil.py").write_text("open('ran', 'w').write('x')\nclass Words: pass\n")
+        if name == "unknown":
+            with pytest.raises(R3labError, match="'evil' is not supported"):
+                Policy.load(folder)
+        else:
+            assert Policy.load(folder).family.model_type == "qwen3_vl"
+    assert not (tmp_path / "ran").exists()
+
+
+def test_pickled_weights_are_not_read_even_where_an_index_names_them(taught_folder: Path, tmp_path: Path) -> None:
+    for file in ("pytorch_model.bin", "../model.safetensors"):
+        folder = edited(taught_folder, tmp_path / file[-3:], INDEX, "weight_map", value={"lm_head.weight": file})
+        (folder / "model.safetensors").rename(folder / "other.safetensors")
+        with pytest.raises(R3labError, match=r"must be the name of a \*.safetensors file"):
+            Policy.load(folder)
+
+
+def test_an_incomplete_download_is_told_from_weights_of_another_model(taught_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(taught_folder, tmp_path / "cut")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(R3labError, match="copy or download the .* files again"):
+        Policy.load(folder)
+    folder = edited(taught_folder, tmp_path / "other", *TEXT, "intermediate_size", value=100)
+    with pytest.raises(R3labError, match="use the config.json that was saved with these weights"):
+        Policy.load(folder)
+
+
+RICH = """{%- set ns = namespace(images=0) %}
+{% if not messages[0].role == 'system' %}<|im_start|>system
+You are {{ {'a': 'hélpful'} | tojson }}.<|im_end|>
+{% endif %}
+{% for message in messages %}
+    {% generation %}<|im_start|>{{ message.role | capitalize }}:{{ bos_token or '' }}{% endgeneration +%}
+    {%- for part in message.content %}
+        {%- if part.type == 'image' %}{% set ns.images = ns.images + 1 %}{{ '<|vision_start|><|image_pad|>' }}
+        {%- elif loop.index > 5 %}{% break %}
+        {%- else %}{{ part['text'].strip() }}{{ eos_token }}{{ strftime_now('%d')[:0] }}{% endif %}
+    {%- endfor %}
+{% endfor %}
+{% if add_generation_prompt and not tools %}<|im_start|>assistant {{ ns.images }}
+{% endif %}"""
+
+
+@pytest.mark.parametrize("template", ["own", RICH], ids=["own", "rich"])
+def test_a_question_is_framed_as_transformers_would(family_policy: Policy, template: str) -> None:
+    words = copy.deepcopy(family_policy.tokenizer)
+    if template != "own":
+        words.chat_template = template
+    question = 'Which <digit> \\ is "it"?'
+    turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
+    wanted = words.apply_chat_template([turn], tokenize=False, add_generation_prompt=True)
+    assert question.join(chat_frame(words)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "more than 2 s or 1 GiB"),
+        ("{{ 'A' * 10**10 }}", "MemoryError"),
+        ("{{ 'A' * 10**6 }}", "over 100,000 characters"),
+        ("{{ raise_exception('no') }}", "TemplateError: no"),
+        ("{{ messages.x.y }}", "has no attribute 'x'"),
+        ("{{ ''.__class__.__mro__ }}", "unsafe"),
+        ("{{ messages.append(1) }}", "unsafe"),
+        ("{% if %}", "Expected an expression"),
+        ("{{ " + "(" * 5000, "fails|more than"),
+        ("<|image_pad|>", "write the question once"),
+        ("{{ messages[0].content[1].text | upper }}", "write the question once"),
+        ("{{ messages[0].content[1].text }}", "does not place one image"),
+    ],
+)
+def test_a_template_that_fails_or_does_not_end_is_refused(template: str, words: str, policy: Policy) -> None:
+    policy.tokenizer.chat_template = template
+    with pytest.raises(R3labError, match=words):
+        check_template(policy)
+
+
+def test_an_adapter_that_lies_is_refused(policy: Policy, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    add_lora(policy, rank=2)
+    folder = save_policy(policy, tmp_path / "adapter")
+    for index, (name, value, words) in enumerate(
+        (
+            ("r", 10**6, "r must be a whole number from 1 to 1,024"),
+            ("r", 3, "of another shape"),
+            ("target_modules", "(a+)+b", "target_modules must be"),
+            ("rank_pattern", {"(a+)+b": 10**9}, "'rank_pattern' is set"),
+            ("use_dora", True, "'use_dora' is set"),
+            ("base_model_name_or_path", "/no/such", "which is not there"),
+            ("base_model_name_or_path", None, "must be text"),
+        )
+    ):
+        with pytest.raises(R3labError, match=words):
+            Policy.load(edited(folder, tmp_path / str(index), "adapter_config.json", name, value=value))

@@ -212,6 +212,12 @@ def text_of(most: int, blank: bool = False) -> Read:
     return of(wanted, lambda value: _is_text(value, most, blank))
 
 
+def between(least: int, most: int) -> Read:
+    """A whole number from `least` to `most`."""
+    wanted = f"a whole number from {least:,} to {most:,}"
+    return of(wanted, lambda value: type(value) is int and least <= value <= most)
+
+
 whole = of("a whole number", lambda value: type(value) is int)
 count = of("a whole number from 0", lambda value: type(value) is int and value >= 0)
 number = of("a finite number", _finite, float)

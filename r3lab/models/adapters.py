@@ -19,11 +19,24 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ..core.errors import R3labError
+from ..core.errors import R3labError, shown
+from ..core.records import Read, between, fields, number, of, row, text
+from .checkpoint import object_in
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 LAYERS = r".*(language_model|text_model)\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
 PREFIX = "base_model.model."  # of names in peft's files
+_NAMES = row(of("a name of modules", lambda value: isinstance(value, str) and value.isidentifier()), 64)
+PLAIN: dict[str, Read] = {  # of adapter_config.json
+    "r": between(1, 1024),
+    "lora_alpha": number,
+    "base_model_name_or_path": text,
+    "target_modules": lambda value, where: value if value == LAYERS else _NAMES(value, where),  # no other expression
+}
+IGNORED = {  # without effect on what a trained adapter computes
+    *("auto_mapping", "inference_mode", "init_lora_weights", "lora_dropout", "peft_type", "peft_version", "revision"),
+    "task_type",
+}
 
 
 class Adaptable(Protocol):
@@ -107,12 +120,18 @@ def restore_adapter(policy: Adaptable, folder: Path) -> None:
 
 
 def base_folder(folder: Path) -> tuple[Path, Any]:
-    """The checkpoint that an adapter belongs to, and the adapter's configuration."""
-    try:
-        config = _peft().LoraConfig.from_pretrained(folder)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise R3labError(f"cannot read {folder / CONFIG}: {str(error)[:200]}; copy the file again") from None
-    base = Path(str(config.base_model_name_or_path))
+    """The checkpoint that an adapter belongs to, and the adapter's configuration.
+
+    Of peft's many fields those of plain LoRA are read; one that asks for more than that is refused.
+    """
+    record = object_in(folder / CONFIG)
+    read = fields(record, PLAIN, where=str(folder / CONFIG))
+    config = _peft().LoraConfig(**read)
+    ordinary = config.to_dict()
+    for name in sorted(record.keys() - PLAIN - IGNORED):
+        if record[name] and record[name] != ordinary.get(name):
+            raise R3labError(f"{folder / CONFIG}: {shown(name)} is set; r3lab runs plain LoRA adapters without it")
+    base = Path(read["base_model_name_or_path"])
     if not (base / "config.json").is_file():
         raise R3labError(
             f"the adapter in {folder} belongs to the checkpoint in {base}, which is not there; put it back, or write "

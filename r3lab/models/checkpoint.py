@@ -1,8 +1,9 @@
 """A checkpoint by path or by hub name, and how much memory it will need before a single weight is read or downloaded.
 
 Only what a checkpoint is made of is fetched: JSON, templates, vocabulary and safetensors. No code, no pickled weights.
-What was fetched once is found again without a network. Weights that are damaged or missing are errors that say what to
-do, where transformers would go on with random ones.
+What was fetched once is found again without a network. A checkpoint is foreign: its config.json is read as any foreign
+record, and held against the names and shapes in the header of its weights, before a model is built. Weights that are
+damaged or missing are errors that say what to do, where transformers would go on with random ones.
 
     sizes = sizes_of(known_config("Qwen/Qwen2.5-VL-3B-Instruct"), torch.bfloat16)     # or config_of(folder)
     print(sizes.weights, sizes.rollout(rows=5, tokens=4000))        # bytes
@@ -27,59 +28,128 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
 from transformers.utils import logging
 
 from ..core.errors import R3labError, nearest, shown
 from ..core.files import assets_dir
+from ..core.records import MAX_RECORD, Read, anything, between, fields, mapping, of, parse, row, text
 from .families import family_of
 
 QUICK_BYTES = 200_000_000  # of weights; less is read or written within two seconds and needs no progress bar
 
 
-def first_line(error: Exception) -> str:
-    """What a library says of a file that it cannot read, short enough for a message."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+def said(error: Exception) -> str:
+    """What a library says of a file that it cannot read, in one line, short enough for a message."""
+    words = " ".join(str(error).split())[:200] or type(error).__name__
+    return "".join(c if c.isprintable() else "?" for c in words)
+
+
+def object_in(path: Path) -> dict[str, Any]:
+    """The object in a JSON file of a checkpoint, an R3labError if there is none."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_RECORD + 1)
+        if len(data) > MAX_RECORD:
+            raise ValueError(f"over {MAX_RECORD:,} bytes")
+        return mapping(anything)(parse(data, "it"), "it")
+    except (OSError, ValueError) as error:
+        raise R3labError(f"cannot read {path}: {said(error)}") from None
 
 
 @contextmanager
 def quiet(size: int) -> Iterator[None]:
-    """Without transformers' progress bars while so many bytes of weights are read or written, if they are few."""
-    hide = size < QUICK_BYTES and logging.is_progress_bar_enabled()
+    """Without transformers' reports on weights that are read or written, nor its bars if they have few bytes."""
+    hide, level = size < QUICK_BYTES and logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.set_verbosity_error()
     if hide:
         logging.disable_progress_bar()
     try:
         yield
     finally:
+        logging.set_verbosity(level)
         if hide:
             logging.enable_progress_bar()
 
 
 def read_weights(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """The model of a checkpoint folder on the CPU; an R3labError where weights are damaged or missing.
+    """The model of a checkpoint folder on the CPU; an R3labError where weights are damaged, missing or of other shapes.
 
     transformers only warns about missing weights and leaves them random; here they are an error. Its progress bar is
     kept for files large enough that loading takes seconds.
     """
+    if (folder / "adapter_config.json").is_file():
+        raise R3labError(
+            f"{folder} holds a checkpoint and an adapter; move adapter_config.json into a folder of its own"
+        )
+    config, held = config_of(folder), shapes_in(folder)
+    wrong = f"cannot read the weights in {folder}"
+    advice = "use the config.json that was saved with these weights"
+    for what, asked, there in _wanted(config, held):  # first: a million layers take minutes to build
+        if asked != there:
+            raise R3labError(f"{wrong}: config.json asks for {asked} {what}, they have {there}; {advice}")
     try:
         with quiet(sum(file.stat().st_size for file in folder.glob("*.safetensors"))):
             model, found = AutoModelForImageTextToText.from_pretrained(
-                folder, dtype=dtype, attn_implementation="sdpa", output_loading_info=True
+                folder, dtype=dtype, attn_implementation="sdpa", output_loading_info=True, **SAFE
             )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise R3labError(
-            f"cannot read the weights in {folder}: {first_line(error)}; copy or download the *.safetensors files again"
-        ) from None
+    except MemoryError:
+        raise R3labError(f"{wrong}: there is not enough memory; close other programs or take a smaller one") from None
+    except Exception as error:  # the files are whole: what fails is what the configuration makes of them
+        why = "config.json asks for tensors of other shapes" if "mismatch" in str(error) else said(error)
+        raise R3labError(f"{wrong}: {why}; {advice}") from None
     missing = sorted(found["missing_keys"])
     if missing:
         raise R3labError(
             f"the weights in {folder} lack {len(missing)} tensors that its config.json asks for, the first is "
-            f"{missing[0]!r}; use the config.json that was saved with these weights"
+            f"{missing[0]!r}; {advice}"
         )
     return model
 
 
+def shapes_in(folder: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor in the weights of a folder, from the headers of their files.
+
+    Raises
+    ------
+    R3labError
+        If there are none, or a file is incomplete.
+    """
+    index, names = folder / "model.safetensors.index.json", ["model.safetensors"]
+    if not (folder / names[0]).is_file() and index.is_file():
+        table = fields(object_in(index), {"weight_map": mapping(_FILE)}, where=str(index))
+        names = sorted(set(table["weight_map"].values()))
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name in names:
+        try:
+            with safe_open(folder / name, "pt") as file:
+                held = list(file.keys())
+                shapes |= {key: tuple(file.get_slice(key).get_shape()) for key in held}
+        except (OSError, ValueError, SafetensorError) as error:
+            raise R3labError(
+                f"cannot read the weights in {folder}: {name}: {said(error)}; copy or download the *.safetensors files "
+                "again"
+            ) from None
+    return shapes
+
+
+def _wanted(config: Any, held: dict[str, tuple[int, ...]]) -> Iterator[tuple[str, Any, Any]]:
+    """What a configuration asks for, and what the weights of such shapes have of it."""
+    text, vision = config.get_text_config(), config.vision_config
+    depth = getattr(vision, "depth", None) or vision.num_hidden_layers
+    for part, seen, asked in (("text model", False, text.num_hidden_layers), ("vision tower", True, depth)):
+        layers = {found[1] for name in held if ("vis" in name) == seen and (found := _LAYER.search(name))}
+        yield f"layers in the {part}", asked, len(layers)
+    table = next((shape for name, shape in held.items() if name.endswith("embed_tokens.weight")), ())
+    yield "(tokens, numbers a token)", (text.vocab_size, text.hidden_size), table
+    last = max(getattr(vision, "deepstack_visual_indexes", None) or [0])
+    yield "as the last layer whose features are used", last, min(last, depth - 1)
+
+
+SAFE: Any = {"trust_remote_code": False, "use_safetensors": True}  # no code, no pickled weights
+_FILE = of("the name of a *.safetensors file", lambda name: bool(re.fullmatch(r"[\w.-]+\.safetensors", str(name))))
+_LAYER = re.compile(r"(?:layers|blocks)\.(\d{1,6})\.")
 FILES = ("*.json", "*.safetensors", "*.jinja", "merges.txt", "vocab.txt")
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -158,12 +228,29 @@ def config_of(folder: str | Path) -> Any:
     folder = Path(folder)
     if not (folder / "config.json").is_file():
         raise R3labError(f"{folder} has no config.json; give the folder of a checkpoint in the Hugging Face format")
+    path = folder / "config.json"
+    data = object_in(path)
+    family_of(fields(data, {"model_type": text}, where=str(path))["model_type"])
+    for section in ("text_config", "vision_config"):
+        fields(data.get(section) or {}, {}, SIZES, f"{path}: {section}")
+    fields(data, {}, SIZES, str(path))
     try:
-        config = AutoConfig.from_pretrained(folder)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise R3labError(f"cannot read {folder / 'config.json'}: {first_line(error)}") from None
-    family_of(config.model_type)
-    return config
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # of transformers' own checks, which have no common kind
+        raise R3labError(f"cannot read {path}: {said(error)}") from None
+
+
+SIZES: dict[str, Read] = {  # of config.json, its text_config and its vision_config; a family has some of them
+    name: between(1, most)
+    for most, names in (
+        (16, "spatial_merge_size temporal_patch_size scale_factor in_channels in_chans num_channels"),
+        (512, "num_hidden_layers depth patch_size spatial_patch_size mlp_ratio"),
+        (4096, "num_attention_heads num_heads num_key_value_heads head_dim window_size"),
+        (1 << 17, "hidden_size embed_dim out_hidden_size image_size"),
+        (1 << 24, "vocab_size intermediate_size num_position_embeddings max_position_embeddings"),
+    )
+    for name in names.split()
+} | dict.fromkeys(("deepstack_visual_indexes", "fullatt_block_indexes"), row(between(0, 511), 512))
 
 
 KNOWN = ("Qwen/Qwen2.5-VL-3B-Instruct", "Qwen/Qwen3-VL-2B-Instruct", "HuggingFaceTB/SmolVLM-Instruct")
@@ -199,7 +286,7 @@ def sizes_of(config: Any, dtype: torch.dtype) -> Sizes:
     """
     family = family_of(config.model_type)
     with torch.device("meta"):
-        model = AutoModelForImageTextToText.from_config(config)
+        model = AutoModelForImageTextToText.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
     every = {id(p): p.numel() for p in model.parameters()}
     seen = {id(p) for name in family.vision for p in getattr(model.model, name).parameters()}
     text = config.get_text_config()

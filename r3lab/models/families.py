@@ -24,6 +24,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..core.errors import R3labError
 from ..core.geometry import Frame
+from ..core.records import Read, between, fields, fixed, number, of
 
 
 @dataclass(frozen=True)
@@ -167,29 +168,65 @@ def vision_marks(
     return before, after, [int(i) for t, i in words.items() if re.fullmatch(r"<row_\d+_col_\d+>", t)]
 
 
-def read_layout(processor: Any, config: Any) -> Layout:
-    """The patch layout from preprocessor_config.json; what that leaves out comes from the model's config."""
-    if not isinstance(processor, dict):
-        raise R3labError("preprocessor_config.json does not hold a JSON object")
-    mean, std = (tuple(processor.get(name, (0.5, 0.5, 0.5))) for name in ("image_mean", "image_std"))
+def read_layout(processor: dict[str, Any], config: Any) -> Layout:
+    """The patch layout from preprocessor_config.json; what that leaves out comes from the model's config.
+
+    Raises
+    ------
+    R3labError
+        If a field does not fit, differs from the model's config, or asks for too many tokens.
+    """
+    where = "preprocessor_config.json"
+    told = {name: value for name, value in fields(processor, {}, PROCESSOR, where).items() if value is not None}
+    mean, std = (told.get(name, (0.5, 0.5, 0.5)) for name in ("image_mean", "image_std"))
     family, vision = family_of(config.model_type), config.vision_config
     if family.tiles:
-        patch, merge = int(vision.patch_size), int(config.scale_factor)
-        side = int((processor.get("max_image_size") or {}).get("longest_edge", vision.image_size))
-        if side < patch * merge or side % (patch * merge):
+        patch, merge = vision.patch_size, config.scale_factor
+        side = told.get("max_image_size", {}).get("longest_edge") or vision.image_size
+        if side % (patch * merge):
             raise R3labError(
                 f"max_image_size is {side} pixels, not a multiple of {patch * merge} (patch size x scale factor)"
             )
         count = (side // (patch * merge)) ** 2
         return Layout(patch, merge, 1, mean, std, (count, count), (count, count), side)
-    size, own = processor.get("size") or {}, processor.get("r3lab") or {}
-    patch = int(processor.get("patch_size", vision.patch_size))
-    merge = int(processor.get("merge_size", vision.spatial_merge_size))
-    temporal = int(processor.get("temporal_patch_size", vision.temporal_patch_size))
-    budget: tuple[Any, Any] = (
-        size.get("shortest_edge", processor.get("min_pixels", 56 * 56)),
-        size.get("longest_edge", processor.get("max_pixels", 28 * 28 * 1280)),
+    sizes = (vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size)
+    for name, size in zip(("patch_size", "merge_size", "temporal_patch_size"), sizes, strict=True):
+        if told.get(name, size) != size:
+            raise R3labError(f"{where}: {name} is {told[name]}, and {size} in config.json; copy both files again")
+    patch, merge, temporal = sizes
+    size, own = told.get("size", {}), told.get("r3lab", {})
+    budget = (
+        size.get("shortest_edge") or told.get("min_pixels", 56 * 56),
+        size.get("longest_edge") or told.get("max_pixels", 28 * 28 * 1280),
     )
-    least, most = (max(1, int(pixels) // (patch * merge) ** 2) for pixels in budget)
-    crop_tokens = tuple(own.get("crop_tokens", family.crop_tokens))
-    return Layout(patch, merge, temporal, mean, std, (least, most), crop_tokens)
+    overview = tuple(max(1, pixels // (patch * merge) ** 2) for pixels in budget)
+    crop = tuple(own.get("crop_tokens") or family.crop_tokens)
+    for least, most in (overview, crop):
+        if not least <= min(most, SMALLEST) or most > LARGEST:
+            wanted = f"from at most {SMALLEST:,} to at most {LARGEST:,}"
+            raise R3labError(f"{where}: images of {least:,} to {most:,} tokens; they must be {wanted}")
+    return Layout(patch, merge, temporal, mean, std, overview, crop)
+
+
+SMALLEST, LARGEST = 1 << 10, 1 << 14  # most tokens of the smallest and the largest image; Qwen's have 64 and 16,384
+_PIXELS = between(1, 1 << 30)
+
+
+def _inside(**table: Read) -> Read:
+    """An object, of which the fields of the table are read."""
+    return lambda value, where: fields(value, {}, table, where)
+
+
+PROCESSOR: dict[str, Read] = {
+    **dict.fromkeys(("patch_size", "merge_size", "temporal_patch_size"), between(1, 512)),
+    **dict.fromkeys(("min_pixels", "max_pixels"), _PIXELS),
+    "image_mean": fixed(number, 3),
+    "image_std": fixed(of("a number from 0.001", lambda value: number(value, "") >= 0.001, float), 3),
+    "size": _inside(shortest_edge=_PIXELS, longest_edge=_PIXELS),
+    "max_image_size": _inside(longest_edge=between(1, 1 << 12)),
+    "r3lab": _inside(
+        crop_tokens=fixed(between(1, LARGEST), 2),
+        coordinate_step=between(1, 1000),
+        prompt=of("'bare'", lambda value: value == "bare"),
+    ),
+}

@@ -29,7 +29,7 @@ from ..core.files import recover, whole_folder
 from ..core.geometry import Box, Size, crop_size, fit_tokens
 from ..core.protocol import bare
 from . import adapters, attention
-from .checkpoint import config_of, first_line, quiet, read_weights
+from .checkpoint import SAFE, config_of, object_in, quiet, read_weights, said
 from .families import (
     Family,
     Layout,
@@ -41,6 +41,7 @@ from .families import (
     tiles,
     vision_marks,
 )
+from .template import chat_frame
 
 Weights = dict[str, torch.Tensor]  # by name
 
@@ -140,20 +141,31 @@ class Policy:
                 raise R3labError(f"{folder} has no {file}: the {what} is missing; copy it into the folder")
         if not list(folder.glob("*.safetensors")):
             raise R3labError(f"{folder} has no *.safetensors weights; other weight formats are not loaded")
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-            processor = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
-            read_layout(processor, config)
-        except R3labError:
-            raise
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise R3labError(f"cannot read the checkpoint in {folder}: {first_line(error)}") from None
+        processor = object_in(folder / "preprocessor_config.json")
+        read_layout(processor, config)  # what it refuses need not be loaded
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         kind = getattr(torch, dtype) if dtype else (torch.bfloat16 if device.type == "cuda" else torch.float32)
-        model = read_weights(folder, kind).to(device)
-        policy = cls(model.eval(), tokenizer, processor, name=folder.resolve().name)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, **SAFE)
+            model = read_weights(folder, kind).to(device)
+            policy = cls(model.eval(), tokenizer, processor, name=folder.resolve().name)
+            policy._try()
+        except R3labError:
+            raise
+        except Exception as error:  # of three libraries, about files from elsewhere
+            raise R3labError(f"cannot use the checkpoint in {folder}: {said(error)}; copy its files again") from None
         policy.folder = folder
         return policy
+
+    @torch.no_grad()
+    def _try(self) -> None:
+        """Read the smallest image once: sizes that fit the weights and not each other fail here."""
+        side = self.layout.tile or self.layout.factor
+        [seen] = self.encode([np.zeros((side, side, 3), np.uint8)])
+        ids = [*self.vision_start, *[self.image_id] * len(seen.tokens), *self.vision_end]
+        logits = self.logits(self.hidden(self.rows([Row(ids, [seen])])))
+        if torch.isnan(logits).any() or len(self.tokenizer) > logits.shape[-1]:
+            raise ValueError("the model's numbers are no numbers, or its vocabulary lacks tokens of the tokenizer")
 
     @property
     def device(self) -> torch.device:
@@ -306,9 +318,11 @@ def control_token(policy: Policy, text: str) -> str | None:
 
 
 def check_template(policy: Policy) -> None:
-    """Raise `R3labError` if the checkpoint does not say how a question is put to it."""
+    """Raise `R3labError` if the checkpoint does not say how a question on one image is put to it."""
     if not policy.tokenizer.chat_template:
         raise R3labError(f"The checkpoint {shown(policy.name)} has no chat template; copy chat_template.jinja into it.")
+    if policy.ids("".join(chat_frame(policy.tokenizer))).count(policy.image_id) != 1:
+        raise R3labError("The chat template does not place one image; copy the checkpoint's original template.")
 
 
 def refusal(policy: Policy, question: str, size: Size) -> str:

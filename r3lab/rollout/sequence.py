@@ -13,10 +13,12 @@ import torch
 from PIL import Image
 
 from ..core.arms import INTERLEAVED, Arm
+from ..core.errors import R3labError
 from ..core.geometry import Size
 from ..core.images import resize
 from ..core.protocol import bare, question_text
 from ..models.policy import Features, Policy, Row
+from ..models.template import chat_frame
 from ..trajectory import ImageRef, Kind, Trajectory
 
 TOGETHER = 64  # images that are encoded in one pass
@@ -39,18 +41,15 @@ def prompt_ids(policy: Policy, question: str, overview: Size, tokens: int, arm: 
     """Ids of the prompt with `tokens` image tokens for the overview, through the checkpoint's own chat template."""
     frame = policy.family.frame
     text = bare(question) if policy.bare else question_text(question, frame, overview, arm.opening, arm.closing)
-    content = [{"type": "image"}, {"type": "text", "text": text}]
-    whole = policy.tokenizer.apply_chat_template(
-        [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
-    )
+    before, after = chat_frame(policy.tokenizer)
     ids: list[int] = []
     image = [policy.image_id] * tokens
     if policy.family.tiles:  # its template writes a bare image token
         image = [*policy.vision_start, *image, *policy.vision_end]
-    for token in policy.ids(whole):
+    for token in policy.ids(before + text + after):
         ids += image if token == policy.image_id else [token]
     if ids.count(policy.image_id) != tokens:
-        raise ValueError("the chat template must place exactly one image; a question cannot hold image tokens")
+        raise R3labError("the chat template must place exactly one image; a question cannot hold image tokens")
     return ids
 
 
