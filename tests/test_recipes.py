@@ -185,7 +185,7 @@ def test_the_command_makes_measures_ships_and_keeps(worlds_base, tmp_path, monke
 def test_marks_that_the_base_has_never_written_get_a_longer_cold_start(worlds_base, tmp_path, monkeypatch):
     """After as many steps as the others have, the headings of the staged arms are still misspelled."""
     steps = {}
-    monkeypatch.setattr(stages, "cold_start", lambda policy, pairs, s, log: steps.update({s.arm: s.steps}))
+    monkeypatch.setattr(stages, "cold_start", lambda policy, pairs, s, log, run: steps.update({s.arm: s.steps}))
     for arm in ARMS:
         cold_started(WorldRecipe(cold_start_steps=3, marks_steps=4), worlds_base, tmp_path, arm, 0)
     assert steps == {arm: 7 if arm.startswith("staged") else 3 for arm in ARMS}

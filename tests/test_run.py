@@ -26,6 +26,11 @@ from r3lab.train.run import Progress, Run, finish_step, how_to_resume
 from r3lab.train.settings import RgrpoSettings, UpdateSettings
 from r3lab.train.update import update
 from r3lab.trajectory import load
+<<<<<<< HEAD
+=======
+from r3lab.vlir.sample import write_vlir
+from r3lab.vlir.worlds import get_world, world_batches
+>>>>>>> 7766e06 (The cold start is saved and resumed as R-GRPO is, and all trainers share one loop of steps)
 
 SMALL = ["--prompts", "2", "--group", "2", "--max-new-tokens", "24", "--save-every", "2", "--steps", "12"]
 KILLED = """
@@ -115,6 +120,34 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(taught_folder, tmp
         call("train rgrpo", arguments)
     assert call("train rgrpo", [*arguments, "--resume"]) == 0
     assert [row["step"] for row in read_log(tmp_path / "log.jsonl")[1:]] == list(range(1, 6))
+
+
+def test_a_cold_start_that_was_killed_goes_on_bit_for_bit(taught_folder, tmp_path, monkeypatch):
+    """Killed in its sixth step, of which four are kept; without --resume, or of another length, it is refused."""
+    import r3lab.train.sft as sft
+
+    world = get_world("badges")
+    write_vlir(tmp_path / "data", [(s, world.rationale(s)) for s in (world.sample("train", i) for i in range(5))])
+    given = ["--model", str(taught_folder), "--data", str(tmp_path / "data"), "--batch", "2", "--save-every", "2"]
+    assert call("train sft", [*given, "--steps", "8", "--out", str(tmp_path / "whole")]) == 0
+    ordinary, done = sft.descend, []
+
+    def killed(*given):
+        done.append(1)
+        if len(done) == 6:
+            raise SystemError("killed")
+        return ordinary(*given)
+
+    given += ["--out", str(tmp_path / "killed")]
+    with monkeypatch.context() as patch, pytest.raises(SystemError):
+        patch.setattr(sft, "descend", killed)
+        call("train sft", [*given, "--steps", "8"])
+    for refused, said in ((["--steps", "8"], "give --resume"), (["--steps", "9", "--resume"], "made with steps = 8")):
+        with pytest.raises(R3labError, match=said):
+            call("train sft", [*given, *refused])
+    assert call("train sft", [*given, "--steps", "8", "--resume"]) == 0
+    assert same(weights(tmp_path / "whole" / "policy"), weights(tmp_path / "killed" / "policy"))
+    assert untimed(tmp_path / "whole" / "log.jsonl") == untimed(tmp_path / "killed" / "log.jsonl")
 
 
 def test_a_second_ctrl_c_interrupts_at_once():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,11 @@ from ..core.files import assets_dir
 from ..models.adapters import add_lora
 from ..models.policy import Policy, save_policy
 from ..rollout.sequence import prompt_ids
-from ..train.log import JsonlLog
 from ..train.memory import Footprint, footprint_of
 from ..train.processes import Processes, trackers, whole_weights
 from ..train.rgrpo import train_rgrpo
 from ..train.river import follower
-from ..train.run import Progress, Run, how_to_resume
+from ..train.run import how_to_resume, opened
 from ..train.settings import RgrpoSettings
 from ..trajectory import Trajectory, save
 from ..vlir.sample import Sample, read_vlir
@@ -62,18 +61,7 @@ def rgrpo(s: RgrpoSettings) -> int:
     policy = Policy.load(s.model or assets_dir() / "tiny" / "cold-start", device=processes.device)
     if s.lora_rank:
         add_lora(policy, s.lora_rank, s.lora_alpha, s.seed)
-    run = Run(s.out, s, s.keep)
-    if run.checkpoints and not s.resume:
-        raise R3labError(f"{s.out} holds a run; give --resume to go on with it, or another --out")
-    newest = run.newest()
-    begin = newest[1] if newest else Progress()
-    processes.wait()  # all have seen the folder as it was
-    for line in run.said if processes.main else ():
-        print(line, file=sys.stderr)
-    log = JsonlLog(Path(s.out) / "log.jsonl" if processes.main else None, begin.step)
-    if not log.rows:
-        log({"settings": asdict(s), "processes": processes.count})
-
+    run, begin, log = opened(s, processes)
     follow = follower(policy, s, processes, begin.step)
 
     def keep(step: int, trajectories: list[Trajectory]) -> None:

@@ -18,11 +18,10 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from ..models import attention
 from ..models.policy import Features, Policy, Row
-from ..train.run import Progress, Run
+from ..train.run import Progress, Run, steps
 from ..train.sft import descend, marked, schedule
 from .facts import WORDS
 from .lessons import BINS, IGNORE, NAMES, TEXT, Lesson, Lessons, Stage
@@ -250,14 +249,19 @@ def train_base(
     """
     trained = [*(policy.model if stage.text else policy.model.model.visual).parameters(), *heads.parameters()]
     optimiser = torch.optim.AdamW(trained, lr=stage.learning_rate, betas=(0.9, 0.98), weight_decay=0.02)
-    done = run.restore(policy, optimiser, heads).step if run else 0
-    stream = lessons(policy, stage, done)
+    before = run.restore(policy, optimiser, heads) if run else Progress()
+    stream = lessons(policy, stage, before.step)
     batches = iter(torch.utils.data.DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=4))
     attention.select(policy.model, stage.pointing > 0)
     policy.model.train()
     sums: dict[str, list[float]] = {}
-    start = time.time()
-    for step in tqdm(range(done, stage.steps), desc=stage.name, initial=done, total=stage.steps, mininterval=1):
+    start = time.time() - before.seconds
+
+    def save(done: int) -> None:
+        if run:
+            run.save(Progress(done, seconds=time.time() - start), policy, optimiser, beside=heads)
+
+    for step in steps(stage.name, before.step, stage.steps, SAVED, save):
         loss, seen = losses_of(policy, heads, stage, next(batches))
         descend(loss, optimiser, stage.learning_rate * schedule(step, stage.steps, stage.final_fraction))
         for key, value in seen.items():
@@ -266,7 +270,5 @@ def train_base(
             means = {k: round(sum(v) / len(v), 4) for k, v in sums.items()}
             log({"stage": stage.name, "step": step + 1, "seconds": round(time.time() - start, 1), **means})
             sums = {}
-        if run and ((step + 1) % SAVED == 0 or step + 1 == stage.steps):
-            run.save(Progress(step + 1), policy, optimiser, beside=heads)
     attention.select(policy.model, False)
     policy.model.eval()

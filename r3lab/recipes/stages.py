@@ -14,12 +14,13 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
+import torch.utils.data
 from safetensors.torch import load_file, save_file
 
 from ..core.errors import R3labError
@@ -30,7 +31,7 @@ from ..show.filmstrip import filmstrip
 from ..train.log import JsonlLog, summary
 from ..train.rewards import deciding_iou, right
 from ..train.rgrpo import train_rgrpo
-from ..train.run import Progress, Run
+from ..train.run import FREE, Progress, Run
 from ..train.settings import RgrpoSettings
 from ..train.sft import Pair, SftSettings, cold_start
 from ..vlir.sample import Sample
@@ -89,6 +90,15 @@ def claim(work: Path, settings: Mapping[str, Any]) -> None:
 # -- stages, cold start, R-GRPO ------------------------------------------------------------------------------------
 
 
+@contextmanager
+def in_progress(folder: Path, settings: Any, keep: int) -> Iterator[tuple[Run, Progress, JsonlLog]]:
+    """The run that makes the policy of a folder, how far it is, and its log; when the policy is there, the run goes."""
+    run = Run(beside(folder, "run"), settings, keep, FREE - {"steps"})
+    begin = run.begin()
+    yield run, begin, JsonlLog(beside(folder, "jsonl"), begin.step)
+    shutil.rmtree(run.folder, ignore_errors=True)
+
+
 def run_stages(
     policy: Policy,
     heads: Heads,
@@ -111,19 +121,11 @@ def run_stages(
             policy = Policy.load(folder)
             heads.load_state_dict(load_file(folder / HEADS))
             continue
-        run = Run(beside(folder, "run"), stage, keep=1)
-        newest = run.newest()
-        log = JsonlLog(beside(folder, "jsonl"), newest[1].step if newest else 0)
-        spent = log.rows[-1]["seconds"] if log.rows else 0.0
-
-        def note(row: dict[str, Any], log: JsonlLog = log, spent: float = spent) -> None:
-            log({**row, "seconds": round(row["seconds"] + spent, 1)})
-
-        train_base(policy, heads, stage, note, lessons, run)
-        with whole_folder(folder, replace=True, durable=True) as part:
-            write_policy(policy, part)
-            save_file(heads.state_dict(), part / HEADS)
-        shutil.rmtree(run.folder)
+        with in_progress(folder, stage, keep=1) as (run, _, log):
+            train_base(policy, heads, stage, log, lessons, run)
+            with whole_folder(folder, replace=True, durable=True) as part:
+                write_policy(policy, part)
+                save_file(heads.state_dict(), part / HEADS)
     return folder
 
 
@@ -131,9 +133,9 @@ def taught(base: Path, folder: Path, lessons: Iterator[list[Pair]], settings: Sf
     """The folder of a base's cold start; `half` keeps float16."""
     if not made(folder):
         policy = Policy.load(base)
-        torch.manual_seed(settings.seed)
-        cold_start(policy, lessons, settings, JsonlLog(beside(folder, "jsonl")))
-        save_policy(policy, folder, half=half)
+        with in_progress(folder, settings, settings.keep) as (run, begin, log):
+            cold_start(policy, islice(lessons, begin.step, None), settings, log, run=run)
+            save_policy(policy, folder, half=half)
     return folder
 
 
@@ -152,14 +154,10 @@ def pushed(
     """
     if not made(folder):
         policy = Policy.load(start)
-        run = Run(beside(folder, "run"), settings)
-        newest = run.newest()
-        begin = newest[1] if newest else Progress()
-        batches = world_batches(worlds, settings.prompts, settings.seed, begin.draws * settings.prompts)
-        log = JsonlLog(beside(folder, "jsonl"), begin.step)
-        train_rgrpo(policy, batches, settings, log, watch=lambda step, _: watch(step, policy), run=run)
-        save_policy(policy, folder, half=True)
-        shutil.rmtree(run.folder)
+        with in_progress(folder, settings, settings.keep) as (run, begin, log):
+            batches = world_batches(worlds, settings.prompts, settings.seed, begin.draws * settings.prompts)
+            train_rgrpo(policy, batches, settings, log, watch=lambda step, _: watch(step, policy), run=run)
+            save_policy(policy, folder, half=True)
     return folder
 
 

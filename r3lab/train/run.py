@@ -1,15 +1,15 @@
 """A training run: its folder, which can be killed at any moment and goes on where it was, and what surrounds its steps.
 
 A checkpoint is a folder `checkpoints/step-000050` with the policy in the ordinary Hugging Face format, the
-optimiser's tensors (safetensors) and `state.json`: progress, settings, versions and the SHA-256 of every file. R-GRPO
-and the stages of a base (`recipes`) are kept so. It is
-written beside its place and renamed, so a name that is there is whole; what was damaged later is found by its hash, and
-the checkpoint before is taken. All randomness of training comes from (seed, step), so a run that goes on does bit for
-bit what it would have done.
+optimiser's tensors (safetensors) and `state.json`: progress, settings, versions and the SHA-256 of every file. The
+cold start, R-GRPO and the stages of a base (`recipes`) are kept so. It is written beside its place and renamed, so a
+name that is there is whole; what was damaged later is found by its hash, and the checkpoint before is taken. All
+randomness of training comes from (seed, step), so a run that goes on does bit for bit what it would have done.
 
     run = Run("runs/rgrpo", settings)
     begin = run.restore(policy, optimiser)      # Progress(step=0, draws=0) in a new folder
-    run.save(Progress(50, 50, reward), policy, optimiser)
+    for step in steps("R-GRPO", begin.step, 100, 25, lambda done: run.save(Progress(done), policy, optimiser)):
+        ...
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass
 from operator import itemgetter
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
@@ -42,11 +42,14 @@ from ..models.checkpoint import read_weights
 from ..models.policy import Policy, write_policy
 from ..trajectory import Trajectory
 from ..vlir.sample import Sample
-from .log import facts, step_metrics
+from .log import LOG, JsonlLog, facts, step_metrics
 from .memory import Footprint, footprint_of, room
 from .processes import like, load_whole, shard, whole, whole_weights
 from .settings import RgrpoSettings
 from .update import ALONE, Alone
+
+if TYPE_CHECKING:
+    from .sft import SftSettings
 
 
 @dataclass
@@ -78,6 +81,34 @@ def finish_step() -> Iterator[Stop]:
         signal.signal(signal.SIGINT, before)
 
 
+def steps(
+    label: str,
+    begin: int,
+    end: int,
+    every: int,
+    save: Callable[[int], object],
+    stop: Stop = Stop(),  # noqa: B008  (never asked)
+    progress: bool = True,
+    processes: Alone = ALONE,
+) -> Iterator[int]:
+    """Numbers of the steps of a run, from 0, with a bar.
+
+    Parameters
+    ----------
+    begin, end : steps that are done already; steps of the whole run
+    every, save : called with the steps that are done every so many of them, at the end, and where it is stopped
+    stop : whether Ctrl-C was pressed; when the step in progress is done, KeyboardInterrupt is raised
+    """
+    numbers, hidden = range(begin, end), not (progress and processes.main)
+    for step in tqdm(numbers, label, end, disable=hidden, mininterval=1, initial=begin):
+        yield step
+        done, stopped = step + 1, any(processes.gather(stop.asked))
+        if done % every == 0 or done == end or stopped:
+            save(done)
+        if stopped and done < end:
+            raise KeyboardInterrupt
+
+
 STATE, OPTIMISER, BESIDE = "state.json", "optimiser.safetensors", "beside.safetensors"
 FREE = frozenset(
     {"out", "steps", "save_every", "keep", "resume", "pass_groups", "show_every", "trackers", "shard"}
@@ -93,11 +124,13 @@ class Progress:
     step : steps done
     draws : batches of samples taken
     score : mean reward of the steps since the checkpoint before; the best is kept
+    seconds : that they took, where the log tells the time since the start
     """
 
     step: int = 0
     draws: int = 0
     score: float = 0.0
+    seconds: float = 0.0
 
 
 class Run:
@@ -106,12 +139,12 @@ class Run:
     Parameters
     ----------
     folder : of the run
-    settings : a dataclass instance; those of a run that goes on must be the same, but for `FREE`
+    settings : a dataclass instance; those of a run that goes on must be the same, but for `free`
     keep : checkpoints that stay, the newest ones; the best stays as well
     """
 
-    def __init__(self, folder: str | Path, settings: Any, keep: int = 2) -> None:
-        self.folder, self.keep = Path(folder), keep
+    def __init__(self, folder: str | Path, settings: Any, keep: int = 2, free: frozenset[str] = FREE) -> None:
+        self.folder, self.keep, self.free = Path(folder), keep, free
         self.settings: dict[str, Any] = json.loads(json.dumps(asdict(settings)))
         self.said: list[str] = []  # what a user should know of `newest`
         for left in (self.folder / "checkpoints").glob(".step-*"):  # of a save that was killed
@@ -139,7 +172,7 @@ class Run:
                 continue
             for key, now in self.settings.items():
                 before = state["settings"].get(key, now)
-                if key not in FREE and before != now:
+                if key not in self.free and before != now:
                     raise R3labError(
                         f"{self.folder} was made with {key} = {before!r}, now it is {now!r}; give the same value, or "
                         "another --out"
@@ -150,6 +183,11 @@ class Run:
                 f"no checkpoint in {self.folder} is whole ({_read(found[0])[0]}); start with another --out"
             )
         return None
+
+    def begin(self) -> Progress:
+        """How far the newest whole checkpoint is; `Progress()` in a new folder."""
+        newest = self.newest()
+        return newest[1] if newest else Progress()
 
     def restore(
         self, policy: Policy, optimiser: torch.optim.Optimizer, beside: torch.nn.Module | None = None
@@ -266,6 +304,29 @@ def _restore(optimiser: torch.optim.Optimizer, tensors: Mapping[str, torch.Tenso
     optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
 
 
+def opened(
+    settings: RgrpoSettings | SftSettings, processes: Alone = ALONE, free: frozenset[str] = FREE
+) -> tuple[Run, Progress, JsonlLog]:
+    """The run in the `out` of settings of a command, how far it is, and its log as far as that.
+
+    Raises
+    ------
+    R3labError
+        If there is one, and the settings do not say `resume`.
+    """
+    run = Run(settings.out, settings, settings.keep, free)
+    if run.checkpoints and not settings.resume:
+        raise R3labError(f"{settings.out} holds a run; give --resume to go on with it, or another --out")
+    begin = run.begin()
+    processes.wait()  # all have seen the folder as it was
+    for line in run.said if processes.main else ():
+        print(line, file=sys.stderr)
+    log = JsonlLog(run.folder / LOG if processes.main else None, begin.step)
+    if not log.rows:
+        log({"settings": asdict(settings), "processes": processes.count})
+    return run, begin, log
+
+
 def how_to_resume(argv: list[str] | None = None) -> str:
     """The command that goes on with the run of this process."""
     words = (sys.argv if argv is None else argv)[1:]
@@ -313,20 +374,19 @@ class Session:
 
     def steps(self, optimiser: torch.optim.Optimizer, progress: bool = True) -> Iterator[int]:
         """Numbers of the steps, from where the run is; after each a checkpoint if one is due."""
-        settings, run, processes = self.settings, self.run, self.processes
-        begin = run.restore(self.policy, optimiser) if run else Progress()
-        self.draws, hidden = begin.draws, not (progress and processes.main)
-        steps = range(begin.step, settings.steps)
-        for step in tqdm(steps, "R-GRPO", settings.steps, disable=hidden, mininterval=1, initial=begin.step):
-            yield step
-            done, stopped = step + 1, any(processes.gather(self.stop.asked))
-            if run and (done % settings.save_every == 0 or done == settings.steps or stopped):
+        settings, processes = self.settings, self.processes
+        begin = self.run.restore(self.policy, optimiser) if self.run else Progress()
+        self.draws = begin.draws
+
+        def save(done: int) -> None:
+            if self.run:
                 score = sum(self.rewards) / len(self.rewards)
-                run.save(Progress(done, self.draws, score), self.policy, optimiser, processes.main)
+                self.run.save(Progress(done, self.draws, score), self.policy, optimiser, processes.main)
                 processes.wait()
-                self.rewards = []
-            if stopped and done < settings.steps:
-                raise KeyboardInterrupt
+            self.rewards = []
+
+        every = settings.save_every
+        return steps("R-GRPO", begin.step, settings.steps, every, save, self.stop, progress, processes)
 
     def counted(self, batches: Iterator[Sequence[Sample]]) -> Iterator[Sequence[Sample]]:
         """The same batches; how many were taken is kept, so that a run goes on with the next one."""

@@ -14,13 +14,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from ..core.arms import ARMS, INTERLEAVED, Arm, get_arm
 from ..core.errors import R3labError, shown
@@ -34,8 +34,7 @@ from ..rollout.state import RolloutState
 from ..trajectory import ImageRef, Trajectory
 from ..vlir.rationale import in_arm
 from ..vlir.sample import Rationale, Sample, read_vlir
-from .log import JsonlLog
-from .run import finish_step
+from .run import FREE, Progress, Run, finish_step, how_to_resume, opened, steps
 
 Pair = tuple[Sample, Rationale]
 
@@ -52,6 +51,9 @@ class SftSettings:
     learning_rate: float = setting(3e-4, "peak learning rate (AdamW)")
     arm: str = setting("interleaved", "arm in which the samples are answered", ARMS)
     freeze_vision: bool = setting(True, "leave the vision tower as it is")
+    save_every: int = setting(25, "steps between checkpoints")
+    keep: int = setting(1, "checkpoints that stay")
+    resume: bool = setting(False, "go on with the run in --out")
     seed: int = setting(0, "of the order of samples")
 
 
@@ -141,14 +143,27 @@ def cold_start(
     settings: SftSettings,
     log: Callable[[dict], None],
     progress: bool = True,
+    run: Run | None = None,
 ) -> None:
-    """Train on `settings.steps` batches of VLIR samples. Ctrl-C ends after the step in progress."""
-    check_positive(settings, "steps", "batch", "learning_rate")
-    arm, begin = get_arm(settings.arm), time.time()
-    trained = policy.trained(settings.freeze_vision)
+    """Train on `settings.steps` batches of VLIR samples. Ctrl-C ends after the step in progress.
+
+    Parameters
+    ----------
+    batches : of each step; of a run that goes on, from where it was
+    run : goes on with what is there, and gets a checkpoint every `save_every` steps, at the end and on Ctrl-C
+    """
+    check_positive(settings, "steps", "batch", "learning_rate", "save_every", "keep")
+    arm, trained = get_arm(settings.arm), policy.trained(settings.freeze_vision)
     optimiser = torch.optim.AdamW(trained, lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
+    before = run.restore(policy, optimiser) if run else Progress()
+    begin = time.time() - before.seconds
+
+    def save(done: int) -> None:
+        if run:
+            run.save(Progress(done, seconds=time.time() - begin), policy, optimiser)
+
     with finish_step() as stop:
-        for step in tqdm(range(settings.steps), desc="cold start", disable=not progress, mininterval=1):
+        for step in steps("cold start", before.step, settings.steps, settings.save_every, save, stop, progress):
             with torch.set_grad_enabled(not settings.freeze_vision):
                 rows, masks = encode_batch(policy, [(s, in_arm(r, s, arm)) for s, r in next(batches)], arm)
             with torch.enable_grad():
@@ -158,8 +173,6 @@ def cold_start(
             told = {"stage": "cold-start", "step": step + 1, "loss": round(float(each.detach().mean()), 5)}
             told |= {"token_accuracy": round(float(right.float().mean()), 4), "grad_norm": round(norm, 4)}
             log({**told, "seconds": round(time.time() - begin, 1)})
-            if stop.asked:
-                raise KeyboardInterrupt
 
 
 def epochs(pairs: Sequence[Pair], batch: int, seed: int) -> Iterator[list[Pair]]:
@@ -182,15 +195,14 @@ def main(s: SftSettings) -> int:
     pairs = list(read_vlir(s.data))
     if not pairs:
         raise R3labError(f"{s.data} holds no samples")
-    log = JsonlLog(Path(s.out) / "log.jsonl")
-    log({"settings": asdict(s)})
-    stopped = False
+    run, begin, log = opened(s, free=FREE - {"steps"})  # which shape the learning rate
     try:
-        cold_start(policy, epochs(pairs, s.batch, s.seed), s, log)
+        cold_start(policy, islice(epochs(pairs, s.batch, s.seed), begin.step, None), s, log, run=run)
     except KeyboardInterrupt:
-        stopped = True
-    print(f"{'stopped; ' if stopped else ''}checkpoint in {save_policy(policy, Path(s.out) / 'policy')}")
-    return 130 if stopped else 0
+        print(f"stopped; to go on: {how_to_resume()}")
+        return 130
+    print(f"checkpoint in {save_policy(policy, Path(s.out) / 'policy')}")
+    return 0
 
 
 TEACHER = "teacher"  # who wrote it, in place of a policy's name
