@@ -26,11 +26,8 @@ from r3lab.train.run import Progress, Run, finish_step, how_to_resume
 from r3lab.train.settings import RgrpoSettings, UpdateSettings
 from r3lab.train.update import update
 from r3lab.trajectory import load
-<<<<<<< HEAD
-=======
 from r3lab.vlir.sample import write_vlir
-from r3lab.vlir.worlds import get_world, world_batches
->>>>>>> 7766e06 (The cold start is saved and resumed as R-GRPO is, and all trainers share one loop of steps)
+from r3lab.vlir.worlds import get_world
 
 SMALL = ["--prompts", "2", "--group", "2", "--max-new-tokens", "24", "--save-every", "2", "--steps", "12"]
 KILLED = """

@@ -45,6 +45,7 @@ from r3lab.recipes.ablations import (
     values_of,
 )
 from r3lab.recipes.lessons import vocabulary
+from r3lab.recipes.stages import pushed
 from r3lab.run.table import (
     STATE,
     Table,
@@ -59,7 +60,7 @@ from r3lab.run.table import (
 from r3lab.show.card import MARK, card_page, draw_card, facts, looks_counted, percent
 from r3lab.show.effects import draw_effects, draw_grounding, effects_table
 from r3lab.show.text import escape, one_line, table
-from r3lab.train.log import JsonlLog
+from r3lab.train.log import read_log
 from r3lab.vlir.card import CELLS, OTHER, SOURCES, Card, measure, quantiles
 from r3lab.vlir.sample import Rationale, Sample
 
@@ -261,11 +262,11 @@ def test_a_variant_again_is_the_first_run(tmp_path, monkeypatch):
         return replace(real(*given), prompts=2, group=2, max_new_tokens=24)
 
     monkeypatch.setattr(ablations, "settings_of", small)
-    cold, seen = save_policy(tiny.create(vocabulary(), seed=0), tmp_path / "cold"), list[dict]()
-    policy, curve = again("group of 16", 3, 2, cold, seen.append, progress=False)
-    other, log = Policy.load(cold), JsonlLog(tmp_path / "log.jsonl")
-    ablations.pushed(other, get_variant("group of 16"), 3, Budget(steps=2), log, False)
-    assert curve == curve_of(log.rows) == curve_of(seen) and len(curve["exact"]) == 2
+    cold = save_policy(tiny.create(vocabulary(), seed=0), tmp_path / "cold")
+    policy, curve = again("group of 16", 3, 2, cold, progress=False)
+    settings = small(get_variant("group of 16"), 3, Budget(steps=2))
+    other = Policy.load(pushed(cold, tmp_path / "run", settings, "badges", half=False))
+    assert curve == curve_of(read_log(tmp_path / "run.jsonl")) and len(curve["exact"]) == 2
     assert curve_of(rows_of(curve)) == curve and [row["step"] for row in rows_of(curve)] == [1, 2]
     assert len(rows_of(curve, 1)) == 1
     assert all(torch.equal(a, b) for a, b in zip(policy.model.parameters(), other.model.parameters(), strict=True))

@@ -61,7 +61,7 @@ def rgrpo(s: RgrpoSettings) -> int:
     policy = Policy.load(s.model or assets_dir() / "tiny" / "cold-start", device=processes.device)
     if s.lora_rank:
         add_lora(policy, s.lora_rank, s.lora_alpha, s.seed)
-    run, begin, log = opened(s, processes)
+    run, begin, log = opened(s, s.keep, processes)
     follow = follower(policy, s, processes, begin.step)
 
     def keep(step: int, trajectories: list[Trajectory]) -> None:

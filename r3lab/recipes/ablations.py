@@ -17,7 +17,7 @@ run again from the one that ships.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -30,13 +30,13 @@ from ..core.arms import get_arm
 from ..core.errors import R3labError, nearest, shown
 from ..core.files import assets_dir
 from ..core.protocol import same_answer
-from ..core.settings import check_positive, setting
+from ..core.settings import Count, Whole
 from ..core.stats import Effect, expected, t_interval
 from ..explain.interventions import RANDOM, TRUE, alternatives_of, replay
-from ..models.policy import Features, Policy, save_policy
+from ..models.policy import Features, Policy
 from ..rollout.loop import rollout
 from ..show.effects import draw_effects
-from ..train.log import JsonlLog, read_log
+from ..train.log import read_log
 from ..train.rgrpo import train_rgrpo
 from ..train.settings import RgrpoSettings
 from ..train.sft import SftSettings
@@ -47,7 +47,6 @@ from .policies import Recipe, lessons_of_imperfect_teacher
 # -- variants ------------------------------------------------------------------------------------------------------
 
 FULL = "full"
-Log = Callable[[dict[str, Any]], None]  # gets each step's metrics
 
 
 @dataclass(frozen=True)
@@ -123,13 +122,13 @@ class Budget:
     Attributes
     ----------
     lessons : updates of the cold start, 32 VLIR samples each
-    steps : of R-GRPO, 96 rollouts and two updates each
-    test : held-out samples
+    steps : steps of R-GRPO, 96 rollouts and two updates each
+    test : held-out samples each is measured on
     """
 
-    lessons: int = 100
-    steps: int = 50
-    test: int = 300
+    lessons: Count = 100
+    steps: Count = 50
+    test: Count = 300
 
 
 def settings_of(variant: Variant, seed: int, budget: Budget) -> RgrpoSettings:
@@ -148,26 +147,20 @@ def updates_of(variant: Variant, budget: Budget) -> tuple[int, int]:
     return taught, pushed
 
 
-def cold_started(variant: Variant, seed: int, budget: Budget, base: Path, work: Path) -> Policy:
-    """The base after the variant's cold start; variants of an arm share that of a seed."""
+def cold_started(variant: Variant, seed: int, budget: Budget, base: Path, work: Path) -> Path:
+    """The folder of the base after the variant's cold start; variants of an arm share that of a seed."""
     if not variant.cold:
-        return Policy.load(base)
+        return base
     steps, _ = updates_of(variant, budget)
     settings = SftSettings(steps=steps, learning_rate=Recipe().cold_start_rate, seed=seed, arm=variant.arm)
     lessons = lessons_of_imperfect_teacher(Recipe(), seed)
     folder = work / f"cold-start-{variant.arm}-{steps}-{seed}"
-    return Policy.load(stages.taught(base, folder, lessons, settings, half=False))
+    return stages.taught(base, folder, lessons, settings, half=False)
 
 
 def measured(policy: Policy, variant: Variant, samples: int) -> dict[str, Any]:
     """Held-out summary, greedy, in the variant's arm."""
     return stages.measured(policy, stages.held_out(WORLD, samples), arm=get_arm(variant.arm))
-
-
-def pushed(policy: Policy, variant: Variant, seed: int, budget: Budget, log: Log, progress: bool = True) -> None:
-    """R-GRPO of a variant, in place; `log` gets each step's metrics."""
-    settings = settings_of(variant, seed, budget)
-    train_rgrpo(policy, world_batches(WORLD, settings.prompts, seed), settings, log, progress)
 
 
 def named(variant: str, seed: int) -> str:
@@ -191,13 +184,11 @@ def point(variant: Variant, seed: int, budget: Budget, base: Path, work: Path) -
 
 
 def _point(variant: Variant, seed: int, budget: Budget, base: Path, work: Path) -> dict[str, Any]:
-    name = named(variant.name, seed)
-    policy, spent = cold_started(variant, seed, budget, base, work), 0.0
+    folder, spent = cold_started(variant, seed, budget, base, work), 0.0
     if variant.push:
-        log = JsonlLog(work / f"{name}.jsonl")
-        pushed(policy, variant, seed, budget, log)
-        spent = sum(row["seconds_rollout"] + row["seconds_update"] for row in log.rows)
-        save_policy(policy, work / name)
+        settings, target = settings_of(variant, seed, budget), work / named(variant.name, seed)
+        folder = stages.pushed(folder, target, settings, WORLD, half=False)
+        spent = sum(row["seconds_rollout"] + row["seconds_update"] for row in read_log(stages.beside(target, "jsonl")))
     lessons, updates = updates_of(variant, budget)
     return {
         "variant": variant.name,
@@ -207,7 +198,7 @@ def _point(variant: Variant, seed: int, budget: Budget, base: Path, work: Path) 
         "budget": asdict(budget),
         "updates": {"cold start": lessons, "R-GRPO": updates},
         "seconds_rgrpo": round(spent, 1),
-        **measured(policy, variant, budget.test),
+        **measured(Policy.load(folder), variant, budget.test),
     }
 
 
@@ -319,7 +310,6 @@ def again(
     seed: int,
     steps: int,
     cold_start: str | Path,
-    log: Log = lambda row: None,
     progress: bool = True,
 ) -> tuple[Policy, dict[str, list[float | None]]]:
     """R-GRPO of a variant, as the shipped runs were made, for its first steps or all of them.
@@ -330,7 +320,6 @@ def again(
     seed : of questions and sampling
     steps : of R-GRPO
     cold_start : checkpoint to begin with
-    log : gets each step's metrics too
 
     Returns
     -------
@@ -345,14 +334,9 @@ def again(
     if not repeatable(variant):
         known = ", ".join(v.name for v in VARIANTS.values() if repeatable(v))
         raise R3labError(f"{shown(name)} does not begin with the cold start of the whole method; these do: {known}")
-    policy, kept = Policy.load(cold_start), JsonlLog(None)
-
-    def both(row: dict[str, Any]) -> None:
-        kept(row)
-        log(row)
-
-    pushed(policy, variant, seed, Budget(steps=steps), both, progress)
-    return policy, curve_of(kept.rows)
+    policy, settings, rows = Policy.load(cold_start), settings_of(variant, seed, Budget(steps=steps)), []
+    train_rgrpo(policy, world_batches(WORLD, settings.prompts, seed), settings, rows.append, progress)
+    return policy, curve_of(rows)
 
 
 def level(curve: Curve, key: str, first: int, last: int) -> float:
@@ -390,52 +374,52 @@ def band(curves: Sequence[Mapping[str, Any]], variant: str, key: str, first: int
 COMMAND = "python -m r3lab train ablations"
 
 
-@dataclass(frozen=True)
-class AblationSettings:
-    """Settings of the ablations."""
-
-    base: str = setting("runs/tiny/grounding-4", "the base to start from; `r3lab train tiny` makes it on its way")
-    work: str = setting("runs/ablations", "folder for what is finished; it is not repeated")
-    out: str = setting("", "file of results (default: assets/results/ablations.json)")
-    only: str = setting("", "variants, with commas between (default: all)")
-    seeds: int = setting(5, "repetitions of each")
-    lessons: int = setting(Budget.lessons, "updates of the cold start")
-    steps: int = setting(Budget.steps, "steps of R-GRPO")
-    test: int = setting(Budget.test, "held-out samples each is measured on")
-    grounding: int = setting(200, "samples of the grounding curve of each seed of the whole method; 0: none")
-
-
-def make_ablations(s: AblationSettings) -> int:
+def make_ablations(
+    *,
+    base: Path = Path("runs/tiny/grounding-4"),
+    work: Path = Path("runs/ablations"),
+    out: str = "",
+    only: str = "",
+    seeds: Count = 5,
+    budget: Budget,
+    grounding: Whole = 200,
+) -> int:
     """The paper's ablations in miniature.
 
     r3lab train ablations --only "full,without R-GRPO" --seeds 1 --out /tmp/ablations.json
+
+    Parameters
+    ----------
+    base : the base to start from; `r3lab train tiny` makes it on its way (default: runs/tiny/grounding-4)
+    work : folder for what is finished; it is not repeated (default: runs/ablations)
+    out : file of results (default: assets/results/ablations.json)
+    only : variants, with commas between (default: all)
+    seeds : repetitions of each
+    grounding : samples of the grounding curve of each seed of the whole method; 0: none
     """
-    check_positive(s, "seeds", "lessons", "steps", "test")
-    base, work = Path(s.base), Path(s.work)
     if not (base / "config.json").is_file():
         raise R3labError(
             f"no base at {base}; `python -m r3lab train tiny` makes one in hours, as runs/tiny/grounding-4"
         )
-    variants = [get_variant(name.strip()) for name in s.only.split(",")] if s.only else list(VARIANTS.values())
-    budget = Budget(s.lessons, s.steps, s.test)
+    variants = [get_variant(name.strip()) for name in only.split(",")] if only else list(VARIANTS.values())
     work.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
-    for seed in range(s.seeds):
+    for seed in range(seeds):
         for variant in variants:
             rows.append(point(variant, seed, budget, base, work))
             print(json.dumps(rows[-1]), flush=True)
     curves: list[dict[str, Any]] = []
-    if s.grounding and any(variant.name == FULL for variant in variants):
-        for seed in range(s.seeds):
-            curves += curve(Policy.load(work / named(FULL, seed)), seed, s.grounding)
+    if grounding and any(variant.name == FULL for variant in variants):
+        for seed in range(seeds):
+            curves += curve(Policy.load(work / named(FULL, seed)), seed, grounding)
     learned = []  # a curve for each row that R-GRPO made, from its log
     for row in rows:
         if get_variant(row["variant"]).push:
             log = read_log(work / f"{named(row['variant'], row['seed'])}.jsonl")
             learned.append({"variant": row["variant"], "seed": row["seed"], **curve_of(log)})
-    out = Path(s.out) if s.out else assets_dir() / "results" / "ablations.json"
-    print(f"results in {stages.write_results(out, COMMAND, rows=rows, curves=learned, grounding=curves)}")
-    if s.seeds > 1 and any(variant.name == FULL for variant in variants):
-        place = out.parent if s.out else assets_dir() / "pictures"
+    results = Path(out) if out else assets_dir() / "results" / "ablations.json"
+    print(f"results in {stages.write_results(results, COMMAND, rows=rows, curves=learned, grounding=curves)}")
+    if seeds > 1 and any(variant.name == FULL for variant in variants):
+        place = results.parent if out else assets_dir() / "pictures"
         print(f"picture in {draw_effects(effects(rows)).save(place / 'ablations.png')}")
     return 0

@@ -91,7 +91,7 @@ def claim(work: Path, settings: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def in_progress(folder: Path, settings: Any, keep: int) -> Iterator[tuple[Run, Progress, JsonlLog]]:
+def in_progress(folder: Path, settings: Any, keep: int = 2) -> Iterator[tuple[Run, Progress, JsonlLog]]:
     """The run that makes the policy of a folder, how far it is, and its log; when the policy is there, the run goes."""
     run = Run(beside(folder, "run"), settings, keep, FREE - {"steps"})
     begin = run.begin()
@@ -133,7 +133,7 @@ def taught(base: Path, folder: Path, lessons: Iterator[list[Pair]], settings: Sf
     """The folder of a base's cold start; `half` keeps float16."""
     if not made(folder):
         policy = Policy.load(base)
-        with in_progress(folder, settings, settings.keep) as (run, begin, log):
+        with in_progress(folder, settings, keep=1) as (run, begin, log):
             cold_start(policy, islice(lessons, begin.step, None), settings, log, run=run)
             save_policy(policy, folder, half=half)
     return folder
@@ -145,19 +145,21 @@ def pushed(
     settings: RgrpoSettings,
     worlds: str | Sequence[str],
     watch: Callable[[int, Policy], None] = lambda step, policy: None,
+    half: bool = True,
 ) -> Path:
     """The folder of a policy after R-GRPO on the worlds in turn; a run that was killed goes on.
 
     Parameters
     ----------
     watch : called after each step with its number, from 0, and the policy
+    half : keep float16
     """
     if not made(folder):
         policy = Policy.load(start)
-        with in_progress(folder, settings, settings.keep) as (run, begin, log):
+        with in_progress(folder, settings) as (run, begin, log):
             batches = world_batches(worlds, settings.prompts, settings.seed, begin.draws * settings.prompts)
             train_rgrpo(policy, batches, settings, log, watch=lambda step, _: watch(step, policy), run=run)
-            save_policy(policy, folder, half=True)
+            save_policy(policy, folder, half=half)
     return folder
 
 

@@ -305,7 +305,7 @@ def _restore(optimiser: torch.optim.Optimizer, tensors: Mapping[str, torch.Tenso
 
 
 def opened(
-    settings: RgrpoSettings | SftSettings, processes: Alone = ALONE, free: frozenset[str] = FREE
+    settings: RgrpoSettings | SftSettings, keep: int, processes: Alone = ALONE, free: frozenset[str] = FREE
 ) -> tuple[Run, Progress, JsonlLog]:
     """The run in the `out` of settings of a command, how far it is, and its log as far as that.
 
@@ -314,7 +314,7 @@ def opened(
     R3labError
         If there is one, and the settings do not say `resume`.
     """
-    run = Run(settings.out, settings, settings.keep, free)
+    run = Run(settings.out, settings, keep, free)
     if run.checkpoints and not settings.resume:
         raise R3labError(f"{settings.out} holds a run; give --resume to go on with it, or another --out")
     begin = run.begin()

@@ -52,7 +52,6 @@ class SftSettings:
     arm: str = setting("interleaved", "arm in which the samples are answered", ARMS)
     freeze_vision: bool = setting(True, "leave the vision tower as it is")
     save_every: int = setting(25, "steps between checkpoints")
-    keep: int = setting(1, "checkpoints that stay")
     resume: bool = setting(False, "go on with the run in --out")
     seed: int = setting(0, "of the order of samples")
 
@@ -152,7 +151,7 @@ def cold_start(
     batches : of each step; of a run that goes on, from where it was
     run : goes on with what is there, and gets a checkpoint every `save_every` steps, at the end and on Ctrl-C
     """
-    check_positive(settings, "steps", "batch", "learning_rate", "save_every", "keep")
+    check_positive(settings, "steps", "batch", "learning_rate", "save_every")
     arm, trained = get_arm(settings.arm), policy.trained(settings.freeze_vision)
     optimiser = torch.optim.AdamW(trained, lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
     before = run.restore(policy, optimiser) if run else Progress()
@@ -195,7 +194,7 @@ def main(s: SftSettings) -> int:
     pairs = list(read_vlir(s.data))
     if not pairs:
         raise R3labError(f"{s.data} holds no samples")
-    run, begin, log = opened(s, free=FREE - {"steps"})  # which shape the learning rate
+    run, begin, log = opened(s, keep=1, free=FREE - {"steps"})  # which shape the learning rate
     try:
         cold_start(policy, islice(epochs(pairs, s.batch, s.seed), begin.step, None), s, log, run=run)
     except KeyboardInterrupt:
