@@ -261,7 +261,7 @@ def train_base(
         if run:
             run.save(Progress(done, seconds=time.time() - start), policy, optimiser, beside=heads)
 
-    for step in steps(stage.name, before.step, stage.steps, SAVED, save):
+    for step in steps(stage.name, range(before.step, stage.steps), SAVED, save, lambda: False, True):
         loss, seen = losses_of(policy, heads, stage, next(batches))
         descend(loss, optimiser, stage.learning_rate * schedule(step, stage.steps, stage.final_fraction))
         for key, value in seen.items():

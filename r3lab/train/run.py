@@ -8,8 +8,7 @@ randomness of training comes from (seed, step), so a run that goes on does bit f
 
     run = Run("runs/rgrpo", settings)
     begin = run.restore(policy, optimiser)      # Progress(step=0, draws=0) in a new folder
-    for step in steps("R-GRPO", begin.step, 100, 25, lambda done: run.save(Progress(done), policy, optimiser)):
-        ...
+    run.save(Progress(50, 50, reward), policy, optimiser)
 """
 
 from __future__ import annotations
@@ -82,30 +81,21 @@ def finish_step() -> Iterator[Stop]:
 
 
 def steps(
-    label: str,
-    begin: int,
-    end: int,
-    every: int,
-    save: Callable[[int], object],
-    stop: Stop = Stop(),  # noqa: B008  (never asked)
-    progress: bool = True,
-    processes: Alone = ALONE,
+    label: str, left: range, every: int, save: Callable[[int], object], stopped: Callable[[], bool], shown: bool
 ) -> Iterator[int]:
-    """Numbers of the steps of a run, from 0, with a bar.
+    """The steps of a run that are left, numbered from 0, with a bar if it is to be shown.
 
     Parameters
     ----------
-    begin, end : steps that are done already; steps of the whole run
     every, save : called with the steps that are done every so many of them, at the end, and where it is stopped
-    stop : whether Ctrl-C was pressed; when the step in progress is done, KeyboardInterrupt is raised
+    stopped : asked when a step is done whether to end there, with KeyboardInterrupt
     """
-    numbers, hidden = range(begin, end), not (progress and processes.main)
-    for step in tqdm(numbers, label, end, disable=hidden, mininterval=1, initial=begin):
+    for step in tqdm(left, label, left.stop, disable=not shown, mininterval=1, initial=left.start):
         yield step
-        done, stopped = step + 1, any(processes.gather(stop.asked))
-        if done % every == 0 or done == end or stopped:
+        done, ends = step + 1, stopped()
+        if done % every == 0 or done == left.stop or ends:
             save(done)
-        if stopped and done < end:
+        if ends and done < left.stop:
             raise KeyboardInterrupt
 
 
@@ -385,8 +375,11 @@ class Session:
                 processes.wait()
             self.rewards = []
 
-        every = settings.save_every
-        return steps("R-GRPO", begin.step, settings.steps, every, save, self.stop, progress, processes)
+        def stopped() -> bool:
+            return any(processes.gather(self.stop.asked))
+
+        left, shown = range(begin.step, settings.steps), progress and processes.main
+        return steps("R-GRPO", left, settings.save_every, save, stopped, shown)
 
     def counted(self, batches: Iterator[Sequence[Sample]]) -> Iterator[Sequence[Sample]]:
         """The same batches; how many were taken is kept, so that a run goes on with the next one."""

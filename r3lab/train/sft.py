@@ -162,7 +162,8 @@ def cold_start(
             run.save(Progress(done, seconds=time.time() - begin), policy, optimiser)
 
     with finish_step() as stop:
-        for step in steps("cold start", before.step, settings.steps, settings.save_every, save, stop, progress):
+        left = range(before.step, settings.steps)
+        for step in steps("cold start", left, settings.save_every, save, lambda: stop.asked, progress):
             with torch.set_grad_enabled(not settings.freeze_vision):
                 rows, masks = encode_batch(policy, [(s, in_arm(r, s, arm)) for s, r in next(batches)], arm)
             with torch.enable_grad():
