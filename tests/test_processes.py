@@ -49,15 +49,9 @@ def apart(one: Path, two: Path, start: Path) -> tuple[torch.Tensor, torch.Tensor
     return (a - c).abs(), (a - b).abs()
 
 
-@pytest.fixture(scope="module")
-def alone(taught_folder, tmp_path_factory) -> Path:
-    """A run of one process."""
-    return run(1, tmp_path_factory.mktemp("alone") / "run", taught_folder)
-
-
 def test_two_processes_make_the_update_of_one(taught_folder, tmp_path):
     """Uneven shares (3 and 2 of 5 groups), means over the whole batch and a reference: the same rewards, metrics and
-    weights; then one process goes on. (The default objective is that of the sharded layers below.)"""
+    weights; then one process goes on."""
     more = ("--objective", "reinforce++", "--kl-weight", "0.05", "--redraws", "1")
     one, two = (run(n, tmp_path / str(n), taught_folder, *more) for n in (1, 2))
     moved, off = apart(one, two, taught_folder)
@@ -74,19 +68,20 @@ def test_two_processes_make_the_update_of_one(taught_folder, tmp_path):
     assert read_log(two / "log.jsonl")[-1]["step"] == 3
 
 
-def test_sharded_layers_make_the_same_update(alone, taught_folder, tmp_path):
-    """FSDP over two processes: the weights of one process; a checkpoint is whole, and any number goes on with it."""
-    one = Path(shutil.copytree(alone, tmp_path / "one"))
-    two = run(2, tmp_path / "two", taught_folder, "--shard")
+def test_sharded_layers_make_the_same_update(taught_folder, tmp_path):
+    """FSDP over two processes, from a checkpoint of one: the weights of one process, optimiser and all; what it saves
+    is whole, and one process goes on with it."""
+    one = run(1, tmp_path / "one", taught_folder)
+    two = Path(shutil.copytree(one, tmp_path / "two"))
+    run(2, two, taught_folder, "--shard", "--resume", "--steps", "4", "--pass-groups", "1")
+    run(1, one, taught_folder, "--resume", "--steps", "4")
     moved, off = apart(one, two, taught_folder)
     assert off.mean() < 0.02 * moved.mean()
-    for first, second in zip(read_log(one / "log.jsonl")[1:], read_log(two / "log.jsonl")[1:], strict=True):
+    logs = [read_log(folder / "log.jsonl")[1:] for folder in (one, two)]
+    assert [row["step"] for row in logs[1]] == [1, 2, 3, 4]
+    for first, second in zip(*logs, strict=True):
         assert second["grad_norm"] == pytest.approx(first["grad_norm"], rel=1e-2)
-    run(2, two, taught_folder, "--shard", "--resume", "--steps", "3", "--pass-groups", "1")
-    run(1, one, taught_folder, "--resume", "--steps", "3")
-    last = [read_log(folder / "log.jsonl")[-1] for folder in (one, two)]
-    assert last[0]["step"] == 3 and last[1]["grad_norm"] == pytest.approx(last[0]["grad_norm"], rel=1e-2)
-    run(1, two, taught_folder, "--resume", "--steps", "4")
+    run(1, two, taught_folder, "--resume", "--steps", "5")
 
 
 def test_what_cannot_be_sharded_is_said(taught_folder):
