@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 from operator import itemgetter
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import transformers
@@ -46,9 +46,6 @@ from .memory import Footprint, footprint_of, room
 from .processes import like, load_whole, shard, whole, whole_weights
 from .settings import RgrpoSettings
 from .update import ALONE, Alone
-
-if TYPE_CHECKING:
-    from .sft import SftSettings
 
 
 @dataclass
@@ -295,7 +292,7 @@ def _restore(optimiser: torch.optim.Optimizer, tensors: Mapping[str, torch.Tenso
 
 
 def opened(
-    settings: RgrpoSettings | SftSettings, keep: int, processes: Alone = ALONE, free: frozenset[str] = FREE
+    settings: Any, keep: int, processes: Alone = ALONE, free: frozenset[str] = FREE
 ) -> tuple[Run, Progress, JsonlLog]:
     """The run in the `out` of settings of a command, how far it is, and its log as far as that.
 
