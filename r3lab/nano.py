@@ -1,9 +1,9 @@
 """The whole of VLM-R3 (arXiv 2505.16192) in one file: a model that looks again while it reasons, and learns where.
 
-Read it from top to bottom, in the order in which the method happens. A policy reads a question and a small overview of
-an image. When it writes a box, {"bbox_2d": [x1, y1, x2, y2]}, the loop cuts that region out of the source image,
-enlarges it and appends it as image tokens; the policy reads on and answers. R-GRPO rewards several rollouts of each
-question and makes the tokens of the better ones likelier. The engine in the rest of r3lab is tested against this file.
+A policy reads a question and a small overview of an image. When it writes a box, {"bbox_2d": [x1, y1, x2, y2]}, the
+loop cuts that region out of the source image, enlarges it and appends it as image tokens; it reads on and answers.
+R-GRPO rewards several rollouts of each question and makes the tokens of the better ones likelier. The engine in the
+rest of r3lab is tested against this file.
 
 Simplified against the paper: true regions are known, so that the reward can say where to look and when not to (the
 paper pays for any valid box); no model as judge; no KL term (its weight is 0 there too). Against the engine: Qwen3-VL
