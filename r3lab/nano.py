@@ -5,10 +5,10 @@ loop cuts that region out of the source image, enlarges it and appends it as ima
 R-GRPO rewards several rollouts of each question and makes the tokens of the better ones likelier. The engine in the
 rest of r3lab is tested against this file.
 
-Simplified against the paper: true regions are known, so that the reward can say where to look and when not to (the
-paper pays for any valid box); no model as judge; no KL term (its weight is 0 there too). Against the engine: Qwen3-VL
-alone, asked the bare question, float32 on the CPU; each token reads the whole text again, without a cache of keys and
-values; one group after the other; nothing is saved. The first command makes the samples:
+Simplified against the paper: the reward knows true regions, so that it says where to look and when not to (the paper
+pays for any box); no model as judge; no KL term (its weight is 0 there too). Against the engine: Qwen3-VL alone,
+asked the bare question, float32 on the CPU; no cache of keys and values, one group after the other; nothing is saved.
+To run it:
 
     r3lab vlir build --world badges --count 400 --out badges
     python -m r3lab.nano --data badges --steps 20
