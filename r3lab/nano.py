@@ -7,8 +7,7 @@ rest of r3lab is tested against this file.
 
 Simplified against the paper: the reward knows true regions, so that it says where to look and when not to (the paper
 pays for any box); no model as judge; no KL term (its weight is 0 there too). Against the engine: Qwen3-VL alone,
-asked the bare question, float32 on the CPU; no cache of keys and values, one group after the other; nothing is saved.
-To run it:
+asked the bare question, float32 on the CPU; no cache of keys and values, one group after the other; nothing is saved:
 
     r3lab vlir build --world badges --count 400 --out badges
     python -m r3lab.nano --data badges --steps 20
