@@ -334,7 +334,8 @@ def again(
     if not repeatable(variant):
         known = ", ".join(v.name for v in VARIANTS.values() if repeatable(v))
         raise R3labError(f"{shown(name)} does not begin with the cold start of the whole method; these do: {known}")
-    policy, settings, rows = Policy.load(cold_start), settings_of(variant, seed, Budget(steps=steps)), []
+    policy, settings = Policy.load(cold_start), settings_of(variant, seed, Budget(steps=steps))
+    rows: list[dict[str, Any]] = []
     train_rgrpo(policy, world_batches(WORLD, settings.prompts, seed), settings, rows.append, progress)
     return policy, curve_of(rows)
 
