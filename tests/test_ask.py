@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from seen import PHOTO, SPOT, trajectory
 from r3lab.cli import ask as ask_module
 from r3lab.cli.ask import Steps, ask, keep, look_line
 from r3lab.core.errors import R3labError
+from r3lab.core.files import assets_dir
 from r3lab.show.filmstrip import filmstrip
 from r3lab.show.text import clean
 from r3lab.trajectory import Kind, Look, Trajectory, load
@@ -154,3 +158,17 @@ def test_a_record_that_cannot_be_drawn_leaves_nothing(tmp_path: Path, monkeypatc
     with pytest.raises(R3labError, match="exists already"):
         keep(trajectory("x"), tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_reader_that_leaves_loses_nothing(tmp_path) -> None:
+    """`r3lab ask ... | true`: the pipe closes before the first line, the record is saved all the same."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = ["ask", str(assets_dir() / "pictures" / "badges.png"), "Which digit is on the blue square?"]
+    done = subprocess.run(
+        [sys.executable, "-m", "r3lab", *command, "--out", str(tmp_path / "asked")],
+        stdout=writes, stderr=subprocess.PIPE, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert load(tmp_path / "asked").answer is not None

@@ -14,6 +14,7 @@ its own. The other trajectories of a file lend what they saw (`--others` names m
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -175,9 +176,12 @@ def keep(trajectory: Trajectory, folder: Path, report: bool = False) -> None:
 
 
 def _write(text: str) -> None:
-    """Print now, with a question mark for what the terminal's encoding lacks."""
+    """Print now, with a question mark for what the terminal's encoding lacks; into nothing once the reader has left."""
     coding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    print(text.encode(coding, "replace").decode(coding), end="", flush=True)
+    try:
+        print(text.encode(coding, "replace").decode(coding), end="", flush=True)
+    except BrokenPipeError:  # `| head` has what it wanted; what was asked for is saved all the same
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def explain(

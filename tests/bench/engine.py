@@ -71,7 +71,7 @@ def measure_rollout(turns: int) -> list[dict[str, Any]]:
     looks = sum(len(t.looks) for t in recorded) / len(recorded)
     found = interleaved(lambda: rolled(policy, samples, {}), lambda: replay(policy, recorded), turns)
     n = f"{len(recorded)} rollouts, {looks:.1f} looks each"
-    return [row("rollouts against the published way", found, 15.0, "s", n)]
+    return [row("rollouts against the published way, one at a time", found, 15.0, "s", n)]
 
 
 def measure_update(turns: int) -> list[dict[str, Any]]:
