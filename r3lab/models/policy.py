@@ -161,7 +161,7 @@ class Policy:
     def _try(self) -> None:
         """Read the smallest image once: sizes that fit the weights and not each other fail here."""
         side = self.layout.tile or self.layout.factor
-        [seen] = self.encode([np.zeros((side, side, 3), np.uint8)])
+        [seen] = self.encode([Image.new("RGB", (side, side))])
         ids = [*self.vision_start, *[self.image_id] * len(seen.tokens), *self.vision_end]
         logits = self.logits(self.hidden(self.rows([Row(ids, [seen])])))
         if torch.isnan(logits).any() or len(self.tokenizer) > logits.shape[-1]:
