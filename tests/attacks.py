@@ -32,6 +32,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import nbformat
 from hostile import JUNK, spoiled
 
 from r3lab.cli import main as r3lab
@@ -136,6 +137,19 @@ def _timeless(value: Any) -> Any:
     return [_timeless(one) for one in value] if isinstance(value, list) else value
 
 
+def little_notebooks(folder: Path) -> None:
+    """Two notebooks that train nothing: runs of them cost what starting a kernel does."""
+    folder.mkdir()
+    for name in ("00_little", "01_little"):
+        nb = nbformat.v4.new_notebook()
+        nb.cells = [
+            nbformat.v4.new_code_cell("seed = 0", metadata={"tags": ["parameters"]}),
+            nbformat.v4.new_code_cell("import time\n\ntime.sleep(1)"),
+            nbformat.v4.new_code_cell("from r3lab.run.record import record\n\nrecord(double=2 * seed)"),
+        ]
+        nbformat.write(nb, folder / f"{name}.ipynb")
+
+
 # Kills
 
 
@@ -143,13 +157,13 @@ def kills(folder: Path, rounds: int, rng: random.Random) -> Tally:
     """SIGKILL at random moments, the same command again until it is done: finals as if undisturbed."""
     tally = Tally()
     must("vlir build --world badges --count 24 --seed 3 --out vlir", folder)
-    book = ROOT / "notebooks" / "00_start_here.ipynb"
+    little_notebooks(folder / "course")
     commands = {  # the command, and what is added when it goes on
         "rgrpo": (f"train rgrpo --steps 4 {QUICK} --out OUT", "--resume"),
         "sft": (f"train sft --model {TINY} --data vlir --steps 12 --batch 4 --save-every 2 --out OUT", "--resume"),
         "eval": ("eval --world badges --arm interleaved --limit 24 --keep 4 --out OUT", ""),
         "filter": ("vlir filter vlir --out OUT", ""),
-        "sweep": (f"sweep {book} -p seed=0,1 --quick --jobs 1 --threads 1 -o OUT", ""),
+        "sweep": ("sweep course/00_little.ipynb -p seed=0,1 --jobs 1 --threads 1 -o OUT", ""),
     }
     for name, (command, again) in commands.items():
         begin = time.monotonic()
@@ -200,14 +214,15 @@ def own(folder: Path, rounds: int, rng: random.Random) -> Tally:
     must("eval --world badges --arm interleaved --limit 4 --keep 2 --out eval", folder)
     must(f"ask {ROOT}/assets/pictures/badges.png digit? --out ask", folder)
     must("explain ask --quick", folder)
-    must(f"sweep {ROOT}/notebooks/00_start_here.ipynb -p seed=0 --quick --jobs 1 -o sweep", folder)
+    little_notebooks(folder / "course")
+    must("sweep course/00_little.ipynb -p seed=0 --jobs 1 -o sweep", folder)
     readers = {
         "rgrpo": [f"train rgrpo --steps 2 {QUICK} --out rgrpo --resume", "dashboard rgrpo/log.jsonl -o d.html"],
         "sft": ["dashboard sft/log.jsonl -o d.html", "eval --model sft/policy --world badges --limit 1 --out e"],
         "eval": ["eval --world badges --arm interleaved --limit 4 --keep 2 --out eval", "browse eval -o b.html"],
         "ask": ["report ask -o r.html", "explain ask --quick --out x"],
         "vlir": ["vlir filter vlir --out f", "vlir card vlir", "browse vlir -o b.html"],
-        "sweep": [f"sweep {ROOT}/notebooks/00_start_here.ipynb -p seed=0 --quick --jobs 1 --retries 0 -o sweep"],
+        "sweep": ["sweep course/00_little.ipynb -p seed=0 --jobs 1 --retries 0 -o sweep"],
     }
     pristine = folder / "pristine"
     pristine.mkdir()

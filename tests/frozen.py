@@ -54,7 +54,7 @@ OBJECTIVES = {  # two steps of the shipped cold start with each
     "cispo": "--reward official-code --epochs 2",
     "dr-grpo": "--lora-rank 4 --data checkpoints/vlir",
     "rloo": "--entropy-weight 0.01 --credit-box 2 --pass-groups 1 --checkpointing",
-    "reinforce++": "--world trails --arm one-look --no-freeze-vision",
+    "reinforce++-baseline": "--world trails --arm one-look --no-freeze-vision",
 }
 COMMANDS = (
     "", "ask", "explain", "run", "course", "sweep", "worlds", "eval", "report", "browse", "dashboard", "gallery",

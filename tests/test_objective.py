@@ -44,6 +44,8 @@ def by_hand(values, objective: Objective) -> float:
     if objective.aggregation == "sequence":
         return sum(sum(row) / len(row) for row in values) / len(values)
     total = sum(map(sum, values))
+    if objective.aggregation == "sum":
+        return total / len(values)
     return total / (len(values) * objective.length if objective.aggregation == "fixed" else sum(map(len, values)))
 
 
@@ -85,9 +87,10 @@ def test_loss_and_gradient_token_by_token(ratio, aggregation):
     for r, n in enumerate(LENGTHS):
         d, advantage = (new.detach() - old)[r, :n].tolist(), float(a[r])
         ws = [math.exp(sum(d) / n)] * n if ratio == "sequence" else [math.exp(x) for x in d]
-        if ratio == "cispo":
-            values.append([held(w, objective) * advantage * float(new.detach()[r, c]) for c, w in enumerate(ws)])
-            slopes.append([held(w, objective) * advantage for w in ws])
+        if ratio in ("cispo", "none"):
+            weights = [held(w, objective) if ratio == "cispo" else 1.0 for w in ws]
+            values.append([w * advantage * float(new.detach()[r, c]) for c, w in enumerate(weights)])
+            slopes.append([w * advantage for w in weights])
         else:
             values.append([min(w * advantage, held(w, objective) * advantage) for w in ws])
             free = [w * advantage <= held(w, objective) * advantage for w in ws]
@@ -96,6 +99,7 @@ def test_loss_and_gradient_token_by_token(ratio, aggregation):
         high += sum(w > 1.28 and advantage > 0 for w in ws)
     assert loss.item() == pytest.approx(-by_hand(values, objective), abs=1e-12)
     share = {"sequence": [1 / 6 / n for n in LENGTHS], "token": [1 / sum(LENGTHS)] * 6, "fixed": [1 / 48] * 6}
+    share["sum"] = [1 / 6] * 6
     for r, n in enumerate(LENGTHS):
         for c in range(n):  # every token of a row moves its sequence ratio by a part of 1 / n, at n places
             assert float(new.grad[r, c]) == pytest.approx(-slopes[r][c] * share[aggregation][r], abs=1e-12)
@@ -181,9 +185,9 @@ def test_unknown_names_are_refused():
         ("dapo", "grpo", "token", "token", 0.2, 0.28),
         ("dr-grpo", "dr-grpo", "token", "fixed", 0.2, 0.2),
         ("gspo", "grpo", "sequence", "sequence", 3e-4, 4e-4),
-        ("cispo", "grpo", "cispo", "token", 0.2, 0.28),
-        ("rloo", "leave-one-out", "token", "sequence", 0.2, 0.2),
-        ("reinforce++", "batch", "token", "token", 0.2, 0.2),
+        ("cispo", "grpo", "cispo", "token", 1.0, 0.28),
+        ("rloo", "leave-one-out", "none", "sum", 1.0, math.inf),
+        ("reinforce++-baseline", "batch", "token", "token", 0.2, 0.2),
     ],
 )
 def test_each_objective_is_put_together_as_its_source_says(name, advantage, ratio, aggregation, low, high) -> None:
@@ -191,7 +195,7 @@ def test_each_objective_is_put_together_as_its_source_says(name, advantage, rati
     one = OBJECTIVES[name]
     assert (one.advantage, one.ratio, one.aggregation) == (advantage, ratio, aggregation)
     assert (one.clip_low, one.clip_high, one.kl_weight, one.entropy_weight) == (low, high, 0.0, 0.0)
-    assert set(OBJECTIVES) == {"r-grpo", "grpo", "dapo", "dr-grpo", "gspo", "cispo", "rloo", "reinforce++"}
+    assert set(OBJECTIVES) == {"r-grpo", "grpo", "dapo", "dr-grpo", "gspo", "cispo", "rloo", "reinforce++-baseline"}
 
 
 COUNTS = torch.tensor([9, 1, 4, 7, 2, 5])
@@ -214,6 +218,20 @@ def test_weights_of_the_clipped_surrogate_are_the_ratio_times_the_advantage_or_n
     assert torch.allclose(token_weights(new, old, a, KEPT, Objective()), wanted)
     kept = token_weights(new, old, a, KEPT, OBJECTIVES["cispo"])
     assert ((kept != 0) == KEPT).all(), "CISPO leaves no sampled token alone, and pushes no other"
+    wanted = torch.where(KEPT, ratio.clamp(max=1.28) * sign, 0.0) / COUNTS.sum()
+    assert (ratio[KEPT] < 0.8).any() and torch.allclose(kept, wanted), "its weights are bounded from above alone"
+
+
+def test_rloo_is_reinforce_of_whole_sequences():
+    """The gradient of mean_i A_i log p(whole rollout i), A against the mean of the others, however far it has moved."""
+    new, old, _ = drawn()
+    r = torch.tensor([[1.0, 0.0, 0.5], [0.25, 2.0, 1.0]], dtype=torch.float64)
+    a = torch.stack([r[:, i] - r[:, [j for j in range(3) if j != i]].mean(1) for i in range(3)], 1).flatten()
+    chosen = OBJECTIVES["rloo"]
+    assert torch.allclose(advantages(r, chosen.advantage).flatten(), a)
+    at = new.clone().requires_grad_()
+    (torch.where(KEPT, at, 0.0).sum(1) * a).mean().backward()
+    assert torch.allclose(token_weights(new, old, a, KEPT, chosen), at.grad)
 
 
 def test_before_the_first_update_ratios_and_clips_make_no_difference():
@@ -245,7 +263,7 @@ def test_a_sketch_is_linear_and_keeps_angles():
         Sketch(weights, 0)
 
 
-@pytest.mark.parametrize("objective", ["r-grpo", "dapo", "dr-grpo", "reinforce++"])
+@pytest.mark.parametrize("objective", ["r-grpo", "dapo", "dr-grpo", "rloo", "reinforce++-baseline"])
 def test_weighted_rollout_gradients_are_the_update_itself(policy, samples, objective):
     """The direction from single rollouts equals what `update` does to the weights of the model."""
     store = {}

@@ -52,7 +52,7 @@ def apart(one: Path, two: Path, start: Path) -> tuple[torch.Tensor, torch.Tensor
 def test_two_processes_make_the_update_of_one(taught_folder, tmp_path):
     """Uneven shares (3 and 2 of 5 groups), means over the whole batch and a reference: the same rewards, metrics and
     weights; then one process goes on."""
-    more = ("--objective", "reinforce++", "--kl-weight", "0.05", "--redraws", "1")
+    more = ("--objective", "reinforce++-baseline", "--kl-weight", "0.05", "--redraws", "1")
     one, two = (run(n, tmp_path / str(n), taught_folder, *more) for n in (1, 2))
     moved, off = apart(one, two, taught_folder)
     assert moved.max() > 1e-4 and off.mean() < 0.02 * moved.mean()  # AdamW enlarges what rounding leaves

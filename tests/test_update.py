@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import gc
+from dataclasses import replace
 
 import pytest
 import torch
 
 import r3lab.train.run as outside
 import r3lab.train.update as inside
+from r3lab.core.arms import get_arm
 from r3lab.core.errors import R3labError
 from r3lab.models.adapters import add_lora
 from r3lab.models.policy import Policy, checkpointed
@@ -181,6 +183,7 @@ def test_every_sampled_token_has_a_span(policy, samples):
         assert boxed == [i for look in t.looks for i in range(*look.span) if t.kinds[i] == Kind.SAMPLED]
         text = "".join(t.pieces[i] for i, name in zip(sampled, own, strict=True) if name == "answer")
         assert not text or text.startswith("<answer>")
+        assert bool(text) == ("<answer>" in t.response_text)
         seen.update(own)
     assert seen == set(SPANS)
     assert span_weights(found, dict.fromkeys(SPANS, 1.0)) is None
@@ -188,6 +191,25 @@ def test_every_sampled_token_has_a_span(policy, samples):
     assert weights.shape == (len(found), max(t.kinds.count(Kind.SAMPLED) for t in found))
     for row, t in zip(weights.tolist(), found, strict=True):
         assert row[: len(spans(t))] == [{"reason": 0.0, "box": 2.0, "answer": 3.0}[name] for name in spans(t)]
+
+
+@pytest.mark.parametrize(
+    ("arm", "text"),
+    [
+        ("staged-llava-cot", "<CONCLUSION>7</CONCLUSION>"),
+        ("staged-mulberry", "### The final answer is: 7"),
+        ("direct", "<answer>7</answer>"),
+    ],
+)
+def test_the_answer_has_its_credit_in_every_arm(policy, samples, arm, text):
+    """From the first token of the mark that opens it in that arm, also where the mark is several tokens."""
+    (t,) = rollout(policy, samples[:1], group=1, seed=5, max_new_tokens=2, arm=get_arm(arm))
+    at = [i for i, kind in enumerate(t.kinds) if kind == Kind.SAMPLED][-1]
+    words = ["It is ", *(text[i : i + 3] for i in range(0, len(text), 3))]
+    for name, value in {"kinds": int(Kind.SAMPLED), "logprobs": -1.0, "entropies": 0.5, "ids": 5}.items():
+        getattr(t, name)[at + 1 :] = [value] * len(words)
+    t.pieces[at + 1 :] = words
+    assert spans(t)[-len(words) :] == ["reason", *["answer"] * (len(words) - 1)]
 
 
 def test_credit_moves_only_its_span(policy, samples, scored):
@@ -230,6 +252,9 @@ def test_overlong_rollouts_can_be_left_out(policy):
     train_rgrpo(policy, world_batches("badges", 2, 0), settings, lambda r: None, False, lambda s, t: seen.extend(t))
     assert {t.finish for t in seen} == {"length"} and not any(t.advantage for t in seen)
     assert all(torch.equal(a, b) for a, b in zip(before, policy.model.parameters(), strict=True))
+    both = replace(settings, kl_weight=0.5, entropy_weight=0.1)
+    train_rgrpo(policy, world_batches("badges", 2, 0), both, lambda r: None, False)
+    assert all(torch.equal(a, b) for a, b in zip(before, policy.model.parameters(), strict=True)), "by nothing at all"
     with pytest.raises(R3labError, match="overlong"):
         bad = RgrpoSettings(overlong="drop")
         train_rgrpo(policy, iter([]), bad, lambda r: None, False)

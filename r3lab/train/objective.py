@@ -6,19 +6,34 @@
 What is region-conditioned in R-GRPO is the conditioning itself: each token's log-probability is taken given the crops
 that the policy's own earlier boxes brought in, and image and environment tokens carry no loss. Everything here is
 arithmetic on log-probabilities of sampled tokens; no model is needed to try it. `Objective()` is VLM-R3's published
-setting; presets of the field's other objectives are in `OBJECTIVES`.
+setting; `OBJECTIVES` has it beside the field's others. Of rollout i of G, with tokens t, o = its number of tokens,
+p = the probability of a token, w = p / p at sampling, r = its reward, and A its advantage, each maximises the mean over
+questions of
+
+    r-grpo      mean_i 1/o sum_t min(w A, clip(w, 1 - 0.2, 1 + 0.28) A),      A = (r - mean r) / (std r + 1e-4)
+    grpo        the same, clipped to 1 +- 0.2                                 (arXiv 2402.03300, equation 3)
+    dapo        r-grpo's terms, summed over all tokens / their number         (arXiv 2503.14476, equation 8)
+    dr-grpo     grpo's terms, mean_i 1/constant sum_t,                        A = r - mean r (arXiv 2503.20783, 3.2)
+    gspo        mean_i min(s A, clip(s, 1 - 3e-4, 1 + 4e-4) A), s = (product_t w)^(1/o)   (arXiv 2507.18071, equation 5)
+    cispo       sum over all tokens of stop-gradient(min(w, 1 + 0.28)) A log p / their number  (arXiv 2506.13585,
+                equations 4 and 5; it has no lower clip, and leaves the upper one open: 0.28 is DAPO's)
+    rloo        mean_i A sum_t log p,        A = r - mean r of the others     (arXiv 2402.14740, equation 6: REINFORCE
+                of whole sequences, nothing is clipped; made for one update a batch, `minibatches=1`)
+    reinforce++-baseline    dapo's sum, clipped to 1 +- 0.2,   A = (r - mean r) / std of that over the batch
+                (arXiv 2501.03262, "w/ Baseline"; its KL term is `kl="k2"`. REINFORCE++ itself has no groups)
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from ..core.arms import get_arm
 from ..core.errors import R3labError, nearest
-from ..core.protocol import OPEN
 from ..core.stats import LOG_RATIO_BINS, LOG_RATIO_COUNTS, LOG_RATIO_EDGES
 from ..trajectory import Kind, Trajectory
 
@@ -34,8 +49,8 @@ KL_ESTIMATORS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {  # of d = n
     "k2": lambda d: d.square() / 2,
     "k3": lambda d: torch.exp(-d) - 1 + d,
 }
-RATIOS = ("token", "sequence", "cispo")  # see `surrogate`
-AGGREGATIONS = ("sequence", "token", "fixed")
+RATIOS = ("token", "sequence", "cispo", "none")  # see `surrogate`
+AGGREGATIONS = ("sequence", "token", "fixed", "sum")
 CHOICES = {"advantage": ADVANTAGES, "ratio": RATIOS, "aggregation": AGGREGATIONS, "kl": KL_ESTIMATORS}
 
 
@@ -54,11 +69,12 @@ class Objective:
     Attributes
     ----------
     advantage : see `advantages`
-    ratio : "token": the PPO surrogate; "sequence": GSPO; "cispo": CISPO; see `surrogate`
+    ratio : "token": the PPO surrogate; "sequence": GSPO; "cispo": CISPO; "none": REINFORCE; see `surrogate`
     aggregation : "sequence": mean over a row's tokens, then over rows (GRPO); "token": mean over all tokens of the
         batch (DAPO, arXiv 2503.14476, equation 8); "fixed": sum over tokens, divided by rows x `length` (Dr. GRPO,
-        arXiv 2503.20783, section 3.2)
-    clip_low, clip_high : the ratio is held to 1 - clip_low ... 1 + clip_high (apart: DAPO, section 3.1)
+        arXiv 2503.20783, section 3.2); "sum": sum over a row's tokens, mean over rows (RLOO: a row is one action)
+    clip_low, clip_high : the ratio is held to 1 - clip_low ... 1 + clip_high (apart: DAPO, section 3.1); a ratio is
+        above zero, so that a `clip_low` of 1 holds nothing
     length : the constant of "fixed"
     kl, kl_weight : estimator of the distance to the reference policy, and its weight; 0: none
     entropy_weight : weight of the mean entropy of the sampled tokens' distributions, maximised; 0: none
@@ -91,9 +107,9 @@ OBJECTIVES = {
     "dapo": Objective(aggregation="token"),
     "dr-grpo": Objective(advantage="dr-grpo", aggregation="fixed", clip_high=0.2),
     "gspo": Objective(ratio="sequence", clip_low=3e-4, clip_high=4e-4),
-    "cispo": Objective(ratio="cispo", aggregation="token"),
-    "rloo": Objective(advantage="leave-one-out", clip_high=0.2),
-    "reinforce++": Objective(advantage="batch", aggregation="token", clip_high=0.2),
+    "cispo": Objective(ratio="cispo", aggregation="token", clip_low=1.0),
+    "rloo": Objective(advantage="leave-one-out", ratio="none", aggregation="sum", clip_low=1.0, clip_high=math.inf),
+    "reinforce++-baseline": Objective(advantage="batch", aggregation="token", clip_high=0.2),
 }
 
 
@@ -148,6 +164,8 @@ def surrogate(
         the row is the sequence's own. GSPO (arXiv 2507.18071), equation 5.
     ``cispo``
         stop-gradient(clip(w)) A new: no token is ever cut off, its weight is. CISPO (arXiv 2506.13585), equation 4.
+    ``none``
+        A new, wherever the policy has moved to since. REINFORCE, as in RLOO (arXiv 2402.14740), equation 6.
     """
     difference = torch.where(mask, new - old, torch.zeros_like(new))
     if objective.ratio == "sequence":
@@ -155,8 +173,9 @@ def surrogate(
         difference = (difference.sum(1, keepdim=True) / count).expand_as(new)
     ratio = difference.exp()
     clipped = ratio.clamp(1 - objective.clip_low, 1 + objective.clip_high)
-    if objective.ratio == "cispo":
-        return clipped.detach() * a * torch.where(mask, new, torch.zeros_like(new)), ratio
+    if objective.ratio in ("cispo", "none"):
+        weight = clipped.detach() if objective.ratio == "cispo" else torch.ones_like(new)
+        return weight * a * torch.where(mask, new, torch.zeros_like(new)), ratio
     return torch.minimum(ratio * a, clipped * a), ratio
 
 
@@ -175,8 +194,8 @@ def aggregate(
     if objective.aggregation == "sequence":
         return ((values * weight).sum(1) / weight.sum(1).clamp(min=1)).sum() / rows
     total = (values * weight).sum()
-    if objective.aggregation == "fixed":
-        return total / (rows * objective.length)
+    if objective.aggregation in ("fixed", "sum"):
+        return total / (rows * (objective.length if objective.aggregation == "fixed" else 1))
     return total / (tokens or weight.sum().clamp(min=1))
 
 
@@ -264,15 +283,18 @@ SPANS = ("reason", "box", "answer")
 
 
 def spans(trajectory: Trajectory) -> list[str]:
-    """The span of each sampled token, in order: `box` (the tokens of a look), `answer` (from the token that opens it
-    on), or `reason` (all others)."""
+    """The span of each sampled token, in order: `box` (the tokens of a look), `answer` (from the first token of the
+    mark with which the trajectory's arm opens it), or `reason` (all others)."""
     boxed = {i for look in trajectory.looks for i in range(*look.span)}
-    found, written = [], ""
+    written = trajectory.response_text
+    opened = written.find(get_arm(trajectory.arm).marks.open)
+    begin = len(written) if opened < 0 else opened
+    found, end = [], 0
     for i, (kind, piece) in enumerate(zip(trajectory.kinds, trajectory.pieces, strict=True)):
         if kind != Kind.SAMPLED:
             continue
-        written += piece
-        found.append("box" if i in boxed else "answer" if OPEN in written else "reason")
+        end += len(piece)
+        found.append("box" if i in boxed else "answer" if end > begin else "reason")
     return found
 
 

@@ -211,10 +211,11 @@ def rewards_of(groups: Groups, reward: Reward, processes: Alone = ALONE) -> torc
 
 
 def give(groups: Groups, values: torch.Tensor, overlong: str = "keep") -> None:
-    """Write advantages (N, G) into the trajectories; where `overlong` is "mask", 0 to those cut off at the limit."""
+    """Write advantages (N, G) into the trajectories; where `overlong` is "mask", None to those cut off at the limit:
+    no part of the loss acts on them."""
     values, size = torch.as_tensor(values), {len(group) for group in groups.values()}
     if values.ndim != 2 or size - {values.shape[1]} or not torch.isfinite(values).all():
         raise R3labError(f"advantages must be finite, (N, G) as the rewards, got the shape {tuple(values.shape)}")
     for n, group in groups.items():
         for t, value in zip(group, values[n].tolist(), strict=True):
-            t.advantage = 0.0 if overlong == "mask" and t.finish == "length" else value
+            t.advantage = None if overlong == "mask" and t.finish == "length" else value

@@ -244,7 +244,7 @@ def update(
 
     Parameters
     ----------
-    trajectories : with `advantage`, the members of a group next to each other
+    trajectories : with `advantage` (None: out of the loss), the members of a group next to each other
     store : features by key, as `rollout` filled it
     reference : the policy at the start, frozen, or with LoRA the policy itself, which is then read without its
         matrices; needed if `kl_weight` is not 0
@@ -264,7 +264,7 @@ def update(
     if not in_parts and processes.count > 1:
         raise R3labError("a loss that several processes share must take `rows` and `tokens`, to divide by them")
     everywhere = bool(settings.kl_weight or settings.entropy_weight)
-    used = [t for t in trajectories if t.advantage or everywhere]
+    used = [t for t in trajectories if t.advantage or (everywhere and t.advantage is not None)]
     if not processes.total(len(used)):
         return {}
     if not in_parts:
@@ -285,7 +285,7 @@ def update(
         weights = span_weights(part, settings.credit())
         given = {"rows": rows, "tokens": tokens, "reference": apart, "entropy": now.entropy}
         given["weights"] = None if weights is None else weights.to(now.new)
-        a = torch.tensor([t.advantage for t in part], dtype=now.new.dtype, device=now.new.device)
+        a = torch.tensor([t.advantage or 0.0 for t in part], dtype=now.new.dtype, device=now.new.device)
         found = loss(now.new, now.old, a, now.mask, **{name: given[name] for name in takes})
         value, metrics = found if isinstance(found, tuple) else (found, None)
         if not isinstance(value, torch.Tensor) or value.ndim or not value.requires_grad:
