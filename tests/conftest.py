@@ -99,6 +99,25 @@ def samples() -> list:
     return [get_world("badges").sample("train", i) for i in range(6)]
 
 
+def looked(policy: Policy, samples: list, wanted: int, seeds: int = 40) -> list[Trajectory]:
+    """Answered trajectories with one look, on different photographs, sampled until there are so many."""
+    found: dict[str, Trajectory] = {}
+    for seed in range(seeds):
+        for t in rollout(policy, samples, 2, seed=seed, max_new_tokens=60):
+            if t.answer is not None and len(t.looks) == 1 and t.looks[0].crop is not None:
+                found.setdefault(t.image.hash, t)
+        if len(found) >= wanted:
+            return list(found.values())[:wanted]
+    raise AssertionError("the taught policy never looked and answered")
+
+
+@pytest.fixture(scope="session")
+def recorded(taught_folder, samples) -> tuple[Policy, list[Trajectory]]:
+    """The taught policy, which no test changes, and three answered trajectories with a look, on three photographs."""
+    policy = Policy.load(taught_folder)
+    return policy, looked(policy, samples, 3)
+
+
 @pytest.fixture(scope="session")
 def ragged(family_policy, samples) -> list[Trajectory]:
     """Rollouts of each family with every kind of end and look; images of several sizes."""

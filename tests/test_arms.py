@@ -19,7 +19,7 @@ from r3lab.core.errors import R3labError
 from r3lab.core.geometry import Frame
 from r3lab.core.images import content_hash, resize
 from r3lab.core.protocol import MAX_ANSWER, Marks, Scanner, answer_of, format_ok, question_text, scan
-from r3lab.explain.maps import with_question
+from r3lab.explain.interventions import with_question
 from r3lab.models import tiny
 from r3lab.models.policy import Policy
 from r3lab.recipes.lessons import vocabulary

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import sys
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,23 +44,18 @@ def parquet(path: Path, records: list[dict[str, Any]]) -> Path:
 # ------------------------------------------------------------------ every format
 
 
-# Groups of the one record, and the names of the benchmark's measures.
-MEASURED: dict[str, tuple[set[str], list[str]]] = {
-    "mathvista": (set(), ["accuracy"]),
-    "mathvision": (set(), ["accuracy"]),
-    "scienceqa": (set(), ["accuracy"]),
-    "hallusionbench": ({"category", "subcategory", "set_id", "figure_id", "question_id"}, ["aAcc", "fAcc", "qAcc"]),
-    "docvqa": (set(), ["ANLS"]),
-    "vstar": ({"category"}, ["accuracy", "direct_attributes"]),
-    "mmvp": ({"pair"}, ["accuracy", "pair accuracy"]),
-    "cv-bench": ({"source"}, ["overall", "2D", "3D", "ADE20K", "COCO"]),
-    "hr-bench": ({"category", "cycle"}, ["average", "single"]),
+GROUPS = {  # of the one record
+    "hallusionbench": {"category", "subcategory", "set_id", "figure_id", "question_id"},
+    "vstar": {"category"},
+    "mmvp": {"pair"},
+    "cv-bench": {"source"},
+    "hr-bench": {"category", "cycle"},
 }
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", TRUE)
-def test_every_benchmark_in_every_format(name: str, kind: str, tmp_path: Path) -> None:
+def test_every_benchmark_in_every_format(name, kind, tmp_path):
     """The one record, with its image and answer; a full score for the true answer and none for another."""
     folder = tmp_path / "data"
     folder.mkdir()
@@ -71,17 +67,16 @@ def test_every_benchmark_in_every_format(name: str, kind: str, tmp_path: Path) -
         text = "\ufeff" + json.dumps(with_paths(name, folder)) + "\n\n"
         (folder / "test.jsonl").write_text(text, encoding="utf-8")
     [record] = read(name, folder)
-    benchmark, (groups, measures) = BENCHMARKS[name], MEASURED[name]
-    assert record.answer == ANSWER[name] and set(record.groups) == groups
+    benchmark = BENCHMARKS[name]
+    assert record.answer == ANSWER[name] and set(record.groups) == GROUPS.get(name, set())
     assert record.image is not None and record.image.size == SIZE and record.image.mode == "RGB"
     grade = benchmark.grade(record, ANSWER[name])
     assert grade.score == 1 and grade.groups == record.groups
     assert name == "mathvista" or benchmark.grade(record, "qqq").score == 0
     assert benchmark.grade(record, None).score == benchmark.grade(record, "").score == 0
-    assert [m.name for m in benchmark.measures([grade])] == measures
 
 
-def test_hr_bench_tsv(tmp_path: Path) -> None:
+def test_hr_bench_tsv(tmp_path):
     """As pandas writes it: every cell text, base64 images, quotes round cells with quotes, tabs and line ends."""
     names = ["index", "question", "answer", "category", "A", "B", "C", "D", "cycle_category", "image"]
     first = dict(TRUE["hr-bench"], question='"What is "the"\tsign?\nSay it."')
@@ -100,7 +95,7 @@ def test_hr_bench_tsv(tmp_path: Path) -> None:
     assert one.groups == {"category": "single", "cycle": "0"} and one.id == "0/0"
 
 
-def test_mmvp_csv_with_the_public_header(tmp_path: Path) -> None:
+def test_mmvp_csv_with_the_public_header(tmp_path):
     """Questions.csv beside "MMVP Images", with the header that begins with a small L."""
     (tmp_path / "MMVP Images").mkdir()
     for index in (2, 99):
@@ -113,7 +108,7 @@ def test_mmvp_csv_with_the_public_header(tmp_path: Path) -> None:
     assert second.groups == {"pair": "50"}
 
 
-def test_json_objects_of_records(tmp_path: Path) -> None:
+def test_json_objects_of_records(tmp_path):
     """MathVista's testmini.json and ScienceQA's problems.json are objects by id, DocVQA's has a list under "data"."""
     first = with_paths("mathvista", tmp_path)
     free = {"pid": "2", "choices": None, "question_type": "free_form", "answer_type": "float", "precision": 1.0}
@@ -189,7 +184,7 @@ HOSTILE: dict[str, tuple[str, dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-def test_a_record_that_does_not_fit_is_left_out_and_named(case: str, tmp_path: Path) -> None:
+def test_a_record_that_does_not_fit_is_left_out_and_named(case, tmp_path):
     name, changes, words = HOSTILE[case]
     (tmp_path / "secret.png").write_bytes(PNG)
     folder = tmp_path / "data"
@@ -210,7 +205,7 @@ def test_a_record_that_does_not_fit_is_left_out_and_named(case: str, tmp_path: P
 
 
 @pytest.mark.parametrize("name", TRUE)
-def test_every_wanted_field_is_missed_and_every_wrong_type_refused(name: str, tmp_path: Path) -> None:
+def test_every_wanted_field_is_missed_and_every_wrong_type_refused(name, tmp_path):
     path, true = tmp_path / "test.jsonl", with_paths(name, tmp_path)
     for field in BENCHMARKS[name].wanted:
         records = [true | {field: wrong} for wrong in ({}, None, 1.5, [[]], {"a": 1})]
@@ -223,28 +218,21 @@ def test_every_wanted_field_is_missed_and_every_wrong_type_refused(name: str, tm
             assert f": {field}" in problem and " must be " in problem
 
 
-def test_a_thousand_hostile_lines_are_counted_and_fifty_kept(tmp_path: Path) -> None:
+def test_a_thousand_hostile_lines_are_counted_and_fifty_kept(tmp_path):
     good = json.dumps(with_paths("vstar", tmp_path))
     bad = ["{", "[]", "null", "[" * 5000, '{"a": 1, "a": 2}', '"text"', '{"text": NaN}', "\\x00", good[:-9], "9" * 9999]
     path = tmp_path / "test.jsonl"
     path.write_bytes("\n".join([*(bad * 100), good]).encode() + b"\n\xff\xfe{}\n")
     reading = get_benchmark("vstar").read(path)
-    assert len(list(reading)) == 1
-    assert (reading.skipped, len(reading.problems)) == (1001, 50)
+    assert len(list(reading)) == 1 and (reading.skipped, len(reading.problems)) == (1001, 50)
     assert all(p.startswith(f"test.jsonl line {i}: ") and p.isprintable() for i, p in enumerate(reading.problems, 1))
-
-
-def test_the_same_question_twice_is_a_problem(tmp_path: Path) -> None:
-    record = json.dumps(with_paths("vstar", tmp_path))
-    (tmp_path / "test.jsonl").write_text(record + "\n" + record)
-    reading = get_benchmark("vstar").read(tmp_path / "test.jsonl")
+    path.write_text(good + "\n" + good)
+    reading = get_benchmark("vstar").read(path)
     assert len(list(reading)) == 1
     assert "line 2: the question 'direct_attributes/0' was given before" in reading.problems[0]
 
 
-def test_a_bomb_and_a_huge_file_are_refused_before_they_are_decoded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bomb_and_a_huge_file_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
     bomb = base64.b64encode(png((400, 300))).decode()
     path = tmp_path / "test.jsonl"
     path.write_text(json.dumps(TRUE["vstar"] | {"image": bomb}))
@@ -252,9 +240,7 @@ def test_a_bomb_and_a_huge_file_are_refused_before_they_are_decoded(
         patch.setattr(benchmarks, "open_image", partial(benchmarks.open_image, max_pixels=100_000))
         reading = get_benchmark("vstar").read(path)
         assert list(reading) == [] and "400 x 300 = 120,000 pixels, over 100,000" in reading.problems[0]
-    import r3lab.core.images as module
-
-    monkeypatch.setattr(module, "MAX_BYTES", 50)
+    monkeypatch.setattr("r3lab.core.images.MAX_BYTES", 50)
     (tmp_path / "1.png").write_bytes(PNG)
     for image in (TEXT64, "1.png"):
         path.write_text(json.dumps(TRUE["vstar"] | {"image": image}))
@@ -262,7 +248,7 @@ def test_a_bomb_and_a_huge_file_are_refused_before_they_are_decoded(
         assert list(reading) == [] and "over" in reading.problems[0]
 
 
-def test_a_bad_row_of_a_table_is_named_and_the_next_is_read(tmp_path: Path) -> None:
+def test_a_bad_row_of_a_table_is_named_and_the_next_is_read(tmp_path):
     path = tmp_path / "t.tsv"
     good = f"Q? (A) wax (B) tin\tx\tB\t{TEXT64}"
     lines = ["question_id\ttext\tcategory\tlabel\timage", f"0\t{good}", "1\tshort", f'2\t"a"b\tx\tB\t{TEXT64}']
@@ -277,22 +263,18 @@ def test_a_bad_row_of_a_table_is_named_and_the_next_is_read(tmp_path: Path) -> N
     ("file", "data", "words"),
     [
         ("x.json", b"", "is empty"),
-        ("x.json", b'[{"a": 1}', "ends in the middle"),
-        ("x.json", b"hello", "is not JSON"),
         ("x.json", b"[] []", "is not JSON"),
         ("x.json", b"[]", "no records"),
         ("x.json", b'{"version": 1}', "no records"),
         ("x.jsonl", b"\n\n", "no records"),
-        ("x.tsv", b"", "is empty"),
         ("x.tsv", b"a\ta\n", "must name each column once"),
         ("x.tsv", b'a\tb\n"1\t2\n', "quoted field has no end"),
         ("x.csv", b"\xff\xfe", "line 1"),
         ("x.parquet", b"PAR1 this is none PAR1", "cannot be read"),
         ("x.parquet", b"", "cannot be read"),
-        ("x.xlsx", b"PK", "no format that can be read"),
     ],
 )
-def test_a_damaged_file_is_one_clear_line(file: str, data: bytes, words: str, tmp_path: Path) -> None:
+def test_a_damaged_file_is_one_clear_line(file, data, words, tmp_path):
     if file.endswith("parquet"):
         pytest.importorskip("pyarrow", reason="pip install -e '.[test]' brings it")
     (tmp_path / file).write_bytes(data)
@@ -302,7 +284,7 @@ def test_a_damaged_file_is_one_clear_line(file: str, data: bytes, words: str, tm
     assert len(str(caught.value)) < 400 and str(caught.value).isprintable()
 
 
-def test_a_parquet_file_that_is_cut_or_scrambled_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_parquet_file_that_is_cut_or_scrambled_is_one_clear_line(tmp_path):
     path = parquet(tmp_path / "x.parquet", [TRUE["vstar"] | {"question_id": str(i)} for i in range(50)])
     whole = path.read_bytes()
     assert len(read("vstar", path)) == 50
@@ -316,25 +298,22 @@ def test_a_parquet_file_that_is_cut_or_scrambled_is_one_clear_line(tmp_path: Pat
             assert len(str(error)) < 400
 
 
-def test_without_pyarrow_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    (tmp_path / "x.parquet").write_bytes(b"PAR1")
-    with pytest.raises(ForeignError, match="pip install 'pyarrow"):
-        list(get_benchmark("vstar").read(tmp_path))
-
-
-def test_a_place_without_a_file_is_named(tmp_path: Path) -> None:
+def test_a_place_without_a_file_is_named(tmp_path, monkeypatch):
+    """And a format that needs a package names it."""
     benchmark = get_benchmark("docvqa")
     for path, words in ((tmp_path / "none.json", "There is no file"), (tmp_path, "holds no single data file")):
         with pytest.raises(ForeignError, match=words):
             benchmark.read(path)
-    (tmp_path / "a.json").touch()
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ForeignError, match="pip install 'pyarrow"):
+        list(benchmark.read(tmp_path))
     (tmp_path / "b.tsv").touch()
-    with pytest.raises(ForeignError, match=r"a.json, b.tsv.*name the file"):
+    with pytest.raises(ForeignError, match=r"a.parquet, b.tsv.*name the file"):
         benchmark.read(tmp_path)
 
 
-def test_names_are_forgiving_and_unknown_ones_near() -> None:
+def test_names_are_forgiving_and_unknown_ones_near():
     assert set(BENCHMARKS) == set(TRUE)
     for name in ("MathVista", "math_vista", "CV-Bench", "cvbench", "HR Bench", "V*", "Hallusion-Bench"):
         assert get_benchmark(name).name in BENCHMARKS
@@ -359,7 +338,7 @@ def holding_less_than(limit: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("kind", [".json", ".tsv"])
-def test_memory_does_not_grow_with_the_file(kind: str, tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_file(kind, tmp_path):
     """Ten megabytes: 2,000 records with 5 kB that no benchmark wants, and their images."""
     record = TRUE["vstar"] | {"image": TEXT64, "noise": "n" * 5000}
     records = [record | {"question_id": str(i)} for i in range(2000)]
@@ -377,23 +356,17 @@ def test_memory_does_not_grow_with_the_file(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [".jsonl", ".json"])
-def test_one_endless_record_is_left_out_without_being_held(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_endless_record_is_left_out_without_being_held(kind, tmp_path, monkeypatch):
     monkeypatch.setattr(benchmarks, "MAX_RECORD", 100_000)
     good, path = json.dumps(TRUE["vstar"] | {"image": TEXT64}), tmp_path / f"x{kind}"
-    if kind == ".jsonl":
-        path.write_text('{"text": "' + "x" * 5_000_000 + '"}\n' + good)
-    else:
-        path.write_text('[{"text": [' + '"xxxxx", ' * 120_000 + '""]},' + good + "]")
+    line, listed = '{"text": "' + "x" * 5_000_000 + '"}\n', '[{"text": [' + '"xxxxx", ' * 120_000 + '""]},'
+    path.write_text(line + good if kind == ".jsonl" else listed + good + "]")
     with holding_less_than(4_000_000):
         reading = get_benchmark("vstar").read(path)
         assert len(list(reading)) == reading.skipped == 1 and "over 100,000 bytes" in reading.problems[0]
 
 
-def test_one_endless_value_of_a_document_ends_the_reading_without_being_held(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_endless_value_of_a_document_ends_the_reading_without_being_held(tmp_path, monkeypatch):
     """Unlike a line: the parser cannot step over it."""
     monkeypatch.setattr(benchmarks, "MAX_RECORD", 100_000)
     good = json.dumps(TRUE["vstar"] | {"image": TEXT64})

@@ -8,20 +8,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from recorded_looks import looked
+from conftest import looked
+from PIL import Image, ImageChops
 
 from r3lab.core.errors import R3labError
 from r3lab.core.files import assets_dir
 from r3lab.core.geometry import intersection
 from r3lab.core.stats import Interval, mean_interval
 from r3lab.explain.explanation import HeatMap
-from r3lab.explain.fidelity import Curve, agreement, blanked, deletion_insertion, hits, spearman
 from r3lab.explain.interventions import (
     NOTHING,
     TAKEN,
     TRUE,
-    WHOLE,
     Alternative,
     ValueMap,
     Window,
@@ -35,37 +33,41 @@ from r3lab.explain.interventions import (
     right_text,
     value_map,
     windows_of,
+    with_question,
 )
 from r3lab.explain.maps import (
-    CROPS,
-    NEUTRAL,
     AlignedMean,
+    Curve,
+    agreement,
     align,
+    blanked,
     box_score,
+    deletion_insertion,
     find_sinks,
     heat_map,
+    hits,
     looking_heads,
     percentile,
     relative,
-    shares,
-    with_question,
+    spearman,
 )
 from r3lab.explain.rows import (
     ANSWER,
     BEFORE,
     COORDINATES,
+    CROPS,
     OVERVIEW,
     AttentionRows,
     Event,
     Shown,
     events,
     gradient_rows,
-    rollout_rows,
     rows,
     select_events,
+    shares,
     spans_of,
 )
-from r3lab.explain.trials import angles, filled, pasted, recoloured, shifted, shifts, smoothed, surrounded
+from r3lab.explain.trials import angles, filled, pasted, recoloured, shifts, smoothed, surrounded
 from r3lab.models import attention
 from r3lab.models.policy import Policy
 from r3lab.rollout.loop import rollout
@@ -76,18 +78,6 @@ from r3lab.trajectory import Kind, Trajectory
 from r3lab.vlir.worlds import get_world
 
 
-@pytest.fixture(scope="module")
-def policy_read(taught_folder) -> Policy:
-    """The taught policy, which no test changes."""
-    return Policy.load(taught_folder)
-
-
-@pytest.fixture(scope="module")
-def recorded(policy_read, samples) -> tuple[Policy, list[Trajectory]]:
-    """A policy and two answered trajectories with a look."""
-    return policy_read, looked(policy_read, samples, 2)
-
-
 def test_rows_are_those_of_eager_attention(family_policy, samples):
     """Every family, overview and crops, against one padded pass of eager attention; the model is as before."""
     try:
@@ -95,16 +85,13 @@ def test_rows_are_those_of_eager_attention(family_policy, samples):
     except AssertionError:  # a family that was taught too little to answer: its longest rollouts with a crop
         rolled = rollout(family_policy, samples, 4, seed=0, max_new_tokens=60)
         trajectories = sorted(rolled, key=lambda t: -sum(look.crop is not None for look in t.looks))[:2]
-    places = [i for i, kind in enumerate(trajectories[0].kinds) if kind == Kind.SAMPLED][::4]
-    short = min(len(t.ids) for t in trajectories)
-    places = [i for i in places if i < short and all(t.kinds[i] == Kind.SAMPLED for t in trajectories)]
+    both = zip(*(t.kinds for t in trajectories), strict=False)
+    places = [i for i, kinds in enumerate(both) if set(kinds) == {Kind.SAMPLED}][::4]
     assert places
-    before = family_policy.model.config.get_text_config()._attn_implementation
     with torch.no_grad():
         batch = family_policy.rows([row_of(family_policy, t, {}) for t in trajectories])
         plain = family_policy.hidden(batch)
         found = [rows(family_policy, t, at=places) for t in trajectories]
-        assert family_policy.model.config.get_text_config()._attn_implementation == before
         assert torch.equal(family_policy.hidden(batch), plain)
         eager = copy.deepcopy(family_policy)
         eager.model.set_attn_implementation({"text_config": "eager"})
@@ -121,11 +108,10 @@ def test_rows_are_those_of_eager_attention(family_policy, samples):
         torch.testing.assert_close(own.weights.sum(-1), torch.ones(own.weights.shape[:-1]), atol=1e-5, rtol=0)
 
 
-def test_events_are_the_tokens_they_say(recorded):
-    """Coordinates join to the written numbers, the answer to the answer, the words before a box stand before it."""
-    _, trajectories = recorded
-    for t in trajectories:
-        every = events(t)
+def test_events_and_spans_are_the_tokens_they_say(recorded):
+    """Coordinates join to the written numbers, the answer to the answer; spans hold every token once."""
+    for t in recorded[1]:
+        every, spans = events(t), spans_of(t)
         for number, look in enumerate(t.looks):
             for name, value in zip(COORDINATES, look.written, strict=True):
                 text = "".join(t.pieces[e.token] for e in every if e.name == name and e.look == number)
@@ -133,40 +119,43 @@ def test_events_are_the_tokens_they_say(recorded):
         assert "".join(t.pieces[e.token] for e in every if e.name == ANSWER).strip() == t.answer
         assert all(e.token < t.looks[e.look].span[0] for e in every if e.name == BEFORE)
         assert all(t.kinds[e.token] == Kind.SAMPLED for e in every)
-
-
-def test_spans_hold_every_token_once(recorded):
-    """First token, question, overview, text, crops: no gap, no overlap; crops where the looks say."""
-    for t in recorded[1]:
-        spans = spans_of(t)
         assert [i for a, b in spans.values() for i in range(a, b)] == list(range(len(t.ids)))
         crops = [look.crop_span for look in t.looks if look.crop_span]
         assert [spans[f"crop {n}"] for n in range(1, len(crops) + 1)] == crops
 
 
 def test_what_is_not_there_is_named(recorded):
-    """Events, tokens, layers, spans, images, and trajectories of another model."""
-    policy, (t, _) = recorded
-    with pytest.raises(R3labError, match="no event is named 'x3'"):
-        select_events(t, ["x3"])
-    with pytest.raises(R3labError, match="token 0 of .* was not sampled"):
-        rows(policy, t, at=[0])
-    with pytest.raises(R3labError, match="no layer 99"):
-        rows(policy, t, layers=[99])
-    found = rows(policy, t, at=[ANSWER], layers=[-1])
-    with pytest.raises(R3labError, match="no span 'crop 7'"):
-        found.on("crop 7")
-    with pytest.raises(R3labError, match="no image 'sky'"):
-        heat_map(found, "sky")
-    other = copy.deepcopy(t)
+    """Events, tokens, layers, spans, images, looks, crops, and trajectories of another model."""
+    policy, (t, *_) = recorded
+    found, other = rows(policy, t, at=[ANSWER], layers=[-1]), copy.deepcopy(t)
     other.pieces[5] = "x"
-    with pytest.raises(R3labError, match="written by another model"):
-        rows(policy, other)
+    far, ends, flat_map = (9e5, 9e5, 9e5 + 50, 9e5 + 50), t.until(t.looks[0].crop_span[1]), flat(t, np.ones((2, 2)))
+    wrong = {
+        "no event is named 'x3'": lambda: select_events(t, ["x3"]),
+        "token 0 of .* was not sampled": lambda: rows(policy, t, at=[0]),
+        "no layer 99": lambda: rows(policy, t, layers=[99]),
+        "no span 'crop 7'": lambda: found.on("crop 7"),
+        "no image 'sky'": lambda: heat_map(found, "sky"),
+        "written by another model": lambda: rows(policy, other),
+        "there is no look 99": lambda: replay(policy, t, 99, []),
+        "there is no look -1": lambda: crop_value(policy, t, -1),
+        "nothing was written after look": lambda: replay(policy, ends, 0, [Alternative("nothing")]),
+        "'far away' has a box that cannot": lambda: replay(policy, t, 0, [Alternative("far away", box=far)]),
+        "attention to 'crop 9' cannot be cut": lambda: knock_out(policy, t, [ANSWER], ["crop 9"]),
+        "'first token' cannot be cut": lambda: knock_out(policy, t, [ANSWER], ["first token"]),
+        "at least one step": lambda: deletion_insertion(policy, t, flat_map, steps=0),
+        "nothing was written after the last crop": lambda: deletion_insertion(policy, ends, flat_map),
+        "does not carry its photograph": lambda: blanked(replace(t, images={}), [far]),
+    }
+    for words, call in wrong.items():
+        with pytest.raises(R3labError, match=words):
+            call()
+    assert replay(policy, t, 0, []) == []
 
 
 def test_characters_of_several_tokens_are_read_like_others(recorded):
     """A policy wrote `é`, two tokens here, and half a character before a 9: it may read both again."""
-    policy, (t, _) = recorded
+    policy, (t, *_) = recorded
     end = max(i for i, kind in enumerate(t.kinds) if kind == Kind.SAMPLED)
     whole = policy.ids("é")
     assert len(whole) == 2
@@ -184,7 +173,7 @@ def test_characters_of_several_tokens_are_read_like_others(recorded):
 
 def test_gradients_are_those_of_the_weights(recorded):
     """Moving one weight of a layer by a little moves the log-probability by its gradient times that."""
-    policy, (t, _) = recorded
+    policy, (t, *_) = recorded
     answer = next(e for e in events(t) if e.name == ANSWER)
     found = gradient_rows(policy, t, at=[answer.token], layers=[-1])
     plain = rows(policy, t, at=[answer.token], layers=[-1])
@@ -213,17 +202,16 @@ def test_gradients_are_those_of_the_weights(recorded):
 
 def test_another_question_changes_the_prompt_alone(recorded):
     """What follows the prompt stays, token for token, and so do the looks; attention is read from the same events."""
-    policy, (t, _) = recorded
+    policy, (t, *_) = recorded
     plain = with_question(policy, t, "which digit is here?")
     plain.check()
     tail = [i for i, kind in enumerate(t.kinds) if kind not in (Kind.PROMPT, Kind.OVERVIEW)][0]
     assert plain.ids[len(plain.ids) - (len(t.ids) - tail) :] == t.ids[tail:]
     assert [plain.ids[slice(*look.span)] for look in plain.looks] == [t.ids[slice(*look.span)] for look in t.looks]
     assert [e.name for e in events(plain)] == [e.name for e in events(t)]
-    assert NEUTRAL
     found, neutral = rows(policy, t, at=["x1"]), rows(policy, plain, at=["x1"])
     ratio = relative(heat_map(found, "overview"), heat_map(neutral, "overview"))
-    assert ratio.values.shape == heat_map(found, "overview").values.shape
+    assert ratio.values.shape == heat_map(found, "overview").values.shape and (ratio.values != 1).any()
     same = relative(heat_map(found, "overview"), heat_map(found, "overview"))
     np.testing.assert_allclose(same.values, 1.0)
 
@@ -278,6 +266,8 @@ def test_a_large_box_is_not_favoured():
     assert 0.35 < float(np.mean(scores)) < 0.65
     with pytest.raises(R3labError, match="has no part"):
         box_score(flat, (200, 200, 210, 210))
+    nulls = [(0.2, [0.2, 0.2]), (3, [1, 2]), (0, [1, 2]), (2, [1, 2, 3, 4])]  # equal ones count half
+    assert [percentile(own, others) for own, others in nulls] == pytest.approx([0.5, 1.0, 0.0, 0.375])
 
 
 def test_sinks_are_found_and_left_out():
@@ -291,28 +281,6 @@ def test_sinks_are_found_and_left_out():
     assert find_sinks(found, "overview") == []
     assert heat_map(found, "overview", sinks=[13]).values[1, 5] == 0.0
     assert heat_map(found, "overview").values[1, 5] > 0.8
-
-
-def test_rollout_is_the_product_of_the_layers(recorded):
-    """Against whole matrices multiplied layer by layer; rows sum to 1; the future gets nothing."""
-    policy, (t, _) = recorded
-    places = [i for i, kind in enumerate(t.kinds) if kind == Kind.SAMPLED]
-    found = rollout_rows(policy, t, at=[places[3], places[-1]])
-    every = torch.arange(len(t.ids))[None]
-    maps = {}
-    with (
-        torch.no_grad(),
-        attention.shown_to(lambda layer, seen: maps.update({layer: attention.weights(seen, every)})),
-    ):
-        policy.hidden(policy.rows([row_of(policy, t, {})]))
-    product = torch.eye(len(t.ids))
-    for layer in sorted(maps):
-        product = (0.5 * torch.eye(len(t.ids)) + 0.5 * maps[layer][0].mean(0)) @ product
-    for i, place in enumerate((places[3], places[-1])):
-        torch.testing.assert_close(found.weights[0, 0, i], product[place - 1], atol=1e-6, rtol=1e-4)
-        assert float(found.weights[0, 0, i, place:].abs().sum()) == 0.0
-    torch.testing.assert_close(found.weights.sum(-1), torch.ones(1, 1, 2), atol=1e-5, rtol=0)
-    assert heat_map(found, OVERVIEW).values.shape == (8, 8)
 
 
 @pytest.fixture(scope="module")
@@ -342,41 +310,16 @@ def test_shares_are_those_of_the_rows(read):
             assert found.even[image][number] == pytest.approx((b - a) / token)
 
 
-def test_attention_without_preference_is_the_even_share(read):
-    """With queries of zero every token in sight gets the same: once the even share, at every word, for every image."""
-    _, t = read
-    policy = Policy.load(assets_dir() / "tiny" / "rgrpo")
-    with torch.no_grad():
-        for name, weight in policy.model.named_parameters():
-            if "q_proj" in name and "visual" not in name:
-                weight.zero_()
-    found = shares(policy, t)
-    for image in (OVERVIEW, CROPS):
-        times = found.times(image)
-        np.testing.assert_allclose(times[np.isfinite(times)], 1.0, rtol=1e-4)
-        assert np.isfinite(times[found.fork :]).all()
-
-
 def test_words_are_counted_from_the_box():
     """Two chains whose boxes end at different words meet at 0; what too few have is left out, and so is NaN."""
     a, b = np.array([1.0, 2.0, 10.0, 20.0]), np.array([2.0, 30.0, np.nan, 5.0])
     line = align([a, b, a], [2, 1, None], least=2)
-    assert line.at == (-1, 0)
-    assert [m.value for m in line.mean] == [2.0, 20.0]
-    assert [m.n for m in line.mean] == [2, 2]
+    assert line.at == (-1, 0) and [(m.value, m.n) for m in line.mean] == [(2.0, 2), (20.0, 2)]
     assert align([a, b], [2, 1], least=1).at == (-2, -1, 0, 1, 2)
     with pytest.raises(R3labError, match="no word has values of 3"):
         align([a, b], [2, 1], least=3)
     with pytest.raises(R3labError, match="2 rows of values and 1 forks"):
         align([a, b], [2])
-
-
-def test_equal_ones_count_half():
-    """The null of a box on a flat map is one half; above all is 1, below all 0."""
-    assert percentile(0.2, [0.2, 0.2]) == 0.5
-    assert percentile(3, [1, 2]) == 1.0
-    assert percentile(0, [1, 2]) == 0.0
-    assert percentile(2, [1, 2, 3, 4]) == pytest.approx(0.375)
 
 
 def line(*values):
@@ -395,25 +338,19 @@ def test_a_name_has_one_colour_in_every_panel():
     assert any(list(one.get_ydata()) == [1.0, 1.0] for one in second.lines), "the even share is marked"
     told = persistence(panels).alt
     assert "crop: 0.20 (0.10 to 0.30) at -1, 0.40 (0.30 to 0.50) at +0, 0.30 (0.20 to 0.40) at +1" in told
-    with pytest.raises(R3labError, match="0 lines cannot be drawn"):
-        persistence({"mass": {}})
-    with pytest.raises(R3labError, match="7 lines cannot be drawn"):
-        persistence({"mass": {str(n): line(0.1, 0.2) for n in range(7)}})
+    for count in (0, 7):
+        with pytest.raises(R3labError, match=f"{count} lines cannot be drawn"):
+            persistence({"mass": {str(n): line(0.1, 0.2) for n in range(count)}})
 
 
 @pytest.fixture(scope="module")
-def mistaken(policy_read, samples) -> tuple[Policy, Trajectory]:
-    """A policy and a sampled trajectory that looked and answered wrongly."""
+def mistaken(recorded, samples) -> tuple[Policy, Trajectory, int]:
+    """A policy, a sampled trajectory that looked and answered wrongly, and its first look with a crop."""
     for seed in range(40):
-        for t in rollout(policy_read, samples, 4, seed=seed, max_new_tokens=60):
+        for t in rollout(recorded[0], samples, 4, seed=seed, max_new_tokens=60):
             if t.answer not in (None, t.truth["answer"]) and any(look.crop for look in t.looks):
-                return policy_read, t
+                return recorded[0], t, next(n for n, look in enumerate(t.looks) if look.crop)
     raise AssertionError("the taught policy never looked and answered wrongly")
-
-
-def look_of(t: Trajectory) -> int:
-    """The first look with a crop."""
-    return next(n for n, look in enumerate(t.looks) if look.crop)
 
 
 @torch.no_grad()
@@ -425,8 +362,7 @@ def fresh(policy: Policy, t: Trajectory, start: int) -> float:
 
 def test_the_own_crop_gives_the_record_back(mistaken):
     """The same tokens, and the log-probabilities that were recorded at sampling."""
-    policy, t = mistaken
-    look = look_of(t)
+    policy, t, look = mistaken
     tail = after_look(t, look)
     own = Alternative(TAKEN, box=t.looks[look].box)
     again = joined(begin(policy, t, look, own), t, tail)
@@ -440,8 +376,7 @@ def test_the_own_crop_gives_the_record_back(mistaken):
 
 def test_every_alternative_equals_a_fresh_forward(mistaken):
     """Crops of other sizes, noise, none at all, in one batch with a shared beginning: as each alone."""
-    policy, t = mistaken
-    look = look_of(t)
+    policy, t, look = mistaken
     value = crop_value(policy, t, look)
     tail, corrected = after_look(t, look), right_text(policy, t)
     assert len(value.outcomes) > 8
@@ -452,13 +387,12 @@ def test_every_alternative_equals_a_fresh_forward(mistaken):
     assert len({round(o.given, 6) for o in value.outcomes}) > len(value.outcomes) // 2
     assert value.change(TAKEN) == 0.0
     assert value.change(NOTHING) == value.named(NOTHING).given - value.named(TAKEN).given
-    assert value.change_of_right(WHOLE) is not None
     assert value.named(TRUE).alternative.box == tuple(t.truth["regions"][0])
 
 
 def test_the_right_words_differ_in_the_answer_alone(mistaken):
     """The answer is replaced where it is named after the last crop, and nothing before that changes."""
-    policy, t = mistaken
+    policy, t, _ = mistaken
     corrected = right_text(policy, t)
     assert corrected.text.endswith(f"<answer>{t.truth['answer']}</answer>")
     last = max(look.crop_span[1] for look in t.looks if look.crop_span)
@@ -473,7 +407,7 @@ def test_the_right_words_differ_in_the_answer_alone(mistaken):
 
 def test_greedy_answers_are_those_of_the_loop(mistaken, samples):
     """Going on behind the own crop greedily gives what a greedy rollout gives that took this look."""
-    policy, _ = mistaken
+    policy, *_ = mistaken
     greedy = [t for t in rollout(policy, samples, temperature=0.0, max_new_tokens=60) if t.answer and t.looks]
     assert greedy
     for t in greedy[:3]:
@@ -482,34 +416,16 @@ def test_greedy_answers_are_those_of_the_loop(mistaken, samples):
             assert outcome.answer == t.answer
 
 
-def test_what_cannot_be_replayed_is_said(mistaken):
-    """No such look, a look without a crop, nothing written after it, a box outside."""
-    policy, t = mistaken
-    look = look_of(t)
-    with pytest.raises(R3labError, match="there is no look 99"):
-        replay(policy, t, 99, [])
-    with pytest.raises(R3labError, match="there is no look -1"):
-        crop_value(policy, t, -1)
-    with pytest.raises(R3labError, match="nothing was written after look"):
-        replay(policy, t.until(t.looks[look].crop_span[1]), look, [Alternative("nothing")])
-    with pytest.raises(R3labError, match="'far away' has a box that cannot be shown"):
-        replay(policy, t, look, [Alternative("far away", box=(9e5, 9e5, 9e5 + 50, 9e5 + 50))])
-    assert replay(policy, t, look, []) == []
-
-
 def test_alternatives_are_what_they_are_called(mistaken):
     """Crops of the same size; noise by seed; the random place is elsewhere; shifted boxes stay in the image."""
-    _, t = mistaken
-    look = look_of(t)
+    _, t, look = mistaken
     size = (t.looks[look].crop.width, t.looks[look].crop.height)
-    found = {a.name: a for a in alternatives_of(t, look, seed=1)}
+    found, again, other = ({a.name: a for a in alternatives_of(t, look, seed)} for seed in (1, 1, 2))
     assert all(a.crop.size == size for a in found.values() if a.crop)
     blank = np.asarray(found["blank"].crop)
     assert (blank == blank[0, 0]).all()
-    again = {a.name: a for a in alternatives_of(t, look, seed=1)}
-    assert found["noise"].crop.tobytes() == again["noise"].crop.tobytes()
-    other = {a.name: a for a in alternatives_of(t, look, seed=2)}
-    assert found["noise"].crop.tobytes() != other["noise"].crop.tobytes()
+    drawn = [one["noise"].crop.tobytes() for one in (found, again, other)]
+    assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_windows_cover_the_image():
@@ -528,8 +444,7 @@ def test_windows_cover_the_image():
 
 def test_the_value_map_counts_from_no_crop(mistaken):
     """Worth of a window is its log-probability above that without a crop; regret counts from the look taken."""
-    policy, t = mistaken
-    look = look_of(t)
+    policy, t, look = mistaken
     found = value_map(policy, t, look, scales=(2.0,))
     boxes = windows_of(t.looks[look].box, (t.image.width, t.image.height), (2.0,))
     assert [w.box for w in found.windows] == boxes
@@ -545,7 +460,7 @@ def test_the_value_map_counts_from_no_crop(mistaken):
 
 def test_cut_attention_is_attention_with_a_mask(recorded):
     """As a forward pass whose mask hides the span from these states; later layers alone change less or other."""
-    policy, (t, _) = recorded
+    policy, (t, *_) = recorded
     found = knock_out(policy, t, [ANSWER], ["crop 1"])
     mask = torch.ones(1, 1, len(t.ids), len(t.ids), dtype=torch.bool).tril()
     a, b = spans_of(t)["crop 1"]
@@ -562,10 +477,6 @@ def test_cut_attention_is_attention_with_a_mask(recorded):
     assert found.change.abs().max() > 1e-4
     last = knock_out(policy, t, [ANSWER], ["crop 1"], layers=[-1])
     assert not torch.equal(last.after, found.after)
-    with pytest.raises(R3labError, match="attention to 'crop 9' cannot be cut"):
-        knock_out(policy, t, [ANSWER], ["crop 9"])
-    with pytest.raises(R3labError, match="'first token' cannot be cut"):
-        knock_out(policy, t, [ANSWER], ["first token"])
 
 
 def flat(t, values) -> HeatMap:
@@ -586,9 +497,6 @@ def test_rank_correlation_by_hand():
     assert spearman(np.ones(4), up[:4]) == 0.0
     noise = np.random.default_rng(0).random((2, 4000))
     assert abs(spearman(*noise)) < 0.06
-    for wrong in ((up, up[:3]), (up[:1], up[:1]), (up.reshape(2, 3), up.reshape(2, 3))):
-        with pytest.raises(R3labError, match="two rows of the same length"):
-            spearman(*wrong)
 
 
 def test_the_peak_is_in_the_region_or_not():
@@ -628,7 +536,7 @@ def test_areas_and_means_by_hand():
 
 def test_curves_begin_and_end_where_they_must(recorded):
     """Nothing deleted and all inserted: the record's own log-probability; the other ends are the blank photograph."""
-    policy, (t, _) = recorded
+    policy, (t, *_) = recorded
     heat = flat(t, np.random.default_rng(0).random((8, 8)))
     found = deletion_insertion(policy, t, heat, steps=4)
     own = sum(p for p in t.logprobs[after_look(t, 0) :] if p is not None)
@@ -637,17 +545,14 @@ def test_curves_begin_and_end_where_they_must(recorded):
     assert found.insertion.logprobs[-1] == pytest.approx(own, abs=1e-4)
     assert found.deletion.logprobs[-1] == pytest.approx(found.insertion.logprobs[0], abs=1e-4)
     assert len({round(v, 6) for v in found.deletion.logprobs}) > 2
-    again = deletion_insertion(policy, t, heat, steps=4)
-    assert again == found
     opposite = deletion_insertion(policy, t, replace(heat, values=-heat.values), steps=4)
-    assert opposite.insertion.logprobs[2] == pytest.approx(
-        found.deletion.logprobs[2], abs=1e-4
-    )  # the same half is left
+    left = opposite.insertion.logprobs[2], found.deletion.logprobs[2]  # the same half of the photograph
+    assert left[0] == pytest.approx(left[1], abs=1e-4)
 
 
 def test_curves_follow_the_order_of_the_map(recorded, monkeypatch):
     """Where each cell is worth a known number of nats, both curves are the running sums in the map's order."""
-    policy, (t, _) = recorded
+    policy, (t, *_) = recorded
     worth = np.array([[0.5, 3.0], [0.0, 1.5]])
     heat = flat(t, worth)
 
@@ -663,19 +568,19 @@ def test_curves_follow_the_order_of_the_map(recorded, monkeypatch):
             found.append(-lost)
         return found
 
-    monkeypatch.setattr("r3lab.explain.fidelity.tail_logprobs", known)
+    monkeypatch.setattr("r3lab.explain.maps.tail_logprobs", known)
     found = deletion_insertion(policy, t, heat, steps=4)
     assert found.deletion.logprobs == (0.0, -3.0, -4.5, -5.0, -5.0)
     assert found.insertion.logprobs == (-5.0, -2.0, -0.5, 0.0, 0.0)
     opposite = deletion_insertion(policy, t, replace(heat, values=-heat.values), steps=4)
     assert opposite.deletion.logprobs == (0.0, 0.0, -0.5, -2.0, -5.0)
     assert found.deletion.area < opposite.deletion.area and found.insertion.area > opposite.insertion.area
-    assert deletion_insertion(policy, t, heat, steps=100).deletion == found.deletion  # no more steps than cells
+    assert deletion_insertion(policy, t, heat, steps=9).deletion == found.deletion  # no more steps than cells
 
 
 def test_blanking_reaches_the_overview_and_the_crop(recorded):
     """The record's tokens stay; the photograph is blank there, and so is what the crop shows of it."""
-    policy, (t, _) = recorded
+    _, (t, *_) = recorded
     box = t.looks[0].box
     found = blanked(t, [box])
     assert (found.ids, found.kinds) == (t.ids, t.kinds)
@@ -687,12 +592,6 @@ def test_blanking_reaches_the_overview_and_the_crop(recorded):
     assert blanked(t, []) is t
     away = blanked(t, [(509.0, 509.0, 512.0, 512.0)])  # taught boxes end at 500
     assert away.looks[0].crop.hash == t.looks[0].crop.hash and away.image.hash != t.image.hash
-    with pytest.raises(R3labError, match="at least one step"):
-        deletion_insertion(policy, t, flat(t, np.ones((2, 2))), steps=0)
-    with pytest.raises(R3labError, match="does not carry its photograph"):
-        blanked(replace(t, images={}), [box])
-    with pytest.raises(R3labError, match="nothing was written after the last crop"):
-        deletion_insertion(policy, t.until(t.looks[0].crop_span[1]), flat(t, np.ones((2, 2))))
 
 
 def noise(w: int = 60, h: int = 44, seed: int = 0) -> Image.Image:
@@ -711,7 +610,7 @@ def test_scenes_change_what_they_say_and_nothing_else():
         assert (after[inside] != before[inside]).any()
         after[inside] = before[inside]
         assert (after == before).all()
-    moved = np.asarray(shifted(image, 7, 5))
+    moved = np.asarray(ImageChops.offset(image, 7, 5))  # what leaves on one side comes in on the other
     assert (moved[5:, 7:] == before[:-5, :-7]).all() and (moved[:5, :7] == before[-5:, -7:]).all()
     assert all(max(x / 60, y / 44) >= 0.25 for x, y in shifts((60, 44), 8))
     assert all(90 <= angle <= 270 for n in (1, 3, 8) for angle in angles(n))

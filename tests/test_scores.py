@@ -18,7 +18,7 @@ from r3lab.evaluate.scores import anls, letter, prefix_match, yes_or_no
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_scoring_needs_no_torch() -> None:
+def test_scoring_needs_no_torch():
     code = "import sys; sys.modules['torch'] = None; import r3lab.evaluate.benchmarks, r3lab.evaluate.grades"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
@@ -44,7 +44,7 @@ def test_scoring_needs_no_torch() -> None:
         ("x", [""], 0.0),  # 1 of 1
     ],
 )
-def test_anls(answer: str, truths: list[str], score: float) -> None:
+def test_anls(answer, truths, score):
     assert anls(answer, truths) == pytest.approx(score)
     with pytest.raises(ValueError, match="at least one"):
         anls(answer, [])
@@ -66,21 +66,18 @@ COLOURS = ("the cup", "The cat", "a dog", "it is red")
         *(("Dogs", None), ("U.S. flag", None), ("B or C", None)),
     ],
 )
-def test_letter(answer: str, name: str | None) -> None:
+def test_letter(answer, name):
     assert letter(answer, COLOURS) == name
     assert letter("B", ("B", "A")) == "B"  # a letter that is a choice's text is the letter, not option A
     assert letter("x", ("x", "x")) is None  # two choices of that text
 
 
-@pytest.mark.parametrize(
-    ("answer", "right"),
-    [("B", True), ("B. blue", True), ("B.", True), ("b", False), ("(B)", False), ("B blue", False), ("A. B.", False)],
-)
-def test_scienceqa_takes_the_letter_or_the_letter_with_a_full_stop(answer: str, right: bool) -> None:
-    assert prefix_match(answer, "B") is right
+def test_scienceqa_takes_the_letter_or_the_letter_with_a_full_stop():
+    said = {"B": 1, "B. blue": 1, "B.": 1, "b": 0, "(B)": 0, "B blue": 0, "A. B.": 0}
+    assert {text: prefix_match(text, "B") for text in said} == said
 
 
-def test_yes_or_no() -> None:
+def test_yes_or_no():
     said = {"Yes": True, "no.": False, "Yes, it is": True, "Not at all": None, "yes and no": None, "know": None}
     assert {text: yes_or_no(text) for text in said} == said and yes_or_no("") is None
 
@@ -102,7 +99,7 @@ FRACTIONS = ("3/11", "8/11", "6/11", "3/5")
         ('The answer is "3/5".', "3/5"),
     ],
 )
-def test_mathvista_choices(answer: str, normal: str) -> None:
+def test_mathvista_choices(answer, normal):
     assert scores.normalise(answer, FRACTIONS, "multi_choice", "text", None) == normal
 
 
@@ -123,11 +120,11 @@ def test_mathvista_choices(answer: str, normal: str) -> None:
         ("[2007, 2008]", "list", None, "[2007, 2008]"),
     ],
 )
-def test_mathvista_numbers(answer: str, kind: str, precision: float | None, normal: str | None) -> None:
+def test_mathvista_numbers(answer, kind, precision, normal):
     assert scores.normalise(answer, (), "free_form", kind, precision) == normal
 
 
-def test_mathvista_wants_the_same_characters() -> None:
+def test_mathvista_wants_the_same_characters():
     assert scores.mathvista_right("1.46", "1.46", (), "free_form", "float", 2)
     assert not scores.mathvista_right("1.50", "1.50", (), "free_form", "float", 2)  # "1.5", as in the reference
     assert not scores.mathvista_right("[2007,2008]", "[2007, 2008]", (), "free_form", "list", None)
@@ -172,7 +169,7 @@ def test_mathvista_wants_the_same_characters() -> None:
         ("__import__('os').system('false')", "0", (), False),
     ],
 )
-def test_mathvision(answer: str, truth: str, options: tuple[str, ...], right: bool) -> None:
+def test_mathvision(answer, truth, options, right):
     assert scores.mathvision_right(answer, truth, options) is right
 
 
@@ -186,12 +183,12 @@ def test_mathvision(answer: str, truth: str, options: tuple[str, ...], right: bo
         *(("", None), ("1+", None), ("(1", None), ("1)", None), ("(" * 100 + "1" + ")" * 100, None), ("1" * 401, None)),
     ],
 )
-def test_arithmetic(text: str, value: float | None) -> None:
+def test_arithmetic(text, value):
     found = scores.value(text)
     assert found == (pytest.approx(value) if value is not None else None)
 
 
-def test_without_a_figure_not_to_know_is_right() -> None:
+def test_without_a_figure_not_to_know_is_right():
     benchmark = get_benchmark("hallusionbench")
     unseen = Record("1", "?", answers=("yes",), groups={"category": "VS", "figure_id": "0"})
     assert [benchmark.grade(unseen, said).score for said in ("Uncertain", "No", None)] == [1, 0, 0]
@@ -250,7 +247,7 @@ MEASURES: dict[str, tuple[str, list[Grade], dict[str, float | None]]] = {
 
 
 @pytest.mark.parametrize("case", MEASURES)
-def test_measures_of_grades(case: str) -> None:
+def test_measures_of_grades(case):
     name, grades, expected = MEASURES[case]
     found = get_benchmark(name).measures(grades)
     assert {m.name: m.value for m in found} == {
@@ -259,7 +256,7 @@ def test_measures_of_grades(case: str) -> None:
     assert [interval(m) is None for m in found] == [value is None for value in expected.values()]
 
 
-def test_a_question_is_graded_once_and_from_0_to_1() -> None:
+def test_a_question_is_graded_once_and_from_0_to_1():
     with pytest.raises(R3labError, match="'a' is graded twice"):
         accuracy([Grade("a", 1), Grade("a", 0)])
     for score in (1.5, -0.1, float("nan")):
@@ -275,7 +272,7 @@ def coins(n: int, right: int) -> Measure:
     return Measure("accuracy", ({str(i): float(i < right) for i in range(n)},))
 
 
-def test_the_interval_of_a_share_is_the_binomial_one() -> None:
+def test_the_interval_of_a_share_is_the_binomial_one():
     """700 of 1000: standard error sqrt(0.7 * 0.3 / 1000) = 0.01449, so 0.70 -+ 1.96 * 0.01449 = 0.6716 to 0.7284."""
     exact = interval(coins(1000, 700), resamples=4000)
     assert exact is not None and (exact.low, exact.high) == pytest.approx((0.6716, 0.7284), abs=0.002)
@@ -285,7 +282,7 @@ def test_the_interval_of_a_share_is_the_binomial_one() -> None:
     assert interval(coins(100, 70), resamples=4000, seed=1) != found
 
 
-def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
+def test_the_interval_holds_the_truth_as_often_as_it_says():
     rng, held = np.random.default_rng(0), 0
     for i in range(200):
         scores = rng.random(80) < 0.6
@@ -295,14 +292,14 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     assert 180 <= held <= 199  # 95 % of 200 is 190, standard deviation 3
 
 
-def test_strata_are_drawn_apart_and_weighted() -> None:
+def test_strata_are_drawn_apart_and_weighted():
     """All right in one stratum, all wrong in the other: nothing can vary, although the pooled share would."""
     measure = Measure("overall", ({"a": 1.0, "b": 1.0}, {"c": 0.0, "d": 0.0}), (0.25, 0.75))
     found = interval(measure)
     assert found is not None and (found.value, found.low, found.high) == (0.25, 0.25, 0.25)
 
 
-def test_the_draws_in_parts_are_of_all_units(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_draws_in_parts_are_of_all_units(monkeypatch):
     import r3lab.core.stats as module
 
     monkeypatch.setattr(module, "_HELD", 70)  # seven resamples at once
@@ -312,7 +309,7 @@ def test_the_draws_in_parts_are_of_all_units(monkeypatch: pytest.MonkeyPatch) ->
     assert means.std() == pytest.approx((99 / 12 / 10) ** 0.5, rel=0.1)  # variance 8.25 over 10 draws
 
 
-def test_the_paired_difference_knows_more_than_two_intervals() -> None:
+def test_the_paired_difference_knows_more_than_two_intervals():
     """The second arm is right wherever the first is, and on five more of 100: sure, though the intervals overlap."""
     one, two = interval(coins(100, 70)), interval(coins(100, 75))
     better, same = (difference(coins(100, n), coins(100, 70)) for n in (75, 70))
@@ -327,7 +324,7 @@ def test_the_paired_difference_knows_more_than_two_intervals() -> None:
 # ------------------------------------------------------------------ published numbers
 
 
-def test_published_numbers_are_marked_and_of_known_benchmarks() -> None:
+def test_published_numbers_are_marked_and_of_known_benchmarks():
     for row in published("rows"):
         assert row["kind"] == "published" and row["benchmark"] in BENCHMARKS and row["model"] and row["source"]
         assert 0 < row["value"] < 1 and row["value"] == row.get("right", row["value"]) / row.get("of", 1)

@@ -106,18 +106,17 @@ def evaluate(
     from ..models.policy import Policy, check_template
 
     tokens = max_new_tokens or (QUICK_TOKENS if quick else TOKENS)
-    settings = run.Settings(batch, temperature, seed, max_looks, tokens, keep)
     models = {one.name: Path(model.replace(ARM, one.name)) if model else shipped_policy() for one in arms}
     one_each = ARM in model
     known_as = {name: run.fingerprint(path) for name, path in models.items()}
     first = limit or (QUICK if quick else None)
     sources: list[Source] = []
     if benchmark:
-        sources.append(run.BenchmarkSource(get_benchmark(benchmark), data, first, images or None))
+        sources.append(run.benchmark_source(get_benchmark(benchmark), data, first, images or None))
     else:
         split_number(split)
         worlds = [get_world(name) for name in _names(world, WORLDS)]
-        sources += [run.WorldSource(one, split, first or SAMPLES, seed) for one in worlds]
+        sources += [run.world_source(one, split, first or SAMPLES, seed) for one in worlds]
     folder = Path(out)
     if (folder / "table.json").exists() and not (folder / JOURNAL).exists():
         raise R3labError(f"{shown(out)} holds a table that is not of `r3lab eval`; give another folder.")
@@ -137,16 +136,16 @@ def evaluate(
             check_template(policy)
         own = {name: (loaded[path], known_as[name] if one_each else "") for name, path in models.items()}
         try:
-            found = run.evaluate(own, sources, arms, journal, settings)
+            how = {"temperature": temperature, "seed": seed, "max_looks": max_looks, "max_new_tokens": tokens}
+            found = run.evaluate(own, sources, arms, journal, batch=batch, keep=keep, **how)
         except KeyboardInterrupt:
             print("\nr3lab eval: interrupted; the same command goes on where it stopped", file=sys.stderr)
             return 130
     untrained = not one_each and policy.bare and any(one is not INTERLEAVED for one in arms)
     table = run.table_of(sources, [one.name for one in arms], found, [BARE] if untrained else [])
     left_out = LeftOut()
-    for source in sources:
-        for problem in source.problems:
-            left_out(problem)
+    for problem in (one for source in sources if source.reader for one in source.reader.problems):
+        left_out(problem)
     graded = [(*place, e["number"]) for place, of in found.items() for e in of if e["outcome"] == run.GRADED]
     lacking = [one for one in graded if one[2] < keep and not run.kept_in(folder, *one).is_dir()]
     if lacking:

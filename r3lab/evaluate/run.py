@@ -1,9 +1,9 @@
 """An evaluation: every arm answers the questions of every source, and each answer is in a journal once it is graded.
 
-    source = BenchmarkSource(get_benchmark("vstar"), "vstar/test.jsonl", limit=100)
-    source = WorldSource(get_world("badges"), "test", count=500)
+    source = benchmark_source(get_benchmark("vstar"), "vstar/test.jsonl", limit=100)
+    source = world_source(get_world("badges"), "test", count=500)
     with Journal("runs/eval/records/journal.jsonl", {"model": "tiny"}) as journal:
-        found = evaluate({"direct": (policy, "")}, [source], [get_arm("direct")], journal, Settings())
+        found = evaluate({"direct": (policy, "")}, [source], [get_arm("direct")], journal, max_looks=8)
     found["badges", "direct"]                   # [entry, ...]; again after a kill: it goes on
     table_of([source], ["direct"], found).lines[0].interval     # Interval(value=0.86, low=0.82, high=0.89, n=500, ...)
 
@@ -18,9 +18,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,9 @@ from ..models.policy import Features, Policy
 from ..train.log import facts
 from ..train.run import finish_step
 from ..trajectory import save
+from ..vlir.sample import Sample
 from ..vlir.worlds import World
-from .benchmarks import Benchmark, Record
+from .benchmarks import Benchmark, BenchmarkReader
 from .grades import Difference, EvaluationTable, Grade, Measure, ScoreRow, difference, interval, published, units
 from .legibility import Item, ask
 
@@ -56,35 +58,38 @@ class Graded(Item):
     grade: Callable[[str | None], Grade] = field(compare=False, repr=False)
 
 
+@dataclass(frozen=True)
 class Source:
     """Where questions come from, and how their answers are scored.
 
     Attributes
     ----------
     name, title : short, for folders and tables; in print
+    items : the questions, read once
+    measures : the source's numbers, from the entries of graded answers
     count : questions, None where that shows at the end
-    left_out : records that could not be read so far
-    problems : what was wrong with the first of those
     remarks : what a reader of its numbers must know
+    reader : of a benchmark's file: what it left out, and why
     """
 
     name: str
     title: str
+    items: Iterable[Graded]
+    measures: Callable[[Sequence[Entry]], list[Measure]]
     count: int | None = None
-    left_out = 0
-    problems: Sequence[str] = ()
     remarks: Sequence[str] = ()
+    reader: BenchmarkReader | None = None
 
-    def __iter__(self) -> Iterator[Graded]:
-        raise NotImplementedError
-
-    def measures(self, entries: Sequence[Entry]) -> list[Measure]:
-        """The source's numbers, from the entries of graded answers."""
-        raise NotImplementedError
+    @property
+    def left_out(self) -> int:
+        """Records that could not be read so far."""
+        return 0 if self.reader is None else self.reader.skipped
 
 
-class BenchmarkSource(Source):
-    """The first `limit` questions of a benchmark's local copy, or all; read once.
+def benchmark_source(
+    benchmark: Benchmark, path: str | Path, limit: int | None = None, images: str | Path | None = None
+) -> Source:
+    """The first `limit` questions of a benchmark's local copy, or all.
 
     Parameters
     ----------
@@ -96,99 +101,54 @@ class BenchmarkSource(Source):
     ForeignError
         If there is no such file, or nothing in it fits the benchmark.
     """
+    title, reader = benchmark.title, benchmark.read(path, images)
+    remarks = [f"{title}: {benchmark.source}.", *filter(None, [benchmark.remark])]
+    if limit is not None:
+        remarks.append(f"{title}: at most the first {limit:,} questions, so not the benchmark's own number.")
+    records = islice(reader, limit)
+    first = next(records, None)  # a file of something else is found out before anything else is done
+    if first is None:
+        raise ForeignError(f"None of the {reader.skipped:,} records fits {title}; the first: {reader.problems[0]}")
+    items = (
+        Graded(r.id, r.question, r.image, {"answer": r.answer}, partial(benchmark.grade, r))
+        for r in chain([first], records)
+    )
 
-    def __init__(
-        self, benchmark: Benchmark, path: str | Path, limit: int | None = None, images: str | Path | None = None
-    ) -> None:
-        self.benchmark, self.name, self.title = benchmark, benchmark.name, benchmark.title
-        self.reader = benchmark.read(path, images)
-        self.problems = self.reader.problems
-        self.remarks = [f"{self.title}: {benchmark.source}.", *filter(None, [benchmark.remark])]
-        if limit is not None:
-            said = f"{self.title}: at most the first {limit:,} questions, so not the benchmark's own number."
-            self.remarks.append(said)
-        self._records = islice(self.reader, limit)
-        self._first = next(self._records, None)  # a file of something else is found out before anything else is done
-        if self._first is None:
-            raise ForeignError(
-                f"None of the {self.reader.skipped:,} records fits {benchmark.title}; the first: {self.problems[0]}"
-            )
+    def measures(entries: Sequence[Entry]) -> list[Measure]:
+        return benchmark.measures([Grade(e["id"], e["score"], e["groups"]) for e in entries])
 
-    def __iter__(self) -> Iterator[Graded]:
-        assert self._first is not None
-        yield self._item(self._first)
-        yield from map(self._item, self._records)
-
-    def _item(self, record: Record) -> Graded:
-        def grade(answer: str | None) -> Grade:
-            return self.benchmark.grade(record, answer)
-
-        return Graded(record.id, record.question, record.image, {"answer": record.answer}, grade)
-
-    @property
-    def left_out(self) -> int:  # type: ignore[override]
-        """Records that do not fit the benchmark, so far."""
-        return self.reader.skipped
-
-    def measures(self, entries: Sequence[Entry]) -> list[Measure]:
-        """The benchmark's numbers, the one that papers report first."""
-        return self.benchmark.measures([Grade(e["id"], e["score"], e["groups"]) for e in entries])
+    return Source(benchmark.name, title, items, measures, None, remarks, reader)
 
 
-class WorldSource(Source):
-    """The first `count` samples of a world's split; measures have the names of `train.log.summary`."""
-
-    def __init__(self, world: World, split: str, count: int, seed: int = 0) -> None:
-        self.world, self.split, self.seed, self.samples = world, split, seed, count
-        self.name, self.title, self.count = world.name, f"{world.name}, {split} split", count
-
-    def __iter__(self) -> Iterator[Graded]:
-        return map(self._item, range(self.samples))
-
-    def _item(self, index: int) -> Graded:
-        sample = self.world.sample(self.split, index, self.seed)
-
-        def grade(answer: str | None) -> Grade:
-            return Grade(sample.id, float(same_answer(answer, sample.answer)))
-
-        return Graded(sample.id, sample.question, sample.image, sample.truth, grade)
-
-    def measures(self, entries: Sequence[Entry]) -> list[Measure]:
-        """Right answers, of all and where a look is needed; IoU of the deciding look; who looks, needed and not."""
-        needed = [e for e in entries if e["needs_look"]]
-        free = [e for e in entries if e["needs_look"] is False]
-
-        def measure(name: str, of: Sequence[Entry], value: Callable[[Entry], float]) -> Measure:
-            return Measure(name, (units(Grade(e["id"], value(e)) for e in of),))
-
-        return [
-            measure("exact", entries, lambda e: e["score"]),
-            measure("exact_needed", needed, lambda e: e["score"]),
-            measure("iou", [e for e in needed if e["iou"] is not None], lambda e: e["iou"]),
-            measure("look_rate_needed", needed, lambda e: float(e["valid"] > 0)),
-            measure("look_rate_unneeded", free, lambda e: float(e["valid"] > 0)),
-        ]
+def world_source(world: World, split: str, count: int, seed: int = 0) -> Source:
+    """The first `count` samples of a world's split."""
+    samples = (world.sample(split, index, seed) for index in range(count))
+    items = (Graded(s.id, s.question, s.image, s.truth, partial(_exact, s)) for s in samples)
+    return Source(world.name, f"{world.name}, {split} split", items, world_measures, count)
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How the questions are asked.
+def _exact(sample: Sample, answer: str | None) -> Grade:
+    return Grade(sample.id, float(same_answer(answer, sample.answer)))
 
-    Attributes
-    ----------
-    batch : questions that are answered together
-    temperature : 0 is greedy
-    seed : of the sampling
-    max_looks, max_new_tokens : of a trajectory; an arm may allow fewer looks
-    keep : of so many questions, the first of each source, the trajectories are saved
+
+def world_measures(entries: Sequence[Entry]) -> list[Measure]:
+    """Right answers, of all and where a look is needed; IoU of the deciding look; who looks, needed and not.
+
+    They have the names of `train.log.summary`.
     """
+    needed = [e for e in entries if e["needs_look"]]
+    free = [e for e in entries if e["needs_look"] is False]
 
-    batch: int = 32
-    temperature: float = 0.0
-    seed: int = 0
-    max_looks: int = 8
-    max_new_tokens: int = 512
-    keep: int = 0
+    def measure(name: str, of: Sequence[Entry], value: Callable[[Entry], float]) -> Measure:
+        return Measure(name, (units(Grade(e["id"], value(e)) for e in of),))
+
+    return [
+        measure("exact", entries, lambda e: e["score"]),
+        measure("exact_needed", needed, lambda e: e["score"]),
+        measure("iou", [e for e in needed if e["iou"] is not None], lambda e: e["iou"]),
+        measure("look_rate_needed", needed, lambda e: float(e["valid"] > 0)),
+        measure("look_rate_unneeded", free, lambda e: float(e["valid"] > 0)),
+    ]
 
 
 def evaluate(
@@ -196,7 +156,10 @@ def evaluate(
     sources: Sequence[Source],
     arms: Sequence[Arm],
     journal: Journal,
-    settings: Settings,
+    *,
+    batch: int = 32,
+    keep: int = 0,
+    **how: Any,
 ) -> Found:
     """Have every question answered by every arm that the journal has no entry of.
 
@@ -209,6 +172,12 @@ def evaluate(
         Each name once.
     journal
         Its folder's parent gets the trajectories that are kept: `trajectories/ARM/SOURCE-NUMBER`.
+    batch
+        Questions that are answered together.
+    keep
+        Of so many questions, the first of each source, the trajectories are saved.
+    how
+        Settings of `rollout`: temperature, seed, max_looks, max_new_tokens.
 
     Returns
     -------
@@ -228,17 +197,18 @@ def evaluate(
     total = None if None in counts else sum(n for n in counts if n is not None) * len(arms)
     with finish_step() as stop, tqdm(total=total, desc="eval", unit=" answers", disable=None, mininterval=1) as bar:
         for source in sources:
-            numbered = enumerate(source)
-            while batch := list(islice(numbered, settings.batch)):
-                questions = [_question(source, item) for _, item in batch]
+            numbered = enumerate(source.items)
+            while some := list(islice(numbered, batch)):
+                questions = [_question(source, item) for _, item in some]
                 shared: dict[str, Features] = {}
                 for arm in arms:
                     own, known_as = policies[arm.name]
                     keys = [_key(question, arm, known_as) for question in questions]
                     places[source.name, arm.name] += keys
-                    new = [(key, n, item) for key, (n, item) in zip(keys, batch, strict=True) if key not in journal]
-                    _answer(own, source, arm, new, journal, settings, {} if known_as else shared)
-                    bar.update(len(batch))
+                    new = [(key, n, item) for key, (n, item) in zip(keys, some, strict=True) if key not in journal]
+                    features = {} if known_as else shared
+                    _answer(own, source, arm, new, journal, keep, **how, features=features)
+                    bar.update(len(some))
                     if stop.asked:
                         raise KeyboardInterrupt
     wanted = {key for keys in places.values() for key in keys}
@@ -272,13 +242,12 @@ def _answer(
     arm: Arm,
     asked: Sequence[tuple[str, int, Graded]],
     journal: Journal,
-    settings: Settings,
-    features: dict[str, Features],
+    keep: int,
+    **how: Any,
 ) -> None:
     """Answer questions (key, number in the source, item); an entry each, also of those that cannot be asked."""
-    how = {name: getattr(settings, name) for name in ("temperature", "seed", "max_looks", "max_new_tokens")}
     items, numbers = [item for _, _, item in asked], [number for _, number, _ in asked]
-    answers = ask(policy, items, numbers, features=features, arm=arm, **how)
+    answers = ask(policy, items, numbers, arm=arm, **how)
     for (key, number, item), t in zip(asked, answers, strict=True):
         question = item.question[:KEPT_TEXT]
         head = {"source": source.name, "arm": arm.name, "id": item.id, "number": number, "question": question}
@@ -286,7 +255,7 @@ def _answer(
             reason, detail = (NOT_ASKED, t) if item.image else (NO_IMAGE, "")
             journal.append(key, {**head, "outcome": SKIPPED, "reason": reason, "detail": detail})
             continue
-        if number < settings.keep:
+        if number < keep:
             save(t, kept_in(journal.path.parent.parent, source.name, arm.name, number))
         grade, counted = item.grade(t.answer), facts(t)
         entry = {

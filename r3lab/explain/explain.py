@@ -13,7 +13,7 @@ Every sentence says what was measured, and none says more than that; foreign tex
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,11 +28,11 @@ from ..models.policy import Features, Policy, reading
 from ..rollout.sequence import row_of
 from ..trajectory import Kind, Trajectory
 from .explanation import BoxAttention, Cut, Explanation, HeatMap, LookEntry, Worth
-from .interventions import NOTHING, TAKEN, after_look, crop_value, knock_out, regions_of, value_map
-from .maps import box_attention, crop_attention, with_question
+from .interventions import NOTHING, after_look, crop_value, knock_out, regions_of, value_map, with_question
+from .maps import box_attention, crop_attention
 from .rows import AFTER, ANSWER, OVERVIEW, AttentionRows, check_model, events, rows, spans_of
 from .trials import Settings, Store, gather, same
-from .verdict import FIRST, HONEST, KINDS, NO_LOOK, UNSURE, Evidence, Trials, Verdict, verdict_of
+from .verdict import FIRST, HONEST, KINDS, NO_LOOK, SURE, UNSURE, Evidence, Trials, Verdict, verdict_of
 
 GAP, GAP_HALF = 0.02, 0.5  # nats of one token, weights in float32 and in half precision (3e-2 is usual there)
 WORTH_SAYING = 0.5  # nats of regret
@@ -59,7 +59,7 @@ def explain(
     look : give an entry for this look alone, from 0; the verdict is of the whole trajectory all the same
     settings : how much is tried; default `Settings()`
     features : store that is read, as of `rollout`
-    progress : show a bar
+    progress : show a bar over the looks
 
     Returns
     -------
@@ -79,20 +79,15 @@ def explain(
         raise R3labError(f"there is no look {look}; the trajectory has {count}, counted from 0")
     gap = check_record(policy, t, store)
     wanted = list(range(count)) if look is None else [look]
-    with tqdm(total=2 + len(wanted), desc="explain", disable=not progress, mininterval=0.2) as bar:
-        evidence = gather(policy, t, others, settings, store)
-        bar.update()
-        verdict = verdict_of(evidence, settings.thresholds)
-        attended = None
-        if evidence.crops:
-            attended = rows(policy, t, features=store), rows(policy, with_question(policy, t), features=store)
-        bar.update()
-        entries, maps = [], {}
-        for number in wanted:
-            entry, own = _explain_look(policy, t, number, evidence, attended, settings, store)
-            entries.append(entry)
-            maps.update({f"look {number + 1} {name}": heat for name, heat in own.items()})
-            bar.update()
+    evidence = gather(policy, t, others, settings, store)
+    verdict, attended = verdict_of(evidence), None
+    if evidence.crops:
+        attended = rows(policy, t, features=store), rows(policy, with_question(policy, t), features=store)
+    entries, maps = [], {}
+    for number in tqdm(wanted, desc="explain", disable=not progress, mininterval=0.2):
+        entry, own = _explain_look(policy, t, number, evidence, attended, settings, store)
+        entries.append(entry)
+        maps.update({f"look {number + 1} {name}": heat for name, heat in own.items()})
     versions = {"r3lab": __version__, "transformers": transformers.__version__, "torch": torch.__version__}
     sentence = verdict_sentence(verdict, entries, t.answer)
     return Explanation(t, tuple(entries), evidence, verdict, sentence, gap, versions, maps)
@@ -162,21 +157,20 @@ def _explain_look(
     else:
         index = [n for n, other in enumerate(t.looks) if other.crop is not None].index(number)
         trials, crop, found = evidence.crops[index], f"crop {index + 1}", attended[0]
-        share, sure = trials.above(settings.thresholds.depends), settings.thresholds.sure
-        used = True if share >= sure else False if share <= 1 - sure else None
+        share = trials.above()
+        used = True if share >= SURE else False if share <= 1 - SURE else None
         told["drawn"], maps = box_attention(t, *attended, number, settings.heads, settings.seed) or (None, {})
         told["reading"] = read = crop_attention(found, number, crop)
         told["coverage"] = max((coverage(look.box, region) for region in regions_of(t)), default=None)
         told["used"], told["disagree"] = used, used is not None and read is not None and read.says_read != used
         written = after_look(t, number) < len(t.ids)  # else there is nothing that could become less likely
         if settings.value and written:
-            told["worth"] = _worth(policy, t, number, settings.seed, store)
+            told["worth"] = tuple(_worth(policy, t, number, settings.seed, store))
             told["cuts"] = _cuts(policy, t, number, crop, store)
         if settings.value_map and written:
             value = value_map(policy, t, number, features=store)
             told["regret"], told["best"] = value.regret, value.best.box
-            whole = (0.0, 0.0, float(value.source[0]), float(value.source[1]))
-            maps["value"] = HeatMap(value.heat(), whole, value.source)
+            maps["value"] = value.as_map()
     entry = LookEntry(**told)
     return replace(entry, sentence=look_sentence(entry, trials)), maps
 
@@ -188,16 +182,13 @@ def _written_before(t: Trajectory, number: int) -> str:
     return "".join(pieces)[-500:]
 
 
-def _worth(policy: Policy, t: Trajectory, number: int, seed: int, store: Store) -> tuple[Worth, ...]:
+def _worth(policy: Policy, t: Trajectory, number: int, seed: int, store: Store) -> Iterator[Worth]:
     """The crop replaced in every way of `crop_value`."""
-    value = crop_value(policy, t, number, seed, store)
-    own, found = value.named(TAKEN).answer, []
-    for outcome in value.outcomes:
-        name, answer = outcome.alternative.name, outcome.answer
-        if name != TAKEN:
-            changed = not same(answer, own)
-            found.append(Worth(name, value.change(name), value.change_of_right(name), answer, changed))
-    return tuple(found)
+    own, *others = crop_value(policy, t, number, seed, store).outcomes
+    for one in others:
+        right = None if one.right is None or own.right is None else one.right - own.right
+        changed = not same(one.answer, own.answer)
+        yield Worth(one.alternative.name, one.given - own.given, right, one.answer, changed)
 
 
 def _cuts(policy: Policy, t: Trajectory, number: int, crop: str, store: Store) -> tuple[Cut, ...]:
@@ -206,14 +197,12 @@ def _cuts(policy: Policy, t: Trajectory, number: int, crop: str, store: Store) -
     assert after is not None
     at = [e.token for e in events(t) if (e.name == AFTER and e.look == number) or e.name == ANSWER]
     at = sorted({token for token in at if token > after[1]})
-    if not at:
-        return ()
     question = [name for name in spans_of(t) if name.startswith("question")]
     wanted = {"the crop": [crop], "the overview": [OVERVIEW], "the question": question}
     return tuple(
         Cut(what, float(knock_out(policy, t, at, names, features=store).change.sum()))
         for what, names in wanted.items()
-        if names
+        if at and names
     )
 
 
@@ -267,16 +256,9 @@ def disagreement(e: LookEntry, trials: Trials) -> str:
     if not e.disagree or e.reading is None:
         return ""
     much = f"{e.reading.crop:.1f} times an even share on a token of the crop, {e.reading.overview:.1f} on the overview"
-    count = f"{trials.changed} of {trials.tried}"
-    if e.used:
-        return (
-            f"Attention and intervention disagree: the words behind the crop attend to it less than to the overview "
-            f"({much}), yet other crops changed the answer in {count}."
-        )
-    return (
-        f"Attention and intervention disagree: the words behind the crop attend to it ({much}), yet other crops "
-        f"changed the answer in only {count}."
-    )
+    read, only = ("attend to it less than to the overview", "") if e.used else ("attend to it", "only ")
+    changed = f"other crops changed the answer in {only}{trials.changed} of {trials.tried}"
+    return f"Attention and intervention disagree: the words behind the crop {read} ({much}), yet {changed}."
 
 
 def verdict_sentence(verdict: Verdict, entries: Sequence[LookEntry], answer: str | None) -> str:

@@ -57,6 +57,11 @@ class HeatMap:
         rows, columns = self.values.shape
         return crop_to_source(box_of_cell((column, row), (columns, rows), (columns, rows)), self.box, (columns, rows))
 
+    def cells(self) -> list[Box]:
+        """Source pixels of every cell, row by row."""
+        rows, columns = self.values.shape
+        return [self.cell(column, row) for row in range(rows) for column in range(columns)]
+
     def inside(self, box: Box) -> float:
         """What the map holds inside a box, cells that are cut counted by the part inside."""
         rows, columns = self.values.shape
@@ -68,8 +73,7 @@ class HeatMap:
 
     def peak(self) -> tuple[float, float]:
         """Source pixel (x, y) at the centre of the highest cell."""
-        row, column = np.unravel_index(int(self.values.argmax()), self.values.shape)
-        x1, y1, x2, y2 = self.cell(int(column), int(row))
+        x1, y1, x2, y2 = self.cells()[int(self.values.argmax())]
         return (x1 + x2) / 2, (y1 + y2) / 2
 
 

@@ -23,21 +23,24 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..core.arms import get_arm
 from ..core.errors import R3labError, shown
-from ..core.geometry import Box, Size, clip, coverage, iou, problem
-from ..core.images import cut
+from ..core.geometry import Box, Size, as_box, clip, coverage, iou, problem
+from ..core.images import content_hash, cut
 from ..models import attention
 from ..models.attention import Seen
 from ..models.policy import Features, Policy, reading
 from ..rollout.loop import Loop
 from ..rollout.resume import enter, resume
-from ..rollout.sequence import row_of, rows_of
+from ..rollout.sequence import prompt_ids, rows_of
 from ..rollout.state import RolloutState
-from ..trajectory import Kind, Look, Trajectory
-from .rows import SINK, Event, check_model, event_logprobs, select_events, select_layers, spans_of
+from ..trajectory import ImageRef, Kind, Look, Trajectory
+from .explanation import HeatMap
+from .rows import SINK, Event, check_model, event_logprobs, read_again, spans_of
 
 TAKEN, NOTHING, BLANK, NOISE = "as it was", "nothing", "blank", "noise"  # names of alternatives
 RANDOM, TRUE, WHOLE = "random place", "true region", "full image"
+NEUTRAL = "Write a general description of the image."  # a question of nothing in particular, as in arXiv 2502.17422
 STEPS = (0.25, 0.5, 1.0)  # shifts of the box, as parts of its sides
 
 
@@ -71,14 +74,8 @@ class ReplayResult:
 def regions_of(trajectory: Trajectory) -> list[Box]:
     """The true regions that can be looked at, in order; whatever else the free JSON of `truth` holds is left out."""
     held, size = trajectory.truth.get("regions"), (trajectory.image.width, trajectory.image.height)
-    found = []
-    for value in held if isinstance(held, list | tuple) else []:
-        plain = isinstance(value, list | tuple) and len(value) == 4
-        if plain and all(isinstance(v, int | float) and abs(v) < 1e9 for v in value):
-            box: Box = (float(value[0]), float(value[1]), float(value[2]), float(value[3]))
-            if not problem(box, size):
-                found.append(clip(box, size))
-    return found
+    boxes = map(as_box, held if isinstance(held, list | tuple) else [])
+    return [clip(box, size) for box in boxes if box is not None and not problem(box, size)]
 
 
 @torch.no_grad()
@@ -207,13 +204,36 @@ def right_text(policy: Policy, trajectory: Trajectory) -> Trajectory | None:
 
 def with_words(policy: Policy, trajectory: Trajectory, start: int, words: str) -> Trajectory:
     """The trajectory as far as `start`, and words that were never sampled: they are only read."""
-    t, ids = trajectory.until(start), policy.ids(words)
-    t.ids += ids
-    t.kinds += [int(Kind.SAMPLED)] * len(ids)
-    t.pieces += [policy.piece(i) for i in ids]
-    t.logprobs += [None] * len(ids)
-    t.entropies += [None] * len(ids)
-    return t
+    return extended(policy, trajectory.until(start), policy.ids(words), Kind.SAMPLED)
+
+
+def extended(policy: Policy, begun: Trajectory, ids: Sequence[int], kind: Kind) -> Trajectory:
+    """A begun trajectory, with tokens of a kind (or of the overview) put behind it that were never sampled."""
+    nothing = [None] * len(ids)
+    begun.ids.extend(ids)
+    begun.kinds.extend(int(Kind.OVERVIEW if i == policy.image_id else kind) for i in ids)
+    begun.pieces.extend("" if i == policy.image_id else policy.piece(i) for i in ids)
+    begun.logprobs.extend(nothing)
+    begun.entropies.extend(nothing)
+    return begun
+
+
+def with_question(policy: Policy, trajectory: Trajectory, question: str = NEUTRAL) -> Trajectory:
+    """A trajectory with its question replaced and all that follows the prompt kept, token for token.
+
+    It was never sampled: its log-probabilities are those of the original, and only attention is read from it, as what
+    it would be if nothing in particular were asked.
+    """
+    start, overview = trajectory.prompt_length, trajectory.kinds.count(Kind.OVERVIEW)
+    ids = prompt_ids(policy, question, trajectory.overview, overview, get_arm(trajectory.arm))
+    head = extended(policy, replace(trajectory.until(0), question=question), ids, Kind.PROMPT)
+    return replace(joined(head, trajectory, start), answer=trajectory.answer, finish=trajectory.finish)
+
+
+def with_overview(trajectory: Trajectory, image: Image.Image) -> Trajectory:
+    """The same record, crops included, with another picture in the overview."""
+    reference = ImageRef(content_hash(image), *image.size)
+    return replace(trajectory, image=reference, images={**trajectory.images, reference.hash: image})
 
 
 def tail_logprobs(
@@ -253,18 +273,6 @@ class CropValue:
     def change(self, name: str) -> float:
         """Change in nats of the log-probability of what was written, the crop replaced; below zero: it mattered."""
         return self.named(name).given - self.outcomes[0].given
-
-    def change_of_right(self, name: str) -> float | None:
-        """The same of the words with the right answer; None where it is not known."""
-        now, before = self.named(name).right, self.outcomes[0].right
-        return None if now is None or before is None else now - before
-
-    def rows(self) -> list[tuple[str, float, float | None, str | None]]:
-        """A row an alternative: name, log-probability in nats of what was written, of the right answer, greedy answer.
-
-        The answer is text that a model wrote: escape it.
-        """
-        return [(o.alternative.name, o.given, o.right, o.answer) for o in self.outcomes]
 
 
 def alternatives_of(trajectory: Trajectory, look: int, seed: int = 0) -> list[Alternative]:
@@ -375,6 +383,10 @@ class ValueMap:
             count[part] += 1
         return (total / np.maximum(count, 1)).astype(np.float32)
 
+    def as_map(self) -> HeatMap:
+        """`heat` as a map that knows its pixels."""
+        return HeatMap(self.heat(), (0.0, 0.0, float(self.source[0]), float(self.source[1])), self.source)
+
 
 def windows_of(box: Box, source: Size, scales: Sequence[float] = (1.0, 2.0), overlap: float = 0.5) -> list[Box]:
     """Boxes of the size of a look, and of a multiple of it, that cover the image with this overlap."""
@@ -451,14 +463,12 @@ def knock_out(
     R3labError
         If an event, span or layer does not exist, or for the first token, without which attention has no rest.
     """
-    check_model(policy, trajectory)
     known = spans_of(trajectory)
     for name in spans:
         if name not in known or name == SINK:
             there = ", ".join(n for n in known if n != SINK)
             raise R3labError(f"attention to {shown(name)} cannot be cut; there are {there}")
-    wanted = set(select_layers(policy, layers))
-    found = select_events(trajectory, at)
+    batch, found, wanted = read_again(policy, trajectory, at, layers, features)
     if not found:
         raise R3labError(f"the trajectory has no event {', '.join(map(str, at))}")
     length, reads = len(trajectory.ids), torch.tensor([event.reads for event in found], device=policy.device)
@@ -470,7 +480,6 @@ def knock_out(
     def cut_off(layer: int, seen: Seen) -> torch.Tensor | None:
         return attention.output(replace(seen, mask=visible[None, None])) if layer in wanted else None
 
-    batch = policy.rows([row_of(policy, trajectory, {} if features is None else features)])
     before = event_logprobs(policy, trajectory, found, policy.hidden(batch)).cpu()
     with attention.shown_to(cut_off):
         after = event_logprobs(policy, trajectory, found, policy.hidden(batch)).cpu()

@@ -1,4 +1,4 @@
-"""From attention rows to what they show: where in the source image a policy read, and whether that is above chance.
+"""From attention rows to what they show: where a policy read, whether that is above chance, and how faithful a map is.
 
 A map is a grid over a part of the source image. Raw maps flatter: a few tokens draw attention whatever is asked
 (sinks), heads differ, and a large box holds much of anything. So a map can be divided by that of a neutral prompt, made
@@ -8,13 +8,20 @@ random positions.
     heat = heat_map(found, "overview", found.rows_of("x1"))
     box_score(heat, look.box, seed=0).percentile
     line = align([s.times("crops") for s in all_shares], [s.fork for s in all_shares])    # how long it lasts
+    deletion_insertion(policy, trajectory, heat).deletion.area, agreement(heat, value_map(policy, trajectory, 0))
 
-All of it only describes. Attention falls on much that changes nothing; whether what was read mattered is for
-interventions to say (`interventions`, `trials`).
+A map only describes: attention falls on much that changes nothing. How faithful one is, interventions say. Deletion
+blanks the cells that it marks highest, a few more at each step, in the *source* photograph: the overview is made of the
+blanked photograph, and every crop is cut from it again at its box. Insertion begins with all cells blanked and puts the
+highest back first. The log-probability of the answer is read again at each step (Petsiuk et al., RISE, arXiv
+1806.07421). A faithful map makes deletion fall early (small area) and insertion rise early (large area). Simplified:
+cells are filled with the photograph's mean colour, with hard edges; what that alone does to a policy is in both curves
+alike, and a map of random order is the reference that every number needs.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,20 +29,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ..core.arms import get_arm
 from ..core.errors import R3labError, shown
 from ..core.geometry import Box, intersection
+from ..core.images import content_hash, cut
 from ..core.stats import Interval, mean_interval
-from ..models.policy import Features, Policy
-from ..rollout.sequence import prompt_ids
-from ..trajectory import Kind, Trajectory
+from ..models.policy import Features, Policy, reading
+from ..trajectory import ImageRef, Kind, Trajectory
 from .explanation import BoxAttention, CropAttention, HeatMap, Region, Word
-from .rows import AFTER, ANSWER, COORDINATES, OVERVIEW, SINK, AttentionRows, overlapping, rows
+from .interventions import ValueMap, after_look, tail_logprobs, with_overview
+from .rows import AFTER, ANSWER, COORDINATES, OVERVIEW, SINK, AttentionRows, check_model, overlapping
+from .trials import filled
 
 EPSILON = 1e-4  # attention of a token below this is noise; keeps a ratio finite
-NEUTRAL = "Write a general description of the image."  # as in arXiv 2502.17422
 REGIONS, WORDS = 3, 5  # that an explanation names
-CROPS = "crops"  # all of them together
+AT_ONCE = 16  # blanked photographs that are read together
 _WORD = re.compile(r"\w+")
 
 
@@ -81,30 +88,6 @@ def relative(heat: HeatMap, neutral: HeatMap, epsilon: float = EPSILON) -> HeatM
     if heat.values.shape != neutral.values.shape:
         raise R3labError(f"maps of {heat.values.shape} and {neutral.values.shape} cells are not of the same image")
     return replace(heat, values=(heat.values + epsilon) / (neutral.values + epsilon))
-
-
-def with_question(policy: Policy, trajectory: Trajectory, question: str = NEUTRAL) -> Trajectory:
-    """A trajectory with its question replaced and all that follows the prompt kept, token for token.
-
-    It was never sampled: its log-probabilities are those of the original, and only attention is read from it, as what
-    it would be if nothing in particular were asked.
-    """
-    kinds = trajectory.kinds
-    start = trajectory.prompt_length
-    ids = prompt_ids(policy, question, trajectory.overview, kinds.count(Kind.OVERVIEW), get_arm(trajectory.arm))
-    head = [int(Kind.OVERVIEW if i == policy.image_id else Kind.PROMPT) for i in ids]
-    shift = len(ids) - start
-    nothing: list[float | None] = [None] * len(ids)
-    return replace(
-        trajectory,
-        question=question,
-        ids=[*ids, *trajectory.ids[start:]],
-        kinds=[*head, *kinds[start:]],
-        pieces=[*("" if i == policy.image_id else policy.piece(i) for i in ids), *trajectory.pieces[start:]],
-        logprobs=[*nothing, *trajectory.logprobs[start:]],
-        entropies=[*nothing, *trajectory.entropies[start:]],
-        looks=[look.moved(shift) for look in trajectory.looks],
-    )
 
 
 def looking_heads(rows: AttentionRows, image: str, events: Sequence[int], keep: int) -> torch.Tensor:
@@ -285,60 +268,6 @@ def crop_attention(found: AttentionRows, look: int, crop: str) -> CropAttention 
 
 
 @dataclass(frozen=True)
-class Shares:
-    """Attention of every token that one trajectory wrote.
-
-    A share alone deceives: the sequence grows, so what is shared evenly falls for every image, word by word. So each
-    share comes with the even one, and `times` is their quotient: 1 is what any token in sight gets.
-
-    Attributes
-    ----------
-    tokens : (n,) int64, their positions in the trajectory
-    mass : by image ("overview", "crops"): (n,) part of the attention on it, 0 to 1; NaN while none of it is in sight
-    even : the same had attention been shared evenly: the part of the tokens in sight that are the image's
-    fork : number, from 0, of the first token after the first box; None without a box
-    """
-
-    tokens: np.ndarray
-    mass: dict[str, np.ndarray]
-    even: dict[str, np.ndarray]
-    fork: int | None
-
-    def times(self, image: str) -> np.ndarray:
-        """Attention on a token of an image over an even share, (n,); NaN while none of it is in sight."""
-        return self.mass[image] / self.even[image]
-
-
-def shares(policy: Policy, trajectory: Trajectory, features: dict[str, Features] | None = None) -> Shares:
-    """Read the attention of every token that a trajectory wrote, as the mean of all layers and heads.
-
-    Parameters
-    ----------
-    features : store that is read and filled, as of `rollout`
-
-    Raises
-    ------
-    R3labError
-        If nothing was written, or the trajectory is of another model.
-    """
-    tokens = [i for i, kind in enumerate(trajectory.kinds) if kind == Kind.SAMPLED]
-    if not tokens:
-        raise R3labError(f"the trajectory {shown(trajectory.sample_id)} wrote nothing; roll it out first")
-    found = rows(policy, trajectory, at=tokens, features=features)
-    weights = found.weights.mean((0, 1)).double().numpy()  # (n, T)
-    kinds = np.array(trajectory.kinds)
-    visible = np.arange(len(kinds)) < np.array(tokens)[:, None]  # (n, T): what each of them sees
-    mass, even = {}, {}
-    for image, kind in ((OVERVIEW, Kind.OVERVIEW), (CROPS, Kind.CROP)):
-        count = (visible & (kinds == int(kind))).sum(1)
-        there = np.where(count > 0, 1.0, np.nan)
-        mass[image] = there * weights[:, kinds == int(kind)].sum(1)
-        even[image] = there * count / visible.sum(1)
-    fork = int(np.searchsorted(tokens, trajectory.looks[0].span[1])) if trajectory.looks else None
-    return Shares(np.array(tokens), mass, even, fork)
-
-
-@dataclass(frozen=True)
 class AlignedMean:
     """A mean over trajectories along what was written, with its interval; words are counted from the first box."""
 
@@ -377,3 +306,119 @@ def align(values: Sequence[np.ndarray], forks: Sequence[int | None], least: int 
     if not kept:
         raise R3labError(f"no word has values of {least} trajectories with a box; give more trajectories")
     return AlignedMean(tuple(kept), tuple(mean_interval(at[step], seed) for step in kept))
+
+
+# -- is a map faithful? ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Log-probability of the answer along the steps.
+
+    Attributes
+    ----------
+    parts : part of the cells that was taken away (deletion) or put back (insertion), rising from 0 to 1
+    logprobs : nats, all that was written after the last crop
+    """
+
+    parts: tuple[float, ...]
+    logprobs: tuple[float, ...]
+
+    @property
+    def area(self) -> float:
+        """Area under the probability, 0 to 1 (trapezoids)."""
+        values = [math.exp(value) for value in self.logprobs]
+        steps = zip(self.parts, self.parts[1:], values, values[1:], strict=False)
+        return sum((b - a) * (left + right) / 2 for a, b, left, right in steps)
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Both curves of one map."""
+
+    deletion: Curve
+    insertion: Curve
+
+
+@torch.no_grad()
+def deletion_insertion(
+    policy: Policy,
+    trajectory: Trajectory,
+    heat: HeatMap,
+    steps: int = 8,
+    features: dict[str, Features] | None = None,
+) -> Curves:
+    """Deletion and insertion curves of a map on a trajectory's photograph.
+
+    Parameters
+    ----------
+    heat : of the overview or of a crop; equal cells go in their order
+    steps : stretches of as many cells each; fewer where the map has fewer cells
+    features : store that is read; what is blanked is not kept in it
+
+    Raises
+    ------
+    R3labError
+        If nothing was written after the last crop, an image is missing, or `steps` is under 1.
+    """
+    check_model(policy, trajectory)
+    if steps < 1:
+        raise R3labError(f"curves need at least one step, got {shown(steps)}")
+    looks = [n for n, look in enumerate(trajectory.looks) if look.crop_span]
+    start = after_look(trajectory, looks[-1]) if looks else trajectory.sampled_mask.index(True)
+    if start >= len(trajectory.ids):
+        raise R3labError("nothing was written after the last crop; there is no answer to read again")
+    cells = heat.cells()
+    counts = sorted({round(len(cells) * k / steps) for k in range(steps + 1)})
+    order = [cells[i] for i in np.argsort(-heat.values, axis=None, kind="stable")]
+    blanks, found = [order[:n] for n in counts] + [order[n:] for n in counts], list[float]()
+    with reading(policy):
+        for first in range(0, len(blanks), AT_ONCE):
+            texts = [blanked(trajectory, boxes) for boxes in blanks[first : first + AT_ONCE]]
+            found += tail_logprobs(policy, texts, [start] * len(texts), dict(features or {}))
+    parts = tuple(n / len(cells) for n in counts)
+    return Curves(Curve(parts, tuple(found[: len(counts)])), Curve(parts, tuple(found[len(counts) :])))
+
+
+def blanked(trajectory: Trajectory, boxes: Sequence[Box]) -> Trajectory:
+    """The same record of a photograph with boxes (source pixels) blanked, its crops cut from that again."""
+    if trajectory.image.hash not in trajectory.images:
+        raise R3labError(f"the trajectory {shown(trajectory.sample_id)} does not carry its photograph; load it with it")
+    if not boxes:
+        return trajectory
+    source = filled(trajectory.images[trajectory.image.hash], boxes)
+    t = with_overview(trajectory, source)
+    looks, images = [], dict(t.images)
+    for look in trajectory.looks:
+        if look.crop is not None and look.box is not None:
+            crop = cut(source, look.box, (look.crop.width, look.crop.height))
+            reference = ImageRef(content_hash(crop), *crop.size)
+            images[reference.hash] = crop
+            look = replace(look, crop=reference)
+        looks.append(look)
+    return replace(t, looks=looks, images=images)
+
+
+def hits(heat: HeatMap, region: Box) -> bool:
+    """Pointing game: whether the map's highest cell has its middle in the region (Zhang et al., arXiv 1608.00507)."""
+    x, y = heat.peak()
+    return region[0] <= x < region[2] and region[1] <= y < region[3]
+
+
+def agreement(heat: HeatMap, value: ValueMap) -> float:
+    """Rank correlation of a map with the worth of a look at each of its cells, -1 to 1; 0 where one of them is flat."""
+    worth = value.as_map()
+    return spearman(heat.values.ravel(), np.array([worth.inside(cell) for cell in heat.cells()]))
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's rank correlation of (n,) with (n,), ties with their mean rank; 0 where one of the two is flat."""
+    x, y = (_ranks(v) - (len(v) - 1) / 2 for v in (a, b))
+    scale = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / scale if scale > 0 else 0.0
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 0; equal values share their mean rank."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts + 1) / 2)[place]

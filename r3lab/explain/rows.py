@@ -8,8 +8,8 @@ on all tokens.
     found.on("crop 1").sum(-1)                      # (layers, heads, events): mass on the first crop
 
 An event is a sampled token with a name. Attention *from* it is that of the state from which it was sampled, one
-position before it: what the policy read in order to write it. `gradient_rows` weights the rows by their gradients,
-`rollout_rows` multiplies them through the layers; maps are made of all three in the same way (`maps.heat_map`).
+position before it: what the policy read in order to write it. `gradient_rows` weights the rows by their gradients;
+maps are made of both in the same way (`maps.heat_map`). `shares` follows attention along all that was written.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from ..core.errors import R3labError, shown
@@ -25,7 +26,7 @@ from ..core.geometry import Box, Size, clip
 from ..core.protocol import CLOSE, OPEN, scan
 from ..models import attention
 from ..models.attention import Seen
-from ..models.policy import Features, Policy
+from ..models.policy import Features, Policy, Rows
 from ..rollout.sequence import row_of
 from ..trajectory import Kind, Trajectory
 
@@ -34,8 +35,7 @@ BEFORE, AFTER, ANSWER = "before the box", "after the crop", "answer"
 NAMES = (*COORDINATES, BEFORE, AFTER, ANSWER, "token")
 SINK, OVERVIEW = "first token", "overview"  # names of spans
 NEAR = 3  # tokens before a box and after a crop
-STRETCH = 64  # queries whose weights attention rollout holds at once
-OWN = 0.5  # part of a state that attention rollout passes by attention (the residual connection)
+CROPS = "crops"  # all of them together
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
@@ -239,11 +239,23 @@ def select_layers(policy: Policy, layers: Sequence[int] | None) -> list[int]:
     return sorted({number % count for number in (range(count) if layers is None else layers)})
 
 
-def _made(
-    policy: Policy, trajectory: Trajectory, weights: torch.Tensor, found: list[Event], layers: list[int]
-) -> AttentionRows:
-    source = (trajectory.image.width, trajectory.image.height)
-    return AttentionRows(weights, found, layers, spans_of(trajectory), images_of(policy, trajectory), source)
+def read_again(
+    policy: Policy,
+    trajectory: Trajectory,
+    at: Sequence[str | int] | None,
+    layers: Sequence[int] | None,
+    features: dict[str, Features] | None,
+) -> tuple[Rows, list[Event], list[int]]:
+    """What a trajectory's attention is read with: the whole of it as a batch, the events, the numbers of the layers.
+
+    Parameters
+    ----------
+    as of `rows`
+    """
+    wanted = select_layers(policy, layers)
+    check_model(policy, trajectory)
+    found = select_events(trajectory, at)
+    return policy.rows([row_of(policy, trajectory, {} if features is None else features)]), found, wanted
 
 
 @torch.no_grad()
@@ -267,10 +279,7 @@ def rows(
     R3labError
         If an event or layer does not exist, or the trajectory is of another model.
     """
-    wanted = select_layers(policy, layers)
-    check_model(policy, trajectory)
-    found = select_events(trajectory, at)
-    batch = policy.rows([row_of(policy, trajectory, {} if features is None else features)])
+    batch, found, wanted = read_again(policy, trajectory, at, layers, features)
     reads = torch.tensor([[event.reads for event in found] or [0]], device=policy.device)
     kept: dict[int, torch.Tensor] = {}
 
@@ -280,7 +289,8 @@ def rows(
 
     with attention.shown_to(keep):
         policy.hidden(batch)
-    return _made(policy, trajectory, torch.stack([kept[layer] for layer in wanted]), found, wanted)
+    weights, source = torch.stack([kept[layer] for layer in wanted]), (trajectory.image.width, trajectory.image.height)
+    return AttentionRows(weights, found, wanted, spans_of(trajectory), images_of(policy, trajectory), source)
 
 
 def gradient_rows(
@@ -349,45 +359,55 @@ def event_logprobs(
     return logits.double().log_softmax(-1).gather(1, tokens[:, None])[:, 0]
 
 
-@torch.no_grad()
-def rollout_rows(
-    policy: Policy,
-    trajectory: Trajectory,
-    at: Sequence[str | int] | None = None,
-    features: dict[str, Features] | None = None,
-) -> AttentionRows:
-    """Attention rollout from events: attention followed through all layers down to the tokens; each row sums to 1.
+@dataclass(frozen=True)
+class Shares:
+    """Attention of every token that one trajectory wrote.
 
-    A layer passes on half of a token's own state and half of what it attends to (mean over heads). Multiplied through
-    the layers, this says how much of each token could reach a state (Abnar and Zuidema, arXiv 2005.00928); it knows
-    neither values nor perceptrons, and in deep models it comes near an even share. Simplified: only the wanted rows of
-    the product are made, from the top layer down, and weights are computed in stretches of queries.
+    A share alone deceives: the sequence grows, so what is shared evenly falls for every image, word by word. So each
+    share comes with the even one, and `times` is their quotient: 1 is what any token in sight gets.
+
+    Attributes
+    ----------
+    tokens : (n,) int64, their positions in the trajectory
+    mass : by image ("overview", "crops"): (n,) part of the attention on it, 0 to 1; NaN while none of it is in sight
+    even : the same had attention been shared evenly: the part of the tokens in sight that are the image's
+    fork : number, from 0, of the first token after the first box; None without a box
+    """
+
+    tokens: np.ndarray
+    mass: dict[str, np.ndarray]
+    even: dict[str, np.ndarray]
+    fork: int | None
+
+    def times(self, image: str) -> np.ndarray:
+        """Attention on a token of an image over an even share, (n,); NaN while none of it is in sight."""
+        return self.mass[image] / self.even[image]
+
+
+def shares(policy: Policy, trajectory: Trajectory, features: dict[str, Features] | None = None) -> Shares:
+    """Read the attention of every token that a trajectory wrote, as the mean of all layers and heads.
 
     Parameters
     ----------
-    as of `rows`
+    features : store that is read and filled, as of `rollout`
 
-    Returns
-    -------
-    AttentionRows
-        Of one layer (the last) and one head.
+    Raises
+    ------
+    R3labError
+        If nothing was written, or the trajectory is of another model.
     """
-    check_model(policy, trajectory)
-    wanted = select_events(trajectory, at)
-    batch = policy.rows([row_of(policy, trajectory, {} if features is None else features)])
-    kept: dict[int, Seen] = {}
-    with attention.shown_to(kept.__setitem__):
-        policy.hidden(batch)
-    length = len(trajectory.ids)
-    flow = torch.zeros(len(wanted), length, device=policy.device)  # (events, tokens)
-    for i, event in enumerate(wanted):
-        flow[i, event.reads] = 1.0
-    for layer in sorted(kept, reverse=True):
-        passed = OWN * flow
-        for start in range(0, length, STRETCH):
-            queries = torch.arange(start, min(length, start + STRETCH), device=policy.device)
-            if flow[:, queries].any():
-                mean = attention.weights(kept[layer], queries[None])[0].mean(0)  # (queries, tokens)
-                passed += (1 - OWN) * flow[:, queries] @ mean
-        flow = passed
-    return _made(policy, trajectory, flow[None, None].cpu(), wanted, [max(kept)])
+    tokens = [i for i, kind in enumerate(trajectory.kinds) if kind == Kind.SAMPLED]
+    if not tokens:
+        raise R3labError(f"the trajectory {shown(trajectory.sample_id)} wrote nothing; roll it out first")
+    found = rows(policy, trajectory, at=tokens, features=features)
+    weights = found.weights.mean((0, 1)).double().numpy()  # (n, T)
+    kinds = np.array(trajectory.kinds)
+    visible = np.arange(len(kinds)) < np.array(tokens)[:, None]  # (n, T): what each of them sees
+    mass, even = {}, {}
+    for image, kind in ((OVERVIEW, Kind.OVERVIEW), (CROPS, Kind.CROP)):
+        count = (visible & (kinds == int(kind))).sum(1)
+        there = np.where(count > 0, 1.0, np.nan)
+        mass[image] = there * weights[:, kinds == int(kind)].sum(1)
+        even[image] = there * count / visible.sum(1)
+    fork = int(np.searchsorted(tokens, trajectory.looks[0].span[1])) if trajectory.looks else None
+    return Shares(np.array(tokens), mass, even, fork)

@@ -1,8 +1,10 @@
 """All interventions that a verdict rests on, counted: other crops, other overviews, other pictures and questions.
 
-- `try_crops`: the record up to a box, another crop after it, then the policy goes on greedily;
-- `try_overviews`: the first crop is held as it was and the overview alone is another, then it goes on greedily;
-- `try_boxes`: the prompt anew, with a shifted picture or another question: is the box where it was?
+Each is a record that was begun otherwise, from which the policy goes on greedily (`count_answers`):
+
+- the record up to a box, another crop after it (`lent`);
+- the record behind the first crop, which is held as it was, with another overview (`overviews`);
+- the prompt anew, with a shifted picture or another question: is the box where it was (`try_boxes`)?
 
     evidence = gather(policy, trajectory, others, Settings(), store)
     verdict_of(evidence).kind
@@ -17,23 +19,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 from ..core.arms import get_arm
 from ..core.errors import R3labError, shown
 from ..core.geometry import Box, Size, clip, coverage, iou
-from ..core.images import content_hash, cut, resize
+from ..core.images import cut, resize
 from ..core.protocol import same_answer
 from ..models.policy import Features, Policy, control_token, reading
 from ..rollout.loop import rollout
-from ..trajectory import ImageRef, Kind, Trajectory
+from ..trajectory import Kind, Trajectory
 from ..vlir.sample import Sample
-from .interventions import TAKEN, Alternative, after_look, answers_of, begin, regions_of, windows_of
-from .maps import NEUTRAL
-from .verdict import Evidence, Thresholds, Trials
+from .interventions import (
+    NEUTRAL,
+    TAKEN,
+    Alternative,
+    after_look,
+    answers_of,
+    begin,
+    regions_of,
+    windows_of,
+    with_overview,
+)
+from .verdict import Evidence, Trials
 
 SHOWS = 0.6  # part of a true region that a crop must hold to show what is there
 SCALES = (1.0, 0.5, 0.25)  # of places that lend within a photograph, by a look's sides
@@ -41,6 +52,7 @@ SAME_PLACE = 0.5  # IoU from which a box is where it was
 PUSH = 45.0  # mean colour, in units of Cb and Cr, that a grey picture gets so that it has one to turn
 
 Store = dict[str, Features]
+Begun = tuple[Trajectory, str | None]  # a record to go on from, and the answer that it shows, if that is known
 
 
 @dataclass(frozen=True)
@@ -57,7 +69,6 @@ class Settings:
     value : also `crop_value` and `knock_out` of each look
     value_map : also `value_map` of each look (hundreds of windows)
     seed : of noise and random positions
-    thresholds : of the verdict
     """
 
     crops: int = 12
@@ -71,10 +82,9 @@ class Settings:
     value: bool = True
     value_map: bool = True
     seed: int = 0
-    thresholds: Thresholds = field(default_factory=Thresholds)
 
     def __post_init__(self) -> None:
-        for name in (f.name for f in fields(self) if f.name not in ("value", "value_map", "seed", "thresholds")):
+        for name in (f.name for f in fields(self) if f.name not in ("value", "value_map", "seed")):
             value = getattr(self, name)
             if type(value) is not int or not 1 <= value <= 64:
                 raise R3labError(f"the setting {name} must be a whole number from 1 to 64, got {shown(value)}")
@@ -161,46 +171,33 @@ def fitting(policy: Policy, crop: Image.Image) -> Image.Image:
     return crop if size == crop.size else resize(crop, size)
 
 
-def try_crops(
-    policy: Policy, trajectory: Trajectory, look: int, donors: Sequence[Donor], store: Store
-) -> tuple[str | None, Trials]:
-    """Other crops in the place of one: what is answered with its own crop, and how often another answer is given."""
+def lent(policy: Policy, trajectory: Trajectory, look: int, donors: Sequence[Donor]) -> list[Begun]:
+    """The record up to the box of a look, and the crop of a donor behind it."""
+    crops = [(fitting(policy, donor.crop), donor.shows) for donor in donors]
+    return [(begin(policy, trajectory, look, Alternative("lent", crop=crop)), shows) for crop, shows in crops]
+
+
+def seen_again(policy: Policy, trajectory: Trajectory, look: int) -> Trajectory:
+    """The record up to the box of a look, and its own crop behind it."""
     crop = trajectory.looks[look].crop
     assert crop is not None
-    wanted = [Alternative(TAKEN, crop=trajectory.images[crop.hash])]
-    wanted += [Alternative(f"crop {n}", crop=fitting(policy, donor.crop)) for n, donor in enumerate(donors)]
-    begun = [begin(policy, trajectory, look, alternative) for alternative in wanted]
-    own, *answers = answers_of(policy, trajectory, begun, store)
-    pairs = [(a, d.shows) for a, d in zip(answers, donors, strict=True) if d.shows is None or not same(d.shows, own)]
-    known = [(answer, shows) for answer, shows in pairs if shows is not None]
-    changed = sum(not same(answer, own) for answer, _ in pairs)
-    return own, Trials(len(pairs), changed, len(known), sum(same(a, shows) for a, shows in known))
+    return begin(policy, trajectory, look, Alternative(TAKEN, crop=trajectory.images[crop.hash]))
 
 
-def with_overview(trajectory: Trajectory, image: Image.Image) -> Trajectory:
-    """The same record, crops included, with another picture in the overview."""
-    reference = ImageRef(content_hash(image), *image.size)
-    return replace(trajectory, image=reference, images={**trajectory.images, reference.hash: image})
-
-
-def try_overviews(
-    policy: Policy, trajectory: Trajectory, changes: Mapping[str, Sequence[Image.Image]], store: Store
+def count_answers(
+    policy: Policy, trajectory: Trajectory, own: Trajectory, changes: Mapping[str, Sequence[Begun]], store: Store
 ) -> tuple[str | None, dict[str, Trials]]:
-    """Other pictures in the overview, the first crop as it was: how often another answer is given, by sort of change.
-
-    Parameters
-    ----------
-    changes : pictures of the photograph's size, by what was changed
-    """
-    number = first_crop(trajectory)
-    assert number is not None
-    head = trajectory.until(after_look(trajectory, number))
-    begun = [head, *(with_overview(head, image) for images in changes.values() for image in images)]
-    own, *answers = answers_of(policy, trajectory, begun, store)
+    """Let the policy go on greedily from a record as it was, and from changed ones: what is answered as it was, and
+    how often another answer is given, by sort of change. A change that shows the own answer is left out."""
+    begun = [own, *(t for some in changes.values() for t, _ in some)]
+    first, *answers = answers_of(policy, trajectory, begun, store)
     found, rest = {}, iter(answers)
-    for name, images in changes.items():
-        found[name] = Trials(len(images), sum(not same(next(rest), own) for _ in images))
-    return own, found
+    for name, some in changes.items():
+        told = [(answer, shows) for (_, shows), answer in zip(some, rest, strict=False) if not same(shows, first)]
+        followed = [same(answer, shows) for answer, shows in told if shows is not None]
+        changed = sum(not same(answer, first) for answer, _ in told)
+        found[name] = Trials(len(told), changed, len(followed), sum(followed))
+    return first, found
 
 
 def try_boxes(
@@ -247,15 +244,19 @@ def gather(
         crops = []
         for n, look in enumerate(trajectory.looks):
             if look.crop is not None:
-                lent = donors[: settings.crops] or donors_within(trajectory, n, settings.crops, settings.seed)
-                crops.append(try_crops(policy, trajectory, n, lent, store)[1])
-        own, found = try_overviews(policy, trajectory, overviews(trajectory, donors, settings), store)
-        pictures = [shifted(image, *shift) for shift in shifts(image.size, settings.pictures)]
+                some = donors[: settings.crops] or donors_within(trajectory, n, settings.crops, settings.seed)
+                tried = {"crops": lent(policy, trajectory, n, some)}
+                own = seen_again(policy, trajectory, n)
+                crops.append(count_answers(policy, trajectory, own, tried, store)[1]["crops"])
+        head, pictures = trajectory.until(after_look(trajectory, number)), overviews(trajectory, donors, settings)
+        changes = {name: [(with_overview(head, one), None) for one in some] for name, some in pictures.items()}
+        answer, found = count_answers(policy, trajectory, head, changes, store)
+        moved_by = [ImageChops.offset(image, *shift) for shift in shifts(image.size, settings.pictures)]
         questions = questions_of(policy, trajectory, donors, settings.questions)
-        box, moved, asked = try_boxes(policy, trajectory, pictures, questions, store)
+        box, moved, asked = try_boxes(policy, trajectory, moved_by, questions, store)
     written = box or trajectory.looks[number].box
     far = 0.0 if written is None else off_centre(written, image.size)
-    return Evidence(own is not None, far, moved, asked, tuple(crops), **found)
+    return Evidence(answer is not None, far, moved, asked, tuple(crops), **found)
 
 
 def questions_of(policy: Policy, trajectory: Trajectory, donors: Sequence[Donor], count: int) -> list[str]:
@@ -310,11 +311,6 @@ def pixels(box: Box, size: Size) -> tuple[int, int, int, int]:
     x1, y1, x2, y2 = clip(box, size)
     left, top = min(int(x1), size[0] - 1), min(int(y1), size[1] - 1)
     return left, top, max(left + 1, math.ceil(x2)), max(top + 1, math.ceil(y2))
-
-
-def shifted(image: Image.Image, right: int, down: int) -> Image.Image:
-    """Everything elsewhere by so many pixels; what leaves on one side comes in on the other."""
-    return Image.fromarray(np.roll(np.asarray(image), (down, right), axis=(0, 1)))
 
 
 def shifts(size: Size, count: int) -> list[tuple[int, int]]:

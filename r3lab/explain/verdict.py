@@ -23,6 +23,10 @@ from ..core.errors import R3labError, shown
 HONEST, PRIOR, CENTRE, FIXED = "honest", "prior-only", "centre-looker", "fixed place"
 SHORTCUT, SHOW, FIRST = "shortcut", "looks for show", "first look only"
 NO_LOOK, UNSURE = "no look", "not enough evidence"
+DEPENDS = 0.5  # rate of change from which something depends on what was changed
+FOLLOWS = 0.3  # rate at which an answer must follow another crop (below `DEPENDS`: a policy may misread it)
+CENTRAL = 0.2  # `off_centre` up to which a fixed place is the centre
+SURE = 0.8  # confidence from which a kind is named
 KINDS = {  # what is said of a policy on this trajectory
     HONEST: "The answer is read from the crop: with another crop the answer is another, and it is what that crop shows",
     PRIOR: "The answer is a habit: neither the crops nor the overview change it",
@@ -69,13 +73,13 @@ class Trials:
             counts = ", ".join(f"{f.name} {getattr(self, f.name)}" for f in fields(self))
             raise R3labError(f"trials cannot be counted so: {counts}; changed and known are parts of tried")
 
-    def above(self, share: float) -> float:
+    def above(self, share: float = DEPENDS) -> float:
         """How probable it is that the rate of change is above `share`; 1 - share where nothing was tried."""
         return _above(self.changed, self.tried, share)
 
-    def follows(self, share: float) -> float:
-        """The same of the rate at which the answer follows; 1 where it is not known what is shown."""
-        return _above(self.followed, self.known, share) if self.known else 1.0
+    def follows(self) -> float:
+        """How probable it is that the answer follows often enough; 1 where it is not known what is shown."""
+        return _above(self.followed, self.known, FOLLOWS) if self.known else 1.0
 
 
 def _above(count: int, of: int, share: float) -> float:
@@ -113,30 +117,6 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Thresholds:
-    """From which rates and probabilities on a kind is named.
-
-    Attributes
-    ----------
-    depends : rate of change from which something depends on what was changed
-    follows : rate at which an answer must follow another crop (below `depends`: a policy may misread it)
-    centre : `off_centre` up to which a fixed place is the centre
-    sure : confidence from which a kind is named
-    """
-
-    depends: float = 0.5
-    follows: float = 0.3
-    centre: float = 0.2
-    sure: float = 0.8
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not 0 < value < 1:
-                raise R3labError(f"the threshold {field.name} must be between 0 and 1, got {shown(value)}")
-
-
-@dataclass(frozen=True)
 class Verdict:
     """A kind of looking.
 
@@ -156,42 +136,28 @@ class Verdict:
     reasons: tuple[str, ...] = ()
 
 
-def verdict_of(evidence: Evidence, thresholds: Thresholds | None = None) -> Verdict:
-    """Name the kind of looking.
-
-    Parameters
-    ----------
-    evidence : counts
-    thresholds : default `Thresholds()`
-
-    Returns
-    -------
-    Verdict
-        "no look" without a crop, "not enough evidence" where no kind reaches `thresholds.sure`.
-    """
-    thresholds = thresholds or Thresholds()
+def verdict_of(evidence: Evidence) -> Verdict:
+    """Name the kind of looking: "no look" without a crop, "not enough evidence" where no kind is `SURE`."""
     said = reasons(evidence)
     if not evidence.crops:
         return Verdict(NO_LOOK, 1.0, NO_LOOK, (), said)
     if not evidence.answered:
         return Verdict(UNSURE, 0.0, UNSURE, (), said)
-    scores = weigh(evidence, thresholds)
+    scores = weigh(evidence)
     nearest = max(scores, key=lambda kind: scores[kind])
-    kind = nearest if scores[nearest] >= thresholds.sure else UNSURE
+    kind = nearest if scores[nearest] >= SURE else UNSURE
     return Verdict(kind, scores[nearest], nearest, tuple(scores.items()), said)
 
 
-def weigh(e: Evidence, thresholds: Thresholds) -> dict[str, float]:
+def weigh(e: Evidence) -> dict[str, float]:
     """How sure each kind is: the least probability among its conditions."""
-    share = thresholds.depends
-    fixed = min(1 - e.moved.above(share), 1 - e.asked.above(share))
-    central = e.off_centre <= thresholds.centre
-    used = [crop.above(share) for crop in e.crops]
-    read = [min(crop.above(share), crop.follows(thresholds.follows)) for crop in e.crops]
+    fixed = min(1 - e.moved.above(), 1 - e.asked.above())
+    central = e.off_centre <= CENTRAL
+    used = [crop.above() for crop in e.crops]
+    read = [min(crop.above(), crop.follows()) for crop in e.crops]
     ignored = 1 - max(used)
-    region = None if e.region is None else e.region.above(share)
-    detail, rest = e.detail.above(share), e.rest.above(share)
-    outside = max(rest, e.colour.above(share))
+    region = None if e.region is None else e.region.above()
+    detail, outside = e.detail.above(), max(e.rest.above(), e.colour.above())
     if region is None:  # what is asked about is not known: any detail of the overview may be it
         overview, elsewhere, nowhere = detail, min(1 - detail, outside), min(1 - detail, 1 - outside)
     else:
@@ -215,21 +181,22 @@ def reasons(e: Evidence) -> tuple[str, ...]:
         return ("There was no crop to intervene on.",)
     if not e.answered:
         return ("With everything as it was the policy gives no answer, so no answer can change.",)
-    said = [
-        _said("The picture shifted: the box was elsewhere", e.moved),
-        _said("Another question: the box was elsewhere", e.asked),
+    where = [f" at look {number}" if len(e.crops) > 1 else "" for number in range(1, len(e.crops) + 1)]
+    box, answer = "the box was elsewhere", "the answer was another"
+    rows: list[tuple[str, str, Trials | None]] = [
+        ("The picture shifted", box, e.moved),
+        ("Another question", box, e.asked),
+        *((f"Other crops{at}", answer, crop) for at, crop in zip(where, e.crops, strict=True)),
+        ("What is asked about covered in the overview", answer, e.region),
+        ("The overview smoothed to its colours", answer, e.detail),
+        ("The rest of the overview in other colours", answer, e.colour),
+        ("The rest of the overview from other pictures", answer, e.rest),
     ]
-    for number, crop in enumerate(e.crops, start=1):
-        follows = f"; where it is known what they show ({crop.known}), it was that {crop.followed} times"
-        where = f" at look {number}" if len(e.crops) > 1 else ""
-        said.append(_said(f"Other crops{where}: the answer was another", crop, follows if crop.known else ""))
-    if e.region is not None:
-        said.append(_said("What is asked about covered in the overview: the answer was another", e.region))
-    said.append(_said("The overview smoothed to its colours: the answer was another", e.detail))
-    said.append(_said("The rest of the overview in other colours: the answer was another", e.colour))
-    said.append(_said("The rest of the overview from other pictures: the answer was another", e.rest))
-    return tuple(said)
+    return tuple(_said(f"{change}: {effect}", trials) for change, effect, trials in rows if trials is not None)
 
 
-def _said(what: str, trials: Trials, more: str = "") -> str:
-    return f"{what} in {trials.changed} of {trials.tried}{more}." if trials.tried else f"{what}: not tried."
+def _said(what: str, trials: Trials) -> str:
+    if not trials.tried:
+        return f"{what}: not tried."
+    follows = f"; where it is known what they show ({trials.known}), it was that {trials.followed} times"
+    return f"{what} in {trials.changed} of {trials.tried}{follows if trials.known else ''}."

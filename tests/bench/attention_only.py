@@ -19,7 +19,8 @@ import numpy as np
 
 from r3lab.core.geometry import Box
 from r3lab.explain.explanation import HeatMap
-from r3lab.explain.maps import box_score, heat_map, relative, with_question
+from r3lab.explain.interventions import with_question
+from r3lab.explain.maps import box_score, heat_map, relative
 from r3lab.explain.rows import AFTER, ANSWER, COORDINATES, OVERVIEW, AttentionRows, rows
 from r3lab.explain.trials import off_centre, region_of
 from r3lab.models.policy import Features, Policy

@@ -20,19 +20,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from results_file import EXPLAIN, keep, rounded
 from tqdm import tqdm
 
 from r3lab.core.files import assets_dir
 from r3lab.core.stats import mean_interval
 from r3lab.explain.explanation import HeatMap
-from r3lab.explain.fidelity import agreement, deletion_insertion, hits
-from r3lab.explain.interventions import value_map
-from r3lab.explain.maps import find_sinks, heat_map, relative, with_question
-from r3lab.explain.rows import COORDINATES, OVERVIEW, AttentionRows, gradient_rows, rollout_rows, rows
+from r3lab.explain.interventions import value_map, with_question
+from r3lab.explain.maps import agreement, deletion_insertion, find_sinks, heat_map, hits, relative
+from r3lab.explain.rows import COORDINATES, OVERVIEW, AttentionRows, gradient_rows, rows
 from r3lab.explain.trials import first_crop, region_of
+from r3lab.models import attention
 from r3lab.models.policy import Features, Policy
 from r3lab.rollout.loop import rollout
+from r3lab.rollout.sequence import row_of
 from r3lab.trajectory import Trajectory
 from r3lab.vlir.worlds import get_world
 
@@ -58,6 +60,23 @@ def recorded(policy: Policy, count: int) -> list[Trajectory]:
     return found[:count]
 
 
+@torch.no_grad()
+def rollout_rows(policy: Policy, t: Trajectory, found: AttentionRows, features: dict[str, Features]) -> AttentionRows:
+    """Attention rollout from the same events (Abnar and Zuidema, arXiv 2005.00928): how much of each token could reach
+    a state, if every layer passes on half of a token's own state and half of what it attends to (mean of the heads)."""
+    every, maps = torch.arange(len(t.ids), device=policy.device)[None], dict[int, torch.Tensor]()
+
+    def note(layer: int, seen: attention.Seen) -> None:
+        maps[layer] = attention.weights(seen, every)[0].mean(0).cpu()
+
+    with attention.shown_to(note):
+        policy.hidden(policy.rows([row_of(policy, t, features)]))
+    flow = torch.eye(len(t.ids))
+    for layer in sorted(maps):
+        flow = (flow + maps[layer] @ flow) / 2
+    return replace(found, weights=flow[None, None, [event.reads for event in found.events]])
+
+
 def maps_of(policy: Policy, t: Trajectory, seed: int, features: dict[str, Features]) -> dict[str, HeatMap]:
     """One map of each kind, of the first look's coordinates on the overview."""
     names, look = list(COORDINATES), first_crop(t)
@@ -71,7 +90,7 @@ def maps_of(policy: Policy, t: Trajectory, seed: int, features: dict[str, Featur
         "raw": drawn(raw, find_sinks(raw, OVERVIEW)),
         "relative": relative(drawn(raw), drawn(neutral)),
         "gradient-weighted": drawn(gradient_rows(policy, t, at=names, features=features)),
-        "rollout": drawn(rollout_rows(policy, t, at=names, features=features)),
+        "rollout": drawn(rollout_rows(policy, t, raw, features)),
     }
     values = np.random.default_rng(seed).random(found["raw"].values.shape).astype(np.float32)
     return {**found, CHANCE: replace(found["raw"], values=values)}
