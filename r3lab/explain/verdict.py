@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Annotated, Any
+from typing import Annotated
 
 from ..core import records
-from ..core.errors import R3labError, shown
+from ..core.errors import R3labError
 
 HONEST, PRIOR, CENTRE, FIXED = "honest", "prior-only", "centre-looker", "fixed place"
 SHORTCUT, SHOW, FIRST = "shortcut", "looks for show", "first look only"
@@ -40,14 +40,7 @@ KINDS = {  # what is said of a policy on this trajectory
 }
 
 
-def _share(value: Any, where: str) -> float:
-    found: float = records.number(value, where)
-    if not 0 <= found <= 1:
-        raise records.SchemaError(f"{where} must be a number from 0 to 1, got {shown(value)}.")
-    return found
-
-
-Share = Annotated[float, _share]  # 0 to 1; the second part reads it from a file
+Share = Annotated[float, records.of("a number from 0 to 1", lambda v: type(v) in (int, float) and 0 <= v <= 1, float)]
 Kind = Annotated[str, records.of("a kind of verdict", lambda v: isinstance(v, str) and v in KINDS)]
 
 
