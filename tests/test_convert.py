@@ -5,11 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
-import sys
 import time
-import tracemalloc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,15 +16,13 @@ from r3lab.core.errors import R3labError
 from r3lab.core.images import content_hash
 from r3lab.core.protocol import answer_of
 from r3lab.core.records import Refused
-from r3lab.core.rows import rows
-from r3lab.vlir.convert import FORMATS, detect, read, write
-from r3lab.vlir.convert.frames import BUDGET, ConvertError, FrameName, FrameNeeded, from_source, to_source
-from r3lab.vlir.convert.rationales import _said as said_by
-from r3lab.vlir.convert.record import Record
-from r3lab.vlir.convert.regions import spelled
+from r3lab.vlir.convert import WRITTEN, detect, read, write
+from r3lab.vlir.convert.formats import _said as said_by
+from r3lab.vlir.convert.formats import spelled
+from r3lab.vlir.convert.source import BUDGET, ConvertError, FrameName, FrameNeeded, from_source, to_source
+from r3lab.vlir.dialogue import MAX_REPLY, MAX_STEP, read_reply
 from r3lab.vlir.rationale import sentences
 from r3lab.vlir.sample import Rationale, Sample, read_vlir
-from r3lab.vlir.teacher.dialogue import MAX_REPLY, MAX_STEP, read_reply
 
 SIZE = (1000, 750)  # smart_resize with factor 28 makes 1008 x 756 of it
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>{{7*7}}${jndi:ldap://x}'; DROP TABLE entry; --\x1b[2J"
@@ -83,78 +77,83 @@ def save(folder: Path, name: str, content: object) -> Path:
     return path
 
 
-def one(path: Path, **options) -> Record:
+def one(path: Path, **options) -> tuple[Sample, Rationale | None]:
     """The only record, strictly."""
-    (record,) = read(path, strict=True, **options)
-    return record
+    (pair,) = read(path, strict=True, **options)
+    return pair
 
 
-def test_official_sft_boxes_are_of_the_resized_image(folder: Path) -> None:
-    """504 of 1008 is 500 of 1000, 378 of 756 is 375 of 750; the text behind the box follows the crop."""
-    record = one(save(folder, "sft.json", [SFT]))
-    assert record.rationale == Rationale(
-        (
-            "<think>The sign is small. ",
-            pytest.approx((500, 375, 750, 562.5)),
-            "\nIt says stop.</think><answer>stop</answer>",
-        )
-    )
-    assert (record.question, record.answer, record.size) == (SFT["question"], "stop", SIZE)
-    assert record.sample().image.size == SIZE
-    assert one(folder / "sft.json", frame="source").regions == ((504, 378, 756, 567),)
-    with pytest.raises(ConvertError, match="Did you mean 'resized-28'"):
-        read(folder / "sft.json", frame="resized28")
+def swapped(record: dict, old: str, new: str) -> dict:
+    """A record with a piece of its JSON in the place of another."""
+    return json.loads(json.dumps(record).replace(old, new))
 
 
-def test_the_token_budget_decides_the_resized_frame(folder: Path) -> None:
-    """With at most 256 tokens 1000 x 750 becomes 504 x 364 (18 x 13 tokens), worked by hand from smart_resize."""
-    assert to_source((252, 182, 504, 364), FrameName.RESIZED, SIZE, (4, 256)) == (500, 375, 1000, 750)
-    small = json.loads(json.dumps(SFT).replace("[504, 378, 756, 567]", "[252, 182, 504, 364]"))
-    assert one(save(folder, "sft.json", [small]), budget=(4, 256)).regions == (pytest.approx((500, 375, 1000, 750)),)
+HALF = pytest.approx((500, 375, 750, 562.5))  # of SIZE: what 504, 378, 756, 567 of the resized image is
+SMALL = swapped(SFT, "[504, 378, 756, 567]", "[252, 182, 504, 364]")
+ALONE = LLAVA | {"image": ["a.jpg", "a.jpg"]}
+SHARE, EDGE, INSIDE = [0.5, 0.5, 0.75, 0.8], [0.5, 0.5, 1, 1], [400, 300, 500, 400]
+UNMARKED = {"format": "viscot-llava"}
+# a record, what is asked for, and the regions by hand: boxes of the resized image; with at most 256 tokens 1000 x 750
+# becomes 504 x 364; of the declared image of half the size; padded by 125 above, and not; shares, pixels and the border
+REGIONS = [
+    (SFT, {}, HALF),
+    (SFT, {"frame": "source"}, (504, 378, 756, 567)),
+    (SMALL, {"budget": (4, 256)}, pytest.approx((500, 375, 1000, 750))),
+    (RAW, {}, (500, 375, 750, 562.5)),
+    (LLAVA, {}, (500, 375, 750, 562)),
+    (LLAVA, {"frame": "square-padded"}, (500, 375, 750, 562)),
+    (ALONE, UNMARKED | {"frame": "square-padded"}, pytest.approx((500, 375, 750, 563))),
+    (ALONE, UNMARKED | {"frame": "relative-1"}, pytest.approx((500, 375, 750, 516))),
+    (pixel(SHARE), {}, pytest.approx((500, 375, 750, 600))),
+    (pixel(SHARE), {"frame": "source"}, pytest.approx((500, 375, 750, 600))),
+    (pixel(INSIDE), {"frame": "source"}, (400, 300, 500, 400)),
+    (pixel(EDGE), {"frame": "relative-1"}, (500, 375, 1000, 750)),
+]
 
 
-def test_official_rl_has_samples_only(folder: Path) -> None:
-    """No box, no rationale; the source is kept for the choice of a scorer."""
-    record = one(save(folder, "rl.json", [RL]))
-    assert (record.answer, record.dataset, record.rationale, record.regions) == ("stop", "textvqa", None, ())
-    with pytest.raises(Refused, match="no rationale"):
-        record.pair()
-    with pytest.raises(ConvertError, match="takes none"):
-        read(folder / "rl.json", frame="source")
+@pytest.mark.parametrize("number", range(len(REGIONS)))
+def test_boxes_are_read_in_the_frame_of_their_format(number: int, folder: Path) -> None:
+    record, options, wanted = REGIONS[number]
+    sample, rationale = one(save(folder, "x.json", [record]), **options)
+    assert sample.regions == (wanted,) and sample.image.size == SIZE
+    assert rationale is None or rationale.boxes == sample.regions
 
 
-def test_visual_cot_raw_boxes_are_of_the_declared_image(folder: Path) -> None:
-    """The record says 500 x 375, the file has twice that; other proportions are refused."""
-    record = one(save(folder, "cot.jsonl", [RAW]))
-    assert record.regions == ((500, 375, 750, 562.5),)
-    with pytest.raises(ConvertError, match="other proportions"):
-        one(save(folder, "cot.jsonl", [RAW | {"height": 500}]))
+REFUSED = [  # a record that does not fit, what is asked for, and why not
+    (RAW | {"height": 500}, {}, "other proportions"),
+    (LLAVA, {"frame": "relative-1"}, "disagree"),
+    (swapped(LLAVA, "[0.500, 0.500, 0.750, 0.688]", "[0.500, 0.300, 0.750, 0.688]"), {}, "disagree"),
+    (ALONE, UNMARKED, r"line \d+.*frame='square-padded'.*frame='relative-1'"),
+    (pixel(EDGE), {}, "frame='source'"),
+    (pixel(INSIDE), {}, "frame='source'"),
+    (pixel([0.1, 0.1, 0.2, 0.2], target=2), {}, "crop of a crop"),
+    (DEEPEYES, {}, r"x.json line \d.*frame='source'.*frame='resized-28'"),
+    (swapped(DEEPEYES, "[504, 378, 756, 567]", "[5040, 378, 7560, 1e308]"), {}, "line 2 .*: a box that does not fit"),
+    (SFT, {"frame": "resized28"}, "Did you mean 'resized-28'"),
+    (RL, {"frame": "source"}, "takes none"),
+    (RL, {"images": "nowhere"}, "images="),
+    (RL, {"budget": (9, 3)}, "positive numbers"),
+    (RL, {"boxes": "x"}, "leave boxes= out"),
+    (RL, {"format": "vscot"}, "Did you mean 'viscot'"),
+]
 
 
-def test_visual_cot_llava_boxes_lose_the_square_padding(folder: Path) -> None:
-    """Both boxes must agree, the padded one within its three decimals (0.688 * 1000 - 125 = 563); pixels are kept."""
-    record = one(save(folder, "llava.json", [LLAVA]))
-    assert record.regions == ((500, 375, 750, 562),) and record.id == "llava-7"
-    assert record.question == "What is on the table?"
-    assert one(folder / "llava.json", frame="square-padded").regions == record.regions
-    with pytest.raises(ConvertError, match="disagree"):
-        one(folder / "llava.json", frame="relative-1")
-    wrong = json.loads(json.dumps(LLAVA).replace("[0.500, 0.500, 0.750, 0.688]", "[0.500, 0.300, 0.750, 0.688]"))
-    with pytest.raises(ConvertError, match="disagree"):
-        one(save(folder, "llava.json", [wrong]))
+@pytest.mark.parametrize("number", range(len(REFUSED)))
+def test_what_does_not_fit_or_is_open_is_told(number: int, folder: Path) -> None:
+    """A frame is asked for only where it matters: of an open one, everywhere; see below for images that settle it."""
+    record, options, words = REFUSED[number]
+    with pytest.raises(R3labError, match=words):
+        one(save(folder, "x.json", [record]), **options)
+    assert "frame='" not in words or pytest.raises(FrameNeeded, list, read(folder / "x.json", **options))
 
 
-def test_a_padded_box_without_its_witness_needs_a_frame(folder: Path) -> None:
-    """Alone it can be padded (bottom 563) or not (516); the message names both, and a square image settles it."""
-    alone = LLAVA | {"image": ["a.jpg", "a.jpg"]}
-    path = save(folder, "llava.json", [alone])
-    for frame, bottom in (("square-padded", 563), ("relative-1", 516)):
-        (region,) = one(path, format="viscot-llava", frame=frame).regions
-        assert region[3] == pytest.approx(bottom)
-    with pytest.raises(FrameNeeded, match=r"line \d+.*frame='square-padded'.*frame='relative-1'"):
-        list(read(path, format="viscot-llava"))
+def test_an_image_whose_size_settles_the_frame_is_not_asked_about(folder: Path) -> None:
+    """A square needs no padding; 1008 x 756 is a multiple of 28, so that the resized image is the file."""
     Image.new("RGB", (1000, 1000)).save(folder / "a.jpg")
-    assert one(path, format="viscot-llava").regions == (pytest.approx((500, 500, 750, 688)),)
+    sample, _ = one(save(folder, "x.json", [ALONE]), format="viscot-llava")
+    assert sample.regions == (pytest.approx((500, 500, 750, 688)),)
+    Image.new("RGB", (1008, 756)).save(folder / "a.jpg")
+    assert one(save(folder, "x.json", [DEEPEYES]))[1].boxes == ((504, 378, 756, 567),)
 
 
 def test_padding_is_whole_pixels_on_either_side() -> None:
@@ -163,31 +162,41 @@ def test_padding_is_whole_pixels_on_either_side() -> None:
     assert to_source((0, 0.25, 1, 0.75), FrameName.PADDED, (1000, 500)) == pytest.approx((0, 0, 1000, 500))
 
 
-def test_gqa_regions_are_the_objects_of_the_question(folder: Path, tmp_path: Path) -> None:
-    """xywh of the graph's 500 x 375 on an image of twice that; each object once, in order."""
-    questions, graphs = save(folder, "q.json", GQA), save(tmp_path, "g.json", GRAPHS)
-    record = one(questions, boxes=graphs)
-    assert record.regions == ((500, 374, 600, 454), (0, 400, 1000, 750)) and record.id == "02930152"
-    assert one(questions).regions == ()
-    with pytest.raises(ConvertError, match="file of boxes does not have"):
-        one(questions, boxes=save(tmp_path, "g.json", {"1": GRAPHS["2407890"]}))
+def test_texts_answers_and_names_are_those_of_the_file(folder: Path) -> None:
+    """The text behind an official box follows the crop; the example of a system prompt is no look; the source is kept
+    for the choice of a scorer."""
+    sample, rationale = one(save(folder, "x.json", [SFT]))
+    said = ("<think>The sign is small. ", HALF, "\nIt says stop.</think><answer>stop</answer>")
+    assert rationale.parts == said and (sample.question, sample.answer) == (SFT["question"], "stop")
+    sample, rationale = one(save(folder, "x.json", [RL]))
+    assert (sample.answer, sample.world, rationale, sample.regions) == ("stop", "textvqa", None, ())
+    sample, _ = one(save(folder, "x.json", [LLAVA]))
+    assert (sample.id, sample.question) == ("x-7", "What is on the table?")
+    sample, rationale = one(save(folder, "x.json", [DEEPEYES]), frame="resized-28")
+    assert rationale.boxes == (HALF,) and sample.regions == ()
+    assert rationale.parts[0] == "<think>It is small.</think>" and sample.question == "What colour is the cup?"
+    assert one(save(folder, "x.json", [DEEPEYES | {"prompt": DEEPEYES["prompt"][:2]}]))[1] is None
+    sample, rationale = one(save(folder, "x.json", [pixel(SHARE)]))
+    assert sample.answer == "dark {red}" == answer_of("".join(rationale.texts))
 
 
-def test_textvqa_regions_are_where_the_answer_is_spelled(folder: Path, tmp_path: Path) -> None:
-    """Shares of the image; the most frequent answer counts."""
-    questions, words = save(folder, "q.json", TEXTVQA), save(tmp_path, "w.json", WORDS)
-    record = one(questions, boxes=words)
-    assert record.answer == "nokia" and record.regions == (pytest.approx((250, 300, 350, 315)),)
-    assert [w["text"] for w in record.meta["ocr"]] == ["NOKIA", "MIA"] and record.split == "train"
-
-
-def test_docvqa_polygons_are_in_the_units_of_the_page(folder: Path) -> None:
-    """The page was recognised at 2000 x 1500, the file has half of that."""
-    pages = folder / "ocr"
+def test_regions_come_from_scene_graphs_and_from_recognised_words(folder: Path, tmp_path: Path) -> None:
+    """Of GQA the objects of the question, once each, in order, xywh of a graph of half the size; of TextVQA the words
+    that spell the most frequent answer, shares; of DocVQA polygons in the units of the page, twice the file's."""
+    graphs, words, pages = save(tmp_path, "g.json", GRAPHS), save(tmp_path, "w.json", WORDS), folder / "ocr"
     pages.mkdir()
     save(pages, "xnbl0037_1.json", PAGE)
-    record = one(save(folder, "q.json", DOCVQA), boxes=pages)
-    assert record.regions == ((199, 51, 300, 80),) and record.id == "q-337"
+    gqa, text, page = (save(folder, f"{k}.json", q) for k, q in enumerate((GQA, TEXTVQA, DOCVQA)))
+    sample, _ = one(gqa, boxes=graphs)
+    assert sample.regions == ((500, 374, 600, 454), (0, 400, 1000, 750)) and sample.id == "02930152"
+    assert one(gqa)[0].regions == ()
+    with pytest.raises(ConvertError, match="file of boxes does not have"):
+        one(gqa, boxes=save(tmp_path, "g.json", {"1": GRAPHS["2407890"]}))
+    sample, _ = one(text, boxes=words)
+    assert sample.answer == "nokia" and sample.regions == (pytest.approx((250, 300, 350, 315)),)
+    assert [w["text"] for w in sample.meta["ocr"]] == ["NOKIA", "MIA"] and sample.split == "train"
+    sample, _ = one(page, boxes=pages)
+    assert sample.regions == ((199, 51, 300, 80),) and sample.id == "2-337"
 
 
 def test_an_answer_spelled_twice_or_never_has_no_region() -> None:
@@ -196,41 +205,6 @@ def test_an_answer_spelled_twice_or_never_has_no_region() -> None:
     assert spelled("New York", [("new", a), ("York,", b), ("New", c)]) == (0, 0, 2, 1)
     assert spelled("york", [("York", a), ("york", b)]) is None
     assert spelled("boston", [("York", a)]) is None and spelled("...", [("...", a)]) is None
-
-
-def test_deepeyes_needs_a_frame_where_file_and_resized_image_differ(folder: Path) -> None:
-    """1000 x 750 is no multiple of 28; 1008 x 756 is, and needs no answer. The system prompt's example is no look."""
-    path = save(folder, "de.jsonl", [DEEPEYES])
-    with pytest.raises(FrameNeeded, match=r"de.jsonl line 1.*frame='source'.*frame='resized-28'"):
-        list(read(path))
-    record = one(path, frame="resized-28")
-    assert record.rationale.boxes == (pytest.approx((500, 375, 750, 562.5)),) and record.regions == ()
-    assert record.rationale.parts[0] == "<think>It is small.</think>" and record.question == "What colour is the cup?"
-    assert one(path, frame="source").rationale.boxes == ((504, 378, 756, 567),)
-    nowhere = json.loads(json.dumps(DEEPEYES).replace("[504, 378, 756, 567]", "[5040, 378, 7560, 1e308]"))
-    with pytest.raises(ConvertError, match="line 1: a box that does not fit"):
-        one(save(folder, "nowhere.jsonl", [nowhere]))
-    Image.new("RGB", (1008, 756)).save(folder / "a.jpg")
-    assert one(path).rationale.boxes == ((504, 378, 756, 567),)
-    published = DEEPEYES | {"prompt": DEEPEYES["prompt"][:2]}
-    assert one(save(folder, "de.jsonl", [published])).rationale is None
-
-
-def test_pixel_reasoner_shares_are_read_and_ones_are_asked_about(folder: Path) -> None:
-    """Below 1 a share; from 1 on the published tool reads pixels, and the image's border looks the same."""
-    record = one(save(folder, "pr.jsonl", [pixel([0.5, 0.5, 0.75, 0.8])]))
-    assert record.regions == (pytest.approx((500, 375, 750, 600)),) and record.answer == "dark {red}"
-    assert answer_of("".join(p for p in record.rationale.parts if isinstance(p, str))) == "dark {red}"
-    for box in ([0.5, 0.5, 1, 1], [400, 300, 500, 400]):
-        with pytest.raises(FrameNeeded, match="frame='source'"):
-            list(read(save(folder, "pr.jsonl", [pixel(box)])))
-    mixed = save(folder, "pr.jsonl", [pixel([0.5, 0.5, 0.75, 0.8]), pixel([400, 300, 500, 400])])
-    first, second = read(mixed, frame="source")
-    assert first.regions == record.regions and second.regions == ((400, 300, 500, 400),)
-    (full,) = read(save(folder, "pr.jsonl", [pixel([0.5, 0.5, 1, 1])]), frame="relative-1")
-    assert full.regions == ((500, 375, 1000, 750),)
-    with pytest.raises(ConvertError, match="crop of a crop"):
-        one(save(folder, "pr.jsonl", [pixel([0.1, 0.1, 0.2, 0.2], target=2)]))
 
 
 FIXTURES = {
@@ -264,8 +238,6 @@ def test_unknown_formats_and_names_are_explained(folder: Path) -> None:
     path = save(folder, "x.json", [{"image_path": "a.jpg", "question": "?", "response_lst": [], "img_crop_list": []}])
     with pytest.raises(ConvertError, match="its fields are 'image_path', .*give format=, one of vlm-r3-sft, "):
         detect(path)
-    with pytest.raises(ConvertError, match="Did you mean 'viscot'"):
-        read(path, format="vscot")
     with pytest.raises(ConvertError, match="Did you mean 'parquet'"):
         write([], folder / "o", "parket")
     with pytest.raises(ConvertError, match="no records"):
@@ -277,8 +249,8 @@ def test_unknown_formats_and_names_are_explained(folder: Path) -> None:
             detect(folder / missing)
 
 
-def samples(seed: int, count: int) -> list[Record]:
-    """Records with random sizes, boxes of at least three pixels, and one to three looks."""
+def samples(seed: int, count: int) -> list[tuple[Sample, Rationale | None]]:
+    """Pairs with random sizes, boxes of at least three pixels, and one to three looks."""
     rng, made = random.Random(seed), []
     for i in range(count):
         w, h = rng.randint(30, 400), rng.randint(30, 400)
@@ -287,24 +259,10 @@ def samples(seed: int, count: int) -> list[Record]:
             x, y = rng.uniform(0, w - 3), rng.uniform(0, h - 3)
             boxes.append((x, y, rng.uniform(x + 3, w), rng.uniform(y + 3, h)))
         parts = ["<think>start "] + list(itertools.chain(*((b, f" seen {k} ") for k, b in enumerate(boxes))))
-        rationale = Rationale((*parts, f"</think><answer>{i}</answer>"))
-        image = Image.new("RGB", (w, h), (i % 256, 7, 9))
-        needs = rng.choice([True, False, None])
-        made.append(
-            Record(f"r{i}", image, (w, h), f"What, {SCRIPT}?", str(i), tuple(boxes), rationale, needs, "d", "train")
-        )
+        image, needs = Image.new("RGB", (w, h), (i % 256, 7, 9)), rng.choice([True, False, None])
+        sample = Sample(f"r{i}", image, f"What, {SCRIPT}?", str(i), tuple(boxes), needs, "d", "train")
+        made.append((sample, Rationale((*parts, f"</think><answer>{i}</answer>"))))
     return made
-
-
-def joined(record: Record) -> tuple:
-    """What must survive of a rationale: boxes, and text between them (neighbouring texts are one)."""
-    texts = [""]
-    for part in record.rationale.parts:
-        if isinstance(part, str):
-            texts[-1] += part
-        else:
-            texts.append("")
-    return tuple(texts)
 
 
 def test_sft_round_trip_keeps_boxes_within_half_a_unit(tmp_path: Path) -> None:
@@ -312,12 +270,12 @@ def test_sft_round_trip_keeps_boxes_within_half_a_unit(tmp_path: Path) -> None:
     originals = samples(1, 20)
     path = write(originals, tmp_path / "out", "vlm-r3-sft")
     assert detect(path) == "vlm-r3-sft"
-    for back, original in zip(read(path, strict=True), originals, strict=True):
-        assert (back.question, back.answer, joined(back)) == (original.question, original.answer, joined(original))
-        for got, was in zip(back.regions, original.regions, strict=True):
-            units = zip(*(from_source(b, FrameName.RESIZED, original.size) for b in (got, was)), strict=True)
+    for (back, said), (sample, rationale) in zip(read(path, strict=True), originals, strict=True):
+        assert (back.question, back.answer, said.texts) == (sample.question, sample.answer, rationale.texts)
+        for got, was in zip(back.regions, sample.regions, strict=True):
+            units = zip(*(from_source(b, FrameName.RESIZED, sample.image.size) for b in (got, was)), strict=True)
             assert max(abs(a - b) for a, b in units) <= 0.5 + 1e-6
-        assert content_hash(back.sample().image) == content_hash(original.source)
+        assert content_hash(back.image) == content_hash(sample.image)
     written = json.loads(path.read_text())
     assert all(type(r["img_crop_list"]) is list and set(r) == set(SFT) for r in written)
     assert all((path.parent / crop).is_file() for r in written for crop in r["img_crop_list"])
@@ -326,10 +284,10 @@ def test_sft_round_trip_keeps_boxes_within_half_a_unit(tmp_path: Path) -> None:
 @pytest.mark.parametrize("frame", FrameName)
 def test_every_frame_is_undone_exactly(frame: FrameName) -> None:
     """to_source(from_source(box)) is the box, in any image and frame."""
-    for record in samples(2, 20):
-        for box in record.regions:
-            there = from_source(box, frame, record.size, BUDGET)
-            assert to_source(there, frame, record.size, BUDGET) == pytest.approx(box, abs=1e-9)
+    for sample, _ in samples(2, 20):
+        for box in sample.regions:
+            there = from_source(box, frame, sample.image.size, BUDGET)
+            assert to_source(there, frame, sample.image.size, BUDGET) == pytest.approx(box, abs=1e-9)
 
 
 @pytest.mark.parametrize("format_name", ["parquet", "vlir"])
@@ -337,15 +295,15 @@ def test_tables_and_vlir_round_trip_exactly(format_name: str, tmp_path: Path) ->
     """Every field, boxes to the last bit, pixels; more records than fit in one batch."""
     if format_name != "vlir":
         pytest.importorskip("pyarrow", reason="pip install pyarrow")
-    originals = samples(3, 20)
+    originals = samples(3, 40)
     if format_name != "vlir":  # a sample without rationale is fine in a table
-        originals[5] = Record("lone", originals[5].source, originals[5].size, "Why?", "so")
+        originals[5] = Sample("lone", originals[5][0].image, "Why?", "so"), None
     path = write(originals, tmp_path / f"out.{format_name}", format_name)
     back = list(read(path, strict=True))
     assert back == originals
-    assert [content_hash(b.sample().image) for b in back] == [content_hash(o.source) for o in originals]
+    assert [content_hash(b.image) for b, _ in back] == [content_hash(o.image) for o, _ in originals]
     if format_name == "vlir":
-        assert [s.id for s, _ in read_vlir(path.parent)] == [o.id for o in originals]
+        assert list(read_vlir(path.parent)) == originals
 
 
 def test_a_foreign_format_is_read_from_parquet(folder: Path) -> None:
@@ -356,19 +314,10 @@ def test_a_foreign_format_is_read_from_parquet(folder: Path) -> None:
     row = DEEPEYES | {"images": [{"bytes": (folder / "a.jpg").read_bytes(), "path": None}]}
     parquet.write_table(arrow.Table.from_pylist([row]), folder / "d.parquet")
     assert detect(folder / "d.parquet") == "deepeyes"
-    assert one(folder / "d.parquet", frame="source").sample().image.size == SIZE
+    assert one(folder / "d.parquet", frame="source")[0].image.size == SIZE
 
 
-def test_without_pyarrow_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An optional package, a clear message, nothing left behind."""
-    for name in [n for n in sys.modules if n.split(".")[0] == "pyarrow"] + ["pyarrow", "pyarrow.parquet"]:
-        monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ConvertError, match=r"pip install 'pyarrow"):
-        write(samples(6, 1), tmp_path / "x.parquet", "parquet")
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("format_name", [n for n, f in FORMATS.items() if f.write])
+@pytest.mark.parametrize("format_name", WRITTEN)
 def test_output_appears_whole_or_not_at_all(format_name: str, tmp_path: Path) -> None:
     """A failure in the middle leaves neither the output nor a part of it; a taken place is not overwritten."""
     if format_name == "parquet":
@@ -390,12 +339,17 @@ def test_output_appears_whole_or_not_at_all(format_name: str, tmp_path: Path) ->
 
 def test_what_would_be_read_back_otherwise_is_not_written(tmp_path: Path) -> None:
     """No rationale, a box inside a text, an answer that is another: refused, nothing on disk."""
-    (good,) = samples(8, 1)
+    ((good, lesson),) = samples(8, 1)
+    told: list[str] = []
     for parts in (None, ('a {"bbox_2d": [1, 2, 3, 4]} <answer>0</answer>',), ("<answer>1</answer>",)):
-        bad = Record("b", good.source, good.size, "Why?", "0", (), parts and Rationale(parts))
+        bad = Sample("b", good.image, "Why?", "0"), parts and Rationale(parts)
         with pytest.raises(Refused, match="record 'b'"):
-            write([good, bad], tmp_path / "out", "vlm-r3-sft")
-    assert list(tmp_path.iterdir()) == []
+            write([(good, lesson), bad], tmp_path / "out", "vlm-r3-sft")
+        with pytest.raises(ConvertError, match="No record is left"):
+            write([bad], tmp_path / "out", "vlm-r3-sft", told.append)
+    assert list(tmp_path.iterdir()) == [] and len(told) == 3
+    path = write([bad, (good, lesson)], tmp_path / "out", "vlm-r3-sft", told.append)
+    assert len(list(read(path))) == 1 and len(told) == 4 and len(list((path.parent / "images").iterdir())) == 1
 
 
 # --- hostile records
@@ -460,6 +414,13 @@ PLAIN = {  # one record of each format
     name: content[0] if isinstance(content, list) else next(iter(content.get("data", list(content.values()))))
     for name, content in FIXTURES.items()
 }
+ROW = {"id": "t", "image": "a.jpg", "question": "What is it?", "answer": "stop", "regions": [[10, 10, 60, 60]]}
+PARTS = [
+    {"text": "<think>Small.", "box": None},
+    {"text": None, "box": [10, 10, 60, 60]},
+    {"text": "<answer>stop</answer>"},
+]
+PLAIN["parquet"] = ROW | {"rationale": PARTS, "needs_look": True, "dataset": "w", "split": "train"}
 COUNT = 120  # records of each format: two thousand in all
 
 
@@ -487,51 +448,30 @@ def test_thousands_of_hostile_records_are_refused_with_their_line(name: str, tra
         options["boxes"] = trap / "ocr"
     before, refused = listing(tmp_path), []
     reading = read(path, format=name, on_skip=refused.append, **options)
-    records = list(reading)
-    where = [int(r.where.rpartition(" ")[2]) for r in records]
+    records, where = [], []
+    for pair in reading:
+        records.append(pair)
+        where.append(int(reading.where.rpartition(" ")[2]))
     assert set(range(2, 2 * COUNT + 1, 2)) <= set(where)
     assert len(refused) == sum(reading.skipped.values()) == 2 * COUNT - len(records) > COUNT / 4
     for message in refused:
         assert message.startswith("bulk.jsonl line ") and message.isprintable() and len(message) < 600
     assert len(reading.skipped) < 80
-    for record in records:
-        w, h = record.size
-        looks = record.rationale.boxes if record.rationale else ()
-        for x1, y1, x2, y2 in (*record.regions, *looks):
+    for sample, rationale in records:
+        w, h = sample.image.size
+        for x1, y1, x2, y2 in (*sample.regions, *(rationale.boxes if rationale else ())):
             assert 0 <= x1 < x2 <= w and 0 <= y1 < y2 <= h
-        assert 0 < len(record.question) <= 4000 and 0 < len(record.answer) <= 2000
-        assert record.source.resolve().is_relative_to(trap.resolve())
+        assert 0 < len(sample.question) <= 4000 and 0 < len(sample.answer) <= 2000
+        assert sample.image.size == SIZE  # never the secret's
     assert listing(tmp_path) == before
 
 
 def test_script_in_text_stays_text(folder: Path, tmp_path: Path) -> None:
     """It comes back letter for letter from every written format; nothing treats it as anything else."""
-    record = one(save(folder, "rl.jsonl", [RL | {"question": SCRIPT, "answer": SCRIPT, "source": SCRIPT}]))
-    assert (record.question, record.answer, record.dataset) == (SCRIPT,) * 3
-    back = one(write([record], tmp_path / "out", "vlm-r3-rl"))
-    assert (back.question, back.answer, back.dataset) == (SCRIPT,) * 3
-
-
-BROKEN_LINES = {
-    b"{": "not valid JSON",
-    b"\xff\xfe": "not UTF-8",
-    b"[1, 2]": "not a JSON object",
-    b'{"a": 1, "a": 2}': "not valid JSON",
-    b"[" * 100_000: "not valid JSON",
-    b'{"a": ' + b"[" * 200 + b"]" * 200 + b"}": "nested too deeply",
-    b'{"a": ' + b"9" * 10_000 + b"}": "not valid JSON",
-}
-
-
-@pytest.mark.parametrize("line", BROKEN_LINES, ids=range(len(BROKEN_LINES)))
-def test_a_broken_line_loses_only_itself(line: bytes, folder: Path) -> None:
-    """With a blank line and a byte order mark before it, the numbers are still those of an editor."""
-    good = json.dumps(RL).encode()
-    (folder / "x.jsonl").write_bytes(b"\xef\xbb\xbf" + good + b"\n\n" + line + b"\r\n" + good)
-    messages: list[str] = []
-    reading = read(folder / "x.jsonl", on_skip=messages.append)
-    assert [r.where for r in reading] == ["x.jsonl line 1", "x.jsonl line 4"]
-    assert len(messages) == 1 and f"line 3: {BROKEN_LINES[line]}" in messages[0].replace("a record that is ", "")
+    pair = one(save(folder, "rl.jsonl", [RL | {"question": SCRIPT, "answer": SCRIPT, "source": SCRIPT}]))
+    back = one(write([pair], tmp_path / "out", "vlm-r3-rl"))
+    for sample, _ in (pair, back):
+        assert (sample.question, sample.answer, sample.world) == (SCRIPT,) * 3
 
 
 BROKEN_ELEMENTS = {
@@ -548,23 +488,10 @@ def test_a_bad_element_of_a_list_loses_only_itself(element: bytes, folder: Path)
     (folder / "x.json").write_bytes(b"[\n" + good + b",\n\n" + element + b",\n" + good + b"\n]\n")
     messages: list[str] = []
     reading = read(folder / "x.json", on_skip=messages.append)
-    assert [r.where for r in reading] == ["x.json line 2 (record 1)", "x.json line 5 (record 3)"]
+    assert [reading.where for _ in reading] == ["x.json line 2 (record 1)", "x.json line 5 (record 3)"]
     assert "x.json line 4 (record 2)" in messages[0]
     with pytest.raises(ConvertError, match=BROKEN_ELEMENTS[element]):
         list(read(folder / "x.json", strict=True))
-
-
-@pytest.mark.parametrize(
-    "tail", [b'{"a": NaN}]', b'{"a": ', b"", b"]]", b"[" * 100_000, b"9" * 5000 + b"]", b"1e999]", b'"\xff"]']
-)
-def test_a_broken_document_ends_the_run_and_says_where(tail: bytes, folder: Path) -> None:
-    """What came before the fault is given; nothing after it is guessed, strict or not."""
-    (folder / "x.json").write_bytes(b"[\n" + json.dumps(RL).encode() + b",\n" + tail)
-    reading, got = read(folder / "x.json", format="vlm-r3-rl"), []
-    with pytest.raises(ConvertError, match=r"x.json line [23] .*whole records.*\.jsonl"):
-        for record in reading:
-            got.append(record)
-    assert len(got) == 1
 
 
 def test_an_image_that_exif_turns_is_refused_where_boxes_belong_to_it(folder: Path) -> None:
@@ -574,50 +501,7 @@ def test_an_image_that_exif_turns_is_refused_where_boxes_belong_to_it(folder: Pa
     Image.new("RGB", SIZE).save(folder / "a.jpg", exif=exif)
     with pytest.raises(ConvertError, match="EXIF"):
         one(save(folder, "sft.jsonl", [SFT]))
-    record = one(save(folder, "rl.jsonl", [RL]))
-    assert record.size == record.sample().image.size == (750, 1000)
-
-
-# --- time and memory
-
-
-def test_many_records_pass_in_bounded_memory(folder: Path) -> None:
-    """From a file of over 12 MB that is a single list on a single line.
-
-    Tracing costs four times the reading, so that only the beginning is traced, where a reader could take in the file,
-    and the last quarter, where none may grow by even 100 bytes a record.
-    """
-    count, path = 12_000, folder / "x.json"
-    record = json.dumps(RL | {"more": "x" * 1000})
-    path.write_text("[" + ", ".join([record] * count) + "]")
-    assert path.stat().st_size > 12_000_000
-    with traced() as begin:
-        reading = read(path)
-        assert sum(1 for _ in itertools.islice(reading, 1000)) == 1000
-    assert begin[0] < 8_000_000
-    assert sum(1 for _ in itertools.islice(reading, count - 5000)) == count - 5000
-    with traced() as end:
-        assert sum(1 for _ in reading) == 4000
-    assert reading.taken == count and end[0] < 400_000
-
-
-@contextmanager
-def traced() -> Iterator[list[int]]:
-    """Afterwards, the most bytes that were held at once."""
-    peak: list[int] = []
-    tracemalloc.start()
-    try:
-        yield peak
-        peak.append(tracemalloc.get_traced_memory()[1])
-    finally:
-        tracemalloc.stop()
-
-
-def test_a_value_without_end_is_not_gathered(folder: Path) -> None:
-    """A string of 4 MB in a list ends the run, where records of one may be held."""
-    (folder / "x.json").write_text('[{"a": "' + "x" * 4_000_000 + '"}]')
-    with pytest.raises(ConvertError, match="single value of over 1,000,000 bytes"):
-        list(rows(folder / "x.json", limit=1_000_000))
+    assert one(save(folder, "rl.jsonl", [RL]))[0].image.size == (750, 1000)
 
 
 DELIMITERS = ["<tool_call>", "</tool_call>", "\\boxed{", "<answer>", '{"bbox_2d": ', "<think>", "< ", "{"]
@@ -639,13 +523,3 @@ def test_foreign_text_of_nothing_but_delimiters_is_read_in_linear_time(text: str
         with pytest.raises(Refused):
             read_reply(reply, asked)
     assert time.process_time() - start < 1  # here it takes seconds
-
-
-def test_errors_are_ours(folder: Path) -> None:
-    """What a person can mend is one R3labError on one line."""
-    with pytest.raises(R3labError, match="images="):
-        read(save(folder, "rl.jsonl", [RL]), images=folder / "nowhere")
-    with pytest.raises(R3labError, match="positive numbers"):
-        read(folder / "rl.jsonl", budget=(9, 3))
-    with pytest.raises(R3labError, match="leave boxes= out"):
-        read(folder / "rl.jsonl", boxes=folder / "rl.jsonl")

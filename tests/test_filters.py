@@ -33,7 +33,6 @@ from r3lab.vlir.filters import (
     Query,
     affirmed,
     agrees,
-    crops,
     filter_folder,
     filter_samples,
     judged,
@@ -41,7 +40,7 @@ from r3lab.vlir.filters import (
 )
 from r3lab.vlir.rationale import imperfect
 from r3lab.vlir.rules import Limits, Reason, detail, repeated, repeated_sentence, spelled
-from r3lab.vlir.sample import Rationale, Sample, read_vlir, write_vlir
+from r3lab.vlir.sample import Rationale, Sample, crops, read_vlir, write_vlir
 from r3lab.vlir.worlds import WORLDS
 
 SIZE = (400, 300)
@@ -476,34 +475,24 @@ def test_a_report_shows_foreign_names_harmlessly() -> None:
     assert report.counts[("form", "goes on after the answer")] == report.total == 4
 
 
-def test_hundreds_of_hostile_lines_are_refused_with_their_number_and_cost_no_good_one(tmp_path: Path) -> None:
-    """Every second of 400 lines is spoiled at random: it is refused by line, rejected with a reason, or harmless."""
-    small = PICTURE.crop((30, 40, 130, 100))
-    box = (10.0, 10.0, 90.0, 50.0)
+def test_hostile_lines_are_refused_with_their_number_and_cost_no_good_one(tmp_path: Path) -> None:
+    """Every second of 120 lines is spoiled at random, or none at all."""
+    small, box = PICTURE.crop((30, 40, 130, 100)), (10.0, 10.0, 90.0, 50.0)
     lesson = Rationale(("<think>The sign is small.", box, "It says stop.</think><answer>stop</answer>"))
     pair = (Sample("s", small, "What is it?", "stop", (box,), True, "w", "train"), lesson)
     path = write_vlir(tmp_path / "raw", [pair])
-    good, rng, lines = json.loads(path.read_text()), random.Random("hostile vlir"), []
-    for _ in range(200):
-        lines += [json.dumps(spoiled(good, rng, JUNK)), json.dumps(good)]
-    broken = ["{", "[]", "null", "\x00", "[" * 100_000, '{"a":' * 50_000, "1" * 5000, '"\\ud800"', "\udcff", ""]
-    for i, line in enumerate(broken):
-        lines[40 * i] = line
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="surrogateescape")
-    (tmp_path / "secret").write_text("secret")
+    good, rng = json.loads(path.read_text()), random.Random("hostile vlir")
+    bad = ["{", "[]", "null", "\x00", "[" * 100_000, '{"a":' * 50_000, "1" * 5000, '"\\ud800"', "\udcff"]
+    bad += [json.dumps(spoiled(good, rng, JUNK)) for _ in range(51)]
+    text = "".join(f"{line}\n{json.dumps(good)}\n" for line in bad)
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
     report = filter_folder(tmp_path / "raw", tmp_path / "kept")
     rejected = [json.loads(line) for line in (tmp_path / "kept" / REJECTED).read_text().splitlines()]
-    bad = {int(row["where"].rpartition(" ")[2]) for row in rejected}
-    assert report.total >= len(lines) - 1 and bad <= set(range(1, len(lines), 2))  # no good line is among them
-    unread = [row for row in rejected if row["reasons"][0]["filter"] == "record"]
-    assert len(unread) > 130 and all(row["id"] is None for row in unread)
-    for row in unread:
-        detail_ = row["reasons"][0]["detail"]
-        assert detail_.isprintable() and 5 < len(detail_) < 600
-    kept = list(read_vlir(tmp_path / "kept"))
-    assert len(kept) == report.kept >= 200
+    assert {int(row["where"].rpartition(" ")[2]) for row in rejected} <= set(range(1, 121, 2))
+    unread = [row["reasons"][0]["detail"] for row in rejected if row["reasons"][0]["filter"] == "record"]
+    assert len(unread) > 30 and all(detail_.isprintable() and 5 < len(detail_) < 600 for detail_ in unread)
+    assert len(list(read_vlir(tmp_path / "kept"))) == report.kept >= 60
     assert [p.name for p in (tmp_path / "kept" / "images").iterdir()] == [f"{content_hash(small)}.png"]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["kept", "raw", "secret"]
     with pytest.raises(R3labError, match=r"^vlir\.jsonl line 1: "):
         filter_folder(tmp_path / "raw", tmp_path / "strict", strict=True)
-    assert not (tmp_path / "strict").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["kept", "raw"]

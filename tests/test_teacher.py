@@ -30,9 +30,10 @@ from r3lab.core.geometry import iou
 from r3lab.core.protocol import answer_of
 from r3lab.core.records import Refused
 from r3lab.course import building_vlir as course
+from r3lab.vlir import dialogue, teacher
+from r3lab.vlir.dialogue import MAX_REPLY, picture_url, question, read_reply
 from r3lab.vlir.sample import Sample, read_vlir, write_vlir
-from r3lab.vlir.teacher import EndpointError, EndpointSettings, dialogue, endpoint, teach
-from r3lab.vlir.teacher.dialogue import MAX_REPLY, picture_url, question, read_reply
+from r3lab.vlir.teacher import EndpointError, EndpointSettings, teach
 
 ROOT = Path(__file__).resolve().parent.parent
 KEY = "sk-loopback-0123456789abcdef"
@@ -242,7 +243,7 @@ def misbehaved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Loopb
     """A server that misbehaves in every way at once, and what a run made of it."""
     out = tmp_path_factory.mktemp("misbehaved") / "out"
     with pytest.MonkeyPatch.context() as patch, loopback(patch) as server:
-        patch.setattr(endpoint, "MAX_BYTES", 200_000)
+        patch.setattr(teacher, "MAX_BYTES", 200_000)
         server.acts = {f"Q{i:03d}": acts for i, (acts, *_) in enumerate(MISBEHAVED)}
         ask(server, len(MISBEHAVED), out, concurrency=5)
         yield server, out

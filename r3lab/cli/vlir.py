@@ -11,36 +11,32 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-import numpy as np
 from tqdm import tqdm
 
 from ..core.errors import R3labError, shown
 from ..core.files import whole_file
 from ..core.settings import Amount, Count, Share, Whole, at_least
 from ..vlir.card import measure
-from ..vlir.convert import BUDGET, FORMATS, ConvertError, FrameName, Reading, Record, read, write
-from ..vlir.convert.rationales import sft_record
+from ..vlir.convert import BUDGET, FORMATS, WRITTEN, ConvertError, FrameName, read, write
 from ..vlir.filters import FILTERS, Judge, filter_folder
-from ..vlir.rationale import imperfect
 from ..vlir.rules import Limits
 from ..vlir.sample import Sample
-from ..vlir.teacher import ACCEPTED, FAILED, REJECTED, EndpointSettings, Tally, teach
-from ..vlir.worlds import WORLDS, get_world
+from ..vlir.teacher import EndpointSettings, teach
+from ..vlir.worlds import WORLDS, drawn, drawn_pairs, get_world
 from ..vlir.worlds.material import SPLITS, split_number
 from . import LeftOut
 
-NEED_RATIONALE = ("vlir", "vlm-r3-sft")  # formats that hold no bare sample
 World = Annotated[str, ", ".join(WORLDS)]
 Split = Annotated[str, ", ".join(SPLITS)]
 Readable = Annotated[str, ", ".join(FORMATS)]
-Writable = Annotated[str, ", ".join(one.name for one in FORMATS.values() if one.write)]
+Writable = Annotated[str, ", ".join(WRITTEN)]
 Frame = Annotated[str, ", ".join(one.value for one in FrameName)]
 Filter = Annotated[str, "; ".join(f"{name}: {one.about}" for name, one in FILTERS.items())]
 SHEET = 400  # samples on one sheet
+T = TypeVar("T")
 
 
 def worlds(
@@ -82,12 +78,9 @@ def worlds(
     path = Path(out or f"runs/{world or 'worlds'}.png")
     if path.suffix.lower().removeprefix(".") not in PICTURES:
         raise R3labError(f"Cannot draw into {shown(str(path))}: end its name in .{', .'.join(PICTURES)}.")
-    samples: list[Sample] = []
-    for place, one in enumerate(chosen):
-        share = count // len(chosen) + (place < count % len(chosen))
-        samples += [one.sample(split, index, seed) for index in range(share)]
-    title = f"{', '.join(one.name for one in chosen)}; {split} split, seed {seed}"
-    print(draw_sheet(samples, title).save(path))
+    names = [one.name for one in chosen]
+    samples = sorted(drawn(names, split, seed, range(count)), key=lambda sample: names.index(sample.world))
+    print(draw_sheet(samples, f"{', '.join(names)}; {split} split, seed {seed}").save(path))
     return 0
 
 
@@ -117,17 +110,8 @@ def build(
     hasty : share that answers without the look it needs
     out : folder to make
     """
-    chosen, number_of_split = [get_world(name) for name in world], split_number(split)
-
-    def records() -> Iterator[Record]:
-        for number in tqdm(range(count), desc="build", unit=" samples", disable=None, mininterval=1):
-            index, which = divmod(number, len(chosen))
-            sample = chosen[which].sample(split, index, seed)
-            lot = np.random.default_rng([seed, number_of_split, index, list(WORLDS).index(sample.world), 17])
-            exact = chosen[which].rationale(sample)
-            yield Record.of(sample, imperfect(sample, exact, spread, needless, lot, hasty))
-
-    path = write(records(), out, "vlir")
+    pairs = drawn_pairs(world, split, seed, count, spread, needless, hasty)
+    path = write(_bar(pairs, "build", count), out, "vlir")
     print(f"{path}: {count:,} samples")
     return 0
 
@@ -193,8 +177,7 @@ def card(folder: str, *, out: str = "", title: str = "", strict: bool = False) -
     title = title or Path(folder).resolve().name
     left_out = LeftOut()
     reading = read(folder, "vlir", strict=strict, on_skip=left_out)
-    shown_as = tqdm(reading, desc="card", unit=" samples", disable=None, mininterval=1)
-    found = measure(record.pair() for record in shown_as)
+    found = measure((sample, told) for sample, told in _bar(reading, "card") if told is not None)
     if not found.samples:
         raise R3labError(f"{shown(folder)} holds no sample that can be read ({left_out.count:,} left out).")
     text = card_page(found, title)
@@ -234,11 +217,17 @@ def convert(
     strict : end at the first record that does not fit
     """
     left_out, lacking = LeftOut(), LeftOut()
+    told = {"format": from_, "frame": frame, "images": images, "boxes": boxes}
+    known = {name: value for name, value in told.items() if value}
+
+    def leave_out(why: str) -> None:
+        if strict:
+            raise ConvertError(f"{reading.where}: {why}")
+        lacking(f"{reading.where}: {why}")
+
     try:
-        told = {"format": from_, "frame": frame, "images": images, "boxes": boxes}
-        known = {name: value for name, value in told.items() if value}
         reading = read(source, strict=strict, budget=budget, on_skip=left_out, **known)
-        path = write(_writable(reading, to, strict, lacking), target, to)
+        path = write(_bar(reading, "convert"), target, to, leave_out)
     except ConvertError as error:  # the names of arguments in a message are the command's options
         options = re.sub(
             r"\b(frame|images|boxes|format)=", lambda m: f"--{m[1].replace('format', 'from')} ", str(error)
@@ -247,27 +236,6 @@ def convert(
     print(f"{path}: {reading.taken - lacking.count:,} records, from {reading.format} to {to}")
     print(reading.summary + (f"; {lacking.count:,} of them cannot be written as {to}" if lacking.count else ""))
     return 0
-
-
-def _writable(reading: Reading, to: str, strict: bool, tell: LeftOut) -> Iterator[Record]:
-    """The records that can be written, decoded one at a time: damage is found here, and costs no other record."""
-    for record in tqdm(reading, desc="convert", unit=" records", disable=None, mininterval=1):
-        try:
-            if to in NEED_RATIONALE and record.rationale is None:
-                raise ConvertError(f"it has no rationale, which {to} needs; write it as vlm-r3-rl or parquet")
-            if to == "vlm-r3-sft":
-                sft_record(record, "")
-            whole = replace(record, source=record.sample().image)
-        except R3labError as error:
-            message = f"{record.where}: {error}"
-            if strict:
-                raise ConvertError(message) from None
-            tell(message)
-            continue
-        yield whole
-    if reading.taken == tell.count:
-        left = f"{reading.summary}; {tell.count:,} cannot be written as {to}"
-        raise ConvertError(f"No record is left to write: {left}.")
 
 
 def rationale(
@@ -312,49 +280,23 @@ def rationale(
     """
     if bool(world) == bool(data):
         raise R3labError("give either --world NAME or --data FILE")
-    samples: Iterable[Sample]
+    samples: Iterator[Sample]
     if world:
-        samples = Drawn(world, split, seed, count)
+        samples = drawn(world, split, seed, range(count))
     else:
-        left_out = LeftOut()
-        samples = _decoded(read(data, format or None, frame or None, images=images or None, on_skip=left_out), left_out)
+        pairs = read(data, format or None, frame or None, images=images or None, on_skip=LeftOut())
+        samples = (sample for sample, _ in pairs)
     try:
         tally = teach(samples, endpoint, out, limit, retry_rejected)
     except KeyboardInterrupt:
         what = "interrupted; the same command goes on where it stopped, asking nothing twice"
         print(f"\nr3lab vlir rationale: {what}", file=sys.stderr)
         return 130
-    _report(tally, out)
-    return int(bool(tally.count(FAILED)) or not tally.count(ACCEPTED))
+    print(f"{out / 'vlir.jsonl'}: {tally.report}")
+    return int(not tally.good)
 
 
-class Drawn:
-    """The first samples of a world, drawn when they are wanted; their number is known before."""
-
-    def __init__(self, world: str, split: str, seed: int, count: int) -> None:
-        split_number(split)
-        self.world, self.split, self.seed, self.count = get_world(world), split, seed, count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[Sample]:
-        return (self.world.sample(self.split, number, self.seed) for number in range(self.count))
-
-
-def _decoded(reading: Reading, tell: LeftOut) -> Iterator[Sample]:
-    """The samples of a file; one whose image is damaged is left out."""
-    for record in reading:
-        try:
-            yield record.sample()
-        except R3labError as error:
-            tell(f"{record.where}: {error}")
-
-
-def _report(tally: Tally, out: Path) -> None:
-    print(f"{out / 'vlir.jsonl'}: {tally}")
-    for outcome in (REJECTED, FAILED):
-        for reason, count in tally.reasons(outcome).items():
-            print(f"  {outcome} {count:,}: {reason}")
-    if tally.count(FAILED):
-        print("The same command asks again about those that failed.")
+def _bar(things: Iterable[T], doing: str, count: int | None = None) -> Iterable[T]:
+    """The things, with a bar on a terminal."""
+    bar: Iterable[T] = tqdm(things, desc=doing, total=count, unit=" samples", disable=None, mininterval=1)
+    return bar

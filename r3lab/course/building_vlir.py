@@ -25,7 +25,7 @@ from PIL import Image
 
 from ..core.geometry import Box, Frame, Size, coverage, from_source, iou
 from ..vlir import rules
-from ..vlir.convert.frames import BUDGET, FACTOR, FrameName, to_source
+from ..vlir.convert.source import BUDGET, FACTOR, FrameName, to_source
 from ..vlir.filters import FILTERS, FilterReport, Outcome, Pair, agrees
 from ..vlir.rules import Limits, Reason
 from ..vlir.sample import Rationale, Sample

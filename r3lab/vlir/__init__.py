@@ -8,12 +8,11 @@ from ..core import lazy
 NAMES = {
     "card": ("measure",),
     "convert": ("read", "write"),
-    "convert.frames": ("BUDGET", "FrameName", "MEANING", "from_source", "settle", "to_source"),
-    "convert.record": ("Record",),
-    "filters": ("FILTERS", "FilterReport", "Query", "agrees", "crops", "filter_samples", "judged", "told"),
+    "convert.source": ("BUDGET", "FrameName", "MEANING", "from_source", "settle", "to_source"),
+    "filters": ("FILTERS", "FilterReport", "Query", "agrees", "filter_samples", "judged", "told"),
     "rationale": ("imperfect", "in_turn", "jitter"),
     "rules": ("Limits",),
-    "sample": ("Rationale", "Sample", "read_vlir", "to_record", "write_vlir"),
+    "sample": ("Rationale", "Sample", "crops", "read_vlir", "to_record", "write_vlir"),
     "teacher": ("EndpointSettings", "teach"),
 }
 HOMES = {name: home for home, names in NAMES.items() for name in names}

@@ -24,6 +24,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from PIL import Image
@@ -31,15 +32,12 @@ from tqdm import tqdm
 
 from ..core.errors import R3labError, nearest, shown
 from ..core.files import whole_folder
-from ..core.geometry import crop_size
-from ..core.images import cut
 from ..core.protocol import MAX_ANSWER, answer_of
 from . import rules
 from .convert import read
 from .rules import Limits, Reason, same
-from .sample import Rationale, Sample, write_vlir
+from .sample import Rationale, Sample, crops, write_vlir
 
-CROP_SIDE, CROP_TOKENS = 28, (4, 1024)  # pixels of a token's side, tokens of a crop: what a judge is shown (official)
 UNDECIDED = "the judge did not decide"
 
 Pair = tuple[Sample, Rationale]
@@ -117,8 +115,10 @@ def _one(judge: Judge, query: Query) -> object:
 def _checked(reply: object) -> Reply:
     if isinstance(reply, str):
         return reply[:READ]
-    if isinstance(reply, JudgeError) or isinstance(reply, int | float) and 0 <= reply <= 1:
+    if isinstance(reply, JudgeError):
         return reply
+    if isinstance(reply, int | float) and 0 <= reply <= 1:
+        return float(reply)
     return JudgeError(f"the reply {shown(reply)} is neither text nor a score from 0 to 1")
 
 
@@ -167,29 +167,23 @@ class Filter:
 
     def settle(self, sample: Sample, rationale: Rationale, limits: Limits, replies: Sequence[Reply]) -> list[Reason]:
         """The reasons that follow from a judge's replies, which are in the order of the queries."""
-        found, scores = [], [self.score(reply, sample.answer) for reply in replies]
-        if self.name == "necessity":  # answers without a look: few may be right, all together
-            known = [score for score in scores if not isinstance(score, JudgeError)]
-            for failed in (score for score in scores if isinstance(score, JudgeError)):
-                return [Reason(self.name, UNDECIDED, detail=str(failed))]
-            if known and (share := sum(known) / len(known)) > limits.max_blind:
+        scores = [self.score(reply, sample.answer) for reply in replies]
+        marks = [f"look {number}" if self.each else "" for number in range(1, len(scores) + 1)]
+        found = [
+            Reason(self.name, UNDECIDED, detail=f"{mark} {score}".strip())
+            for mark, score in zip(marks, scores, strict=True)
+            if isinstance(score, JudgeError)
+        ]
+        known = [(mark, score) for mark, score in zip(marks, scores, strict=True) if isinstance(score, float)]
+        if self.name != "necessity":
+            low = [(mark, score) for mark, score in known if score < limits.min_score]
+            return found + [Reason(self.name, self.bad, round(score, 4), limits.min_score, mark) for mark, score in low]
+        if not found and known:  # answers without a look: few may be right, all together
+            share = fmean(score for _, score in known)
+            if share > limits.max_blind:
                 said = f"{len(known)} answers without a look"
-                return [Reason(self.name, self.bad, round(share, 4), limits.max_blind, said)]
-            return rules.missing(sample, rationale)
-        for number, score in enumerate(scores, 1):
-            mark = f"look {number}" if self.each else ""
-            if isinstance(score, JudgeError):
-                found.append(Reason(self.name, UNDECIDED, detail=f"{mark} {score}".strip()))
-            elif score < limits.min_score:
-                found.append(Reason(self.name, self.bad, round(score, 4), limits.min_score, mark))
-        return found
-
-
-def crops(sample: Sample, rationale: Rationale) -> tuple[Image.Image, ...]:
-    """What each look shows, enlarged as the loop does it; RGB, at most 1024 tokens of 28 x 28 pixels."""
-    size = sample.image.size
-    sizes = [crop_size(box, size, CROP_SIDE, *CROP_TOKENS)[1] for box in rationale.boxes]
-    return tuple(cut(sample.image, box, to) for box, to in zip(rationale.boxes, sizes, strict=True))
+                found = [Reason(self.name, self.bad, round(share, 4), limits.max_blind, said)]
+        return found or rules.missing(sample, rationale)
 
 
 def told(sample: Sample, rationale: Rationale) -> str:
@@ -418,7 +412,10 @@ def filter_folder(
         def kept() -> Iterator[Pair]:
             reading = read(source, "vlir", strict=strict, on_skip=unread)
             bar = tqdm(reading, desc="filter", unit=" samples", disable=not progress, mininterval=1)
-            for outcome in _outcomes(((record.where, record.pair()) for record in bar), limits, judges, names):
+            placed = (
+                (reading.where, (sample, told)) for sample, told in bar if told is not None
+            )  # VLIR always has one
+            for outcome in _outcomes(placed, limits, judges, names):
                 take(outcome)
                 if outcome.sample is not None and outcome.rationale is not None and not outcome.reasons:
                     yield outcome.sample, outcome.rationale

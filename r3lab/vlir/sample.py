@@ -20,8 +20,8 @@ from PIL import Image
 
 from ..core.errors import shown
 from ..core.files import whole_file
-from ..core.geometry import Box, problem
-from ..core.images import content_hash, open_image
+from ..core.geometry import Box, crop_size, problem
+from ..core.images import content_hash, cut, open_image
 from ..core.protocol import MAX_ANSWER, MAX_QUESTION
 from ..core.records import Refused, SchemaError, box, fields, flag, maybe, of, own_format, row, sha256, text, text_of
 from ..core.rows import json_lines
@@ -99,12 +99,32 @@ class Rationale:
         return texts
 
 
+CROP_FACTOR, CROP_TOKENS = 28, (4, 1024)  # pixels of a token's side; tokens of a crop, official
+
+
+def enlarged(image: Image.Image, boxes: Iterable[Box], tokens: tuple[int, int] = CROP_TOKENS) -> list[Image.Image]:
+    """What each box shows, enlarged as the loop does it; RGB, at least and at most so many tokens of 28 x 28 pixels."""
+    return [cut(image, box, crop_size(box, image.size, CROP_FACTOR, *tokens)[1]) for box in boxes]
+
+
+def crops(sample: Sample, rationale: Rationale) -> tuple[Image.Image, ...]:
+    """What each look shows, see `enlarged`."""
+    return tuple(enlarged(sample.image, rationale.boxes))
+
+
+# -- files -----------------------------------------------------------------------------------------------------------
+
+
+def parts_of(rationale: Rationale) -> list[dict[str, Any]]:
+    """The parts of a rationale as JSON."""
+    return [{"text": p} if isinstance(p, str) else {"box": list(p)} for p in rationale.parts]
+
+
 def to_record(sample: Sample, rationale: Rationale) -> dict[str, Any]:
     """The JSON record of one VLIR sample (without the image's pixels)."""
-    parts = [{"text": p} if isinstance(p, str) else {"box": list(p)} for p in rationale.parts]
     head = {"format": FORMAT, "version": VERSION, "id": sample.id, "image": content_hash(sample.image)}
     truth = sample.truth
-    return head | {"question": sample.question, "answer": truth.pop("answer"), "rationale": parts} | truth
+    return head | {"question": sample.question, "answer": truth.pop("answer"), "rationale": parts_of(rationale)} | truth
 
 
 def part(value: Any, where: str) -> str | Box:
@@ -169,13 +189,11 @@ def from_record(record: Any, folder: Path, where: str = "record") -> tuple[Sampl
     return Sample(**found | {"regions": tuple(found["regions"])}), rationale
 
 
-def put_image(image: Image.Image, folder: Path, known: str | None = None) -> str:
-    """Save an image once, whole or not at all, under its hash (computed where it is not known); the file's name."""
-    name = f"{known or content_hash(image)}.png"
-    if not (folder / name).exists():
-        with whole_file(folder / name) as part:
+def put_image(image: Image.Image, path: Path) -> None:
+    """Save an image, whole or not at all, where there is none yet: its name is the hash of its pixels."""
+    if not path.exists():
+        with whole_file(path) as part:
             image.save(part, "PNG")
-    return name
 
 
 def write_vlir(folder: str | Path, pairs: Iterable[tuple[Sample, Rationale]]) -> Path:
@@ -190,7 +208,7 @@ def write_vlir(folder: str | Path, pairs: Iterable[tuple[Sample, Rationale]]) ->
     with whole_file(folder / LINES) as part, part.open("w", encoding="utf-8") as out:
         for sample, rationale in pairs:
             record = to_record(sample, rationale)
-            put_image(sample.image, folder / "images", record["image"])
+            put_image(sample.image, folder / "images" / f"{record['image']}.png")
             out.write(json.dumps(record, ensure_ascii=False) + "\n")
     return folder / LINES
 

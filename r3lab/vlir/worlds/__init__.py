@@ -3,38 +3,27 @@
     world = get_world("badges")
     sample = world.sample("train", index=0, seed=0)
 
-A world is an object with `name`, `sample(split, index, seed) -> Sample` and `rationale(sample) -> Rationale`. The same
-(split, index, seed) gives the same sample in every process; the splits share no photograph, handwriting, table, layout,
-style or name. README.md in this folder shows how a fifth is written.
+A world (`material.World`) gives samples and their rationales. The same (split, index, seed) gives the same sample in
+every process; the splits share no photograph, handwriting, table, layout, style or name. README.md in this folder shows
+how a fifth is written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import count
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count, islice
 
 import numpy as np
 
 from ...core.errors import R3labError, nearest
+from ..rationale import imperfect
 from ..sample import Rationale, Sample
 from .badges import Badges
 from .charts import Charts
 from .documents import Documents
+from .material import World as World
+from .material import split_number
 from .trails import Trails
-
-
-class World(Protocol):
-    """What a world offers."""
-
-    name: str
-
-    def sample(self, split: str, index: int, seed: int = 0) -> Sample:
-        """The sample number `index` of a split."""
-
-    def rationale(self, sample: Sample) -> Rationale:
-        """The teacher's answer to a sample of this world, with exact regions."""
-
 
 WORLDS: dict[str, World] = {world.name: world for world in (Badges(), Documents(), Charts(), Trails())}
 
@@ -52,6 +41,25 @@ def get_world(name: str) -> World:
     return WORLDS[name]
 
 
+def drawn(worlds: str | Sequence[str], split: str, seed: int, numbers: Iterable[int]) -> Iterator[Sample]:
+    """Samples of a world, or of several in turn: number 5 of three worlds is the second sample of the third."""
+    sources, _ = [get_world(name) for name in ([worlds] if isinstance(worlds, str) else worlds)], split_number(split)
+    return (sources[n % len(sources)].sample(split, n // len(sources), seed) for n in numbers)
+
+
+def drawn_pairs(
+    worlds: Sequence[str], split: str, seed: int, count: int, spread: float, needless: float, hasty: float
+) -> Iterator[tuple[Sample, Rationale]]:
+    """The first samples of worlds in turn, with the rationales of a teacher that errs as `imperfect` says."""
+    part, names = split_number(split), list(WORLDS)
+
+    def taught(number: int, sample: Sample) -> tuple[Sample, Rationale]:
+        lot = np.random.default_rng([seed, part, number // len(worlds), names.index(sample.world), 17])
+        return sample, imperfect(sample, WORLDS[sample.world].rationale(sample), spread, needless, lot, hasty)
+
+    return (taught(n, sample) for n, sample in enumerate(drawn(worlds, split, seed, range(count))))
+
+
 def world_batches(worlds: str | Sequence[str], prompts: int, seed: int, start: int = 0) -> Iterator[list[Sample]]:
     """Endless batches of fresh training samples of a world, or of several in turn.
 
@@ -67,12 +75,9 @@ def world_batches(worlds: str | Sequence[str], prompts: int, seed: int, start: i
     >>> [len(batch) for batch, _ in zip(r3lab.world_batches("badges", 4, seed=0), range(2))]
     [4, 4]
     """
-    sources = [get_world(name) for name in ([worlds] if isinstance(worlds, str) else worlds)]
-    index = start
+    samples = drawn(worlds, "train", seed, count(start))
     while True:
-        numbers = range(index, index + prompts)
-        yield [sources[i % len(sources)].sample("train", i // len(sources), seed) for i in numbers]
-        index += prompts
+        yield list(islice(samples, prompts))
 
 
 def sample_batches(samples: Sequence[Sample], prompts: int, seed: int, start: int = 0) -> Iterator[list[Sample]]:

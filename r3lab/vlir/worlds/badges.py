@@ -21,9 +21,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ...core.geometry import Box
-from ..rationale import in_turn, reading
-from ..sample import Rationale, Sample
-from .material import Colour, handwriting, other_hand, sample_of, split_number, stretch, varied
+from ..rationale import Steps, reading
+from ..sample import Sample
+from .material import Colour, Drawn, World, handwriting, other_hand, stretch, varied
 
 SIDE = 512  # source pixels
 COLOURS: dict[str, Colour] = {
@@ -251,15 +251,13 @@ def scene(
     return paint(rng, split, badges, rows, vary), badges
 
 
-class Badges:
+class Badges(World):
     """The world; see the module's docstring."""
 
     name = "badges"
 
-    def sample(self, split: str, index: int, seed: int = 0) -> Sample:
-        """Sample number `index`: about 30 % are readable without a look, about 30 % ask by relation."""
-        lot = (seed, split_number(split), index)
-        rng = np.random.default_rng(lot)
+    def draw(self, rng: np.random.Generator, split: str, lot: tuple[int, ...]) -> Drawn:
+        """About 30 % are readable without a look, about 30 % ask by relation."""
         wants_large, wants_relation = rng.random() < 0.3, rng.random() < 0.3
         while True:
             badges, rows = arrange(rng, split, int(rng.integers(3, 6)))
@@ -277,10 +275,10 @@ class Badges:
         target, words = asked[int(rng.integers(len(asked)))]
         image, question, answer = paint(rng, split, badges, rows), f"Which digit is on the {words}?", str(target.digit)
         meta = {"badges": [asdict(b) for b in badges], "target": target.name, "asked": words}
-        return sample_of(self.name, split, lot, image, question, answer, [target.box], not target.large, meta)
+        return Drawn(image, question, answer, [target.box], not target.large, meta)
 
-    def rationale(self, sample: Sample) -> Rationale:
-        """The exact lesson: name the badge (resolve the relation), look if its digit is small, read, answer."""
+    def steps(self, sample: Sample) -> Steps:
+        """Name the badge (resolve the relation), look if its digit is small, read, answer."""
         target, words = sample.meta["target"], sample.meta["asked"]
         subject = f"The {target}" if words == target else f"The {words} is the {target}. It"
-        return in_turn(reading(subject, sample.answer, sample.regions[0] if sample.needs_look else None), sample)
+        return reading(subject, sample.answer, sample.regions[0] if sample.needs_look else None)

@@ -26,11 +26,11 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ...core.geometry import Box, intersection
-from ..rationale import Steps, in_turn, reading
-from ..sample import Rationale, Sample
+from ..rationale import Steps, reading
+from ..sample import Sample
 from . import material
 from .badges import COLOURS
-from .material import NOWHERE, Colour, Table
+from .material import NOWHERE, Colour, Drawn, Table, World
 
 SHARES = {"value": 0.3, "largest": 0.15, "label": 0.2, "named": 0.15, "difference": 0.2}  # of the questions
 LARGE_LEGEND, LARGE_VALUE = 0.3, 0.3  # how often what a question needs is readable without a look
@@ -385,7 +385,7 @@ def difference(more: str, less: str) -> str:
     return f"{(round(float(more) * 10**decimals) - round(float(less) * 10**decimals)) / 10**decimals:.{decimals}f}"
 
 
-class Charts:
+class Charts(World):
     """The world; see the module's docstring.
 
     Parameters
@@ -396,17 +396,15 @@ class Charts:
     shares : of the questions by kind
     """
 
-    name = "charts"
+    name, key = "charts", (3,)
 
     def __init__(
         self, large_other: float = LARGE_OTHER, invented: float = 0.0, shares: Mapping[str, float] = SHARES
     ) -> None:
         self.large_other, self.invented, self.shares = large_other, invented, dict(shares)
 
-    def sample(self, split: str, index: int, seed: int = 0) -> Sample:
-        """Sample number `index`: kinds as in `shares`; about 30 % are readable without a look."""
-        lot = (seed, material.split_number(split), index, 3)
-        rng = np.random.default_rng(lot)
+    def draw(self, rng: np.random.Generator, split: str, lot: tuple[int, ...]) -> Drawn:
+        """Kinds as in `shares`; about 30 % are readable without a look."""
         kind = list(self.shares)[int(rng.choice(len(self.shares), p=list(self.shares.values())))]
         drawn = None
         while drawn is None:
@@ -431,7 +429,7 @@ class Charts:
         meta = {"kind": kind, "hops": max(1, len(small)), **shown, "large_legend": plot.large_legend}
         meta |= {"asked": [plot.marks.index(m) for m in asked], "marks": marks}
         regions = small or [box for box, _ in involved]
-        return material.sample_of(self.name, split, lot, image, question, answer, regions, bool(small), meta)
+        return Drawn(image, question, answer, regions, bool(small), meta)
 
     def _drawn(self, rng: np.random.Generator, split: str, kind: str) -> tuple[Plot, dict[str, Any], list[Mark]] | None:
         """A chart for that kind of question, what it shows, and the marks that are asked about; None if it has no room,
@@ -455,8 +453,8 @@ class Charts:
             mark.digit = int(rng.integers(low, high + 1))
         return (plot, shown, asked) if place(plot) and (kind != "largest" or _clear(plot)) else None
 
-    def rationale(self, sample: Sample) -> Rationale:
-        """The exact lesson: find the mark (by the legend where it is named), look at what is small, compute, answer."""
+    def steps(self, sample: Sample) -> Steps:
+        """Find the mark (by the legend where it is named), look at what is small, compute, answer."""
         meta, regions = sample.meta, iter(sample.regions if sample.needs_look else ())
         kind, noun = meta["kind"], NOUNS[meta["chart"]]
         asked = [meta["marks"][k] for k in meta["asked"]]
@@ -465,7 +463,7 @@ class Charts:
 
         if kind == "label":
             region = None if meta["large_legend"] else next(regions)
-            return in_turn(reading(f"The label of {first}", asked[0]["label"], region), sample)
+            return reading(f"The label of {first}", asked[0]["label"], region)
         if kind == "largest":
             steps.append((f"The {LARGEST[noun]} is {first}.", None))
         elif kind == "named":
@@ -476,7 +474,7 @@ class Charts:
             steps += reading(f"The value of the {mark['colour']} {noun}", mark["said"], region)
         if kind == "difference":
             steps.append((f"{asked[0]['said']} - {asked[1]['said']} = {sample.answer}.", None))
-        return in_turn(steps, sample)
+        return steps
 
 
 def _involved(plot: Plot, kind: str, asked: list[Mark]) -> list[tuple[Box, bool]]:

@@ -24,10 +24,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ...core.geometry import Box, Size
-from ..rationale import in_turn, reading
-from ..sample import Rationale, Sample
+from ..rationale import Steps, reading
+from ..sample import Sample
 from . import material
-from .material import NOWHERE
+from .material import NOWHERE, Drawn, World
 
 SIDE = 512  # source pixels
 GOODS = (
@@ -54,40 +54,41 @@ ASK = {
 }
 SUBJECT = {"line": "The price of the {}", "total": "The total", "date": "The date", "field": "The field {}"}
 
-NAMES: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {  # of train, validation, test
+_SHARED_OUT = {  # names by kind, of train, validation and test
     "shop": (
-        ("Corner Deli", "Blue Door", "Hill & Sons", "The Larder", "Cafe Mirabel", "Oak Market", "Pier Nine", "Nook",
-         "Old Mill Foods", "Sunny Side", "Harbour Grocer", "Twin Bakers"),
-        ("Green Basket", "Lantern Cafe", "Moss & Fern"),
-        ("River Pantry", "Copper Kettle", "Fox and Quill"),
+        "Corner Deli | Blue Door | Hill & Sons | The Larder | Cafe Mirabel | Oak Market | Pier Nine | Nook | "
+        "Old Mill Foods | Sunny Side | Harbour Grocer | Twin Bakers",
+        "Green Basket | Lantern Cafe | Moss & Fern",
+        "River Pantry | Copper Kettle | Fox and Quill",
     ),
     "person": (
-        ("A. Moreau", "B. Lindqvist", "C. Okafor", "D. Petrov", "E. Tanaka", "F. Almeida", "G. Novak", "H. Rossi",
-         "I. Kaya", "J. Ferreira", "K. Weber", "L. Haddad"),
-        ("M. Jansen", "N. Osei", "P. Varga"),
-        ("R. Ibarra", "S. Nowak", "T. Eriksen"),
+        "A. Moreau | B. Lindqvist | C. Okafor | D. Petrov | E. Tanaka | F. Almeida | G. Novak | H. Rossi | "
+        "I. Kaya | J. Ferreira | K. Weber | L. Haddad",
+        "M. Jansen | N. Osei | P. Varga",
+        "R. Ibarra | S. Nowak | T. Eriksen",
     ),
     "street": (
-        ("12 Elm Row", "3 Canal Street", "88 Mill Lane", "41 High Road", "7 Station Square", "150 Queen Street",
-         "9 Orchard Way", "26 Bridge End"),
-        ("5 Abbey Close", "73 Quarry Hill"),
-        ("18 Linden Court", "64 Wharf Side"),
+        "12 Elm Row | 3 Canal Street | 88 Mill Lane | 41 High Road | 7 Station Square | 150 Queen Street | "
+        "9 Orchard Way | 26 Bridge End",
+        "5 Abbey Close | 73 Quarry Hill",
+        "18 Linden Court | 64 Wharf Side",
     ),
     "form": (
-        ("Visitor card", "Boarding slip", "Clinic record", "Entry form", "Parking permit", "Library card",
-         "Hotel guest", "Race number"),
-        ("Cloakroom tag", "Workshop pass"),
-        ("Ferry ticket", "Loan sheet"),
+        "Visitor card | Boarding slip | Clinic record | Entry form | Parking permit | Library card | Hotel guest | "
+        "Race number",
+        "Cloakroom tag | Workshop pass",
+        "Ferry ticket | Loan sheet",
     ),
     "sentence": (
-        ("We thank you for your letter and are glad to reply.", "The goods left our store this morning by rail.",
-         "Please keep this page with your other papers.", "Our office is open on weekdays until noon.",
-         "The engineer will call before coming to your house.", "We are sorry that the parcel was late.",
-         "A copy of the contract is attached to this letter."),
-        ("Kindly return the enclosed card at your leisure.", "The committee meets again in the spring."),
-        ("Your subscription has been renewed as requested.", "Should anything be amiss, do write to us."),
+        "We thank you for your letter and are glad to reply. | The goods left our store this morning by rail. | "
+        "Please keep this page with your other papers. | Our office is open on weekdays until noon. | "
+        "The engineer will call before coming to your house. | We are sorry that the parcel was late. | "
+        "A copy of the contract is attached to this letter.",
+        "Kindly return the enclosed card at your leisure. | The committee meets again in the spring.",
+        "Your subscription has been renewed as requested. | Should anything be amiss, do write to us.",
     ),
-}  # fmt: skip
+}
+NAMES = {what: [part.split(" | ") for part in parts] for what, parts in _SHARED_OUT.items()}
 
 FONTS = ("sans", "serif", "mono", "times", "roman", "grotesque", "typewriter")
 BOLD = {"sans": "sans-bold", "serif": "serif-bold", "mono": "mono-bold", "times": "times-bold", "roman": "roman-bold"}
@@ -380,7 +381,7 @@ def contents(rng: np.random.Generator, template: Template) -> list[Entry]:
     ]
 
 
-class Documents:
+class Documents(World):
     """The world; see the module's docstring.
 
     Parameters
@@ -388,15 +389,13 @@ class Documents:
     large_other : share of the values that are not asked for that are large
     """
 
-    name = "documents"
+    name, key = "documents", (2,)
 
     def __init__(self, large_other: float = LARGE_OTHER) -> None:
         self.large_other = large_other
 
-    def sample(self, split: str, index: int, seed: int = 0) -> Sample:
-        """Sample number `index`: kinds in `SHARES`, of each about 30 % readable without a look."""
-        lot = (seed, material.split_number(split), index, 2)
-        rng = np.random.default_rng(lot)
+    def draw(self, rng: np.random.Generator, split: str, lot: tuple[int, ...]) -> Drawn:
+        """Kinds in `SHARES`, of each about 30 % readable without a look."""
         kind = list(SHARES)[int(rng.choice(len(SHARES), p=list(SHARES.values())))]
         large = bool(rng.random() < READABLE)
         pages = {"line": ("receipt",), "total": ("receipt",), "field": ("form", "letter")}.get(kind, tuple(KINDS))
@@ -418,10 +417,10 @@ class Documents:
         meta = {"kind": kind, "hops": 1, "page": template.kind, "template": template.number, "asked": asked.label}
         meta |= {"entries": [asdict(e) for e in entries]}
         regions = [material.padded(asked.box, image.size)]
-        return material.sample_of(self.name, split, lot, image, question, asked.value, regions, not asked.large, meta)
+        return Drawn(image, question, asked.value, regions, not asked.large, meta)
 
-    def rationale(self, sample: Sample) -> Rationale:
-        """The exact lesson: name what is asked for, look if it is small, read, answer."""
+    def steps(self, sample: Sample) -> Steps:
+        """Name what is asked for, look if it is small, read, answer."""
         kind, label = sample.meta["kind"], sample.meta["asked"]
         subject = SUBJECT[kind].format(label.lower() if kind == "line" else label)
-        return in_turn(reading(subject, sample.answer, sample.regions[0] if sample.needs_look else None), sample)
+        return reading(subject, sample.answer, sample.regions[0] if sample.needs_look else None)

@@ -24,11 +24,11 @@ under grain, about 30 %). A crop hardly suffers: strokes there are ten times as 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFont
@@ -36,7 +36,8 @@ from PIL import Image, ImageChops, ImageDraw, ImageFont
 from ...core.errors import R3labError, nearest
 from ...core.files import assets_dir
 from ...core.geometry import Box, Size, clip
-from ..sample import Sample
+from ..rationale import Steps, in_turn
+from ..sample import Rationale, Sample
 
 SPLITS = ("train", "validation", "test")
 MIN_SIDE = 640
@@ -71,20 +72,49 @@ def split_number(split: str) -> int:
     return SPLITS.index(split)
 
 
-def sample_of(
-    world: str,
-    split: str,
-    lot: Sequence[int],
-    image: Image.Image,
-    question: str,
-    answer: str,
-    regions: Iterable[Box],
-    needs_look: bool,
-    meta: dict[str, Any],
-) -> Sample:
-    """A sample of a world, named after its lot (seed, split, index, ...); `meta` becomes plain JSON."""
-    name, plain = f"{world}-{split}-{lot[0]}-{lot[2]}", json.loads(json.dumps(meta))
-    return Sample(name, image, question, answer, tuple(regions), needs_look, world, split, plain)
+class Drawn(NamedTuple):
+    """A question on a picture, as a world draws it; fields as of `Sample`, `meta` of JSON and tuples."""
+
+    image: Image.Image
+    question: str
+    answer: str
+    regions: Sequence[Box]
+    needs_look: bool
+    meta: dict[str, Any]
+
+
+class World:
+    """A source of questions on images in which looking again pays, with the truth known.
+
+    A world says `draw` and `steps`; the same (split, index, seed) gives the same sample in every process.
+
+    Attributes
+    ----------
+    name : of the world and, with split, seed and index, of its samples
+    key : what tells its random draws from those of other worlds
+    """
+
+    name = ""
+    key: tuple[int, ...] = ()
+
+    def sample(self, split: str, index: int, seed: int = 0) -> Sample:
+        """The sample number `index` of a split."""
+        lot = (seed, split_number(split), index, *self.key)
+        drawn = self.draw(np.random.default_rng(lot), split, lot)
+        known = drawn._asdict() | {"regions": tuple(drawn.regions), "meta": json.loads(json.dumps(drawn.meta))}
+        return Sample(f"{self.name}-{split}-{seed}-{index}", world=self.name, split=split, **known)
+
+    def rationale(self, sample: Sample) -> Rationale:
+        """The teacher's answer to a sample of this world, with exact regions."""
+        return in_turn(self.steps(sample), sample)
+
+    def draw(self, rng: np.random.Generator, split: str, lot: tuple[int, ...]) -> Drawn:
+        """A question made of a split's material, by `rng` alone, which was seeded with `lot`."""
+        raise NotImplementedError
+
+    def steps(self, sample: Sample) -> Steps:
+        """The exact lesson: what is said, and what is looked at, in order; see `rationale.in_turn`."""
+        raise NotImplementedError
 
 
 def shared_out(

@@ -25,10 +25,10 @@ from ...core.errors import R3labError
 from ...core.geometry import Box
 from ..rationale import LARGE as IS_LARGE
 from ..rationale import SMALL as IS_SMALL
-from ..rationale import Steps, in_turn, shows
-from ..sample import Rationale, Sample
+from ..rationale import Steps, shows
+from ..sample import Sample
 from .badges import COLOURS, DIRECTIONS, SHAPES, SIDE, Disc, Placed, beside, seen_from, stands
-from .material import digit_ink, grained, sample_of, split_number, stretch, write
+from .material import Drawn, World, digit_ink, grained, stretch, write
 
 HOPS = {1: 0.3, 2: 0.35, 3: 0.23, 4: 0.12}  # steps of the trails that need looks
 READABLE = 0.25  # share of the trails that are readable in the overview; they have one step
@@ -199,7 +199,7 @@ def paint(signs: tuple[Sign, ...], split: str, lot: tuple[int, ...]) -> Image.Im
     return grained(image, rng)
 
 
-class Trails:
+class Trails(World):
     """The world; see the module's docstring.
 
     Parameters
@@ -207,15 +207,13 @@ class Trails:
     readable : share of the trails that are readable in the overview
     """
 
-    name = "trails"
+    name, key = "trails", (4,)
 
     def __init__(self, readable: float = READABLE) -> None:
         self.readable = readable
 
-    def sample(self, split: str, index: int, seed: int = 0) -> Sample:
-        """Sample number `index`: a quarter readable without a look, else of one to four steps as in `HOPS`."""
-        lot = (seed, split_number(split), index, 4)
-        rng = np.random.default_rng(lot)
+    def draw(self, rng: np.random.Generator, split: str, lot: tuple[int, ...]) -> Drawn:
+        """A quarter is readable without a look, else of one to four steps as in `HOPS`."""
         readable = bool(rng.random() < self.readable)
         hops = 1 if readable else int(rng.choice(list(HOPS), p=list(HOPS.values())))
         signs = arrange(rng, hops, readable)
@@ -224,10 +222,10 @@ class Trails:
         meta = {"kind": "trail", "hops": hops, "lot": lot, "trail": [sign.name for sign in trail]}
         meta |= {"signs": [{**vars(sign), "face": sign.face} for sign in signs]}
         image, regions = paint(signs, split, lot), [sign.face for sign in trail]
-        return sample_of(self.name, split, lot, image, question, trail[-1].says, regions, not readable, meta)
+        return Drawn(image, question, trail[-1].says, regions, not readable, meta)
 
-    def rationale(self, sample: Sample) -> Rationale:
-        """The exact lesson: look at the first sign, go where it says, look there, ..., read the digit."""
+    def steps(self, sample: Sample) -> Steps:
+        """Look at the first sign, go where it says, look there, ..., read the digit."""
         says = {f"{s['colour']} {s['shape']}": s["says"] for s in sample.meta["signs"]}
         trail = sample.meta["trail"]
         said = []
@@ -240,4 +238,4 @@ class Trails:
                 steps += [(f"The {name}{IS_SMALL}", region), (after, None)]
             else:
                 steps.append((f"The {name}{IS_LARGE}{after}", None))
-        return in_turn(steps, sample)
+        return steps

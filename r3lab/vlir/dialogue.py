@@ -24,20 +24,20 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from ...core import geometry
-from ...core.errors import R3labError, shown
-from ...core.geometry import RELATIVE_SIDE, Box, Frame, Size
-from ...core.images import cut, data_uri, resize, to_png_bytes
-from ...core.protocol import bare
-from ...core.records import Refused, box, made, maybe, of, parse, row
-from ...core.records import text as plain_text
-from ..rationale import in_turn
-from ..rules import Limits, form, missing, same
-from ..sample import MAX_NAME, Rationale, Sample
+from ..core import geometry
+from ..core.errors import R3labError, shown
+from ..core.geometry import RELATIVE_SIDE, Box, Frame, Size
+from ..core.images import data_uri, resize, to_png_bytes
+from ..core.protocol import bare
+from ..core.records import Refused, box, made, maybe, of, parse, row
+from ..core.records import text as plain_text
+from .rationale import in_turn
+from .rules import Limits, form, missing, same
+from .sample import MAX_NAME, Rationale, Sample, enlarged
 
 MAX_REPLY, MAX_STEP, MAX_STEPS = 20_000, 1000, 32  # characters of a reply and of a step; steps
 MAX_SIDE, MAX_IMAGE = 1024, 1 << 20  # of an image as it is sent: pixels of a side, bytes before base64 adds a third
-CROP_FACTOR, CROP_TOKENS = 28, (16, 1024)  # size of the enlarged regions, see `geometry.crop_size`
+CROP_TOKENS = (16, 1024)  # of the enlarged regions, see `sample.enlarged`
 MIN_IOU = 0.5  # of a look with a known region, for the look to count as one on it
 
 _TAG = re.compile("<([^<>]*)>")
@@ -99,9 +99,8 @@ def question(sample: Sample) -> list[dict[str, Any]]:
         "regions": [relative(region, size) for region in sample.regions],
         "closer look": _NEED[sample.needs_look],
     }
-    sizes = [geometry.crop_size(region, size, CROP_FACTOR, *CROP_TOKENS)[1] for region in sample.regions]
-    crops = [cut(sample.image, region, to) for region, to in zip(sample.regions, sizes, strict=True)]
-    shots = [{"type": "image_url", "image_url": {"url": picture_url(image)}} for image in (sample.image, *crops)]
+    pictures = (sample.image, *enlarged(sample.image, sample.regions, CROP_TOKENS))
+    shots = [{"type": "image_url", "image_url": {"url": picture_url(image)}} for image in pictures]
     told = {"type": "text", "text": json.dumps(facts, ensure_ascii=False)}
     return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": [told, *shots]}]
 
