@@ -13,10 +13,8 @@ from typing import Any
 
 import nbformat
 
-from r3lab.run.notebook import LOG, Result, given_values, run_key
-from r3lab.run.parameters import parameters_of, read_notebook
+from r3lab.run.notebook import LOG, Result, given_values, parameters_of, read_notebook, run_key
 from r3lab.run.point import run_point
-from r3lab.run.record import MIME
 
 PARAMETERS = "seed = 0\npause = 0.0\nmode = ''\ncount = ''"
 
@@ -29,7 +27,7 @@ def lesson(path: Path, *sources: str, parameters: str = PARAMETERS) -> Path:
 
 
 def fake(
-    path: Path, given: Mapping[str, Any], out_root: Path, timeout_cell: float, timeout: float,
+    path: Path, given: Mapping[str, Any], out_root: Path, timeout: float,
     progress: bool, env: Mapping[str, str], stopped: Callable[[], bool],
 ) -> Result:  # fmt: skip
     """In the place of `run_notebook`."""
@@ -49,10 +47,10 @@ def fake(
         status = "ok" if Path(full["count"]).read_text().split().count(key) > 1 else "failed"
     device = env.get("CUDA_VISIBLE_DEVICES", "none")
     values = {"score": full["seed"] * 10, "threads": int(env["OMP_NUM_THREADS"]), "device": device}
-    nb.cells[0].outputs = [nbformat.v4.new_output("display_data", data={MIME: values})]
+    nb.cells[0].outputs = [nbformat.v4.new_output("stream", text="worked")]
     nbformat.write(nb, folder / path.name)
     error = None if status == "ok" else {"message": why}
-    return Result(path.name, status, full, "x", "now", 0.1, [], error, folder)
+    return Result(path.name, status, full, "x", "now", 0.1, [], error, folder, values)
 
 
 FAKE = functools.partial(run_point, execute=fake)

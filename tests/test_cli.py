@@ -315,9 +315,11 @@ def test_doctor_names_the_policies_that_are_missing_and_what_makes_them(
 def test_doctor_finds_what_is_missing_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from r3lab.cli.doctor import doctor
 
+    wanted = ["pillow>=1", "numpy<1", "no-such-package>=2", "no-such-extra; extra == 'scale'"]
     monkeypatch.setenv("R3LAB_ASSETS", str(tmp_path / "nowhere"))
-    monkeypatch.setattr("r3lab.cli.doctor.PACKAGES", ("pillow", "no-such-package"))
+    monkeypatch.setattr("r3lab.cli.doctor.metadata.requires", lambda name: wanted)
     found = {check.name: check for check in doctor()}
     assert found["pillow"].state == "ok" and found["device"].found.split(":")[0] in ("cpu", "cuda", "mps")
     assert found["no-such-package"].state == "missing" and found["no-such-package"].mend
+    assert found["numpy"].mend == "python -m pip install 'numpy<1'" and "no-such-extra" not in found
     assert found["assets"].state == "missing" and "R3LAB_ASSETS" in found["assets"].mend

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from r3lab import __version__
-from r3lab.cli.doctor import PACKAGES
 from r3lab.core.errors import R3labError
 from r3lab.core.files import assets_dir
 
@@ -52,11 +51,6 @@ def test_every_package_that_is_imported_is_declared() -> None:
     for name, path in imports(ROOT / "r3lab").items():
         if name != "r3lab" and name not in sys.stdlib_module_names:
             assert NAMES.get(name, name) in declared, f"{path} imports {name}; pyproject.toml does not require it"
-
-
-def test_doctor_asks_only_for_what_is_declared() -> None:
-    assert set(PACKAGES) <= names(PROJECT["dependencies"])
-    assert len(set(PACKAGES)) == len(PACKAGES)
 
 
 def test_the_version_is_written_once() -> None:

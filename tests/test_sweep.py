@@ -26,10 +26,10 @@ from r3lab.cli.run import sweep as sweep_command
 from r3lab.core.errors import R3labError
 from r3lab.core.settings import Reader, declare, options_of
 from r3lab.run import point as one_point
-from r3lab.run.parameters import cross, read_grid, read_notebook, read_points
+from r3lab.run.notebook import Result
 from r3lab.run.point import Job, Machine, Outcome, devices, fit
 from r3lab.run.record import LONGEST, MIME, MOST, check_results, record, recorded
-from r3lab.run.sweep import Plan, Store, Summary, plan, sweep, table
+from r3lab.run.sweep import Store, Summary, cross, plan, read_grid, read_points, sweep, table, titles
 
 DEFAULTS = {"group": 8, "rate": 0.5, "world": "badges", "quick": False, "sizes": (1, 2), "out": None}
 
@@ -139,13 +139,12 @@ def test_a_file_that_is_no_list_of_points_is_refused_with_the_place(
 def test_the_plan_has_each_point_once_with_all_parameters(tmp_path: Path) -> None:
     path = lesson(tmp_path / "a.ipynb", parameters="seed = 0\nquick = False\nsizes = (1, 2)")
     planned = plan(path, [{"seed": 1}, {"seed": 0}, {"seed": 1}, {"seed": 2, "quick": False}], quick=True)
-    assert planned.repeated == 1
-    assert list(planned.parameters.values()) == [
+    assert [job.parameters for job in planned.values()] == [
         {"seed": 1, "quick": True, "sizes": [1, 2]},
         {"seed": 0, "quick": True, "sizes": [1, 2]},
         {"seed": 2, "quick": False, "sizes": [1, 2]},
     ]
-    assert planned.varied == ("seed", "quick")
+    assert list(titles(planned).values()) == ["seed=1 quick=True", "seed=0 quick=True", "seed=2 quick=False"]
     with pytest.raises(R3labError, match="'status' is a column"):
         plan(lesson(tmp_path / "b.ipynb", parameters="status = 1"), [{}])
 
@@ -246,7 +245,9 @@ def test_only_visible_devices_count(monkeypatch: pytest.MonkeyPatch, text: str, 
     assert devices() == wanted
 
 
-def swept(tmp_path: Path, points: list[dict[str, Any]], retries: int = 1, jobs: int = 2) -> tuple[Summary, Any, Plan]:
+def swept(
+    tmp_path: Path, points: list[dict[str, Any]], retries: int = 1, jobs: int = 2
+) -> tuple[Summary, Any, dict[str, Job]]:
     """A sweep with the fake child, and its rows."""
     planned = plan(lesson(tmp_path / "a.ipynb"), points)
     with Store(tmp_path / "out") as store:
@@ -258,7 +259,7 @@ def swept(tmp_path: Path, points: list[dict[str, Any]], retries: int = 1, jobs: 
 def test_each_job_has_its_share_of_cores_and_a_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     summary, rows, _ = swept(tmp_path, [{"seed": seed, "pause": 0.3} for seed in range(4)])
-    assert (summary.done, summary.left, summary.failed) == (4, 0, ())
+    assert (summary.done, summary.failed) == (4, ())
     assert [(row["seed"], row["score"], row["status"]) for row in rows] == [(i, 10 * i, "ok") for i in range(4)]
     assert {row["threads"] for row in rows} == {3}
     assert {row["device"] for row in rows} == {"0", "1"}
@@ -267,7 +268,7 @@ def test_each_job_has_its_share_of_cores_and_a_device(tmp_path: Path, monkeypatc
 def test_what_failed_is_tried_again_as_often_as_said_and_every_attempt_has_its_log(tmp_path: Path) -> None:
     points = [{"seed": 0}, {"mode": "failed"}, {"count": str(tmp_path / "count")}, {"mode": "died"}]
     summary, rows, planned = swept(tmp_path, points, retries=2)
-    keys = list(planned.jobs)
+    keys = list(planned)
     assert set(summary.failed) == {keys[1], keys[3]}
     assert [row["status"] for row in rows] == ["ok", "failed", "ok", "died"]
     assert [row["attempts"] for row in rows] == [1, 3, 2, 3]
@@ -296,19 +297,19 @@ def test_a_full_disk_ends_the_sweep_in_order_and_the_same_command_goes_on(
 
     monkeypatch.setattr(Store, "keep", full)
     summary, rows, _ = swept(tmp_path, points)
-    assert (summary.done, summary.left) == (2, 3) and "No space left" in summary.trouble
+    assert (summary.done, summary.failed) == (2, ()) and "No space left" in summary.trouble
     assert sorted(row["status"] for row in rows) == ["not run"] * 3 + ["ok"] * 2
     monkeypatch.setattr(Store, "keep", keep)
     summary, rows, planned = swept(tmp_path, points)
     assert (summary.done, summary.skipped, summary.trouble) == (5, 2, "")
-    assert [row["key"] for row in rows] == list(planned.jobs) and {row["status"] for row in rows} == {"ok"}
+    assert [row["key"] for row in rows] == list(planned) and {row["status"] for row in rows} == {"ok"}
 
 
-def job(tmp_path: Path, most: int = 10**6, **given: Any) -> Job:
+def job(tmp_path: Path, **given: Any) -> Job:
     """A point of the fake, with its notebook beside the place where it runs."""
-    (found,) = plan(lesson(tmp_path / "a.ipynb"), [given]).jobs.values()
+    (found,) = plan(lesson(tmp_path / "a.ipynb"), [given]).values()
     (tmp_path / "place").mkdir(exist_ok=True)
-    return Job(found.key, found.notebook, found.text, found.given, most=most)
+    return found
 
 
 def test_a_place_that_cannot_write_is_to_blame_and_not_the_point(
@@ -325,30 +326,28 @@ def test_a_place_that_cannot_write_is_to_blame_and_not_the_point(
     assert set(asked) == {place} and not list(place.iterdir())  # and nothing stays
 
 
-def test_a_point_that_is_stopped_ends_soon_and_files_are_bounded(tmp_path: Path) -> None:
+def test_a_point_that_is_stopped_ends_soon_and_files_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     start, place = time.monotonic(), tmp_path / "place"
     late = job(tmp_path, pause=600.0)
     outcome = FAKE(late, folder=place, threads=1, stopped=lambda: time.monotonic() - start > 0.5)
     assert outcome.status == "interrupted" and time.monotonic() - start < 60
-    files = FAKE(job(tmp_path, most=300), folder=place, threads=1).files
-    assert sorted(files) == ["a.ipynb", "recorded.json", "result.json"] and b"stayed behind" in files["a.ipynb"]
+    monkeypatch.setattr(one_point, "LARGEST", 300)
+    files = FAKE(job(tmp_path), folder=place, threads=1).files
+    assert sorted(files) == ["a.ipynb", "result.json"] and b"stayed behind" in files["a.ipynb"]
     assert not list(place.iterdir())
 
 
 def test_only_a_whole_result_makes_a_point_done(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
-        result = {
-            "notebook": "a.ipynb",
-            "status": "ok",
-            "parameters": {},
-            "version": "x",
-            "started": "",
-            "seconds": 1.0,
-        }
-        whole = json.dumps(result | {"cells": [], "error": None}).encode()
-        store.keep(Outcome("k", "ok", files={"recorded.json": b'{"a": 1}', "../out.html": b"x", "result.json": whole}))
-        assert store.done("k") and store.row("k")[1] == {"a": 1}
+        whole = Result("a.ipynb", "ok", {}, "x", "", 1.0, [], None, recorded={"a": 1}).text()
+        store.keep(Outcome("k", "ok", files={"a.html": b"x", "../out.html": b"x", "result.json": whole}))
+        assert store.done("k") and store.row("k")[1] == {"a": 1} and (store.point("k") / "a.html").is_file()
         assert not (tmp_path / "points" / "out.html").exists()
+        store.keep(Outcome("k2", "ok", files={"result.json": whole.replace(b'"a": 1', b'"a": [1]')}))
+        with pytest.raises(R3labError, match="holds no results"):
+            store.row("k2")
         (store.point("k") / "result.json").unlink()  # a kill before the last file
         assert not store.done("k") and store.row("k") == (store.row("k")[0] | {"status": "lost"}, {})
         with pytest.raises(R3labError, match="another run is writing"):
@@ -369,8 +368,8 @@ def test_the_command_runs_a_notebook_over_a_grid_into_a_table(
 ) -> None:
     parameters = "group = 4  # rollouts\nseed = 0\nquick = False"
     sources = (
-        "import os\nfrom r3lab.run.record import record\nrecord(threads=int(os.environ['OMP_NUM_THREADS']))",
-        "assert quick\nif seed: raise ValueError('<b>unlucky</b>')\nrecord(score=group / 8, note='=1+1')",
+        "import os, r3lab\nr3lab.record(threads=int(os.environ['OMP_NUM_THREADS']))",
+        "assert quick\nif seed: raise ValueError('<b>unlucky</b>')\nr3lab.record(score=group / 8, note='=1+1')",
     )
     path = lesson(tmp_path / "a.ipynb", *sources, parameters=parameters)
     command = [str(path), "-p", "group=4,8", "--quick", "--jobs", "2", "--threads", "1", "--retries", "0"]
@@ -380,10 +379,10 @@ def test_the_command_runs_a_notebook_over_a_grid_into_a_table(
     assert "2 points, 2 at once with 1 thread each" in told and "2 of 2 points are done" in told
     assert "[2/2] ok" in told and "s left" in told.split("[2/2]")[0]
     lines = (tmp_path / "out" / "table.csv").read_text().splitlines()
-    assert lines[0] == "key,group,seed,quick,status,seconds,attempts,place,error,threads,note,score"
+    assert lines[0] == "key,group,seed,quick,status,seconds,attempts,place,error,threads,score,note"
     assert [line.split(",")[1:5] + line.split(",")[9:] for line in lines[1:]] == [
-        ["4", "0", "true", "ok", "1", "'=1+1", "0.5"],
-        ["8", "0", "true", "ok", "1", "'=1+1", "1.0"],
+        ["4", "0", "true", "ok", "1", "0.5", "'=1+1"],
+        ["8", "0", "true", "ok", "1", "1.0", "'=1+1"],
     ]
     assert (tmp_path / "out" / "plots.html").is_file()
 
@@ -396,8 +395,7 @@ def test_the_command_runs_a_notebook_over_a_grid_into_a_table(
 
 @pytest.mark.notebook
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process")
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
-def test_stopped_or_killed_it_leaves_no_kernel_and_the_same_command_goes_on(tmp_path: Path, sign: int) -> None:
+def test_stopped_or_killed_it_leaves_no_kernel_and_the_same_command_goes_on(tmp_path: Path) -> None:
     go, pid = tmp_path / "go", tmp_path / "pid"
     source = (
         f"import os, pathlib, time\nif seed:\n    pathlib.Path({str(pid)!r}).write_text(str(os.getpid()))\n"
@@ -406,22 +404,23 @@ def test_stopped_or_killed_it_leaves_no_kernel_and_the_same_command_goes_on(tmp_
     path = lesson(tmp_path / "a.ipynb", source, parameters="seed = 0")
     command = [sys.executable, "-m", "r3lab", "sweep", str(path), "-p", "seed=0,1", "--jobs", "1"]
     command += ["-o", str(tmp_path / "out")]
-    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not (pid.exists() and pid.read_text()) and run.poll() is None:
-        time.sleep(0.1)
-    run.send_signal(sign)
-    out, err = run.communicate(timeout=240)
-    if sign == signal.SIGINT:
-        assert run.returncode == 130, (out, err)
-        assert "1 of 2 points are done" in out and "interrupted; the same command goes on with the other 1" in err
-        assert "Traceback" not in out + err
-        rows = [line.split(",")[2] for line in (tmp_path / "out" / "table.csv").read_text().splitlines()[1:]]
-        assert rows == ["ok", "not run"]
-    kernel, end = int(pid.read_text()), time.monotonic() + 60
-    with pytest.raises(ProcessLookupError):
-        while time.monotonic() < end:
-            os.kill(kernel, 0)
+    for sign in (signal.SIGKILL, signal.SIGINT):
+        run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while not (pid.exists() and pid.read_text()) and run.poll() is None:
             time.sleep(0.1)
+        run.send_signal(sign)
+        out, err = run.communicate(timeout=240)
+        kernel, end = int(pid.read_text()), time.monotonic() + 60
+        with pytest.raises(ProcessLookupError):
+            while time.monotonic() < end:
+                os.kill(kernel, 0)
+                time.sleep(0.1)
+        pid.unlink()
+    assert run.returncode == 130, (out, err)
+    assert "1 of 2 points are done, 1 of them before" in out  # although it was killed
+    assert "interrupted; the same command goes on with the other 1" in err and "Traceback" not in out + err
+    rows = [line.split(",")[2] for line in (tmp_path / "out" / "table.csv").read_text().splitlines()[1:]]
+    assert rows == ["ok", "not run"]
     go.touch()
     again = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert again.returncode == 0 and "2 of 2 points are done, 1 of them before" in again.stdout, again
@@ -474,10 +473,3 @@ def test_what_the_page_on_sweeps_says_is_so() -> None:
         texts = [word for word in shlex.split(given) if word != "-p"]
         grid = read_grid(texts, {"group": 0, "seed": 0, "steps": 0, "world": ""})
         assert len(cross(grid, [{}])) == int(count), given
-
-
-def test_the_notebook_of_a_job_is_the_notebook(tmp_path: Path) -> None:
-    path = lesson(tmp_path / "a.ipynb", "x = 'å'")
-    (found,) = plan(path, [{}]).jobs.values()
-    (tmp_path / "b.ipynb").write_text(found.text, encoding="utf-8")
-    assert read_notebook(tmp_path / "b.ipynb") == read_notebook(path)

@@ -13,17 +13,14 @@ import importlib.util
 import os
 import platform
 import sys
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 from .. import __version__
 from ..core.errors import R3labError
 from ..core.files import assets_dir
 
-MODELS = ("torch", "transformers", "tokenizers", "safetensors", "jinja2", "numpy", "pillow", "tqdm")
-NOTEBOOKS = ("matplotlib", "plotly", "ipywidgets", "jupyterlab", "ipykernel", "papermill", "nbclient", "nbconvert")
-PACKAGES = MODELS + NOTEBOOKS  # essential; names as the package index knows them
 TINY = {  # folder: what it is, and the command that makes it
     "worlds/rgrpo": ("of four worlds", "r3lab train worlds"),
     "tiny/cold-start": ("of badges, after the cold start", "r3lab train tiny"),
@@ -32,8 +29,7 @@ TINY = {  # folder: what it is, and the command that makes it
 INSTALL = "python -m pip install -e . (in the checkout) brings what is missing"
 
 
-@dataclass(frozen=True)
-class Check:
+class Check(NamedTuple):
     """One finding: what was looked for, what was found, and what to do about it."""
 
     name: str
@@ -43,17 +39,9 @@ class Check:
 
 
 def doctor() -> list[Check]:
-    """Look at the interpreter, the packages, the device, the Jupyter kernel and the assets.
-
-    Returns
-    -------
-    list of Check
-        In an order that reads well.
-    """
-    wanted = _wanted()
+    """Look at the interpreter, the packages, the device, the Jupyter kernel and the assets; what reads well first."""
     python = Check("python", f"{platform.python_version()} with r3lab {__version__}, {platform.platform()}")
-    packages = [_package(name, wanted.get(name, "")) for name in PACKAGES]
-    return [python, *packages, *_device(), _kernel(), *_assets()]
+    return [python, *packages(), *_device(), _kernel(), *_assets()]
 
 
 def report() -> int:
@@ -72,27 +60,25 @@ def report() -> int:
     return int(bool(lacking))
 
 
-def _wanted() -> dict[str, str]:
-    """The versions that r3lab requires, by package; empty where r3lab itself is not installed."""
+def packages() -> list[Check]:
+    """Every package that r3lab requires, by its metadata; nothing is known where r3lab itself is not installed."""
     try:
         from packaging.requirements import Requirement
 
-        lines = [Requirement(line) for line in metadata.requires("r3lab") or []]
-    except ImportError:  # also metadata.PackageNotFoundError
-        return {}
-    return {line.name: str(line.specifier) for line in lines if not line.marker}
-
-
-def _package(name: str, wanted: str) -> Check:
-    try:
-        version = metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return Check(name, "not installed", "missing", INSTALL)
-    from packaging.specifiers import SpecifierSet
-
-    if SpecifierSet(wanted).contains(version, prereleases=True):
-        return Check(name, version)
-    return Check(name, version, "missing", f"python -m pip install '{name}{wanted}'")
+        wanted = [Requirement(line) for line in metadata.requires("r3lab") or []]
+    except ImportError as error:  # also metadata.PackageNotFoundError
+        return [Check("packages", f"not compared ({error})", "note", INSTALL)]
+    checks = []
+    for one in wanted:
+        if one.marker is None:  # those with one belong to an extra
+            try:
+                version = metadata.version(one.name)
+                fits = one.specifier.contains(version, prereleases=True)
+                mend = "" if fits else f"python -m pip install '{one.name}{one.specifier}'"
+            except metadata.PackageNotFoundError:
+                version, mend = "not installed", INSTALL
+            checks.append(Check(one.name, version, "missing" if mend else "ok", mend))
+    return checks
 
 
 def _device() -> list[Check]:
@@ -100,9 +86,10 @@ def _device() -> list[Check]:
         torch = importlib.import_module("torch")
     except (ImportError, OSError) as error:
         return [Check("device", f"unknown: torch cannot be imported ({error})", "missing", INSTALL)]
-    checks = [Check("threads", f"torch uses {torch.get_num_threads()} of {os.cpu_count() or 1} cores")]
-    if torch.get_num_threads() < (os.cpu_count() or 1) and "OMP_NUM_THREADS" in os.environ:
-        checks = [Check("threads", checks[0].found, "note", "OMP_NUM_THREADS limits it; unset it to use all")]
+    used, cores = torch.get_num_threads(), os.cpu_count() or 1
+    checks = [Check("threads", f"torch uses {used} of {cores} cores")]
+    if used < cores and "OMP_NUM_THREADS" in os.environ:
+        checks = [checks[0]._replace(state="note", mend="OMP_NUM_THREADS limits it; unset it to use all")]
     if torch.cuda.is_available():
         card = torch.cuda.get_device_properties(0)
         others = f", and {torch.cuda.device_count() - 1} more" if torch.cuda.device_count() > 1 else ""

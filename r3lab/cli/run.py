@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from ..core.errors import R3labError, shown
 from ..core.settings import Count, Whole, at_least
@@ -21,7 +21,7 @@ from . import TOLD
 
 if TYPE_CHECKING:  # these bring nbformat and papermill: a second, which --help need not wait for
     from ..run.point import Place
-    from ..run.sweep import Plan, Summary
+    from ..run.sweep import Summary
 
 Seconds = Annotated[float, at_least(1, float)]
 
@@ -35,7 +35,6 @@ def run(
     out: str = "runs",
     resume: bool = False,
     timeout: Seconds = 1800,
-    timeout_cell: Seconds = 600,
 ) -> int:
     """Execute a notebook without a screen, into a folder of its own.
 
@@ -48,13 +47,12 @@ def run(
     quick, full : set its parameter quick to True, or to False
     out : root of the runs
     resume : keep what already ended well
-    timeout, timeout_cell : seconds of the notebook, and of a cell
+    timeout : seconds of the notebook
     """
-    from ..run.notebook import run_notebook
-    from ..run.parameters import parameters_of, read_notebook, read_values
+    from ..run import notebook as notebooks
 
-    given = read_values(p, parameters_of(read_notebook(notebook)))
-    result = run_notebook(notebook, given, out, timeout_cell, timeout, quick=_size(quick, full), resume=resume)
+    given = notebooks.read_values(p, notebooks.parameters_of(notebooks.read_notebook(notebook)))
+    result = notebooks.run_notebook(notebook, given, out, timeout, quick=_size(quick, full), resume=resume)
     print(result.describe())
     return _code([result.status])
 
@@ -67,7 +65,6 @@ def course(
     out: str = "runs",
     resume: bool = False,
     timeout: Seconds = 1800,
-    timeout_cell: Seconds = 600,
 ) -> int:
     """Execute the notebooks of the course in order, whatever happens to those before; print a table.
 
@@ -80,11 +77,11 @@ def course(
     site : make a static site of them there, if all ended well
     out : root of the runs
     resume : keep what already ended well
-    timeout, timeout_cell : seconds of a notebook, and of a cell
+    timeout : seconds of a notebook
     """
     from ..run import notebook
 
-    results = notebook.course(folder, not full, out, resume, timeout_cell, timeout)
+    results = notebook.course(folder, not full, out, resume, timeout)
     code = _code([result.status for result in results])
     if site and code == 0:
         from ..run.site import build_site
@@ -97,7 +94,7 @@ def _size(quick: bool, full: bool) -> bool | None:
     """What is asked for of the notebook's parameter quick."""
     if quick and full:
         raise R3labError("--quick and --full are opposites; give one of them.")
-    return True if quick else False if full else None
+    return quick if quick or full else None
 
 
 def _code(statuses: Sequence[str]) -> int:
@@ -119,7 +116,6 @@ def sweep(
     tls_key: str = "",
     retries: Whole = 1,
     timeout: Seconds = 1800,
-    timeout_cell: Seconds = 600,
     out: str = "",
     table: str = "",
 ) -> int:
@@ -138,86 +134,62 @@ def sweep(
     threads : OpenMP threads of a point (default: cores / jobs)
     tls_ca, tls_cert, tls_key : PEM files of the authority and of ours, for tls:// (default: dask's settings)
     retries : further tries of a failed point
-    timeout, timeout_cell : seconds of a notebook, and of a cell
+    timeout : seconds of a notebook
     out : folder of the sweep (default: runs/sweeps/NOTEBOOK)
     table : run nothing: draw the plots of this table into --out
     """
-    if table:
-        return _only_draw(table, out, bool(notebook or p or points))
-    if not notebook:
+    tls = tuple(filter(None, (tls_ca, tls_cert, tls_key)))
+    if table and (notebook or p or points):
+        raise R3labError("--table draws a table that is there: give it alone, or with -o FOLDER.")
+    if not (table or notebook):
         raise R3labError("Give a notebook, as in r3lab sweep NOTEBOOK -p seed=0..4, or --table FILE to draw one again.")
-    tls = (tls_ca, tls_cert, tls_key)
-    if any(tls) and not all(tls):
-        raise R3labError("--tls-ca, --tls-cert and --tls-key belong together: give all three.")
-    if any(tls) and not dask.startswith("tls://"):
-        raise R3labError(f"--tls-* need an encrypted scheduler: --dask tls://HOST:PORT, got {shown(dask)}.")
+    if tls and not (len(tls) == 3 and dask.startswith("tls://")):
+        raise R3labError("--tls-ca, --tls-cert and --tls-key belong together, and to --dask tls://HOST:PORT.")
     if dask and jobs:
         raise R3labError("--jobs is for this machine; with --dask there are as many at once as there are workers.")
     from ..run import sweep as sweeps
-    from ..run.parameters import cross, parameters_of, read_grid, read_notebook, read_points
-    from ..run.table import write_table
+    from ..run.notebook import parameters_of, read_notebook
+    from ..run.point import Machine, Workers
+    from ..run.table import draw_table, write_table
 
+    if table:
+        page, remark = draw_table(table, out or Path(table).parent)
+        if page is None:
+            raise R3labError(f"Nothing to draw in {shown(table)}: {remark}.")
+        print(page)
+        return 0
     defaults = parameters_of(read_notebook(notebook))
-    listed: list[dict[str, Any]] = read_points(points, defaults) if points else [{}]
-    chosen = cross(read_grid(p, defaults), listed)
-    planned = sweeps.plan(notebook, chosen, _size(quick, full), timeout, timeout_cell)
+    chosen = sweeps.cross(
+        sweeps.read_grid(p, defaults), sweeps.read_points(points, defaults) if points else [dict[str, object]()]
+    )
+    planned = sweeps.plan(notebook, chosen, _size(quick, full), timeout)
+    most = len(planned)
     folder = Path(out or Path("runs", "sweeps", Path(notebook).stem))
-    say = partial(print, flush=True)
     with sweeps.Store(folder) as store:
-        place = _place(store.work, dask, tls, jobs, threads, len(planned.jobs))
-        if planned.repeated:
-            print(f"{planned.repeated} points were given more than once; each runs once")
-        summary = sweeps.sweep(planned, store, place, retries, say)
-        file = write_table(sweeps.table(planned, store), folder / "table.csv")
-    return _tell(summary, planned, folder, file)
-
-
-def _place(work: Path, dask: str, tls: tuple[str, str, str], jobs: int | None, threads: int | None, most: int) -> Place:
-    """Where the points will run; says so."""
-    from ..run.point import Machine, Workers, security
-
-    count = f"{most} point{'s' * (most > 1)}"
-    if dask:
-        print(f"{count} on the workers of {dask}", flush=True)
-        return Workers(dask, security(*tls), threads, say=partial(print, flush=True))
-    place = Machine(work, jobs, most, threads)
-    seen = [device for device in place.devices if device is not None]
-    devices = f", devices {', '.join(dict.fromkeys(seen))}" if seen else ""
-    each = f"{place.threads} thread{'s' * (place.threads > 1)} each"
-    print(f"{count}, {place.jobs} at once with {each}{devices}", flush=True)
-    return place
-
-
-def _tell(summary: Summary, planned: Plan, folder: Path, table: Path) -> int:
-    """Draw, and say how it ended and what to do."""
-    files, remark = [table], ""
+        place: Place = Workers(dask, tls, threads) if dask else Machine(store.work, jobs, most, threads)
+        print(f"{most} point{'s' * (most > 1)}, {place}", flush=True)
+        if len(chosen) > most:
+            print(f"{len(chosen) - most} points were given more than once; each runs once")
+        summary = sweeps.sweep(planned, store, place, retries, partial(print, flush=True))
+        files, remark = [write_table(sweeps.table(planned, store), folder / "table.csv")], ""
     if summary.done:
-        from ..run.table import draw_table
-
-        page, remark = draw_table(table, folder)
+        page, remark = draw_table(files[0], folder)
         files += [page] if page else []
+    return _tell(summary, sweeps.titles(planned), folder, ", ".join(map(str, files)) + f" ({remark})" * bool(remark))
+
+
+def _tell(summary: Summary, titles: dict[str, str], folder: Path, made: str) -> int:
+    """Say how it ended and what to do; the code."""
     for key in summary.failed[:TOLD]:
-        print(f"failed: {planned.title(key)}: the log is in {folder / 'points' / key}")
+        print(f"failed: {titles[key]}: the log is in {folder / 'points' / key}")
     if len(summary.failed) > TOLD:
         print(f"failed: {len(summary.failed) - TOLD} more, in the table")
-    done = f"{summary.done} of {len(planned.jobs)} points are done"
     earlier = f", {summary.skipped} of them before" if summary.skipped else ""
-    print(f"{done}{earlier}: {', '.join(map(str, files))}" + f" ({remark})" * bool(remark), flush=True)
+    print(f"{summary.done} of {len(titles)} points are done{earlier}: {made}", flush=True)
     if summary.stopped or summary.trouble:
         why = "interrupted" if summary.stopped else f"error: {summary.trouble}"
-        rest = summary.left + len(summary.failed)
-        print(f"r3lab sweep: {why}; the same command goes on with the other {rest}", file=sys.stderr)
+        print(
+            f"r3lab sweep: {why}; the same command goes on with the other {len(titles) - summary.done}", file=sys.stderr
+        )
         return 130 if summary.stopped else 2
     return 1 if summary.failed else 0
-
-
-def _only_draw(table: str, out: str, more: bool) -> int:
-    from ..run.table import draw_table
-
-    if more:
-        raise R3labError("--table draws a table that is there: give it alone, or with -o FOLDER.")
-    page, remark = draw_table(table, out or Path(table).parent)
-    if page is None:
-        raise R3labError(f"Nothing to draw in {shown(table)}: {remark}.")
-    print(page)
-    return 0

@@ -17,8 +17,8 @@ from ..core.arms import INTERLEAVED
 from ..core.errors import R3labError
 from ..core.files import assets_dir
 from ..recipes.ablations import effects
-from ..run.parameters import read_notebook
-from ..run.site import lessons_table, read_lessons
+from ..run.notebook import lessons_of, read_notebook
+from ..run.site import lessons_table, read_lesson
 from ..show.effects import COLUMNS, between, effects_table, spread
 
 SHIPPED = ("tiny", "worlds", "engine", "explain", "ablations")  # files of results
@@ -211,7 +211,7 @@ def filled(path: Path) -> str:
     """
     text, of_notebook = path.read_text(encoding="utf-8"), path.suffix == ".ipynb"
     folder = "" if of_notebook else "notebooks"
-    lessons = {"lessons": lessons_table(read_lessons(path.parent / folder), folder)}
+    lessons = {"lessons": lessons_table([read_lesson(one) for one in lessons_of(path.parent / folder)], folder)}
     if not of_notebook:
         return fill(text, shipped_tables() | lessons)
     read_notebook(path)  # a readable error where it is none

@@ -1,30 +1,35 @@
-"""Execute notebooks without a screen, and know for certain whether they finished.
+"""Execute a notebook without a screen, and know for certain whether it finished.
 
 A run is a folder, `runs/<notebook>/<key>/`, with the executed notebook, an HTML page of it and `result.json`.
 The key is a hash of the notebook's cells, its parameters and the version of r3lab, so the same run has the
 same folder. papermill drives and saves; `result.json` is written last and in one step, and it alone says how the run
 ended, for papermill calls every cell "completed" after a kernel was killed or a cell timed out.
 
-Simplified: one notebook at a time, on this machine, with the Python that runs r3lab; two runs with the same
-key at the same time overwrite each other. The limit for the whole notebook is held by its cells; a kernel slow to start
-may overrun it.
+The cell tagged `parameters` holds one literal a line with a comment. A value given for another name, or of another type
+than the default, is an error here, before anything runs; papermill only logs the first and does not see the second.
 
-    result = run_notebook("notebooks/01_look_again.ipynb", {"samples": 8}, quick=True)
+Simplified: parameters are literals only (numbers, text, booleans, None, lists, tuples, dicts with text keys), and what
+is inside a list or dict is not compared with the default's. One notebook at a time, on this machine, with the Python
+that runs r3lab; two runs with the same key at the same time overwrite each other. The limit of time is held by the
+cells; a kernel slow to start may overrun it.
+
+    given = read_values(["samples=8"], parameters_of(read_notebook("notebooks/01_look_again.ipynb")))
+    result = run_notebook("notebooks/01_look_again.ipynb", given, quick=True)
     print(result.status, result.page)
 """
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import hashlib
 import json
 import logging
 import os
-import re
 import sysconfig
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from html import escape
@@ -42,19 +47,185 @@ from papermill.engines import Engine, NotebookExecutionManager
 from papermill.execute import prepare_notebook_metadata
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
+from papermill.translators import PythonTranslator, papermill_translators
 
 from .. import __version__
-from ..core.errors import R3labError, shown
+from ..core.errors import R3labError, nearest, shown
 from ..core.files import write_whole
 from .page import page_of
-from .parameters import INJECTED, KERNEL, check_parameters, parameters_of, read_notebook, tags
+from .record import Value, recorded
 
 PATTERN = "[0-9][0-9]_*.ipynb"  # of a lesson
+INJECTED = "injected-parameters"  # papermill's tag of the cell that it adds
+KERNEL = "r3lab"  # the kernel for which papermill writes parameters by `_Literals`
 START_LIMIT = 120  # seconds a kernel may take to start
 LEAST = 0.01  # seconds
 LOG, RESULT = "kernel.log", "result.json"  # beside the executed notebook
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 logging.getLogger("papermill").addHandler(logging.NullHandler())  # the caller reports what went wrong
+
+
+# -- what a notebook declares, and what a caller may put in its place ------------------------------------------------
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    """The tags of a cell."""
+    return list(cell.metadata.get("tags", []))
+
+
+def read_notebook(path: str | Path) -> NotebookNode:
+    """Read a Python notebook.
+
+    Parameters
+    ----------
+    path
+        An .ipynb file of any format version; it is brought to the newest 4.x, where every cell has an id.
+
+    Raises
+    ------
+    R3labError
+        No such file, not a notebook, or not a Python one.
+    """
+    name = shown(str(path))
+    try:
+        nb = nbformat.v4.upgrade(nbformat.reads(Path(path).read_text("utf-8"), as_version=4))
+        nbformat.validate(nb)
+    except OSError as error:
+        raise R3labError(f"Cannot read the notebook {name}: {error.strerror}. Check the path.") from None
+    except Exception as error:
+        raise R3labError(f"{name} is not a notebook ({type(error).__name__}). Give an .ipynb file.") from None
+    language = nb.metadata.get("kernelspec", {}).get("language", "python")
+    if language != "python":
+        raise R3labError(f"{name} is written in {shown(language)}. r3lab runs Python notebooks only.")
+    return nb
+
+
+def parameters_of(nb: NotebookNode) -> dict[str, Any]:
+    """What the first cell tagged `parameters` declares: name to default, in its order; empty where no cell has the tag.
+
+    Raises
+    ------
+    R3labError
+        An assignment in that cell is not a name and a literal; it names the line.
+    """
+    source = next((cell.source for cell in nb.cells if "parameters" in tags(cell)), "")
+    try:
+        lines = ast.parse(source).body
+    except SyntaxError as error:
+        raise R3labError(f"Line {error.lineno} of the parameters cell is not Python: {error.msg}.") from None
+    found = {}
+    for line in lines:
+        try:
+            match line:
+                case ast.Expr() | ast.Import() | ast.ImportFrom():  # a docstring, say
+                    continue
+                case (
+                    ast.Assign(targets=[ast.Name(id=name)], value=value)
+                    | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
+                ):
+                    found[name] = ast.literal_eval(value)
+                case _:
+                    raise ValueError
+        except ValueError:
+            told = f"Line {line.lineno} of the parameters cell is {shown(ast.unparse(line))}."
+            raise R3labError(f"{told} It must be `name = literal`; compute in a later cell.") from None
+    return found
+
+
+def known_name(name: str, defaults: Mapping[str, Any]) -> None:
+    """Raise an `R3labError` with the nearest name if the notebook has no such parameter."""
+    if name not in defaults:
+        known = f"It has {', '.join(defaults)}." if defaults else "It has no cell tagged `parameters`."
+        raise R3labError(f"The notebook has no parameter {shown(name)}.{nearest(name, defaults)} {known}")
+
+
+def check_parameters(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Hold what is given against what the notebook declares.
+
+    Parameters
+    ----------
+    given
+        Name to value.
+    defaults
+        From `parameters_of`. Where a default is None, any type is accepted.
+
+    Returns
+    -------
+    dict
+        `given` in the types of the defaults: an int became a float, a list a tuple, where the default is one.
+
+    Raises
+    ------
+    R3labError
+        Unknown name, another type, or a value that JSON cannot hold (nan, a set, an object).
+    """
+    checked: dict[str, Any] = {}
+    for name, value in given.items():
+        known_name(name, defaults)
+        wanted, got = type(defaults[name]), type(value)
+        if (wanted, got) in ((float, int), (list, tuple), (tuple, list)):
+            value = wanted(value)
+        elif defaults[name] is not None and wanted is not got:
+            raise R3labError(
+                f"Parameter {name!r} got {shown(value)} ({got.__name__}), wanted {wanted.__name__}, "
+                f"like its default {shown(defaults[name])}."
+            )
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise R3labError(f"Parameter {name!r} got {shown(value)}, not fit for JSON: {error}.") from None
+        checked[name] = value
+    return checked
+
+
+def read_value(name: str, text: str, defaults: Mapping[str, Any]) -> Any:
+    """A value that was written as text, checked: the text itself where the default is one, else a Python literal.
+
+    `true`, `false` and `null` are read too; `defaults` are those of `parameters_of`.
+    """
+    known_name(name, defaults)
+    value: Any = text
+    if not isinstance(defaults[name], str):
+        with contextlib.suppress(SyntaxError, ValueError):
+            value = ast.literal_eval({"true": "True", "false": "False", "null": "None"}.get(text, text))
+    return check_parameters({name: value}, defaults)[name]
+
+
+def split_pair(text: str, wanted: str = "NAME=VALUE, as in -p seed=3") -> tuple[str, str]:
+    """Name and text of one `-p NAME=VALUE`; an `R3labError` where it has no name, or no `=`."""
+    name, mark, value = text.partition("=")
+    if not mark or not name.strip():
+        raise R3labError(f"-p got {shown(text)}; wanted {wanted}.")
+    return name.strip(), value
+
+
+def read_values(texts: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what was given as `-p NAME=VALUE`, one value for each name; the last one counts.
+
+    Raises
+    ------
+    R3labError
+        No `NAME=VALUE`, a name that the notebook does not have, a value of another type.
+    """
+    return {name: read_value(name, value, defaults) for name, value in map(split_pair, texts)}
+
+
+def given_values(
+    given: Mapping[str, Any], defaults: Mapping[str, Any], quick: bool | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is given, checked, with `quick` where the notebook has it; and all parameters, as JSON will have them."""
+    size = {"quick": quick} if quick is not None and "quick" in defaults else {}
+    values = check_parameters({**defaults, **size, **given}, defaults)
+    return {name: values[name] for name in {**given, **size}}, json.loads(json.dumps(values))
+
+
+def run_key(nb: NotebookNode, parameters: dict[str, Any]) -> str:
+    """12 hex digits over the cells (not their outputs), the parameters and the version of r3lab."""
+    cells = [(cell.cell_type, cell.source, tags(cell)) for cell in nb.cells]
+    text = json.dumps([cells, parameters, __version__], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+# -- how a run ended -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -68,8 +239,9 @@ class Result:
     started: str  # ISO 8601, UTC
     seconds: float
     cells: list[dict[str, Any]]  # code cells that started: cell (from 1), title, seconds or None
-    error: dict[str, Any] | None  # message; and cell, title, source, traceback where one cell is to blame
+    error: dict[str, Any] | None  # message; and cell, source where one cell is to blame
     folder: Path = field(default=Path("."), compare=False)
+    recorded: dict[str, Value] = field(default_factory=dict)  # what the notebook handed over by `record`
 
     @property
     def page(self) -> Path | None:
@@ -99,6 +271,20 @@ class Result:
         return "\n".join([*lines, f"    kept in {self.folder}"])
 
 
+# -- papermill, with our kernel, limits and log ----------------------------------------------------------------------
+
+
+class _Literals(PythonTranslator):
+    """papermill's way to write parameters, exact: a tuple, any text."""
+
+    @classmethod
+    def translate(cls, val: Any) -> str:
+        return repr(val)
+
+
+papermill_translators.register(KERNEL, _Literals)
+
+
 class ThisPython(KernelSpecManager):
     """Every kernel is the interpreter that runs r3lab, with this r3lab, whatever is installed on the machine."""
 
@@ -108,17 +294,6 @@ class ThisPython(KernelSpecManager):
         if root not in (Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")):  # a checkout
             env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
         return KernelSpec(resource_dir="", **(get_kernel_dict() | {"env": env}))
-
-
-def numbers(nb: NotebookNode) -> dict[int, int]:
-    """Index of each code cell in the executed notebook, to its number (from 1) in the one that was given."""
-    code = [index for index, cell in enumerate(nb.cells) if cell.cell_type == "code" and INJECTED not in tags(cell)]
-    return {index: number for number, index in enumerate(code, start=1)}
-
-
-def title(cell: NotebookNode) -> str:
-    """The comment that a cell opens with, or its first line; at most 60 characters."""
-    return (cell.source.strip().splitlines() or [""])[0].lstrip("#% ")[:60]
 
 
 class _Client(PapermillNotebookClient):
@@ -133,7 +308,7 @@ class _Client(PapermillNotebookClient):
 
 
 class _Engine(Engine):
-    """papermill's, with the kernel, the limits and the log of an `Execution`."""
+    """papermill's, for an `Execution`."""
 
     @classmethod
     def execute_managed_notebook(
@@ -154,35 +329,33 @@ class Execution:
 
     nb: NotebookNode  # with papermill's metadata
     path: Path  # where papermill saves it, before and after every cell
-    cell_limit: float  # seconds for one cell
-    limit: float  # seconds for all of them together
-    progress: bool = False  # print a line a cell
-    env: Mapping[str, str] | None = None  # for the kernel, beside the environment of this process
-    stopped: Callable[[], bool] = lambda: False  # asked five times a second; once true, the kernel is killed
+    limit: float  # seconds for all cells together
+    progress: bool  # print a line a cell
+    env: Mapping[str, str] | None  # for the kernel, beside the environment of this process
+    stopped: Callable[[], bool]  # asked five times a second; once true, the kernel is killed
     at: int | None = None  # index of the cell that began last
     cells: list[dict[str, Any]] = field(default_factory=list)  # that started: cell, title, seconds or None
-    limit_met: str = ""
     start: float = field(default_factory=time.monotonic)
     since: float = 0.0  # when the cell began
 
     def __post_init__(self) -> None:
-        self.numbers = numbers(self.nb)
+        code = [i for i, one in enumerate(self.nb.cells) if one.cell_type == "code" and INJECTED not in tags(one)]
+        self.numbers = {index: number for number, index in enumerate(code, start=1)}  # from 1, as they were given
 
     def run(self) -> tuple[str, dict[str, Any] | None]:
         """Execute all cells; status and error, as `Result` has them.
 
         Cells tagged `raises-exception` may fail, those tagged `skip-execution` do not run.
         """
-        traceback: list[str] = []
         try:
             _Engine.execute_notebook(self.nb, KERNEL, str(self.path), progress_bar=False, run=self)
             if self.nb.metadata.papermill.exception is None:
                 return "ok", None
             failed = next(cell for cell in self.nb.cells if cell.metadata.papermill.exception)
             error = next(one for one in reversed(failed.outputs) if one.output_type == "error")
-            status, message, traceback = "failed", f"{error.ename}: {error.evalue}", error.traceback
+            status, message = "failed", f"{error.ename}: {error.evalue}"
         except CellTimeoutError:
-            status, message = "timeout", f"still at work when the time was up ({self.limit_met})"
+            status, message = "timeout", f"still at work when the time was up ({self.limit:g} s for the whole notebook)"
         except DeadKernelError:
             words = f"out of memory, a crash, or an exit of the process ({LOG} has its last words)"
             status, message = "died", f"the kernel died: {words}"
@@ -198,10 +371,10 @@ class Execution:
                 cell.metadata.papermill["status"] = "failed" if index == self.at else "pending"
         if self.progress and self.at is not None and self.cells[-1]["seconds"] is None:
             print(status, flush=True)
-        return status, self.blame(" ".join(message.split())[:300], "\n".join(traceback))
+        return status, self.blame(" ".join(message.split())[:300])
 
-    @contextmanager
-    def killer(self, manager: AsyncKernelManager) -> Any:
+    @contextlib.contextmanager
+    def killer(self, manager: AsyncKernelManager) -> Iterator[None]:
         """Meanwhile, kill the kernel once `stopped` says so."""
         ended = threading.Event()
 
@@ -221,9 +394,9 @@ class Execution:
         self.since, self.at = time.monotonic(), cell_index
         number = self.numbers.get(cell_index)
         if number is not None:
-            self.cells.append({"cell": number, "title": title(cell), "seconds": None})
+            self.cells.append({"cell": number, "title": _title(cell), "seconds": None})
             if self.progress:
-                print(f"  cell {number:>2}/{len(self.numbers)}  {title(cell):<60}", end=" ", flush=True)
+                print(f"  cell {number:>2}/{len(self.numbers)}  {_title(cell):<60}", end=" ", flush=True)
         if self.allowed(cell) <= LEAST:
             raise CellTimeoutError
 
@@ -235,19 +408,20 @@ class Execution:
 
     def allowed(self, cell: NotebookNode) -> float:
         """Seconds that the cell may take, never 0 (which nbclient takes for no limit)."""
-        left = self.start + self.limit - time.monotonic()
-        whole = left < self.cell_limit
-        self.limit_met = f"{self.limit:g} s for the whole notebook" if whole else f"{self.cell_limit:g} s for a cell"
-        return max(LEAST, min(left, self.cell_limit))
+        return max(LEAST, self.start + self.limit - time.monotonic())
 
-    def blame(self, message: str, traceback: str = "") -> dict[str, Any]:
+    def blame(self, message: str) -> dict[str, Any]:
         """The error record, which points at the cell that began last."""
         if self.at is None:
             return {"message": message}
         cell, number = self.nb.cells[self.at], self.numbers.get(self.at, 0)
         where = f"code cell {number}" if number else "the cell of the given parameters"
-        record = {"message": f"{where}: {message}", "cell": number, "title": title(cell), "source": cell.source}
-        return record | {"traceback": _ANSI.sub("", traceback)[-8000:]}
+        return {"message": f"{where}: {message}", "cell": number, "source": cell.source}
+
+
+def _title(cell: NotebookNode) -> str:
+    """The comment that a cell opens with, or its first line; at most 60 characters."""
+    return (cell.source.strip().splitlines() or [""])[0].lstrip("#% ")[:60]
 
 
 def _foreseen(record: logging.LogRecord) -> bool:
@@ -255,42 +429,13 @@ def _foreseen(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], DeadKernelError))
 
 
-def run_key(nb: NotebookNode, parameters: dict[str, Any]) -> str:
-    """12 hex digits over the cells (not their outputs), the parameters and the version of r3lab."""
-    cells = [(cell.cell_type, cell.source, tags(cell)) for cell in nb.cells]
-    text = json.dumps([cells, parameters, __version__], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def given_values(
-    given: Mapping[str, Any], defaults: Mapping[str, Any], quick: bool | None
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What is given, checked, and all parameters as JSON will have them.
-
-    Parameters
-    ----------
-    given
-        Name to value.
-    defaults
-        Of the notebook.
-    quick
-        Value for the parameter `quick`, where the notebook has one and `given` does not set it.
-
-    Raises
-    ------
-    R3labError
-        Unknown name, wrong type, a default that JSON cannot hold.
-    """
-    size = {"quick": quick} if quick is not None and "quick" in defaults else {}
-    values = check_parameters({**defaults, **size, **given}, defaults)
-    return {name: values[name] for name in {**given, **size}}, json.loads(json.dumps(values))
+# -- one notebook, and the course ------------------------------------------------------------------------------------
 
 
 def run_notebook(
     path: str | Path,
     parameters: Mapping[str, Any] | None = None,
     out_root: str | Path = "runs",
-    timeout_cell: float = 600,
     timeout: float = 1800,
     progress: bool = True,
     quick: bool | None = None,
@@ -308,8 +453,8 @@ def run_notebook(
         Values for names in its `parameters` cell, of the defaults' types.
     out_root
         Folder under which `<notebook>/<key>/` is made. The kernel works in that folder.
-    timeout_cell, timeout
-        Seconds for one cell, and for all of them together.
+    timeout
+        Seconds for all cells together.
     progress
         Print a line a cell.
     env
@@ -350,7 +495,7 @@ def run_notebook(
     except OSError as error:
         raise R3labError(f"Cannot write to {shown(str(folder))}: {error.strerror}. Choose another.") from None
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    run = Execution(nb, executed, timeout_cell, timeout, progress, env, stopped)
+    run = Execution(nb, executed, timeout, progress, env, stopped)
     status, fault = run.run()
     if fault is not None:
         banner = f"**This run did not finish: {status}.** <code>{escape(fault['message'])}</code>"
@@ -361,8 +506,14 @@ def run_notebook(
     except Exception as trouble:
         if status == "ok":
             status, fault = "failed", {"message": f"no page made: {type(trouble).__name__}: {trouble}"}
+    values: dict[str, Value] = {}
+    try:
+        values = recorded(run.nb)
+    except R3labError as trouble:
+        if status == "ok":
+            status, fault = "failed", {"message": str(trouble)}
     seconds = round(time.monotonic() - run.start, 3)
-    result = Result(path.name, status, full, __version__, started, seconds, run.cells, fault, folder)
+    result = Result(path.name, status, full, __version__, started, seconds, run.cells, fault, folder, values)
     write_whole(folder / RESULT, result.text())
     return result
 
@@ -380,14 +531,13 @@ def course(
     quick: bool = True,
     out_root: str | Path = "runs",
     resume: bool = False,
-    timeout_cell: float = 600,
     timeout: float = 1800,
 ) -> list[Result]:
     """Run every lesson of `folder` in order, whatever happens to those before; print a table.
 
     Parameters
     ----------
-    folder, quick, out_root, resume, timeout_cell, timeout
+    folder, quick, out_root, resume, timeout
         As for `run_notebook`.
 
     Returns
@@ -404,7 +554,7 @@ def course(
     results: list[Result] = []
     for path in paths:
         print(path.name, flush=True)
-        results.append(run_notebook(path, None, out_root, timeout_cell, timeout, quick=quick, resume=resume))
+        results.append(run_notebook(path, None, out_root, timeout, quick=quick, resume=resume))
         if results[-1].status == "interrupted":
             break
     width = max(len(path.name) for path in paths)

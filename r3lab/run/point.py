@@ -2,9 +2,9 @@
 
 `run_point` executes the notebook where it is called, in a thread of a sweep here or on a worker elsewhere; its kernel
 is a process of its own, with its share of the cores and one CUDA device. It gets the notebook's text and gives back
-the executed notebook, its page, `result.json`, what the notebook recorded and a log, each bounded in size, so no disk
-is shared and nothing stays behind. Once nobody waits for it any more it kills the kernel; a kernel whose process is
-gone ends by itself within a second.
+the executed notebook, its page, `result.json` and a log, each bounded in size, so no disk is shared and nothing stays
+behind. Once nobody waits for it any more it kills the kernel; a kernel whose process is gone ends by itself within a
+second.
 
 Both places are executors of `concurrent.futures`, so a sweep has one way for both. What a worker was doing when it died
 dask gives to another. dask sends Python objects with pickle: whoever reaches the scheduler can run code, so keep it on
@@ -23,7 +23,6 @@ import functools
 import json
 import os
 import queue
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -34,7 +33,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
@@ -42,14 +41,10 @@ from nbformat import NotebookNode
 from .. import __version__
 from ..core.errors import R3labError, shown
 from .notebook import LOG, RESULT, Result, run_notebook
-from .record import recorded
 
-if TYPE_CHECKING:
-    from distributed import Security
-
-RECORDED = "recorded.json"
 FIXED = ("key", "status", "seconds", "attempts", "place", "error")  # columns that every table has
 LOGGED, SAID = 65_536, 300  # characters of a log and of a message that come back
+LARGEST = 16 * 1024 * 1024  # bytes of a file that comes back
 ROOM = 1024 * 1024  # bytes that must be free for a point to start
 CONNECT = 30.0  # seconds to reach a scheduler
 WORKING = ("running", "paused", "closing_gracefully")  # states of a worker that goes on
@@ -68,10 +63,8 @@ class Job:
     key: str  # of the run, from `notebook.run_key`
     notebook: str  # file name
     text: str  # of the notebook
-    given: dict[str, Any]  # parameters, fit for JSON
+    parameters: dict[str, Any]  # all of the notebook's, fit for JSON
     timeout: float = 1800
-    timeout_cell: float = 600
-    most: int = 16 * 1024 * 1024  # bytes of a file that come back
     version: str = __version__
 
 
@@ -88,10 +81,13 @@ class Outcome:
     files: dict[str, bytes] = field(default_factory=dict, repr=False)
 
 
+Task = Callable[..., Outcome]
+
+
 def run_point(
     job: Job,
     folder: str | Path,
-    threads: int | None = None,
+    threads: int,
     device: str | None = None,
     stopped: Callable[[], bool] = lambda: False,
     place: str = "",
@@ -106,7 +102,7 @@ def run_point(
     folder
         Where its work folder is made and removed again.
     threads
-        Of OpenMP and its kin in the kernel; by default as the environment says.
+        Of OpenMP and its kin in the kernel.
     device
         For CUDA_VISIBLE_DEVICES; by default as the environment says.
     stopped
@@ -126,18 +122,17 @@ def run_point(
         return replace(begun, message=f"has r3lab {__version__}, wanted {job.version}; install the same everywhere")
     if trouble := no_room(folder):
         return replace(begun, message=trouble)
-    env = {} if threads is None else dict.fromkeys(THREADS, str(threads))
-    env |= {} if device is None else {"CUDA_VISIBLE_DEVICES": device}
+    env = dict.fromkeys(THREADS, str(threads)) | ({} if device is None else {"CUDA_VISIBLE_DEVICES": device})
     start = time.monotonic()
     try:
         with tempfile.TemporaryDirectory(prefix=f"r3lab-{job.key}-", dir=folder, ignore_cleanup_errors=True) as work:
             path = Path(work, job.notebook)
             path.write_text(job.text, encoding="utf-8")
-            limits = (job.timeout_cell, job.timeout)
-            found = execute(path, job.given, Path(work, "runs"), *limits, progress=False, env=env, stopped=stopped)
+            root = Path(work, "runs")
+            found = execute(path, job.parameters, root, job.timeout, progress=False, env=env, stopped=stopped)
             if found.folder.name != job.key:
                 raise R3labError(f"The run has the key {found.folder.name} here, wanted {job.key}.")
-            outcome = _outcome(begun, found, job.most)
+            outcome = _by_value(begun, found)
     except (OSError, R3labError) as error:
         outcome = replace(begun, status="failed", message=said(f"its folder failed: {error}"))
     if outcome.status not in ("ok", "interrupted") and (trouble := no_room(folder)):
@@ -146,22 +141,16 @@ def run_point(
     return replace(outcome, seconds=round(time.monotonic() - start, 3))
 
 
-def _outcome(begun: Outcome, result: Result, most: int) -> Outcome:
-    """What a run left, by value; it failed where what the notebook recorded is no results."""
+def _by_value(begun: Outcome, result: Result) -> Outcome:
+    """What a run left; it failed where what the notebook recorded has the name of another column of the table."""
+    clash = next((name for name in result.recorded if name in {*FIXED, *result.parameters}), None)
+    if clash and result.status == "ok":
+        words = f"The notebook recorded {clash!r}, which names another column of the table. Rename it."
+        result = replace(result, status="failed", error={"message": words})
     nb = nbformat.read(result.folder / result.notebook, as_version=4)
-    values: dict[str, Any] = {}
-    try:
-        values = recorded(nb)
-        if clash := next((name for name in values if name in {*FIXED, *result.parameters}), None):
-            raise R3labError(f"The notebook recorded {clash!r}, which names another column of the table. Rename it.")
-    except R3labError as error:
-        values = {}
-        if result.status == "ok":
-            result = replace(result, status="failed", error={"message": str(error)})
-    fit(nb, most)
+    fit(nb, LARGEST)
     files = {result.notebook: nbformat.writes(nb).encode("utf-8"), RESULT: result.text()}
-    files[RECORDED] = (json.dumps(values) + "\n").encode("utf-8")
-    if result.page is not None and result.page.stat().st_size <= most:
+    if result.page is not None and result.page.stat().st_size <= LARGEST:
         files[result.page.name] = result.page.read_bytes()
     log = result.folder / LOG
     words = log.read_text("utf-8", "replace")[-LOGGED:] if log.is_file() else ""
@@ -196,6 +185,9 @@ def said(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in " ".join(text[: 4 * SAID].split()))[:SAID]
 
 
+# -- where points run ------------------------------------------------------------------------------------------------
+
+
 def cores() -> int:
     """Cores that this process may use (a batch system may have given it some of them only)."""
     try:
@@ -211,8 +203,6 @@ def devices() -> tuple[str, ...]:
         names = [name.strip() for name in allowed.split(",")]
         hidden = (i for i, name in enumerate(names) if not name or name.startswith("-"))
         return tuple(names[: next(hidden, len(names))])
-    if shutil.which("nvidia-smi") is None:
-        return ()
     ask = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
     try:  # importing torch to count them would take seconds
         told = subprocess.run(ask, capture_output=True, text=True, timeout=30, check=True).stdout
@@ -244,7 +234,7 @@ class Machine:
         jobs: int | None = None,
         most: int | None = None,
         threads: int | None = None,
-        task: Callable[..., Outcome] = run_point,
+        task: Task = run_point,
     ) -> None:
         seen = devices()
         count = jobs or len(seen) or max(1, cores() // 2)
@@ -256,9 +246,10 @@ class Machine:
         for device in self.devices:
             self._free.put(device)
 
-    def room(self) -> int:
-        """How many points to hand in at once: as many as run."""
-        return self.jobs
+    def __str__(self) -> str:
+        each = f"{self.threads} thread{'s' * (self.threads > 1)} each"
+        seen = ", ".join(dict.fromkeys(device for device in self.devices if device is not None))
+        return f"{self.jobs} at once with {each}" + f", devices {seen}" * bool(seen)
 
     def submit(self, job: Job) -> Future[Outcome]:
         """Run a point when a thread is free."""
@@ -293,11 +284,9 @@ class Workers:
     address
         Of the scheduler, `tcp://HOST:PORT` or `tls://HOST:PORT`.
     tls
-        From `security`.
+        PEM files of the authority, our certificate and our key; without them `tls://` takes those of dask's settings.
     threads
         Of OpenMP for a point; by default the cores that a worker may use over its dask threads.
-    say
-        Takes a line when no worker is there.
     task
         What runs a job; it must be importable on the workers.
     connect
@@ -306,35 +295,43 @@ class Workers:
     Raises
     ------
     R3labError
-        The address is none, or dask.distributed is not installed.
+        The address is none, a file is not there, or dask.distributed is not installed.
     """
 
     def __init__(
         self,
         address: str,
-        tls: Security | None = None,
+        tls: tuple[str, ...] = (),
         threads: int | None = None,
-        say: Callable[[str], None] = print,
-        task: Callable[..., Outcome] = run_point,
+        task: Task = run_point,
         connect: float = CONNECT,
     ) -> None:
-        _installed()
+        if find_spec("distributed") is None:
+            raise R3labError("--dask wants dask.distributed, which is not installed: pip install 'r3lab[scale]'.")
         if not address.startswith(("tcp://", "tls://")):
             raise R3labError(f"--dask got {shown(address)}; wanted tcp://HOST:PORT or tls://HOST:PORT.")
-        self.address, self.tls, self.say, self.connect = address, tls, say, connect
+        if missing := next((path for path in tls if not Path(path).is_file()), ""):
+            raise R3labError(f"No file {shown(missing)} for TLS. Check the path.")
+        self.address, self.tls, self.connect = address, tls, connect
         self._call = functools.partial(on_worker, threads=threads, task=task)
-        self._waiting = False
+
+    def __str__(self) -> str:
+        return f"on the workers of {self.address}"
 
     def __enter__(self) -> Workers:
-        from distributed import Client
+        from distributed import Client, Security
 
+        names = ("tls_ca_file", "tls_client_cert", "tls_client_key")
+        tls = Security(require_encryption=True, **dict(zip(names, self.tls, strict=True))) if self.tls else None
         try:
-            self._client = Client(self.address, timeout=self.connect, security=self.tls, set_as_default=False)
-        except OSError as error:
+            self._client = Client(self.address, timeout=self.connect, security=tls, set_as_default=False)
+        except (OSError, TypeError) as error:  # TypeError: tls:// and no certificate anywhere
             raise PlaceError(
                 f"No scheduler answers at {shown(self.address)} ({type(error).__name__}). Start one "
                 "(dask scheduler --host 127.0.0.1), or check address and TLS."
             ) from None
+        if not self._client.nthreads():
+            print("no worker is there that could do a point; waiting for one", flush=True)
         self._executor = self._client.get_executor(pure=False)
         return self
 
@@ -344,41 +341,22 @@ class Workers:
         with contextlib.suppress(Exception):
             self._client.close(timeout=self.connect)
 
-    def room(self) -> int:
-        """Twice as many as can run at once, so that no worker waits for the next.
-
-        Raises
-        ------
-        PlaceError
-            The scheduler is gone.
-        """
-        try:
-            if self._client.status != "running":
-                raise OSError
-            threads = sum(self._client.nthreads().values())
-        except Exception:  # which one depends on the moment at which the scheduler went
-            raise PlaceError(f"the scheduler at {self.address} is gone; start it and its workers again") from None
-        if not threads and not self._waiting:
-            self.say("no worker is there that could do a point; waiting for one")
-        self._waiting = not threads
-        return max(1, 2 * threads)
-
     def submit(self, job: Job) -> Future[Outcome]:
         """Run a point on a worker."""
         future: Future[Outcome] = self._executor.submit(self._call, job)
         return future
 
     def avoid(self, place: str) -> bool:
-        """Retire a worker: it gets nothing more and ends."""
+        """Retire a worker: it gets nothing more and ends; whether another one is there."""
         worker = place.rpartition(" ")[2]
         self._client.retire_workers([worker])
         return bool(self._client.nthreads().keys() - {worker})
 
 
-Place = Machine | Workers  # both have room, submit and avoid, and stop what still runs when they are left
+Place = Machine | Workers  # both have submit and avoid, and stop what still runs when they are left
 
 
-def on_worker(job: Job, threads: int | None, task: Callable[..., Outcome]) -> Outcome:
+def on_worker(job: Job, threads: int | None, task: Task) -> Outcome:
     """What a worker runs: the task, in the worker's own folder, until nobody waits for it any more."""
     from distributed import get_worker
 
@@ -392,27 +370,3 @@ def on_worker(job: Job, threads: int | None, task: Callable[..., Outcome]) -> Ou
     share = threads or max(1, cores() // worker.state.nthreads)
     place = f"{socket.gethostname()} {worker.address}"
     return task(job, folder=worker.local_directory, threads=share, stopped=stopped, place=place)
-
-
-def security(ca: str, cert: str, key: str) -> Security | None:
-    """TLS from three files in PEM; None, which means dask's own settings, where none is given.
-
-    Raises
-    ------
-    R3labError
-        A file is not there, or dask.distributed is not installed.
-    """
-    _installed()
-    if not (ca and cert and key):
-        return None
-    from distributed import Security
-
-    for path in (ca, cert, key):
-        if not Path(path).is_file():
-            raise R3labError(f"No file {shown(path)} for TLS. Check the path.")
-    return Security(require_encryption=True, tls_ca_file=ca, tls_client_cert=cert, tls_client_key=key)
-
-
-def _installed() -> None:
-    if find_spec("distributed") is None:
-        raise R3labError("--dask wants dask.distributed, which is not installed: pip install 'r3lab[scale]'.")

@@ -6,7 +6,7 @@ The head cell of every notebook says once what stands in the README's table, in 
     **In short**: why one look fails, the loop step by step, when the policy looks
     **Time**: 30 minutes to read and run, 20 more for the three exercises.
 
-    print(lessons_table(read_lessons("notebooks")))
+    print(lessons_table([read_lesson(path) for path in lessons_of("notebooks")]))
     print(build_site(course("notebooks"), "runs/site"))              # runs/site/index.html opens from disk
 """
 
@@ -17,9 +17,9 @@ import inspect
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 from nbformat import NotebookNode
@@ -27,15 +27,17 @@ from nbformat import NotebookNode
 from .. import __version__
 from ..core.errors import R3labError, shown
 from ..core.files import whole_folder
-from .notebook import Result, lessons_of
+from .notebook import INJECTED, Result, read_notebook, tags
 from .page import page_of
-from .parameters import INJECTED, read_notebook, tags
 
 SHORT = 200  # characters of what stands in the table
-_TITLE = re.compile(r"# (?P<number>\d\d) · (?P<title>\S.*)")
-_SHORT = re.compile(r"\*\*In short\*\*: (?P<short>\S.*)")
-_TIME = re.compile(r"\*\*Time\*\*: (?P<read>\d+) minutes")
-_MORE = re.compile(r"(?P<more>\d+) more")
+_HEAD = re.compile(  # number, title, what it is about, minutes, minutes more
+    rf"""^\#\ (\d\d)\ ·\ (\S[^\n]*) \n(?:.*\n)?
+    \*\*In\ short\*\*:\ ([^|\n]{{1,{SHORT}}}) \n(?:.*\n)?
+    \*\*Time\*\*:\ (\d+)\ minutes (?:[^\n]*?(\d+)\ more)?""",
+    re.S | re.X,
+)
+_WANTED = f"`# NN · Title`, `**In short**: ...` (at most {SHORT} characters, no `|`), `**Time**: N minutes ..., M more`"
 _LINK = re.compile(r"(?<=\]\()([^)\s#]+)\.ipynb(?=[)#])")
 
 MARK = ".r3lab-site"  # in a folder that may be replaced
@@ -57,8 +59,7 @@ main pre, main table { overflow-x: auto; max-width: 100%; }
 </style>"""
 
 
-@dataclass(frozen=True)
-class Lesson:
+class Lesson(NamedTuple):
     """What a notebook says of itself."""
 
     file: str
@@ -70,45 +71,16 @@ class Lesson:
 
 
 def read_lesson(path: str | Path) -> Lesson:
-    """Read the head cell of a notebook.
-
-    Raises
-    ------
-    R3labError
-        Naming the notebook and the line that it lacks.
-    """
+    """Read the head cell of a notebook; an `R3labError` names the notebook that lacks one of its lines."""
     path = Path(path)
     cells = read_notebook(path).cells
-    head = cells[0].source if cells and cells[0].cell_type == "markdown" else ""
-
-    def line(pattern: re.Pattern[str], wanted: str) -> re.Match[str]:
-        for one in head.splitlines():
-            if found := pattern.match(one.strip()):
-                return found
-        raise R3labError(f"{path.name} has no line `{wanted}` in its first cell; add it, the table is made from it.")
-
-    title = line(_TITLE, f"# {path.name[:2]} · Title")
-    short = line(_SHORT, "**In short**: one line of what it is about")["short"].strip()
-    time = line(_TIME, "**Time**: N minutes to read and run, M more for the exercises")
-    if title["number"] != path.name[:2]:
-        raise R3labError(f"{path.name} calls itself {title['number']}; its number and its file's name must agree.")
-    if len(short) > SHORT or "|" in short:
-        raise R3labError(f"{path.name}: `In short` is {shown(short)}; at most {SHORT} characters, without `|`.")
-    more = _MORE.search(time.string)
-    return Lesson(
-        path.name, title["number"], title["title"], short, int(time["read"]), int(more["more"]) if more else 0
-    )
-
-
-def read_lessons(folder: str | Path) -> list[Lesson]:
-    """All lessons of a folder in order.
-
-    Raises
-    ------
-    R3labError
-        If there is none, or one lacks a line of its head.
-    """
-    return [read_lesson(path) for path in lessons_of(folder)]
+    found = _HEAD.match(cells[0].source) if cells and cells[0].cell_type == "markdown" else None
+    if found is None:
+        raise R3labError(f"{path.name} does not begin with the lines {_WANTED}; the table is made from them.")
+    number, title, short, read, more = found.groups()
+    if number != path.name[:2]:
+        raise R3labError(f"{path.name} calls itself {number}; its number and its file's name must agree.")
+    return Lesson(path.name, number, title.strip(), short.strip(), int(read), int(more or 0))
 
 
 def lessons_table(lessons: Sequence[Lesson], folder: str = "") -> str:

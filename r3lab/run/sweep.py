@@ -1,21 +1,28 @@
 """A sweep: one notebook over many points, wherever they run, each in the table exactly once.
 
-The plan is made and checked before anything starts. A point that is done (`notebook.run_key`, `result.json` says "ok")
-is skipped, so the same command goes on after Ctrl-C, a kill or a full disk; one that failed is tried again so many
-times. Simplified: a table has the points of the command that wrote it; others in the same folder stay on the disk.
+The points are values of many parameters, from `-p NAME=VALUES` and a file of points; every value of one name meets
+every value of the others. All are checked before anything starts, and an error says where it stands. A point that is
+done (`notebook.run_key`, `result.json` says "ok") is skipped, so the same command goes on after Ctrl-C, a kill or full
+disk; one that failed is tried again so many times. Simplified: ranges are of whole numbers, upwards; a file of points
+is read whole; a table has the points of the command that wrote it, others in the same folder stay on the disk.
 
-    planned = plan("lesson.ipynb", [{"seed": 0}, {"seed": 1}], quick=True)
+    points = cross(read_grid(["group=4,8,16", "seed=0..4"], defaults), read_points("points.csv", defaults))
+    jobs = plan("lesson.ipynb", points, quick=True)
     with Store("runs/sweeps/lesson") as store:
-        summary = sweep(planned, store, Machine(store.work, jobs=2), retries=1)
+        summary = sweep(jobs, store, Machine(store.work, jobs=2), retries=1)
 """
 
 from __future__ import annotations
 
-import json
+import csv
+import io
+import itertools
+import math
+import re
 import shutil
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +30,225 @@ from typing import Any
 
 from ..core.errors import R3labError, shown
 from ..core.files import Journal, write_whole
-from .notebook import RESULT, Result, given_values, run_key
-from .parameters import parameters_of, read_notebook
-from .point import FIXED, RECORDED, Job, Machine, Outcome, Place, PlaceError, said
+from ..core.records import parse
+from .notebook import (
+    RESULT,
+    Result,
+    check_parameters,
+    given_values,
+    known_name,
+    parameters_of,
+    read_notebook,
+    read_value,
+    run_key,
+    split_pair,
+)
+from .point import FIXED, Job, Machine, Outcome, Place, PlaceError, said
 from .record import Value, check_results
-from .table import Table, table_of
+from .table import MOST, STATE, Table, table_of
 
 NAMED = 60  # characters of a value in a line of progress
+AHEAD = 1000  # points that are handed in at once: each brings its notebook
+LARGEST = 32 * 1024 * 1024  # bytes of a file of points
+_RANGE = re.compile(r"(-?\d{1,18})\.\.(-?\d{1,18})(?:\.\.(\d{1,18}))?")
+_ITEM = re.compile(r"""(?:[^,\[({'"]|\[[^\]]*\]|\([^)]*\)|\{[^}]*\}|'[^']*'|"[^"]*")+""")  # up to the next comma
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+
+# -- points ----------------------------------------------------------------------------------------------------------
+
+
+def read_grid(texts: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Read what was given as `-p NAME=VALUES`.
+
+    Values are split at commas outside brackets and quotes and read by the type of the notebook's default; `0..4` is
+    0, 1, 2, 3, 4 and `0..8..4` is 0, 4, 8 where the default is a number.
+
+    Parameters
+    ----------
+    texts
+        One for each name.
+    defaults
+        Of the notebook, from `parameters_of`.
+
+    Returns
+    -------
+    dict
+        Name to its values, in the types of the defaults.
+
+    Raises
+    ------
+    R3labError
+        No `name=values`, a name that is given twice or that the notebook does not have, a value of another type, a
+        range that is empty or endless.
+    """
+    grid: dict[str, list[Any]] = {}
+    for text in texts:
+        name, values = split_pair(text, "NAME=VALUES, as in -p seed=0..4 or -p group=4,8,16")
+        if name in grid:
+            raise R3labError(f"-p gives {shown(name)} twice. Put all its values behind one -p, with commas.")
+        known_name(name, defaults)
+        items = _ITEM.findall(values)
+        if ",".join(items) != values or not all(item.strip() for item in items or [""]):
+            trouble = "an empty value, or an open bracket or quotation mark"
+            raise R3labError(f"-p {name} has {trouble} in {shown(values)}; wanted values with commas between them.")
+        written = (_written_out(name, item.strip(), isinstance(defaults[name], str)) for item in items)
+        grid[name] = [read_value(name, item, defaults) for item in itertools.chain(*written)]
+    return grid
+
+
+def _written_out(name: str, item: str, is_text: bool) -> Sequence[str]:
+    """The texts of the single values of a range; of anything else, itself."""
+    if is_text:  # quotation marks only kept its commas together
+        return [item[1:-1] if _QUOTED.fullmatch(item) else item]
+    match = _RANGE.fullmatch(item)
+    if match is None:
+        return [item]
+    values = range(int(match[1]), int(match[2]) + 1, int(match[3] or 1) or -1)
+    if not values:
+        raise R3labError(f"The range {item} of {name!r} is empty; wanted FIRST..LAST or FIRST..LAST..STEP.")
+    if len(values) > MOST:
+        raise R3labError(f"The range {item} of {name!r} has more than {MOST:,} values. Give a shorter one.")
+    return [str(number) for number in values]
+
+
+def cross(grid: Mapping[str, Sequence[Any]], listed: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Every point of the list with every combination of the grid, the last name of the grid changing fastest.
+
+    Raises
+    ------
+    R3labError
+        A name stands in both, or there would be too many points.
+    """
+    if both := next((name for point in listed for name in point if name in grid), ""):
+        raise R3labError(f"{shown(both)} is given both by -p and in the list of points. Give it once.")
+    count = len(listed) * math.prod(len(values) for values in grid.values())
+    if count > MOST:
+        raise R3labError(f"That makes {count:,} points; a sweep has at most {MOST:,}. Give fewer values.")
+    combinations = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    return [{**point, **combination} for point in listed for combination in combinations]
+
+
+def read_points(path: str | Path, defaults: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Read a file of points: CSV with the names in its first line, JSON (a list of objects), or JSON lines.
+
+    A table's values are read by the notebook's defaults, as the command line's are; JSON brings its own types.
+
+    Parameters
+    ----------
+    path
+        Ends in .csv, .json or .jsonl.
+    defaults
+        Of the notebook, from `parameters_of`.
+
+    Returns
+    -------
+    list of dict
+        Name to value, in the types of the defaults; not every name need be there.
+
+    Raises
+    ------
+    R3labError
+        The file cannot be read, is of another kind, has no point or too many; or a point has an unknown name, a value
+        of another type or an empty place.
+    """
+    path, name = Path(path), shown(str(path))
+    listed = {".csv": _rows, ".json": _objects, ".jsonl": _lines}.get(path.suffix.lower())
+    if listed is None:
+        raise R3labError(f"Cannot read points from {name}: end its name in .csv, .json, .jsonl.")
+    try:
+        if path.stat().st_size > LARGEST:
+            raise R3labError(f"{name} has more than {LARGEST // 2**20} MB; a list of points is smaller.")
+        text = path.read_text("utf-8-sig")
+    except OSError as error:
+        raise R3labError(f"Cannot read the points in {name}: {error.strerror}. Check the path.") from None
+    except UnicodeDecodeError:
+        raise R3labError(f"{name} is not UTF-8 text. Save it as UTF-8.") from None
+    points = []
+    for where, point in listed(text, name):
+        try:
+            if not isinstance(point, dict):
+                raise R3labError(f"{shown(point)}; wanted an object of parameters.")
+            if listed is _rows:
+                point = {key: read_value(key, value.strip(), defaults) for key, value in point.items()}
+            points.append(check_parameters(point, defaults))
+        except R3labError as error:
+            raise R3labError(f"{where}: {error}") from None
+    if not 0 < len(points) <= MOST:
+        raise R3labError(f"{name} has {len(points):,} points; wanted 1 to {MOST:,}.")
+    return points
+
+
+def _lines(text: str, name: str) -> Iterator[tuple[str, Any]]:
+    """Where each point of JSON lines stands, and the point."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield f"{name}, line {number}", parse(line, f"{name}, line {number}")
+
+
+def _objects(text: str, name: str) -> Iterator[tuple[str, Any]]:
+    """The same of JSON."""
+    points = parse(text, name)
+    if not isinstance(points, list):
+        raise R3labError(f"{name} holds {shown(points)}; wanted a list of objects, one a point.")
+    yield from ((f"{name}, point {number}", point) for number, point in enumerate(points, start=1))
+
+
+def _rows(text: str, name: str) -> Iterator[tuple[str, Any]]:
+    """The same of CSV, with texts by name."""
+    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
+    try:
+        if len(set(rows.fieldnames or ())) < len(rows.fieldnames or ()):
+            raise R3labError(f"{name} names a column twice in its first line. Each parameter has one column.")
+        for row in rows:
+            if None in row or None in row.values():
+                raise R3labError(f"{name}, line {rows.line_num}: wanted one value under each name. Mend the line.")
+            yield f"{name}, line {rows.line_num}", row
+    except csv.Error as error:
+        raise R3labError(f"{name} is not CSV: {error}.") from None
+
+
+def plan(
+    path: str | Path,
+    points: Sequence[Mapping[str, Any]],
+    quick: bool | None = None,
+    timeout: float = 1800,
+) -> dict[str, Job]:
+    """Check every point, and find its key; each is there once.
+
+    Parameters
+    ----------
+    path
+        The notebook.
+    points
+        Parameters of each; what is not given has the notebook's default.
+    quick
+        Value for the parameter `quick`, where the notebook has one and the point does not set it.
+    timeout
+        Seconds for a notebook.
+
+    Raises
+    ------
+    R3labError
+        Not a notebook, an unknown parameter, a value of another type, a parameter that has the name of a column.
+    """
+    path, nb = Path(path), read_notebook(path)
+    defaults, text = parameters_of(nb), path.read_text("utf-8")
+    if clash := next((name for name in defaults if name in FIXED), None):
+        raise R3labError(f"The notebook's parameter {clash!r} is a column of every sweep's table. Rename it.")
+    every = [given_values(point, defaults, quick)[1] for point in points]
+    keys = [run_key(nb, values) for values in every]
+    return {k: Job(k, f"{path.stem}.ipynb", text, values, timeout) for k, values in zip(keys, every, strict=True)}
+
+
+def titles(jobs: Mapping[str, Job]) -> dict[str, str]:
+    """Each point by the parameters that are not the same everywhere."""
+    first, *others = (job.parameters for job in jobs.values())
+    varied = [name for name in first if any(one[name] != first[name] for one in others)]
+    values = {key: [f"{name}={shown(job.parameters[name], NAMED)}" for name in varied] for key, job in jobs.items()}
+    return {key: " ".join(told) or "the only point" for key, told in values.items()}
+
+
+# -- what is done ----------------------------------------------------------------------------------------------------
 
 
 class Store:
@@ -37,7 +256,7 @@ class Store:
 
         points/attempts.jsonl         one line an attempt
         work/                         where points run here; what a killed sweep left there is removed
-        points/<key>/                 NOTEBOOK.ipynb  NOTEBOOK.html  recorded.json  attempt-1.log ...  result.json
+        points/<key>/                 NOTEBOOK.ipynb  NOTEBOOK.html  attempt-1.log ...  result.json
 
     The table can be made at any time and has each point once.
 
@@ -69,10 +288,16 @@ class Store:
         """Folder of a point."""
         return self.folder / "points" / key
 
-    def done(self, key: str) -> bool:
-        """Whether the point ended well, now or earlier."""
+    def done(self, key: str) -> Result | None:
+        """How the point ended, if it ended well, now or earlier."""
         result = Result.load(self.point(key))
-        return result is not None and result.status == "ok"
+        return result if result is not None and result.status == "ok" else None
+
+    def last(self, key: str) -> dict[str, Any]:
+        """The last attempt."""
+        if key in self._attempts:
+            return self._attempts[key]
+        return {"status": "not run", "attempts": 0}
 
     def keep(self, outcome: Outcome) -> int:
         """Write what an attempt brought; the attempts of this point so far.
@@ -82,8 +307,7 @@ class Store:
         R3labError, OSError
             Nothing can be written here; the point is not done then.
         """
-        folder, key = self.point(outcome.key), outcome.key
-        number = 1 + (self._attempts[key]["attempts"] if key in self._attempts else 0)
+        folder, number = self.point(outcome.key), 1 + self.last(outcome.key)["attempts"]
         folder.mkdir(exist_ok=True)
         (folder / RESULT).unlink(missing_ok=True)  # until its files are whole, the point is not done
         for name, data in outcome.files.items():
@@ -92,7 +316,7 @@ class Store:
         write_whole(folder / f"attempt-{number}.log", outcome.log.encode("utf-8", "replace"))
         state = {"status": outcome.status, "seconds": outcome.seconds, "attempts": number, "place": outcome.place}
         ended = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        self._attempts.append(key, state | {"error": outcome.message, "ended": ended})
+        self._attempts.append(outcome.key, state | {"error": outcome.message, "ended": ended})
         if RESULT in outcome.files:
             write_whole(folder / RESULT, outcome.files[RESULT])
         return number
@@ -105,43 +329,23 @@ class Store:
         R3labError
             What it recorded, which came from elsewhere, is no results.
         """
-        last: dict[str, Any] = {"status": "not run", "attempts": 0}
-        if key in self._attempts:
-            last = self._attempts[key]
-        done = self.done(key)
-        state = {name: last.get(name) for name in ("status", "seconds", "attempts", "place", "error")}
-        if done:
-            state |= {"status": "ok", "error": ""}
-        elif last["status"] == "ok":  # killed before result.json was there
-            state["status"] = "lost"
-        file = self.point(key) / RECORDED
-        if not done or not file.is_file():
-            return state, {}
+        result, last = self.done(key), self.last(key)
+        state = {name: last.get(name) for name in STATE}
+        if result is None:  # killed before result.json was there?
+            return state | ({"status": "lost"} if state["status"] == "ok" else {}), {}
         try:
-            return state, check_results(json.loads(file.read_text("utf-8")))
-        except ValueError as error:
+            return state | {"status": "ok", "error": ""}, check_results(result.recorded)
+        except R3labError as error:
             path = shown(str(self.point(key)))
-            raise R3labError(f"{RECORDED} in {path} holds no results: {error} Remove that folder.") from None
+            raise R3labError(f"{RESULT} in {path} holds no results: {error} Remove that folder.") from None
 
 
-@dataclass(frozen=True)
-class Plan:
-    """All points of a sweep, each once."""
+def table(jobs: Mapping[str, Job], store: Store) -> Table:
+    """The table of the sweep as it stands on the disk; every point once."""
+    return table_of({key: job.parameters for key, job in jobs.items()}, {key: store.row(key) for key in jobs})
 
-    jobs: dict[str, Job]  # by key
-    parameters: dict[str, dict[str, Any]]  # all of the notebook's, by key
-    repeated: int  # points that were given more than once
 
-    @property
-    def varied(self) -> tuple[str, ...]:
-        """Parameters that are not the same everywhere."""
-        rows = list(self.parameters.values())
-        return tuple(name for name in rows[0] if any(row[name] != rows[0][name] for row in rows))
-
-    def title(self, key: str) -> str:
-        """The point by the parameters that vary."""
-        values = self.parameters[key]
-        return " ".join(f"{name}={shown(values[name], NAMED)}" for name in self.varied) or "the only point"
+# -- the sweep -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -151,59 +355,18 @@ class Summary:
     done: int  # also earlier
     skipped: int  # of these, earlier
     failed: tuple[str, ...]  # keys of points that used up their tries
-    left: int  # points that are neither
     stopped: bool  # by Ctrl-C
     trouble: str  # why it could not go on, "" if it could
 
 
-def plan(
-    path: str | Path,
-    points: Sequence[Mapping[str, Any]],
-    quick: bool | None = None,
-    timeout: float = 1800,
-    timeout_cell: float = 600,
-) -> Plan:
-    """Check every point, and find its key.
-
-    Parameters
-    ----------
-    path
-        The notebook.
-    points
-        Parameters of each; what is not given has the notebook's default.
-    quick
-        Value for the parameter `quick`, where the notebook has one and the point does not set it.
-    timeout, timeout_cell
-        Seconds for a notebook, and for a cell.
-
-    Raises
-    ------
-    R3labError
-        Not a notebook, an unknown parameter, a value of another type, a parameter that has the name of a column.
-    """
-    path, nb = Path(path), read_notebook(path)
-    defaults = parameters_of(nb)
-    if clash := next((name for name in defaults if name in FIXED), None):
-        raise R3labError(f"The notebook's parameter {clash!r} is a column of every sweep's table. Rename it.")
-    text = path.read_text("utf-8")
-    jobs: dict[str, Job] = {}
-    parameters: dict[str, dict[str, Any]] = {}
-    for point in points:
-        given, full = given_values(point, defaults, quick)
-        key = run_key(nb, full)
-        jobs[key] = Job(key, f"{path.stem}.ipynb", text, {name: full[name] for name in given}, timeout, timeout_cell)
-        parameters[key] = full
-    if not jobs:
-        raise R3labError("A sweep needs at least one point. Give -p NAME=VALUES or --points FILE.")
-    return Plan(jobs, parameters, len(points) - len(jobs))
-
-
-def sweep(planned: Plan, store: Store, place: Place, retries: int = 1, say: Callable[[str], None] = print) -> Summary:
+def sweep(
+    jobs: Mapping[str, Job], store: Store, place: Place, retries: int = 1, say: Callable[[str], None] = print
+) -> Summary:
     """Run all points that are not done.
 
     Parameters
     ----------
-    planned
+    jobs
         From `plan`.
     store
         Where results go and what is done is found.
@@ -219,50 +382,50 @@ def sweep(planned: Plan, store: Store, place: Place, retries: int = 1, say: Call
     Summary
         Also after Ctrl-C, or when there is no room or no worker any more: then `stopped` or `trouble` says so.
     """
-    todo = [job for key, job in planned.jobs.items() if not store.done(key)]
+    todo = {key: job for key, job in jobs.items() if not store.done(key)}
     failed: list[str] = []
     stopped, trouble = False, ""
     try:
         if todo:
             with place:
-                _run(planned, todo, store, place, retries, say, failed)
+                _run(jobs, todo, store, place, retries, say, failed)
     except KeyboardInterrupt:
         stopped = True
     except R3labError as error:
         trouble = str(error)
     except OSError as error:
         trouble = f"cannot write to {shown(str(store.folder))}: {error.strerror or error}"
-    done = sum(store.done(key) for key in planned.jobs)
-    left = len(planned.jobs) - done - len(failed)
-    return Summary(done, len(planned.jobs) - len(todo), tuple(failed), left, stopped, trouble)
+    done = sum(store.done(key) is not None for key in jobs)
+    return Summary(done, len(jobs) - len(todo), tuple(failed), stopped, trouble)
 
 
 def _run(
-    planned: Plan,
-    todo: Sequence[Job],
+    jobs: Mapping[str, Job],
+    todo: Mapping[str, Job],
     store: Store,
     place: Place,
     retries: int,
     say: Callable[[str], None],
     failed: list[str],
 ) -> None:
-    """Hand in points as long as there is room, and keep what comes back; keys of those that failed go to `failed`."""
-    start, count, ended = time.monotonic(), len(planned.jobs), len(planned.jobs) - len(todo)
-    tried = dict.fromkeys((job.key for job in todo), 0)
-    waiting, running = deque(todo), dict[Future[Outcome], Job]()
+    """Hand in points and keep what comes back; keys of those that failed go to `failed`."""
+    start, named, count, ended = time.monotonic(), titles(jobs), len(jobs), len(jobs) - len(todo)
+    tried, avoided = Counter[str](), set[str]()
+    waiting, running = deque(todo.values()), dict[Future[Outcome], Job]()
     while waiting or running:
-        room = place.room()
-        while waiting and len(running) < room:
+        while waiting and len(running) < AHEAD:
             job = waiting.popleft()
             running[place.submit(job)] = job
         for future in wait(running, 0.5, FIRST_COMPLETED).done:  # not for ever: Ctrl-C must come through on Windows
             job = running.pop(future)
             outcome = _outcome(future, job, place)
             if outcome.status == "place":
-                say(f"{outcome.place} cannot do it: {outcome.message}")
-                if not place.avoid(outcome.place):
-                    raise PlaceError(f"{outcome.place}: {outcome.message}")
                 waiting.append(job)
+                if outcome.place not in avoided:
+                    avoided.add(outcome.place)
+                    say(f"{outcome.place} cannot do it: {outcome.message}")
+                    if not place.avoid(outcome.place):
+                        raise PlaceError(f"{outcome.place}: {outcome.message}")
                 continue
             number = store.keep(outcome)
             tried[job.key] += 1
@@ -275,7 +438,7 @@ def _run(
                 failed += [job.key] * fault
             rest = "; again" if again else _left(time.monotonic() - start, len(todo), count - ended)
             at = f"[{ended:>{len(str(count))}}/{count}] {outcome.status:<7} {outcome.seconds:7.1f} s"
-            what = f"{planned.title(job.key)}, attempt {number} on {outcome.place}"
+            what = f"{named[job.key]}, attempt {number} on {outcome.place}"
             say(f"{at}  {what}{f': {outcome.message}' * fault}{rest}")
 
 
@@ -289,11 +452,6 @@ def _outcome(future: Future[Outcome], job: Job, place: Place) -> Outcome:
         if isinstance(place, Machine):
             raise
         return Outcome(job.key, "lost", said(f"{type(error).__name__}: {error}"))
-
-
-def table(planned: Plan, store: Store) -> Table:
-    """The table of the sweep as it stands on the disk; every point of the plan once."""
-    return table_of(planned.parameters, {key: store.row(key) for key in planned.jobs})
 
 
 def _left(seconds: float, of: int, still: int) -> str:

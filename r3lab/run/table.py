@@ -30,7 +30,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -41,13 +40,14 @@ from ..show.canvas import draw_band
 from ..show.palette import BODY, DPI, HEADING, LIGHT, RUNS, SMALL, style
 from ..show.picture import Picture, page, render
 from ..show.text import drawable, one_line
-from .parameters import MOST
 from .point import FIXED
 
 STATE = FIXED[1:]  # columns between the parameters and the results
+MOST = 10_000  # rows, and so points of a sweep
 LARGEST = 256 * 1024 * 1024  # bytes of a table that is read
 _FORMULA = re.compile(r"['=+\-@\t\r]")  # what a spreadsheet takes for a formula; and the apostrophe itself
 _NUMBER = re.compile(r"(-?\d{1,19})|-?\d{1,400}(\.\d{0,400})?([eE][+-]?\d{1,3})?")
+_WORDS = {"": None, "true": True, "false": False}
 
 
 @dataclass(frozen=True)
@@ -93,13 +93,7 @@ def table_of(
 
 
 def write_table(table: Table, path: str | Path) -> Path:
-    """Write a table as CSV.
-
-    Raises
-    ------
-    R3labError
-        The file cannot be written.
-    """
+    """Write a table as CSV; an `R3labError` where the file cannot be written."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table.columns)
@@ -112,7 +106,7 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        return f"'{value}" if _FORMULA.match(value) or _NUMBER.fullmatch(value) or value in ("true", "false") else value
+        return f"'{value}" if _FORMULA.match(value) or _NUMBER.fullmatch(value) or value in _WORDS else value
     return json.dumps(value)
 
 
@@ -145,12 +139,12 @@ def read_table(path: str | Path) -> Table:
 
 def _value(cell: str) -> Any:
     """A cell of the CSV as a value."""
-    if not cell or cell in ("true", "false"):
-        return {"": None, "true": True, "false": False}[cell]
+    if cell in _WORDS:
+        return _WORDS[cell]
     if match := _NUMBER.fullmatch(cell):
         number = int(cell) if match[1] else float(cell)
         return number if math.isfinite(number) else cell
-    return cell[1:] if cell.startswith("'") else cell
+    return cell.removeprefix("'")
 
 
 # -- what is drawn ---------------------------------------------------------------------------------------------------
@@ -160,14 +154,7 @@ LINES, RESULTS = len(RUNS), 24  # at most: lines in a plot, results that are dra
 
 
 def means(table: Table, result: str, by: Sequence[str]) -> dict[tuple[Any, ...], Interval]:
-    """The mean of a result at each combination of values, with the lowest and the highest repeat.
-
-    Parameters
-    ----------
-    result
-        Name of a result.
-    by
-        Names of parameters.
+    """The mean of a result at each combination of values of parameters, with the lowest and the highest repeat.
 
     Returns
     -------
@@ -207,11 +194,11 @@ def numeric(values: Sequence[Any]) -> bool:
     return all(number_of(value) is not None and not isinstance(value, bool) for value in values)
 
 
-def label(value: Any, limit: int = 24) -> str:
+def label(value: Any) -> str:
     """A value as it stands at an axis."""
     if isinstance(value, float):
         return f"{value:g}"
-    return "none" if value is None else one_line(value, limit)
+    return "none" if value is None else one_line(value, 24)
 
 
 def sweep_lines(table: Table, result: str, x: str, lines: str | None = None) -> Picture:
@@ -227,11 +214,15 @@ def sweep_lines(table: Table, result: str, x: str, lines: str | None = None) -> 
     found = means(table, result, [x] if lines is None else [lines, x])
     names, values = list(dict.fromkeys(key[0] if lines else None for key in found)), table.values(x)
     at = {value: float(value if numeric(values) else i) for i, value in enumerate(values)}
-    over = _over(table, [x, lines])
-    note = over and f"{over}; band: lowest to highest"
+    over = [name for name in table.parameters if name not in (x, lines) and len(table.values(name)) > 1]
+    means_over = f"Mean over {', '.join(one_line(name, 30) for name in over[:4])}; band: lowest to highest"
+    note = means_over if over else "One point each, no repeats"
     told = []
     with style():
-        figure, axes = _figure(4.6, 3.1, result, note)
+        figure = Figure(figsize=(4.6, 3.1), dpi=DPI, facecolor=LIGHT.paper, layout="constrained")
+        axes = figure.add_subplot()
+        axes.set_title(drawable(one_line(result, 48)), fontsize=HEADING)
+        figure.supxlabel(drawable(one_line(note, 90)), fontsize=SMALL, color=LIGHT.muted, x=0.02, ha="left")
         for i, name in enumerate(names):
             points = {key[-1]: mean for key, mean in found.items() if lines is None or key[0] == name}
             middle, low, high = zip(*((m.value, m.low, m.high) for m in points.values()), strict=True)
@@ -251,25 +242,7 @@ def sweep_lines(table: Table, result: str, x: str, lines: str | None = None) -> 
                 title=drawable(one_line(lines, 30)), loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False,
                 fontsize=BODY, title_fontsize=BODY, handlelength=2.6,
             )  # fmt: skip
-    alt = f"Lines of {one_line(result, 60)} over {one_line(x, 40)}. {' '.join(told)} {note or ALONE}."
-    return Picture(figure, alt)
-
-
-ALONE = "One point each, no repeats"
-
-
-def _over(table: Table, drawn: Sequence[str | None]) -> str:
-    """What the means go over: parameters with several values that are not drawn."""
-    over = [name for name in table.parameters if name not in drawn and len(table.values(name)) > 1]
-    return f"Mean over {', '.join(one_line(name, 30) for name in over[:4])}" if over else ""
-
-
-def _figure(width: float, high: float, title: str, note: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, high), dpi=DPI, facecolor=LIGHT.paper, layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_title(drawable(one_line(title, 48)), fontsize=HEADING)
-    figure.supxlabel(drawable(one_line(note or ALONE, 90)), fontsize=SMALL, color=LIGHT.muted, x=0.02, ha="left")
-    return figure, axes
+    return Picture(figure, f"Lines of {one_line(result, 60)} over {one_line(x, 40)}. {' '.join(told)} {note}.")
 
 
 def draw_table(path: str | Path, folder: str | Path) -> tuple[Path | None, str]:
