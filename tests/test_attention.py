@@ -16,8 +16,7 @@ from r3lab.models.policy import Row
 from r3lab.rollout.loop import Loop, rollout
 from r3lab.rollout.sequence import prompt_ids, row_of
 from r3lab.train.estimators import token_logprobs
-from r3lab.train.update import pack, packed_logprobs
-from r3lab.trajectory import Kind
+from r3lab.train.update import packed_logprobs
 
 
 @pytest.fixture(scope="module")
@@ -257,23 +256,20 @@ def test_packed_rows_give_the_numbers_and_gradients_of_plain_ones(family_policy,
         assert float((packed[3][name] - gradient).abs().max()) < 1e-5 * max(1.0, largest), name
 
 
-def test_a_prompt_stands_once_in_its_row(policy, samples):
+def test_a_prompt_stands_once_in_its_row(policy, samples, monkeypatch):
     """Rows hold the prompt, then what each rollout added; crops follow the overview in the order of the rollouts."""
     store = {}
     found = rollout(policy, samples[:2], group=3, seed=3, max_new_tokens=60, features=store)
-    rows = [row_of(policy, t, store) for t in found]
-    packs = pack(policy, rows, found)
-    assert [p.members for p in packs] == [[0, 1, 2], [3, 4, 5]]
-    for own in packs:
-        start = found[own.members[0]].prompt_length
-        assert (
-            len(own.ids) == start + sum(len(found[m].ids) - start for m in own.members) == own.start + sum(own.lengths)
-        )
-        assert len(own.images) == 1 + sum(len(rows[m].images) - 1 for m in own.members)
-        assert own.ids.count(policy.image_id) == sum(len(f.tokens) for f in own.images)
-        for m, places in zip(own.members, own.sampled, strict=True):
-            said = [i for i, k in zip(found[m].ids, found[m].kinds, strict=True) if k == Kind.SAMPLED]
-            assert [own.ids[at] for _, at in places] == said
+    read, seen = policy.read, []
+    monkeypatch.setattr(policy, "read", lambda *given, **more: seen.append(given) or read(*given, **more))
+    packed_logprobs(policy, found, store, 1.0)
+    [(ids, _, images)] = seen
+    assert len(ids) == 2
+    for row, own in zip(ids.tolist(), (found[:3], found[3:]), strict=True):
+        start = own[0].prompt_length
+        whole = own[0].ids[:start] + [token for t in own for token in t.ids[start:]]
+        assert row[: len(whole)] == whole and set(row[len(whole) :]) <= {policy.tokenizer.pad_token_id}
+    assert len(images) == 2 + sum(look.crop is not None for t in found for look in t.looks)
 
 
 def test_what_a_token_sees():

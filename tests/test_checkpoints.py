@@ -27,7 +27,7 @@ from r3lab.models.tiny import miniature
 from r3lab.recipes.lessons import vocabulary
 from r3lab.rollout.loop import rollout
 from r3lab.rollout.sequence import prompt_ids
-from r3lab.train.memory import footprint_of
+from r3lab.train.devices import footprint_of
 from r3lab.train.settings import RgrpoSettings
 from r3lab.trajectory import Kind
 

@@ -31,10 +31,11 @@ from r3lab.show.curves import MEASURES, charts_of, curves, limits, panel_of
 from r3lab.show.dashboard import LiveDashboard, dashboard, page_data
 from r3lab.show.logs import MOST_GROUPS, Log, Series, band_of, curve, groups_in, log_of, smoothed
 from r3lab.show.palette import DARK, LIGHT
-from r3lab.train.log import JsonlLog, read_log, step_metrics
+from r3lab.train.log import JsonlLog, read_log
 from r3lab.train.objective import Objective, policy_loss
 from r3lab.train.river import RiverLog
-from r3lab.train.update import _joined
+from r3lab.train.run import step_metrics
+from r3lab.train.update import joined
 from r3lab.vlir.worlds import get_world
 
 COUNTS = [0, 1, 2, 3, 4, 5, 900, 5, 4, 3, 2, 1, 0]
@@ -87,11 +88,11 @@ def test_the_update_counts_how_far_tokens_moved_in_fixed_bins() -> None:
     mask[0, -1] = mask[1, 3:] = False
     _, metrics = policy_loss(new, torch.zeros_like(new), torch.ones(2), mask, Objective())
     assert metrics[LOG_RATIO_COUNTS] == [1] * 6 + [4] + [1] * 6 and sum(metrics[LOG_RATIO_COUNTS]) == int(mask.sum())
-    joined = _joined([(13, metrics), (3, {**metrics, LOG_RATIO_COUNTS: COUNTS})])
-    assert joined[LOG_RATIO_COUNTS][6] == 904 and joined["ratio_max"] == pytest.approx(math.exp(2.0))
+    both = joined([(13, metrics), (3, {**metrics, LOG_RATIO_COUNTS: COUNTS})])
+    assert both[LOG_RATIO_COUNTS][6] == 904 and both["ratio_max"] == pytest.approx(math.exp(2.0))
     fact = {"rewards": {"accuracy": 1.0}, "entropy": 1.0, "tokens": 2, "needs_look": None, "iou": None, "looks": 0}
     found = [{**fact, "right": True, "valid": 0, "answered": True}] * 2
-    row = step_metrics(found, torch.ones(1, 2), [metrics, {}, {"skipped": 1.0}, joined], 1.0, 1.0)
+    row = step_metrics(found, torch.ones(1, 2), [metrics, {}, {"skipped": 1.0}, both], 1.0, 1.0)
     assert row[LOG_RATIO_COUNTS][6] == 908 and json.loads(json.dumps(row)) == row
     log = log_of([{"step": i, LOG_RATIO_COUNTS: one} for i, one in enumerate((metrics[LOG_RATIO_COUNTS], COUNTS))])
     assert log.series[LOG_RATIO_COUNTS].values.tolist() == pytest.approx([6 / 16, 6 / 930])

@@ -17,8 +17,8 @@ from r3lab.core.errors import R3labError
 from r3lab.core.settings import from_command_line
 from r3lab.models.adapters import add_lora
 from r3lab.models.policy import Policy
+from r3lab.train.devices import Processes, shard
 from r3lab.train.log import read_log
-from r3lab.train.processes import Processes, shard
 from r3lab.train.settings import RgrpoSettings
 from r3lab.train.update import ALONE
 

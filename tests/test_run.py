@@ -19,8 +19,7 @@ from r3lab.core.errors import R3labError
 from r3lab.models.adapters import CONFIG, WEIGHTS, adapter_parameters, add_lora, without_adapter
 from r3lab.models.policy import Policy, save_policy
 from r3lab.rollout.loop import rollout
-from r3lab.train.log import read_log
-from r3lab.train.processes import trackers
+from r3lab.train.log import read_log, trackers
 from r3lab.train.river import load_river
 from r3lab.train.run import Progress, Run, finish_step, how_to_resume
 from r3lab.train.settings import RgrpoSettings, UpdateSettings
@@ -192,31 +191,23 @@ def test_other_settings_are_refused_by_name(two):
     assert Run(two, settings_of(two, steps=99, save_every=7, keep=5)).newest() is not None
 
 
-def test_the_newest_and_the_best_stay(policy, tmp_path):
-    """Scores 3, 9, 1, 2: the second is the best, the last two are the newest."""
-    run = Run(tmp_path, RgrpoSettings(), keep=2)
-    optimiser = torch.optim.AdamW(policy.model.parameters(), lr=1e-3)
-    for step, score in ((10, 3.0), (20, 9.0), (30, 1.0), (40, 2.0)):
-        run.save(Progress(step, step, score), policy, optimiser)
-    assert [c.name for c in run.checkpoints] == ["step-000040", "step-000030", "step-000020"]
-
-
-def test_a_disk_that_refuses_leaves_what_was_there(policy, tmp_path, monkeypatch):
-    """A full disk while saving: a clear error, no half checkpoint, the old one whole."""
+def test_the_newest_stay_and_a_disk_that_refuses_leaves_them(policy, tmp_path, monkeypatch):
+    """Of three the last two; a full disk while the fourth is saved: a clear error, and no half checkpoint."""
     import r3lab.train.run as module
 
-    run = Run(tmp_path, RgrpoSettings())
+    run = Run(tmp_path, RgrpoSettings(), keep=2)
     optimiser = torch.optim.AdamW(policy.model.parameters(), lr=1e-3)
-    run.save(Progress(1, 1), policy, optimiser)
+    for step in (10, 20, 30):
+        run.save(Progress(step, step), policy, optimiser)
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module, "save_file", full)
     with pytest.raises(R3labError, match="No space left"):
-        run.save(Progress(2, 2), policy, optimiser)
-    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-000001"]
-    assert run.newest()[1].step == 1
+        run.save(Progress(40, 40), policy, optimiser)
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["step-000020", "step-000030"]
+    assert run.newest()[1].step == 30
 
 
 def test_the_command_that_goes_on():

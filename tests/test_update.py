@@ -16,13 +16,14 @@ from r3lab.core.errors import R3labError
 from r3lab.models.adapters import add_lora
 from r3lab.models.policy import Policy, checkpointed
 from r3lab.rollout.loop import rollout
-from r3lab.train.memory import Footprint, footprint_of, packed_length, readable, room, saved
+from r3lab.train.devices import Footprint, footprint_of, packed_length, readable, room, saved
 from r3lab.train.objective import OBJECTIVES, SPANS, Objective, advantages, policy_loss, span_weights, spans
 from r3lab.train.rewards import score
 from r3lab.train.rgrpo import draw, reward_groups, train_rgrpo
+from r3lab.train.run import Run
 from r3lab.train.settings import RgrpoSettings, UpdateSettings
 from r3lab.train.update import packed_logprobs, passes, update
-from r3lab.trajectory import Kind
+from r3lab.trajectory import Kind, load
 from r3lab.vlir.worlds import world_batches
 
 
@@ -141,8 +142,11 @@ def test_kl_pulls_back_to_the_reference(policy, scored):
         stepped(moved, (found, store), settings)
 
 
-def test_what_is_not_finite_changes_nothing(policy, scored):
-    """A NaN in the recorded log-probabilities: the update is left out, said, and the weights are as before."""
+def test_what_is_not_finite_changes_nothing_and_a_run_of_it_stops(policy, scored, tmp_path, monkeypatch):
+    """A NaN in the recorded log-probabilities: the update is left out, and the weights are as before. After
+    `max_skipped` of them in a row the run ends; the rollouts of each are kept."""
+    import r3lab.train.rgrpo as rgrpo
+
     found, store = scored
     at = found[0].kinds.index(Kind.SAMPLED)
     found[0].logprobs[at] = float("nan")
@@ -150,25 +154,13 @@ def test_what_is_not_finite_changes_nothing(policy, scored):
     metrics, _, learner = stepped(policy, (found, store), UpdateSettings())
     assert metrics == {"skipped": 1.0}
     assert all(torch.equal(a, b) for a, b in zip(before, learner.model.parameters(), strict=True))
-
-
-def test_a_run_that_is_never_finite_stops_and_says_so(policy, monkeypatch):
-    """After `max_skipped` updates in a row; each is handed out for inspection."""
-    import r3lab.train.rgrpo as rgrpo
-
-    monkeypatch.setattr(rgrpo, "update", lambda *_: {"skipped": 1.0})
-    kept = []
+    monkeypatch.setattr(rgrpo, "update", lambda *_: metrics)
     settings = RgrpoSettings(steps=9, prompts=2, group=2, minibatches=1, max_new_tokens=8)
     with pytest.raises(R3labError, match="3 updates in a row were not finite"):
-        train_rgrpo(
-            policy,
-            world_batches("badges", 2, 0),
-            settings,
-            lambda row: None,
-            False,
-            skipped=lambda s, t: kept.append(s),
-        )
-    assert kept == [0, 1, 2]
+        batches, run = world_batches("badges", 2, 0), Run(tmp_path, settings)
+        train_rgrpo(policy, batches, settings, lambda row: None, False, run=run)
+    kept = sorted(folder.name for folder in tmp_path.glob("not-finite-*"))
+    assert kept == [f"not-finite-{n}-0" for n in (1, 2, 3)] and len(load(tmp_path / kept[0])) == 4
 
 
 def test_every_sampled_token_has_a_span(policy, samples):

@@ -73,7 +73,7 @@ from r3lab.show.steps import steps, told, true_regions, verdict
 from r3lab.show.text import attribute, clean, text_width, wrap
 from r3lab.show.text import html_words as markup_words
 from r3lab.train.rewards import right
-from r3lab.train.river import River, RiverError, RiverLog, load_river, river_of
+from r3lab.train.river import River, RiverLog, load_river, river_of
 from r3lab.trajectory import Kind, Trajectory, save
 from r3lab.vlir.sample import Sample
 
@@ -700,14 +700,14 @@ def test_a_river_goes_on_where_a_killed_run_was(tmp_path: Path) -> None:
     log(20, rollouts[20])
     log(30, rollouts[30])
     assert load_river(tmp_path) == river_of(rollouts)
-    with pytest.raises(RiverError, match="other samples"):
+    with pytest.raises(R3labError, match="other samples"):
         log(40, rollouts[30][:2])
 
 
 def test_a_river_is_of_the_same_samples_at_every_step() -> None:
     rollouts = stream()
     rollouts[10] = rollouts[10][1:]
-    with pytest.raises(RiverError, match="same samples"):
+    with pytest.raises(R3labError, match="same samples"):
         river_of(rollouts)
 
 

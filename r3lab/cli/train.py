@@ -7,7 +7,6 @@ accelerate launch --num_processes 2 -m r3lab train rgrpo --out runs/rgrpo
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +15,12 @@ from typing import Any
 from ..core.errors import R3labError
 from ..core.files import assets_dir
 from ..models.adapters import add_lora
-from ..models.policy import Policy, save_policy
-from ..rollout.sequence import prompt_ids
-from ..train.memory import Footprint, footprint_of
-from ..train.processes import Processes, trackers, whole_weights
+from ..models.policy import Policy
+from ..train.devices import Processes
+from ..train.log import trackers
 from ..train.rgrpo import train_rgrpo
 from ..train.river import follower
-from ..train.run import how_to_resume, opened
+from ..train.run import ended, opened
 from ..train.settings import RgrpoSettings
 from ..trajectory import Trajectory, save
 from ..vlir.sample import Sample, read_vlir
@@ -32,22 +30,11 @@ from ..vlir.worlds import sample_batches, world_batches
 def batches_of(settings: RgrpoSettings, start: int = 0) -> Iterator[Sequence[Sample]]:
     """The batches of a run, without the first `start`: from a VLIR folder, else from a world."""
     if not settings.data:
-        yield from world_batches(settings.world, settings.prompts, settings.seed, start * settings.prompts)
+        return world_batches(settings.world, settings.prompts, settings.seed, start * settings.prompts)
     samples = [sample for sample, _ in read_vlir(settings.data)]
     if len(samples) < settings.prompts:
         raise R3labError(f"{settings.data} holds {len(samples)} samples, fewer than --prompts {settings.prompts}")
-    yield from sample_batches(samples, settings.prompts, settings.seed, start)
-
-
-def forecast(policy: Policy, settings: RgrpoSettings, footprint: Footprint) -> str:
-    """What the run will need of memory, from its first samples, with one look and as many tokens as it may take."""
-    prompt = 0
-    for sample in next(iter(batches_of(settings))):
-        size = policy.overview_size(sample.image.size)
-        overview = size[0] * size[1] // policy.layout.factor**2
-        prompt = max(prompt, len(prompt_ids(policy, sample.question, size, overview)))
-    completion = settings.max_new_tokens + policy.layout.crop_tokens[1]
-    return footprint.told(settings, prompt, completion)
+    return sample_batches(samples, settings.prompts, settings.seed, start)
 
 
 def rgrpo(s: RgrpoSettings) -> int:
@@ -62,37 +49,22 @@ def rgrpo(s: RgrpoSettings) -> int:
     if s.lora_rank:
         add_lora(policy, s.lora_rank, s.lora_alpha, s.seed)
     run, begin, log = opened(s, s.keep, processes)
-    follow = follower(policy, s, processes, begin.step)
-
-    def keep(step: int, trajectories: list[Trajectory]) -> None:
-        folder = Path(s.out) / f"not-finite-{step + 1}-{processes.rank}"
-        save(trajectories, folder)
-        print(f"step {step + 1}: an update that is not finite was left out; its rollouts are in {folder}")
+    batches, follow = batches_of(s, begin.draws), follower(policy, s, processes, begin.step)
 
     def show(step: int, trajectories: list[Trajectory]) -> None:
         if processes.main and s.show_every and (step + 1) % s.show_every == 0:
             save(trajectories[: s.group], Path(s.out) / "rollouts" / f"step-{step + 1:06d}")
         follow(step + 1)
 
-    footprint = footprint_of(policy, s)
-    if processes.main:
-        print(forecast(policy, s, footprint), file=sys.stderr)
-    try:
+    def train() -> None:
         with trackers(s.trackers if processes.main else "", s.out, s, policy.device.type == "cpu") as report:
 
             def both(row: dict[str, Any]) -> None:
                 log(row)
                 report(row)
 
-            batches = batches_of(s, begin.draws)
             if begin.step == 0:
                 follow(0)
-            train_rgrpo(policy, batches, s, both, True, show, keep, run, processes, footprint)
-    except KeyboardInterrupt:
-        if processes.main:
-            print(f"stopped; to go on: {how_to_resume()}")
-        return 130
-    weights = whole_weights(policy)
-    if processes.main:
-        print(f"checkpoint in {save_policy(policy, Path(s.out) / 'policy', weights=weights)}")
-    return 0
+            train_rgrpo(policy, batches, s, both, True, show, run, processes)
+
+    return ended(train, policy, s.out, processes)

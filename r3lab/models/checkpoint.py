@@ -12,7 +12,7 @@ damaged or missing are errors that say what to do, where transformers would go o
 
 The memory is that of a model built on torch's `meta` device, where tensors have shapes and no content: counting their
 numbers is exact for every family. Of the checkpoints that the course names the shapes ship (assets/checkpoints/, as
-their own config.json has them), so that no network is needed. Simplified: activations are left out (`train.memory`
+their own config.json has them), so that no network is needed. Simplified: activations are left out (`train.devices`
 measures them once the model is loaded); of a rollout they are small beside weights, keys and values.
 """
 

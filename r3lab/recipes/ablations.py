@@ -176,30 +176,22 @@ def point(variant: Variant, seed: int, budget: Budget, base: Path, work: Path) -
     R3labError
         If the base is no checkpoint, or the work folder holds this point of another budget.
     """
-    done = work / f"{named(variant.name, seed)}.json"
-    row = stages.kept(done, lambda: _point(variant, seed, budget, base, work))
+    target = work / named(variant.name, seed)
+
+    def made() -> dict[str, Any]:
+        folder, spent = cold_started(variant, seed, budget, base, work), 0.0
+        if variant.push:
+            folder = stages.pushed(folder, target, settings_of(variant, seed, budget), WORLD, half=False)
+            spent = stages.seconds_of(target)
+        updates = dict(zip(("cold start", "R-GRPO"), updates_of(variant, budget), strict=True))
+        about = {"variant": variant.name, "world": WORLD, "arm": variant.arm, "seed": seed, "budget": asdict(budget)}
+        about |= {"updates": updates, "seconds_rgrpo": spent}
+        return {**about, **measured(Policy.load(folder), variant, budget.test)}
+
+    row = stages.kept(target.with_suffix(".json"), made)
     if row["budget"] != asdict(budget):
-        raise R3labError(f"{done} was made with another budget, {row['budget']}; give another --work, or remove it")
+        raise R3labError(f"{target}.json was made with another budget, {row['budget']}; give another --work")
     return row
-
-
-def _point(variant: Variant, seed: int, budget: Budget, base: Path, work: Path) -> dict[str, Any]:
-    folder, spent = cold_started(variant, seed, budget, base, work), 0.0
-    if variant.push:
-        settings, target = settings_of(variant, seed, budget), work / named(variant.name, seed)
-        folder = stages.pushed(folder, target, settings, WORLD, half=False)
-        spent = sum(row["seconds_rollout"] + row["seconds_update"] for row in read_log(stages.beside(target, "jsonl")))
-    lessons, updates = updates_of(variant, budget)
-    return {
-        "variant": variant.name,
-        "world": WORLD,
-        "arm": variant.arm,
-        "seed": seed,
-        "budget": asdict(budget),
-        "updates": {"cold start": lessons, "R-GRPO": updates},
-        "seconds_rgrpo": round(spent, 1),
-        **measured(Policy.load(folder), variant, budget.test),
-    }
 
 
 # -- effects -------------------------------------------------------------------------------------------------------
@@ -404,23 +396,20 @@ def make_ablations(
         )
     variants = [get_variant(name.strip()) for name in only.split(",")] if only else list(VARIANTS.values())
     work.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, Any]] = []
+    rows, learned, curves = list[dict[str, Any]](), list[dict[str, Any]](), list[dict[str, Any]]()
     for seed in range(seeds):
         for variant in variants:
             rows.append(point(variant, seed, budget, base, work))
             print(json.dumps(rows[-1]), flush=True)
-    curves: list[dict[str, Any]] = []
-    if grounding and any(variant.name == FULL for variant in variants):
-        for seed in range(seeds):
-            curves += curve(Policy.load(work / named(FULL, seed)), seed, grounding)
-    learned = []  # a curve for each row that R-GRPO made, from its log
-    for row in rows:
-        if get_variant(row["variant"]).push:
-            log = read_log(work / f"{named(row['variant'], row['seed'])}.jsonl")
-            learned.append({"variant": row["variant"], "seed": row["seed"], **curve_of(log)})
+            if variant.push:  # its curve, from its log
+                log = read_log(work / f"{named(variant.name, seed)}.jsonl")
+                learned.append({"variant": variant.name, "seed": seed, **curve_of(log)})
+    whole = any(variant.name == FULL for variant in variants)
+    for seed in range(seeds) if whole and grounding else ():
+        curves += curve(Policy.load(work / named(FULL, seed)), seed, grounding)
     results = Path(out) if out else assets_dir() / "results" / "ablations.json"
     print(f"results in {stages.write_results(results, COMMAND, rows=rows, curves=learned, grounding=curves)}")
-    if seeds > 1 and any(variant.name == FULL for variant in variants):
+    if seeds > 1 and whole:
         place = results.parent if out else assets_dir() / "pictures"
         print(f"picture in {draw_effects(effects(rows)).save(place / 'ablations.png')}")
     return 0

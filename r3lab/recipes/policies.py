@@ -23,7 +23,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain
@@ -162,10 +162,31 @@ def settings_of(recipe: Recipe) -> dict[str, Any]:
     return {**settings, "rgrpo": asdict(RgrpoSettings()), "base": [asdict(stage) for stage in BASE]}
 
 
+def learned(
+    recipe: Recipe | WorldRecipe,
+    base: Path,
+    work: Path,
+    name: str,
+    steps: int,
+    push: RgrpoSettings,
+    worlds: Sequence[str],
+    watch: Callable[[int, Policy], None] = lambda step, policy: None,
+) -> tuple[Path, Path]:
+    """The folders after cold start, of so many steps, and after R-GRPO; both in the arm and of the seed of `push`.
+
+    Parameters
+    ----------
+    name : of this arm and seed, in the names of files
+    watch : see `stages.pushed`
+    """
+    settings = SftSettings(steps=steps, learning_rate=recipe.cold_start_rate, seed=push.seed, arm=push.arm)
+    lessons = lessons_of_imperfect_teacher(recipe, push.seed, worlds=worlds)
+    cold = stages.taught(base, work / f"cold-start-{name}", lessons, settings)
+    return cold, stages.pushed(cold, work / f"rgrpo-{name}", push, worlds, watch)
+
+
 def make_seed(recipe: Recipe, base: Path, work: Path, seed: int) -> list[dict[str, Any]]:
     """Cold start and R-GRPO of one seed, measured; returns the result rows."""
-    settings = SftSettings(steps=recipe.cold_start_steps, learning_rate=recipe.cold_start_rate, seed=seed)
-    cold = stages.taught(base, work / f"cold-start-{seed}", lessons_of_imperfect_teacher(recipe, seed), settings)
     short, short_steps = work / f"short-{seed}", RgrpoSettings().steps  # the notebook's run: the beginning of this one
 
     def keep(step: int, policy: Policy) -> None:
@@ -173,7 +194,7 @@ def make_seed(recipe: Recipe, base: Path, work: Path, seed: int) -> list[dict[st
             save_policy(policy, short)
 
     push = replace(RgrpoSettings(), steps=recipe.rgrpo_steps, cooldown=recipe.rgrpo_cooldown, seed=seed)
-    whole = stages.pushed(cold, work / f"rgrpo-{seed}", push, "badges", keep)
+    cold, whole = learned(recipe, base, work, f"{seed}", recipe.cold_start_steps, push, ("badges",), keep)
     sampled, blind = {"temperature": 1.0, "seed": seed}, {"max_looks": 0}
     arms: tuple[tuple[str, Path, int, dict[str, Any]], ...] = (
         ("cold start", cold, 0, {}),
@@ -190,37 +211,8 @@ def make_seed(recipe: Recipe, base: Path, work: Path, seed: int) -> list[dict[st
         rows.append(row)
         print(json.dumps(row), flush=True)
         if steps:
-            done = read_log(stages.beside(whole, "jsonl"))[:steps]
-            row["train_seconds"] = round(sum(r["seconds_rollout"] + r["seconds_update"] for r in done), 1)
+            row["train_seconds"] = stages.seconds_of(whole, steps)
     return rows
-
-
-def ship_badges(work: Path, rows: list[dict[str, Any]], out: Path) -> None:
-    """Put the first seed's policies, the logs, the settings, the results and two pictures into the assets.
-
-    Parameters
-    ----------
-    work : the recipe's work folder
-    rows : measured, one an arm and seed
-    out : the assets folder
-
-    Raises
-    ------
-    R3labError
-        If the policy answers no held-out sample with a look on its region.
-    """
-    target, base = out / "tiny", [stage.name for stage in BASE]
-    policy = stages.ship({name: work / f"{name}-0" for name in POLICIES}, target)
-    (target / "logs").mkdir(exist_ok=True)
-    for stage in (*base, "cold-start-0", "rgrpo-0"):
-        shutil.copy(work / f"{stage}.jsonl", target / "logs" / f"{stage}.jsonl")
-    shutil.copy(work / "recipe.json", target / "recipe.json")
-    shown = stages.picture(policy, "badges", 96, out / "pictures" / "badges.png", out / "pictures" / "filmstrip.png")
-    if shown is None:
-        raise R3labError("the policy answers no held-out sample with a look on its region; nothing can be drawn of it")
-    seconds = {stage: read_log(work / f"{stage}.jsonl")[-1]["seconds"] for stage in base}
-    results = out / "results" / "tiny.json"
-    stages.write_results(results, TINY, training_seconds=seconds, example=shown, rows=rows)
 
 
 def make_tiny(recipe: Recipe) -> int:
@@ -228,19 +220,28 @@ def make_tiny(recipe: Recipe) -> int:
 
     r3lab train tiny --seeds 1
     """
-    work, rows = Path(recipe.work), list[dict[str, Any]]()
+    work, out, rows = Path(recipe.work), Path(recipe.out) if recipe.out else assets_dir(), list[dict[str, Any]]()
     stages.claim(work, settings_of(recipe))
     base = make_base(work, recipe.base_seed)
     for seed in range(recipe.seeds):
         rows += stages.kept(work / f"rows-{seed}.json", partial(make_seed, recipe, base, work, seed))
-    ship_badges(work, rows, Path(recipe.out) if recipe.out else assets_dir())
+    target, made = out / "tiny", [stage.name for stage in BASE]
+    shown = stages.ship(work, "0", target, {"badges": ""}, 96)
+    if not shown:
+        raise R3labError("the policy answers no held-out sample with a look on its region; nothing can be drawn of it")
+    (target / "logs").mkdir(exist_ok=True)
+    for stage in (*made, "cold-start-0", "rgrpo-0"):
+        shutil.copy(work / f"{stage}.jsonl", target / "logs" / f"{stage}.jsonl")
+    shutil.copy(work / "recipe.json", target / "recipe.json")
+    seconds = {stage: read_log(work / f"{stage}.jsonl")[-1]["seconds"] for stage in made}
+    results = out / "results" / "tiny.json"
+    stages.write_results(results, TINY, training_seconds=seconds, example=shown["badges"], rows=rows)
     return 0
 
 
 # -- four worlds -------------------------------------------------------------------------------------------------------
 
 WORLD_STAGES = ("cold start", "R-GRPO")
-POLICIES = ("cold-start", "rgrpo")  # of the first seed
 DRAWN = tuple(name for name in WORLDS if name != "badges")  # that one has its picture from `r3lab train tiny`
 BATCH = 50  # samples rolled out together when a policy is measured
 
@@ -332,17 +333,13 @@ def world_settings_of(recipe: WorldRecipe) -> dict[str, Any]:
     return {k: v for k, v in asdict(recipe).items() if k not in ("work", "out", "arms", "seeds")}
 
 
-def cold_started(recipe: WorldRecipe, base: Path, work: Path, arm: str, seed: int) -> Path:
-    """The cold start of an arm and seed."""
-    pairs = lessons_of_imperfect_teacher(recipe, seed, worlds=tuple(WORLDS))
-    steps = recipe.cold_start_steps + (recipe.marks_steps if get_arm(arm).marks != ANSWER else 0)
-    settings = SftSettings(steps=steps, learning_rate=recipe.cold_start_rate, seed=seed, arm=arm)
-    return stages.taught(base, work / f"cold-start-{arm}-{seed}", pairs, settings)
+def cold_steps(recipe: WorldRecipe, arm: str) -> int:
+    """Steps of an arm's cold start."""
+    return recipe.cold_start_steps + (recipe.marks_steps if get_arm(arm).marks != ANSWER else 0)
 
 
 def point(recipe: WorldRecipe, base: Path, work: Path, arm: str, seed: int) -> list[dict[str, Any]]:
     """Cold start and R-GRPO of an arm and seed, measured in each world; the rows of worlds.json."""
-    cold = cold_started(recipe, base, work, arm, seed)
     settings = replace(
         RgrpoSettings(),
         steps=recipe.rgrpo_steps,
@@ -353,9 +350,9 @@ def point(recipe: WorldRecipe, base: Path, work: Path, arm: str, seed: int) -> l
         arm=arm,
         seed=seed,
     )
-    rows = []
-    after = stages.pushed(cold, work / f"rgrpo-{arm}-{seed}", settings, tuple(WORLDS))
-    for stage, folder in zip(WORLD_STAGES, (cold, after), strict=True):
+    steps, rows = cold_steps(recipe, arm), []
+    folders = learned(recipe, base, work, f"{arm}-{seed}", steps, settings, tuple(WORLDS))
+    for stage, folder in zip(WORLD_STAGES, folders, strict=True):
         policy = Policy.load(folder)
         for world in WORLDS:
             asked = stages.held_out(world, recipe.test_samples)
@@ -368,38 +365,10 @@ def point(recipe: WorldRecipe, base: Path, work: Path, arm: str, seed: int) -> l
     return rows
 
 
-def ship_worlds(work: Path, settings: dict[str, Any], out: Path) -> Path:
-    """Write the results of all points that are finished, by arm and seed (it may take several commands); where the
-    interleaved arm's first seed is there, its policies and a picture of each world.
-
-    Parameters
-    ----------
-    work : the recipe's work folder
-    settings : that all rows share
-    out : the assets folder
-
-    Returns
-    -------
-    Path
-        The file of results.
-    """
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in work.glob("rows-*.json")]
-    rows = sorted(chain.from_iterable(found), key=lambda row: ([*ARMS].index(row["arm"]), row["seed"]))
-    first = {name: work / f"{name}-{INTERLEAVED.name}-0" for name in POLICIES}
-    examples, drawn = {}, out / "pictures"
-    if all(map(stages.made, first.values())):
-        policy = stages.ship(first, out / "worlds")
-        for world in DRAWN:
-            strip = drawn / f"filmstrip-{world}.png"
-            shown = stages.picture(policy, world, settings["new_tokens"], drawn / f"{world}.png", strip)
-            if shown is not None:  # a world in which there is none has no picture
-                examples[world] = shown
-    results = out / "results" / "worlds.json"
-    return stages.write_results(results, FOUR, recipe=settings, examples=examples, rows=rows)
-
-
 def make_worlds(recipe: WorldRecipe) -> int:
-    """Make the policy of four worlds and its results.
+    """Make the policy of four worlds and its results: of all points that are finished in the work folder, by arm and
+    seed (it may take several commands); where the interleaved arm's first seed is there, its policies ship, and a
+    picture of each world.
 
     r3lab train worlds --arms interleaved --seeds 1
     """
@@ -417,5 +386,12 @@ def make_worlds(recipe: WorldRecipe) -> int:
     for seed in range(recipe.seeds):
         for arm in arms:
             stages.kept(work / f"rows-{arm}-{seed}.json", partial(point, recipe, base, work, arm, seed))
-    print(f"results in {ship_worlds(work, settings, Path(recipe.out) if recipe.out else assets)}")
+    out, first = Path(recipe.out) if recipe.out else assets, f"{INTERLEAVED.name}-0"
+    drawn = {world: f"-{world}" for world in DRAWN}
+    there = all(stages.made(work / f"{name}-{first}") for name in stages.POLICIES)
+    examples = stages.ship(work, first, out / "worlds", drawn, recipe.new_tokens) if there else {}
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in work.glob("rows-*.json")]
+    rows = sorted(chain.from_iterable(found), key=lambda row: ([*ARMS].index(row["arm"]), row["seed"]))
+    results = out / "results" / "worlds.json"
+    print(f"results in {stages.write_results(results, FOUR, recipe=settings, examples=examples, rows=rows)}")
     return 0

@@ -28,7 +28,7 @@ from ..core.files import circumstances, whole_folder, write_whole
 from ..models.policy import Policy, save_policy, write_policy
 from ..rollout.loop import rollout
 from ..show.filmstrip import filmstrip
-from ..train.log import JsonlLog, summary
+from ..train.log import JsonlLog, read_log, summary
 from ..train.rewards import deciding_iou, right
 from ..train.rgrpo import train_rgrpo
 from ..train.run import FREE, Progress, Run
@@ -41,6 +41,7 @@ from .lessons import Lessons, Stage
 
 T = TypeVar("T")
 HEADS = "heads.safetensors"  # in the folder of a base's stage
+POLICIES = ("cold-start", "rgrpo")  # of the first seed, that ship
 CANDIDATES = 200  # held-out samples among which a picture is looked for
 
 
@@ -163,6 +164,12 @@ def pushed(
     return folder
 
 
+def seconds_of(folder: Path, steps: int | None = None) -> float:
+    """How long the first steps of a policy's R-GRPO took, or all, without what surrounds them."""
+    rows = read_log(beside(folder, "jsonl"))[:steps]
+    return round(sum(row["seconds_rollout"] + row["seconds_update"] for row in rows), 1)
+
+
 # -- measured and shipped ------------------------------------------------------------------------------------------
 
 
@@ -193,11 +200,27 @@ def picture(policy: Policy, world: str, new_tokens: int, photo: Path, strip: Pat
     return None
 
 
-def ship(policies: Mapping[str, Path], target: Path) -> Policy:
-    """Copy policies, by the name that they ship under, into a folder of the assets; returns the last of them."""
-    for name, folder in policies.items():
-        save_policy(Policy.load(folder), target / name, half=True)
-    return Policy.load(target / name)
+def ship(work: Path, end: str, to: Path, worlds: Mapping[str, str], new_tokens: int) -> dict[str, dict[str, str]]:
+    """Copy the first seed's policies, `POLICIES`, to a folder of the assets, and draw what the last of them does.
+
+    Parameters
+    ----------
+    work, end : where they are, and what their names end in
+    worlds : to draw, and what the name of each filmstrip ends in
+
+    Returns
+    -------
+    By world what was drawn; a world in which there is nothing to draw is left out.
+    """
+    for name in POLICIES:
+        save_policy(Policy.load(work / f"{name}-{end}"), to / name, half=True)
+    policy, drawn = Policy.load(to / POLICIES[-1]), to.parent / "pictures"
+    found = {}
+    for world, ending in worlds.items():
+        shown = picture(policy, world, new_tokens, drawn / f"{world}.png", drawn / f"filmstrip{ending}.png")
+        if shown is not None:
+            found[world] = shown
+    return found
 
 
 def write_results(path: Path, command: str, **what: Any) -> Path:

@@ -27,7 +27,7 @@ import numpy as np
 from ..core.errors import R3labError, shown
 from ..core.stats import LEVEL, LOG_RATIO_BINS, LOG_RATIO_COUNTS, LOG_RATIO_EDGES, student
 from ..train.log import LOG, log_file, read_log
-from ..train.river import LINES, RiverError, load_river
+from ..train.river import LINES, load_river
 from .text import one_line
 
 HELD_OUT = "held_out/"
@@ -169,7 +169,7 @@ def _held_out(folder: Path, notes: list[str]) -> dict[str, Series]:
         return {}
     try:
         river = load_river(folder)
-    except RiverError as error:
+    except R3labError as error:
         notes.append(f"its held-out answers cannot be read ({error})")
         return {}
     notes.append(f"held out: {len(river.subjects)} samples, asked greedily")

@@ -8,7 +8,7 @@ from ..core import lazy
 HOMES = {
     **dict.fromkeys(("estimates", "rollout_gradients", "token_logprobs", "token_weights"), "estimators"),
     "read_log": "log",
-    **dict.fromkeys(("SAFE", "footprint_of", "readable", "room"), "memory"),
+    **dict.fromkeys(("SAFE", "footprint_of", "readable", "room"), "devices"),
     **dict.fromkeys(("AGGREGATIONS", "OBJECTIVES", "Objective", "advantages", "policy_loss"), "objective"),
     **dict.fromkeys(("PRESETS", "accuracy", "deciding_iou", "true_region", "well_formed"), "rewards"),
     **dict.fromkeys(("curiosity", "look_price", "region_checked"), "rewards"),

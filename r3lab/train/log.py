@@ -1,4 +1,4 @@
-"""What a set of trajectories shows in numbers, and the log of a training run: a JSON object a line, a line a step.
+"""What a set of trajectories shows in numbers; the log of a training run, a JSON object a line; its trackers.
 
 Numbers have the same names in logs, results and notebooks. A run's folder holds its log as `log.jsonl`, written while
 it trains; its first row may be the settings, all others have a "step". Without torch, so that reading a log takes no
@@ -7,26 +7,23 @@ seconds. Simplified: a log is read whole.
     summary(rollout(policy, samples, temperature=0))   # {"n": 200, "exact": 0.61, "iou": 0.55, "look_rate": 0.8, ...}
     log = JsonlLog("runs/rgrpo/log.jsonl"); log({"step": 1, "reward": 0.3})
     read_log("runs/rgrpo")[-1]["reward"]
+    with trackers("tensorboard", "runs/rgrpo", settings) as report: report({"step": 1, "reward": 0.5})
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from ..core.errors import R3labError, shown
+from ..core.errors import R3labError, nearest, shown
 from ..core.files import append_row, write_whole
-from ..core.stats import LOG_RATIO_COUNTS
 from ..trajectory import Trajectory
 from .rewards import deciding_iou, right
-
-if TYPE_CHECKING:
-    import torch
 
 LOG = "log.jsonl"
 MOST_BYTES = 256_000_000
@@ -88,41 +85,6 @@ def summary_of(found: Sequence[dict[str, Any]]) -> dict[str, float | int | None]
         "invalid": round(1 - sum(f["valid"] for f in found) / boxes, 4) if boxes else None,
         "answered": _mean([f["answered"] for f in found]),
     }
-
-
-def step_metrics(
-    found: Sequence[dict[str, Any]], rewards: torch.Tensor, updates: list[dict], rolling: float, updating: float
-) -> dict[str, Any]:
-    """What one step is logged with: reward and its parts, groups without a signal, looks, ratios, time.
-
-    Parameters
-    ----------
-    found : `facts` of the step's trajectories
-    rewards : (N, G)
-    updates : metrics of each update
-    rolling, updating : seconds
-    """
-    row: dict[str, Any] = {
-        "reward": float(rewards.mean()),
-        "reward_std": float(rewards.std(dim=1).mean()),
-        **{f"reward/{name}": sum(f["rewards"][name] for f in found) / len(found) for name in found[0]["rewards"]},
-        "zero_variance": float((rewards.amax(1) == rewards.amin(1)).double().mean()),
-        "entropy": sum(f["entropy"] for f in found) / sum(f["tokens"] for f in found),
-        "length": sum(f["tokens"] for f in found) / len(found),
-        **{k: v for k, v in summary_of(found).items() if k != "n"},
-    }
-    left_out = sum("skipped" in u for u in updates)
-    if left_out:
-        row["skipped"] = left_out
-    done = [u for u in updates if "skipped" not in u]
-    for name in dict.fromkeys(name for u in done for name in u):  # halved passes: told by one alone
-        values = [u[name] for u in done if name in u]
-        if name == LOG_RATIO_COUNTS:
-            row[name] = [sum(counts) for counts in zip(*values, strict=True)]
-        else:
-            row[name] = float(max(values) if name == "ratio_max" else np.mean(values))
-    row |= {"seconds_rollout": rolling, "seconds_update": updating}
-    return {k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()}
 
 
 # -- on disk ---------------------------------------------------------------------------------------------------------
@@ -203,3 +165,53 @@ def read_log(path: str | Path, notes: list[str] | None = None) -> list[dict[str,
 def log_file(path: str | Path) -> Path:
     """The log itself, of a log or of the folder of a run; it need not be there."""
     return Path(path) / LOG if Path(path).is_dir() else Path(path)
+
+
+# -- trackers --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def trackers(names: str, folder: str | Path, settings: Any, cpu: bool = False) -> Iterator[Callable[..., None]]:
+    """Open trackers of accelerate for a run; inside, call the result with each row of metrics.
+
+    Parameters
+    ----------
+    names : with commas between; empty: none
+    folder : of the run; trackers that write files do so in `trackers` there
+    settings : a dataclass instance, recorded as the run's configuration
+    cpu : compute on the CPU even if there is a GPU
+
+    Raises
+    ------
+    R3labError
+        If a tracker is unknown or its package is not installed.
+    """
+    wanted = [name for part in names.split(",") if (name := part.strip().lower())]
+    if not wanted:
+        yield lambda row: None
+        return
+    try:
+        from accelerate import Accelerator
+        from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+    except ModuleNotFoundError:
+        raise R3labError('trackers need accelerate: pip install "r3lab[scale]"') from None
+    known, there = sorted(LOGGER_TYPE_TO_CLASS), {str(name) for name in get_available_trackers()}
+    for name in wanted:
+        if name not in known:
+            raise R3labError(f"unknown tracker {name!r}; known: {', '.join(known)}.{nearest(name, known)}")
+        if name not in there:
+            raise R3labError(f"the tracker {name} is not installed: pip install {name}")
+    where = Path(folder) / "trackers"
+    where.mkdir(parents=True, exist_ok=True)
+    accelerator = Accelerator(cpu=cpu, log_with=wanted, project_dir=str(where))
+    accelerator.init_trackers("r3lab", config=asdict(settings))
+
+    def report(row: dict[str, Any]) -> None:
+        values = {k: v for k, v in row.items() if isinstance(v, (int, float)) and k != "step"}
+        accelerator.log(values, step=row["step"])
+
+    try:
+        yield report
+    finally:
+        for tracker in accelerator.trackers:  # not end_training: it would end the processes' group as well
+            tracker.finish()

@@ -41,7 +41,6 @@ from .rewards import score
 from .update import ALONE, Alone, Loss, update
 
 if TYPE_CHECKING:
-    from .memory import Footprint
     from .run import Run
     from .settings import RgrpoSettings
 
@@ -58,10 +57,8 @@ def train_rgrpo(
     log: Callable[[dict[str, Any]], None],
     progress: bool = True,
     watch: Watch = lambda step, trajectories: None,
-    skipped: Watch = lambda step, trajectories: None,
     run: Run | None = None,
     processes: Alone = ALONE,
-    footprint: Footprint | None = None,
     *,
     reward: Reward | None = None,
     advantage: Advantage | None = None,
@@ -75,10 +72,9 @@ def train_rgrpo(
     log : called with the metrics of each step, of all processes
     progress : show a bar
     watch : called with each step's trajectories, scored; those of this process
-    skipped : called with the trajectories of an update that was left out because it was not finite
-    run : goes on with what is there, and gets a checkpoint every `save_every` steps, at the end and on Ctrl-C
+    run : goes on with what is there, and gets a checkpoint every `save_every` steps, at the end and on Ctrl-C, and the
+        rollouts of an update that is not finite
     processes : that train together; all are called with the same `batches` and settings
-    footprint : of this policy and these settings, if it was measured already
     reward : of a trajectory, a number or named numbers that are added up; by default the preset `settings.reward`
     advantage : (N, G) rewards, a group a row, float64, to advantages (N, G); by default that of `settings.objective`
     loss : by default `policy_loss` of `settings.objective`; see `update.Loss` for its arguments
@@ -102,7 +98,7 @@ def train_rgrpo(
     if settings.kl_weight:
         reference = policy.frozen() if policy.adapter is None else policy
     with finish_step() as stop:
-        around = Session(policy, settings, stop, run, processes, footprint, skipped)
+        around = Session(policy, settings, stop, run, processes)
         optimiser = torch.optim.AdamW(
             policy.trained(settings.freeze_vision), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
         )
@@ -118,10 +114,9 @@ def train_rgrpo(
             updates = []
             for numbers in processes.share(len(rewards), settings.minibatches) * settings.epochs:
                 part = [t for n in numbers for t in groups[n]]
-                most = around.pass_groups
-                made = update(policy, part, store, optimiser, settings, reference, processes, loss, most)
+                made = update(policy, part, store, optimiser, around.settings, reference, processes, loss)
                 updates.append(around.noted(step, part, made))
-            log(around.row(step, groups, rewards, updates, redrawn, rolled - begin, time.time() - rolled))
+            log(around.row(step, groups, redrawn, rewards, updates, rolled - begin, time.time() - rolled))
             watch(step, [t for group in groups.values() for t in group])
 
 

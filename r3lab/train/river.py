@@ -42,10 +42,6 @@ FORMAT, VERSION, LINES = "r3lab.river", 1, "river.jsonl"
 COUNT, SPLIT, FOLDER = 6, "validation", "river"  # of the samples that a run is followed on
 
 
-class RiverError(R3labError):
-    """A river that contradicts itself, or that cannot be read or written."""
-
-
 def between(low: float, high: float, kind: records.Read) -> records.Read:
     """A number of that kind within bounds, so that it can be drawn."""
 
@@ -110,12 +106,12 @@ class River:
     def __post_init__(self) -> None:
         counts = [len(row) for row in self.answers]
         if not self.subjects or not self.steps or counts != [len(self.subjects)] * len(self.steps):
-            raise RiverError(
+            raise R3labError(
                 f"A river has an answer to each of its samples at each of its steps, at least one; got "
                 f"{len(self.subjects)} samples, {len(self.steps)} steps, answers {shown(counts)}."
             )
         if any(a >= b for a, b in zip(self.steps, self.steps[1:], strict=False)):
-            raise RiverError(f"The steps of a river rise; got {shown(list(self.steps))}.")
+            raise R3labError(f"The steps of a river rise; got {shown(list(self.steps))}.")
 
     def means(self, measure: str) -> list[float | None]:
         """A measure over the steps, (S): "look rate", "IoU", "entropy" or "right answers"; None where there is none."""
@@ -160,13 +156,13 @@ def river_of(rollouts: Mapping[int, Sequence[Trajectory]]) -> River:
 
     Raises
     ------
-    RiverError
+    R3labError
         If the samples are not the same at every step.
     """
     steps = sorted(rollouts)
     subjects = [tuple(map(subject_of, rollouts[step])) for step in steps]
     if len(set(subjects)) != 1:
-        raise RiverError(f"Not the same samples at each of the {len(steps)} steps; give the same, in order.")
+        raise R3labError(f"Not the same samples at each of the {len(steps)} steps; give the same, in order.")
     images = {h: i for t in rollouts[steps[0]] for h, i in t.images.items() if h == t.image.hash}
     return River(subjects[0], tuple(steps), tuple(tuple(map(answered, rollouts[step])) for step in steps), images)
 
@@ -186,34 +182,29 @@ class RiverLog:
     """
 
     def __init__(self, folder: str | Path, start: int = 0) -> None:
-        self.log = JsonlLog(Path(folder) / LINES, start)
+        self.log, self.images = JsonlLog(Path(folder) / LINES, start), Path(folder) / "images"
 
     def __call__(self, step: int, trajectories: Sequence[Trajectory]) -> None:
         """Keep the answers of a step.
 
         Raises
         ------
-        RiverError
-            If these are not the samples of the steps before, or the disk refuses.
+        R3labError
+            If these are not the samples of the steps before.
         """
-        path, subjects = Path(self.log.path or ""), plain([subject_of(t) for t in trajectories])
-        try:
-            if not self.log.rows:
-                for t in trajectories:
-                    if t.image.hash in t.images:
-                        image = path.parent / "images" / f"{t.image.hash}.png"
-                        write_whole(image, to_png_bytes(t.images[t.image.hash]))
-                self.log({"format": FORMAT, "version": VERSION, "subjects": subjects})
-            if subjects != self.log.rows[0]["subjects"]:
-                raise RiverError(f"Step {step} answers other samples than the steps before; give the same, in order.")
-            self.log({"step": step, "answers": plain([answered(t) for t in trajectories])})
-        except OSError as error:
-            why = f"{error.strerror or error}; free some space."
-            raise RiverError(f"Cannot write {shown(str(path))}: {why}") from error
+        subjects = plain([subject_of(t) for t in trajectories])
+        if not self.log.rows:
+            for t in trajectories:
+                if t.image.hash in t.images:
+                    write_whole(self.images / f"{t.image.hash}.png", to_png_bytes(t.images[t.image.hash]))
+            self.log({"format": FORMAT, "version": VERSION, "subjects": subjects})
+        if subjects != self.log.rows[0]["subjects"]:
+            raise R3labError(f"Step {step} answers other samples than the steps before; give the same, in order.")
+        self.log({"step": step, "answers": plain([answered(t) for t in trajectories])})
 
 
-_subjects = records.reader(list[Subject])
 _row = records.made(dict, step=between(0, 1e12, records.count), answers=records.reader(tuple[Answered, ...]))
+_side = between(1, 1_000_000, records.count)
 
 
 def load_river(folder: str | Path) -> River:
@@ -221,28 +212,24 @@ def load_river(folder: str | Path) -> River:
 
     Raises
     ------
-    RiverError
+    R3labError
         Naming line and field, if the file is missing, is no river or another version, or contradicts itself; or if a
         photograph has other pixels than its name says. Photographs that are not there are none.
     """
     path = Path(folder) if Path(folder).is_file() else Path(folder) / LINES
-    try:
-        head, *lines = read_log(path) or [{}]
-        head = records.own_format(head, FORMAT, VERSION, path.name)
-        subjects = records.fields(head, {"subjects": _subjects}, where=f"{path.name} line 1")["subjects"]
-        for subject in subjects:
-            for side in (subject.image.width, subject.image.height):
-                between(1, 1_000_000, records.count)(side, f"{path.name} line 1: the side of an image")
-        rows = [_row(line, f"{path.name} line {number}") for number, line in enumerate(lines, 2)]
-        images = {}
-        for subject in subjects:
-            held = path.parent / "images" / f"{subject.image.hash}.png"
-            if held.is_file():
-                images[subject.image.hash] = open_image(held)
-                if content_hash(images[subject.image.hash]) != subject.image.hash:
-                    raise RiverError(f"Image {held.name} has other pixels than when it was saved; restore it.")
-    except R3labError as error:
-        raise RiverError(str(error)) from error
+    head, *lines = read_log(path) or [{}]
+    head, first = records.own_format(head, FORMAT, VERSION, path.name), f"{path.name} line 1"
+    subjects = records.fields(head, {"subjects": records.reader(list[Subject])}, where=first)["subjects"]
+    rows = [_row(line, f"{path.name} line {number}") for number, line in enumerate(lines, 2)]
+    images = {}
+    for ref in (subject.image for subject in subjects):
+        for side in (ref.width, ref.height):
+            _side(side, f"{first}: the side of an image")
+        held = path.parent / "images" / f"{ref.hash}.png"
+        if held.is_file():
+            images[ref.hash] = open_image(held)
+            if content_hash(images[ref.hash]) != ref.hash:
+                raise R3labError(f"Image {held.name} has other pixels than when it was saved; restore it.")
     return River(tuple(subjects), tuple(row["step"] for row in rows), tuple(row["answers"] for row in rows), images)
 
 

@@ -8,7 +8,7 @@ randomness of training comes from (seed, step), so a run that goes on does bit f
 
     run = Run("runs/rgrpo", settings)
     begin = run.restore(policy, optimiser)      # Progress(step=0, draws=0) in a new folder
-    run.save(Progress(50, 50, reward), policy, optimiser)
+    run.save(Progress(50, 50), policy, optimiser)
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 from types import FrameType
@@ -38,14 +38,14 @@ from ..core.errors import R3labError
 from ..core.files import recover, whole_folder
 from ..models.adapters import restore_adapter
 from ..models.checkpoint import read_weights
-from ..models.policy import Policy, write_policy
-from ..trajectory import Trajectory
+from ..models.policy import Policy, save_policy, write_policy
+from ..rollout.sequence import prompt_ids
+from ..trajectory import Trajectory, save
 from ..vlir.sample import Sample
-from .log import LOG, JsonlLog, facts, step_metrics
-from .memory import Footprint, footprint_of, room
-from .processes import like, load_whole, shard, whole, whole_weights
+from .devices import footprint_of, like, load_whole, room, shard, whole, whole_weights
+from .log import LOG, JsonlLog, facts, summary_of
 from .settings import RgrpoSettings
-from .update import ALONE, Alone
+from .update import ALONE, Alone, joined
 
 
 @dataclass
@@ -110,13 +110,11 @@ class Progress:
     ----------
     step : steps done
     draws : batches of samples taken
-    score : mean reward of the steps since the checkpoint before; the best is kept
     seconds : that they took, where the log tells the time since the start
     """
 
     step: int = 0
     draws: int = 0
-    score: float = 0.0
     seconds: float = 0.0
 
 
@@ -127,7 +125,7 @@ class Run:
     ----------
     folder : of the run
     settings : a dataclass instance; those of a run that goes on must be the same, but for `free`
-    keep : checkpoints that stay, the newest ones; the best stays as well
+    keep : checkpoints that stay, the newest ones
     """
 
     def __init__(self, folder: str | Path, settings: Any, keep: int = 2, free: frozenset[str] = FREE) -> None:
@@ -232,11 +230,8 @@ class Run:
                 "files": {f.name: _digest(f) for f in sorted(part.iterdir())},
             }
             (part / STATE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
-        scores = {folder: found["progress"]["score"] for folder in self.checkpoints if (found := _state(folder))}
-        best = max(scores, key=lambda f: scores[f], default=None)
         for folder in self.checkpoints[self.keep :]:
-            if folder != best:
-                shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
         return target
 
 
@@ -249,18 +244,13 @@ def _digest(path: Path) -> str:
     return found.hexdigest()
 
 
-def _state(folder: Path) -> dict[str, Any] | None:
-    try:
-        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        return state if isinstance(state, dict) and {"progress", "settings", "files"} <= set(state) else None
-    except (OSError, ValueError):
-        return None
-
-
 def _read(folder: Path) -> tuple[str, dict[str, Any]]:
     """What is wrong with a checkpoint (empty: nothing), and its state."""
-    state = _state(folder)
-    if state is None:
+    try:
+        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        state = None
+    if not isinstance(state, dict) or not {"progress", "settings", "files"} <= set(state):
         return f"{STATE} cannot be read", {}
     for name, digest in state["files"].items():
         path = folder / str(name)
@@ -320,37 +310,44 @@ def how_to_resume(argv: list[str] | None = None) -> str:
     return " ".join(["r3lab", *words, *([] if "--resume" in words else ["--resume"])])
 
 
+def ended(train: Callable[[], None], policy: Policy, out: str | Path, processes: Alone = ALONE) -> int:
+    """The exit code of a command that trains a policy, which is saved in `out` at the end; on Ctrl-C it is said how to
+    go on."""
+    try:
+        train()
+    except KeyboardInterrupt:
+        if processes.main:
+            print(f"stopped; to go on: {how_to_resume()}")
+        return 130
+    weights = whole_weights(policy)
+    if processes.main:
+        print(f"checkpoint in {save_policy(policy, Path(out) / 'policy', weights=weights)}")
+    return 0
+
+
 class Session:
     """What surrounds the steps of R-GRPO and is no part of the method.
 
-    Sharding and the sum of what several processes do; how many groups a pass may hold; checkpoints; the end of a run
-    whose updates are not finite; what is logged. With one process, room for all groups and no `run`, it is a bar.
+    Sharding and the sum of what several processes do; what memory it needs, and how many groups a pass may hold;
+    checkpoints; the end of a run whose updates are not finite; what is logged. With one process, room for all groups
+    and no `run`, it is a bar.
 
     Parameters
     ----------
     stop : whether to end after the step in progress
-    run, processes, footprint, skipped : see `rgrpo.train_rgrpo`
+    run, processes : see `rgrpo.train_rgrpo`
 
     Attributes
     ----------
-    pass_groups : how many groups a pass of the next update may hold; 0: all
+    settings : those of the run, with as many groups in a pass of the next update as there is room for
     """
 
     def __init__(
-        self,
-        policy: Policy,
-        settings: RgrpoSettings,
-        stop: Stop,
-        run: Run | None = None,
-        processes: Alone = ALONE,
-        footprint: Footprint | None = None,
-        skipped: Callable[[int, list[Trajectory]], None] = lambda step, trajectories: None,
+        self, policy: Policy, settings: RgrpoSettings, stop: Stop, run: Run | None = None, processes: Alone = ALONE
     ) -> None:
-        self.policy, self.settings, self.run, self.processes, self.stop = policy, settings, run, processes, stop
-        self.footprint, self.skipped = footprint or footprint_of(policy, settings), skipped
-        self.pass_groups = self.most = settings.pass_groups  # now; ever
+        self.policy, self.settings, self.stop, self.run, self.processes = policy, settings, stop, run, processes
+        self.footprint, self.most = footprint_of(policy, settings), settings.pass_groups  # groups a pass may ever hold
         self.draws = self.not_finite = 0  # batches taken; updates in a row
-        self.rewards: list[float] = []  # mean of each step since the last checkpoint
         if settings.shard:
             if settings.prompts // settings.minibatches < processes.count:
                 raise R3labError(
@@ -367,10 +364,8 @@ class Session:
 
         def save(done: int) -> None:
             if self.run:
-                score = sum(self.rewards) / len(self.rewards)
-                self.run.save(Progress(done, self.draws, score), self.policy, optimiser, processes.main)
+                self.run.save(Progress(done, self.draws), self.policy, optimiser, processes.main)
                 processes.wait()
-            self.rewards = []
 
         def stopped() -> bool:
             return any(processes.gather(self.stop.asked))
@@ -380,14 +375,27 @@ class Session:
 
     def counted(self, batches: Iterator[Sequence[Sample]]) -> Iterator[Sequence[Sample]]:
         """The same batches; how many were taken is kept, so that a run goes on with the next one."""
-        for batch in batches:
+        for number, batch in enumerate(batches):
+            if self.run and self.processes.main and not number:
+                print(self.foreseen(batch), file=sys.stderr)
             self.draws += 1
             yield batch
+
+    def foreseen(self, samples: Sequence[Sample]) -> str:
+        """What the run will need of memory, from its first samples, with one look and as many tokens as it may take."""
+        policy, prompt = self.policy, 0
+        for sample in samples:
+            size = policy.overview_size(sample.image.size)
+            tokens = size[0] * size[1] // policy.layout.factor**2
+            prompt = max(prompt, len(prompt_ids(policy, sample.question, size, tokens)))
+        completion = self.settings.max_new_tokens + policy.layout.crop_tokens[1]
+        return self.footprint.told(self.settings, prompt, completion)
 
     def fit(self, trajectories: Sequence[Trajectory]) -> None:
         """Let passes hold as many of these groups as the memory has room for."""
         fits = self.footprint.groups_that_fit(trajectories, room(self.policy.device))
-        self.pass_groups = fits if 0 < fits < (self.most or fits + 1) else self.most
+        limits = [groups for groups in (fits, self.most) if groups]  # 0: no limit
+        self.settings = replace(self.settings, pass_groups=min(limits, default=0))
 
     def noted(self, step: int, trajectories: list[Trajectory], made: dict[str, Any]) -> dict[str, Any]:
         """Take note of an update's metrics, which are returned: of memory that ran short, of what is not finite.
@@ -398,11 +406,14 @@ class Session:
             If `max_skipped` updates in a row were not finite.
         """
         if "pass_groups" in made:
-            self.pass_groups = self.most = int(made["pass_groups"])
+            self.most = int(made["pass_groups"])
+            self.settings = replace(self.settings, pass_groups=self.most)
             tqdm.write(f"step {step + 1}: out of memory; from here on {self.most} groups in a pass")
         self.not_finite = self.not_finite + 1 if "skipped" in made else 0
-        if self.not_finite:
-            self.skipped(step, trajectories)
+        if self.not_finite and self.run:
+            folder = self.run.folder / f"not-finite-{step + 1}-{self.processes.rank}"
+            save(trajectories, folder)
+            tqdm.write(f"step {step + 1}: an update that is not finite was left out; its rollouts are in {folder}")
         if self.not_finite >= self.settings.max_skipped:
             raise R3labError(
                 f"{self.not_finite} updates in a row were not finite (step {step + 1}); the policy is as the last "
@@ -410,23 +421,42 @@ class Session:
             )
         return made
 
-    def row(
-        self,
-        step: int,
-        groups: dict[int, list[Trajectory]],
-        rewards: torch.Tensor,
-        updates: list[dict[str, Any]],
-        redrawn: int,
-        rolling: float,
-        updating: float,
-    ) -> dict[str, Any]:
-        """What a step is logged with; see `log.step_metrics`."""
+    def row(self, step: int, groups: dict[int, list[Trajectory]], redrawn: int, *measured: Any) -> dict[str, Any]:
+        """What a step is logged with, of all processes: what `step_metrics` makes of `measured`, rewards and on."""
         own = [(n, [facts(t) for t in group]) for n, group in groups.items()]
         every = sorted((one for part in self.processes.gather(own) for one in part), key=itemgetter(0))
-        row = step_metrics([f for _, found in every for f in found], rewards, updates, rolling, updating)
+        row = step_metrics([f for _, found in every for f in found], *measured)
         if self.settings.cooldown:
             row["learning_rate"] = self.settings.rate(step)
         if self.settings.redraws:
             row["redrawn"] = redrawn
-        self.rewards.append(row["reward"])
         return {"step": step + 1, **row}
+
+
+def step_metrics(
+    found: Sequence[dict[str, Any]], rewards: torch.Tensor, updates: list[dict], rolling: float, updating: float
+) -> dict[str, Any]:
+    """What one step is logged with: reward and its parts, groups without a signal, looks, ratios, time.
+
+    Parameters
+    ----------
+    found : `facts` of the step's trajectories
+    rewards : (N, G)
+    updates : metrics of each update
+    rolling, updating : seconds
+    """
+    tokens = sum(f["tokens"] for f in found)
+    left_out = sum("skipped" in u for u in updates)
+    row = {
+        "reward": float(rewards.mean()),
+        "reward_std": float(rewards.std(dim=1).mean()),
+        **{f"reward/{name}": sum(f["rewards"][name] for f in found) / len(found) for name in found[0]["rewards"]},
+        "zero_variance": float((rewards.amax(1) == rewards.amin(1)).double().mean()),
+        "entropy": sum(f["entropy"] for f in found) / tokens,
+        "length": tokens / len(found),
+        **{k: v for k, v in summary_of(found).items() if k != "n"},
+        **({"skipped": left_out} if left_out else {}),
+        **joined([(1, u) for u in updates if "skipped" not in u], sums=()),
+        **{"seconds_rollout": rolling, "seconds_update": updating},
+    }
+    return {k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()}

@@ -89,7 +89,7 @@ class RgrpoSettings(UpdateSettings):
     overlong: str = setting("keep", "rollouts cut off at the token limit; mask: no loss (DAPO)", ("keep", "mask"))
     max_looks: int = setting(8, "looks a rollout may take")
     save_every: int = setting(25, "steps between checkpoints")
-    keep: int = setting(2, "checkpoints that stay, beside the best")
+    keep: int = setting(2, "checkpoints that stay")
     show_every: int = setting(0, "steps between groups of rollouts that are kept with their images; 0: none")
     trackers: str = setting("", "beside log.jsonl: tensorboard, wandb or others of accelerate, with commas between")
     resume: bool = setting(False, "go on with the run in --out")

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,13 +27,13 @@ from ..core.geometry import clip, from_source, to_source, write_ints
 from ..core.images import content_hash, cut, resize
 from ..core.protocol import box_text
 from ..core.settings import check_positive, setting
-from ..models.policy import Features, Policy, Row, Rows, reading, save_policy
+from ..models.policy import Features, Policy, Row, Rows, reading
 from ..rollout.sequence import begin, prompt_ids
 from ..rollout.state import RolloutState
 from ..trajectory import ImageRef, Trajectory
 from ..vlir.rationale import in_arm
 from ..vlir.sample import Rationale, Sample, read_vlir
-from .run import FREE, Progress, Run, finish_step, how_to_resume, opened, steps
+from .run import FREE, Progress, Run, ended, finish_step, opened, steps
 
 Pair = tuple[Sample, Rationale]
 
@@ -196,13 +195,8 @@ def main(s: SftSettings) -> int:
     if not pairs:
         raise R3labError(f"{s.data} holds no samples")
     run, begin, log = opened(s, keep=1, free=FREE - {"steps"})  # which shape the learning rate
-    try:
-        cold_start(policy, islice(epochs(pairs, s.batch, s.seed), begin.step, None), s, log, run=run)
-    except KeyboardInterrupt:
-        print(f"stopped; to go on: {how_to_resume()}")
-        return 130
-    print(f"checkpoint in {save_policy(policy, Path(s.out) / 'policy')}")
-    return 0
+    batches = islice(epochs(pairs, s.batch, s.seed), begin.step, None)
+    return ended(lambda: cold_start(policy, batches, s, log, run=run), policy, s.out)
 
 
 TEACHER = "teacher"  # who wrote it, in place of a policy's name

@@ -33,7 +33,6 @@ from ..trajectory import Kind, Trajectory
 from .objective import policy_loss, ratio_metrics, span_weights
 
 if TYPE_CHECKING:
-    from ..models.policy import Row
     from .settings import UpdateSettings
 
 # A loss as `update` calls it: loss(new, old, advantages, mask) -> a scalar to minimise, or that and metrics. `new` and
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
 # one that does not gets all of the update at once.
 Loss = Callable[..., "torch.Tensor | tuple[torch.Tensor, dict[str, Any]]"]
 EXTRAS = frozenset({"rows", "tokens", "weights", "reference", "entropy"})
+SUMS = ("kl", "entropy_bonus")  # metrics of which the passes of an update have a part each
 
 
 class Alone:
@@ -92,30 +92,6 @@ class Alone:
 ALONE = Alone()
 
 
-@dataclass
-class Pack:
-    """Rollouts of one prompt as one row.
-
-    Attributes
-    ----------
-    ids : (L,) token ids
-    positions : (3, L) M-RoPE positions
-    start : tokens of the prompt
-    images : features in placeholder order: the overview once, then the crops of each rollout
-    sampled : (place of the state from which it was sampled, place of the token) of each sampled token, by trajectory
-    members : number of each trajectory in the batch
-    lengths : tokens of each behind the prompt
-    """
-
-    ids: list[int]
-    positions: torch.Tensor
-    start: int
-    images: list[Features]
-    sampled: list[list[tuple[int, int]]]
-    members: list[int]
-    lengths: list[int]
-
-
 @dataclass(frozen=True)
 class TokenLogprobs:
     """What an objective reads, of the sampled tokens of R rows, T the most of a row.
@@ -131,27 +107,6 @@ class TokenLogprobs:
     old: torch.Tensor
     mask: torch.Tensor
     entropy: torch.Tensor
-
-
-def pack(policy: Policy, rows: Sequence[Row], trajectories: Sequence[Trajectory]) -> list[Pack]:
-    """Rollouts packed by prompt, in the order in which prompts first come."""
-    packs: dict[tuple, Pack] = {}
-    for number, (row, t) in enumerate(zip(rows, trajectories, strict=True)):
-        start = t.prompt_length
-        key = (t.image.hash, t.overview, tuple(row.ids[:start]))
-        positions = policy.positions(row)
-        if key not in packs:
-            packs[key] = Pack(list(row.ids[:start]), positions[:, :start], start, [row.images[0]], [], [], [])
-        own = packs[key]
-        shift = len(own.ids) - start
-        own.ids += row.ids[start:]
-        own.positions = torch.cat([own.positions, positions[:, start:]], dim=1)
-        own.images += row.images[1:]
-        places = [i for i, kind in enumerate(t.kinds) if kind == Kind.SAMPLED]
-        own.sampled.append([(i - 1 if i == start else i - 1 + shift, i + shift) for i in places])
-        own.members.append(number)
-        own.lengths.append(len(row.ids) - start)
-    return list(packs.values())
 
 
 def chosen_logprobs(
@@ -180,38 +135,45 @@ def packed_logprobs(
     store : features by key, as `rollout` filled it
     graph : encode what the store lacks with gradients to the vision tower
     """
-    device = policy.device
-    packs = pack(policy, rows_of(policy, trajectories, store, graph), trajectories)
-    length = max(len(p.ids) for p in packs)
+    device, rows = policy.device, rows_of(policy, trajectories, store, graph)
+    packs: dict[tuple[Any, ...], list[int]] = {}  # the rollouts of each prompt, by number
+    for number, (row, t) in enumerate(zip(rows, trajectories, strict=True)):
+        packs.setdefault((t.image.hash, t.overview, tuple(row.ids[: t.prompt_length])), []).append(number)
+    starts = [trajectories[own[0]].prompt_length for own in packs.values()]
+    lengths = [[len(rows[m].ids) - start for m in own] for start, own in zip(starts, packs.values(), strict=True)]
+    length = max(start + sum(own) for start, own in zip(starts, lengths, strict=True))
     ids = torch.full((len(packs), length), policy.tokenizer.pad_token_id or 0, dtype=torch.int64)
     positions = torch.zeros((3, len(packs), length), dtype=torch.int64)
-    state: list[int] = []  # of each sampled token: place of the state that it was drawn from, ...
+    images: list[Features] = []  # in placeholder order: the overview once, then the crops of each rollout
+    read: list[int] = []  # of each sampled token: place of the state that it was drawn from, ...
     chosen: list[int] = []  # ... its id, ...
-    row: list[int] = []  # ... its rollout and its number in it, ...
-    column: list[int] = []
+    at: list[tuple[int, int]] = []  # ... its rollout and its number in it, ...
     recorded: list[float | None] = []  # ... and its log-probability at sampling
-    for n, own in enumerate(packs):
-        ids[n, : len(own.ids)] = torch.tensor(own.ids)
-        positions[:, n, : len(own.ids)] = own.positions
-        for number, places in zip(own.members, own.sampled, strict=True):
-            t = trajectories[number]
-            state += [n * length + before for before, _ in places]
-            chosen += [own.ids[at] for _, at in places]
-            row += [number] * len(places)
-            column += range(len(places))
-            recorded += [t.logprobs[i] for i, kind in enumerate(t.kinds) if kind == Kind.SAMPLED]
-    images = [f for p in packs for f in p.images]
-    seen = packed_mask(policy.model, [p.start for p in packs], [p.lengths for p in packs], length)
+    for n, (start, own) in enumerate(zip(starts, packs.values(), strict=True)):
+        end = 0  # of what the row holds so far
+        for member in own:
+            row, t, skip = rows[member], trajectories[member], start if end else 0  # the prompt stands once
+            place = slice(end, end + len(row.ids) - skip)
+            ids[n, place] = torch.tensor(row.ids[skip:])
+            positions[:, n, place] = policy.positions(row)[:, skip:]
+            images += row.images[1:] if end else row.images
+            sampled = [i for i, kind in enumerate(t.kinds) if kind == Kind.SAMPLED]
+            read += [n * length + (i - 1 if i == start else i - 1 + end - skip) for i in sampled]
+            chosen += [row.ids[i] for i in sampled]
+            at += [(member, column) for column in range(len(sampled))]
+            recorded += [t.logprobs[i] for i in sampled]
+            end = place.stop
+    seen = packed_mask(policy.model, starts, lengths, length)
     hidden = policy.read(ids.to(device), positions.to(device), images, **seen)
-    states = hidden.flatten(0, 1)[torch.tensor(state, device=device)]
+    states = hidden.flatten(0, 1)[torch.tensor(read, device=device)]
     found, spread = chosen_logprobs(policy, states, torch.tensor(chosen, device=device), temperature)
-    at = (torch.tensor(row, device=device), torch.tensor(column, device=device))
-    empty = found.new_zeros((len(trajectories), max(column) + 1))
+    places = torch.tensor(at, device=device).unbind(1)
+    empty = found.new_zeros((len(trajectories), max(column for _, column in at) + 1))
     return TokenLogprobs(
-        empty.index_put(at, found),
-        empty.index_put(at, torch.tensor(recorded).to(found)),
-        empty.index_put(at, torch.ones_like(found)).bool(),
-        empty.index_put(at, spread),
+        empty.index_put(places, found),
+        empty.index_put(places, torch.tensor(recorded).to(found)),
+        empty.index_put(places, torch.ones_like(found)).bool(),
+        empty.index_put(places, spread),
     )
 
 
@@ -238,7 +200,6 @@ def update(
     reference: Policy | None = None,
     processes: Alone = ALONE,
     loss: Loss | None = None,
-    pass_groups: int | None = None,
 ) -> dict[str, Any]:
     """One optimiser step, the same one in all processes.
 
@@ -250,7 +211,6 @@ def update(
         matrices; needed if `kl_weight` is not 0
     processes : that update together, each with trajectories of its own
     loss : what is minimised; by default the `policy_loss` of the settings' objective
-    pass_groups : in place of the settings'
 
     Returns
     -------
@@ -295,11 +255,10 @@ def update(
             metrics = ratio_metrics(now.new, now.old, a[:, None], now.mask, settings.as_objective())
         return value, (int(now.mask.sum()), metrics)
 
-    size = (settings.pass_groups if pass_groups is None else pass_groups) if in_parts else 0
     spare = trajectories[:1] if processes.sharded(policy) else ()
     optimised = [p for g in optimiser.param_groups for p in g["params"]]
     with checkpointed(policy, settings.checkpointing):
-        found, finite, reduced = gradients(used, minimised, optimiser, size, in_parts, spare, processes)
+        found, finite, reduced = gradients(used, minimised, optimiser, settings.pass_groups, in_parts, spare, processes)
     processes.sum_gradients(optimised)
     finite = all(processes.gather(finite))
     norm = processes.clip_gradients(optimised, settings.max_grad_norm)
@@ -308,7 +267,7 @@ def update(
         return {"skipped": 1.0}
     optimiser.step()
     every = [(n, metrics) for own in processes.gather(found) for n, metrics in own]
-    return {**_joined(every), "grad_norm": norm, **({} if reduced is None else {"pass_groups": float(reduced)})}
+    return {**joined(every), "grad_norm": norm, **({} if reduced is None else {"pass_groups": float(reduced)})}
 
 
 def gradients(
@@ -316,9 +275,9 @@ def gradients(
     minimised: Callable[[Sequence[Trajectory]], tuple[torch.Tensor, tuple[int, dict[str, Any]]]],
     optimiser: torch.optim.Optimizer,
     groups: int,
-    in_parts: bool = True,
-    spare: Sequence[Trajectory] = (),
-    processes: Alone = ALONE,
+    in_parts: bool,
+    spare: Sequence[Trajectory],
+    processes: Alone,
 ) -> tuple[list[tuple[int, dict[str, Any]]], bool, int | None]:
     """Leave the gradient of the update's loss in the parameters of `optimiser`.
 
@@ -327,7 +286,7 @@ def gradients(
     trajectories : those that have a gradient
     minimised : the loss of a pass over some of them, and what is to be known of it
     groups : in a pass; 0: all
-    in_parts : whether the losses of passes may be added up
+    in_parts : whether the losses of passes may be added up; else all groups are one pass
     spare : of a sharded policy: a trajectory for passes that count for nothing, until all processes have made as many
 
     Returns
@@ -341,7 +300,7 @@ def gradients(
     R3labError
         If not even one group fits.
     """
-    size = groups or max(1, len(grouped(trajectories)))
+    size = in_parts and groups or max(1, len(grouped(trajectories)))
     reduced: int | None = None
     while True:
         optimiser.zero_grad(set_to_none=True)
@@ -371,18 +330,20 @@ def gradients(
             torch.cuda.empty_cache()
 
 
-def _joined(found: list[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
-    """Metrics of several passes: sums of what adds up, the largest ratio, means over tokens of the rest."""
-    total = sum(n for n, _ in found)
-    joined: dict[str, Any] = {}
-    for key in found[0][1]:
-        values = [m[key] for _, m in found]
-        if key in ("kl", "entropy_bonus"):
-            joined[key] = sum(values)
-        elif isinstance(values[0], list):  # counts
-            joined[key] = [sum(counts) for counts in zip(*values, strict=True)]
+def joined(found: Sequence[tuple[int, dict[str, Any]]], sums: Sequence[str] = SUMS) -> dict[str, Any]:
+    """Metrics of several passes, or updates, as those of one; those that one alone has are told of that one.
+
+    Counts and `sums` add up, of `ratio_max` it is the largest, the rest are means by weight (a pass: its tokens).
+    """
+    row: dict[str, Any] = {}
+    for key in dict.fromkeys(key for _, one in found for key in one):
+        parts = [(weight, one[key]) for weight, one in found if key in one]
+        values = [value for _, value in parts]
+        if isinstance(values[0], list):
+            row[key] = [sum(counts) for counts in zip(*values, strict=True)]
         elif key == "ratio_max":
-            joined[key] = max(values)
+            row[key] = max(values)
         else:
-            joined[key] = sum(n * v for (n, _), v in zip(found, values, strict=True)) / total
-    return joined
+            whole = 1 if key in sums else sum(weight for weight, _ in parts)
+            row[key] = sum(value * (1 if key in sums else weight) for weight, value in parts) / whole
+    return row

@@ -29,8 +29,8 @@ from r3lab.core.files import assets_dir
 from r3lab.models.policy import Features, Policy
 from r3lab.rollout.loop import rollout
 from r3lab.rollout.sequence import row_of
+from r3lab.train.devices import saved
 from r3lab.train.estimators import token_logprobs
-from r3lab.train.memory import saved
 from r3lab.train.settings import RgrpoSettings
 from r3lab.train.update import packed_logprobs
 from r3lab.trajectory import Trajectory
