@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -24,64 +25,87 @@ from r3lab.train.update import ALONE
 
 pytest.importorskip("accelerate")
 SMALL = ["--prompts", "5", "--group", "3", "--max-new-tokens", "70", "--steps", "2", "--save-every", "1"]
+CASES = {  # what differs from run to run; the last goes on with a run of one process
+    "uneven": ["--objective", "reinforce++-baseline", "--kl-weight", "0.05", "--redraws", "1"],
+    "idle": ["--prompts", "1", "--trackers", "tensorboard", "--show-every", "2"],
+    "shard": ["--shard", "--resume", "--steps", "4", "--pass-groups", "1"],
+}
+COMMANDS = (
+    "import json, sys; from r3lab.cli import call\nfor given in json.loads(sys.argv[1]): call('train rgrpo', given)"
+)
 
 
-def run(count: int, folder: Path, model: Path, *more: str) -> Path:
-    """`r3lab train rgrpo` on so many processes, one of them this one; returns the run's folder."""
-    arguments = ["--model", str(model), "--out", str(folder), *SMALL, *more]
-    if count == 1:
-        assert call("train rgrpo", arguments) == 0
-    else:  # not `accelerate launch`, which starts a single process where there is no GPU
-        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count)]
-        command = [sys.executable, *launch, "-m", "r3lab", "train", "rgrpo", *arguments]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, done.stderr[-2000:]
-    if "--resume" not in more:
-        assert read_log(folder / "log.jsonl")[0]["processes"] == count
+def run(folder: Path, model: Path, *more: str) -> Path:
+    """`r3lab train rgrpo` in this process; returns the run's folder."""
+    assert call("train rgrpo", ["--model", str(model), "--out", str(folder), *SMALL, *more]) == 0
     return folder
 
 
-def apart(one: Path, two: Path, start: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """How far each weight of a run's policy has moved, and how far that of another is from it."""
-    folders = (one / "policy", two / "policy", start)
+@pytest.fixture(scope="module")
+def runs(taught_folder, tmp_path_factory) -> Path:
+    """Runs of `CASES`, each by one process and by two (`NAME-1`, `NAME-2`), the latter all in one launch."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name in ("uneven", "idle"):
+        run(folder / f"{name}-1", taught_folder, *CASES[name])
+    shutil.copytree(run(folder / "shard-1", taught_folder), folder / "shard-2")
+    run(folder / "shard-1", taught_folder, "--resume", "--steps", "4")
+    script = folder / "commands.py"
+    script.write_text(COMMANDS)
+    given = [["--model", str(taught_folder), "--out", f"{folder / name}-2", *SMALL, *CASES[name]] for name in CASES]
+    # not `accelerate launch`, which starts a single process where there is no GPU
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [*launch, json.dumps(given)], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return folder
+
+
+def apart(runs: Path, name: str, start: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """How far each weight of a run's policy has moved, and how far that of two processes is from it."""
+    folders = (runs / f"{name}-1" / "policy", runs / f"{name}-2" / "policy", start)
     a, b, c = (torch.cat([p.detach().flatten() for p in Policy.load(f).model.parameters()]) for f in folders)
     return (a - c).abs(), (a - b).abs()
 
 
-def test_two_processes_make_the_update_of_one(taught_folder, tmp_path):
+def test_two_processes_make_the_update_of_one(runs, taught_folder):
     """Uneven shares (3 and 2 of 5 groups), means over the whole batch and a reference: the same rewards, metrics and
     weights; then one process goes on."""
-    more = ("--objective", "reinforce++-baseline", "--kl-weight", "0.05", "--redraws", "1")
-    one, two = (run(n, tmp_path / str(n), taught_folder, *more) for n in (1, 2))
-    moved, off = apart(one, two, taught_folder)
+    moved, off = apart(runs, "uneven", taught_folder)
     assert moved.max() > 1e-4 and off.mean() < 0.02 * moved.mean()  # AdamW enlarges what rounding leaves
-    for first, second in zip(read_log(one / "log.jsonl")[1:], read_log(two / "log.jsonl")[1:], strict=True):
+    one, two = (read_log(runs / f"uneven-{count}") for count in (1, 2))
+    assert (one[0]["processes"], two[0]["processes"]) == (1, 2)
+    for first, second in zip(one[1:], two[1:], strict=True):
         assert set(first) == set(second)
         for key, value in first.items():
             if key == "log_ratio_counts":  # a token at the edge of a bin may fall to either side
                 assert sum(second[key]) == sum(value)
             elif not key.startswith("seconds"):
                 assert second[key] == (None if value is None else pytest.approx(value, rel=1e-2, abs=1e-3)), key
-    assert len(list((two / "checkpoints").iterdir())) == 2
-    run(1, two, taught_folder, *more, "--resume", "--steps", "3")
-    assert read_log(two / "log.jsonl")[-1]["step"] == 3
+    assert len(list((runs / "uneven-2" / "checkpoints").iterdir())) == 2
+    run(runs / "uneven-2", taught_folder, *CASES["uneven"], "--resume", "--steps", "3")
+    assert read_log(runs / "uneven-2")[-1]["step"] == 3
 
 
-def test_sharded_layers_make_the_same_update(taught_folder, tmp_path):
+def test_sharded_layers_make_the_same_update(runs, taught_folder):
     """FSDP over two processes, from a checkpoint of one: the weights of one process, optimiser and all; what it saves
     is whole, and one process goes on with it."""
-    one = run(1, tmp_path / "one", taught_folder)
-    two = Path(shutil.copytree(one, tmp_path / "two"))
-    run(2, two, taught_folder, "--shard", "--resume", "--steps", "4", "--pass-groups", "1")
-    run(1, one, taught_folder, "--resume", "--steps", "4")
-    moved, off = apart(one, two, taught_folder)
+    moved, off = apart(runs, "shard", taught_folder)
     assert off.mean() < 0.02 * moved.mean()
-    logs = [read_log(folder / "log.jsonl")[1:] for folder in (one, two)]
+    logs = [read_log(runs / f"shard-{count}")[1:] for count in (1, 2)]
     assert [row["step"] for row in logs[1]] == [1, 2, 3, 4]
     for first, second in zip(*logs, strict=True):
         assert second["grad_norm"] == pytest.approx(first["grad_norm"], rel=1e-2)
-    run(1, two, taught_folder, "--resume", "--steps", "5")
+    run(runs / "shard-2", taught_folder, "--resume", "--steps", "5")
+
+
+def test_a_process_without_a_group_waits_for_the_others(runs, taught_folder):
+    """One group and two processes: the second has nothing to roll out, and both end with the policy of one."""
+    one, two = runs / "idle-1", runs / "idle-2"
+    assert apart(runs, "idle", taught_folder)[1].max() < 1e-5
+    assert len(list((two / "trackers").rglob("events*"))) == len(list((one / "trackers").rglob("events*"))) > 0
+    assert [p.name for p in (two / "rollouts").iterdir()] == ["step-000002"]
 
 
 def test_what_cannot_be_sharded_is_said(taught_folder):
@@ -92,15 +116,6 @@ def test_what_cannot_be_sharded_is_said(taught_folder):
     add_lora(policy, 2)
     with pytest.raises(R3labError, match="--lora-rank"):
         shard(policy, Processes(0, 2))
-
-
-def test_a_process_without_a_group_waits_for_the_others(taught_folder, tmp_path):
-    """One group and two processes: the second has nothing to roll out, and both end with the policy of one."""
-    more = ("--prompts", "1", "--trackers", "tensorboard", "--show-every", "2")
-    one, two = (run(n, tmp_path / str(n), taught_folder, *more) for n in (1, 2))
-    assert apart(one, two, taught_folder)[1].max() < 1e-5
-    assert len(list((two / "trackers").rglob("events*"))) == len(list((one / "trackers").rglob("events*"))) > 0
-    assert [p.name for p in (two / "rollouts").iterdir()] == ["step-000002"]
 
 
 @pytest.mark.parametrize(("groups", "minibatches", "count"), [(12, 2, 2), (5, 2, 2), (3, 1, 4), (7, 3, 3)])

@@ -267,12 +267,12 @@ def test_the_rate_falls_over_the_last_steps_alone(taught_folder):
     assert [falling.rate(step) for step in range(6)] == [1.0, 1.0, 1.0, 0.75, 0.5, 0.25]
     assert {constant.rate(step) for step in range(6)} == {1.0}
     ends = []
-    for last in (0, 2):
+    for last in (0, 1):
         policy, rows = Policy.load(taught_folder), []
-        settings = RgrpoSettings(steps=3, prompts=3, group=4, max_new_tokens=40, cooldown=last, learning_rate=3e-3)
+        settings = RgrpoSettings(steps=2, prompts=3, group=4, max_new_tokens=40, cooldown=last, learning_rate=3e-3)
         train_rgrpo(policy, world_batches("badges", 3, 0), settings, rows.append, progress=False)
         ends.append((policy.model.lm_head.weight.detach().clone(), rows))
-    assert [r["learning_rate"] for r in ends[1][1]] == pytest.approx([3e-3, 2e-3, 1e-3])
+    assert [r["learning_rate"] for r in ends[1][1]] == pytest.approx([3e-3, 1.5e-3])
     assert ends[0][1][1]["reward"] == ends[1][1][1]["reward"]  # the second rollouts follow from the first update
     assert not torch.equal(ends[0][0], ends[1][0])
 
