@@ -21,7 +21,7 @@ from r3lab.recipes import policies, stages
 from r3lab.recipes.ablations import FULL, VARIANTS, Budget, get_variant, point, settings_of, updates_of
 from r3lab.recipes.facts import words
 from r3lab.recipes.lessons import vocabulary
-from r3lab.recipes.policies import WORLD_STAGES, Recipe, WorldRecipe, cold_started, lessons_of_imperfect_teacher
+from r3lab.recipes.policies import WORLD_STAGES, Recipe, WorldRecipe, cold_steps, lessons_of_imperfect_teacher
 from r3lab.train.log import read_log
 from r3lab.train.rewards import preset
 from r3lab.vlir.worlds import WORLDS, get_world, world_batches
@@ -63,7 +63,7 @@ def few(monkeypatch):
         return replace(real(*given), prompts=2, group=2, max_new_tokens=24)
 
     monkeypatch.setattr(train, "settings_of", small)
-    monkeypatch.setattr(train, "lessons_of_imperfect_teacher", partial(train.lessons_of_imperfect_teacher, batch=4))
+    monkeypatch.setattr(policies, "lessons_of_imperfect_teacher", partial(lessons_of_imperfect_teacher, batch=4))
 
 
 @pytest.mark.parametrize("name", [FULL, "without VLIR cold start", "without R-GRPO"])
@@ -182,12 +182,9 @@ def test_the_command_makes_measures_ships_and_keeps(worlds_base, tmp_path, monke
         call("train worlds", [*given[: given.index("--new-tokens")], "--new-tokens", "13", "--test-samples", "2"])
 
 
-def test_marks_that_the_base_has_never_written_get_a_longer_cold_start(worlds_base, tmp_path, monkeypatch):
+def test_marks_that_the_base_has_never_written_get_a_longer_cold_start():
     """After as many steps as the others have, the headings of the staged arms are still misspelled."""
-    steps = {}
-    monkeypatch.setattr(stages, "cold_start", lambda policy, pairs, s, log, run: steps.update({s.arm: s.steps}))
-    for arm in ARMS:
-        cold_started(WorldRecipe(cold_start_steps=3, marks_steps=4), worlds_base, tmp_path, arm, 0)
+    steps = {arm: cold_steps(WorldRecipe(cold_start_steps=3, marks_steps=4), arm) for arm in ARMS}
     assert steps == {arm: 7 if arm.startswith("staged") else 3 for arm in ARMS}
 
 

@@ -13,21 +13,19 @@ from safetensors.torch import load, save
 from r3lab import trajectory as record
 from r3lab.core.errors import R3labError
 from r3lab.core.geometry import Box, Frame
-from r3lab.core.settings import from_command_line
 from r3lab.models.policy import Policy, save_policy
 from r3lab.rollout.loop import rollout
 from r3lab.rollout.sequence import row_of
 from r3lab.train import rewards as rewards_module
 from r3lab.train.estimators import token_logprobs
-from r3lab.train.log import JsonlLog, read_log, summary
+from r3lab.train.log import summary
 from r3lab.train.objective import policy_loss
 from r3lab.train.rewards import PRESETS, curiosity, look_price, region_checked, repeated, score
 from r3lab.train.rgrpo import train_rgrpo
 from r3lab.train.settings import RgrpoSettings
 from r3lab.train.sft import TEACHER, encode_batch, next_token_loss, taught
 from r3lab.trajectory import ImageRef, Kind, Look, Trajectory
-from r3lab.vlir.rationale import in_turn
-from r3lab.vlir.sample import Rationale, Sample
+from r3lab.vlir.sample import Rationale
 from r3lab.vlir.worlds import get_world, world_batches
 
 REGION = [100.0, 100.0, 200.0, 200.0]
@@ -111,17 +109,6 @@ def test_official_length_is_of_the_shortest_stretch_by_hand():
         t = replace(trajectory("abc", "7", [box]), ids=[1, 2], kinds=[int(Kind.SAMPLED)] * 2)
         t = replace(t, pieces=["abc", "defghijklmno"], logprobs=[-0.1] * 2, entropies=[0.1] * 2)
         assert rewards_module.length_official(t) == pytest.approx(0.01 * characters)
-
-
-def test_update_sees_the_sampling_log_probabilities(family_policy, samples):
-    """The update's log-probabilities equal the recorded ones to 1e-5 before anything has moved, in every family."""
-    store = {}
-    found = rollout(family_policy, samples[:4], group=4, seed=9, max_new_tokens=50, features=store)
-    with torch.no_grad():
-        rows = [row_of(family_policy, t, store) for t in found]
-        new, old, mask = token_logprobs(family_policy, rows, found, 1.0)
-    assert (new - old)[mask].abs().max() < 1e-5
-    assert mask.sum() == sum(k == Kind.SAMPLED for t in found for k in t.kinds)
 
 
 def test_only_sampled_tokens_carry_loss(policy, samples):
@@ -253,14 +240,6 @@ def test_damaged_weights_are_refused(part, change, message, policy, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_settings_name_the_nearest_option(capsys):
-    """An unknown option is an error with a suggestion; types are checked."""
-    assert from_command_line(RgrpoSettings, ["--steps", "7"], "x", "y").steps == 7
-    with pytest.raises(SystemExit) as stop:
-        from_command_line(RgrpoSettings, ["--step", "7"], "x", "y")
-    assert stop.value.code == 2 and "--steps" in capsys.readouterr().err
-
-
 def test_the_rate_falls_over_the_last_steps_alone(taught_folder):
     """Constant, then in equal parts towards 0; until then the run is the one without a cooldown."""
     falling, constant = (RgrpoSettings(steps=6, cooldown=last, learning_rate=1.0) for last in (3, 0))
@@ -284,19 +263,6 @@ def test_bad_settings_stop_before_anything_runs(bad, policy):
     """The error names the setting and the value, or the nearest preset."""
     with pytest.raises(R3labError, match=next(iter(bad)) if "reward" not in bad else "paper"):
         train_rgrpo(policy, iter([]), RgrpoSettings(**bad), lambda row: None, progress=False)
-
-
-def test_a_log_cut_off_by_a_kill_is_readable(tmp_path):
-    """The last, broken line is left out; one in the middle is an error with its number."""
-    log = JsonlLog(tmp_path / "log.jsonl")
-    log({"step": 1})
-    log({"step": 2})
-    text = (tmp_path / "log.jsonl").read_text()
-    (tmp_path / "log.jsonl").write_text(text[:-4])
-    assert read_log(tmp_path / "log.jsonl") == [{"step": 1}]
-    (tmp_path / "log.jsonl").write_text('{"st\n{"step": 2}\n')
-    with pytest.raises(R3labError, match="line 1"):
-        read_log(tmp_path / "log.jsonl")
 
 
 # -- rewards that no preset holds ------------------------------------------------------------------------------------
@@ -396,12 +362,3 @@ def test_what_the_loop_would_not_take_is_refused(policy: Policy, parts: tuple[st
     sample = get_world("badges").sample("train", 0)
     with pytest.raises(R3labError, match=f"'badges-train-0-0'.*{words}"):
         taught(policy, sample, Rationale(parts))
-
-
-def test_a_surprise_is_seen_in_the_log_probabilities(policy: Policy) -> None:
-    """The taught words are likely to the policy that learned them, other ones are not."""
-    sample: Sample = next(s for s in (get_world("badges").sample("train", i) for i in range(20)) if s.needs_look)
-    usual = taught(policy, sample, get_world("badges").rationale(sample))
-    odd = taught(policy, sample, in_turn([("small read too is The.", sample.regions[0]), ("It shows.", None)], sample))
-    mean = [sum(v for v in t.logprobs if v is not None) / sum(t.sampled_mask) for t in (usual, odd)]
-    assert mean[0] > mean[1] + 0.5

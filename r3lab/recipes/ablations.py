@@ -41,8 +41,8 @@ from ..train.rgrpo import train_rgrpo
 from ..train.settings import RgrpoSettings
 from ..train.sft import SftSettings
 from ..vlir.worlds import get_world, world_batches
-from . import stages
-from .policies import Recipe, lessons_of_imperfect_teacher
+from . import policies, stages
+from .policies import Recipe
 
 # -- variants ------------------------------------------------------------------------------------------------------
 
@@ -151,11 +151,9 @@ def cold_started(variant: Variant, seed: int, budget: Budget, base: Path, work: 
     """The folder of the base after the variant's cold start; variants of an arm share that of a seed."""
     if not variant.cold:
         return base
-    steps, _ = updates_of(variant, budget)
-    settings = SftSettings(steps=steps, learning_rate=Recipe().cold_start_rate, seed=seed, arm=variant.arm)
-    lessons = lessons_of_imperfect_teacher(Recipe(), seed)
-    folder = work / f"cold-start-{variant.arm}-{steps}-{seed}"
-    return stages.taught(base, folder, lessons, settings, half=False)
+    settings = SftSettings(steps=updates_of(variant, budget)[0], seed=seed, arm=variant.arm)
+    folder = work / f"cold-start-{variant.arm}-{settings.steps}-{seed}"
+    return policies.cold_started(Recipe(), base, folder, settings, half=False)
 
 
 def measured(policy: Policy, variant: Variant, samples: int) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain
@@ -147,6 +147,19 @@ def lessons_of_imperfect_teacher(
         yield [(s, imperfect(s, get_world(s.world).rationale(s), *errs)) for s in samples]
 
 
+def cold_started(
+    recipe: Recipe | WorldRecipe,
+    base: Path,
+    folder: Path,
+    settings: SftSettings,
+    worlds: Sequence[str] = ("badges",),
+    half: bool = True,
+) -> Path:
+    """The folder of a base after a cold start with an imperfect teacher, at the recipe's rate (`stages.taught`)."""
+    lessons = lessons_of_imperfect_teacher(recipe, settings.seed, worlds=worlds)
+    return stages.taught(base, folder, lessons, replace(settings, learning_rate=recipe.cold_start_rate), half)
+
+
 def settings_of(recipe: Recipe) -> dict[str, Any]:
     """Every number that the policy depends on.
 
@@ -162,29 +175,6 @@ def settings_of(recipe: Recipe) -> dict[str, Any]:
     return {**settings, "rgrpo": asdict(RgrpoSettings()), "base": [asdict(stage) for stage in BASE]}
 
 
-def learned(
-    recipe: Recipe | WorldRecipe,
-    base: Path,
-    work: Path,
-    name: str,
-    steps: int,
-    push: RgrpoSettings,
-    worlds: Sequence[str],
-    watch: Callable[[int, Policy], None] = lambda step, policy: None,
-) -> tuple[Path, Path]:
-    """The folders after cold start, of so many steps, and after R-GRPO; both in the arm and of the seed of `push`.
-
-    Parameters
-    ----------
-    name : of this arm and seed, in the names of files
-    watch : see `stages.pushed`
-    """
-    settings = SftSettings(steps=steps, learning_rate=recipe.cold_start_rate, seed=push.seed, arm=push.arm)
-    lessons = lessons_of_imperfect_teacher(recipe, push.seed, worlds=worlds)
-    cold = stages.taught(base, work / f"cold-start-{name}", lessons, settings)
-    return cold, stages.pushed(cold, work / f"rgrpo-{name}", push, worlds, watch)
-
-
 def make_seed(recipe: Recipe, base: Path, work: Path, seed: int) -> list[dict[str, Any]]:
     """Cold start and R-GRPO of one seed, measured; returns the result rows."""
     short, short_steps = work / f"short-{seed}", RgrpoSettings().steps  # the notebook's run: the beginning of this one
@@ -194,7 +184,9 @@ def make_seed(recipe: Recipe, base: Path, work: Path, seed: int) -> list[dict[st
             save_policy(policy, short)
 
     push = replace(RgrpoSettings(), steps=recipe.rgrpo_steps, cooldown=recipe.rgrpo_cooldown, seed=seed)
-    cold, whole = learned(recipe, base, work, f"{seed}", recipe.cold_start_steps, push, ("badges",), keep)
+    lessons = SftSettings(steps=recipe.cold_start_steps, seed=seed)
+    cold = cold_started(recipe, base, work / f"cold-start-{seed}", lessons)
+    whole = stages.pushed(cold, work / f"rgrpo-{seed}", push, "badges", keep)
     sampled, blind = {"temperature": 1.0, "seed": seed}, {"max_looks": 0}
     arms: tuple[tuple[str, Path, int, dict[str, Any]], ...] = (
         ("cold start", cold, 0, {}),
@@ -350,9 +342,10 @@ def point(recipe: WorldRecipe, base: Path, work: Path, arm: str, seed: int) -> l
         arm=arm,
         seed=seed,
     )
-    steps, rows = cold_steps(recipe, arm), []
-    folders = learned(recipe, base, work, f"{arm}-{seed}", steps, settings, tuple(WORLDS))
-    for stage, folder in zip(WORLD_STAGES, folders, strict=True):
+    lessons, rows = SftSettings(steps=cold_steps(recipe, arm), seed=seed, arm=arm), []
+    cold = cold_started(recipe, base, work / f"cold-start-{arm}-{seed}", lessons, tuple(WORLDS))
+    whole = stages.pushed(cold, work / f"rgrpo-{arm}-{seed}", settings, tuple(WORLDS))
+    for stage, folder in zip(WORLD_STAGES, (cold, whole), strict=True):
         policy = Policy.load(folder)
         for world in WORLDS:
             asked = stages.held_out(world, recipe.test_samples)
