@@ -151,7 +151,7 @@ def test_a_second_ctrl_c_interrupts_at_once():
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt), finish_step() as stop:
         signal.raise_signal(signal.SIGINT)
-        assert stop.asked
+        assert stop.is_set()
         signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
 

@@ -209,7 +209,7 @@ def evaluate(
                     features = {} if known_as else shared
                     _answer(own, source, arm, new, journal, keep, **how, features=features)
                     bar.update(len(some))
-                    if stop.asked:
+                    if stop.is_set():
                         raise KeyboardInterrupt
     wanted = {key for keys in places.values() for key in keys}
     lines = {

@@ -48,26 +48,19 @@ from .settings import RgrpoSettings
 from .update import ALONE, Alone, joined
 
 
-@dataclass
-class Stop:
-    """Whether Ctrl-C was pressed."""
-
-    asked: bool = False
-
-
 @contextmanager
-def finish_step() -> Iterator[Stop]:
-    """Note the first Ctrl-C instead of raising KeyboardInterrupt."""
-    stop = Stop()
+def finish_step() -> Iterator[threading.Event]:
+    """Note the first Ctrl-C in the event instead of raising KeyboardInterrupt."""
+    stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
     before = signal.getsignal(signal.SIGINT)
 
     def note(number: int, frame: FrameType | None) -> None:
-        if stop.asked:
+        if stop.is_set():
             raise KeyboardInterrupt
-        stop.asked = True
+        stop.set()
         print("\nstopping when this step is done; Ctrl-C again stops at once", file=sys.stderr, flush=True)
 
     signal.signal(signal.SIGINT, note)
@@ -328,13 +321,12 @@ def ended(train: Callable[[], None], policy: Policy, out: str | Path, processes:
 class Session:
     """What surrounds the steps of R-GRPO and is no part of the method.
 
-    Sharding and the sum of what several processes do; what memory it needs, and how many groups a pass may hold;
-    checkpoints; the end of a run whose updates are not finite; what is logged. With one process, room for all groups
-    and no `run`, it is a bar.
+    Sharding; what memory it needs, and how many groups a pass may hold; checkpoints; the end of a run whose updates are
+    not finite; what is logged, of all processes. With one process, room for all groups and no `run`, it is a bar.
 
     Parameters
     ----------
-    stop : whether to end after the step in progress
+    stop : set if the run is to end after the step in progress
     run, processes : see `rgrpo.train_rgrpo`
 
     Attributes
@@ -343,7 +335,7 @@ class Session:
     """
 
     def __init__(
-        self, policy: Policy, settings: RgrpoSettings, stop: Stop, run: Run | None = None, processes: Alone = ALONE
+        self, policy: Policy, settings: RgrpoSettings, stop: threading.Event, run: Run | None, processes: Alone
     ) -> None:
         self.policy, self.settings, self.stop, self.run, self.processes = policy, settings, stop, run, processes
         self.footprint, self.most = footprint_of(policy, settings), settings.pass_groups  # groups a pass may ever hold
@@ -368,7 +360,7 @@ class Session:
                 processes.wait()
 
         def stopped() -> bool:
-            return any(processes.gather(self.stop.asked))
+            return any(processes.gather(self.stop.is_set()))
 
         left, shown = range(begin.step, settings.steps), progress and processes.main
         return steps("R-GRPO", left, settings.save_every, save, stopped, shown)
@@ -398,13 +390,8 @@ class Session:
         self.settings = replace(self.settings, pass_groups=min(limits, default=0))
 
     def noted(self, step: int, trajectories: list[Trajectory], made: dict[str, Any]) -> dict[str, Any]:
-        """Take note of an update's metrics, which are returned: of memory that ran short, of what is not finite.
-
-        Raises
-        ------
-        R3labError
-            If `max_skipped` updates in a row were not finite.
-        """
+        """Take note of an update's metrics, which are returned: of memory that ran short, of what is not finite; an
+        R3labError after `max_skipped` updates in a row that were not."""
         if "pass_groups" in made:
             self.most = int(made["pass_groups"])
             self.settings = replace(self.settings, pass_groups=self.most)

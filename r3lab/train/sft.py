@@ -162,7 +162,7 @@ def cold_start(
 
     with finish_step() as stop:
         left = range(before.step, settings.steps)
-        for step in steps("cold start", left, settings.save_every, save, lambda: stop.asked, progress):
+        for step in steps("cold start", left, settings.save_every, save, stop.is_set, progress):
             with torch.set_grad_enabled(not settings.freeze_vision):
                 rows, masks = encode_batch(policy, [(s, in_arm(r, s, arm)) for s, r in next(batches)], arm)
             with torch.enable_grad():
