@@ -535,12 +535,12 @@ def test_the_record_has_looked_at_the_true_regions_and_said_nothing_of_the_last(
 
 def test_badges_are_legible_to_the_shipped_policy_and_the_overview_alone_is_not(shipped):
     """A digit guessed is right in a tenth of the cases; records of other images do not share what they begin with."""
-    samples = [get_world("badges").sample("test", i) for i in range(40)]
+    samples = [get_world("badges").sample("test", i) for i in range(24)]
     found = legibility(shipped, samples)
-    assert found["n_needed"] > 20 and found["legible"] > 0.95 and found["overview_alone"] < 0.15
-    needed = [s for s in samples if s.needs_look][:3]
+    assert found["n_needed"] > 12 and found["legible"] > 0.95 and found["overview_alone"] < 0.15
+    needed = [s for s in samples if s.needs_look][:2]
     alone = [legibility(shipped, [s])["legible"] for s in needed]
-    assert legibility(shipped, needed)["legible"] == pytest.approx(sum(alone) / 3, abs=1e-4)
+    assert legibility(shipped, needed)["legible"] == pytest.approx(sum(alone) / 2, abs=1e-4)
     easy = [s for s in samples if not s.needs_look]
     assert legibility(shipped, easy) == {"legible": None, "overview_alone": None, "n_needed": 0}
 

@@ -377,17 +377,17 @@ def test_the_own_crop_gives_the_record_back(mistaken):
 def test_every_alternative_equals_a_fresh_forward(mistaken):
     """Crops of other sizes, noise, none at all, in one batch with a shared beginning: as each alone."""
     policy, t, look = mistaken
-    value = crop_value(policy, t, look)
+    own, *others = crop_value(policy, t, look)
+    named = {one.alternative.name: one for one in others}
     tail, corrected = after_look(t, look), right_text(policy, t)
-    assert len(value.outcomes) > 8
-    for outcome in value.outcomes[::2]:
+    assert own.alternative.name == TAKEN and len(others) > 8
+    for outcome in [own, *others][::2]:
         begun = begin(policy, t, look, outcome.alternative)
         assert outcome.given == pytest.approx(fresh(policy, joined(begun, t, tail), len(begun.ids)), abs=1e-4)
         assert outcome.right == pytest.approx(fresh(policy, joined(begun, corrected, tail), len(begun.ids)), abs=1e-4)
-    assert len({round(o.given, 6) for o in value.outcomes}) > len(value.outcomes) // 2
-    assert value.change(TAKEN) == 0.0
-    assert value.change(NOTHING) == value.named(NOTHING).given - value.named(TAKEN).given
-    assert value.named(TRUE).alternative.box == tuple(t.truth["regions"][0])
+    assert len({round(o.given, 6) for o in others}) > len(others) // 2
+    assert own.change(own) == 0.0 and named[NOTHING].change(own) == named[NOTHING].given - own.given
+    assert named[TRUE].alternative.box == tuple(t.truth["regions"][0])
 
 
 def test_the_right_words_differ_in_the_answer_alone(mistaken):

@@ -106,6 +106,7 @@ def evaluate(
     from ..models.policy import Policy, check_template
 
     tokens = max_new_tokens or (QUICK_TOKENS if quick else TOKENS)
+    how = {"temperature": temperature, "seed": seed, "max_looks": max_looks, "max_new_tokens": tokens}
     models = {one.name: Path(model.replace(ARM, one.name)) if model else shipped_policy() for one in arms}
     one_each = ARM in model
     known_as = {name: run.fingerprint(path) for name, path in models.items()}
@@ -125,10 +126,7 @@ def evaluate(
         "data": str(Path(data).resolve()) if benchmark else None,
         "split": None if benchmark else split,
         "model": model if one_each else known_as[arms[0].name],
-        "temperature": temperature,
-        "seed": seed,
-        "max-looks": max_looks,
-        "max-new-tokens": tokens,
+        **{name.replace("_", "-"): value for name, value in how.items()},
     }
     with Journal(folder / JOURNAL, same) as journal:
         loaded = {path: Policy.load(path) for path in dict.fromkeys(models.values())}  # seconds: checks came before
@@ -136,7 +134,6 @@ def evaluate(
             check_template(policy)
         own = {name: (loaded[path], known_as[name] if one_each else "") for name, path in models.items()}
         try:
-            how = {"temperature": temperature, "seed": seed, "max_looks": max_looks, "max_new_tokens": tokens}
             found = run.evaluate(own, sources, arms, journal, batch=batch, keep=keep, **how)
         except KeyboardInterrupt:
             print("\nr3lab eval: interrupted; the same command goes on where it stopped", file=sys.stderr)

@@ -13,16 +13,17 @@ from statistics import fmean
 from typing import Any
 
 from ..explain import verdict as verdicts
-from ..explain.interventions import Alternative, CropValue, ReplayResult, ValueMap, Window
+from ..explain.interventions import NOTHING, TAKEN, Alternative, ReplayResult, ValueMap, Window
 from .judge import Exercise, Function, Then, Unfit
 
 # -- a crop replaced -----------------------------------------------------------------------------------------------
 
 
 def _change(own: list[float], other: list[float], first: int) -> float:
-    written = {"as it was": own, "x": other}
-    outcomes = [ReplayResult(Alternative(name), sum(one[first:]), None) for name, one in written.items()]
-    return CropValue(outcomes).change("x")
+    as_it_was, replaced = (
+        ReplayResult(Alternative(name), sum(one[first:]), None) for name, one in ((TAKEN, own), (NOTHING, other))
+    )
+    return replaced.change(as_it_was)
 
 
 check_change = Exercise(

@@ -184,11 +184,11 @@ def _written_before(t: Trajectory, number: int) -> str:
 
 def _worth(policy: Policy, t: Trajectory, number: int, seed: int, store: Store) -> Iterator[Worth]:
     """The crop replaced in every way of `crop_value`."""
-    own, *others = crop_value(policy, t, number, seed, store).outcomes
+    own, *others = crop_value(policy, t, number, seed, store)
     for one in others:
         right = None if one.right is None or own.right is None else one.right - own.right
         changed = not same(one.answer, own.answer)
-        yield Worth(one.alternative.name, one.given - own.given, right, one.answer, changed)
+        yield Worth(one.alternative.name, one.change(own), right, one.answer, changed)
 
 
 def _cuts(policy: Policy, t: Trajectory, number: int, crop: str, store: Store) -> tuple[Cut, ...]:

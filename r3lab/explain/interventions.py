@@ -4,8 +4,8 @@ A replay cuts the trajectory off after a box, puts an alternative crop (or none)
 log-probability of what was then written, and of the same words with the right answer; and what the policy answers when
 it goes on by itself, greedily. What comes before the crop is read once for all alternatives.
 
-    value = crop_value(policy, trajectory, look=0)
-    value.change("nothing"), value.named("nothing").answer           # the look replaced by none
+    own, nothing, *others = crop_value(policy, trajectory, look=0)
+    nothing.change(own), nothing.answer                              # the look replaced by none
     value_map(policy, trajectory, look=0).regret                     # the best window that it could have had
     knock_out(policy, trajectory, at=["answer"], spans=["crop 1"]).change.sum()
 
@@ -69,6 +69,10 @@ class ReplayResult:
     given: float
     right: float | None
     answer: str | None = None
+
+    def change(self, own: ReplayResult) -> float:
+        """Change in nats of what was written, against the look with its own crop; below zero: the crop mattered."""
+        return self.given - own.given
 
 
 def regions_of(trajectory: Trajectory) -> list[Box]:
@@ -257,24 +261,6 @@ def tail_logprobs(
     return torch.zeros(len(texts), dtype=torch.float64).index_add(0, row, own).tolist()
 
 
-@dataclass(frozen=True)
-class CropValue:
-    """Results of a look with its own crop and with others, by name; the first is the crop as it was."""
-
-    outcomes: list[ReplayResult]
-
-    def named(self, name: str) -> ReplayResult:
-        """The result of an alternative; an error that lists them if there is none."""
-        for outcome in self.outcomes:
-            if outcome.alternative.name == name:
-                return outcome
-        raise R3labError(f"no alternative {name!r}; there are {', '.join(o.alternative.name for o in self.outcomes)}")
-
-    def change(self, name: str) -> float:
-        """Change in nats of the log-probability of what was written, the crop replaced; below zero: it mattered."""
-        return self.named(name).given - self.outcomes[0].given
-
-
 def alternatives_of(trajectory: Trajectory, look: int, seed: int = 0) -> list[Alternative]:
     """The crops that a look is compared with, of the size of the one that it got.
 
@@ -292,8 +278,7 @@ def alternatives_of(trajectory: Trajectory, look: int, seed: int = 0) -> list[Al
     image, box, size = trajectory.images[trajectory.image.hash], own.box, (own.crop.width, own.crop.height)
     source = image.size
     rng = np.random.default_rng(seed)
-    pixels = np.asarray(trajectory.images[own.crop.hash].convert("RGB"))
-    mean = tuple(int(v) for v in pixels.reshape(-1, 3).mean(0).round())
+    mean = mean_colour(trajectory.images[own.crop.hash])
     w, h = box[2] - box[0], box[3] - box[1]
     found = [
         Alternative(TAKEN, crop=trajectory.images[own.crop.hash]),
@@ -314,6 +299,11 @@ def alternatives_of(trajectory: Trajectory, look: int, seed: int = 0) -> list[Al
     return found
 
 
+def mean_colour(image: Image.Image) -> tuple[int, ...]:
+    """The mean of an image's pixels (R, G, B)."""
+    return tuple(int(v) for v in np.asarray(image.convert("RGB")).reshape(-1, 3).mean(0).round())
+
+
 def _elsewhere(box: Box, source: Size, rng: np.random.Generator) -> Box:
     """A box of the same size at the random position, of 64, that overlaps it least."""
     w, h = box[2] - box[0], box[3] - box[1]
@@ -324,7 +314,7 @@ def _elsewhere(box: Box, source: Size, rng: np.random.Generator) -> Box:
 
 def crop_value(
     policy: Policy, trajectory: Trajectory, look: int, seed: int = 0, features: dict[str, Features] | None = None
-) -> CropValue:
+) -> list[ReplayResult]:
     """Replay a look with its crop as it was, with nothing, blank, noise, elsewhere, shifted, the true region, all.
 
     Raises
@@ -332,7 +322,7 @@ def crop_value(
     R3labError
         As of `replay`.
     """
-    return CropValue(replay(policy, trajectory, look, alternatives_of(trajectory, look, seed), features))
+    return replay(policy, trajectory, look, alternatives_of(trajectory, look, seed), features)
 
 
 @dataclass(frozen=True)

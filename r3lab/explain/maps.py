@@ -83,11 +83,11 @@ def heat_map(
     return HeatMap(values.reshape(height, columns), rows.images[image].box, rows.source)
 
 
-def relative(heat: HeatMap, neutral: HeatMap, epsilon: float = EPSILON) -> HeatMap:
+def relative(heat: HeatMap, neutral: HeatMap) -> HeatMap:
     """A map divided by that of a neutral prompt on the same image: what the question adds (arXiv 2502.17422)."""
     if heat.values.shape != neutral.values.shape:
         raise R3labError(f"maps of {heat.values.shape} and {neutral.values.shape} cells are not of the same image")
-    return replace(heat, values=(heat.values + epsilon) / (neutral.values + epsilon))
+    return replace(heat, values=(heat.values + EPSILON) / (neutral.values + EPSILON))
 
 
 def looking_heads(rows: AttentionRows, image: str, events: Sequence[int], keep: int) -> torch.Tensor:

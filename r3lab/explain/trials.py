@@ -1,10 +1,10 @@
 """All interventions that a verdict rests on, counted: other crops, other overviews, other pictures and questions.
 
-Each is a record that was begun otherwise, from which the policy goes on greedily (`count_answers`):
+Each is a record that was begun otherwise, from which the policy goes on greedily; `gather` lists them:
 
-- the record up to a box, another crop after it (`lent`);
-- the record behind the first crop, which is held as it was, with another overview (`overviews`);
-- the prompt anew, with a shifted picture or another question: is the box where it was (`try_boxes`)?
+- the record up to a box, another crop after it (`try_crops`): is the answer another (`count_answers`)?
+- the record behind the first crop, which is held as it was, with another overview (`overviews`): the same question;
+- the prompt anew, with a shifted picture or another question: is the box elsewhere (`count_boxes`)?
 
     evidence = gather(policy, trajectory, others, Settings(), store)
     verdict_of(evidence).kind
@@ -35,11 +35,11 @@ from ..trajectory import Kind, Trajectory
 from ..vlir.sample import Sample
 from .interventions import (
     NEUTRAL,
-    TAKEN,
     Alternative,
     after_look,
     answers_of,
     begin,
+    mean_colour,
     regions_of,
     windows_of,
     with_overview,
@@ -53,6 +53,7 @@ PUSH = 45.0  # mean colour, in units of Cb and Cr, that a grey picture gets so t
 
 Store = dict[str, Features]
 Begun = tuple[Trajectory, str | None]  # a record to go on from, and the answer that it shows, if that is known
+Asked = tuple[Image.Image, str]  # a picture and a question
 
 
 @dataclass(frozen=True)
@@ -171,19 +172,6 @@ def fitting(policy: Policy, crop: Image.Image) -> Image.Image:
     return crop if size == crop.size else resize(crop, size)
 
 
-def lent(policy: Policy, trajectory: Trajectory, look: int, donors: Sequence[Donor]) -> list[Begun]:
-    """The record up to the box of a look, and the crop of a donor behind it."""
-    crops = [(fitting(policy, donor.crop), donor.shows) for donor in donors]
-    return [(begin(policy, trajectory, look, Alternative("lent", crop=crop)), shows) for crop, shows in crops]
-
-
-def seen_again(policy: Policy, trajectory: Trajectory, look: int) -> Trajectory:
-    """The record up to the box of a look, and its own crop behind it."""
-    crop = trajectory.looks[look].crop
-    assert crop is not None
-    return begin(policy, trajectory, look, Alternative(TAKEN, crop=trajectory.images[crop.hash]))
-
-
 def count_answers(
     policy: Policy, trajectory: Trajectory, own: Trajectory, changes: Mapping[str, Sequence[Begun]], store: Store
 ) -> tuple[str | None, dict[str, Trials]]:
@@ -200,28 +188,37 @@ def count_answers(
     return first, found
 
 
-def try_boxes(
-    policy: Policy, trajectory: Trajectory, pictures: Sequence[Image.Image], questions: Sequence[str], store: Store
-) -> tuple[Box | None, Trials, Trials]:
-    """The prompt anew: the first box as it is greedily, how often it is elsewhere on other pictures and questions.
+def try_crops(
+    policy: Policy, trajectory: Trajectory, look: int, donors: Sequence[Donor], store: Store
+) -> tuple[str | None, dict[str, Trials]]:
+    """The record up to the box of a look, and behind it its own crop, then those of donors; see `count_answers`."""
 
-    A rollout that looks nowhere counts as elsewhere; without a first box nothing is tried.
-    """
+    def behind(crop: Image.Image) -> Trajectory:
+        return begin(policy, trajectory, look, Alternative("lent", crop=crop))
+
+    own = trajectory.looks[look].crop
+    assert own is not None
+    changes = {"crops": [(behind(fitting(policy, donor.crop)), donor.shows) for donor in donors]}
+    return count_answers(policy, trajectory, behind(trajectory.images[own.hash]), changes, store)
+
+
+def count_boxes(
+    policy: Policy, trajectory: Trajectory, changes: Mapping[str, Sequence[Asked]], store: Store
+) -> tuple[Box | None, dict[str, Trials]]:
+    """The prompt anew, as it was and changed: the first box as it was, greedily, and how often it is elsewhere, by sort
+    of change. A rollout that looks nowhere counts as elsewhere; where there is no box as it was, nothing is counted."""
     number = first_crop(trajectory)
     assert number is not None
-    until = trajectory.looks[number].span[1]
-    image, asked = trajectory.images[trajectory.image.hash], trajectory.question
-    scenes = [Sample("as it was", image, asked, "")]
-    scenes += [Sample(f"picture {n}", other, asked, "") for n, other in enumerate(pictures)]
-    scenes += [Sample(f"question {n}", image, other, "") for n, other in enumerate(questions)]
-    most = trajectory.kinds[:until].count(Kind.SAMPLED) + 16
+    asked = [(trajectory.images[trajectory.image.hash], trajectory.question)]
+    asked += [one for some in changes.values() for one in some]
+    scenes = [Sample(str(n), image, question, "") for n, (image, question) in enumerate(asked)]
+    most = trajectory.kinds[: trajectory.looks[number].span[1]].count(Kind.SAMPLED) + 16
     rolled = rollout(policy, scenes, temperature=0.0, max_new_tokens=most, features=store, arm=get_arm(trajectory.arm))
-    own, *boxes = [next((look.box for look in t.looks if look.crop), None) for t in rolled]
-    if own is None:
-        return None, Trials(), Trials()
-    elsewhere = [box is None or iou(box, own) < SAME_PLACE for box in boxes]
-    moved, other = elsewhere[: len(pictures)], elsewhere[len(pictures) :]
-    return own, Trials(len(moved), sum(moved)), Trials(len(other), sum(other))
+    first, *boxes = [next((look.box for look in t.looks if look.crop), None) for t in rolled]
+    if first is None:
+        return None, {}
+    elsewhere = iter([box is None or iou(box, first) < SAME_PLACE for box in boxes])
+    return first, {name: Trials(len(some), sum(next(elsewhere) for _ in some)) for name, some in changes.items()}
 
 
 def off_centre(box: Box, size: Size) -> float:
@@ -239,24 +236,23 @@ def gather(
         return Evidence(answered=trajectory.answer is not None)
     most = max(settings.crops, settings.covers, settings.surroundings, settings.questions)
     donors = donors_of(trajectory, others, most)
-    image = trajectory.images[trajectory.image.hash]
+    image, question = trajectory.images[trajectory.image.hash], trajectory.question
+    head, pictures = trajectory.until(after_look(trajectory, number)), overviews(trajectory, donors, settings)
+    other_overviews = {name: [(with_overview(head, one), None) for one in some] for name, some in pictures.items()}
+    other_prompts = {
+        "moved": [(ImageChops.offset(image, *by), question) for by in shifts(image.size, settings.pictures)],
+        "asked": [(image, other) for other in questions_of(policy, trajectory, donors, settings.questions)],
+    }
     with reading(policy):
         crops = []
-        for n, look in enumerate(trajectory.looks):
-            if look.crop is not None:
-                some = donors[: settings.crops] or donors_within(trajectory, n, settings.crops, settings.seed)
-                tried = {"crops": lent(policy, trajectory, n, some)}
-                own = seen_again(policy, trajectory, n)
-                crops.append(count_answers(policy, trajectory, own, tried, store)[1]["crops"])
-        head, pictures = trajectory.until(after_look(trajectory, number)), overviews(trajectory, donors, settings)
-        changes = {name: [(with_overview(head, one), None) for one in some] for name, some in pictures.items()}
-        answer, found = count_answers(policy, trajectory, head, changes, store)
-        moved_by = [ImageChops.offset(image, *shift) for shift in shifts(image.size, settings.pictures)]
-        questions = questions_of(policy, trajectory, donors, settings.questions)
-        box, moved, asked = try_boxes(policy, trajectory, moved_by, questions, store)
+        for n in (n for n, look in enumerate(trajectory.looks) if look.crop is not None):
+            some = donors[: settings.crops] or donors_within(trajectory, n, settings.crops, settings.seed)
+            crops.append(try_crops(policy, trajectory, n, some, store)[1]["crops"])
+        answer, of_answers = count_answers(policy, trajectory, head, other_overviews, store)
+        box, of_boxes = count_boxes(policy, trajectory, other_prompts, store)
     written = box or trajectory.looks[number].box
     far = 0.0 if written is None else off_centre(written, image.size)
-    return Evidence(answer is not None, far, moved, asked, tuple(crops), **found)
+    return Evidence(answer is not None, far, crops=tuple(crops), **of_boxes, **of_answers)
 
 
 def questions_of(policy: Policy, trajectory: Trajectory, donors: Sequence[Donor], count: int) -> list[str]:
@@ -329,19 +325,17 @@ def pasted(image: Image.Image, patch: Image.Image, box: Box) -> Image.Image:
 
 def filled(image: Image.Image, boxes: Sequence[Box]) -> Image.Image:
     """Boxes filled with the mean colour of the image."""
-    changed = np.array(image)
-    value = changed.reshape(-1, 3).mean(0).round()
+    changed, colour = image.copy(), mean_colour(image)
     for box in boxes:
-        x1, y1, x2, y2 = pixels(box, image.size)
-        changed[y1:y2, x1:x2] = value
-    return Image.fromarray(changed)
+        changed.paste(colour, pixels(box, image.size))
+    return changed
 
 
 def kept(image: Image.Image, changed: Image.Image, keep: Sequence[Box]) -> Image.Image:
     """The changed image, with the boxes of the first one."""
     for box in keep:
-        x1, y1, x2, y2 = pixels(box, image.size)
-        changed.paste(image.crop((x1, y1, x2, y2)), (x1, y1))
+        part = pixels(box, image.size)
+        changed.paste(image.crop(part), part)
     return changed
 
 
