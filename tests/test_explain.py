@@ -488,15 +488,12 @@ def flat(t, values) -> HeatMap:
 def test_rank_correlation_by_hand():
     """Worked cases with and without ties, and Pearson's correlation of the ranks written out."""
     up = np.arange(6.0)
-    assert spearman(up, up**3) == pytest.approx(1.0)
-    assert spearman(up, -np.exp(up)) == pytest.approx(-1.0)
+    assert (spearman(up, up**3), spearman(up, -np.exp(up))) == pytest.approx((1.0, -1.0))
     assert spearman(np.array([1.0, 2, 3, 4, 5]), np.array([2.0, 1, 4, 3, 5])) == pytest.approx(1 - 6 * 4 / (5 * 24))
     a, b = np.array([1.0, 1, 2, 3, 3, 3]), np.array([5.0, 4, 4, 4, 9, 7])
     ranks = np.array([0.5, 0.5, 2, 4, 4, 4]), np.array([3.0, 1, 1, 1, 5, 4])
     assert spearman(a, b) == pytest.approx(np.corrcoef(*ranks)[0, 1])
     assert spearman(np.ones(4), up[:4]) == 0.0
-    noise = np.random.default_rng(0).random((2, 4000))
-    assert abs(spearman(*noise)) < 0.06
 
 
 def test_the_peak_is_in_the_region_or_not():

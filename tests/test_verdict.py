@@ -431,13 +431,8 @@ def test_what_is_saved_comes_back(explained, tmp_path):
 def test_an_explanation_is_read_without_torch(explained, tmp_path):
     folder = explained.save(tmp_path / "one")
     code = "import sys; sys.modules['torch'] = None; from r3lab.explain.explanation import Explanation"
-    told = subprocess.run(
-        [sys.executable, "-c", f"{code}; print(Explanation.load({str(folder)!r}).verdict.kind)"],
-        check=True,
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).resolve().parent.parent,
-    )
+    command = [sys.executable, "-c", f"{code}; print(Explanation.load({str(folder)!r}).verdict.kind)"]
+    told = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).resolve().parents[1])
     assert told.stdout.strip() == explained.verdict.kind
     (folder / "maps.npz").unlink()
     assert Explanation.load(folder) == replace(explained, maps={})  # sentences are there without the maps
