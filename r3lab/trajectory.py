@@ -13,6 +13,7 @@ in memory wants several files.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum, IntEnum
@@ -25,7 +26,7 @@ from .core import records
 from .core.arms import ARMS, INTERLEAVED
 from .core.errors import R3labError, shown
 from .core.files import write_whole
-from .core.geometry import Box, Frame
+from .core.geometry import Box, Frame, area, problem
 from .core.images import content_hash, open_image, to_png_bytes
 from .core.protocol import Scanner
 
@@ -76,9 +77,17 @@ class Look:
     box: Box | None  # the same in source pixels
     valid: bool
     reason: str = ""  # why it is not valid
-    zoom: float | None = None
+    zoom: float | None = None  # by the paper's rule, before the crop is fitted to its token budget; see `enlargement`
     crop: ImageRef | None = None
     crop_span: Span | None = None  # the crop's image tokens
+
+    @property
+    def enlargement(self) -> float | None:
+        """Pixels of the crop for each of the box in the source, along a side (the mean of both): what was done, where
+        `zoom` was wanted. None where no crop of the box was shown."""
+        if self.zoom is None or self.crop is None or self.box is None or not area(self.box):
+            return None
+        return math.sqrt(self.crop.width * self.crop.height / area(self.box))
 
     def moved(self, tokens: int) -> Look:
         """The same look, so many tokens later."""
@@ -255,6 +264,8 @@ def _of_looks(t: Trajectory) -> Iterator[str]:
             yield f"look {i}: valid is {look.valid} with the reason {shown(look.reason)}"
         if look.valid and look.box is None:
             yield f"look {i} is valid but has no box"
+        if look.valid and look.box is not None and (why := problem(look.box, (t.image.width, t.image.height))):
+            yield f"look {i} is valid but its box {shown(look.box)} cannot be cut: {why}"
         if (look.crop is None) != (look.crop_span is None):
             yield f"look {i}: crop and crop_span come together, or neither"
         if look.crop_span is not None:

@@ -18,6 +18,7 @@ from r3lab.cli.ask import Steps, ask, keep, look_line
 from r3lab.core.errors import R3labError
 from r3lab.core.files import assets_dir
 from r3lab.show.filmstrip import filmstrip
+from r3lab.show.steps import steps as told
 from r3lab.show.text import clean
 from r3lab.trajectory import Kind, Look, Trajectory, load
 
@@ -48,7 +49,11 @@ def test_steps_are_printed_once_and_in_order() -> None:
     assert t.looks[0].written is not None
     lines = printed(t).split("\n")
     assert lines[0] == '    <think>It is small.{"bbox_2d": [188, 521, 312, 646]}'
-    assert lines[1] == "  look 1: [96, 200, 160, 248] px, zoom x2 -> 64x48 crop"
+    assert lines[1] == "  look 1: [96, 200, 160, 248] px, zoom x1 -> 64x48 crop"  # the rule's 2 is over the budget
+    assert (
+        t.looks[0].zoom == 2
+        and told(t)[1].pixels == "zoom \N{MULTIPLICATION SIGN}1, 64 \N{MULTIPLICATION SIGN} 48 pixels"
+    )
     assert lines[2].startswith("    Then{") and lines[3] == "  look 2: [9, 9, 5, 10] px, refused: x2 <= x1"
     assert lines[4:] == ["    It shows 7.</think><answer>7</answer>", ""]
 

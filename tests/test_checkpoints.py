@@ -17,6 +17,7 @@ from r3lab.cli.ask import Asked
 from r3lab.core.errors import R3labError
 from r3lab.core.geometry import Frame
 from r3lab.core.images import open_image
+from r3lab.evaluate.run import fingerprint
 from r3lab.models import checkpoint as hub
 from r3lab.models.adapters import add_lora
 from r3lab.models.checkpoint import FILES, KNOWN, checkpoint_folder, config_of, known_config, sizes_of
@@ -84,6 +85,12 @@ def test_known_checkpoints_have_the_number_of_weights_that_their_pages_state(nam
 def test_an_unknown_name_has_no_shapes() -> None:
     with pytest.raises(R3labError, match="Did you mean 'Qwen/Qwen2.5-VL-3B-Instruct'"):
         known_config("Qwen/Qwen2.5-VL-3B")
+
+
+def test_a_name_on_the_hub_where_a_folder_is_wanted_is_told_as_one() -> None:
+    for read in (Policy.load, fingerprint):
+        with pytest.raises(R3labError, match="folder at someone/a-model; one of the hub is fetched first"):
+            read(Path("someone/a-model"))
 
 
 @pytest.mark.parametrize(

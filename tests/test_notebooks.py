@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
@@ -182,6 +183,19 @@ def test_a_result_that_is_not_one_is_no_result(tmp_path: Path) -> None:
     for text in ("", "[]", "null", '{"status": "ok"}'):
         (tmp_path / "result.json").write_text(text)
         assert Result.load(tmp_path) is None
+
+
+def test_a_machine_that_cannot_reach_itself_is_told_before_a_kernel_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENETUNREACH, "Network is unreachable")
+
+    monkeypatch.setattr(notebook.socket, "create_connection", refused)
+    path = write(tmp_path / "a.ipynb", "print(1)")
+    with pytest.raises(R3labError, match=r"cannot reach itself at 127\.0\.0\.1 \(Network is unreachable\)"):
+        run_notebook(path, out_root=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
 
 
 # With kernels.

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from r3lab.core.errors import R3labError
-from r3lab.core.geometry import Frame
+from r3lab.core.geometry import Frame, crop_size
 from r3lab.core.images import content_hash
 from r3lab.trajectory import FINISHES, ImageRef, Kind, Look, Trajectory, contradictions, load, save
 
@@ -94,7 +94,8 @@ def arbitrary(rng: random.Random) -> Trajectory:
         crops.append(picture(rng.randrange(10**6), (rng.randint(1, 9), rng.randint(1, 9))))
         crop_span = (len(rows), len(rows) + rng.randint(1, 4))
         rows += [(C, "")] * (crop_span[1] - crop_span[0])
-        looks.append(Look(span, numbers, numbers, True, "", rng.uniform(1, 2), reference(crops[-1]), crop_span))
+        inside = (rng.uniform(0, 15), rng.uniform(0, 10), rng.uniform(20, 40), rng.uniform(15, 30))
+        looks.append(Look(span, numbers, inside, True, "", rng.uniform(1, 2), reference(crops[-1]), crop_span))
     answered = rng.random() < 0.5
     if answered:
         rows += [(S, "<answer>7</ans"), (S, "wer>")]
@@ -182,6 +183,25 @@ def test_segments_lose_nothing() -> None:
         assert "".join(t.pieces) == t.prompt_text + t.text
 
 
+@pytest.mark.parametrize(
+    ("box", "budget", "enlarged"),
+    [
+        ((0.0, 0.0, 64.0, 64.0), (4, 1024), 2.0),  # 128 x 128: the paper's rule has its way
+        ((0.0, 0.0, 64.0, 64.0), (4, 25), 80 / 64),  # 25 tokens of 16 x 16: no more than 80 x 80
+        ((0.0, 0.0, 320.0, 320.0), (4, 25), 80 / 320),
+        ((0.0, 0.0, 10.0, 10.0), (4, 25), 32 / 10),  # 4 tokens: no less than 32 x 32
+    ],
+)
+def test_the_enlargement_is_that_of_the_crop_also_where_its_budget_binds(
+    box: tuple[float, float, float, float], budget: tuple[int, int], enlarged: float
+) -> None:
+    zoom, size = crop_size(box, (1000, 1000), 16, *budget)
+    one = Look((0, 1), box, box, True, "", zoom, ImageRef("0" * 64, *size), (1, 2))
+    assert zoom == 2 and one.enlargement == pytest.approx(enlarged)
+    for lacking in ("zoom", "crop", "box"):
+        assert dataclasses.replace(one, **{lacking: None}).enlargement is None
+
+
 # ------------------------------------------------------------------ invariants
 
 
@@ -223,6 +243,8 @@ VIOLATIONS: dict[str, tuple[Callable[[Trajectory], None], str]] = {
     "valid with a reason": (look(0, reason="small"), "look 0: valid is True with the reason 'small'"),
     "invalid without one": (look(1, reason=""), "look 1: valid is False with the reason ''"),
     "valid without a box": (look(0, box=None), "look 0 is valid but has no box"),
+    "an inverted box": (look(0, box=(20.0, 5.0, 10.0, 15.0)), "look 0 is valid but its box"),
+    "a box outside": (look(0, box=(90.0, 5.0, 95.0, 15.0)), "cannot be cut: outside the image"),
     "crop without a span": (look(0, crop_span=None), "look 0: crop and crop_span come together"),
     "span without a crop": (look(0, crop=None), "look 0: crop and crop_span come together"),
     "invalid with a crop": (look(0, valid=False, reason="why"), "look 0 is not valid but has a crop"),

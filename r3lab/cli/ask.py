@@ -150,13 +150,13 @@ class Steps:
 
 
 def look_line(look: Look, number: int) -> str:
-    """One look in a line: ``look 1: [40, 60, 90, 110] px, zoom x2 -> 64x64 crop``."""
+    """One look in a line: ``look 1: [40, 60, 90, 110] px, zoom x1.3 -> 64x64 crop``."""
     place = "no box"
     if look.box is not None:
         place = "[" + ", ".join(f"{value:.0f}" if abs(value) < 1e9 else "huge" for value in look.box) + "] px"
     if look.crop is None:
         return f"look {number}: {place}, refused: {one_line(look.reason, 120) or 'no crop'}"
-    zoom = "" if look.zoom is None else f"zoom x{look.zoom:.3g} "
+    zoom = "" if look.enlargement is None else f"zoom x{look.enlargement:.2g} "
     return f"look {number}: {place}, {zoom}-> {look.crop.width}x{look.crop.height} crop"
 
 

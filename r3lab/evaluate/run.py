@@ -33,6 +33,7 @@ from ..core.files import Journal
 from ..core.images import content_hash
 from ..core.protocol import same_answer
 from ..core.records import ForeignError
+from ..models.checkpoint import no_folder
 from ..models.policy import Features, Policy
 from ..train.log import facts
 from ..train.run import finish_step
@@ -279,6 +280,8 @@ def fingerprint(folder: Path) -> str:
     R3labError
         If there is no such folder, or it holds no weights.
     """
+    if not folder.is_dir():
+        raise no_folder(folder)
     files = sorted(path for path in folder.glob("*") if path.suffix in (".json", ".safetensors") and path.is_file())
     if not any(path.suffix == ".safetensors" for path in files):
         raise R3labError(f"There are no *.safetensors weights in {folder}; give the folder of a checkpoint.")

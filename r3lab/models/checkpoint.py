@@ -185,6 +185,16 @@ def checkpoint_folder(name: str | Path, fetch: bool = True) -> Path:
     raise R3labError(f"{shown(text)} is no folder here, and as a hub name: {why}")
 
 
+def no_folder(folder: Path) -> R3labError:
+    """What to say where a checkpoint folder is wanted and there is none: of a name on the hub, what it is."""
+    if not _NAME.fullmatch(str(folder)):
+        return R3labError(f"no checkpoint folder at {folder}; give the folder that holds config.json")
+    return R3labError(
+        f"no checkpoint folder at {folder}; one of the hub is fetched first, with a network, and its folder given: "
+        f"python -c 'from r3lab import models; print(models.checkpoint_folder(\"{folder}\"))'"
+    )
+
+
 @dataclass(frozen=True)
 class Sizes:
     """What a model of one configuration takes.

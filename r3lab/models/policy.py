@@ -29,7 +29,7 @@ from ..core.files import recover, whole_folder
 from ..core.geometry import Box, Size, crop_size, fit_tokens
 from ..core.protocol import bare
 from . import adapters, attention
-from .checkpoint import SAFE, config_of, object_in, quiet, read_weights, said
+from .checkpoint import SAFE, config_of, no_folder, object_in, quiet, read_weights, said
 from .families import (
     Family,
     Layout,
@@ -127,7 +127,7 @@ class Policy:
         if not folder.is_dir():
             recover(folder)
         if not folder.is_dir():
-            raise R3labError(f"no checkpoint folder at {folder}; give the folder that holds config.json")
+            raise no_folder(folder)
         if (folder / adapters.CONFIG).is_file() and not (folder / "config.json").is_file():
             base, config = adapters.base_folder(folder)
             policy = cls.load(base, device, dtype)

@@ -26,6 +26,7 @@ import hashlib
 import json
 import logging
 import os
+import socket
 import sysconfig
 import threading
 import time
@@ -60,6 +61,7 @@ INJECTED = "injected-parameters"  # papermill's tag of the cell that it adds
 KERNEL = "r3lab"  # the kernel for which papermill writes parameters by `_Literals`
 START_LIMIT = 120  # seconds a kernel may take to start
 LEAST = 0.01  # seconds
+LOOPBACK = 3.0  # seconds in which this machine must reach itself
 LOG, RESULT = "kernel.log", "result.json"  # beside the executed notebook
 logging.getLogger("papermill").addHandler(logging.NullHandler())  # the caller reports what went wrong
 
@@ -432,6 +434,18 @@ def _foreseen(record: logging.LogRecord) -> bool:
 # -- one notebook, and the course ------------------------------------------------------------------------------------
 
 
+def check_loopback() -> None:
+    """Raise `R3labError` where nothing can be said to a kernel: jupyter would wait for its answer for minutes."""
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            socket.create_connection(server.getsockname(), LOOPBACK).close()
+    except OSError as error:
+        raise R3labError(
+            f"This machine cannot reach itself at 127.0.0.1 ({error.strerror or error}), and a notebook's kernel is "
+            "spoken to there. Allow connections to the loopback interface (`ip link set lo up`, where it is down)."
+        ) from None
+
+
 def run_notebook(
     path: str | Path,
     parameters: Mapping[str, Any] | None = None,
@@ -474,7 +488,8 @@ def run_notebook(
     Raises
     ------
     R3labError
-        Before anything runs: not a notebook, unknown parameter, wrong type, a folder that cannot be made.
+        Before anything runs: not a notebook, unknown parameter, wrong type, a folder that cannot be made, a machine
+        that does not reach itself.
     """
     path, nb = Path(path), read_notebook(path)
     given, full = given_values(parameters or {}, parameters_of(nb), quick)
@@ -482,6 +497,7 @@ def run_notebook(
     earlier = Result.load(folder)
     if resume and earlier is not None and earlier.status == "ok":
         return earlier
+    check_loopback()
     executed = folder.resolve() / f"{path.stem}.ipynb"
     nb = load_notebook_node(nb)
     if given:

@@ -216,7 +216,7 @@ def _seen(turn: Turn, you: Choice) -> dict[str, Any]:
         "measured": found is not None,
     }
     if look is not None and look.crop is not None:
-        state["crop"] = {"zoom": f"{look.zoom or 1:.3g}", "size": [look.crop.width, look.crop.height]}
+        state["crop"] = {"zoom": f"{look.enlargement or 1:.2g}", "size": [look.crop.width, look.crop.height]}
     return state
 
 

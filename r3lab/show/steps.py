@@ -82,7 +82,8 @@ class Step:
     @property
     def pixels(self) -> str:
         """How large the picture is, in words."""
-        zoom = "" if self.look is None or self.look.zoom is None else f"zoom {TIMES}{self.look.zoom:.3g}, "
+        larger = None if self.look is None else self.look.enlargement
+        zoom = "" if larger is None else f"zoom {TIMES}{larger:.2g}, "
         return f"{zoom}{self.size[0]} {TIMES} {self.size[1]} pixels" if self.size else ""
 
 
@@ -258,7 +259,7 @@ def _look_told(step: Step, look: Look) -> str:
     numbers, regions = ", ".join(f"{v:.0f}" for v in look.box), true_regions(step.t)
     text = f"Look {step.number}: region [{numbers}], {where_in(look.box, source_size(step.t))} of the photograph"
     if step.size is not None:
-        zoom = f"zoom {look.zoom:.3g}, " if look.zoom is not None else ""
+        zoom = f"zoom {look.enlargement:.2g}, " if look.enlargement is not None else ""
         text += f", shown with {zoom}{_by(step.size)} pixels"
     if regions:
         overlap = iou(look.box, regions[-1])
