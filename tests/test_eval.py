@@ -465,7 +465,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "missing file": (["--benchmark", "vstar", "--data", "{tmp}/none.jsonl"], "There is no file"),
     "wrong columns": (["--benchmark", "mathvista", "--data", "{data}"], "None of the 1 records fits MathVista; the"),
     "damaged file": (["--benchmark", "vstar", "--data", "{broken}"], "is not JSON"),
-    "missing model": (["--world", "badges", "--model", "{tmp}/none"], "weights in {tmp}/none"),
+    "missing model": (["--world", "badges", "--model", "{tmp}/none"], "no checkpoint folder at {tmp}/none"),
     "folder under a file": (["--world", "badges", "--out", "{data}/x"], "Cannot write"),
     "folder with another table": (["--world", "badges", "--out", "{other}"], "a table that is not of `r3lab eval`"),
     "limit": (["--world", "badges", "--limit", "0"], "--limit: '0' is not a whole number of at least 1"),
