@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-import random
-import time
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +17,12 @@ from r3lab.core.arms import ARMS, Arm, get_arm
 from r3lab.core.errors import R3labError
 from r3lab.core.geometry import Frame
 from r3lab.core.images import content_hash, resize
-from r3lab.core.protocol import MAX_ANSWER, Marks, Scanner, answer_of, format_ok, question_text, scan
+from r3lab.core.protocol import format_ok, question_text, scan
 from r3lab.explain.interventions import with_question
 from r3lab.models import tiny
 from r3lab.models.policy import Policy
 from r3lab.recipes.lessons import vocabulary
 from r3lab.rollout.loop import rollout
-from r3lab.rollout.resume import resume
 from r3lab.rollout.sequence import prompt_ids, rows_of
 from r3lab.show.filmstrip import filmstrip
 from r3lab.train.estimators import token_logprobs
@@ -39,8 +37,13 @@ from r3lab.vlir.sample import Rationale
 from r3lab.vlir.worlds import WORLDS, get_world, world_batches
 
 NAMES = ("direct", "staged-llava-cot", "staged-mulberry", "boxes-as-text", "full-image-again", "one-look")
-CONCLUSION, FINAL = ARMS["staged-llava-cot"].marks, ARMS["staged-mulberry"].marks
 BOX = '{"bbox_2d": [100, 100, 500, 500]}'
+
+
+@lru_cache
+def blank() -> Policy:
+    """A tiny policy that knows nothing; not to be changed."""
+    return tiny.create(vocabulary(), seed=0)
 
 
 # ------------------------------------------------------------------ the table
@@ -50,9 +53,9 @@ def test_the_arms_of_the_table() -> None:
     assert tuple(ARMS) == (*NAMES, "interleaved") and all(get_arm(name).name == name for name in NAMES)
     with pytest.raises(R3labError, match="Unknown arm 'interleave'; known: direct, .* Did you mean 'interleaved'?"):
         get_arm("interleave")
-    with pytest.raises(R3labError) as caught:
-        get_arm("\x1b[2J" + "x" * 10_000)
-    assert len(str(caught.value)) < 400 and str(caught.value).isprintable()
+    batches = world_batches("badges", 2, 0)
+    with pytest.raises(R3labError, match="Unknown arm 'interleave'.*interleaved"):
+        train_rgrpo(blank(), batches, RgrpoSettings(arm="interleave"), lambda row: None, False)
 
 
 @pytest.mark.parametrize("name", ARMS)
@@ -65,79 +68,16 @@ def test_a_prompt_says_what_its_arm_gives_and_how_to_answer(name: str) -> None:
     assert all(event.values is None for event in scan(text, arm.marks))
 
 
-def test_the_prompt_reaches_a_large_model_and_the_tiny_one_is_asked_the_bare_question() -> None:
-    policy = tiny.create(vocabulary(), seed=0)
+def test_the_prompt_reaches_a_large_model_and_the_tiny_one_is_asked_the_bare_question(samples) -> None:
+    """Of each arm its own; a record that is asked again keeps it."""
+    policy = copy.copy(blank())
     assert len({tuple(prompt_ids(policy, "Which digit?", (64, 64), 16, arm)) for arm in ARMS.values()}) == 1
     policy.bare = False
     asked = {name: prompt_ids(policy, "Which digit?", (64, 64), 16, arm) for name, arm in ARMS.items()}
     assert len({tuple(ids) for ids in asked.values()}) == len(ARMS)
-    assert asked["interleaved"] == prompt_ids(policy, "Which digit?", (64, 64), 16)
-    assert question_text("Q", Frame.RELATIVE, (64, 64)) in f"{policy.tokenizer.decode(asked['interleaved'])}".replace(
-        "Which digit?", "Q"
-    )
-
-
-# ------------------------------------------------------------------ how an answer is read
-
-ANSWERS: list[tuple[Marks, str, str | None]] = [
-    (CONCLUSION, "<SUMMARY>a</SUMMARY> <CONCLUSION> B </CONCLUSION>", "B"),
-    (CONCLUSION, "<answer>A</answer> <CONCLUSION>B</CONCLUSION>", "B"),
-    (CONCLUSION, "<CONCLUSION>a</answer></CONCLUSION>", "a</answer>"),
-    (CONCLUSION, "<CONCLUSION>B", None),
-    (CONCLUSION, "<CONC<CONCLUSION>B</CONCLUSION><CONCLUSION>C</CONCLUSION>", "B"),
-    (CONCLUSION, "<answer>B</answer>", None),
-    (FINAL, "### Step 1: x\n### The final answer is: B\n", "B"),
-    (FINAL, "### ### The final answer is: B", "B"),
-    (FINAL, "### The final ### The final answer is: \n 4 \n 5 ", "4 \n 5"),
-    (FINAL, "### The final answer is: A ### The final answer is: B", "A ### The final answer is: B"),
-    (FINAL, "### The final answer is:", None),
-    (FINAL, "### The final answer is: " + "x" * (MAX_ANSWER + 1), None),
-    (CONCLUSION, "<CONCLUSION>" + "x" * 10 * MAX_ANSWER + "</CONCLUSION>", None),
-    (FINAL, f'{{"a": ### The final answer is: {BOX}', BOX),
-]
-
-
-@pytest.mark.parametrize(("marks", "text", "answer"), ANSWERS)
-def test_answers_between_other_marks(marks: Marks, text: str, answer: str | None) -> None:
-    """Read whole, and read in pieces of every kind: the same."""
-    assert answer_of(text, marks) == answer
-    rng = random.Random(len(text))
-    for _ in range(20):
-        scanner, events, at = Scanner(marks), [], 0
-        while at < len(text):
-            step = rng.choice([1, 2, 7, 400])
-            events += scanner.feed(text[at : at + step])
-            at += step
-        last = scanner.end()
-        assert [*events, *([last] if last else [])] == scan(text, marks)
-
-
-def test_marks_that_begin_again_are_found_wherever_they_stand() -> None:
-    """Random soup of a mark's own characters: an answer opens where the mark first stands, and nowhere else."""
-    rng = random.Random(0)
-    for marks in (CONCLUSION, FINAL, Marks("aab", "")):
-        for _ in range(400):
-            parts = [marks.open, marks.open[: rng.randint(1, len(marks.open))], "#", "x"]
-            text = "".join(rng.choices(parts, (1, 4, 3, 1), k=rng.randint(0, 6)))
-            scanner = Scanner(marks)
-            scanner.feed(text)
-            at = text.find(marks.open)
-            assert (scanner.state == "answer", scanner.start) == (at >= 0, at if at >= 0 else None), text
-
-
-@pytest.mark.parametrize(("unit", "marks"), [("### The final ", FINAL), ("<CONCLUSION", CONCLUSION), ("{#<", FINAL)])
-def test_hostile_text_takes_linear_time_and_bounded_memory(unit: str, marks: Marks) -> None:
-    def fastest(text: str) -> float:
-        times = []
-        for _ in range(3):
-            scanner, start = Scanner(marks), time.process_time()
-            scanner.feed(text)
-            times.append(time.process_time() - start)
-            assert len(scanner._buffer) <= MAX_ANSWER + len(marks.close) + 1
-        return min(times)
-
-    small = unit * (20_000 // len(unit))
-    assert fastest(small * 10) < 40 * fastest(small) + 0.02  # quadratic would be 100 times
+    assert question_text("Which digit?", Frame.RELATIVE, (64, 64)) in policy.tokenizer.decode(asked["interleaved"])
+    (t,) = rollout(policy, samples[:1], seed=1, max_new_tokens=6, arm=get_arm("direct"))
+    assert with_question(policy, t, t.question).ids == t.ids
 
 
 # ------------------------------------------------------------------ what the loop does
@@ -145,9 +85,9 @@ def test_hostile_text_takes_linear_time_and_bounded_memory(unit: str, marks: Mar
 
 @pytest.fixture(scope="module")
 def by_arm(family_policy, samples) -> dict[str, list[Trajectory]]:
-    """Rollouts of each arm with the same seed."""
+    """Rollouts of each arm but the interleaved one (`test_rollout`), with the same seed."""
     settings = {"group": 2, "seed": 3, "max_looks": 2, "max_new_tokens": 44}
-    return {name: rollout(family_policy, samples, arm=arm, **settings) for name, arm in ARMS.items()}
+    return {name: rollout(family_policy, samples[:4], arm=get_arm(name), **settings) for name in NAMES}
 
 
 def test_every_arm_keeps_the_invariants_on_every_family(family_policy, by_arm, tmp_path) -> None:
@@ -165,8 +105,7 @@ def test_every_arm_keeps_the_invariants_on_every_family(family_policy, by_arm, t
 def test_what_a_box_brings(family_policy, by_arm) -> None:
     """A crop, the whole overview, or nothing at all, not even a message; no arm gives more looks than it has."""
     valid = {name: [(t, look) for t in found for look in t.looks if look.valid] for name, found in by_arm.items()}
-    for name in ("boxes-as-text", "full-image-again", "one-look", "interleaved"):
-        assert valid[name], name
+    assert valid["boxes-as-text"] and valid["full-image-again"] and valid["one-look"]
     for name in ("direct", "staged-llava-cot", "staged-mulberry"):
         assert not valid[name] and all(Kind.CROP not in t.kinds for t in by_arm[name])
     assert any(t.looks for t in by_arm["direct"])  # boxes were written, and refused
@@ -185,24 +124,9 @@ def test_what_a_box_brings(family_policy, by_arm) -> None:
     assert {sum(look.valid for look in t.looks) for t in by_arm["one-look"]} == {0, 1}
 
 
-def test_records_of_every_arm_go_on_as_their_arm(family_policy, samples) -> None:
-    """`resume` needs not be told: cut off behind a box or in its middle, greedily the same end."""
-    for name in ("boxes-as-text", "full-image-again"):
-        whole = rollout(family_policy, samples[:2], temperature=0.0, max_new_tokens=40, arm=get_arm(name))
-        begun, want = [], []
-        for t in whole:
-            places = [i for i, kind in enumerate(t.kinds) if kind == Kind.SAMPLED][1:-1]
-            ends = [look.crop_span[1] + len(family_policy.vision_end) for look in t.looks if look.crop_span]
-            for at in sorted({places[0], places[len(places) // 2], *ends}):
-                begun.append(t.until(at))
-                want.append(t)
-        for t, end in zip(resume(family_policy, begun, max_new_tokens=40), want, strict=True):
-            assert (t.ids, t.kinds, t.answer, t.finish, t.arm) == (end.ids, end.kinds, end.answer, end.finish, name)
-
-
 def written(text: str, arm: str, sample, tokens: int = 200) -> Trajectory:
     """A rollout in which the policy writes this text and then ends its turn."""
-    policy = tiny.create(vocabulary(), seed=0)
+    policy = blank()
     script = iter([*policy.ids(text), policy.tokenizer.eos_token_id])
 
     class Scripted(Policy):
@@ -240,18 +164,15 @@ def test_the_answer_is_what_stands_in_the_arms_own_marks(samples, arm, text, ans
 
 def test_an_answer_that_is_cut_off_is_none(samples) -> None:
     long = "### The final answer is: 7 and on and on and on and on"
-    tokens = len(tiny.create(vocabulary(), seed=0).ids(long)) - 2
-    t = written(long, "staged-mulberry", samples[0], tokens)
+    t = written(long, "staged-mulberry", samples[0], len(blank().ids(long)) - 2)
     assert (t.answer, t.finish) == (None, "length") and "### The final answer is: 7 and on" in t.response_text
 
 
-def test_a_second_look_is_refused_to_the_arm_that_has_one(samples) -> None:
+def test_too_many_looks_are_refused_as_the_arm_says(samples) -> None:
+    """A second look of the arm that has one, with a message; boxes as text end like all, without one."""
     t = written(BOX * 2 + "<answer>7</answer>", "one-look", samples[0])
     assert [look.reason for look in t.looks] == ["", "no look left"] and t.answer == "7"
     assert t.looks[0].crop is not None and "[invalid box: no look left]" in t.text
-
-
-def test_boxes_as_text_ends_like_every_arm_when_it_asks_too_often(samples) -> None:
     t = written(BOX * 12 + "<answer>7</answer>", "boxes-as-text", samples[0])
     assert [look.valid for look in t.looks] == [True] * 8 + [False] * 2 and t.finish == "looks"
     assert {look.reason for look in t.looks[8:]} == {"no look left"} and Kind.ENVIRONMENT not in t.kinds
@@ -293,14 +214,6 @@ def test_tokens_after_an_answer_contradict_a_record_of_that_arm_alone(samples) -
             t.check()
 
 
-def test_a_reasked_record_keeps_the_prompt_of_its_arm(samples) -> None:
-    policy = tiny.create(vocabulary(), seed=0)
-    policy.bare = False
-    (t,) = rollout(policy, samples[:1], seed=1, max_new_tokens=6, arm=get_arm("direct"))
-    again = with_question(policy, t, t.question)
-    assert again.ids == t.ids
-
-
 def test_a_filmstrip_shows_what_the_arm_gave(samples) -> None:
     """A box alone is no refusal, and the whole image is drawn as the whole image."""
     sample = samples[0]
@@ -332,7 +245,7 @@ def lessons(world: str, count: int, arm: Arm):
 @pytest.mark.parametrize("world", WORLDS)
 def test_a_lesson_is_what_the_loop_records_in_the_arm(world, arm):
     """Token for token: what follows a box, how an answer ends; what is sampled carries loss, and nothing else."""
-    policy = tiny.create(vocabulary(), seed=0)
+    policy = blank()
     for sample, rationale in lessons(world, 2, arm):
         lesson = taught(policy, sample, rationale, arm)  # raises if the loop would have gone on otherwise
         [row], [mask] = encode_batch(policy, [(sample, rationale)], arm)
@@ -364,27 +277,12 @@ def test_what_an_arm_keeps_of_a_rationale():
         in_arm(told, sample, Arm("mine", "of nobody"))
 
 
-def test_format_by_hand():
-    conclusion, heading = Marks("<C>", "</C>"), Marks("### Answer:", "")
-    for text, marks, ok in (
-        ("words <C>7</C>", conclusion, True),
-        ("words <answer>7</answer>", conclusion, False),
-        ("<C>7</C> more", conclusion, False),
-        ("words ### Answer: 7", heading, True),
-        ("words ### Answer:  ", heading, False),
-        ("words", heading, False),
-        ("words ### Answer: 7\n### Answer: 8", heading, False),
-        ("words ### Answer: 7\nand on", heading, False),
-    ):
-        assert format_ok(text, marks) is ok, text
-
-
 def test_an_answer_that_was_cut_off_is_no_format():
     """Nothing but the end closes Mulberry's answer: a policy once learned to write headings until its tokens ran out,
     and was paid for it."""
     arm = get_arm("staged-mulberry")
     [(sample, rationale)] = lessons("badges", 1, arm)
-    whole = taught(tiny.create(vocabulary(), seed=0), sample, rationale, arm)
+    whole = taught(blank(), sample, rationale, arm)
     assert well_formed(whole) == 1.0
     assert well_formed(replace(whole, answer=None)) == 0.0
 
@@ -401,10 +299,10 @@ def test_a_preset_without_a_part():
 @every_arm
 def test_steps_in_an_arm(arm):
     """A cold start lowers the loss of what the arm writes; a step of R-GRPO rolls out in the arm and is scored."""
-    policy = tiny.create(vocabulary(), seed=0)
-    pairs, rows = lessons("badges", 4, get_arm("interleaved")), []
+    policy = copy.deepcopy(blank())
+    pairs, rows = lessons("badges", 2, get_arm("interleaved")), []
     torch.manual_seed(0)
-    cold_start(policy, iter([pairs] * 8), SftSettings(steps=8, learning_rate=3e-3, arm=arm.name), rows.append, False)
+    cold_start(policy, iter([pairs] * 5), SftSettings(steps=5, learning_rate=3e-3, arm=arm.name), rows.append, False)
     assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
     seen, log = [], []
     settings = RgrpoSettings(steps=1, prompts=2, group=2, max_new_tokens=12, arm=arm.name)
@@ -413,21 +311,15 @@ def test_steps_in_an_arm(arm):
     assert {t.arm for t in seen} == {arm.name} and len(seen) == 4 and "reward" in log[0]
 
 
-def test_an_unknown_arm_is_named():
-    policy = tiny.create(vocabulary(), seed=0)
-    with pytest.raises(R3labError, match="Unknown arm 'interleave'.*interleaved"):
-        train_rgrpo(policy, world_batches("badges", 2, 0), RgrpoSettings(arm="interleave"), lambda row: None, False)
-
-
 def test_the_vision_tower_learns_only_if_it_may(policy, samples):
     """Frozen, it stays bit for bit; not frozen, it moves; LoRA and shards say that they cannot."""
     for frozen in (True, False):
         learner = copy.deepcopy(policy)
         before = [p.clone() for module in learner.vision for p in module.parameters()]
         settings = RgrpoSettings(
-            steps=2, prompts=3, group=4, max_new_tokens=60, freeze_vision=frozen, learning_rate=1e-3, reward="paper"
+            steps=1, prompts=2, group=4, max_new_tokens=44, freeze_vision=frozen, learning_rate=1e-3, reward="paper"
         )
-        train_rgrpo(learner, iter([samples[:3]] * 2), settings, lambda row: None, False)
+        train_rgrpo(learner, iter([samples[:2]]), settings, lambda row: None, False)
         after = [p for module in learner.vision for p in module.parameters()]
         same = [torch.equal(a, b) for a, b in zip(before, after, strict=True)]
         assert all(same) if frozen else not all(same)

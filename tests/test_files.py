@@ -18,7 +18,7 @@ import pytest
 from r3lab.core import files
 from r3lab.core import rows as rows_module
 from r3lab.core.errors import SHOWN, R3labError, nearest, shown
-from r3lab.core.files import Journal, read_rows, recover, whole_file, whole_folder, write_whole
+from r3lab.core.files import Journal, recover, whole_file, whole_folder, write_whole
 from r3lab.core.images import MAX_PATH, inside, picture
 from r3lab.core.records import ForeignError, Refused
 from r3lab.core.rows import rows
@@ -148,7 +148,6 @@ def test_a_journal_is_read_to_the_last_whole_line(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for torn in (b'{"key": "c", "n"', b'{"key": "c", "n": 1}', b"\0\0\0\n"):
         path.write_bytes(whole + torn)
-        assert len(list(read_rows(path))) == 4 + torn.endswith(b"}")  # a whole line that only its end lacks
         with Journal(path, {"model": "m"}) as journal:
             assert "c" not in journal and journal["a"]["n"] == 3 and journal["b"]["n"] == 2
             assert [line["n"] for line in journal] == [1, 2, 3]
@@ -163,7 +162,7 @@ def test_a_journal_is_read_to_the_last_whole_line(tmp_path: Path) -> None:
 NASTY = {"a": 'q"\\"]}{[,', "b": [1, {"c": ["\\", "\\\\", 'x\\"']}], "data": [], "é\u2028": None, '"data": [': {}}
 
 
-@pytest.mark.parametrize("piece", [1, 2, 3, 7, 64])
+@pytest.mark.parametrize("piece", [1, 3, 64])
 @pytest.mark.parametrize("indent", [None, 1])
 def test_a_document_agrees_with_json_however_it_is_cut(
     piece: int, indent: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -227,9 +226,9 @@ def test_a_file_that_cannot_be_used_ends_the_reading(name: str, content: bytes, 
         rows(tmp_path / "pipe.json")
 
 
-@pytest.mark.parametrize("limit", [1000, 100_000])
-def test_a_record_over_the_limit_is_passed_over_in_every_text_format(limit: int, tmp_path: Path) -> None:
+def test_a_record_over_the_limit_is_passed_over_in_every_text_format(tmp_path: Path) -> None:
     """The caller sets the limit; the record is a problem in its place, and the next one is read."""
+    limit = 100_000
     large = {"a": ["x" * 100] * (limit // 50)}
     for name, content in {
         "x.json": json.dumps([large, {"a": 1}]),
@@ -316,23 +315,15 @@ def test_shown_is_short_printable_and_can_be_encoded(value: object) -> None:
     text.encode("utf-8")
 
 
-def test_shown_keeps_a_short_name_whole_and_marks_a_cut() -> None:
+def test_messages_are_one_line_keep_a_short_name_whole_and_mark_a_cut() -> None:
+    assert str(R3labError("first\n  second\r\nthird")) == "first second third"
     assert shown("format") == "'format'"
-    assert shown("x" * 200).endswith("...")
-    assert not shown("x" * 60).endswith("...")
+    assert shown("x" * 200).endswith("...") and not shown("x" * 60).endswith("...")
     assert shown(PurePosixPath("a/b.png")) == "'a/b.png'"
     deep = shown(PurePosixPath("folder/" * 40 + "photo.png"))  # which file it is, is said at the end
     assert deep.startswith("'...") and deep.endswith("folder/photo.png'") and len(deep) == SHOWN
-
-
-def test_an_error_is_one_line() -> None:
-    assert str(R3labError("first\n  second\r\nthird")) == "first second third"
-
-
-def test_nearest_names_only_what_is_close() -> None:
     assert nearest("formt", ["format", "region"]) == " Did you mean 'format'?"
-    assert nearest("zzz", ["format", "region"]) == ""
-    assert nearest("q" * 1_000_000, ["format"]) == ""
+    assert nearest("zzz", ["format", "region"]) == nearest("q" * 1_000_000, ["format"]) == ""
 
 
 # ------------------------------------------------------------------ what is imported

@@ -59,21 +59,11 @@ def pillow_stays_as_it_was():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_exif_orientation_is_turned_upright_once(orientation: int, tmp_path: Path) -> None:
-    upright = noise((5, 3))
-    undo = {  # how a camera that is held so stores the picture
-        1: [],
-        2: [Image.Transpose.FLIP_LEFT_RIGHT],
-        3: [Image.Transpose.ROTATE_180],
-        4: [Image.Transpose.FLIP_TOP_BOTTOM],
-        5: [Image.Transpose.TRANSPOSE],
-        6: [Image.Transpose.ROTATE_90],
-        7: [Image.Transpose.TRANSVERSE],
-        8: [Image.Transpose.ROTATE_270],
-    }
-    stored = upright
-    for step in undo[orientation]:
-        stored = stored.transpose(step)
-    exif = Image.Exif()
+    upright, exif = noise((5, 3)), Image.Exif()
+    undo = ["FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_90", "TRANSVERSE", "ROTATE_270"]
+    stored = upright  # as a camera that is held so stores it
+    if orientation > 1:
+        stored = upright.transpose(Image.Transpose[undo[orientation - 2]])
     exif[0x0112] = orientation
     data = packed(stored, exif=exif)
     opened = open_image(data)
@@ -175,24 +165,16 @@ def test_other_formats(form: str) -> None:
     assert all(abs(a - b) < 8 for a, b in zip(image.getpixel((9, 9)), (200, 40, 40), strict=True))
 
 
-def test_a_path_a_string_bytes_and_an_image_give_the_same(tmp_path: Path) -> None:
+def test_a_path_a_string_bytes_and_an_image_give_the_same_and_the_callers_image_is_left_alone(tmp_path: Path) -> None:
     picture = noise((6, 5))
     path = tmp_path / "név with spaces 图.png"
     path.write_bytes(packed(picture))
     for source in (path, str(path), path.read_bytes(), picture):
         assert open_image(source).tobytes() == picture.tobytes()
-
-
-def test_the_callers_image_is_left_alone() -> None:
-    picture = palette(True)
-    before = (picture.mode, picture.tobytes(), dict(picture.info))
-    opened = open_image(picture)
-    opened.putpixel((0, 0), BLACK)
-    assert (picture.mode, picture.tobytes(), dict(picture.info)) == before
-    plain = noise((2, 2))
-    first = plain.getpixel((0, 0))
-    open_image(plain).putpixel((0, 0), BLACK)
-    assert plain.getpixel((0, 0)) == first
+    for image in (palette(True), picture):
+        before = (image.mode, image.tobytes(), dict(image.info))
+        open_image(image).putpixel((0, 0), BLACK)
+        assert (image.mode, image.tobytes(), dict(image.info)) == before
 
 
 def test_the_file_is_closed_again(tmp_path: Path) -> None:
@@ -251,7 +233,7 @@ def test_random_damage_never_escapes_as_another_error() -> None:
     forms += [(form, "RGB") for form in ("WEBP", "JPEG2000") if form in Image.SAVE]
     originals = [packed(noise((24, 24), mode), form) for form, mode in forms]
     refused = 0
-    for _ in range(600):
+    for _ in range(300):
         data = bytearray(rng.choice(originals))
         for _ in range(rng.randint(1, 6)):
             data[rng.randrange(min(len(data), rng.choice([40, 200, 10_000])))] = rng.randrange(256)
@@ -263,7 +245,7 @@ def test_random_damage_never_escapes_as_another_error() -> None:
         except R3labError as error:
             refused += 1
             assert str(error).isprintable() and len(str(error)) < 400
-    assert refused > 100
+    assert refused > 50
 
 
 NOWHERE = {
@@ -290,10 +272,9 @@ def test_a_path_that_leads_nowhere(source: Any) -> None:
 
 
 def test_an_image_in_memory_is_checked_too() -> None:
-    with pytest.raises(R3labError, match="at least one pixel"):
-        open_image(Image.new("RGB", (0, 5)))
-    with pytest.raises(R3labError, match="over 99;"):
-        open_image(Image.new("RGB", (10, 10)), max_pixels=99)
+    for size, most, words in (((0, 5), 99, "at least one pixel"), ((10, 10), 99, "over 99;")):
+        with pytest.raises(R3labError, match=words):
+            open_image(Image.new("RGB", size), max_pixels=most)
     assert open_image(Image.new("RGB", (10, 10)), max_pixels=100).size == (10, 10)
 
 
@@ -327,12 +308,12 @@ def test_the_hash_is_of_size_and_pixels_alone() -> None:
 
 def test_png_bytes_come_back_and_depend_on_pixels_alone() -> None:
     picture = noise((7, 9))
-    picture.info["comment"] = "secret"
-    picture.info["transparency"] = (1, 2, 3)
+    picture.info |= {"comment": "secret", "transparency": (1, 2, 3)}
     data = to_png_bytes(picture)
     assert open_image(data).tobytes() == picture.tobytes()
     assert b"secret" not in data and data == to_png_bytes(open_image(data))
     assert picture.info["comment"] == "secret"
+    assert data_uri(data) == "data:image/png;base64," + base64.b64encode(data).decode()
 
 
 def test_a_cut_of_whole_pixels_is_exact() -> None:
@@ -351,15 +332,11 @@ def test_a_cut_is_clipped_and_sub_pixel() -> None:
     assert cut(ramp, (-50, -50, 500, 500), (100, 10)).tobytes() == ramp.tobytes()
     whole, half = (cut(ramp, (x, 0, x + 20, 10), (20, 10)).getpixel((10, 5))[0] for x in (40, 40.5))
     assert (whole, half) == (100, 101)
-    assert cut(ramp, (40, 0, 60, 10), (280, 140)).size == (280, 140)
     assert cut(ramp, (99.2, 3.3, 99.9, 3.9), (28, 28)).size == (28, 28)
-
-
-def test_a_cut_of_nothing_is_refused() -> None:
-    empty, outside, nan, good = (10, 10, 10, 20), (200, 0, 300, 50), (float("nan"), 0, 30, 50), (0, 0, 10, 10)
+    empty, outside, nan, good = (10, 1, 10, 5), (200, 0, 300, 5), (float("nan"), 0, 30, 5), (0, 0, 9, 9)
     for box, size in ((empty, (8, 8)), (outside, (8, 8)), (nan, (8, 8)), (good, (0, 8))):
         with pytest.raises(R3labError):
-            cut(noise((100, 100)), box, size)
+            cut(ramp, box, size)
 
 
 def test_resize_is_antialiased() -> None:
@@ -369,9 +346,3 @@ def test_resize_is_antialiased() -> None:
     assert small.size == (8, 8) and all(abs(v - 127) < 12 for pixel in pixels(small) for v in pixel)
     with pytest.raises(R3labError, match="at least 1"):
         resize(board, (0, 8))
-
-
-def test_a_data_uri_holds_the_file() -> None:
-    head, body = data_uri(to_png_bytes(noise((8, 4)))).split(",", 1)
-    assert head == "data:image/png;base64"
-    assert open_image(base64.b64decode(body, validate=True)).size == (8, 4)

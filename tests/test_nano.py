@@ -29,7 +29,8 @@ from r3lab.trajectory import Kind, Trajectory
 from r3lab.vlir.sample import read_vlir, write_vlir
 from r3lab.vlir.worlds import get_world
 
-TEN_LOOKS = '{"bbox_2d": [100, 100, 400, 300]}' * 10
+LOOKS = 3  # that the scripts may take
+LOOK = '{"bbox_2d": [100, 100, 400, 300]}'
 # What a policy may write: looks that are good, bad and too many, answers that are empty, late or never closed
 SCRIPTS = {
     "answers at once": "<think>It is large.</think><answer>5</answer>",
@@ -53,9 +54,9 @@ SCRIPTS = {
     "an empty answer": "<answer>  </answer>",
     "an answer not closed": "<answer>5</think>",
     "a close without an open": "5</answer><answer>5</answer>",
-    "too many looks": TEN_LOOKS,
-    "too many looks, then an answer": TEN_LOOKS[: -len(TEN_LOOKS) // 10] + "<answer>1</answer>",
-    "boxes that cannot be used use up looks": '{"bbox_2d": [1, 2, 3]}' * 4 + TEN_LOOKS[: len(TEN_LOOKS) // 2],
+    "too many looks": LOOK * (LOOKS + 2),
+    "too many looks, then an answer": LOOK * (LOOKS + 1) + "<answer>1</answer>",
+    "boxes that cannot be used use up looks": '{"bbox_2d": [1, 2, 3]}' * 2 + LOOK * (LOOKS - 1),
     "the end": "I give up<|im_end|>",
 }
 
@@ -89,7 +90,7 @@ def read(folder, written) -> dict[str, nano.Rollout]:
     policy, record, found = nano.Policy(assets_dir() / "tiny" / "cold-start"), nano.read_samples(folder)[0], {}
     for name, t in written.items():
         ids = sampled(t)
-        [found[name]] = replay(policy, record, [ids], len(ids) if t.finish == "length" else 400)
+        [found[name]] = replay(policy, record, [ids], len(ids) if t.finish == "length" else 400, LOOKS)
     return found
 
 
@@ -102,7 +103,7 @@ def sampled(t: Trajectory) -> list[int]:
     return [token for token, kind in zip(t.ids, t.kinds, strict=True) if kind == Kind.SAMPLED]
 
 
-def replay(policy: nano.Policy, sample: dict, rows: list[list[int]], most: int = 400) -> list[nano.Rollout]:
+def replay(policy: nano.Policy, sample: dict, rows: list[list[int]], most: int, looks: int = 8) -> list[nano.Rollout]:
     """What nano's loop makes of tokens that are not drawn but given, at most so many."""
     steps = itertools.count()
 
@@ -113,6 +114,7 @@ def replay(policy: nano.Policy, sample: dict, rows: list[list[int]], most: int =
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "multinomial", given)
         patch.setattr(nano, "MAX_NEW_TOKENS", most)
+        patch.setattr(nano, "MAX_LOOKS", looks)
         return nano.roll_out(policy, sample, len(rows))
 
 
@@ -127,7 +129,7 @@ def scripted(policy: Policy, sample, text: str) -> Trajectory:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(policy, "logits", certain)
-        t = rollout(policy, [sample], max_new_tokens=len(ids))[0]
+        t = rollout(policy, [sample], max_new_tokens=len(ids), max_looks=LOOKS)[0]
     with torch.no_grad():
         values = iter(token_logprobs(policy, [row_of(policy, t, {})], [t], 1.0)[0][0].tolist())
     t.logprobs = [next(values) if kind == Kind.SAMPLED else None for kind in t.kinds]
@@ -159,7 +161,8 @@ def test_scripts_reach_every_ending_and_refusal(written):
     assert {t.finish for t in written.values()} == {"answered", "malformed", "length", "looks"}
     reasons = {look.reason for t in written.values() for look in t.looks}
     assert len(reasons) == 14, reasons  # none, and thirteen refusals
-    assert max(sum(look.valid for look in t.looks) for t in written.values()) == nano.MAX_LOOKS
+    assert max(sum(look.valid for look in t.looks) for t in written.values()) == LOOKS
+    assert RgrpoSettings().max_looks == nano.MAX_LOOKS
 
 
 @pytest.mark.parametrize("needs_look", [True, False, None])
@@ -296,7 +299,7 @@ def test_two_steps_train_the_text_model_alone(monkeypatch, small, folder, capsys
     """From a folder to other weights, with a line a step."""
     monkeypatch.setattr(nano, "MAX_NEW_TOKENS", 48)
     before = {name: p.detach().clone() for name, p in small.model.named_parameters()}
-    nano.train(small, nano.read_samples(folder), steps=2, prompts=2, group=4, seed=0)
+    nano.train(small, nano.read_samples(folder), steps=2, prompts=1, group=4, seed=0)
     changed = {name for name, p in small.model.named_parameters() if not torch.equal(p, before[name])}
     assert changed and not any("visual" in name for name in changed)
     lines = capsys.readouterr().out.splitlines()

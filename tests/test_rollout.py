@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from r3lab.core.arms import get_arm
 from r3lab.core.errors import R3labError
 from r3lab.core.geometry import coverage
 from r3lab.core.images import content_hash
@@ -132,33 +133,23 @@ def test_temperature_is_in_the_log_probabilities(policy, samples):
 
 def test_patches_equal_those_of_transformers(family_policy, samples):
     """Our patch layout is the one of transformers' own image processor."""
-    if family_policy.family.tiles:
-        from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
-
-        side = family_policy.layout.tile
-        theirs = SmolVLMImageProcessorPil(
-            do_image_splitting=False,
-            max_image_size={"longest_edge": side},
-            size={"longest_edge": side},
-            image_mean=family_policy.layout.mean,
-            image_std=family_policy.layout.std,
-        )
-        images = [s.image.resize((side, side)) for s in samples[:2]]
-        for image, ours in zip(images, tiles(images, family_policy.layout), strict=True):
-            wanted = theirs([image], return_tensors="np")["pixel_values"][0]
-            assert torch.allclose(ours, torch.tensor(wanted), atol=1e-6)
-        return
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+    from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 
     layout = family_policy.layout
-    theirs = Qwen2VLImageProcessorPil(
-        patch_size=layout.patch,
-        merge_size=layout.merge,
-        temporal_patch_size=layout.temporal,
-        image_mean=layout.mean,
-        image_std=layout.std,
-        do_resize=False,
-    )
+    own: dict = {"image_mean": layout.mean, "image_std": layout.std}
+    if family_policy.family.tiles:
+        side = layout.tile
+        edges = {"max_image_size": {"longest_edge": side}, "size": {"longest_edge": side}}
+        theirs = SmolVLMImageProcessorPil(do_image_splitting=False, **edges, **own)
+        images = [s.image.resize((side, side)) for s in samples[:2]]
+        for image, ours in zip(images, tiles(images, layout), strict=True):
+            assert torch.allclose(
+                ours, torch.tensor(theirs([image], return_tensors="np")["pixel_values"][0]), atol=1e-6
+            )
+        return
+    own |= {"patch_size": layout.patch, "merge_size": layout.merge, "temporal_patch_size": layout.temporal}
+    theirs = Qwen2VLImageProcessorPil(do_resize=False, **own)
     images = [samples[0].image.resize((64, 96)), samples[1].image.resize((128, 16))]
     pixels, grids = patchify(images, layout)
     for image, part, grid in zip(images, pixels.split((grids[:, 1] * grids[:, 2]).tolist()), grids, strict=True):
@@ -184,11 +175,12 @@ def test_positions_equal_those_of_transformers(family_policy, ragged):
         assert torch.equal(policy.positions(row), wanted[:, 0])
 
 
-def test_records_go_on_from_where_they_stand(family_policy, samples):
-    """Cut off behind a crop, after a word, or in the middle of a box: greedily the same end, all in one batch."""
-    whole = rollout(family_policy, samples[:2], temperature=0.0, max_new_tokens=44)
+@pytest.mark.parametrize("arm", ["interleaved", "boxes-as-text", "full-image-again"])
+def test_records_go_on_from_where_they_stand(family_policy, samples, arm):
+    """As their arm: cut off behind a crop, after a word, or in the middle of a box, greedily the
+    same end, all in one batch."""
     begun, want = [], []
-    for t in whole:
+    for t in rollout(family_policy, samples[:2], temperature=0.0, max_new_tokens=44, arm=get_arm(arm)):
         places = [i for i, kind in enumerate(t.kinds) if kind == Kind.SAMPLED][1:-1]
         ends = [look.crop_span[1] + len(family_policy.vision_end) for look in t.looks if look.crop_span]
         for at in sorted({places[0], places[len(places) // 2], places[-1], *ends}):
@@ -196,7 +188,7 @@ def test_records_go_on_from_where_they_stand(family_policy, samples):
             want.append(t)
     kept = [list(t.ids) for t in begun]
     for t, end in zip(resume(family_policy, begun, max_new_tokens=44), want, strict=True):
-        assert (t.ids, t.answer, t.finish) == (end.ids, end.answer, end.finish)
+        assert (t.ids, t.kinds, t.answer, t.finish, t.arm) == (end.ids, end.kinds, end.answer, end.finish, arm)
         assert [look.span for look in t.looks] == [look.span for look in end.looks]
         t.check()
     assert [t.ids for t in begun] == kept

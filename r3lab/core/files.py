@@ -219,22 +219,20 @@ def _sync(path: Path) -> None:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """One process at a time: a lock file that names it, and that counts no more when that process is gone."""
-    lock = path.with_name(f".{path.name}.lock")
-    for waited in range(PATIENCE + 1):
+    lock, owner = path.with_name(f".{path.name}.lock"), 0
+    for _ in range(PATIENCE + 1):
         try:
             handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
             break
         except FileExistsError:
             owner = _owner(lock)
-            if owner and waited < PATIENCE:
+            if owner:
                 time.sleep(0.1)
-            elif owner:
-                raise R3labError(
-                    f"process {owner} is writing to {shown(path)}; wait for it or stop it (or remove {lock.name}, if "
-                    "that is another program)"
-                ) from None
             else:
                 lock.unlink(missing_ok=True)
+    else:
+        wait = f"wait for it or stop it (or remove {lock.name}, if that is another program)"
+        raise R3labError(f"process {owner} is writing to {shown(path)}; {wait}")
     try:
         os.write(handle, str(os.getpid()).encode())
         os.close(handle)
@@ -267,33 +265,6 @@ def _refused(path: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise R3labError(f"Cannot write {shown(path)}: {why}; free some space, or choose another place.") from error
-
-
-def read_rows(path: str | Path) -> Iterator[tuple[int, bytes, dict[str, Any]]]:
-    """Each line of a file of JSON objects: the byte at which it begins, its bytes, its object. A last line that a kill
-    cut off is left out.
-
-    Raises
-    ------
-    R3labError
-        If a line before the last is damaged.
-    """
-    start = 0
-    with Path(path).open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                row = None
-            if not isinstance(row, dict):
-                if file.read(1):
-                    raise R3labError(
-                        f"{path} line {number} is damaged, not a JSON object: it was edited, or two runs wrote to it. "
-                        "Mend it, or give another folder"
-                    )
-                return
-            yield start, line, row
-            start += len(line)
 
 
 def append_row(file: io.FileIO, row: dict[str, Any], durable: bool = False) -> int:
@@ -345,7 +316,15 @@ class Journal:
             self._file = self.path.open("a+b", buffering=0)
         try:
             self._lock()
-            if self._read(same) == 0:
+            end = 0
+            for start, stop, row in self._lines():
+                if start:
+                    self._at[str(row["key"])] = start
+                else:
+                    self._check(row, same)
+                end = stop
+            self._file.truncate(end)  # without a last line that a kill cut off
+            if end == 0:
                 append_row(self._file, {"format": FORMAT, "version": VERSION, "same": same}, durable=True)
         except BaseException:
             self._file.close()
@@ -364,9 +343,7 @@ class Journal:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Every line in the order in which it was written, also those that a later one replaced."""
-        rows = read_rows(self.path)
-        next(rows, None)
-        return (row for _, _, row in rows)
+        return (row for start, _, row in self._lines() if start)
 
     def __getitem__(self, key: str) -> dict[str, Any]:
         """The last line of a key."""
@@ -389,21 +366,23 @@ class Journal:
         except OSError:  # a file system without locks
             return
 
-    def _read(self, same: dict[str, Any]) -> int:
-        """Find where lines begin and cut off a torn last one; the bytes of the whole lines."""
+    def _lines(self) -> Iterator[tuple[int, int, dict[str, Any]]]:
+        """Where each whole line begins and ends, and its object."""
         end = 0
-        for start, line, row in read_rows(self.path):
-            if start == 0:
-                self._check(row, same)
-            elif "key" not in row:
-                raise R3labError(f"{self.path} holds a line without a key; mend it, or give another folder")
-            if not line.endswith(b"\n"):
-                break
-            if start:
-                self._at[str(row["key"])] = start
-            end = start + len(line)
-        self._file.truncate(end)
-        return end
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                start, end = end, end + len(line)
+                try:
+                    row = json.loads(line)
+                except (ValueError, RecursionError):
+                    row = None
+                if isinstance(row, dict) and (start == 0 or "key" in row) and line.endswith(b"\n"):
+                    yield start, end, row
+                elif file.read(1):
+                    raise R3labError(
+                        f"{self.path} line {number} is damaged, no JSON object with a key: it was edited, or two runs "
+                        "wrote to it. Mend it, or give another folder"
+                    )
 
     def _check(self, first: dict[str, Any], same: dict[str, Any]) -> None:
         if first.get("format") != FORMAT or first.get("version") != VERSION:

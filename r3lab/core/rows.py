@@ -16,33 +16,47 @@ import csv
 import importlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ijson
 
 from .errors import shown
-from .records import (
-    MAX_DEPTH,
-    MAX_EVENTS,
-    MAX_MARKS,
-    MAX_RECORD,
-    ForeignError,
-    Refused,
-    Row,
-    SchemaError,
-    parse,
-    too_deep,
-    too_large,
-)
+from .records import MAX_RECORD, ForeignError, Refused, SchemaError, parse
 
 JSON, LINES, DELIMITERS = (".json",), (".jsonl", ".ndjson"), {".tsv": "\t", ".csv": ","}
 SUFFIXES = (".parquet", *JSON, *LINES, *DELIMITERS)
 BOM = b"\xef\xbb\xbf"
 PIECE = 64 * 1024  # bytes of a document that are read at once
 BATCH = 8  # rows of a table held at once: one may be an image of ten megabytes
+MAX_EVENTS = 200_000  # values and keys in one record of a JSON document
+MAX_MARKS = 2_000_000  # commas and brackets in one line of JSON lines: each can make an object of 60 bytes
+MAX_DEPTH = 64  # lists and objects inside each other
 _SNIFF = 1 << 20
 _MARKS = (b",", b"[", b"{")
 _DEEPER = {"start_map": 1, "start_array": 1, "end_map": -1, "end_array": -1}
+
+
+class RawRecord(NamedTuple):
+    """One record as it stands in the file.
+
+    Attributes
+    ----------
+    where : file and line (or record number), for messages
+    number : of the line or record, from 1
+    data : the object; {} where there is a problem
+    problem : why there is no data
+    key : the name it has, in an object of objects
+    """
+
+    where: str
+    number: int
+    data: dict[str, Any]
+    problem: Refused | None = None
+    key: str | None = None
+
+
+def _too_large(limit: int, values: int) -> Refused:
+    return Refused("a record that is too large", f"over {limit:,} bytes or {values:,} values; shorten it")
 
 
 def data_files(folder: Path) -> list[Path]:
@@ -50,7 +64,7 @@ def data_files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
 
 
-def rows(path: Path, columns: Collection[str] | None = None, limit: int = MAX_RECORD) -> Iterator[Row]:
+def rows(path: Path, columns: Collection[str] | None = None, limit: int = MAX_RECORD) -> Iterator[RawRecord]:
     """Every record of a file, in order.
 
     Parameters
@@ -110,28 +124,32 @@ def lines(path: Path, limit: int) -> Iterator[tuple[int, bytes | None]]:
             yield number, None
 
 
-def json_lines(path: Path, limit: int = MAX_RECORD) -> Iterator[Row]:
+def json_lines(path: Path, limit: int = MAX_RECORD) -> Iterator[RawRecord]:
     """A record a line; blank lines are no records, but they are counted as lines."""
     for number, line in lines(path, limit):
         where = f"{path.name} line {number}"
         if line is None or len(line) > MAX_MARKS and sum(map(line.count, _MARKS)) > MAX_MARKS:
-            yield Row(where, number, {}, too_large(limit, MAX_MARKS))
+            yield RawRecord(where, number, {}, _too_large(limit, MAX_MARKS))
         elif line.strip():
             yield _row(line, where, number)
 
 
-def _row(line: bytes, where: str, number: int) -> Row:
+def _row(line: bytes, where: str, number: int) -> RawRecord:
     try:
         data = parse(line.decode("utf-8"), "The line")
     except UnicodeDecodeError as error:
-        return Row(where, number, {}, Refused("not UTF-8", f"byte {error.start} of the line; save it again as UTF-8"))
+        return RawRecord(where, number, {}, _not_utf8(error))
     except SchemaError as error:
-        return Row(where, number, {}, Refused("not valid JSON", str(error)))
+        return RawRecord(where, number, {}, Refused("not valid JSON", str(error)))
     if not isinstance(data, dict):
-        return Row(where, number, {}, Refused("not a JSON object", shown(data)))
+        return RawRecord(where, number, {}, Refused("not a JSON object", shown(data)))
     if line.count(b"[") + line.count(b"{") > MAX_DEPTH and _depth(data) > MAX_DEPTH:
-        return Row(where, number, {}, too_deep())
-    return Row(where, number, data)
+        return RawRecord(where, number, {}, Refused("nested too deeply", f"over {MAX_DEPTH} levels"))
+    return RawRecord(where, number, data)
+
+
+def _not_utf8(error: UnicodeDecodeError) -> Refused:
+    return Refused("not UTF-8", f"byte {error.start} of the line; save it again as UTF-8")
 
 
 def _depth(value: Any) -> int:
@@ -143,7 +161,7 @@ def _depth(value: Any) -> int:
     return depth
 
 
-def document(path: Path, limit: int = MAX_RECORD) -> Iterator[Row]:
+def document(path: Path, limit: int = MAX_RECORD) -> Iterator[RawRecord]:
     """The records of one JSON document, each with the line on which it begins.
 
     Parameters
@@ -210,7 +228,7 @@ class _Builder:
         self.depth = self.events = self.size = self.line = 0
         self.problem: Refused | None = None
 
-    def take(self, event: str, value: Any, line: int) -> Row | None:
+    def take(self, event: str, value: Any, line: int) -> RawRecord | None:
         """Take the next event; the row that it completes, if any."""
         if self.depth:
             return self._inside(event, value)
@@ -232,16 +250,16 @@ class _Builder:
             return self._row(line, {}, Refused("not a JSON object", shown(value)))
         return None
 
-    def _inside(self, event: str, value: Any) -> Row | None:
+    def _inside(self, event: str, value: Any) -> RawRecord | None:
         self.events += 1
         self.size += len(value) if type(value) is str else 0
         self.depth += _DEEPER.get(event, 0)
         if self.problem is None and self.row is not None:
             try:
                 if self.events > MAX_EVENTS or self.size > self.limit:
-                    raise too_large(self.limit, MAX_EVENTS)
+                    raise _too_large(self.limit, MAX_EVENTS)
                 if self.depth > MAX_DEPTH:
-                    raise too_deep()
+                    raise Refused("nested too deeply", f"over {MAX_DEPTH} levels")
                 self.row.event(event, value)
             except Refused as problem:
                 self.problem, self.row = problem, None
@@ -249,17 +267,17 @@ class _Builder:
             return None
         return self._row(self.line, {} if self.problem or self.row is None else self.row.value, self.problem)
 
-    def _row(self, line: int, data: dict[str, Any], problem: Refused | None) -> Row:
+    def _row(self, line: int, data: dict[str, Any], problem: Refused | None) -> RawRecord:
         self.count += 1
         key = self.outer_key if self.outer == ["object"] else None
-        return Row(f"{self.name} line {line} (record {self.count})", self.count, data, problem, key)
+        return RawRecord(f"{self.name} line {line} (record {self.count})", self.count, data, problem, key)
 
 
 class _Text:
     """The lines of a file as text for `csv`, which takes several where a quoted field goes on."""
 
     def __init__(self, path: Path, limit: int) -> None:
-        self.lines, self.limit = lines(path, limit), limit
+        self.name, self.lines, self.limit = path.name, lines(path, limit), limit
         self.first = self.size = 0  # of the record: its first line, and bytes so far
         self.ended = False
 
@@ -276,11 +294,15 @@ class _Text:
             raise Refused("a record that is too large", f"over {self.limit:,} bytes; shorten it")
         self.size += len(line)
         if self.size > self.limit:
-            raise ForeignError(f"line {self.first}: the quoted field has no end; close its quote.")
+            raise self.unclosed()
         return line.decode("utf-8")
 
+    def unclosed(self) -> ForeignError:
+        """That nothing from here on can be told apart."""
+        return ForeignError(f"{self.name} line {self.first}: the quoted field has no end; close its quote.")
 
-def delimited(path: Path, delimiter: str, limit: int = MAX_RECORD) -> Iterator[Row]:
+
+def delimited(path: Path, delimiter: str, limit: int = MAX_RECORD) -> Iterator[RawRecord]:
     """The rows of a TSV or CSV file with a header; every value is text.
 
     Raises
@@ -293,41 +315,32 @@ def delimited(path: Path, delimiter: str, limit: int = MAX_RECORD) -> Iterator[R
     reader = csv.reader(text, delimiter=delimiter, strict=True)
     while True:
         text.first = text.size = 0
-        data: dict[str, Any] = {}
+        cells: list[str] = []
         problem = None
         try:
             cells = next(reader)
-            if not header:
-                if len(set(cells)) != len(cells) or not cells:
-                    raise Refused("the header must name each column once", f"got {shown(cells)}")
-                header = cells
-                continue
-            if not cells:
-                continue
-            if len(cells) != len(header):
-                wanted = f"wanted {len(header)} fields as in the header, got {len(cells)}"
-                raise Refused("a row of another length", f"{wanted}; quote fields that hold a {delimiter!r}")
-            data = dict(zip(header, cells, strict=True))
         except StopIteration:
-            break
+            return
         except csv.Error as error:
             if text.ended:
-                raise ForeignError(
-                    f"{path.name} line {text.first}: the quoted field has no end; close its quote."
-                ) from None
+                raise text.unclosed() from None
             problem = Refused("text after a closing quote", f"{error}; double the quotes inside a field")
         except UnicodeDecodeError as error:
-            problem = Refused("not UTF-8", f"byte {error.start} of the line; save it again as UTF-8")
+            problem = _not_utf8(error)
         except Refused as error:
             problem = error
-        except ForeignError as error:
-            raise ForeignError(f"{path.name} {error}") from None
         where = f"{path.name} line {text.first}"
-        if problem is not None and not header:
-            raise ForeignError(f"{where}: {problem}; mend the header.")
-        yield Row(where, text.first, data, problem)
-    if not header:
-        raise ForeignError(f"{path.name} is empty; copy or download it again.")
+        if not header:
+            if problem or not cells or len(set(cells)) != len(cells):
+                why = problem or f"the header must name each column once: got {shown(cells)}"
+                raise ForeignError(f"{where}: {why}; mend the header.")
+            header = cells
+        elif cells and len(cells) != len(header):
+            wanted = f"wanted {len(header)} fields as in the header, got {len(cells)}"
+            problem = Refused("a row of another length", f"{wanted}; quote fields that hold a {delimiter!r}")
+            yield RawRecord(where, text.first, {}, problem)
+        elif cells or problem:
+            yield RawRecord(where, text.first, dict(zip(header, cells, strict=False)), problem)
 
 
 def pyarrow(part: str = "") -> Any:
@@ -345,7 +358,7 @@ def pyarrow(part: str = "") -> Any:
         raise ForeignError("Parquet needs pyarrow; run pip install 'pyarrow>=17'.") from error
 
 
-def parquet(path: Path, columns: Collection[str] | None = None) -> Iterator[Row]:
+def parquet(path: Path, columns: Collection[str] | None = None) -> Iterator[RawRecord]:
     """The rows of one Parquet file; only `columns` if given, of which it may lack some."""
     number, read = 0, pyarrow("parquet").ParquetFile
     try:
@@ -353,17 +366,12 @@ def parquet(path: Path, columns: Collection[str] | None = None) -> Iterator[Row]
             names = None if columns is None else [name for name in file.schema_arrow.names if name in columns]
             for batch in file.iter_batches(batch_size=BATCH, columns=names, use_threads=False):
                 for i in range(batch.num_rows):
-                    number += 1
-                    yield _of_table(batch.slice(i, 1), f"{path.name} record {number}", number)
+                    data, problem, number = {}, None, number + 1
+                    try:
+                        [data] = batch.slice(i, 1).to_pylist()
+                    except (ValueError, OverflowError) as error:  # text that is not Unicode among them
+                        problem = Refused("a row that cannot be read", f"{shown(str(error), 120)}; save it again")
+                    yield RawRecord(f"{path.name} record {number}", number, data, problem)
     except Exception as error:  # a damaged file can raise nearly anything from a decoder
         why = shown(" ".join(str(error).split()), 120)
         raise ForeignError(f"{path.name} cannot be read ({why}); copy or download it again.") from error
-
-
-def _of_table(batch: Any, where: str, number: int) -> Row:
-    try:
-        [data] = batch.to_pylist()
-    except (UnicodeDecodeError, ValueError, OverflowError) as error:
-        problem = Refused("a row that cannot be read", f"{shown(str(error), 120)}; save it again")
-        return Row(where, number, {}, problem)
-    return Row(where, number, data)

@@ -26,7 +26,7 @@ from ..core import rows as files
 from ..core.errors import R3labError, nearest, shown
 from ..core.images import open_image, picture
 from ..core.protocol import MAX_QUESTION, bare
-from ..core.records import ForeignError, Read, Row, count, fields, of, row
+from ..core.records import ForeignError, Read, count, fields, of, row
 from . import grades
 from .grades import Grade, Measure
 from .scores import LETTERS, anls, letter, mathvision_right, mathvista_right, prefix_match, yes_or_no
@@ -136,7 +136,7 @@ class BenchmarkReader:
     problems : file, line or row, and reason of those left out, the first 50
     """
 
-    def __init__(self, benchmark: Benchmark, rows: Iterator[Row], root: Path) -> None:
+    def __init__(self, benchmark: Benchmark, rows: Iterator[files.RawRecord], root: Path) -> None:
         self.benchmark, self.rows, self.root = benchmark, rows, root
         self.skipped = 0
         self.problems: list[str] = []
@@ -156,7 +156,7 @@ class BenchmarkReader:
         if not number:
             raise ForeignError(f"There are no records in {shown(str(self.root))}; name the benchmark's data file.")
 
-    def _record(self, one: Row, number: int) -> Record:
+    def _record(self, one: files.RawRecord, number: int) -> Record:
         benchmark = self.benchmark
         if one.problem is not None:
             raise one.problem
@@ -177,7 +177,7 @@ class BenchmarkReader:
         return Record(**{**vars(record), "image": image})
 
 
-def _rows(path: Path, columns: set[str]) -> Iterator[Row]:
+def _rows(path: Path, columns: set[str]) -> Iterator[files.RawRecord]:
     """The rows of a file or folder, whichever format it is in."""
     if not path.exists():
         raise ForeignError(f"There is no file {shown(str(path))}; download the benchmark and name its data file.")

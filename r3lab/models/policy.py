@@ -28,19 +28,8 @@ from ..core.errors import R3labError, shown
 from ..core.files import recover, whole_folder
 from ..core.geometry import Box, Size, crop_size, fit_tokens
 from ..core.protocol import bare
-from . import adapters, attention
+from . import adapters, attention, families
 from .checkpoint import SAFE, config_of, no_folder, object_in, quiet, read_weights, said
-from .families import (
-    Family,
-    Layout,
-    family_of,
-    image_positions,
-    patchify,
-    read_layout,
-    text_positions,
-    tiles,
-    vision_marks,
-)
 from .template import chat_frame
 
 Weights = dict[str, torch.Tensor]  # by name
@@ -92,16 +81,16 @@ class Policy:
         self.model = model
         self.tokenizer = tokenizer
         self.processor = processor  # content of preprocessor_config.json
-        self.layout: Layout = read_layout(processor, model.config)
+        self.layout: families.Layout = families.read_layout(processor, model.config)
         self.name = name
         self.folder: Path | None = None  # where it was loaded from
         self.adapter: Any = None  # peft's configuration, if LoRA matrices were injected
         own = processor.get("r3lab") or {}
         self.step = int(own.get("coordinate_step", 1))  # written coordinates are multiples of this
         self.bare = own.get("prompt") == "bare"  # the prompt is the question alone
-        self.family: Family = family_of(model.config.model_type)
+        self.family: families.Family = families.family_of(model.config.model_type)
         self.image_id: int = model.config.image_token_id
-        self.vision_start, self.vision_end, other = vision_marks(model.config, tokenizer, self.family)
+        self.vision_start, self.vision_end, other = families.vision_marks(model.config, tokenizer, self.family)
         self.forbidden = sorted({self.image_id, *self.vision_start, *self.vision_end, *other})  # never sampled
         self._pieces: dict[int, str] = {}
         attention.select(model)
@@ -142,7 +131,7 @@ class Policy:
         if not list(folder.glob("*.safetensors")):
             raise R3labError(f"{folder} has no *.safetensors weights; other weight formats are not loaded")
         processor = object_in(folder / "preprocessor_config.json")
-        read_layout(processor, config)  # what it refuses need not be loaded
+        families.read_layout(processor, config)  # what it refuses need not be loaded
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         kind = getattr(torch, dtype) if dtype else (torch.bfloat16 if device.type == "cuda" else torch.float32)
         try:
@@ -227,10 +216,12 @@ class Policy:
             return []
         body, weight = self.model.model, next(self.vision[0].parameters())
         if self.family.tiles:
-            out = body.get_image_features(tiles(images, self.layout).to(weight.device, weight.dtype), return_dict=True)
+            out = body.get_image_features(
+                families.tiles(images, self.layout).to(weight.device, weight.dtype), return_dict=True
+            )
             side = self.layout.tile // self.layout.factor
             return [Features(tokens, [], (side, side)) for tokens in out.pooler_output]
-        pixels, grids = patchify(images, self.layout)
+        pixels, grids = families.patchify(images, self.layout)
         out = body.get_image_features(pixels.to(weight.device, weight.dtype), grids.to(weight.device), return_dict=True)
         deep = list(getattr(out, "deepstack_features", None) or [])
         m = self.layout.merge
@@ -253,19 +244,19 @@ class Policy:
     def positions(self, row: Row) -> torch.Tensor:
         """M-RoPE positions (3, L) of a row; three times the same in a family that counts as text does."""
         if self.family.tiles:
-            return text_positions(0, len(row.ids))
+            return families.text_positions(0, len(row.ids))
         parts, start, at, images = [], 0, 0, iter(row.images)
         while at < len(row.ids):
             if row.ids[at] == self.image_id:
                 columns, rows = next(images).grid
-                block, start = image_positions(start, columns, rows)
+                block, start = families.image_positions(start, columns, rows)
                 parts.append(block)
                 at += columns * rows
             else:
                 end = at
                 while end < len(row.ids) and row.ids[end] != self.image_id:
                     end += 1
-                parts.append(text_positions(start, end - at))
+                parts.append(families.text_positions(start, end - at))
                 start += end - at
                 at = end
         return torch.cat(parts, dim=1)
@@ -290,8 +281,8 @@ class Policy:
     def image_positions(self, start: int, columns: int, rows: int) -> tuple[torch.Tensor, int]:
         """Positions (3, columns * rows) of an image at `start`, and the position at which the text goes on."""
         if self.family.tiles:
-            return text_positions(start, columns * rows), start + columns * rows
-        return image_positions(start, columns, rows)
+            return families.text_positions(start, columns * rows), start + columns * rows
+        return families.image_positions(start, columns, rows)
 
     def read(self, ids: torch.Tensor, positions: torch.Tensor, images: Sequence[Features], **more: Any) -> torch.Tensor:
         """Last hidden states (B, L, D) of ids (B, L) at positions (3, B, L), `images` in placeholder order."""

@@ -19,23 +19,17 @@ from typing import Any
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedTokenizerFast
 
 from .families import TILE_MARKS, family_of
 from .policy import Policy
 
-SPECIAL = (
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-)
+_NAMES = ("endoftext", "im_start", "im_end", "vision_start", "vision_end", "image_pad", "video_pad")
+SPECIAL = tuple(f"<|{name}|>" for name in _NAMES)
 PROTOCOL = ("<think>", "</think>", "<answer>", "</answer>", '{"bbox_2d": [', "]}")
 COORDINATE_STEP = 10  # of the frame's 1000
 PATCH, MERGE = 8, 2
+TILE = 64  # pixels a side of the families that see tiles; 16 tokens
 OVERVIEW_TOKENS = (16, 64)  # least and most tokens of an overview; 64 tokens are 128x128 pixels
 CROP_TOKENS = (4, 25)  # of a crop; 25 tokens are 80x80 pixels
 
@@ -90,65 +84,73 @@ def tokenizer(corpus: Iterable[str]) -> PreTrainedTokenizerFast:
     return fast
 
 
-def _special(words: PreTrainedTokenizerBase) -> dict[str, Any]:
-    """The ids of the vision tokens, as a Qwen's configuration holds them."""
-    names = ("image_token", "video_token", "vision_start_token", "vision_end_token")
-    marks = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
-    ids = {f"{name}_id": words.convert_tokens_to_ids(mark) for name, mark in zip(names, marks, strict=True)}
-    return {**ids, "tie_word_embeddings": True}
+def _layers(width: int, inner: int, depth: int, **more: Any) -> dict[str, Any]:
+    """Sizes of a text model, or of a tower for tiles, by the names of transformers."""
+    more = {"initializer_range": 0.08, **more}  # the default, 0.02, stalls at the tiny policy's width
+    return dict(hidden_size=width, intermediate_size=inner, num_hidden_layers=depth, num_attention_heads=4, **more)
 
 
-def _model(model_type: str, words: Any, text: dict[str, Any], vision: dict[str, Any], **more: Any) -> Any:
-    """A random model for a vocabulary, float32."""
+def _tower(width: int, depth: int, frames: int, **more: Any) -> dict[str, Any]:
+    """Sizes of a Qwen's vision tower; `frames` make a patch."""
+    more |= {"patch_size": PATCH, "spatial_merge_size": MERGE, "temporal_patch_size": frames}
+    return {"hidden_size": width, "depth": depth, "num_heads": 4, **more}
+
+
+def _rope(*sections: int) -> dict[str, Any]:
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": list(sections)}
+    return {"rope_parameters": rope, "tie_word_embeddings": True}
+
+
+_SMALL = _layers(64, 128, 2, num_key_value_heads=2)
+_TILED = ({"model_type": "llama", **_SMALL}, _layers(48, 96, 2, image_size=TILE, patch_size=PATCH))
+_WINDOWS = {"intermediate_size": 128, "out_hidden_size": 64, "window_size": 32, "fullatt_block_indexes": [1]}
+_TINY = {"intermediate_size": 288, "out_hidden_size": 128, "num_position_embeddings": 256, "initializer_range": 0.08}
+Sizes = dict[str, Any]
+SIZES: dict[str, tuple[Sizes, Sizes]] = {  # of text model and vision tower; Qwen3-VL's is the tiny policy
+    "qwen2_vl": ({**_SMALL, **_rope(2, 3, 3)}, _tower(64, 2, 2, embed_dim=64, mlp_ratio=2)),
+    "qwen2_5_vl": ({**_SMALL, **_rope(2, 3, 3)}, _tower(64, 2, 2, **_WINDOWS)),
+    "qwen3_vl": (
+        _layers(128, 384, 4, num_key_value_heads=4, head_dim=32, max_position_embeddings=2048, **_rope(6, 5, 5)),
+        _tower(96, 4, 1, deepstack_visual_indexes=[1], **_TINY),
+    ),
+    "smolvlm": _TILED,
+    "idefics3": _TILED,
+}
+
+
+def _model(model_type: str, words: PreTrainedTokenizerFast) -> Any:
+    """A random model of a family for a vocabulary, float32."""
+    text, vision = SIZES[model_type]
     ids = {"vocab_size": len(words), "pad_token_id": words.pad_token_id, "eos_token_id": words.eos_token_id}
+    more: dict[str, Any] = {"tie_word_embeddings": True}
+    family = family_of(model_type)
+    if family.tiles:
+        more = {"scale_factor": MERGE, "image_token_id": words.convert_tokens_to_ids("<image>")}
+    else:
+        marks = {"image": "image_pad", "video": "video_pad", "vision_start": "vision_start", "vision_end": "vision_end"}
+        more |= {f"{name}_token_id": words.convert_tokens_to_ids(f"<|{mark}|>") for name, mark in marks.items()}
+        ids |= {} if family.deepstack else {"bos_token_id": words.pad_token_id}
     config = AutoConfig.for_model(model_type, text_config={**ids, **text}, vision_config=vision, **more)
-    return AutoModelForImageTextToText.from_config(config).float().eval()
+    model = AutoModelForImageTextToText.from_config(config).float().eval()
+    model.generation_config.pad_token_id = words.pad_token_id
+    model.generation_config.eos_token_id = words.eos_token_id
+    return model
 
 
-def _tiny(words: PreTrainedTokenizerFast) -> Any:
-    """The tiny policy's random model for a vocabulary; every size that was chosen stands here."""
-    text = {
-        "hidden_size": 128,
-        "intermediate_size": 384,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 4,
-        "head_dim": 32,
-        "max_position_embeddings": 2048,
-        "initializer_range": 0.08,  # 0.02 stalls at this width
-        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [6, 5, 5]},
-        "tie_word_embeddings": True,
-    }
-    vision = {
-        "depth": 4,
-        "hidden_size": 96,
-        "intermediate_size": 288,
-        "num_heads": 4,
-        "patch_size": PATCH,
-        "spatial_merge_size": MERGE,
-        "temporal_patch_size": 1,
-        "out_hidden_size": 128,
-        "num_position_embeddings": 256,
-        "deepstack_visual_indexes": [1],
-        "initializer_range": 0.08,
-    }
-    return _model("qwen3_vl", words, text, vision, **_special(words))
-
-
-def processor_settings(crop_tokens: tuple[int, int] = CROP_TOKENS) -> dict[str, Any]:
-    """What preprocessor_config.json holds: the ordinary image processor, and r3lab's own section."""
-    least, most = OVERVIEW_TOKENS
-    unit = (PATCH * MERGE) ** 2
+def _processor(frames: int = 1, crop_tokens: tuple[int, int] = CROP_TOKENS) -> dict[str, Any]:
+    """What a Qwen's preprocessor_config.json holds: the ordinary image processor, and r3lab's own section."""
+    least, most = (tokens * (PATCH * MERGE) ** 2 for tokens in OVERVIEW_TOKENS)
+    own = {"crop_tokens": list(crop_tokens), "coordinate_step": COORDINATE_STEP, "prompt": "bare"}
     return {
         "image_processor_type": "Qwen2VLImageProcessor",
         "processor_class": "Qwen3VLProcessor",
         "patch_size": PATCH,
         "merge_size": MERGE,
-        "temporal_patch_size": 1,
-        "size": {"shortest_edge": least * unit, "longest_edge": most * unit},
+        "temporal_patch_size": frames,
+        "size": {"shortest_edge": least, "longest_edge": most},
         "image_mean": [0.5, 0.5, 0.5],
         "image_std": [0.5, 0.5, 0.5],
-        "r3lab": {"crop_tokens": list(crop_tokens), "coordinate_step": COORDINATE_STEP, "prompt": "bare"},
+        "r3lab": own,
     }
 
 
@@ -156,10 +158,7 @@ def create(corpus: Iterable[str], seed: int) -> Policy:
     """A tiny policy with random weights, float32; `policy.save_policy` saves it."""
     words = tokenizer(corpus)
     torch.manual_seed(seed)
-    model = _tiny(words)
-    model.generation_config.pad_token_id = words.pad_token_id
-    model.generation_config.eos_token_id = words.eos_token_id
-    return Policy(model, words, processor_settings(), name="tiny")
+    return Policy(_model("qwen3_vl", words), words, _processor(), name="tiny")
 
 
 @torch.no_grad()
@@ -173,7 +172,7 @@ def widened(policy: Policy, corpus: Iterable[str], crop_tokens: tuple[int, int] 
     crop_tokens : least and most tokens of a crop from now on
     """
     words = tokenizer(corpus)
-    model = _tiny(words)
+    model = _model("qwen3_vl", words)
     weights = dict(policy.model.state_dict())
     rows, known = policy.model.get_input_embeddings().weight, policy.tokenizer.get_vocab()
     table = torch.empty(len(words), rows.shape[1])
@@ -183,41 +182,7 @@ def widened(policy: Policy, corpus: Iterable[str], crop_tokens: tuple[int, int] 
         weights[name] = table
     model.load_state_dict(weights)
     model.generation_config = policy.model.generation_config
-    return Policy(model, words, processor_settings(crop_tokens), name=policy.name)
-
-
-TILE = 64  # pixels a side; 16 tokens
-TEXT = {
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "initializer_range": 0.08,
-}
-_PATCHES = {"patch_size": PATCH, "spatial_merge_size": MERGE, "temporal_patch_size": 2}
-VISION: dict[str, dict[str, Any]] = {
-    "qwen2_vl": {"depth": 2, "embed_dim": 64, "hidden_size": 64, "num_heads": 4, "mlp_ratio": 2, **_PATCHES},
-    "qwen2_5_vl": {
-        "depth": 2,
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_heads": 4,
-        "out_hidden_size": 64,
-        "window_size": 32,
-        "fullatt_block_indexes": [1],
-        **_PATCHES,
-    },
-    "tiles": {
-        "hidden_size": 48,
-        "intermediate_size": 96,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "image_size": TILE,
-        "patch_size": 8,
-        "initializer_range": 0.08,
-    },
-}
+    return Policy(model, words, _processor(crop_tokens=crop_tokens), name=policy.name)
 
 
 def miniature(model_type: str, corpus: Iterable[str], seed: int = 0, plain: bool = True) -> Policy:
@@ -240,39 +205,15 @@ def miniature(model_type: str, corpus: Iterable[str], seed: int = 0, plain: bool
     R3labError
         If there is no such family.
     """
-    family = family_of(model_type)
-    policy = create(corpus, seed)
-    if family.tiles:
-        policy = _tiled(model_type, policy.tokenizer, seed)
-    elif model_type != "qwen3_vl":
-        policy = _qwen2(model_type, policy.tokenizer, seed)
-    if not plain:
-        return policy
-    own = {key: value for key, value in policy.processor.items() if key != "r3lab"}
-    return Policy(policy.model, policy.tokenizer, own, name=f"random-{model_type}")
-
-
-def _qwen2(model_type: str, words: PreTrainedTokenizerBase, seed: int) -> Policy:
-    """A Qwen2-VL or Qwen2.5-VL with the tiny tokenizer's vocabulary."""
-    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
-    text = {**TEXT, "rope_parameters": rope, "bos_token_id": words.pad_token_id, "tie_word_embeddings": True}
+    family, words = family_of(model_type), tokenizer(corpus)
+    processor = _processor(frames=1 if family.deepstack else 2)
+    if family.tiles:  # with the tokens and the template of its family
+        marks = sorted({t for marks in TILE_MARKS for t in marks})
+        words.add_special_tokens({"additional_special_tokens": [*marks, "<image>", "<row_1_col_1>", "<row_1_col_2>"]})
+        words.chat_template = CHAT_TEMPLATE.replace("<|vision_start|><|image_pad|><|vision_end|>", "<image>")
+        kind = {"image_processor_type": "SmolVLMImageProcessor", "do_image_splitting": False}
+        processor = {**kind, "max_image_size": {"longest_edge": TILE}, "r3lab": processor["r3lab"]}
+    if plain:
+        del processor["r3lab"]
     torch.manual_seed(seed)
-    model = _model(model_type, words, text, VISION[model_type], **_special(words))
-    return Policy(model, words, {**processor_settings(), "temporal_patch_size": 2})
-
-
-def _tiled(model_type: str, words: Any, seed: int) -> Policy:
-    """A SmolVLM or Idefics3: tiles of 64 pixels, 16 tokens, with the tokens and template of its family."""
-    marks = sorted({t for marks in TILE_MARKS for t in marks})
-    words.add_special_tokens({"additional_special_tokens": [*marks, "<image>", "<row_1_col_1>", "<row_1_col_2>"]})
-    words.chat_template = CHAT_TEMPLATE.replace("<|vision_start|><|image_pad|><|vision_end|>", "<image>")
-    more = {"scale_factor": 2, "image_token_id": words.convert_tokens_to_ids("<image>")}
-    torch.manual_seed(seed)
-    model = _model(model_type, words, {"model_type": "llama", **TEXT}, VISION["tiles"], **more)
-    processor = {
-        "image_processor_type": "SmolVLMImageProcessor",
-        "do_image_splitting": False,
-        "max_image_size": {"longest_edge": TILE},
-        "r3lab": {"coordinate_step": COORDINATE_STEP, "prompt": "bare"},
-    }
-    return Policy(model, words, processor)
+    return Policy(_model(model_type, words), words, processor, name=f"random-{model_type}")

@@ -27,8 +27,7 @@ from ..core.errors import R3labError, shown
 from ..core.geometry import Frame, iou
 from ..core.images import cut, inside
 from ..core.protocol import answer_of, box_text, same_answer
-from ..core.records import Row as Line
-from ..core.rows import json_lines
+from ..core.rows import RawRecord, json_lines
 from ..train.rewards import deciding_look
 from ..trajectory import FORMAT as ROLLOUTS
 from ..trajectory import MANY, ONE, ImageRef, Kind, Look, Trajectory, from_record, load
@@ -280,14 +279,14 @@ def _rows_in(path: Path, problems: list[str]) -> Iterator[Row]:
         )
 
 
-def _lines(path: Path) -> Iterator[Line]:
+def _lines(path: Path) -> Iterator[RawRecord]:
     """The records of a file: one a line, or the whole file."""
     try:
         if path.suffix != ".json":
             yield from json_lines(path)
             return
         data = records.parse(path.read_text(encoding="utf-8"), path.name)
-        yield Line(f"{path.parent.name}/{path.name}", 1, data if isinstance(data, dict) else {})
+        yield RawRecord(f"{path.parent.name}/{path.name}", 1, data if isinstance(data, dict) else {})
     except (OSError, UnicodeDecodeError, records.SchemaError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise R3labError(f"Cannot read {shown(str(path))}: {why}; check the path.") from error
@@ -315,25 +314,25 @@ def _packed(record: dict[str, Any]) -> Callable[[], dict[str, Any]]:
     return lambda: dict(json.loads(zlib.decompress(packed)))
 
 
-def _sample(line: Line, path: Path, split: str) -> Row:
+def _sample(line: RawRecord, path: Path, split: str) -> Row:
     record, where, held = _packed(line.data), line.where, vlir.read_fields(line.data, line.where)
     rationale = held.pop("rationale")  # the image is named in what is held, and opened when the row is
     return row_of_sample(Sample(**held), rationale, lambda: as_rollout(*vlir.from_record(record(), path.parent, where)))
 
 
-def _rollout(line: Line, path: Path, split: str) -> Row:
+def _rollout(line: RawRecord, path: Path, split: str) -> Row:
     record, where = _packed(line.data), line.where
     return row_of_trajectory(from_record(line.data, where), lambda: from_record(record(), where, path.parent))
 
 
-def _answer(line: Line, path: Path, split: str) -> Row:
+def _answer(line: RawRecord, path: Path, split: str) -> Row:
     return row_of_entry(line.data, split, _kept(path.parent.parent, line), line.where)
 
 
 MAKERS = {vlir.FORMAT: _sample, JOURNALS: _answer, ROLLOUTS: _rollout}  # a row, by the format that a file states
 
 
-def _kept(out: Path, line: Line) -> Read | None:
+def _kept(out: Path, line: RawRecord) -> Read | None:
     """Reads the trajectory that was kept of an answer, as `evaluate.run.kept_in` names it; None without one."""
     try:  # a name that leads out of the folder is no name
         path = inside(out / "trajectories", "{arm}/{source}-{number:05d}/".format_map(line.data) + ONE)

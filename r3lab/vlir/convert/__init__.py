@@ -26,8 +26,8 @@ from ...core.files import whole_file, whole_folder
 from ...core.geometry import fit_tokens, write_ints
 from ...core.images import content_hash, to_png_bytes
 from ...core.protocol import answer_of, box_text, scan
-from ...core.records import Refused, Row
-from ...core.rows import pyarrow, rows
+from ...core.records import Refused
+from ...core.rows import RawRecord, pyarrow, rows
 from ..sample import LINES, Rationale, Sample, crops, parts_of, put_image, to_record
 from .formats import FORMATS
 from .source import BUDGET, FACTOR, ConvertError, Format, FrameName, FrameNeeded, Pair, Source, Values, data_file
@@ -53,7 +53,12 @@ class Reading(Iterator[Pair]):
     """
 
     def __init__(
-        self, form: Format, found: Iterator[Row], source: Source, strict: bool, on_skip: Callable[[str], None] | None
+        self,
+        form: Format,
+        found: Iterator[RawRecord],
+        source: Source,
+        strict: bool,
+        on_skip: Callable[[str], None] | None,
     ) -> None:
         self.format, self.where, self.taken = form.name, "", 0
         self.skipped: Counter[str] = Counter()

@@ -39,7 +39,6 @@ from ...core.records import (
     MAX_RECORD,
     Read,
     Refused,
-    Row,
     anything,
     box,
     fields,
@@ -52,6 +51,7 @@ from ...core.records import (
     row,
     text_of,
 )  # fmt: skip
+from ...core.rows import RawRecord
 from ..sample import Rationale, from_record, part
 from .source import Format, FrameName, Pair, Source, Values, checked, field_of, from_declared, to_source
 
@@ -366,7 +366,7 @@ def _nothing(v: Values, size: Size, source: Source) -> Values:
 class _Vlir(Format):
     """VLIR, whose image is named by a hash that must fit its pixels."""
 
-    def pair(self, row: Row, source: Source) -> Pair:
+    def pair(self, row: RawRecord, source: Source) -> Pair:
         return from_record(row.data, source.images, "The record")
 
 

@@ -26,8 +26,8 @@ from ...core.geometry import Box, Frame, Size, clip, fit_tokens, problem
 from ...core.geometry import from_source as scale_from
 from ...core.geometry import to_source as scale_to
 from ...core.images import measure, open_image, picture
-from ...core.records import ForeignError, Read, Refused, Row, fields, text_of
-from ...core.rows import DELIMITERS, data_files, rows
+from ...core.records import ForeignError, Read, Refused, fields, text_of
+from ...core.rows import DELIMITERS, RawRecord, data_files, rows
 from ..sample import LINES, Rationale, Sample
 
 FACTOR = 28  # pixels of a token's side, Qwen2.5-VL
@@ -197,7 +197,7 @@ class Source:
             raise Refused("an image that the file of boxes does not have", shown(name))
         return json.loads(entry[0])
 
-    def id_of(self, row: Row, value: object) -> str:
+    def id_of(self, row: RawRecord, value: object) -> str:
         """The record's own name, its key in the file, or one made of file and number."""
         value = row.key if value is None else value
         if isinstance(value, str) and value.strip() and len(value) <= 200 and value.isprintable():
@@ -306,7 +306,7 @@ class Format:
         )
         raise ConvertError(f"Unknown frame {shown(name)}: {wanted}.{nearest(str(name), names)}")
 
-    def pair(self, row: Row, source: Source) -> Pair:
+    def pair(self, row: RawRecord, source: Source) -> Pair:
         """The sample of a row, and its rationale where it has one; `Refused` if it does not fit."""
         values = fields(row.data, self.wanted, self.optional)
         image = source.image(self.image(values), self.upright)
