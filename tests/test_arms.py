@@ -87,7 +87,7 @@ def test_the_prompt_reaches_a_large_model_and_the_tiny_one_is_asked_the_bare_que
 def by_arm(family_policy, samples) -> dict[str, list[Trajectory]]:
     """Rollouts of each arm but the interleaved one (`test_rollout`), with the same seed."""
     settings = {"group": 2, "seed": 3, "max_looks": 2, "max_new_tokens": 44}
-    return {name: rollout(family_policy, samples[:4], arm=get_arm(name), **settings) for name in NAMES}
+    return {name: rollout(family_policy, samples, arm=get_arm(name), **settings) for name in NAMES}
 
 
 def test_every_arm_keeps_the_invariants_on_every_family(family_policy, by_arm, tmp_path) -> None:
