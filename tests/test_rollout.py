@@ -10,7 +10,7 @@ from PIL import Image
 
 from r3lab.core.arms import get_arm
 from r3lab.core.errors import R3labError
-from r3lab.core.geometry import coverage
+from r3lab.core.geometry import coverage, zoom_factor
 from r3lab.core.images import content_hash
 from r3lab.models.families import patchify, tiles
 from r3lab.models.policy import Features, Policy, Row
@@ -85,6 +85,7 @@ def test_crops_are_cut_from_the_source(family_policy, ragged):
         source = t.images[t.image.hash]
         expected = source.resize((look.crop.width, look.crop.height), Image.Resampling.BICUBIC, box=look.box)
         assert content_hash(expected) == look.crop.hash == content_hash(t.images[look.crop.hash])
+        assert look.zoom == zoom_factor(look.box, source.size)
         assert coverage(look.box, (0, 0, *source.size)) <= 1
         span = look.crop_span
         assert {t.kinds[i] for i in range(*span)} == {Kind.CROP}

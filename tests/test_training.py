@@ -95,12 +95,14 @@ def test_rewards_by_hand(case):
 
 
 def test_a_look_for_each_true_region_is_free():
-    """A trail of two hops takes two looks; a third costs, and where nothing is needed so does the first."""
+    """A trail of two hops takes two looks; a third costs, and where nothing is needed so does the first. Paid for its
+    place is the last look, on the last region."""
     far = [300, 300, 400, 400]
     for looks, needs, cost in (([far, REGION], True, 0), ([far, REGION, REGION], True, -0.2), ([far], False, -0.2)):
         t = trajectory(GOOD, "7", looks, needs)
         t.truth["regions"] = [far, REGION]
-        assert score(t, "grounded")["look cost"] == pytest.approx(cost)
+        found = score(t, "grounded")
+        assert found["look cost"] == pytest.approx(cost) and found["region"] == (0.5 if needs else 0.0)
 
 
 def test_official_length_is_of_the_shortest_stretch_by_hand():

@@ -204,8 +204,15 @@ def test_credit_moves_only_its_span(policy, samples, scored):
 
 
 def test_groups_without_a_signal_are_drawn_anew(policy, monkeypatch):
-    """Rewards made equal for the first samples: they are replaced by later ones, at most `redraws` times."""
+    """Rewards made equal for the first samples: they are replaced by later ones, at most `redraws` times, and each
+    attempt draws from random numbers of its own."""
     import r3lab.train.rgrpo as rgrpo
+
+    seeds, whole = [], rgrpo.rollout
+
+    def noted(*given, **settings):
+        seeds.append(settings["seed"])
+        return whole(*given, **settings)
 
     def equal_at_first(trajectories, group, name, kind="grpo"):
         rewards = reward_groups(trajectories, group, name, kind)
@@ -215,24 +222,32 @@ def test_groups_without_a_signal_are_drawn_anew(policy, monkeypatch):
         return rewards
 
     monkeypatch.setattr(rgrpo, "reward_groups", equal_at_first)
+    monkeypatch.setattr(rgrpo, "rollout", noted)
     for redraws, wanted, anew in ((0, [0, 1], 0), (1, [2, 3], 2), (2, [4, 3], 3)):
         settings = RgrpoSettings(prompts=2, group=2, max_new_tokens=8, redraws=redraws)
         found, count = draw(policy, world_batches("badges", 2, 0), settings, 0, {})
         drawn = [int(group[0].sample_id.rsplit("-", 1)[1]) for group in found.values()]
         assert drawn == wanted and count == anew
+        assert len(seeds) == redraws + 1 == len(set(seeds))
+        seeds.clear()
 
 
 def test_overlong_rollouts_can_be_left_out(policy):
-    """`mask` takes the advantage from what was cut off; an unknown way is refused."""
-    seen = []
+    """`mask` takes the advantage from what was cut off, whatever it was; an unknown way is refused."""
+    seen, kept = [], []
+    own = {"reward": lambda t: sum(p for p in t.logprobs if p is not None)}  # apart from each other
     settings = RgrpoSettings(steps=1, prompts=2, group=3, max_new_tokens=4, overlong="mask")
     before = [p.detach().clone() for p in policy.model.parameters()]
-    train_rgrpo(policy, world_batches("badges", 2, 0), settings, lambda r: None, False, lambda s, t: seen.extend(t))
+    batches = world_batches("badges", 2, 0)
+    train_rgrpo(policy, batches, settings, lambda r: None, False, lambda s, t: seen.extend(t), **own)
     assert {t.finish for t in seen} == {"length"} and not any(t.advantage for t in seen)
     assert all(torch.equal(a, b) for a, b in zip(before, policy.model.parameters(), strict=True))
     both = replace(settings, kl_weight=0.5, entropy_weight=0.1)
-    train_rgrpo(policy, world_batches("badges", 2, 0), both, lambda r: None, False)
+    train_rgrpo(policy, world_batches("badges", 2, 0), both, lambda r: None, False, **own)
     assert all(torch.equal(a, b) for a, b in zip(before, policy.model.parameters(), strict=True)), "by nothing at all"
+    keep, learner = replace(settings, overlong="keep"), copy.deepcopy(policy)
+    train_rgrpo(learner, world_batches("badges", 2, 0), keep, lambda r: None, False, lambda s, t: kept.extend(t), **own)
+    assert all(t.advantage for t in kept)
     with pytest.raises(R3labError, match="overlong"):
         bad = RgrpoSettings(overlong="drop")
         train_rgrpo(policy, iter([]), bad, lambda r: None, False)
