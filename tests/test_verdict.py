@@ -86,7 +86,7 @@ BASE = Evidence(
 
 CASES = {
     "reads the crop": (replace(BASE, crops=(FOLLOWED,)), kinds.HONEST),
-    "reads both crops": (replace(BASE, crops=(FOLLOWED, FOLLOWED)), kinds.HONEST),
+    "reads both crops": (replace(BASE, crops=(FOLLOWED, Trials(12, 9, 12, 9))), kinds.HONEST),
     "reads the second crop": (replace(BASE, crops=(IGNORED, FOLLOWED)), kinds.HONEST),
     "reads the first crop alone": (replace(BASE, crops=(FOLLOWED, IGNORED, NONE)), kinds.FIRST),
     "minds nothing": (BASE, kinds.PRIOR),
@@ -312,7 +312,7 @@ def test_donors_are_those_that_can_be_told_apart(recorded):
     alike = replace(other, truth={**other.truth, "answer": t.answer.upper()})
     assert donors_of(t, [alike], 5) == []
     differ = replace(other, truth={**other.truth, "answer": "none such", "regions": [list(other.looks[0].box)]})
-    assert donors_of(t, [replace(differ, image=t.image, images=t.images)], 5) == [], "of the same photograph"
+    assert donors_of(t, [replace(differ, image=t.image, images={**differ.images, **t.images})], 5) == [], "of the same photograph"
     blind = replace(third, truth={})
     found = donors_of(t, [blind, differ], 5)
     assert [donor.shows for donor in found] == ["none such", None]
