@@ -312,7 +312,8 @@ def test_donors_are_those_that_can_be_told_apart(recorded):
     alike = replace(other, truth={**other.truth, "answer": t.answer.upper()})
     assert donors_of(t, [alike], 5) == []
     differ = replace(other, truth={**other.truth, "answer": "none such", "regions": [list(other.looks[0].box)]})
-    assert donors_of(t, [replace(differ, image=t.image, images={**differ.images, **t.images})], 5) == [], "of the same photograph"
+    there = replace(differ, image=t.image, images={**differ.images, **t.images})  # on the same photograph
+    assert donors_of(t, [there], 5) == []
     blind = replace(third, truth={})
     found = donors_of(t, [blind, differ], 5)
     assert [donor.shows for donor in found] == ["none such", None]
