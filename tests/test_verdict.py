@@ -321,7 +321,18 @@ def test_donors_are_those_that_can_be_told_apart(recorded):
     places = donors_within(t, 0, 4)
     assert len({d.crop.tobytes() for d in places}) == 4
     assert {d.crop.size for d in places} == {(t.looks[0].crop.width, t.looks[0].crop.height)}
-    junk = [[], "x", [[1, 2]], [[5, 5, 1, 1]], [[1e300] * 4], [[9e5, 9e5, 9e6, 9e6]], [None], {"a": 1}, 7]
+    junk = [
+        [],
+        "x",
+        [[1, 2]],
+        [[5, 5, 1, 1]],
+        [[1e300] * 4],
+        [[0, 0, 10**400, 9]],
+        [[9e5, 9e5, 9e6, 9e6]],
+        [None],
+        {"a": 1},
+        7,
+    ]
     for wrong in junk:
         assert region_of(replace(t, truth={"regions": wrong})) is None
     assert region_of(replace(t, truth={"regions": [[0, 0, 9, 9], [1, 1, 20, 30], None]})) == (1.0, 1.0, 20.0, 30.0)

@@ -13,6 +13,7 @@ by readers of foreign data, not here.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from enum import Enum
 
@@ -99,7 +100,7 @@ def as_box(value: object) -> Box | None:
     """Four finite numbers with x1 < x2 and y1 < y2, or None."""
     if not isinstance(value, list | tuple) or len(value) != 4:
         return None
-    if not all(isinstance(v, int | float) and math.isfinite(v) for v in value):
+    if not all(isinstance(v, int | float) and abs(v) <= sys.float_info.max for v in value):
         return None
     x1, y1, x2, y2 = map(float, value)
     return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
