@@ -102,11 +102,11 @@ def write_table(table: Table, path: str | Path) -> Path:
 
 
 def _cell(value: Any) -> str:
-    """A value as a cell of the CSV."""
+    """A value as a cell of the CSV; an empty text is an empty cell, as None is."""
     if value is None:
         return ""
     if isinstance(value, str):
-        return f"'{value}" if _FORMULA.match(value) or _NUMBER.fullmatch(value) or value in _WORDS else value
+        return f"'{value}" if _FORMULA.match(value) or _NUMBER.fullmatch(value) or value and value in _WORDS else value
     return json.dumps(value)
 
 
