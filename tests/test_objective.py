@@ -12,17 +12,8 @@ import torch
 from r3lab.core.errors import R3labError
 from r3lab.rollout.loop import rollout
 from r3lab.train.estimators import Sketch, estimates, rollout_gradients, token_weights
-from r3lab.train.objective import (
-    ADVANTAGES,
-    AGGREGATIONS,
-    KL_ESTIMATORS,
-    OBJECTIVES,
-    RATIOS,
-    Objective,
-    advantages,
-    kl_estimate,
-    policy_loss,
-)
+from r3lab.train.objective import ADVANTAGES, KL_ESTIMATORS, advantages, kl_estimate, policy_loss
+from r3lab.train.presets import AGGREGATIONS, CHOICES, OBJECTIVES, RATIOS, Objective
 from r3lab.train.settings import UpdateSettings
 from r3lab.train.update import update
 
@@ -169,6 +160,7 @@ def test_presets_give_finite_losses_and_no_gradient_to_empty_rows(name):
 
 def test_unknown_names_are_refused():
     """With the nearest known one."""
+    assert (CHOICES["advantage"], CHOICES["kl"]) == (tuple(ADVANTAGES), tuple(KL_ESTIMATORS)), "names without torch"
     with pytest.raises(R3labError, match="sequence"):
         Objective(ratio="sequense")
     with pytest.raises(R3labError, match="leave-one-out"):

@@ -17,7 +17,8 @@ from r3lab.models.adapters import add_lora
 from r3lab.models.policy import Policy, checkpointed
 from r3lab.rollout.loop import rollout
 from r3lab.train.devices import Footprint, footprint_of, packed_length, readable, room, saved
-from r3lab.train.objective import OBJECTIVES, SPANS, Objective, advantages, policy_loss, span_weights, spans
+from r3lab.train.objective import advantages, policy_loss, span_weights, spans
+from r3lab.train.presets import OBJECTIVES, SPANS, Objective
 from r3lab.train.rewards import score
 from r3lab.train.rgrpo import draw, reward_groups, train_rgrpo
 from r3lab.train.run import Run

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .. import __version__
 from ..core.errors import R3labError, nearest
@@ -24,22 +24,43 @@ TOLD = 20  # things left out that are told one by one
 
 
 class Command(NamedTuple):
-    """Where a command is: a function that returns the exit code; `core.settings` reads its parameters."""
+    """Where a command is: a function that returns the exit code; `core.settings` reads its parameters.
+
+    Where the function's module loads torch, which `--help` need not wait for, it takes one dataclass of `settings`.
+    """
 
     group: str
     function: str  # module:name, in r3lab
     about: str
+    settings: str = ""  # the same
 
 
 COMMANDS = {  # one word, or two where several have the first in common
     "ask": Command(ASK, "cli.ask:ask", "Ask the policy about your image and watch its looks."),
     "explain": Command(ASK, "cli.ask:explain", "Say why each look was taken, and whether it mattered."),
     "doctor": Command(ASK, "cli.doctor:report", "Say what this machine has for r3lab, and what is missing."),
-    "train tiny": Command(TRAIN, "recipes.policies:make_tiny", "Make the tiny policy of badges from nothing (hours)."),
-    "train worlds": Command(TRAIN, "recipes.policies:make_worlds", "Make policies of four worlds, one an arm (hours)."),
-    "train sft": Command(TRAIN, "train.sft:main", "Supervised cold start on VLIR samples."),
-    "train rgrpo": Command(TRAIN, "cli.train:rgrpo", "R-GRPO from a checkpoint."),
-    "train ablations": Command(TRAIN, "recipes.ablations:make_ablations", "The paper's ablations in miniature."),
+    "train tiny": Command(
+        TRAIN,
+        "recipes.policies:make_tiny",
+        "Make the tiny policy of badges from nothing (hours).",
+        "recipes.settings:Recipe",
+    ),
+    "train worlds": Command(
+        TRAIN,
+        "recipes.policies:make_worlds",
+        "Make policies of four worlds, one an arm (hours).",
+        "recipes.settings:WorldRecipe",
+    ),
+    "train sft": Command(
+        TRAIN, "train.sft:main", "Supervised cold start on VLIR samples.", "train.settings:SftSettings"
+    ),
+    "train rgrpo": Command(TRAIN, "cli.train:rgrpo", "R-GRPO from a checkpoint.", "train.settings:RgrpoSettings"),
+    "train ablations": Command(
+        TRAIN,
+        "recipes.ablations:make_ablations",
+        "The paper's ablations in miniature.",
+        "recipes.settings:AblationSettings",
+    ),
     "worlds": Command(DATA, "cli.vlir:worlds", "List the worlds, or draw samples with their true regions."),
     "vlir build": Command(DATA, "cli.vlir:build", "Write samples of the worlds with a teacher's rationales."),
     "vlir rationale": Command(DATA, "cli.vlir:rationale", "Have rationales written by a model behind an endpoint."),
@@ -99,9 +120,17 @@ def call(name: str, arguments: Sequence[str]) -> int:
     """Run a command of the table and let its errors through; the exit code."""
     from ..core.settings import from_command_line
 
-    module, _, function = COMMANDS[name].function.partition(":")
-    target = getattr(import_module(f"r3lab.{module}"), function)
-    return int(from_command_line(target, arguments, f"r3lab {name}"))
+    command, program = COMMANDS[name], f"r3lab {name}"
+    if not command.settings:
+        return int(from_command_line(_held(command.function), arguments, program))
+    settings = from_command_line(_held(command.settings), arguments, program, command.about)
+    return int(_held(command.function)(settings))
+
+
+def _held(place: str) -> Any:
+    """What stands at `module:name`."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(f"r3lab.{module}"), name)
 
 
 def overview(first: str = "") -> str:

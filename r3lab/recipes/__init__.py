@@ -6,12 +6,13 @@ from ..core import lazy
 
 # What lessons use, imported when it is first used.
 HOMES = {
-    **dict.fromkeys(("Budget", "FULL", "VARIANTS", "again", "band", "effects", "level", "measured"), "ablations"),
+    **dict.fromkeys(("FULL", "VARIANTS", "again", "band", "effects", "level", "measured"), "ablations"),
     **dict.fromkeys(("outcomes", "rows_of", "settings_of", "updates_of", "values_of"), "ablations"),
     **dict.fromkeys(("Heads", "POINTING_HEADS", "POINTING_LAYER", "lesson_rows", "train_base"), "base"),
     **dict.fromkeys(("CELLS", "FACTOR", "Lessons", "NAMES", "OVERVIEW", "Stage", "vocabulary"), "lessons"),
     **dict.fromkeys(("PLANTS", "others_of", "plant", "rolled", "tint_of", "told"), "planted"),
     **dict.fromkeys(("BASE", "prepare"), "policies"),
+    "Budget": "settings",
 }
 
 __getattr__, __dir__ = lazy(__name__, HOMES)

@@ -30,7 +30,6 @@ from ..core.arms import get_arm
 from ..core.errors import R3labError, nearest, shown
 from ..core.files import assets_dir
 from ..core.protocol import same_answer
-from ..core.settings import Count, Whole
 from ..core.stats import Effect, expected, t_interval
 from ..explain.interventions import RANDOM, TRUE, alternatives_of, replay
 from ..models.policy import Features, Policy
@@ -42,7 +41,7 @@ from ..train.settings import RgrpoSettings
 from ..train.sft import SftSettings
 from ..vlir.worlds import get_world, world_batches
 from . import policies, stages
-from .policies import Recipe
+from .settings import AblationSettings, Budget, Recipe
 
 # -- variants ------------------------------------------------------------------------------------------------------
 
@@ -113,22 +112,6 @@ def get_variant(name: str) -> Variant:
 
 WORLD = "badges"
 BATCH = 100  # samples rolled out together for the grounding curve
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What every variant may use.
-
-    Attributes
-    ----------
-    lessons : updates of the cold start, 32 VLIR samples each
-    steps : steps of R-GRPO, 96 rollouts and two updates each
-    test : held-out samples each is measured on
-    """
-
-    lessons: Count = 100
-    steps: Count = 50
-    test: Count = 300
 
 
 def settings_of(variant: Variant, seed: int, budget: Budget) -> RgrpoSettings:
@@ -365,49 +348,29 @@ def band(curves: Sequence[Mapping[str, Any]], variant: str, key: str, first: int
 COMMAND = "python -m r3lab train ablations"
 
 
-def make_ablations(
-    *,
-    base: Path = Path("runs/tiny/grounding-4"),
-    work: Path = Path("runs/ablations"),
-    out: str = "",
-    only: str = "",
-    seeds: Count = 5,
-    budget: Budget,
-    grounding: Whole = 200,
-) -> int:
-    """The paper's ablations in miniature.
-
-    r3lab train ablations --only "full,without R-GRPO" --seeds 1 --out /tmp/ablations.json
-
-    Parameters
-    ----------
-    base : the base to start from; `r3lab train tiny` makes it on its way (default: runs/tiny/grounding-4)
-    work : folder for what is finished; it is not repeated (default: runs/ablations)
-    out : file of results (default: assets/results/ablations.json)
-    only : variants, with commas between (default: all)
-    seeds : repetitions of each
-    grounding : samples of the grounding curve of each seed of the whole method; 0: none
-    """
+def make_ablations(s: AblationSettings) -> int:
+    """The paper's ablations in miniature."""
+    base, work = Path(s.base), Path(s.work)
     if not (base / "config.json").is_file():
         raise R3labError(
             f"no base at {base}; `python -m r3lab train tiny` makes one in hours, as runs/tiny/grounding-4"
         )
-    variants = [get_variant(name.strip()) for name in only.split(",")] if only else list(VARIANTS.values())
+    variants = [get_variant(name.strip()) for name in s.only.split(",")] if s.only else list(VARIANTS.values())
     work.mkdir(parents=True, exist_ok=True)
     rows, learned, curves = list[dict[str, Any]](), list[dict[str, Any]](), list[dict[str, Any]]()
-    for seed in range(seeds):
+    for seed in range(s.seeds):
         for variant in variants:
-            rows.append(point(variant, seed, budget, base, work))
+            rows.append(point(variant, seed, s.budget, base, work))
             print(json.dumps(rows[-1]), flush=True)
             if variant.push:  # its curve, from its log
                 log = read_log(work / f"{named(variant.name, seed)}.jsonl")
                 learned.append({"variant": variant.name, "seed": seed, **curve_of(log)})
     whole = any(variant.name == FULL for variant in variants)
-    for seed in range(seeds) if whole and grounding else ():
-        curves += curve(Policy.load(work / named(FULL, seed)), seed, grounding)
-    results = Path(out) if out else assets_dir() / "results" / "ablations.json"
+    for seed in range(s.seeds) if whole and s.grounding else ():
+        curves += curve(Policy.load(work / named(FULL, seed)), seed, s.grounding)
+    results = Path(s.out) if s.out else assets_dir() / "results" / "ablations.json"
     print(f"results in {stages.write_results(results, COMMAND, rows=rows, curves=learned, grounding=curves)}")
-    if seeds > 1 and whole:
-        place = results.parent if out else assets_dir() / "pictures"
+    if s.seeds > 1 and whole:
+        place = results.parent if s.out else assets_dir() / "pictures"
         print(f"picture in {draw_effects(effects(rows)).save(place / 'ablations.png')}")
     return 0

@@ -24,7 +24,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -38,7 +38,7 @@ from ..core.arms import ARMS, INTERLEAVED, get_arm
 from ..core.errors import R3labError
 from ..core.files import assets_dir
 from ..core.protocol import ANSWER
-from ..core.settings import check_positive, setting
+from ..core.settings import check_positive
 from ..evaluate.legibility import legibility
 from ..models import tiny
 from ..models.policy import Policy, save_policy
@@ -51,6 +51,7 @@ from . import stages
 from .base import Heads
 from .facts import words
 from .lessons import Stage, vocabulary
+from .settings import Recipe, WorldRecipe
 from .world_lessons import WorldLessons, WorldStage
 
 TINY, FOUR = "python -m r3lab train tiny", "python -m r3lab train worlds"  # the commands
@@ -115,26 +116,6 @@ def prepare(policy: Policy) -> None:
 
 
 # -- badges ------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Every number that the shipped policy depends on."""
-
-    work: str = setting("runs/tiny", "folder for stages in progress; finished ones are not repeated")
-    out: str = setting("", "where the result goes (default: the assets folder)")
-    seeds: int = setting(3, "repetitions of cold start and R-GRPO")
-    base_seed: int = setting(0, "seed of the weights, the lessons and the base")
-    cold_start_steps: int = setting(100, "cold start: steps of 32 VLIR samples")
-    cold_start_rate: float = setting(6e-4, "its peak learning rate")
-    cold_start_spread: float = setting(0.2, "how far the teacher's boxes miss, as a part of their sides")
-    needless: float = setting(0.3, "share of samples in which the teacher looks although nothing needs it")
-    hasty: float = setting(0.5, "share of samples in which the teacher takes no look although one is needed")
-    rgrpo_steps: int = setting(
-        400, "R-GRPO: steps of the shipped policy; its other settings are the defaults of train rgrpo"
-    )
-    rgrpo_cooldown: int = setting(150, "last of these steps, over which the learning rate falls towards 0")
-    test_samples: int = setting(500, "held-out samples an arm and seed is measured on")
 
 
 def lessons_of_imperfect_teacher(
@@ -294,30 +275,6 @@ def make_world_base(work: Path, base: Path, seed: int = 0, steps: tuple[WorldSta
     if (base / stages.HEADS).is_file():  # a shipped policy has no heads: they are linear, and soon learned anew
         heads.load_state_dict(load_file(base / stages.HEADS), strict=False)
     return stages.run_stages(policy, heads, steps, work, seed, WorldLessons)
-
-
-@dataclass(frozen=True)
-class WorldRecipe:
-    """Every number that the policy of four worlds depends on."""
-
-    work: str = setting("runs/worlds", "folder for what is finished; it is not repeated")
-    badges: str = setting("", "a policy of badges to begin with (default: the shipped cold start)")
-    base: str = setting("", "a base of four worlds that is there already (default: make one)")
-    out: str = setting("", "where results and the first seed go (default: the assets folder)")
-    arms: str = setting(",".join(ARMS), "arms, with commas between")
-    seeds: int = setting(3, "repetitions of cold start and R-GRPO")
-    cold_start_steps: int = setting(150, "cold start: steps of 32 VLIR samples")
-    marks_steps: int = setting(300, "further ones for an arm whose marks of an answer the base has never written")
-    cold_start_rate: float = setting(6e-4, "its peak learning rate (AdamW)")
-    cold_start_spread: float = setting(0.1, "how far the teacher's boxes miss, as a part of their sides")
-    needless: float = setting(0.3, "share of samples in which the teacher looks although nothing needs it")
-    hasty: float = setting(0.5, "share of samples in which the teacher takes no look although one is needed")
-    rgrpo_steps: int = setting(100, "R-GRPO: steps")
-    rgrpo_rate: float = setting(5e-5, "its learning rate, before it falls")
-    rgrpo_cooldown: int = setting(30, "its last steps, over which the rate falls to 0; at most all of them")
-    prompts: int = setting(12, "its prompts a step, of the worlds in turn")
-    new_tokens: int = setting(224, "tokens that a rollout may sample: a trail of four hops takes some 170")
-    test_samples: int = setting(200, "held-out samples of each world")
 
 
 def world_settings_of(recipe: WorldRecipe) -> dict[str, Any]:

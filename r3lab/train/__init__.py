@@ -9,12 +9,13 @@ HOMES = {
     **dict.fromkeys(("estimates", "rollout_gradients", "token_logprobs", "token_weights"), "estimators"),
     "read_log": "log",
     **dict.fromkeys(("SAFE", "footprint_of", "readable", "room"), "devices"),
-    **dict.fromkeys(("AGGREGATIONS", "OBJECTIVES", "Objective", "advantages", "policy_loss"), "objective"),
+    **dict.fromkeys(("advantages", "policy_loss"), "objective"),
     **dict.fromkeys(("PRESETS", "accuracy", "deciding_iou", "true_region", "well_formed"), "rewards"),
     **dict.fromkeys(("curiosity", "look_price", "region_checked"), "rewards"),
     **dict.fromkeys(("reward_groups", "train_rgrpo"), "rgrpo"),
-    "UpdateSettings": "settings",
-    **dict.fromkeys(("SftSettings", "cold_start", "encode_batch", "epochs", "next_token_loss", "taught"), "sft"),
+    **dict.fromkeys(("AGGREGATIONS", "OBJECTIVES", "Objective"), "presets"),
+    **dict.fromkeys(("SftSettings", "UpdateSettings"), "settings"),
+    **dict.fromkeys(("cold_start", "encode_batch", "epochs", "next_token_loss", "taught"), "sft"),
     "packed_logprobs": "update",
 }
 

@@ -25,17 +25,15 @@ questions of
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from ..core.arms import get_arm
-from ..core.errors import R3labError, nearest
 from ..core.stats import LOG_RATIO_BINS, LOG_RATIO_COUNTS, LOG_RATIO_EDGES
 from ..trajectory import Kind, Trajectory
+from .presets import PUBLISHED, SPANS, Objective, known_as
 
 # Advantages (N, G) of rewards r, c = r - mean of the group, and epsilon e; see `advantages`.
 ADVANTAGES: dict[str, Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]] = {
@@ -48,68 +46,6 @@ KL_ESTIMATORS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {  # of d = n
     "k1": lambda d: d,
     "k2": lambda d: d.square() / 2,
     "k3": lambda d: torch.exp(-d) - 1 + d,
-}
-RATIOS = ("token", "sequence", "cispo", "none")  # see `surrogate`
-AGGREGATIONS = ("sequence", "token", "fixed", "sum")
-CHOICES = {"advantage": ADVANTAGES, "ratio": RATIOS, "aggregation": AGGREGATIONS, "kl": KL_ESTIMATORS}
-
-
-def known_as(name: str, value: str) -> str:
-    """The value of one of `CHOICES`, if it is known; else an `R3labError` that names the nearest."""
-    known = CHOICES[name]
-    if value not in known:
-        raise R3labError(f"unknown {name} {value!r}; known: {', '.join(known)}.{nearest(value, known)}")
-    return value
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What is maximised; the defaults are those published for VLM-R3.
-
-    Attributes
-    ----------
-    advantage : see `advantages`
-    ratio : "token": the PPO surrogate; "sequence": GSPO; "cispo": CISPO; "none": REINFORCE; see `surrogate`
-    aggregation : "sequence": mean over a row's tokens, then over rows (GRPO); "token": mean over all tokens of the
-        batch (DAPO, arXiv 2503.14476, equation 8); "fixed": sum over tokens, divided by rows x `length` (Dr. GRPO,
-        arXiv 2503.20783, section 3.2); "sum": sum over a row's tokens, mean over rows (RLOO: a row is one action)
-    clip_low, clip_high : the ratio is held to 1 - clip_low ... 1 + clip_high (apart: DAPO, section 3.1); a ratio is
-        above zero, so that a `clip_low` of 1 holds nothing
-    length : the constant of "fixed"
-    kl, kl_weight : estimator of the distance to the reference policy, and its weight; 0: none
-    entropy_weight : weight of the mean entropy of the sampled tokens' distributions, maximised; 0: none
-    """
-
-    advantage: str = "grpo"
-    ratio: str = "token"
-    aggregation: str = "sequence"
-    clip_low: float = 0.2
-    clip_high: float = 0.28
-    length: int = 96
-    kl: str = "k3"
-    kl_weight: float = 0.0
-    entropy_weight: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in CHOICES:
-            known_as(name, getattr(self, name))
-        if self.clip_low < 0 or self.clip_high < 0 or self.length <= 0:
-            raise R3labError(
-                f"clip_low and clip_high must not be negative and length must be above zero, "
-                f"got {self.clip_low}, {self.clip_high}, {self.length}"
-            )
-
-
-PUBLISHED = Objective()
-OBJECTIVES = {
-    "r-grpo": PUBLISHED,
-    "grpo": Objective(clip_high=0.2),
-    "dapo": Objective(aggregation="token"),
-    "dr-grpo": Objective(advantage="dr-grpo", aggregation="fixed", clip_high=0.2),
-    "gspo": Objective(ratio="sequence", clip_low=3e-4, clip_high=4e-4),
-    "cispo": Objective(ratio="cispo", aggregation="token", clip_low=1.0),
-    "rloo": Objective(advantage="leave-one-out", ratio="none", aggregation="sum", clip_low=1.0, clip_high=math.inf),
-    "reinforce++-baseline": Objective(advantage="batch", aggregation="token", clip_high=0.2),
 }
 
 
@@ -277,9 +213,6 @@ def ratio_metrics(
         "approx_kl": float((KL_ESTIMATORS["k3"](difference) * weight).sum() / count),
         LOG_RATIO_COUNTS: torch.bincount(bins, minlength=LOG_RATIO_BINS).tolist(),
     }
-
-
-SPANS = ("reason", "box", "answer")
 
 
 def spans(trajectory: Trajectory) -> list[str]:

@@ -1,4 +1,5 @@
-"""The settings of a run of R-GRPO: every number that a person may choose, with its default and the paper's value.
+"""The settings of training: every number that a person may choose, with its default and the paper's value.
+Nothing here loads torch, so that `--help` is quick.
 
 settings = RgrpoSettings(steps=50, objective="dapo", kl_weight=0.01)
 settings.as_objective()                     # what an update maximises
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from ..core.arms import ARMS, get_arm
 from ..core.errors import R3labError, nearest
 from ..core.settings import check_positive, setting
-from .objective import OBJECTIVES, SPANS, Objective
+from .presets import CHOICES, OBJECTIVES, SPANS, Objective
 from .rewards import preset
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class UpdateSettings:
     clip_low: float = setting(-1.0, "lower clip of the ratio; below zero: the objective's own (paper: 0.2)")
     clip_high: float = setting(-1.0, "upper clip of the ratio; below zero: the objective's own (paper: 0.28)")
     kl_weight: float = setting(0.0, "weight of the distance to the policy at the start (paper: 0)")
-    kl: str = setting("k3", "its estimator", ("k1", "k2", "k3"))
+    kl: str = setting("k3", "its estimator", CHOICES["kl"])
     entropy_weight: float = setting(0.0, "weight of the entropy of the sampled tokens, maximised")
     credit_reason: float = setting(1.0, "factor on the advantage of reasoning tokens")
     credit_box: float = setting(1.0, "factor on the advantage of box tokens")
@@ -62,6 +63,8 @@ class UpdateSettings:
 @dataclass(frozen=True)
 class RgrpoSettings(UpdateSettings):
     """Settings of R-GRPO; where the paper gives a value it is named.
+
+    r3lab train rgrpo --model runs/cold-start/policy --data VLIR_FOLDER --reward official-code
 
     Examples
     --------
@@ -116,3 +119,23 @@ class RgrpoSettings(UpdateSettings):
         preset(self.reward), get_arm(self.arm)
         if not self.freeze_vision and (self.shard or policy.adapter is not None):
             raise R3labError("the vision tower is trained only where all weights are: not with --shard, nor with LoRA")
+
+
+@dataclass(frozen=True)
+class SftSettings:
+    """Settings of the cold start.
+
+    r3lab train sft --model CHECKPOINT --data VLIR_FOLDER --out runs/cold-start
+    """
+
+    model: str = setting("", "checkpoint folder to start from")
+    data: str = setting("", "VLIR folder (vlir.jsonl and images/)")
+    out: str = setting("runs/cold-start", "folder for the checkpoint and the log")
+    steps: int = setting(100, "optimiser steps")
+    batch: int = setting(32, "samples a step")
+    learning_rate: float = setting(3e-4, "peak learning rate (AdamW)")
+    arm: str = setting("interleaved", "arm in which the samples are answered", ARMS)
+    freeze_vision: bool = setting(True, "leave the vision tower as it is")
+    save_every: int = setting(25, "steps between checkpoints")
+    resume: bool = setting(False, "go on with the run in --out")
+    seed: int = setting(0, "of the order of samples")

@@ -14,19 +14,18 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..core.arms import ARMS, INTERLEAVED, Arm, get_arm
+from ..core.arms import INTERLEAVED, Arm, get_arm
 from ..core.errors import R3labError, shown
 from ..core.geometry import clip, from_source, to_source, write_ints
 from ..core.images import content_hash, cut, resize
 from ..core.protocol import box_text
-from ..core.settings import check_positive, setting
+from ..core.settings import check_positive
 from ..models.policy import Features, Policy, Row, Rows, reading
 from ..rollout.sequence import begin, prompt_ids
 from ..rollout.state import RolloutState
@@ -34,25 +33,9 @@ from ..trajectory import ImageRef, Trajectory
 from ..vlir.rationale import in_arm
 from ..vlir.sample import Rationale, Sample, read_vlir
 from .run import FREE, Progress, Run, ended, finish_step, opened, steps
+from .settings import SftSettings
 
 Pair = tuple[Sample, Rationale]
-
-
-@dataclass(frozen=True)
-class SftSettings:
-    """Settings of the cold start."""
-
-    model: str = setting("", "checkpoint folder to start from")
-    data: str = setting("", "VLIR folder (vlir.jsonl and images/)")
-    out: str = setting("runs/cold-start", "folder for the checkpoint and the log")
-    steps: int = setting(100, "optimiser steps")
-    batch: int = setting(32, "samples a step")
-    learning_rate: float = setting(3e-4, "peak learning rate (AdamW)")
-    arm: str = setting("interleaved", "arm in which the samples are answered", ARMS)
-    freeze_vision: bool = setting(True, "leave the vision tower as it is")
-    save_every: int = setting(25, "steps between checkpoints")
-    resume: bool = setting(False, "go on with the run in --out")
-    seed: int = setting(0, "of the order of samples")
 
 
 def encode_pair(
