@@ -36,6 +36,7 @@ from tqdm import tqdm
 from .. import __version__
 from ..core.errors import R3labError
 from ..core.files import recover, whole_folder
+from ..core.records import parse, reader
 from ..models.adapters import restore_adapter
 from ..models.checkpoint import read_weights
 from ..models.policy import Policy, save_policy, write_policy
@@ -111,6 +112,17 @@ class Progress:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class State:
+    """What stands in `state.json`: progress, settings, what made it, and the SHA-256 of every file beside it."""
+
+    progress: Progress
+    settings: dict[str, Any]
+    versions: dict[str, str]
+    threads: int
+    files: dict[str, str]
+
+
 class Run:
     """Checkpoints of one run; see the module's docstring.
 
@@ -145,17 +157,17 @@ class Run:
         self.said = []
         for folder in found:
             problem, state = _read(folder)
-            if problem:
+            if state is None:
                 self.said.append(f"{folder} is damaged ({problem}); the checkpoint before it is taken")
                 continue
             for key, now in self.settings.items():
-                before = state["settings"].get(key, now)
+                before = state.settings.get(key, now)
                 if key not in self.free and before != now:
                     raise R3labError(
                         f"{self.folder} was made with {key} = {before!r}, now it is {now!r}; give the same value, or "
                         "another --out"
                     )
-            return folder, Progress(**state["progress"])
+            return folder, state.progress
         if found:
             raise R3labError(
                 f"no checkpoint in {self.folder} is whole ({_read(found[0])[0]}); start with another --out"
@@ -215,14 +227,10 @@ class Run:
             if beside is not None:
                 save_file(beside.state_dict(), part / BESIDE)
             versions = {"r3lab": __version__, "python": platform.python_version()}
-            state = {
-                "progress": asdict(progress),
-                "settings": self.settings,
-                "versions": {**versions, "torch": torch.__version__, "transformers": transformers.__version__},
-                "threads": torch.get_num_threads(),
-                "files": {f.name: _digest(f) for f in sorted(part.iterdir())},
-            }
-            (part / STATE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+            versions |= {"torch": torch.__version__, "transformers": transformers.__version__}
+            files = {f.name: _digest(f) for f in sorted(part.iterdir())}
+            state = State(progress, self.settings, versions, torch.get_num_threads(), files)
+            (part / STATE).write_text(json.dumps(asdict(state), indent=1) + "\n", encoding="utf-8")
         for folder in self.checkpoints[self.keep :]:
             shutil.rmtree(folder, ignore_errors=True)
         return target
@@ -237,20 +245,18 @@ def _digest(path: Path) -> str:
     return found.hexdigest()
 
 
-def _read(folder: Path) -> tuple[str, dict[str, Any]]:
+def _read(folder: Path) -> tuple[str, State | None]:
     """What is wrong with a checkpoint (empty: nothing), and its state."""
     try:
-        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        state = None
-    if not isinstance(state, dict) or not {"progress", "settings", "files"} <= set(state):
-        return f"{STATE} cannot be read", {}
-    for name, digest in state["files"].items():
-        path = folder / str(name)
+        state: State = reader(State)(parse((folder / STATE).read_bytes(), STATE), STATE)
+    except (OSError, R3labError) as error:
+        return f"{STATE} cannot be read: {getattr(error, 'strerror', None) or error}", None
+    for name, digest in state.files.items():
+        path = folder / name
         if not path.is_file():
-            return f"{name} is missing", {}
+            return f"{name} is missing", None
         if _digest(path) != digest:
-            return f"{name} is not what was written", {}
+            return f"{name} is not what was written", None
     return "", state
 
 
