@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import shutil
 import signal
@@ -181,6 +182,25 @@ def test_a_damaged_checkpoint_is_passed_over(two):
     for checkpoint in run.checkpoints[1:]:
         (checkpoint / "model.safetensors").unlink()
     with pytest.raises(R3labError, match="no checkpoint"):
+        run.newest()
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda state: state["progress"].update(score=1.5), "'score'"),  # of an older version
+        (lambda state: state["progress"].update(step="9"), "progress: step"),
+        (lambda state: state.update(files=["model.safetensors"]), "files"),
+        (lambda state: state.pop("settings"), "settings"),
+    ],
+)
+def test_a_state_of_another_make_is_told_in_a_line(two, edit, said):
+    run = Run(two, settings_of(two))
+    for folder in run.checkpoints:
+        state = json.loads((folder / "state.json").read_text())
+        edit(state)
+        (folder / "state.json").write_text(json.dumps(state))
+    with pytest.raises(R3labError, match=f"no checkpoint in .* is whole .*state.json cannot be read.*{said}"):
         run.newest()
 
 

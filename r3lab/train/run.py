@@ -250,7 +250,8 @@ def _read(folder: Path) -> tuple[str, State | None]:
     try:
         state: State = reader(State)(parse((folder / STATE).read_bytes(), STATE), STATE)
     except (OSError, R3labError) as error:
-        return f"{STATE} cannot be read: {getattr(error, 'strerror', None) or error}", None
+        why = str(getattr(error, "strerror", None) or error).rstrip(".")
+        return f"{STATE} cannot be read: {why}", None
     for name, digest in state.files.items():
         path = folder / name
         if not path.is_file():
