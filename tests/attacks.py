@@ -132,7 +132,7 @@ def fingerprint(folder: Path) -> dict[str, str]:
 
 def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
-        gone = ("second", "memory", "date", "machine", "place", "out", "started", "host", "pid")
+        gone = ("second", "memory", "date", "machine", "place", "out", "started", "ended", "command", "host", "pid")
         return {key: _timeless(one) for key, one in value.items() if not any(word in key for word in gone)}
     return [_timeless(one) for one in value] if isinstance(value, list) else value
 
