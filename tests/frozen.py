@@ -290,7 +290,7 @@ def pages(bench: Bench) -> dict[str, Any]:
         bench("report ask/charts explain/fresh -o pages/report.html"),
         bench("browse checkpoints/vlir eval/badges -o pages/browse.html"),
         bench(f"dashboard {log} -o pages/dashboard.html --png pages/dashboard.png"),
-        bench("worlds --sheet pages/worlds.png --count 8"),
+        bench("worlds --sheet --out pages/worlds.png --count 8"),
     ]
     return {"said": said, "files": bench.read("pages")}
 
