@@ -17,12 +17,13 @@ from safetensors.torch import load_file
 
 from r3lab.cli import call
 from r3lab.core.errors import R3labError
+from r3lab.core.files import first_interrupt
 from r3lab.models.adapters import CONFIG, WEIGHTS, adapter_parameters, add_lora, without_adapter
 from r3lab.models.policy import Policy, save_policy
 from r3lab.rollout.loop import rollout
 from r3lab.train.log import read_log, trackers
 from r3lab.train.river import load_river
-from r3lab.train.run import Progress, Run, finish_step, how_to_resume
+from r3lab.train.run import Progress, Run, how_to_resume
 from r3lab.train.settings import RgrpoSettings, UpdateSettings
 from r3lab.train.update import update
 from r3lab.trajectory import load
@@ -150,7 +151,7 @@ def test_a_cold_start_that_was_killed_goes_on_bit_for_bit(taught_folder, tmp_pat
 def test_a_second_ctrl_c_interrupts_at_once():
     """The first is noted, the second raises; afterwards the signal is as it was."""
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), finish_step() as stop:
+    with pytest.raises(KeyboardInterrupt), first_interrupt() as stop:
         signal.raise_signal(signal.SIGINT)
         assert stop.is_set()
         signal.raise_signal(signal.SIGINT)

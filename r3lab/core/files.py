@@ -1,8 +1,9 @@
 """What is written to a disk, so that a kill at any moment leaves it whole: files, folders, and journals of JSON lines.
 
 A file or folder is written beside its place and renamed. A folder that replaces another is moved in by two renames;
-`recover`, or the next `whole_folder`, puts right whatever a kill left between them. Also here: where the shipped assets
-lie, and what every file of measured numbers says about how it was made.
+`recover`, or the next `whole_folder`, puts right whatever a kill left between them. A first Ctrl-C is only noted
+(`first_interrupt`), so that what is under way ends whole. Also here: where the shipped assets lie,
+and what every file of measured numbers says about how it was made.
 
     write_whole("runs/page.html", text.encode("utf-8"))
     with whole_folder("runs/policy", replace=True) as folder:
@@ -18,11 +19,14 @@ import json
 import os
 import platform
 import shutil
+import signal
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 from safetensors import SafetensorError
@@ -36,6 +40,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 FORMAT, VERSION = "r3lab.journal", 1
+STOPPING = "stopping when this step is done; Ctrl-C again stops at once"
 PATIENCE = 20  # tenths of a second that a process waits for another which writes to the same place
 
 
@@ -265,6 +270,29 @@ def _refused(path: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise R3labError(f"Cannot write {shown(path)}: {why}; free some space, or choose another place.") from error
+
+
+@contextmanager
+def first_interrupt(said: str = STOPPING) -> Iterator[threading.Event]:
+    """Note the first Ctrl-C in the event instead of raising KeyboardInterrupt, and print what is `said`; a second one
+    raises. Outside the main thread, which alone gets signals, nothing is noted."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+        if said:
+            print(f"\n{said}", file=sys.stderr, flush=True)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def append_row(file: io.FileIO, row: dict[str, Any], durable: bool = False) -> int:

@@ -29,14 +29,13 @@ from tqdm import tqdm
 
 from ..core.arms import Arm
 from ..core.errors import R3labError
-from ..core.files import Journal
+from ..core.files import Journal, first_interrupt
 from ..core.images import content_hash
 from ..core.protocol import same_answer
 from ..core.records import ForeignError
 from ..models.checkpoint import no_folder
 from ..models.policy import Features, Policy
 from ..train.log import facts
-from ..train.run import finish_step
 from ..trajectory import save
 from ..vlir.sample import Sample
 from ..vlir.worlds import World
@@ -196,7 +195,7 @@ def evaluate(
     places: dict[tuple[str, str], list[str]] = {(source.name, arm.name): [] for source in sources for arm in arms}
     counts = [source.count for source in sources]
     total = None if None in counts else sum(n for n in counts if n is not None) * len(arms)
-    with finish_step() as stop, tqdm(total=total, desc="eval", unit=" answers", disable=None, mininterval=1) as bar:
+    with first_interrupt() as stop, tqdm(total=total, desc="eval", unit=" answers", disable=None, mininterval=1) as bar:
         for source in sources:
             numbered = enumerate(source.items)
             while some := list(islice(numbered, batch)):

@@ -32,6 +32,7 @@ import torch
 
 from ..core.arms import get_arm
 from ..core.errors import R3labError, shown
+from ..core.files import first_interrupt
 from ..models.policy import Features, Policy
 from ..rollout.loop import rollout
 from ..trajectory import Trajectory
@@ -87,7 +88,7 @@ def train_rgrpo(
     KeyboardInterrupt
         After Ctrl-C, when the step in progress is done; a second one interrupts at once.
     """
-    from .run import Session, finish_step  # what is not the method
+    from .run import Session  # what is not the method
 
     settings.check(policy)
     objective = settings.as_objective()
@@ -97,7 +98,7 @@ def train_rgrpo(
     reference = None
     if settings.kl_weight:
         reference = policy.frozen() if policy.adapter is None else policy
-    with finish_step() as stop:
+    with first_interrupt() as stop:
         around = Session(policy, settings, stop, run, processes)
         optimiser = torch.optim.AdamW(
             policy.trained(settings.freeze_vision), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.0

@@ -17,15 +17,12 @@ import hashlib
 import json
 import platform
 import shutil
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from operator import itemgetter
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -47,28 +44,6 @@ from .devices import footprint_of, like, load_whole, room, shard, whole, whole_w
 from .log import LOG, JsonlLog, facts, summary_of
 from .settings import RgrpoSettings
 from .update import ALONE, Alone, joined
-
-
-@contextmanager
-def finish_step() -> Iterator[threading.Event]:
-    """Note the first Ctrl-C in the event instead of raising KeyboardInterrupt."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-        print("\nstopping when this step is done; Ctrl-C again stops at once", file=sys.stderr, flush=True)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def steps(

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from ..core.arms import INTERLEAVED, Arm, get_arm
 from ..core.errors import R3labError, shown
+from ..core.files import first_interrupt
 from ..core.geometry import clip, from_source, to_source, write_ints
 from ..core.images import content_hash, cut, resize
 from ..core.protocol import box_text
@@ -32,7 +33,7 @@ from ..rollout.state import RolloutState
 from ..trajectory import ImageRef, Trajectory
 from ..vlir.rationale import in_arm
 from ..vlir.sample import Rationale, Sample, read_vlir
-from .run import FREE, Progress, Run, ended, finish_step, opened, steps
+from .run import FREE, Progress, Run, ended, opened, steps
 from .settings import SftSettings
 
 Pair = tuple[Sample, Rationale]
@@ -143,7 +144,7 @@ def cold_start(
         if run:
             run.save(Progress(done, seconds=time.time() - begin), policy, optimiser)
 
-    with finish_step() as stop:
+    with first_interrupt() as stop:
         left = range(before.step, settings.steps)
         for step in steps("cold start", left, settings.save_every, save, stop.is_set, progress):
             with torch.set_grad_enabled(not settings.freeze_vision):

@@ -25,24 +25,22 @@ import importlib
 import json
 import math
 import os
-import signal
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator, Sized
+from collections.abc import AsyncIterator, Iterable, Sized
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
 from ..core.errors import R3labError, shown
-from ..core.files import Journal, whole_file, write_whole
+from ..core.files import Journal, first_interrupt, whole_file, write_whole
 from ..core.images import content_hash
 from ..core.records import Refused, count, fields, parse, row, text
 from .dialogue import question, read_reply
@@ -429,26 +427,6 @@ def key_of(sample: Sample) -> str:
     return hashlib.sha256(json.dumps(asked).encode("ascii")).hexdigest()[:32]
 
 
-@contextmanager
-def _first_interrupt() -> Iterator[threading.Event]:
-    """Note the first Ctrl-C instead of raising; outside the main thread nothing is caught."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 @dataclass
 class _Run:
     """The questions of one run: their order, and what is in flight."""
@@ -465,7 +443,7 @@ class _Run:
     def through(self, samples: Iterable[Sample], limit: int | None, settled: set[str]) -> None:
         """Ask about all samples that are not settled; after an error, read what is in flight before it is raised."""
         asked = 0
-        with _first_interrupt() as interrupted:
+        with first_interrupt("") as interrupted:
             try:
                 for sample in samples:
                     key = key_of(sample)
