@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,14 @@ class Opened:
         assert not self.errors and self.requests == [self.file.as_uri()]
         assert self.page.evaluate("window.fired") == 0
         self.context.close()
+
+    def until(self, condition: str, seconds: float = 60) -> None:
+        """Wait until an expression of the page is true. (`wait_for_function` evaluates its text in the page, which the
+        page's policy forbids, unless it is true at once.)"""
+        end = time.monotonic() + seconds
+        while not self.page.evaluate(condition):
+            assert time.monotonic() < end, f"still not true after {seconds} s: {condition}"
+            self.page.wait_for_timeout(20)
 
     def visible(self, selector: str) -> list[str]:
         """The `data-from` of the elements that are shown."""

@@ -361,9 +361,9 @@ def test_filters_count_sort_and_stay_in_the_address(opened: Any, answers: str) -
     assert page.input_value("[aria-label='Looks, least']") == "2" and page.input_value("select[name=sort]") == "-looks"
     senseless = "world=nowhere&looks-least=x&page=-7&sort=__proto__&open=1e9&kind=rollout&__proto__=1&1=2"
     page.evaluate(f"location.hash = '{senseless}'")
-    page.wait_for_function("document.querySelector('.r3-count').textContent.startsWith('5 ')")
+    one.until("document.querySelector('.r3-count').textContent.startsWith('5 ')")
     page.click("text=Clear")  # a form empties its fields after the event that says so
-    page.wait_for_function("document.querySelector('.r3-count').textContent === '500 records'")
+    one.until("document.querySelector('.r3-count').textContent === '500 records'")
     assert hash_of(one) in ("", "#")
     page.fill("input[type=search]", "no such words")
     assert page.is_visible("text=No record fits") and not page.is_visible("tbody")

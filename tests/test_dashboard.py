@@ -577,8 +577,8 @@ def board_page() -> str:
     return dashboard({"paper": [rows(60, 1.0), rows(60, 1.4)], ATTACK: rows(40, 2.0)}, title=ATTACK).to_page()
 
 
-def _ready(page: Any, charts: int = 1) -> None:
-    page.wait_for_function(f"document.querySelectorAll('.js-plotly-plot .xtick').length > {charts}", timeout=120_000)
+def _ready(one: Opened, charts: int = 1) -> None:
+    one.until(f"document.querySelectorAll('.js-plotly-plot .xtick').length > {charts}", 120)
 
 
 @pytest.mark.browser
@@ -586,7 +586,7 @@ def test_a_page_in_a_browser(opened: Any, board_page: str) -> None:
     """Charts are drawn, told under the pointer, switched by keyboard; nothing hostile runs, nothing is fetched."""
     one: Opened = opened(board_page)
     page = one.page
-    _ready(page)
+    _ready(one)
     first = ".r3-plot[data-chart='0']"
     assert not page.is_visible(".r3-still-here") and page.locator(".r3-runs input").count() == 2
     box = page.query_selector(first).bounding_box()
@@ -598,7 +598,7 @@ def test_a_page_in_a_browser(opened: Any, board_page: str) -> None:
     assert set(page.evaluate(shown)) == {0, 1}
     page.focus(".r3-runs input[data-group='1']")
     page.keyboard.press("Space")
-    page.wait_for_function(f"!({shown}).includes(1)")
+    one.until(f"!({shown}).includes(1)")
     page.click("summary:has-text('Choose panels')")
     page.uncheck("input[data-panel='0']")
     assert not page.is_visible(first) and page.is_visible(".r3-plot[data-chart='1']")
@@ -611,7 +611,7 @@ def test_a_page_in_a_browser(opened: Any, board_page: str) -> None:
 @pytest.mark.browser
 def test_a_page_fits_a_phone_follows_dark_mode_and_has_its_picture_without_script(opened: Any, board_page: str) -> None:
     one = opened(board_page, viewport=PHONE, color_scheme="dark", has_touch=True)
-    _ready(one.page)
+    _ready(one)
     assert one.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     wanted = "rgb({}, {}, {})".format(*(int(DARK.paper[i : i + 2], 16) for i in (1, 3, 5)))
     fill = "getComputedStyle(document.querySelector('.js-plotly-plot .main-svg')).backgroundColor"
