@@ -68,6 +68,9 @@ COMMANDS = {  # one word, or two where several have the first in common
     "vlir card": Command(DATA, "cli.vlir:card", "Draw and tabulate what a VLIR folder holds."),
     "vlir convert": Command(DATA, "cli.vlir:convert", "Write records of one format in another."),
     "eval": Command(MEASURE, "cli.evaluate:evaluate", "Measure a policy in several arms, on a benchmark or on worlds."),
+    "frames": Command(
+        MEASURE, "cli.check:frames", "Find in which frame a policy writes boxes, and the setting for it."
+    ),
     "report": Command(SHOW, "cli.pages:report", "Write trajectories as one HTML file that opens from disk."),
     "browse": Command(SHOW, "cli.pages:browse", "Write a data set or an evaluation as a page to filter and play."),
     "dashboard": Command(SHOW, "cli.pages:dashboard", "Draw training logs, one or many, as one HTML file."),

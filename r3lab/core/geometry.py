@@ -2,9 +2,9 @@
 
 A box is half-open, ``[x1, y1, x2, y2)``, floats inside, rounded once when it is written. The frames: *source*
 pixels; the model's own frame (*overview* pixels for Qwen2-VL and Qwen2.5-VL, *relative-1000* for Qwen3-VL and
-SmolVLM); the patch *grid*; the *crop*. Every conversion lives here, in plain Python, and loses nothing but
-float rounding. Simplified: boxes are upright; a frame is a scaling of the source, so square padding is undone
-by readers of foreign data, not here.
+SmolVLM, *relative-1000-yx* where y is written first); the patch *grid*; the *crop*. Every conversion lives here, in
+plain Python, and loses nothing but float rounding. Simplified: boxes are upright; a frame is a scaling of the source,
+so square padding is undone by readers of foreign data, not here.
 
     region = to_source((100, 200, 300, 400), Frame.RELATIVE, source=(4000, 3000), overview=(560, 420))
     zoom, size = crop_size(region, (4000, 3000), factor=28, min_tokens=4, max_tokens=1024)
@@ -35,11 +35,17 @@ class Frame(str, Enum):
     SOURCE = "source"
     OVERVIEW = "overview"
     RELATIVE = "relative-1000"
+    RELATIVE_YX = "relative-1000-yx"  # the same, written [y1, x1, y2, x2]
 
 
 def _side(frame: Frame, source: Size, overview: Size) -> Size:
-    sides = {Frame.SOURCE: source, Frame.OVERVIEW: overview, Frame.RELATIVE: (RELATIVE_SIDE, RELATIVE_SIDE)}
-    return sides[Frame(frame)]
+    return {Frame.SOURCE: source, Frame.OVERVIEW: overview}.get(Frame(frame), (RELATIVE_SIDE, RELATIVE_SIDE))
+
+
+def _ordered(box: Box, frame: Frame) -> Box:
+    """x before y, or, the other way, in the order in which the frame is written."""
+    x1, y1, x2, y2 = box
+    return (y1, x1, y2, x2) if Frame(frame) is Frame.RELATIVE_YX else box
 
 
 def _scale(box: Box, old: Size, new: Size) -> Box:
@@ -62,12 +68,12 @@ def to_source(box: Box, frame: Frame, source: Size, overview: Size) -> Box:
     source, overview
         Width and height in pixels of the photograph and of the resized photograph the model saw.
     """
-    return _scale(box, _side(frame, source, overview), source)
+    return _scale(_ordered(box, frame), _side(frame, source, overview), source)
 
 
 def from_source(box: Box, frame: Frame, source: Size, overview: Size) -> Box:
     """From source pixels to the model's frame; the inverse of `to_source`, still floats."""
-    return _scale(box, source, _side(frame, source, overview))
+    return _ordered(_scale(box, source, _side(frame, source, overview)), frame)
 
 
 def write_ints(box: Box, step: int = 1) -> tuple[int, int, int, int]:

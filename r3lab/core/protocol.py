@@ -74,12 +74,15 @@ def question_text(question: str, frame: Frame, overview: Size, opening: str = OP
     """
     if not opening:
         return f"{bare(question)}\n{closing}"
-    if Frame(frame) is Frame.RELATIVE:
+    corners = "[y1, x1, y2, x2]" if Frame(frame) is Frame.RELATIVE_YX else "[x1, y1, x2, y2]"
+    if Frame(frame) in (Frame.RELATIVE, Frame.RELATIVE_YX):
         scale = f"Coordinates run from 0 to {RELATIVE_SIDE}, relative to the image's width and height"
+    elif Frame(frame) is Frame.SOURCE:
+        scale = "Coordinates are pixels of the original image"
     else:
         scale = f"Coordinates are pixels of the image, which is {overview[0]} wide and {overview[1]} high"
     return (
-        f'{bare(question)}\n{opening} {{"{KEY}": [x1, y1, x2, y2]}}. {scale}; '
+        f'{bare(question)}\n{opening} {{"{KEY}": {corners}}}. {scale}; '
         f"(x1, y1) is the top left corner and (x2, y2) the bottom right. {closing}"
     )
 

@@ -218,7 +218,7 @@ def check_model(policy: Policy, trajectory: Trajectory) -> None:
     written = zip(trajectory.ids, trajectory.pieces, strict=True)
     same = all(_spells(policy.piece(token), piece) for token, piece in written if piece)
     size = (trajectory.image.width, trajectory.image.height)
-    if not same or trajectory.frame != policy.family.frame or trajectory.overview != policy.overview_size(size):
+    if not same or trajectory.frame != policy.frame or trajectory.overview != policy.overview_size(size):
         raise R3labError(
             f"the trajectory {shown(trajectory.sample_id)} was written by another model ({shown(trajectory.model)}); "
             f"give the checkpoint that wrote it, not {policy.name}"

@@ -24,7 +24,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..core.errors import R3labError
 from ..core.geometry import Frame
-from ..core.records import Read, between, fields, fixed, number, of
+from ..core.records import Read, between, fields, fixed, number, of, reader
 
 
 @dataclass(frozen=True)
@@ -228,5 +228,6 @@ PROCESSOR: dict[str, Read] = {
         crop_tokens=fixed(between(1, LARGEST), 2),
         coordinate_step=between(1, 1000),
         prompt=of("'bare'", lambda value: value == "bare"),
+        frame=reader(Frame),  # where a checkpoint writes its boxes in another than its family (`r3lab frames`)
     ),
 }

@@ -26,7 +26,7 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDe
 
 from ..core.errors import R3labError, shown
 from ..core.files import recover, whole_folder
-from ..core.geometry import Box, Size, crop_size, fit_tokens
+from ..core.geometry import Box, Frame, Size, crop_size, fit_tokens
 from ..core.protocol import bare
 from . import adapters, attention, families
 from .checkpoint import SAFE, config_of, no_folder, object_in, quiet, read_weights, said
@@ -89,6 +89,7 @@ class Policy:
         self.step = int(own.get("coordinate_step", 1))  # written coordinates are multiples of this
         self.bare = own.get("prompt") == "bare"  # the prompt is the question alone
         self.family: families.Family = families.family_of(model.config.model_type)
+        self.frame = Frame(own.get("frame", self.family.frame))  # in which it writes boxes
         self.image_id: int = model.config.image_token_id
         self.vision_start, self.vision_end, other = families.vision_marks(model.config, tokenizer, self.family)
         self.forbidden = sorted({self.image_id, *self.vision_start, *self.vision_end, *other})  # never sampled

@@ -39,7 +39,7 @@ class Question(Protocol):
 
 def prompt_ids(policy: Policy, question: str, overview: Size, tokens: int, arm: Arm = INTERLEAVED) -> list[int]:
     """Ids of the prompt with `tokens` image tokens for the overview, through the checkpoint's own chat template."""
-    frame = policy.family.frame
+    frame = policy.frame
     text = bare(question) if policy.bare else question_text(question, frame, overview, arm.opening, arm.closing)
     before, after = chat_frame(policy.tokenizer)
     ids: list[int] = []
@@ -67,7 +67,7 @@ def begin(
         **{"model": policy.name, "arm": arm.name, **more},
     }
     overview = policy.overview_size(sample.image.size)
-    return Trajectory(sample.id, sample.question, image, overview, policy.family.frame, list(ids), **record)
+    return Trajectory(sample.id, sample.question, image, overview, policy.frame, list(ids), **record)
 
 
 def overview_key(image: ImageRef, size: Size) -> str:

@@ -2,6 +2,7 @@
 
     print(scores_text(table)); page = scores_page(table, "rgrpo on badges")      # a terminal; Markdown
     draw_effects(effects(result["rows"])); draw_grounding(result["grounding"])   # pictures of ablations.json
+    draw_frames(cases, found, declared)                                          # of `r3lab frames`
     spread([0.954, 0.968], percent=True)                                         # "96.1 % (95.4 to 96.8)"
 
 Published numbers stand in a table of their own, marked as published: nobody measured them here. Foreign text (the name
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
+from textwrap import fill
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -20,6 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ..core.errors import R3labError
+from ..core.frames import Case, Found, Written
 from ..core.stats import Effect, Interval, t_interval
 from ..evaluate.benchmarks import get_benchmark
 from ..evaluate.grades import EvaluationTable, published
@@ -146,6 +149,47 @@ def draw_grounding(rows: Sequence[Mapping[str, Any]]) -> Picture:
     told = "; ".join(f"{100 * share:.0f} %: {_share(one)}" for share, one in zip(shares, found, strict=True))
     ends = ", ".join(f"{100 * p['value']:.1f} % at {100 * p['grounding']:.0f} %" for p in stated)
     return Picture(figure, f"Right answers by the share of looks at the right place. Here {told}. Published: {ends}.")
+
+
+# -- frames -----------------------------------------------------------------------------------------------------------
+
+SEEN = (-0.1, 1.3)  # part of a side that is drawn; what was written further off stands at the edge
+
+
+def draw_frames(cases: Sequence[Case], found: Found, declared: Written) -> Picture:
+    """Written against true coordinates, as parts of the picture's sides: as the settings have them, and as found.
+
+    Parameters
+    ----------
+    cases, found : of `evaluate.frames.frame_of`
+    declared : the frame that the settings say
+
+    Raises
+    ------
+    R3labError
+        If no box was written.
+    """
+    held = [case for case in cases if case.numbers is not None]
+    if not held:
+        raise R3labError("no box was written; there is nothing to draw")
+    shown = [("as set", declared)]
+    shown += [("as found", found.written)] if found.written and found.written != declared else []
+    with style():
+        figure = Figure(figsize=(1 + 3.8 * len(shown), 4.4), layout="constrained", facecolor=LIGHT.paper)
+        for axes, (title, one) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+            places = [one.place(case.numbers, case.source, case.seen) for case in held if case.numbers]
+            for corner, (name, mark) in enumerate(zip(("x1", "y1", "x2", "y2"), "osv^", strict=True)):
+                true = [case.truth[corner] / case.source[corner % 2] for case in held]
+                written = [min(max(place[corner], SEEN[0]), SEEN[1]) for place in places]
+                axes.plot(true, written, mark, color=RUNS[corner][0], markersize=4, alpha=0.8, label=name)
+            axes.plot(SEEN, SEEN, color=LIGHT.muted, linewidth=0.8, linestyle=":")
+            axes.set(xlim=(-0.05, 1.05), ylim=(SEEN[0] - 0.05, SEEN[1] + 0.05), xlabel="true, part of the side")
+            axes.set(ylabel="written, part of the side")
+            axes.set_title(f"{title}:\n" + "\n".join(fill(str(one), 44).splitlines()), fontsize=BODY)
+            axes.grid()
+        axes.legend(frameon=False, fontsize=SMALL, loc="upper left")
+    told = "; ".join(f"{title}, {one}" for title, one in shown)
+    return Picture(figure, f"Written against true coordinates of {len(held)} boxes, {told}. The policy {found.said}.")
 
 
 # -- evaluations ------------------------------------------------------------------------------------------------------

@@ -57,11 +57,11 @@ def encode_pair(
         if isinstance(part, str):
             parts.append((policy.ids(part), True))
             continue
-        values = write_ints(from_source(part, policy.family.frame, source, size), policy.step)
+        values = write_ints(from_source(part, policy.frame, source, size), policy.step)
         parts.append((policy.ids(box_text(values)), True))
         if arm.back == "nothing":
             continue
-        region = clip(to_source(values, policy.family.frame, source, size), source)
+        region = clip(to_source(values, policy.frame, source, size), source)
         pixels = size if arm.back == "overview" else policy.crop_size(region, source)[1]
         crops.append(resize(sample.image, size) if arm.back == "overview" else cut(sample.image, region, pixels))
         count = (pixels[0] // policy.layout.factor) * (pixels[1] // policy.layout.factor)
