@@ -78,7 +78,7 @@ class LabPolicy(Policy):
         samples : questions on images
         group : answers a sample (G of R-GRPO)
         temperature : 0 (the default) is greedy
-        named : further arguments of `r3lab.rollout.loop.rollout`: seed, max_looks, max_new_tokens, features, arm ...
+        named : further arguments of `rollout.loop.rollout`: seed, max_looks, max_new_tokens, features, arm, forced ...
 
         Returns
         -------

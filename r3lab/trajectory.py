@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal
 from PIL import Image
 
 from .core import records
-from .core.arms import ARMS, INTERLEAVED
+from .core.arms import ARMS, FORCED, INTERLEAVED
 from .core.errors import R3labError, shown
 from .core.files import write_whole
 from .core.geometry import Box, Frame, area, problem
@@ -57,6 +57,8 @@ class Kind(IntEnum):
 _KINDS = frozenset(Kind)
 _kind = records.of("a kind from 0 to 5", lambda value: type(value) is int and value in _KINDS)
 _arm = records.of(f"one of {', '.join(ARMS)}", lambda value: isinstance(value, str) and value in ARMS)
+_FREE_OR_FORCED = ("", *FORCED)
+_forced = records.of(f"empty or one of {', '.join(FORCED)}", lambda value: value in _FREE_OR_FORCED)
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ class Trajectory:
     seed: int | None = None
     temperature: float = 1.0
     arm: Annotated[str, _arm] = INTERLEAVED.name  # what was asked, what a box brought, how an answer is marked
+    forced: Annotated[str, _forced] = ""  # into what, by the words (`arms.FORCED`) that stand after the prompt
     images: dict[str, Image.Image] = field(default_factory=dict, repr=False)  # by content hash
 
     def __eq__(self, other: object) -> bool:
@@ -215,6 +218,10 @@ def contradictions(t: Trajectory) -> Iterator[str]:
         yield f"finish is {shown(t.finish)}, not one of {', '.join(FINISHES)}"
     if t.arm not in ARMS:
         yield f"arm is {shown(t.arm)}, not one of {', '.join(ARMS)}"
+    if t.forced not in _FREE_OR_FORCED:
+        yield f"forced is {shown(t.forced)}, not empty or one of {', '.join(FORCED)}"
+    elif t.forced and t.kinds[(start := t.prompt_length) : start + 1] not in ([], [Kind.ENVIRONMENT]):
+        yield f"it is forced ({t.forced}), but token {start}, the first after the prompt, is none of the environment"
     if (t.finish == "answered") != (t.answer is not None):
         yield f"finish is {shown(t.finish)} with the answer {shown(t.answer)}"
     unknown = [i for i, kind in enumerate(t.kinds) if kind not in _KINDS]
@@ -384,7 +391,8 @@ def from_record(
         As of `load`.
     """
     own = records.own_format(record, FORMAT, VERSION, where)
-    trajectory: Trajectory = _TRAJECTORY({"arm": INTERLEAVED.name, **own}, where)  # once the only arm, and not named
+    once = {"arm": INTERLEAVED.name, "forced": ""}  # when there was no other, and it was not named
+    trajectory: Trajectory = _TRAJECTORY({**once, **own}, where)
     names, trajectory.images = list(trajectory.images), {}
     if folder is not None:
         seen = {} if seen is None else seen

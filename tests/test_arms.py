@@ -13,7 +13,7 @@ import pytest
 import torch
 from test_rollout import fresh_logprobs
 
-from r3lab.core.arms import ARMS, Arm, get_arm
+from r3lab.core.arms import ARMS, FORCED, Arm, get_arm
 from r3lab.core.errors import R3labError
 from r3lab.core.geometry import Frame
 from r3lab.core.images import content_hash, resize
@@ -33,7 +33,7 @@ from r3lab.train.sft import SftSettings, cold_start, encode_batch, taught
 from r3lab.train.update import packed_logprobs
 from r3lab.trajectory import Kind, Trajectory, load, save
 from r3lab.vlir.rationale import in_arm, sentences
-from r3lab.vlir.sample import Rationale
+from r3lab.vlir.sample import Rationale, read_vlir, write_vlir
 from r3lab.vlir.worlds import WORLDS, get_world, world_batches
 
 NAMES = ("direct", "staged-llava-cot", "staged-mulberry", "boxes-as-text", "full-image-again", "one-look")
@@ -255,6 +255,27 @@ def test_a_lesson_is_what_the_loop_records_in_the_arm(world, arm):
         pictures = lesson.kinds.count(Kind.CROP)
         assert (pictures > 0) == (looks > 0 and arm.back != "nothing")
         assert format_ok(lesson.response_text.removesuffix(policy.piece(policy.tokenizer.eos_token_id)), arm.marks)
+
+
+@pytest.mark.parametrize("forced", FORCED)
+def test_a_lesson_in_obeying_is_what_the_loop_records_of_a_forced_rollout(forced, tmp_path):
+    """The words stand before what is taught and carry no loss; a VLIR folder keeps which, and refuses others."""
+    policy, [(sample, rationale)] = blank(), lessons("badges", 1, get_arm("interleaved"))
+    obeying = replace(rationale, forced=forced)
+    [read] = read_vlir(write_vlir(tmp_path, [(sample, obeying)]).parent)
+    assert read == (sample, obeying)
+    lesson, free = taught(policy, *read), taught(policy, sample, rationale)
+    [row], [mask] = encode_batch(policy, [read])
+    words, start = policy.ids(FORCED[forced]), free.prompt_length
+    assert lesson.ids == row.ids == [*free.ids[:start], *words, *free.ids[start:]]
+    assert (
+        lesson.sampled_mask == mask == [*free.sampled_mask[:start], *[False] * len(words), *free.sampled_mask[start:]]
+    )
+    assert lesson.kinds[start : start + len(words)] == [Kind.ENVIRONMENT] * len(words) and lesson.forced == forced
+    lines = (tmp_path / "vlir.jsonl").read_text()
+    (tmp_path / "vlir.jsonl").write_text(lines.replace(f'"forced": "{forced}"', '"forced": "both"'))
+    with pytest.raises(R3labError, match="forced must be one of direct, look, got 'both'"):
+        list(read_vlir(tmp_path))
 
 
 def test_what_an_arm_keeps_of_a_rationale():

@@ -8,15 +8,18 @@ import pytest
 import torch
 from PIL import Image
 
-from r3lab.core.arms import get_arm
+from r3lab.core.arms import FORCED, get_arm
 from r3lab.core.errors import R3labError
 from r3lab.core.geometry import coverage, zoom_factor
 from r3lab.core.images import content_hash
+from r3lab.explain.interventions import with_question
+from r3lab.explain.trials import count_boxes
 from r3lab.models.families import patchify, tiles
 from r3lab.models.policy import Features, Policy, Row
 from r3lab.rollout.loop import rollout
 from r3lab.rollout.resume import common, resume
 from r3lab.rollout.sequence import row_of
+from r3lab.train.update import packed_logprobs
 from r3lab.trajectory import Kind, load, save
 
 
@@ -213,3 +216,81 @@ def test_what_records_begin_with_alike_is_read_once(policy, samples):
     assert common([row, short], policy.image_id) == (crop[0], 1)
     changed = Row([*row.ids[:3], -1, *row.ids[4:]], row.images)
     assert common([row, changed], policy.image_id)[0] == 3
+
+
+# ------------------------------------------------------------------ rollouts forced into an arm
+
+
+class Deaf(Policy):
+    """Every token is as likely as any other, whatever it read: what is drawn tells the random numbers alone."""
+
+    def logits(self, hidden):
+        """All alike."""
+        return torch.zeros_like(super().logits(hidden))
+
+
+def test_forced_members_read_the_words_first_and_sample_as_they_would_have(family_policy, samples, tmp_path):
+    """Words after the shared prompt, of the environment; the log-probabilities are those of a fresh forward, also in an
+    update's packed rows; free members are as in a free group; records survive the disk and go on."""
+    policy, kinds, store = family_policy, ["", "direct", "look", "look"], {}
+    found = rollout(policy, samples, 4, seed=2, max_looks=2, max_new_tokens=44, forced=kinds, features=store)
+    free = rollout(policy, samples, 4, seed=2, max_looks=2, max_new_tokens=44)
+    assert [t.forced for t in found] == kinds * 6 and {t.forced for t in free} == {""}
+    assert [t.ids for t in found[::4]] == [t.ids for t in free[::4]]
+    for t in found:
+        t.check()
+        start, words = t.prompt_length, policy.ids(FORCED.get(t.forced, ""))
+        assert t.ids[start : start + len(words)] == words and t.text.startswith(FORCED.get(t.forced, ""))
+        assert t.kinds[start : start + len(words) + 1] == [Kind.ENVIRONMENT] * len(words) + [Kind.SAMPLED]
+        assert [p for p in t.logprobs if p is not None] == pytest.approx(fresh_logprobs(policy, t), abs=1e-5)
+    assert any(look.valid for t in found if t.forced for look in t.looks)
+    with torch.no_grad():
+        packed = packed_logprobs(policy, found, store, 1.0)
+    assert float(((packed.new - packed.old) * packed.mask).abs().max()) < 1e-4
+    assert load(save(found, tmp_path)) == found
+    greedy = rollout(policy, samples[:2], 2, temperature=0, max_new_tokens=44, forced=("direct", "look"))
+    cuts = [(t.prompt_length, t.sampled_mask.index(True) + 2) for t in greedy]  # before the words, and behind them
+    begun = [t.until(cut) for t, both in zip(greedy, cuts, strict=True) for cut in both]
+    for t, end in zip(resume(policy, begun, max_new_tokens=44), [t for t in greedy for _ in range(2)], strict=True):
+        assert (t.ids, t.kinds, t.forced) == (end.ids, end.kinds, end.forced)
+
+
+def test_forced_members_draw_the_random_numbers_of_free_ones(policy, samples):
+    """The stream is that of (seed, sample, member), whatever is put before it."""
+    deaf = Deaf(policy.model, policy.tokenizer, policy.processor)
+    free, look, mixed = (
+        [[i for i, own in zip(t.ids, t.sampled_mask, strict=True) if own] for t in found]
+        for found in (
+            rollout(deaf, samples[:2], 2, seed=7, max_new_tokens=8, forced=f) for f in ("", "look", ("", "direct"))
+        )
+    )
+    assert free == look == mixed and len({tuple(ids) for ids in free}) == 4
+
+
+@pytest.mark.parametrize(
+    ("forced", "wanted"),
+    [
+        (("lok",), "cannot be forced into 'lok'; known: direct, look. Did you mean 'look'"),
+        ("a glance", "cannot be forced into 'a glance'"),
+        (("", "look", "look"), "3 names for a group of 2; give one, or one for each"),
+        ((), "0 names for a group of 2"),
+    ],
+)
+def test_what_a_group_cannot_be_forced_into(policy, samples, forced, wanted):
+    with pytest.raises(R3labError, match=wanted):
+        rollout(policy, samples[:1], 2, forced=forced)
+
+
+def test_a_replay_of_a_forced_rollout_is_forced(policy, samples):
+    """The first box anew is that of the record, and another question keeps the words."""
+    tried = 0
+    free = rollout(policy, samples, temperature=0, max_new_tokens=44)
+    for t, other in zip(rollout(policy, samples, temperature=0, max_new_tokens=44, forced="look"), free, strict=True):
+        asked = with_question(policy, t, "Which letter?")
+        asked.check()
+        assert asked.text == t.text and asked.forced == "look" and asked.ids != t.ids
+        boxes = [[look.box for look in one.looks if look.crop][:1] for one in (t, other)]
+        if boxes[0] and boxes[0] != boxes[1]:
+            tried += 1
+            assert count_boxes(policy, t, {}, {})[0] == boxes[0][0]
+    assert tried

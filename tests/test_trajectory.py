@@ -219,6 +219,11 @@ VIOLATIONS: dict[str, tuple[Callable[[Trajectory], None], str]] = {
     "an entropy is missing": (lambda t: t.entropies.pop(), "entropies has 16"),
     "unknown kind": (setting("kinds", 3, 6), "token 3 has the unknown kind 6"),
     "unknown finish": (field("finish", "done"), "finish is 'done'"),
+    "unknown words": (field("forced", "both"), "forced is 'both', not empty or one of direct, look"),
+    "forced without words": (
+        field("forced", "look"),
+        "token 4, the first after the prompt, is none of the environment",
+    ),
     "answered without an answer": (field("answer", None), "finish is 'answered' with the answer None"),
     "an answer without answered": (field("finish", "length"), "finish is 'length' with the answer '7'"),
     "prompt after the response": (setting("kinds", 12, 0), "token 12 is PROMPT after the prompt has ended"),
@@ -266,6 +271,8 @@ def test_what_is_no_contradiction() -> None:
         build([(S, "<answer>7</ans"), (S, "wer>"), (S, "")], answer="7", finish="answered").check()
     build([(S, "<answer>"), (S, "a" * 5000), (S, "b")], finish="length").check()
     build([(S, "<answer></answer>")], finish="malformed").check()
+    build([(P, "?"), (E, "At a glance."), (S, "7")], forced="direct").check()
+    build([(P, "?")], forced="direct").check()
     build([(S, BOX), (S, "hm")], looks=[Look((0, 1), (1.0, 2.0, 3.0, 4.0), (1.0, 2.0, 3.0, 4.0), True)]).check()
 
 

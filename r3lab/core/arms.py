@@ -7,10 +7,15 @@ the user's turn, also where the source uses two (Visual-CoT). A policy that is a
 gets the setting without the prompt, and learns an arm by being trained in it.
 
     rollout(policy, samples, arm=get_arm("one-look"))
+
+What a policy would do in the other arm cannot be read from what it chooses by itself: `FORCED` has words that make it.
+
+    rollout(policy, samples, group=2, forced=("direct", "look"))
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -104,6 +109,11 @@ _TABLE = (
 ARMS: dict[str, Arm] = {arm.name: arm for arm in _TABLE}
 INTERLEAVED = ARMS["interleaved"]
 
+# Words at the start of the policy's turn that make it answer without a look, or with one: text of the environment,
+# recorded and read, never sampled and without loss. A policy obeys exactly these words if lessons began with them, and
+# goes on as always, "<think>...". A free rollout has none.
+FORCED = {"direct": "At a glance.", "look": "A closer look."}
+
 
 def get_arm(name: str) -> Arm:
     """An arm by name.
@@ -116,3 +126,21 @@ def get_arm(name: str) -> Arm:
     if name not in ARMS:
         raise R3labError(f"Unknown arm {shown(name)}; known: {', '.join(ARMS)}.{nearest(name, ARMS)}")
     return ARMS[name]
+
+
+def forced_members(names: str | Sequence[str], group: int) -> list[str]:
+    """What each member of a group is forced into: of one name, or of one for each member, where "" is free.
+
+    Raises
+    ------
+    R3labError
+        If a name is unknown, or there are as many names as neither one nor the members.
+    """
+    found = [names] if isinstance(names, str) else list(names)
+    for name in found:
+        if name and name not in FORCED:
+            known = ", ".join(FORCED)
+            raise R3labError(f"A rollout cannot be forced into {shown(name)}; known: {known}.{nearest(name, FORCED)}")
+    if len(found) not in (1, group):
+        raise R3labError(f"forced has {len(found)} names for a group of {group}; give one, or one for each member.")
+    return found if len(found) == group else found * group

@@ -213,7 +213,8 @@ def count_boxes(
     asked += [one for some in changes.values() for one in some]
     scenes = [Sample(str(n), image, question, "") for n, (image, question) in enumerate(asked)]
     most = trajectory.kinds[: trajectory.looks[number].span[1]].count(Kind.SAMPLED) + 16
-    rolled = rollout(policy, scenes, temperature=0.0, max_new_tokens=most, features=store, arm=get_arm(trajectory.arm))
+    arm, forced = get_arm(trajectory.arm), trajectory.forced
+    rolled = rollout(policy, scenes, temperature=0.0, max_new_tokens=most, features=store, arm=arm, forced=forced)
     first, *boxes = [next((look.box for look in t.looks if look.crop), None) for t in rolled]
     if first is None:
         return None, {}

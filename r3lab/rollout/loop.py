@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from ..core.arms import INTERLEAVED, Arm
+from ..core.arms import INTERLEAVED, Arm, forced_members
 from ..core.images import content_hash, resize
 from ..models.cache import SlotCache
 from ..models.decoder import Decoder, fits
@@ -51,8 +51,10 @@ class Loop:
         self.branches: list[RolloutState] = []
         self.last = torch.zeros(0)  # (rows, D): hidden state from which each row's next token comes
 
-    def open(self, samples: Sequence[Question], group: int, numbers: Sequence[int], arm: Arm = INTERLEAVED) -> None:
-        """Encode the overviews, read every prompt once, and make the rows."""
+    def open(
+        self, samples: Sequence[Question], members: Sequence[str], numbers: Sequence[int], arm: Arm = INTERLEAVED
+    ) -> None:
+        """Encode overviews, read every prompt once, and make the rows: of each group `members`, forced as they say."""
         policy = self.policy
         references = [ImageRef(content_hash(sample.image), *sample.image.size) for sample in samples]
         sizes = [policy.overview_size(sample.image.size) for sample in samples]
@@ -67,15 +69,16 @@ class Loop:
         self.cache.start(len(rows), policy.device)
         states = self.forward(torch.arange(len(rows)), batch)
         last = states[torch.arange(len(rows)), batch.lengths - 1]
-        repeat = torch.arange(len(rows)).repeat_interleave(group)
-        if group > 1:
+        repeat = torch.arange(len(rows)).repeat_interleave(len(members))
+        if len(members) > 1:
             self.cache.share(repeat)
         self.last = last[repeat.to(policy.device)]
         for i in repeat.tolist():
-            settings = {"seed": self.seed, "temperature": self.temperature}
+            member = len(self.branches) % len(members)
+            settings = {"seed": self.seed, "temperature": self.temperature, "forced": members[member]}
             record = begin(policy, samples[i], references[i], rows[i].ids, arm, **settings)
             position = int(batch.positions[:, i, : len(rows[i].ids)].max()) + 1
-            self.add(record, position, numbers[i], len(self.branches) % group)
+            self.add(record, position, numbers[i], member)
 
     def add(self, record: Trajectory, position: int, number: int, member: int) -> RolloutState:
         """A row that goes on with a record at an M-RoPE position."""
@@ -89,7 +92,7 @@ class Loop:
         live = list(range(len(self.branches)))  # branch in each slot of the cache
         done = [False] * len(self.branches)
         bar = tqdm(total=len(live), desc="rollout", disable=not progress, mininterval=1)
-        ready = list(range(len(live)))  # slots whose next token can be sampled
+        ready = [slot for slot in live if not self.branches[slot].pending]  # slots whose next token can be sampled
         while True:
             self._sample([live[s] for s in ready], ready)
             single: list[int] = []
@@ -191,6 +194,7 @@ def rollout(
     progress: bool = False,
     numbers: Sequence[int] | None = None,
     arm: Arm = INTERLEAVED,
+    forced: str | Sequence[str] = ("",),
 ) -> list[Trajectory]:
     """Let the policy answer each sample `group` times.
 
@@ -208,20 +212,28 @@ def rollout(
     numbers : of the samples, on which their random streams depend; by default 0, 1, ...; a process that rolls out a
         part of a batch gives the numbers that its samples have in the whole
     arm : what is asked, what a box brings, how an answer is marked (`arms.get_arm`); `resume` reads it in the record
+    forced : a name of `arms.FORCED`, or "" for a free rollout; one for all, or one for each member of a group. The
+        prompt is read once all the same, and members draw the random numbers that they draw when they are free
 
     Returns
     -------
     list of len(samples) * group trajectories, the members of a group next to each other
+
+    Raises
+    ------
+    R3labError
+        If a name of `forced` is unknown, or there is neither one nor one for each member.
 
     Examples
     --------
     >>> len(r3lab.rollout(policy, samples[:1], group=3, max_new_tokens=64))
     3
     """
+    members = forced_members(forced, group)
     if not samples:
         return []
     with reading(policy):
         store = {} if features is None else features
         loop = Loop(policy, store, max_looks, max_new_tokens, temperature, seed, watch)
-        loop.open(samples, group, list(range(len(samples))) if numbers is None else numbers, arm)
+        loop.open(samples, members, list(range(len(samples))) if numbers is None else numbers, arm)
         return loop.run(progress)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..core.arms import Arm, get_arm
+from ..core.arms import FORCED, Arm, get_arm
 from ..core.geometry import Box, clip, problem, to_source
 from ..core.images import content_hash, cut, resize
 from ..core.protocol import Event, Scanner, environment_message
@@ -38,7 +38,7 @@ class RolloutState:
     noise : of its sampling
     position : M-RoPE position of the next token
     pending : ids that the model has not read yet; empty when the row has ended
-    pending_at : position of the first of them, the sampled token
+    pending_at : position of the first of them, the sampled token (or the first of the words that force a rollout)
     pending_positions : positions [(3, n)] of what follows it: most tokens have nothing, and cost no tensor
     images : features that the pending image tokens stand for
     crop : image of a pending crop that is still to be encoded
@@ -70,6 +70,10 @@ class RolloutState:
         self.scanner = Scanner(self.arm.marks)
         self.end = self.policy.tokenizer.eos_token_id
         self.source = self.trajectory.images[self.trajectory.image.hash]
+        if self.trajectory.forced and self.trajectory.prompt_length == len(self.trajectory.ids):
+            self.pending_at = self.position
+            self._queue_text(self.policy.ids(FORCED[self.trajectory.forced]), Kind.ENVIRONMENT)
+            self.pending_positions = [self.pending_positions[0][:, 1:]]  # the first has its position
 
     def _append(
         self, token: int, kind: Kind, piece: str, logprob: float | None = None, entropy: float | None = None

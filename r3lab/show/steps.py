@@ -161,6 +161,7 @@ def facts(t: Trajectory) -> list[str]:
     """Which sample was answered by whom and how, each in a line."""
     found = [one_line(t.sample_id, 60), f"policy {one_line(t.model, 60)}" if t.model else ""]
     found.append("" if t.arm == INTERLEAVED.name else f"arm {one_line(t.arm, 40)}")
+    found.append(f"forced: {one_line(t.forced, 40)}" if t.forced else "")
     found.append("greedy" if t.temperature == 0 else f"temperature {t.temperature:g}")
     return [fact for fact in found if fact]
 

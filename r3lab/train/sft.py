@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..core.arms import INTERLEAVED, Arm, get_arm
+from ..core.arms import FORCED, INTERLEAVED, Arm, get_arm
 from ..core.errors import R3labError, shown
 from ..core.files import first_interrupt
 from ..core.geometry import clip, from_source, to_source, write_ints
@@ -42,7 +42,7 @@ Pair = tuple[Sample, Rationale]
 def encode_pair(
     policy: Policy, sample: Sample, rationale: Rationale, overview: Features, arm: Arm = INTERLEAVED
 ) -> tuple[Row, list[bool], list]:
-    """Turn a VLIR sample into a sequence, with what the arm puts behind a box.
+    """Turn a VLIR sample into a sequence, with what the arm puts behind a box and the words that force a rationale.
 
     Returns
     -------
@@ -52,6 +52,8 @@ def encode_pair(
     """
     source, size = sample.image.size, policy.overview_size(sample.image.size)
     parts = [(prompt_ids(policy, sample.question, size, len(overview.tokens), arm), False)]  # ids, whether with loss
+    if rationale.forced:
+        parts.append((policy.ids(FORCED[rationale.forced]), False))
     crops = []
     for part in rationale.parts:
         if isinstance(part, str):
@@ -215,7 +217,8 @@ def taught(policy: Policy, sample: Sample, rationale: Rationale, arm: Arm = INTE
     """
     [row], [mask] = encode_batch(policy, [(sample, rationale)], arm)
     image = ImageRef(content_hash(sample.image), *sample.image.size)
-    record = begin(policy, sample, image, row.ids[: mask.index(True)], arm, model=TEACHER)
+    given = row.ids[: mask.index(True) - len(policy.ids(FORCED.get(rationale.forced, "")))]
+    record = begin(policy, sample, image, given, arm, model=TEACHER, forced=rationale.forced)
     words = [i for i, told in enumerate(mask) if told]
     with reading(policy):
         states = policy.hidden(policy.rows([row]))[0, [i - 1 for i in words]]  # (T, D)

@@ -18,6 +18,7 @@ from typing import Any
 
 from PIL import Image
 
+from ..core.arms import FORCED
 from ..core.errors import shown
 from ..core.files import whole_file
 from ..core.geometry import Box, crop_size, problem
@@ -77,10 +78,12 @@ class Rationale:
     """Text and regions in order: a `str` is text, a 4-tuple is a region to look at (source pixels).
 
     The text holds the protocol's own tags (`<think>`, `<answer>`); a region stands where the box is written, and its
-    crop follows it.
+    crop follows it. A rationale that is `forced` is how a policy goes on after those words (`core.arms.FORCED`), which
+    stand before it and carry no loss: lessons in obeying them.
     """
 
     parts: tuple[str | Box, ...]
+    forced: str = ""
 
     @property
     def boxes(self) -> tuple[Box, ...]:
@@ -124,7 +127,8 @@ def to_record(sample: Sample, rationale: Rationale) -> dict[str, Any]:
     """The JSON record of one VLIR sample (without the image's pixels)."""
     head = {"format": FORMAT, "version": VERSION, "id": sample.id, "image": content_hash(sample.image)}
     truth = sample.truth
-    return head | {"question": sample.question, "answer": truth.pop("answer"), "rationale": parts_of(rationale)} | truth
+    head |= {"question": sample.question, "answer": truth.pop("answer"), "rationale": parts_of(rationale)}
+    return head | truth | ({"forced": rationale.forced} if rationale.forced else {})
 
 
 def part(value: Any, where: str) -> str | Box:
@@ -138,6 +142,7 @@ def part(value: Any, where: str) -> str | Box:
 
 
 _name, _parts = text_of(MAX_NAME, blank=True), row(part, MAX_PARTS)
+_OPTIONAL = {"needs_look": maybe(flag), "forced": of(f"one of {', '.join(FORCED)}", lambda value: value in [*FORCED])}
 _FIELDS = {
     "id": text_of(MAX_NAME),
     "image": sha256,
@@ -160,8 +165,8 @@ def read_fields(record: Any, where: str = "record") -> dict[str, Any]:
     """
     try:
         record = own_format(record, FORMAT, VERSION, "the record")
-        found = fields(record, _FIELDS, {"needs_look": maybe(flag)})
-        found["rationale"] = Rationale(tuple(_parts(found["rationale"], "rationale")))
+        found = fields(record, _FIELDS, _OPTIONAL)
+        found["rationale"] = Rationale(tuple(_parts(found["rationale"], "rationale")), found.pop("forced") or "")
         text_of(MAX_TEXT, blank=True)("".join(found["rationale"].texts), "rationale")
     except SchemaError as error:
         raise SampleError(f"{where}: {error}") from None
