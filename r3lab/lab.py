@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from .core import arms
 from .core.errors import R3labError, nearest, shown
 from .core.files import assets_dir
 from .explain.explain import explain as explain_looks
@@ -32,11 +33,12 @@ from .show.filmstrip import before_after, filmstrip
 from .show.picture import Picture
 from .show.player import Entry, save_report
 from .train.log import summary
+from .train.own_rewards import use_reward
 from .train.rgrpo import train_rgrpo
 from .train.settings import RgrpoSettings
 from .trajectory import Trajectory
 from .vlir.sample import Sample
-from .vlir.worlds import get_world, sample_batches, world_batches
+from .vlir.worlds import World, Worlds, drawn, sample_batches, world_batches
 
 SHIPPED = {  # name -> folder of the assets
     "cold-start": "tiny/cold-start",
@@ -125,12 +127,13 @@ def load(name: str | Path = "worlds", device: str | torch.device | None = None) 
     return found
 
 
-def samples(world: str = "badges", n: int = 100, split: str = "test", seed: int = 0, start: int = 0) -> list[Sample]:
+def samples(world: Worlds = "badges", n: int = 100, split: str = "test", seed: int = 0, start: int = 0) -> list[Sample]:
     """Draw samples of a world: questions on images, with the truth known.
 
     Parameters
     ----------
-    world : badges, documents, charts or trails
+    world : badges, documents, charts or trails; several with weights, "badges,trails:2"; one of your own, as an object
+        or "FILE.py:CLASS"
     n : how many; some 200 to 400 a second
     split : train, validation or test, which share no photograph, handwriting, layout or name
     seed, start : of the draw; the same (world, split, seed, index) is the same sample everywhere
@@ -147,14 +150,13 @@ def samples(world: str = "badges", n: int = 100, split: str = "test", seed: int 
     """
     if n < 1:
         raise R3labError(f"n must be at least 1, got {n}")
-    source = get_world(world)
     numbers = tqdm(range(start, start + n), desc=f"samples of {world}", disable=n < 500, mininterval=1)
-    return [source.sample(split, index, seed) for index in numbers]
+    return list(drawn(world, split, seed, numbers))
 
 
 def train(
     policy: Policy,
-    data: str | Sequence[str] | Sequence[Sample],
+    data: Worlds | Sequence[Sample],
     steps: int = 100,
     log: Callable[[dict[str, Any]], None] = lambda row: None,
     reward: str | Callable[[Trajectory], Any] | None = None,
@@ -171,13 +173,13 @@ def train(
     policy
         Changed in place.
     data
-        A world, several worlds in turn, or your own samples (each with question, image and answer).
+        A world, several worlds in turn or by weight, or your own samples (each with question, image and answer).
     steps
         Of rollout and update; about a second each for the tiny policy on two cores.
     log
         Called with a row of metrics a step, as `live()`.
     reward
-        The name of a preset, or your own: trajectory -> {name: number} or a number.
+        The name of a preset, "FILE.py:FUNCTION", or your own: trajectory -> {name: number} or a number.
     advantage
         Your own: rewards (N, G) of N groups -> advantages (N, G).
     loss
@@ -185,7 +187,7 @@ def train(
     watch
         Called with the number of each step and its scored trajectories.
     settings
-        Any other of `RgrpoSettings`: prompts, group, learning_rate, seed ...
+        Any other of `RgrpoSettings`: prompts, group, learning_rate, seed ...; as `arm` an `Arm` too.
 
     Raises
     ------
@@ -202,15 +204,18 @@ def train(
         if name not in known:
             raise R3labError(f"unknown setting {name!r} of R-GRPO.{nearest(name, known)}")
     named: dict[str, Any] = {"reward": reward} if isinstance(reward, str) else {}
-    own: dict[str, Any] = {"reward": reward if callable(reward) else None, "advantage": advantage, "loss": loss}
+    if "arm" in settings:
+        settings["arm"] = arms.OWN.use(settings["arm"]).name
+    own: dict[str, Any] = {"reward": use_reward(reward) if callable(reward) else None}
+    own |= {"advantage": advantage, "loss": loss}
     chosen = RgrpoSettings(steps=steps, **named, **settings)
     given = {key: value for key, value in own.items() if value is not None}
     train_rgrpo(policy, batches_of(data, chosen), chosen, log, progress, watch, **given)
 
 
-def batches_of(data: str | Sequence[str] | Sequence[Sample], settings: RgrpoSettings) -> Iterator[Sequence[Sample]]:
-    """Endless batches of training samples: of worlds by name, or drawn without replacement from a list."""
-    if isinstance(data, str) or (data and all(isinstance(one, str) for one in data)):
+def batches_of(data: Worlds | Sequence[Sample], settings: RgrpoSettings) -> Iterator[Sequence[Sample]]:
+    """Endless batches of training samples: of worlds, or drawn without replacement from a list."""
+    if isinstance(data, str | World) or (data and all(isinstance(one, str | World) for one in data)):
         return world_batches(data, settings.prompts, settings.seed)  # type: ignore[arg-type]
     if len(data) < settings.prompts:
         raise R3labError(f"{len(data)} samples are fewer than the {settings.prompts} of a step; give prompts=...")

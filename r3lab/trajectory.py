@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal
 from PIL import Image
 
 from .core import records
-from .core.arms import ARMS, FORCED, INTERLEAVED
+from .core.arms import FORCED, INTERLEAVED, OWN, arm_named, arm_record
 from .core.errors import R3labError, shown
 from .core.files import write_whole
 from .core.geometry import Box, Frame, area, problem
@@ -56,7 +56,6 @@ class Kind(IntEnum):
 
 _KINDS = frozenset(Kind)
 _kind = records.of("a kind from 0 to 5", lambda value: type(value) is int and value in _KINDS)
-_arm = records.of(f"one of {', '.join(ARMS)}", lambda value: isinstance(value, str) and value in ARMS)
 _FREE_OR_FORCED = ("", *FORCED)
 _forced = records.of(f"empty or one of {', '.join(FORCED)}", lambda value: value in _FREE_OR_FORCED)
 
@@ -127,7 +126,7 @@ class Trajectory:
     model: str = ""  # name or hash of the policy
     seed: int | None = None
     temperature: float = 1.0
-    arm: Annotated[str, _arm] = INTERLEAVED.name  # what was asked, what a box brought, how an answer is marked
+    arm: Annotated[str, arm_named] = INTERLEAVED.name  # what was asked, what a box brought, how an answer is marked
     forced: Annotated[str, _forced] = ""  # into what, by the words (`arms.FORCED`) that stand after the prompt
     images: dict[str, Image.Image] = field(default_factory=dict, repr=False)  # by content hash
 
@@ -216,8 +215,8 @@ def contradictions(t: Trajectory) -> Iterator[str]:
             yield f"{name} has {len(getattr(t, name))} entries for {n} ids"
     if t.finish not in FINISHES:
         yield f"finish is {shown(t.finish)}, not one of {', '.join(FINISHES)}"
-    if t.arm not in ARMS:
-        yield f"arm is {shown(t.arm)}, not one of {', '.join(ARMS)}"
+    if t.arm not in OWN.known and t.arm not in OWN.own:
+        yield f"arm is {shown(t.arm)}, not one of {', '.join(OWN.known)}"
     if t.forced not in _FREE_OR_FORCED:
         yield f"forced is {shown(t.forced)}, not empty or one of {', '.join(FORCED)}"
     elif t.forced and t.kinds[(start := t.prompt_length) : start + 1] not in ([], [Kind.ENVIRONMENT]):
@@ -237,7 +236,7 @@ def contradictions(t: Trajectory) -> Iterator[str]:
 
 
 def _of_tokens(t: Trajectory) -> Iterator[str]:
-    marks = ARMS.get(t.arm, INTERLEAVED).marks
+    marks = (OWN.known.get(t.arm) or OWN.own.get(t.arm) or INTERLEAVED).marks
     scanner, written, begun, closed = Scanner(marks), "", False, False
     for i, kind in enumerate(map(Kind, t.kinds)):
         sampled, prompt = kind is Kind.SAMPLED, kind in (Kind.PROMPT, Kind.OVERVIEW)
@@ -328,7 +327,8 @@ def save(trajectory: Trajectory | list[Trajectory], folder: str | Path) -> Path:
         record = {"format": FORMAT, "version": VERSION, **plain(t)}
         built = from_record(record, f"Trajectory {shown(t.sample_id)}")
         t.check()
-        lines.append(json.dumps({**record, **plain(built), "images": record["images"]}, allow_nan=False) + "\n")
+        kept = {**record, **plain(built), "images": record["images"], "arm": arm_record(t.arm)}
+        lines.append(json.dumps(kept, allow_nan=False) + "\n")
         images.update(t.images)
     for name, image in images.items():
         if content_hash(image) != name:

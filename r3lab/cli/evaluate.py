@@ -21,12 +21,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from ..core.arms import ARMS, INTERLEAVED, get_arm
+from ..core import arms as armed
+from ..core.arms import ARMS, INTERLEAVED
 from ..core.errors import R3labError, shown
 from ..core.files import Journal, circumstances, shipped_policy, write_whole
 from ..core.settings import Amount, Count, Whole
 from ..evaluate.benchmarks import BENCHMARKS, get_benchmark
-from ..vlir.worlds import WORLDS, get_world
+from ..evaluate.scores import OWN as SCORES
+from ..vlir import worlds as places
+from ..vlir.worlds import WORLDS
 from ..vlir.worlds.material import SPLITS, split_number
 from . import LeftOut
 
@@ -52,6 +55,7 @@ def evaluate(
     world: Sequence[Annotated[str, ", ".join(WORLDS)]] = (),
     split: Annotated[str, ", ".join(SPLITS)] = "test",
     limit: Count | None = None,
+    score: str = "exact",
     arm: Sequence[Annotated[str, "; ".join(f"{one.name} {one.about}" for one in ARMS.values())]] = (),
     model: str = "",
     temperature: Amount = 0.0,
@@ -76,6 +80,7 @@ def evaluate(
     world : all, or some of
     split : of the worlds:
     limit : the first N questions of each (default: all; 500 of a world)
+    score : of an answer, of worlds: exact, anls, or FILE.py:FUNCTION of (answer, truth)
     arm : the first is compared with the others; all, or some of (default: interleaved):
     model : folder of a checkpoint, in which {arm} stands for the arm's name (default: the tiny policy)
     temperature : of the sampling; 0 is greedy
@@ -97,7 +102,7 @@ def evaluate(
     R3labError
         If something given cannot be used.
     """
-    arms = [get_arm(name) for name in _names(arm or [INTERLEAVED.name], [INTERLEAVED.name, *ARMS])]
+    arms = [armed.OWN.use(name) for name in _names(arm or [INTERLEAVED.name], [INTERLEAVED.name, *ARMS])]
     if bool(benchmark) == bool(world):
         raise R3labError("Give either --benchmark NAME with --data PATH, or --world NAME.")
     if bool(benchmark) != bool(data):
@@ -110,14 +115,15 @@ def evaluate(
     models = {one.name: Path(model.replace(ARM, one.name)) if model else shipped_policy() for one in arms}
     one_each = ARM in model
     known_as = {name: run.fingerprint(path) for name, path in models.items()}
+    score = SCORES.pinned(score)
     first = limit or (QUICK if quick else None)
     sources: list[Source] = []
     if benchmark:
         sources.append(run.benchmark_source(get_benchmark(benchmark), data, first, images or None))
     else:
         split_number(split)
-        worlds = [get_world(name) for name in _names(world, WORLDS)]
-        sources += [run.world_source(one, split, first or SAMPLES, seed) for one in worlds]
+        worlds = [places.OWN.use(name) for name in _names(world, WORLDS)]
+        sources += [run.world_source(one, split, first or SAMPLES, seed, score) for one in worlds]
     folder = Path(out)
     if (folder / "table.json").exists() and not (folder / JOURNAL).exists():
         raise R3labError(f"{shown(out)} holds a table that is not of `r3lab eval`; give another folder.")
@@ -125,6 +131,7 @@ def evaluate(
         "benchmark": sources[0].name if benchmark else None,
         "data": str(Path(data).resolve()) if benchmark else None,
         "split": None if benchmark else split,
+        "score": None if score == "exact" else score,
         "model": model if one_each else known_as[arms[0].name],
         **{name.replace("_", "-"): value for name, value in how.items()},
     }

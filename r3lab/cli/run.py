@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from ..core.errors import R3labError, shown
 from ..core.settings import Count, Whole, at_least
@@ -101,6 +101,31 @@ def _code(statuses: Sequence[str]) -> int:
     return 130 if "interrupted" in statuses else int(any(status != "ok" for status in statuses))
 
 
+def pinned(points: Sequence[dict[str, Any]], defaults: dict[str, Any]) -> list[dict[str, Any]]:
+    """The same points; rewards, worlds and arms in them are found usable before the first point starts, and a file of
+    one's own has its hash in its name, so that a point whose file was changed is another point.
+
+    A parameter is one of these by its name, if its default in the notebook is one too; a file's is so anyway.
+    """
+    from ..core.arms import OWN as ARMS
+    from ..train.own_rewards import pinned_reward
+    from ..vlir.worlds import pinned_worlds
+
+    kinds = {"reward": pinned_reward, "world": pinned_worlds, "worlds": pinned_worlds, "arm": ARMS.pinned}
+
+    def one(name: str, value: Any) -> Any:
+        if name not in kinds or not isinstance(value, str):
+            return value
+        if ".py:" not in value:
+            try:
+                kinds[name](defaults[name])
+            except R3labError:
+                return value  # what the notebook means by this name is its own
+        return kinds[name](value)
+
+    return [{name: one(name, value) for name, value in point.items()} for point in points]
+
+
 def sweep(
     notebook: str = "",
     *,
@@ -162,6 +187,7 @@ def sweep(
     chosen = sweeps.cross(
         sweeps.read_grid(p, defaults), sweeps.read_points(points, defaults) if points else [dict[str, object]()]
     )
+    chosen = pinned(chosen, defaults)
     planned = sweeps.plan(notebook, chosen, _size(quick, full), timeout)
     most = len(planned)
     folder = Path(out or Path("runs", "sweeps", Path(notebook).stem))

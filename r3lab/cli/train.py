@@ -12,19 +12,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..core.arms import OWN as ARMS
 from ..core.errors import R3labError
 from ..core.files import assets_dir
 from ..models.adapters import add_lora
 from ..models.policy import Policy
 from ..train.devices import Processes
 from ..train.log import trackers
+from ..train.own_rewards import pinned_reward, try_reward, use_reward
 from ..train.rgrpo import train_rgrpo
 from ..train.river import follower
 from ..train.run import ended, opened
 from ..train.settings import RgrpoSettings
 from ..trajectory import Trajectory, save
 from ..vlir.sample import Sample, read_vlir
-from ..vlir.worlds import sample_batches, world_batches
+from ..vlir.worlds import pinned_worlds, sample_batches, world_batches
 
 
 def batches_of(settings: RgrpoSettings, start: int = 0) -> Iterator[Sequence[Sample]]:
@@ -37,6 +39,20 @@ def batches_of(settings: RgrpoSettings, start: int = 0) -> Iterator[Sequence[Sam
     return sample_batches(samples, settings.prompts, settings.seed, start)
 
 
+def checked(s: RgrpoSettings) -> RgrpoSettings:
+    """The same settings, each file of one's own with its hash in its name, once all that they name is found usable.
+
+    Raises
+    ------
+    R3labError
+        If a reward, a world or an arm cannot be used; the reward is called on the truth of the run's first sample too.
+    """
+    world = s.world if s.data else pinned_worlds(s.world)
+    named = replace(s, reward=pinned_reward(s.reward), arm=ARMS.pinned(s.arm), world=world)
+    try_reward(use_reward(named.reward), s.reward, next(batches_of(named))[0].truth)
+    return named
+
+
 def rgrpo(s: RgrpoSettings) -> int:
     """R-GRPO from a checkpoint.
 
@@ -45,6 +61,7 @@ def rgrpo(s: RgrpoSettings) -> int:
     processes = Processes.start()
     if os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true"):  # accelerate launch --use_fsdp
         s = replace(s, shard=True)
+    s = checked(s)
     policy = Policy.load(s.model or assets_dir() / "tiny" / "cold-start", device=processes.device)
     if s.lora_rank:
         add_lora(policy, s.lora_rank, s.lora_alpha, s.seed)

@@ -22,19 +22,23 @@ from ..core.settings import Amount, Count, Share, Whole, at_least
 from ..vlir.card import measure
 from ..vlir.convert import BUDGET, FORMATS, WRITTEN, ConvertError, FrameName, read, write
 from ..vlir.filters import FILTERS, Judge, filter_folder
+from ..vlir.filters import OWN as ALL_FILTERS
 from ..vlir.rules import Limits
 from ..vlir.sample import Sample
 from ..vlir.teacher import EndpointSettings, teach
-from ..vlir.worlds import WORLDS, drawn, drawn_pairs, get_world
+from ..vlir.worlds import OWN as ALL_WORLDS
+from ..vlir.worlds import WORLDS, drawn, drawn_pairs
 from ..vlir.worlds.material import SPLITS, split_number
 from . import LeftOut
 
-World = Annotated[str, ", ".join(WORLDS)]
+World = Annotated[str, f"{', '.join(WORLDS)}, or FILE.py:CLASS"]
 Split = Annotated[str, ", ".join(SPLITS)]
 Readable = Annotated[str, ", ".join(FORMATS)]
 Writable = Annotated[str, ", ".join(WRITTEN)]
 Frame = Annotated[str, ", ".join(one.value for one in FrameName)]
-Filter = Annotated[str, "; ".join(f"{name}: {one.about}" for name, one in FILTERS.items())]
+Filter = Annotated[
+    str, "; ".join(f"{name}: {one.about}" for name, one in FILTERS.items()) + "; or FILE.py:FUNCTION of your own"
+]
 SHEET = 400  # samples on one sheet
 T = TypeVar("T")
 
@@ -66,7 +70,7 @@ def worlds(
     R3labError
         If the world, the split or the file's ending is unknown.
     """
-    chosen = [get_world(world)] if world else list(WORLDS.values())
+    chosen = [ALL_WORLDS.use(world)] if world else list(WORLDS.values())
     split_number(split)
     if not sheet and not out:
         for one in WORLDS.values():
@@ -75,11 +79,11 @@ def worlds(
     from ..show.gallery import sheet as draw_sheet  # matplotlib: a second
     from ..show.picture import FORMATS as PICTURES
 
-    path = Path(out or f"runs/{world or 'worlds'}.png")
+    names = [one.name for one in chosen]
+    path = Path(out or f"runs/{names[0] if world else 'worlds'}.png")
     if path.suffix.lower().removeprefix(".") not in PICTURES:
         raise R3labError(f"Cannot draw into {shown(str(path))}: end its name in .{', .'.join(PICTURES)}.")
-    names = [one.name for one in chosen]
-    samples = sorted(drawn(names, split, seed, range(count)), key=lambda sample: names.index(sample.world))
+    samples = sorted(drawn(chosen, split, seed, range(count)), key=lambda sample: names.index(sample.world))
     print(draw_sheet(samples, f"{', '.join(names)}; {split} split, seed {seed}").save(path))
     return 0
 
@@ -135,13 +139,16 @@ def sift(
     ----------
     folder : VLIR folder
     out : folder to make: what is kept, rejected.jsonl, filter.txt
-    filters : these alone (default: all) of
+    filters : these alone (default: all that ship); all, or some of
     judge_model : checkpoint folder of a policy that judges in place of rules
     judge : the filters that it judges (default: both)
     seed : of its answers
     strict : end at the first line that cannot be read
     """
-    names, judged = filters or tuple(FILTERS), judge or ("support", "necessity")
+    names = [name for one in filters or ["all"] for name in (FILTERS if one == "all" else [one])]
+    for name in names:  # all are looked at before anything is loaded
+        ALL_FILTERS.use(name)
+    judged = judge or ("support", "necessity")
     judges: dict[str, Judge] = {}
     if judge_model:
         if not set(judged) & set(names):
@@ -151,7 +158,7 @@ def sift(
 
         bound = policy_judges(Policy.load(judge_model), seed)
         judges = {name: bound[name] for name in judged if name in names}
-    report = filter_folder(folder, out, limits, judges, filters or None, strict, sys.stderr.isatty())
+    report = filter_folder(folder, out, limits, judges, names, strict, sys.stderr.isatty())
     print(f"{report}\n{out}: vlir.jsonl, rejected.jsonl, filter.txt")
     return 0
 

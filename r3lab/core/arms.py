@@ -16,12 +16,16 @@ What a policy would do in the other arm cannot be read from what it chooses by i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
 
 from .errors import R3labError, nearest, shown
+from .plugins import Plugins
 from .protocol import ANSWER, CLOSING, OPENING, Marks
+from .records import SchemaError, maybe, of, reader, text_of
 
+BACK = ("crop", "overview", "nothing")
+_PROMPT = text_of(4000, blank=True)
 _THINK = "Think step by step inside <think> and </think>."
 
 
@@ -41,12 +45,12 @@ class Arm:
     marks : of the answer
     """
 
-    name: str
-    about: str
-    opening: str = ""
-    closing: str = CLOSING
-    looks: int | None = None
-    back: Literal["crop", "overview", "nothing"] = "crop"
+    name: Annotated[str, text_of(60)]
+    about: Annotated[str, text_of(200, blank=True)]
+    opening: Annotated[str, _PROMPT] = ""
+    closing: Annotated[str, _PROMPT] = CLOSING
+    looks: Annotated[int | None, maybe(of("a whole number from 0", lambda v: type(v) is int and v >= 0))] = None
+    back: Annotated[Literal["crop", "overview", "nothing"], of("crop, overview or nothing", BACK.__contains__)] = "crop"
     marks: Marks = ANSWER
 
     def most(self, looks: int) -> int:
@@ -115,17 +119,48 @@ INTERLEAVED = ARMS["interleaved"]
 FORCED = {"direct": "At a glance.", "look": "A closer look."}
 
 
-def get_arm(name: str) -> Arm:
-    """An arm by name.
+_read = reader(Arm)
+
+
+def _checked(found: Any, where: str) -> Arm:
+    """The row of a table that somebody wrote, held against the fields of an arm."""
+    if not isinstance(found, Arm):
+        raise R3labError(f"{where} is {shown(found)}; wanted a row: r3lab.core.arms.Arm(name, about, ...).")
+    try:
+        _read(asdict(found), where)
+    except SchemaError as error:
+        raise R3labError(f"{error}") from None
+    if not found.marks.open:
+        raise R3labError(f"{where}: the answer of an arm needs a mark before it; marks.open is empty.")
+    return found
+
+
+OWN = Plugins("arm", ARMS, _checked)
+get_arm = OWN.get
+
+
+def arm_record(name: str) -> str | dict[str, Any]:
+    """An arm as a record holds it: one that ships by name, one's own as the whole row, which is data and no code."""
+    return name if name in ARMS or name not in OWN.own else asdict(OWN.own[name])
+
+
+def arm_named(value: Any, where: str) -> str:
+    """The name of an arm in a record; the row of somebody's own is known by its name from here on.
 
     Raises
     ------
-    R3labError
-        If there is none; the message names the nearest.
+    SchemaError
+        If it is none, or another arm of this name is known.
     """
-    if name not in ARMS:
-        raise R3labError(f"Unknown arm {shown(name)}; known: {', '.join(ARMS)}.{nearest(name, ARMS)}")
-    return ARMS[name]
+    if isinstance(value, dict):
+        arm = _checked(_read(value, where), where)
+        if OWN.own.get(arm.name, arm) != arm or arm.name in ARMS:
+            raise SchemaError(f"{where}: another arm of the name {shown(arm.name)} is known here; rename one.")
+        OWN.own[arm.name] = arm
+        return arm.name
+    if not isinstance(value, str) or value not in ARMS and value not in OWN.own:
+        raise SchemaError(f"{where} must be one of {', '.join(ARMS)}, or a whole row, got {shown(value)}")
+    return value
 
 
 def forced_members(names: str | Sequence[str], group: int) -> list[str]:

@@ -31,7 +31,6 @@ from ..core.arms import Arm
 from ..core.errors import R3labError
 from ..core.files import Journal, first_interrupt
 from ..core.images import content_hash
-from ..core.protocol import same_answer
 from ..core.records import ForeignError
 from ..models.checkpoint import no_folder
 from ..models.policy import Features, Policy
@@ -42,6 +41,7 @@ from ..vlir.worlds import World
 from .benchmarks import Benchmark, BenchmarkReader
 from .grades import Difference, EvaluationTable, Grade, Measure, ScoreRow, difference, interval, published, units
 from .legibility import Item, ask
+from .scores import OWN, Score, graded
 
 Entry = Mapping[str, Any]  # what is written down of an answer; see `evaluate`
 Found = dict[tuple[str, str], list[Entry]]  # by source and arm
@@ -120,21 +120,30 @@ def benchmark_source(
     return Source(benchmark.name, title, items, measures, None, remarks, reader)
 
 
-def world_source(world: World, split: str, count: int, seed: int = 0) -> Source:
-    """The first `count` samples of a world's split."""
+def world_source(world: World, split: str, count: int, seed: int = 0, score: str = "exact") -> Source:
+    """The first `count` samples of a world's split, each answer scored by `scores.OWN`'s function of that name."""
     samples = (world.sample(split, index, seed) for index in range(count))
-    items = (Graded(s.id, s.question, s.image, s.truth, partial(_exact, s)) for s in samples)
-    return Source(world.name, f"{world.name}, {split} split", items, world_measures, count)
+    return sample_source(world.name, f"{world.name}, {split} split", samples, count, score)
 
 
-def _exact(sample: Sample, answer: str | None) -> Grade:
-    return Grade(sample.id, float(same_answer(answer, sample.answer)))
+def sample_source(
+    name: str, title: str, samples: Iterable[Sample], count: int | None = None, score: str = "exact"
+) -> Source:
+    """Samples of a world or of somebody's own; the others as of `Source` and `world_source`."""
+    how = OWN.use(score)
+    items = (Graded(s.id, s.question, s.image, s.truth, partial(_graded, s, how, score)) for s in samples)
+    measures = partial(world_measures, name=score.rpartition(":")[2].partition("@")[0])
+    return Source(name, title, items, measures, count)
 
 
-def world_measures(entries: Sequence[Entry]) -> list[Measure]:
+def _graded(sample: Sample, score: Score, where: str, answer: str | None) -> Grade:
+    return Grade(sample.id, graded(score, answer, sample.answer, where))
+
+
+def world_measures(entries: Sequence[Entry], name: str = "exact") -> list[Measure]:
     """Right answers, of all and where a look is needed; IoU of the deciding look; who looks, needed and not.
 
-    They have the names of `train.log.summary`.
+    They have the names of `train.log.summary`; the first two that of the score.
     """
     needed = [e for e in entries if e["needs_look"]]
     free = [e for e in entries if e["needs_look"] is False]
@@ -143,8 +152,8 @@ def world_measures(entries: Sequence[Entry]) -> list[Measure]:
         return Measure(name, (units(Grade(e["id"], value(e)) for e in of),))
 
     return [
-        measure("exact", entries, lambda e: e["score"]),
-        measure("exact_needed", needed, lambda e: e["score"]),
+        measure(name, entries, lambda e: e["score"]),
+        measure(f"{name}_needed", needed, lambda e: e["score"]),
         measure("iou", [e for e in needed if e["iou"] is not None], lambda e: e["iou"]),
         measure("look_rate_needed", needed, lambda e: float(e["valid"] > 0)),
         measure("look_rate_unneeded", free, lambda e: float(e["valid"] > 0)),

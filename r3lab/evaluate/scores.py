@@ -5,6 +5,7 @@
     prefix_match("B. granite", "B"), yes_or_no("No.")         # ScienceQA: True; HallusionBench: False
     mathvision_right(r"so \boxed{\frac12}", "0.5", ())        # MathVision: True
     normalise("1.457", (), "free_form", "float", 2)           # MathVista: "1.46"
+    OWN.use("my.py:close")("7.1", "7")                        # one's own: (answer, truth) -> 0 to 1
 
 What is simplified against a source stands with each function.
 """
@@ -13,11 +14,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from numbers import Real
+from typing import Any
 
 from rapidfuzz.distance import Levenshtein
 
-from ..core.protocol import folded
+from ..core.errors import R3labError, shown
+from ..core.plugins import Plugins, check_function, tried
+from ..core.protocol import folded, same_answer
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 THRESHOLD = 0.5  # similarity below which DocVQA pays nothing
@@ -400,3 +405,32 @@ def mathvista_right(
 ) -> bool:
     """The normalised answer equals the truth, character for character; an empty answer is wrong."""
     return bool(answer) and normalise(answer, choices, question_type, answer_type, precision) == truth
+
+
+# -- scores by name ----------------------------------------------------------------------------------------------------
+
+Score = Callable[[str, str], float]  # of an answer and the truth: 0 to 1
+SCORES: dict[str, Score] = {
+    "exact": lambda answer, truth: float(same_answer(answer, truth)),
+    "anls": lambda answer, truth: anls(answer, [truth]),
+}
+
+
+def graded(score: Score, answer: str | None, truth: str, where: str) -> float:
+    """What a score gives, 0 where there is no answer; an `R3labError` for anything but 0 to 1."""
+    found: Any = 0.0 if answer is None else score(answer, truth)
+    if not isinstance(found, Real) or not 0 <= float(found) <= 1:
+        raise R3labError(f"{where} gave {shown(found)} for the answer {shown(answer)}; wanted a number from 0 to 1.")
+    return float(found)
+
+
+def _checked(found: Any, where: str) -> Score:
+    """A function of an answer and the truth, called on right, wrong and empty answers."""
+    score: Score = found
+    check_function(score, where, "answer", "truth")
+    for answer in ("7", "the dog", ""):
+        tried(where, lambda: graded(score, answer, "7", where))  # noqa: B023
+    return score
+
+
+OWN = Plugins("score", SCORES, _checked)

@@ -10,15 +10,17 @@ collapse.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 from ..core.arms import get_arm
-from ..core.errors import R3labError, nearest
+from ..core.errors import R3labError, nearest, shown
 from ..core.geometry import Box, iou
 from ..core.protocol import format_ok, same_answer
 from ..trajectory import Look, Trajectory
 
 Reward = Callable[[Trajectory], float]
+Paid = Callable[[Trajectory], "Mapping[str, float] | float"]  # a number, or several that are added up
 
 
 def right(t: Trajectory) -> bool:
@@ -146,6 +148,19 @@ def preset(name: str) -> Mapping[str, Reward]:
 def score(t: Trajectory, name: str) -> dict[str, float]:
     """Each part of a preset's reward for a trajectory; their sum is the reward."""
     return {key: reward(t) for key, reward in preset(name).items()}
+
+
+def paid(t: Trajectory, reward: Paid, where: str = "") -> dict[str, float]:
+    """The named numbers that a reward pays; an `R3labError`, which begins with `where`, for any but finite ones."""
+    found, where = reward(t), where and f"{where}: "
+    parts = found if isinstance(found, Mapping) else {"reward": found}
+    try:
+        numbers = {str(name): float(value) for name, value in parts.items()}
+    except (TypeError, ValueError):
+        raise R3labError(f"{where}a reward must be a number, or named ones, got {shown(found)}") from None
+    if not all(map(math.isfinite, numbers.values())):
+        raise R3labError(f"{where}a reward must be finite, got {shown(numbers)} of the trajectory {shown(t.sample_id)}")
+    return numbers
 
 
 # -- rewards that no preset holds ------------------------------------------------------------------------------------

@@ -22,30 +22,28 @@ The three functions that make the method can be one's own:
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..core.arms import get_arm
-from ..core.errors import R3labError, shown
+from ..core.errors import R3labError
 from ..core.files import first_interrupt
 from ..models.policy import Features, Policy
 from ..rollout.loop import rollout
 from ..trajectory import Trajectory
 from ..vlir.sample import Sample
 from .objective import advantages, policy_loss
-from .rewards import score
+from .rewards import Paid, paid, score
 from .update import ALONE, Alone, Loss, update
 
 if TYPE_CHECKING:
     from .run import Run
     from .settings import RgrpoSettings
 
-Reward = Callable[[Trajectory], "Mapping[str, float] | float"]
 Advantage = Callable[[torch.Tensor], torch.Tensor]
 Groups = dict[int, list[Trajectory]]  # the rollouts of each sample of a step, by the sample's number
 Watch = Callable[[int, list[Trajectory]], None]
@@ -61,7 +59,7 @@ def train_rgrpo(
     run: Run | None = None,
     processes: Alone = ALONE,
     *,
-    reward: Reward | None = None,
+    reward: Paid | None = None,
     advantage: Advantage | None = None,
     loss: Loss | None = None,
 ) -> None:
@@ -76,7 +74,7 @@ def train_rgrpo(
     run : goes on with what is there, and gets a checkpoint every `save_every` steps, at the end and on Ctrl-C, and the
         rollouts of an update that is not finite
     processes : that train together; all are called with the same `batches` and settings
-    reward : of a trajectory, a number or named numbers that are added up; by default the preset `settings.reward`
+    reward : of a trajectory, a number or named numbers that are added up; by default `settings.reward`
     advantage : (N, G) rewards, a group a row, float64, to advantages (N, G); by default that of `settings.objective`
     loss : by default `policy_loss` of `settings.objective`; see `update.Loss` for its arguments
 
@@ -88,11 +86,12 @@ def train_rgrpo(
     KeyboardInterrupt
         After Ctrl-C, when the step in progress is done; a second one interrupts at once.
     """
-    from .run import Session  # what is not the method
+    from .own_rewards import use_reward  # what is not the method
+    from .run import Session
 
     settings.check(policy)
     objective = settings.as_objective()
-    reward = reward or partial(score, name=settings.reward)
+    reward = reward or use_reward(settings.reward)
     advantage = advantage or partial(advantages, kind=objective.advantage)
     loss = loss or partial(policy_loss, objective=objective)
     reference = None
@@ -128,7 +127,7 @@ def draw(
     step: int,
     store: dict[str, Features],
     processes: Alone = ALONE,
-    reward: Reward | None = None,
+    reward: Paid | None = None,
 ) -> tuple[Groups, int]:
     """The rollouts of a step: this process's groups by their number, and how many were drawn anew in all processes.
 
@@ -172,7 +171,7 @@ def draw(
 
 
 def reward_groups(
-    trajectories: Sequence[Trajectory], group: int, reward: str | Reward, kind: str = "grpo"
+    trajectories: Sequence[Trajectory], group: int, reward: str | Paid, kind: str = "grpo"
 ) -> torch.Tensor:
     """Score neighbouring trajectories, `group` of them a sample, in place: `rewards`, and `advantage` of that kind.
 
@@ -190,17 +189,10 @@ def reward_groups(
     return rewards
 
 
-def rewards_of(groups: Groups, reward: Reward, processes: Alone = ALONE) -> torch.Tensor:
+def rewards_of(groups: Groups, reward: Paid, processes: Alone = ALONE) -> torch.Tensor:
     """Write `rewards` into this process's trajectories; returns the sums (N, G), float64, of those of all processes."""
     for t in (t for group in groups.values() for t in group):
-        found = reward(t)
-        parts = found if isinstance(found, Mapping) else {"reward": found}
-        try:
-            t.rewards = {str(name): float(value) for name, value in parts.items()}
-        except (TypeError, ValueError):
-            raise R3labError(f"a reward must be a number, or named ones, got {shown(found)}") from None
-        if not all(map(math.isfinite, t.rewards.values())):
-            raise R3labError(f"a reward must be finite, got {shown(t.rewards)} of the trajectory {shown(t.sample_id)}")
+        t.rewards = paid(t, reward)
     own = [(n, [sum(t.rewards.values()) for t in group]) for n, group in groups.items()]
     every = dict(found for part in processes.gather(own) for found in part)
     return torch.tensor([every[n] for n in sorted(every)], dtype=torch.float64)

@@ -29,7 +29,7 @@ from ..core.files import write_whole
 from ..core.geometry import Box, as_box
 from ..core.images import content_hash, open_image, to_png_bytes
 from ..trajectory import ImageRef, Trajectory, plain
-from ..vlir.worlds import get_world
+from ..vlir.worlds import drawn
 from .log import JsonlLog, read_log
 from .rewards import deciding_iou, right
 
@@ -250,7 +250,7 @@ def follower(policy: Policy, settings: RgrpoSettings, processes: Alone, start: i
 
     if settings.data or not settings.show_every or not (processes.main or settings.shard):
         return lambda step: None
-    samples = [get_world(settings.world).sample(SPLIT, index, settings.seed) for index in range(COUNT)]
+    samples = list(drawn(settings.world, SPLIT, settings.seed, range(COUNT)))
     log = RiverLog(Path(settings.out) / FOLDER, start) if processes.main else None
 
     def follow(step: int) -> None:

@@ -33,6 +33,7 @@ from tqdm import tqdm
 from .. import __version__
 from ..core.errors import R3labError
 from ..core.files import recover, whole_folder
+from ..core.plugins import unpinned
 from ..core.records import parse, reader
 from ..models.adapters import restore_adapter
 from ..models.checkpoint import read_weights
@@ -138,6 +139,11 @@ class Run:
             for key, now in self.settings.items():
                 before = state.settings.get(key, now)
                 if key not in self.free and before != now:
+                    if unpinned(before) == unpinned(now):
+                        raise R3labError(
+                            f"the file of {key} {unpinned(now)} was changed since {self.folder} began; restore it, or "
+                            "give another --out"
+                        )
                     raise R3labError(
                         f"{self.folder} was made with {key} = {before!r}, now it is {now!r}; give the same value, or "
                         "another --out"

@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..core.arms import ARMS, get_arm
+from ..core import arms
+from ..core.arms import ARMS
 from ..core.errors import R3labError, nearest
 from ..core.settings import check_positive, setting
+from .own_rewards import use_reward
 from .presets import CHOICES, OBJECTIVES, SPANS, Objective
-from .rewards import preset
 
 if TYPE_CHECKING:
     from ..models.policy import Policy
@@ -74,13 +75,13 @@ class RgrpoSettings(UpdateSettings):
 
     model: str = setting("", "checkpoint folder to start from (default: the shipped cold start of badges)")
     data: str = setting("", "VLIR folder with samples; if empty, samples come from --world")
-    world: str = setting("badges", "world to draw samples from")
+    world: str = setting("badges", "to draw samples from; several by weight: badges,trails:2; your own: FILE.py:CLASS")
     arm: str = setting("interleaved", "what a box brings, and how an answer is marked", ARMS)
     out: str = setting("runs/rgrpo", "folder for checkpoint and log")
     steps: int = setting(100, "rollout-and-update steps")
     prompts: int = setting(12, "samples a step")
     group: int = setting(8, "rollouts a sample, G (paper: 5)")
-    reward: str = setting("grounded", "reward preset: paper, official-code or grounded; or 'grounded without region'")
+    reward: str = setting("grounded", "paper, official-code, grounded, 'grounded without region', or FILE.py:FUNCTION")
     learning_rate: float = setting(1.5e-4, "constant (paper: 1e-6 for 7B)")
     cooldown: int = setting(0, "last steps, over which the learning rate falls linearly towards 0 (paper: none)")
     lora_rank: int = setting(0, "rank of LoRA matrices; 0: all weights of the text model are trained")
@@ -116,7 +117,7 @@ class RgrpoSettings(UpdateSettings):
             raise R3labError(f"overlong must be keep or mask, got {self.overlong!r}")
         if not 0 <= self.cooldown <= self.steps:
             raise R3labError(f"cooldown must be 0 to {self.steps}, the steps of the run, got {self.cooldown}")
-        preset(self.reward), get_arm(self.arm)
+        use_reward(self.reward), arms.OWN.use(self.arm)
         if not self.freeze_vision and (self.shard or policy.adapter is not None):
             raise R3labError("the vision tower is trained only where all weights are: not with --shard, nor with LoRA")
 

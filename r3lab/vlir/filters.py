@@ -30,8 +30,9 @@ from typing import Any
 from PIL import Image
 from tqdm import tqdm
 
-from ..core.errors import R3labError, nearest, shown
+from ..core.errors import R3labError, shown
 from ..core.files import whole_folder
+from ..core.plugins import Plugins, check_function, tried
 from ..core.protocol import MAX_ANSWER, answer_of
 from . import rules
 from .convert import read
@@ -226,6 +227,30 @@ _TABLE = (
 FILTERS: dict[str, Filter] = {one.name: one for one in _TABLE}
 
 
+def _usable(found: Any, where: str) -> Filter:
+    """A row, or a function of a sample and its rationale that says why it is rejected, or None; called once."""
+    made = found
+    if not isinstance(found, Filter):
+        check_function(found, where, "sample", "rationale")
+        name, about = getattr(found, "__name__", "own"), (getattr(found, "__doc__", None) or "").partition("\n")[0]
+
+        def rule(sample: Sample, rationale: Rationale, limits: Limits) -> list[Reason]:
+            why = found(sample, rationale)
+            if why is not None and not isinstance(why, str):
+                raise R3labError(f"{where} gave {shown(why)}; wanted why a sample is rejected, in words, or None.")
+            return [Reason(name, "rejected", detail=why)] if why else []
+
+        made = Filter(name, about, rule, lambda *_: [], "rejected")
+    box = (8.0, 8.0, 40.0, 40.0)
+    sample = Sample("trial", Image.new("RGB", (64, 64)), "Which digit is it?", "7", (box,), True, "trial", "train")
+    lesson = Rationale(("<think>It is small.", box, "It is a 7.</think><answer>7</answer>"))
+    tried(where, lambda: made.rule(sample, lesson, Limits()))
+    return made
+
+
+OWN = Plugins("filter", FILTERS, _usable)
+
+
 def judged(
     pairs: Sequence[Pair],
     limits: Limits | None = None,
@@ -243,7 +268,8 @@ def judged(
     judges
         By name of the filter whose rule they replace. They are asked only about samples that no rule rejects.
     names
-        Of the filters to apply; all if None. Form is always looked at.
+        Of the filters to apply, those that ship or one's own (`core.plugins`); all that ship if None. Form is always
+        looked at.
 
     Returns
     -------
@@ -256,11 +282,10 @@ def judged(
         If a filter is unknown, or a judge does not keep to its part (see `put`).
     """
     limits, judges = limits or Limits(), judges or {}
-    for name in (*judges, *(names or ())):
-        if name not in FILTERS:
-            known = ", ".join(FILTERS)
-            raise R3labError(f"Unknown filter {shown(name)}; known: {known}.{nearest(name, FILTERS)}")
-    applied = [one for name, one in FILTERS.items() if names is None or name in names]
+    for name in judges:
+        OWN.get(name)
+    chosen = [OWN.use(name) for name in (FILTERS if names is None else names)]
+    applied = [*(one for one in _TABLE if one in chosen), *(one for one in chosen if one not in _TABLE)]
     found = [rules.form(sample, rationale, limits) for sample, rationale in pairs]
     for (sample, rationale), reasons_so_far in zip(pairs, found, strict=True):
         if not reasons_so_far:
