@@ -35,6 +35,7 @@ FORMAT, VERSION = "r3lab.trajectory", 1
 ONE, MANY = "trajectory.json", "trajectories.jsonl"
 
 Span = tuple[Annotated[int, records.count], Annotated[int, records.count]]  # tokens, half-open
+Credit = tuple[Annotated[int, records.count], Annotated[int, records.count], float]  # a span, and its advantage
 
 
 class Kind(IntEnum):
@@ -123,6 +124,7 @@ class Trajectory:
     truth: dict[str, Any] = field(default_factory=dict)  # free JSON: "answer", "region", "needs_look", ...
     rewards: dict[str, float] = field(default_factory=dict)  # by name
     advantage: float | None = None
+    credit: list[Credit] = field(default_factory=list)  # tokens with an advantage of their own, beside it
     model: str = ""  # name or hash of the policy
     seed: int | None = None
     temperature: float = 1.0
@@ -193,6 +195,7 @@ class Trajectory:
             finish="length",
             rewards={},
             advantage=None,
+            credit=[],
             images=dict(self.images),
         )
         for name in ("ids", "kinds", "pieces", "logprobs", "entropies"):

@@ -33,7 +33,7 @@ from .text import height, one_line, text_width, wrap, write
 # -- measures --------------------------------------------------------------------------------------------------------
 
 Kind = Literal["", "from zero", "unit", "share", "small share"]
-REWARD = "reward/"
+REWARD, ARM = "reward/", "looks/"
 # Section, title and kind of what a log may hold, in the order of the page; a name with a slash at its end is a family,
 # whose members the log names. A share has an axis of 0 to 100 %; that of a small one ends where its values do.
 MEASURES: dict[str, tuple[str, str, Kind]] = {
@@ -50,6 +50,9 @@ MEASURES: dict[str, tuple[str, str, Kind]] = {
     "look_rate_unneeded": ("Looks", "Looks where none is needed", "share"),
     "look_rate": ("Looks", "Rollouts that look again", "share"),
     "looks": ("Looks", "Looks a rollout", ""),
+    ARM: ("Looks", "Looks a rollout, forced to: ", ""),
+    "value_of_look": ("Looks", "Value of a look, in right answers", ""),
+    "needless_by_value": ("Looks", "Looks that were worth nothing", "share"),
     "iou": ("Looks", "Look on the true region, IoU", ""),
     "invalid": ("Looks", "Boxes that could not be used", "small share"),
     "approx_kl": ("Update", "KL from the sampling policy", ""),
@@ -91,7 +94,7 @@ class Panel:
 
 def _family(key: str) -> str:
     """The row of `MEASURES` that a measure belongs to."""
-    return next((prefix for prefix in (REWARD, HELD_OUT) if key.startswith(prefix)), key)
+    return next((prefix for prefix in (REWARD, ARM, HELD_OUT) if key.startswith(prefix)), key)
 
 
 def panel_of(key: str) -> Panel:

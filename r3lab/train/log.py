@@ -39,6 +39,7 @@ def facts(t: Trajectory) -> dict[str, Any]:
     return {
         "right": right(t),
         "needs_look": t.truth.get("needs_look"),
+        "forced": t.forced,
         "iou": deciding_iou(t),
         "looks": len(t.looks),
         "valid": sum(look.valid for look in t.looks),

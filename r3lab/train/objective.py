@@ -144,6 +144,7 @@ def policy_loss(
     rows: int | None = None,
     tokens: int | None = None,
     weights: torch.Tensor | None = None,
+    credit: torch.Tensor | None = None,
     reference: torch.Tensor | None = None,
     entropy: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, dict[str, Any]]:
@@ -162,6 +163,7 @@ def policy_loss(
     mask : (R, T) bool, True on sampled tokens
     rows, tokens : see `aggregate`
     weights : (R, T) factor on the advantage of each token: credit by span (reason, box, answer); None: 1
+    credit : (R, T) added to it: an advantage of the token's own; None: 0
     reference : (R, T) log-probabilities under the reference policy; needed if `kl_weight` is not 0
     entropy : (R, T) entropies of the distributions that the tokens were drawn from, with gradient; needed if
         `entropy_weight` is not 0
@@ -173,6 +175,7 @@ def policy_loss(
         log_ratio_counts (`train.log`), and kl, entropy_bonus where they have a weight
     """
     a = advantages[:, None] if weights is None else advantages[:, None] * weights
+    a = a if credit is None else a + credit
     value, ratio = surrogate(new, old, a, mask, objective)
     loss = -aggregate(value, mask, objective, rows, tokens)
     metrics: dict[str, Any] = {}
@@ -238,6 +241,19 @@ def span_weights(trajectories: Sequence[Trajectory], factors: Mapping[str, float
     """
     if all(factors[name] == 1.0 for name in SPANS):
         return None
-    rows = [[factors[name] for name in spans(t)] for t in trajectories]
+    return padded([[factors[name] for name in spans(t)] for t in trajectories], 1.0)
+
+
+def token_credit(trajectories: Sequence[Trajectory]) -> torch.Tensor | None:
+    """Advantages (R, T) that sampled tokens have of their own (`Trajectory.credit`); None where there are none."""
+    if not any(t.credit for t in trajectories):
+        return None
+    sampled = [[i for i, kind in enumerate(t.kinds) if kind == Kind.SAMPLED] for t in trajectories]
+    pairs = zip(trajectories, sampled, strict=True)
+    return padded([[sum(a for begin, end, a in t.credit if begin <= i < end) for i in own] for t, own in pairs], 0.0)
+
+
+def padded(rows: Sequence[list[float]], value: float) -> torch.Tensor:
+    """Rows as one tensor (R, T), T the length of the longest; behind the end of a row stands the value."""
     length = max(map(len, rows))
-    return torch.tensor([row + [1.0] * (length - len(row)) for row in rows])
+    return torch.tensor([row + [value] * (length - len(row)) for row in rows])

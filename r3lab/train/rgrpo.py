@@ -86,12 +86,13 @@ def train_rgrpo(
     KeyboardInterrupt
         After Ctrl-C, when the step in progress is done; a second one interrupts at once.
     """
+    from .credit import judged, paying  # what a rule for when to look gives
     from .own_rewards import use_reward  # what is not the method
     from .run import Session
 
     settings.check(policy)
-    objective = settings.as_objective()
-    reward = reward or use_reward(settings.reward)
+    objective, rule = settings.as_objective(), settings.rule()
+    reward = reward or paying(use_reward(settings.reward), rule)
     advantage = advantage or partial(advantages, kind=objective.advantage)
     loss = loss or partial(policy_loss, objective=objective)
     reference = None
@@ -108,7 +109,8 @@ def train_rgrpo(
             groups, redrawn = draw(policy, around.counted(batches), settings, step, store, processes, reward)
             rolled = time.time()
             rewards = rewards_of(groups, reward, processes)  # (N, G), of all processes
-            give(groups, advantage(rewards), settings.overlong)
+            credit, told = judged(rule, groups, policy, store, settings.max_new_tokens, processes)
+            give(groups, credit.advantages(rewards, advantage), settings.overlong)
             around.fit([t for group in groups.values() for t in group])
             optimiser.param_groups[0]["lr"] = settings.rate(step)
             updates = []
@@ -116,7 +118,7 @@ def train_rgrpo(
                 part = [t for n in numbers for t in groups[n]]
                 made = update(policy, part, store, optimiser, around.settings, reference, processes, loss)
                 updates.append(around.noted(step, part, made))
-            log(around.row(step, groups, redrawn, rewards, updates, rolled - begin, time.time() - rolled))
+            log(around.row(step, groups, redrawn, rewards, updates, rolled - begin, time.time() - rolled) | told)
             watch(step, [t for group in groups.values() for t in group])
 
 
@@ -153,6 +155,7 @@ def draw(
                 features=store,
                 numbers=[given[n] for n in wanted],
                 arm=get_arm(settings.arm),
+                forced=settings.rule().forced(settings.group),
             )
         groups.update({n: rolled[i * settings.group : (i + 1) * settings.group] for i, n in enumerate(wanted)})
         if attempt == settings.redraws:

@@ -411,7 +411,7 @@ class Session:
 def step_metrics(
     found: Sequence[dict[str, Any]], rewards: torch.Tensor, updates: list[dict], rolling: float, updating: float
 ) -> dict[str, Any]:
-    """What one step is logged with: reward and its parts, groups without a signal, looks, ratios, time.
+    """What one step is logged with: reward and its parts, groups without a signal, looks of who was free, ratios, time.
 
     Parameters
     ----------
@@ -420,7 +420,7 @@ def step_metrics(
     updates : metrics of each update
     rolling, updating : seconds
     """
-    tokens = sum(f["tokens"] for f in found)
+    tokens, free = sum(f["tokens"] for f in found), [f for f in found if not f.get("forced")]
     left_out = sum("skipped" in u for u in updates)
     row = {
         "reward": float(rewards.mean()),
@@ -429,7 +429,7 @@ def step_metrics(
         "zero_variance": float((rewards.amax(1) == rewards.amin(1)).double().mean()),
         "entropy": sum(f["entropy"] for f in found) / tokens,
         "length": tokens / len(found),
-        **{k: v for k, v in summary_of(found).items() if k != "n"},
+        **{k: v for k, v in summary_of(free).items() if k != "n"},
         **({"skipped": left_out} if left_out else {}),
         **joined([(1, u) for u in updates if "skipped" not in u], sums=()),
         **{"seconds_rollout": rolling, "seconds_update": updating},

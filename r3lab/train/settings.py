@@ -16,6 +16,7 @@ from ..core.errors import R3labError, nearest
 from ..core.settings import check_positive, setting
 from .own_rewards import use_reward
 from .presets import CHOICES, OBJECTIVES, SPANS, Objective
+from .when import LABEL, RULES, Rule, get_rule
 
 if TYPE_CHECKING:
     from ..models.policy import Policy
@@ -82,6 +83,7 @@ class RgrpoSettings(UpdateSettings):
     prompts: int = setting(12, "samples a step")
     group: int = setting(8, "rollouts a sample, G (paper: 5)")
     reward: str = setting("grounded", "paper, official-code, grounded, 'grounded without region', or FILE.py:FUNCTION")
+    when: str = setting(LABEL, "rule for when to look; all but label replace the reward's look cost", RULES)
     learning_rate: float = setting(1.5e-4, "constant (paper: 1e-6 for 7B)")
     cooldown: int = setting(0, "last steps, over which the learning rate falls linearly towards 0 (paper: none)")
     lora_rank: int = setting(0, "rank of LoRA matrices; 0: all weights of the text model are trained")
@@ -108,6 +110,10 @@ class RgrpoSettings(UpdateSettings):
         """
         return self.learning_rate * min(1.0, (self.steps - step) / (self.cooldown + 1))
 
+    def rule(self) -> Rule:
+        """The rule for when to look that is named."""
+        return get_rule(self.when)
+
     def check(self, policy: Policy) -> None:
         """Raise `R3labError`, naming the setting, if a run of this policy cannot have them."""
         check_positive(self, "steps", "prompts", "learning_rate", "minibatches", "temperature", "epochs", "max_skipped")
@@ -117,7 +123,7 @@ class RgrpoSettings(UpdateSettings):
             raise R3labError(f"overlong must be keep or mask, got {self.overlong!r}")
         if not 0 <= self.cooldown <= self.steps:
             raise R3labError(f"cooldown must be 0 to {self.steps}, the steps of the run, got {self.cooldown}")
-        use_reward(self.reward), arms.OWN.use(self.arm)
+        use_reward(self.reward), arms.OWN.use(self.arm), self.rule().forced(self.group)
         if not self.freeze_vision and (self.shard or policy.adapter is not None):
             raise R3labError("the vision tower is trained only where all weights are: not with --shard, nor with LoRA")
 

@@ -30,7 +30,7 @@ from ..models.attention import packed_mask
 from ..models.policy import Features, Policy, checkpointed
 from ..rollout.sequence import rows_of
 from ..trajectory import Kind, Trajectory
-from .objective import policy_loss, ratio_metrics, span_weights
+from .objective import policy_loss, ratio_metrics, span_weights, token_credit
 
 if TYPE_CHECKING:
     from .settings import UpdateSettings
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 # A loss as `update` calls it: loss(new, old, advantages, mask) -> a scalar to minimise, or that and metrics. `new` and
 # `old` are (R, T) log-probabilities of what R rollouts sampled, now (with gradient) and at sampling; advantages
 # (R,); mask (R, T) bool, True where there is a token. By name, where it takes them: `rows` and `tokens`, those of the
-# whole update, to divide by; `weights`, `reference` and `entropy`, (R, T), as `policy_loss` has them. A loss that takes
-# `rows` is called with a part of an update at a time, without rollouts of zero advantage, and the parts are added up;
-# one that does not gets all of the update at once.
+# whole update, to divide by; `weights`, `credit`, `reference` and `entropy`, (R, T), as `policy_loss` has them. A loss
+# that takes `rows` is called with a part of an update at a time, without rollouts of zero advantage, and the parts are
+# added up; one that does not gets all of the update at once.
 Loss = Callable[..., "torch.Tensor | tuple[torch.Tensor, dict[str, Any]]"]
-EXTRAS = frozenset({"rows", "tokens", "weights", "reference", "entropy"})
+EXTRAS = frozenset({"rows", "tokens", "weights", "credit", "reference", "entropy"})
 SUMS = ("kl", "entropy_bonus")  # metrics of which the passes of an update have a part each
 
 
@@ -221,10 +221,12 @@ def update(
     own = inspect.signature(loss).parameters.values()
     takes = EXTRAS if any(p.kind is p.VAR_KEYWORD for p in own) else EXTRAS & {p.name for p in own}
     in_parts = "rows" in takes
+    if "credit" not in takes and any(t.credit for t in trajectories):
+        raise R3labError("a rule that credits tokens wants a loss that takes `credit`, (R, T), beside the advantages")
     if not in_parts and processes.count > 1:
         raise R3labError("a loss that several processes share must take `rows` and `tokens`, to divide by them")
     everywhere = bool(settings.kl_weight or settings.entropy_weight)
-    used = [t for t in trajectories if t.advantage or (everywhere and t.advantage is not None)]
+    used = [t for t in trajectories if t.advantage is not None and (t.advantage or t.credit or everywhere)]
     if not processes.total(len(used)):
         return {}
     if not in_parts:
@@ -245,6 +247,8 @@ def update(
         weights = span_weights(part, settings.credit())
         given = {"rows": rows, "tokens": tokens, "reference": apart, "entropy": now.entropy}
         given["weights"] = None if weights is None else weights.to(now.new)
+        credit = token_credit(part)
+        given["credit"] = None if credit is None else credit.to(now.new)
         a = torch.tensor([t.advantage or 0.0 for t in part], dtype=now.new.dtype, device=now.new.device)
         found = loss(now.new, now.old, a, now.mask, **{name: given[name] for name in takes})
         value, metrics = found if isinstance(found, tuple) else (found, None)
