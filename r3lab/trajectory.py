@@ -394,7 +394,7 @@ def from_record(
         As of `load`.
     """
     own = records.own_format(record, FORMAT, VERSION, where)
-    once = {"arm": INTERLEAVED.name, "forced": ""}  # when there was no other, and it was not named
+    once = {"arm": INTERLEAVED.name, "forced": "", "credit": []}  # when there was no other, and it was not named
     trajectory: Trajectory = _TRAJECTORY({**once, **own}, where)
     names, trajectory.images = list(trajectory.images), {}
     if folder is not None:

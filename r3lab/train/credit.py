@@ -63,22 +63,22 @@ def judged(
     decisions = np.broadcast_to(credit.decision, choices.right.shape)
     for place, (n, *_) in enumerate(every):
         for member, t in enumerate(groups.get(n, ())):
-            each = credit.looks[place][member] if credit.looks else [0.0] * len(_shown(t))
-            found = [(*look.span, a) for look, a in zip(_shown(t), each, strict=True)]
+            each = credit.looks[place][member] if credit.looks else [0.0] * len(t.looks)
+            found = [(*look.span, a) for look, a in zip(t.looks, each, strict=True)]
             found.append((*decision_of(t, groups[n]), float(decisions[place, member])))
             t.credit = [one for one in found if one[2]]
     return credit, told(choices)
 
 
 def facts_of(t: Trajectory) -> tuple[float, int, str]:
-    """What a rule may know of a rollout: whether it is right, how many regions it was shown, what it was forced to."""
-    return float(right(t)), len(_shown(t)), t.forced
+    """What a rule may know of a rollout: whether it is right, how often it looked, what it was forced to."""
+    return float(right(t)), len(t.looks), t.forced
 
 
 def choices_of(groups: Sequence[Sequence[Sequence[Any]]], worth: Sequence[Any] = ()) -> Choices:
     """The `facts_of` groups of rollouts, as arrays."""
-    columns = (np.array([[one[k] for one in group] for group in groups]) for k in range(3))
-    return Choices(*columns, worth)
+    right_, looks, forced = (np.array([[one[k] for one in group] for group in groups]) for k in range(3))
+    return Choices(right_, looks, forced, worth)
 
 
 def paying(reward: Callable[[Trajectory], Any], rule: Rule) -> Callable[[Trajectory], Any]:
@@ -91,11 +91,6 @@ def _unpriced(reward: Callable[[Trajectory], Any], t: Trajectory) -> Any:
     return {key: part for key, part in found.items() if key != PRICED} if isinstance(found, Mapping) else found
 
 
-def _shown(t: Trajectory) -> list[Look]:
-    """The looks that brought something."""
-    return [look for look in t.looks if look.valid]
-
-
 # -- the decision, and what a look changed ---------------------------------------------------------------------------
 
 
@@ -106,9 +101,9 @@ def decision_of(t: Trajectory, group: Sequence[Trajectory]) -> tuple[int, int]:
     ----------
     group : it and its peers; those that were forced do not count
     """
-    start, looked = t.prompt_length, bool(_shown(t))
+    start, looked = t.prompt_length, bool(t.looks)
     end = t.looks[0].span[0] + 1 if looked else _answered(t)
-    others = [o for o in group if o.forced == FREE and bool(_shown(o)) != looked]
+    others = [o for o in group if o.forced == FREE and bool(o.looks) != looked]
     if not others:
         return start, end
     fork = min(max(_shared(t.ids, o.ids) for o in others), end - 1)
@@ -144,12 +139,12 @@ def look_worth(
     once = replace(group[0].until(group[0].prompt_length), forced=DIRECT)
     [start] = resume(policy, [once], max_new_tokens=tokens, features=store)
     found = [[float(right(start))] for _ in group]
-    for k in range(1, max(len(_shown(t)) for t in group)):
-        more = [i for i, t in enumerate(group) if len(_shown(t)) > k]
-        begun = [group[i].until(_behind(group[i], _shown(group[i])[k - 1])) for i in more]
+    for k in range(1, max(len(t.looks) for t in group)):
+        more = [i for i, t in enumerate(group) if len(t.looks) > k]
+        begun = [group[i].until(_behind(group[i], group[i].looks[k - 1])) for i in more]
         for i, end in zip(more, resume(policy, begun, max_looks=k, max_new_tokens=tokens, features=store), strict=True):
             found[i].append(float(right(end)))
-    ends = [[*values, float(right(t))] if _shown(t) else values for values, t in zip(found, group, strict=True)]
+    ends = [[*values, float(right(t))] if t.looks else values for values, t in zip(found, group, strict=True)]
     return [[after - before for before, after in pairwise(values)] for values in ends]
 
 

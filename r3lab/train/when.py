@@ -38,7 +38,7 @@ class Choices:
     Attributes
     ----------
     right : (N, G) from 0 to 1, floats
-    looks : (N, G) regions that were shown
+    looks : (N, G) boxes that were written, those that were refused among them
     forced : (N, G) FREE, DIRECT or LOOK; by default all are free
     worth : what each look of each rollout changed in the answer, [N][G][looks], where a rule asks for it
     """
@@ -58,7 +58,7 @@ class Choices:
 
     @property
     def looked(self) -> np.ndarray:
-        """(N, G) whether a region was shown."""
+        """(N, G) whether the rollout looked, or tried to."""
         return self.looks > 0
 
     @property
@@ -171,7 +171,7 @@ def autotool(c: Choices) -> Credit:
         r + (b + 0.5 - share of its kind) m,   b = 1.2;   m = 1 if right, -0.5 if wrong with a look, else 0
 
     Source: AutoTool (arXiv 2605.19852), as its authors' code has it (`basebf` 1.2, shares over the whole batch). There
-    the answer pays 0.8, and the kind is announced by a mark; here it is whether a region was shown. The paper's text,
+    the answer pays 0.8, and the kind is announced by a mark; here it is whether a box was written. The paper's text,
     and what it says of later stages of training, could not be read.
     """
     share = np.where(c.looked, c.looked.mean(), 1 - c.looked.mean())

@@ -1,0 +1,391 @@
+"""Rules for when to look: numbers on groups made by hand, what holds for any group, the tokens that choose, a run."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from r3lab.core.errors import R3labError
+from r3lab.models.policy import Policy
+from r3lab.rollout.loop import rollout
+from r3lab.train import credit as applied
+from r3lab.train.credit import choices_of, decision_of, facts_of, judged, look_worth, paying
+from r3lab.train.objective import advantages, policy_loss, token_credit
+from r3lab.train.presets import OBJECTIVES
+from r3lab.train.rewards import right, score
+from r3lab.train.rgrpo import train_rgrpo
+from r3lab.train.settings import RgrpoSettings, UpdateSettings
+from r3lab.train.update import update
+from r3lab.train.when import DIRECT, FREE, LOOK, RULES, Choices, Credit, Rule, get_rule, told, values_of
+from r3lab.trajectory import Kind, Trajectory, load, save
+from r3lab.vlir.worlds import world_batches
+
+HALF = (FREE,) * 4 + (DIRECT,) * 2 + (LOOK,) * 2
+
+
+def of(right: str, looks: str, forced: tuple[str, ...] | None = None, **more) -> Choices:
+    """One group: a digit a rollout."""
+    numbers = ([[float(c) for c in right]], [[int(c) for c in looks]])
+    return Choices(*numbers, None if forced is None else [forced], **more)
+
+
+def given(rule: str, c: Choices, part: str) -> list[float]:
+    """A part of what a rule gives to the first group."""
+    return np.broadcast_to(getattr(get_rule(rule).credit(c), part), c.right.shape)[0].tolist()
+
+
+E2 = float(np.exp(-2 * (5 / 6) ** 2))  # of one look of six, as at-grpo counts
+E0 = float(np.exp(-2))  # of none
+NUMBERS = [
+    # rule, right, looks, forced, part, by hand
+    ("none", "1011", "1100", None, "reward", [0, 0, 0, 0]),
+    # both kinds right: only looks cost
+    ("visionthink", "1011", "1100", None, "reward", [-0.1, 0, 0, 0]),
+    # one of six right answers came without a look, under a fifth: luck
+    ("visionthink", "1111110", "1111100", None, "reward", [-0.1] * 6 + [0]),
+    # one of five is no luck
+    ("visionthink", "111110", "111100", None, "reward", [-0.1] * 4 + [0, 0]),
+    # three quarters looked: 1.2 + 0.5 - 0.75 for these, half as much off if wrong; 1.2 + 0.5 - 0.25 for the other
+    ("autotool", "1011", "1110", None, "reward", [0.95, -0.475, 0.95, 1.45]),
+    ("autotool", "1010", "1110", None, "reward", [0.95, -0.475, 0.95, 0.0]),
+    # right ones took 1, 0 and 0 looks: e = 1/2, 1, 1
+    ("hdpo", "1011", "1100", None, "advantage", [-0.15 * 2 / 3**0.5, 0, 0.15 / 3**0.5, 0.15 / 3**0.5]),
+    ("hdpo", "1000", "1100", None, "advantage", [0, 0, 0, 0]),
+    ("hdpo", "1111", "1111", None, "advantage", [0, 0, 0, 0]),
+    # looks: 2 of 2 right, direct: 1 of 2
+    ("at-grpo", "1110", "1100", None, "reward", [0.3 * E2, 0.3 * E2, 0.3 * E0, 0.3 * E0]),
+    ("at-grpo", "1111", "1111", None, "reward", [0, 0, 0, 0]),
+    # direct is right as often: right ones are paid and charged, the wrong one not
+    ("by-value", "1011", "1100", None, "advantage", [-0.5, 0, 0.5, 0.5]),
+    ("by-value", "1110", "1100", None, "advantage", [0, 0, 0, 0]),
+    ("by-value", "1111", "1100", None, "advantage", [-0.5, -0.5, 0.5, 0.5]),
+    ("by-value", "0000", "1100", None, "advantage", [0, 0, 0, 0]),
+    ("by-value", "1111", "1111", None, "advantage", [0, 0, 0, 0]),
+    # small print: 4 looks all right, 4 without all wrong; V = (4 + 0.5) / 5 and 0.5 / 5
+    ("value", "11000011", "11000011", HALF, "decision", [0.8] * 2 + [-0.8] * 2 + [0.0] * 4),
+    # large print: all right: nothing between the values, the price alone
+    ("value", "11111111", "11000011", HALF, "decision", [-0.5] * 2 + [0.5] * 2 + [0.0] * 4),
+    # no free rollout looked, and looking would have helped: V(look) = (2 + 0.25) / 3, V(direct) = (0 + 0.25) / 7
+    ("value", "00000011", "00000011", HALF, "decision", [-(0.75 - 0.25 / 7)] * 4 + [0.0] * 4),
+    ("value", "00000000", "11000011", HALF, "decision", [0.0] * 8),
+    ("value", "10101010", "11111111", HALF, "decision", [0.0] * 8),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", range(len(NUMBERS)))
+def test_what_rules_give_by_hand(case):
+    rule, right_, looks, forced, part, wanted = NUMBERS[case]
+    assert given(rule, of(right_, looks, forced), part) == pytest.approx(wanted, abs=1e-5)
+
+
+def test_a_look_gets_what_it_changed():
+    """Of two looks the first misled and the second mended; no other part is touched."""
+    worth = [[[-1.0, 1.0], [], [1.0], [0.0]]]
+    found = get_rule("difference").credit(of("1011", "2011", worth=worth))
+    assert list(found.looks) == worth and found.reward == found.advantage == found.decision == 0.0
+
+
+def test_what_comes_after_the_choice_is_compared_with_the_same_choice():
+    """Small print: those that looked and were wrong are below those that looked and were right; whoever answered at
+    once is neither, and a forced rollout without a chance moves nobody. Large print: only the wrong one stands out."""
+    value = get_rule("value").credit
+    rewards = torch.tensor([[1.0, 0, 0, 0, 0, 0, 1, 1], [1.0, 1, 0, 1, 1, 1, 1, 1]], dtype=torch.float64)
+    looks = np.array([[1, 1, 0, 0, 0, 0, 1, 1], [1, 1, 0, 0, 0, 0, 1, 1]])
+    credit = value(Choices(rewards.numpy(), looks, [HALF, HALF]))
+    found = credit.advantages(rewards, lambda r: r - r.mean(1, keepdim=True))
+    assert found[0] == pytest.approx([0.25, -0.75, 0, 0, 0, 0, 0.25, 0.25])
+    assert found[1] == pytest.approx([0, 0, -0.75, 0.25, 0.25, 0.25, 0, 0])
+    hopeless = rewards.clone()
+    hopeless[:, 4:6] = 0.0
+    same = value(Choices(hopeless.numpy(), looks, [HALF, HALF])).advantages(
+        hopeless, lambda r: r - r.mean(1, keepdim=True)
+    )
+    assert same[0, :4] == pytest.approx(found[0, :4]) and same[:, :2] == pytest.approx(found[:, :2])
+
+
+def test_forced_parts_of_a_group_have_a_baseline_of_their_own():
+    """at-grpo: free rollouts are compared with free ones, however the forced ones fare."""
+    for end in ([0.0, 0, 1, 1], [1.0, 1, 0, 0], [0.0, 1, 0, 1]):
+        rewards = torch.tensor([[1.0, 1, 0, 0, *end]], dtype=torch.float64)
+        peers = get_rule("at-grpo").credit(Choices(rewards.numpy(), np.zeros((1, 8), int), [HALF])).peers
+        found = Credit(peers=peers).advantages(rewards, lambda r: r - r.mean(1, keepdim=True))[0]
+        assert found[:4] == pytest.approx([0.5, 0.5, -0.5, -0.5])
+        assert found[4:6].sum() == pytest.approx(0) == pytest.approx(found[6:].sum())
+
+
+def groups(seed: int, count: int = 64, forced: bool = True) -> Choices:
+    """Groups at random, the one-sided among them: nobody looked, all did, all right, all wrong."""
+    rng = np.random.default_rng(seed)
+    right_, looks = (
+        (rng.random((count, 8)) < rng.choice([0, 0.3, 0.8, 1], (count, 1))).astype(float),
+        rng.integers(0, 4, (count, 8)),
+    )
+    looks *= rng.random((count, 8)) < rng.choice([0, 0.5, 1], (count, 1))
+    if not forced:
+        return Choices(right_, looks)
+    looks[:, 4:6], looks[:, 6:] = 0, np.maximum(looks[:, 6:], 1)
+    return Choices(right_, looks, [HALF] * count, [[[0.0] * n for n in row] for row in looks.tolist()])
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=lambda rule: rule.name)
+@pytest.mark.parametrize("forced", [False, True])
+def test_what_holds_for_any_group(rule: Rule, forced: bool):
+    """Nothing is NaN; a group stands for itself (but for shares of the step, `autotool`); order within it is no matter;
+    only decisions of free rollouts are credited; no input holds a label."""
+    for seed in range(3):
+        c = groups(seed, forced=forced)
+        c = replace(c, worth=[[[1.0] * n for n in row] for row in c.looks.tolist()])
+        found = rule.credit(c)
+        parts = {
+            name: np.broadcast_to(getattr(found, name), c.right.shape) for name in ("reward", "advantage", "decision")
+        }
+        rewards = torch.tensor(c.right + parts["reward"])
+        parts["values"] = np.asarray(found.advantages(rewards, advantages))
+        assert all(np.isfinite(part).all() for part in parts.values())
+        assert not parts["decision"][~c.free].any()
+        order = np.random.default_rng(seed).permutation(8)
+        turned = Choices(
+            c.right[:, order], c.looks[:, order], c.forced[:, order], [[row[i] for i in order] for row in c.worth]
+        )
+        again = rule.credit(turned)
+        for name in ("reward", "advantage", "decision"):
+            assert np.broadcast_to(getattr(again, name), c.right.shape) == pytest.approx(parts[name][:, order])
+        if rule.name != "autotool":
+            alone = rule.credit(Choices(c.right[5:6], c.looks[5:6], c.forced[5:6], c.worth[5:6]))
+            for name in ("reward", "advantage", "decision"):
+                assert np.broadcast_to(getattr(alone, name), (1, 8))[0] == pytest.approx(parts[name][5])
+    assert not {"label", "needs_look"} & set(Choices.__dataclass_fields__)
+
+
+def test_a_price_turns_no_right_rollouts_advantage_negative():
+    """In `value` the price is on the decision alone, and the rest of a right rollout is never below that of a wrong one
+    of its kind, nor below zero; by-value does turn some, which is what the rule above avoids."""
+    turned = 0
+    for seed in range(5):
+        c = groups(seed)
+        rewards = torch.tensor(c.right)
+        values = np.asarray(get_rule("value").credit(c).advantages(rewards, advantages))
+        assert (values[c.right == 1] >= -1e-9).all() and (values[c.right == 0] <= 1e-9).all()
+        turned += int(
+            (np.asarray(get_rule("by-value").credit(c).advantages(rewards, advantages))[c.right == 1] < -1e-9).sum()
+        )
+    assert turned
+
+
+def test_a_group_that_varies_in_no_channel_gets_nothing_at_all():
+    for c in (of("00000000", "11000011", HALF), of("11111111", "11111111", HALF)):
+        credit = get_rule("value").credit(c)
+        assert not np.any(credit.decision) and not np.any(credit.advantages(torch.tensor(c.right), advantages))
+
+
+def test_what_a_log_says_of_a_step():
+    """Two groups: looks are worth 1 in the first and nothing in the second; in a third nobody could compare."""
+    c = Choices(
+        [[1, 1, 0, 0, 0, 0, 1, 1], [1, 1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1, 1, 1]],
+        [[1, 1, 0, 0, 0, 0, 1, 2], [1, 0, 0, 0, 0, 0, 1, 1], [1] * 8],
+        [HALF] * 3,
+    )
+    assert told(c) == {
+        "value_of_look": 0.5,
+        "needless_by_value": round(1 / 3, 5),
+        "looks/free": round(7 / 12, 5),
+        "looks/direct": round(2 / 6, 5),
+        "looks/look": round(7 / 6, 5),
+    }
+    assert told(of("11", "11")) == {"value_of_look": None, "needless_by_value": None, "looks/free": 1.0}
+
+
+def test_names_and_shares():
+    assert get_rule("value").forced(8) == HALF and get_rule("hdpo").forced(8) == ("",)
+    assert [get_rule("value").forced(g).count(FREE) for g in (4, 5, 6, 12)] == [2, 3, 2, 6]
+    with pytest.raises(R3labError, match="forces 2 of a group and leaves 2 free; group is 3"):
+        get_rule("value").forced(3)
+    with pytest.raises(R3labError, match="unknown when 'vlaue'.*Did you mean 'value'"):
+        RgrpoSettings(when="vlaue").rule()
+    with pytest.raises(R3labError, match="must be \\(N, G\\)"):
+        Choices([1.0, 0.0], [1, 0])
+    assert RgrpoSettings().when == "label" == next(iter(RULES))
+
+
+# -- on rollouts -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def rolled(taught_folder, samples) -> tuple[Policy, list[list[Trajectory]], dict]:
+    """Groups of eight, half of them forced, and the store of their features."""
+    policy, store = Policy.load(taught_folder), {}
+    found = rollout(policy, samples[:4], 8, seed=3, max_new_tokens=60, features=store, forced=HALF)
+    return policy, [found[i : i + 8] for i in range(0, len(found), 8)], store
+
+
+def test_the_decision_is_where_those_that_looked_part_from_those_that_did_not(rolled):
+    """Tokens that were sampled; of one that looked they end with the token that opens its first box; what both kinds
+    wrote alike before is left out; without the other kind it is everything up to the box, or the answer."""
+    seen = set()
+    for t, group in ((t, group) for group in rolled[1] for t in group if not t.forced):
+        begin, end = decision_of(t, group)
+        others = [o for o in group if not o.forced and bool(o.looks) != bool(t.looks)]
+        assert begin < end and set(t.kinds[begin:end]) == {int(Kind.SAMPLED)}
+        if others:
+            assert any(o.ids[:begin] == t.ids[:begin] for o in others)
+            assert all(o.ids[: begin + 1] != t.ids[: begin + 1] for o in others)
+            assert end == (t.looks[0].span[0] + 1 if t.looks else begin + 1)
+        begin, end = decision_of(t, [o for o in group if o.forced or bool(o.looks) == bool(t.looks)])
+        text = "".join(t.pieces[begin:end])
+        assert begin == t.prompt_length and (end == t.looks[0].span[0] + 1 if t.looks else text.endswith("<answer>"))
+        seen.add((bool(t.looks), bool(others)))
+    assert {(True, True), (False, True)} <= seen
+
+
+def test_credit_of_tokens_is_added_to_their_advantage_and_to_no_others(rolled):
+    """The loss with credit is that of advantages token by token; what forced a rollout has no loss; the record of a
+    trajectory keeps its credit, and older ones without it are read."""
+    policy, groups_, store = rolled
+    found = [copy.copy(t) for t in groups_[0][:3]]
+    for t, a in zip(found, (0.5, 0.0, -1.0), strict=True):
+        t.advantage, t.credit = a, []
+    assert token_credit(found) is None
+    at = [i for i, kind in enumerate(found[0].kinds) if kind == Kind.SAMPLED]
+    found[0].credit = [(at[1], at[3], 2.0), (at[2], at[2] + 1, 0.25)]
+    extra = token_credit(found)
+    assert extra[0, :4].tolist() == [0.0, 2.0, 2.25, 0.0] and not extra[1:].any() and not extra[0, 4:].any()
+    new, old = torch.randn(3, extra.shape[1]) * 0.1, torch.zeros(3, extra.shape[1])
+    mask, a = torch.ones(extra.shape, dtype=torch.bool), torch.tensor([t.advantage for t in found])
+    for objective in OBJECTIVES.values():
+        loss, _ = policy_loss(new, old, a, mask, objective, credit=extra)
+        parts = [policy_loss(new, old, torch.zeros(3), mask, objective, credit=a[:, None] + extra)[0]]
+        assert loss == pytest.approx(float(parts[0]), abs=1e-6)
+        assert loss != policy_loss(new, old, a, mask, objective)[0]
+
+
+def test_an_update_moves_by_the_credit_of_tokens_alone(rolled):
+    """Rollouts without an advantage but with credit are not left out; a loss that takes no credit is refused."""
+    policy, groups_, store = rolled
+    t = next(t for group in groups_ for t in group if t.forced)
+    words = next(i for i, kind in enumerate(t.kinds) if kind == Kind.ENVIRONMENT)
+    first = t.kinds.index(Kind.SAMPLED)
+    assert words < first
+    for span, moves in (((words, first, 1.0), False), ((first, first + 1, 1.0), True)):
+        learner = copy.deepcopy(policy)
+        before = [p.detach().clone() for p in learner.text_parameters()]
+        one = copy.copy(t)
+        one.advantage, one.credit = 0.0, [span]
+        update(learner, [one], store, torch.optim.SGD(learner.text_parameters(), lr=0.1), UpdateSettings())
+        still = all(torch.equal(a, b) for a, b in zip(before, learner.text_parameters(), strict=True))
+        assert still != moves, "words of the environment carry no loss"
+    optimiser = torch.optim.SGD(policy.text_parameters(), lr=0.1)
+    with pytest.raises(R3labError, match="takes `credit`"):
+        update(policy, [one], store, optimiser, UpdateSettings(), loss=lambda new, old, a, mask: new.sum())
+
+
+def test_records_keep_their_credit(rolled, tmp_path):
+    t = copy.copy(rolled[1][0][0])
+    t.credit = [(t.prompt_length, t.prompt_length + 2, -0.5)]
+    again = load(save(t, tmp_path))
+    assert again == t and again.credit == t.credit and not t.until(9).credit
+    path = tmp_path / "trajectory.json"
+    path.write_text(path.read_text().replace(f'"credit": [[{t.prompt_length}, {t.prompt_length + 2}, -0.5]], ', ""))
+    assert load(path).credit == []
+
+
+def test_what_a_look_changed_is_measured_by_answering_without_it(rolled, monkeypatch):
+    """One forced answer a group; of a rollout with two looks, one more, from behind the first; the last is its own."""
+    policy, groups_, store = rolled
+    group = next(g for g in groups_ if any(t.looks for t in g))
+    asked = []
+
+    def answered(policy, begun, **how):
+        asked.extend((len(t.looks), t.forced, t.kinds[-1], how.get("max_looks")) for t in begun)
+        return [replace(t, answer=t.truth["answer"], finish="answered") for t in begun]
+
+    monkeypatch.setattr(applied, "resume", answered)
+    worth = look_worth(policy, group, store, 60)
+    assert asked[0][:2] == (0, "direct") and all(0 < k == n and kind != Kind.SAMPLED for n, _, kind, k in asked[1:])
+    for t, found in zip(group, worth, strict=True):
+        assert len(found) == len(t.looks)
+        assert not found or found == [0.0] * (len(found) - 1) + [float(right(t)) - 1.0]
+
+
+def test_what_a_rule_may_know_of_a_rollout_is_no_label(rolled):
+    """Labels flipped, every rule that reads none gives the same; the price by label is paid by `label` alone."""
+    policy, groups_, store = rolled
+    numbered = dict(enumerate(groups_))
+    for rule in RULES.values():
+        if rule.branches:
+            continue
+        reward = paying(lambda t: score(t, "grounded without region"), rule)
+        found = []
+        for flip in (False, True):
+            for t in (t for g in groups_ for t in g):
+                t.truth["needs_look"] = t.truth["needs_look"] != flip
+            credit, row = judged(rule, numbered, policy, store, 60)
+            decisions = np.broadcast_to(credit.decision, (4, 8)).tolist()
+            found.append(
+                (decisions, row, [t.credit for g in groups_ for t in g], [reward(t) for g in groups_ for t in g])
+            )
+        for t in (t for g in groups_ for t in g):  # as they were
+            t.truth["needs_look"] = not t.truth["needs_look"]
+        assert (found[0] == found[1]) == (rule.name != "label")
+        assert ("look cost" in found[0][3][0]) == (rule.name == "label")
+    assert paying(len, get_rule("none"))("abc") == 3, "a reward without parts is as it is"
+
+
+# -- in training ------------------------------------------------------------------------------------------------------
+
+
+def trained(folder, **settings) -> tuple[list[dict], list[list[Trajectory]], torch.Tensor]:
+    """Log, rollouts and weights of two steps."""
+    policy, rows, seen = Policy.load(folder), [], []
+    given = RgrpoSettings(**{"steps": 2, "prompts": 3, "group": 8, "max_new_tokens": 60, **settings})
+    batches = world_batches("badges", given.prompts, given.seed)
+    train_rgrpo(policy, batches, given, rows.append, False, lambda step, found: seen.append(found))
+    return rows, seen, policy.model.lm_head.weight.detach().clone()
+
+
+def test_value_trains_with_half_of_each_group_forced(taught_folder):
+    """Forced rollouts occur, their words have no loss, choices of free ones have credit, the log says what looks were
+    worth, and its other columns are of who was free."""
+    rows, seen, weights = trained(taught_folder, when="value", reward="grounded without region")
+    credited = 0
+    for row, found in zip(rows, seen, strict=True):
+        assert [t.forced for t in found] == list(HALF) * 3
+        choices = choices_of([[facts_of(t) for t in found[i : i + 8]] for i in (0, 8, 16)])
+        assert {key: row[key] for key in told(choices)} == told(choices)
+        free = [t for t in found if not t.forced]
+        assert row["exact"] == pytest.approx(sum(map(right, free)) / len(free), abs=1e-4)
+        look, direct, both = values_of(choices, 1.0)
+        for n, t in enumerate(found):
+            assert "look cost" not in t.rewards and not (t.forced and t.credit)
+            words = [k for k in t.kinds if k == Kind.ENVIRONMENT]
+            assert not t.forced or words
+            for begin, end, a in t.credit:
+                credited += 1
+                assert set(t.kinds[begin:end]) == {int(Kind.SAMPLED)} and abs(a) <= 1.5
+                assert both[n // 8]
+    assert credited
+    assert not torch.equal(weights, trained(taught_folder, when="none", reward="grounded without region")[2])
+
+
+@pytest.mark.parametrize("rule", [name for name in RULES if name not in ("label", "value", "none")])
+def test_every_rule_trains(rule, taught_folder):
+    rows, seen, _ = trained(taught_folder, when=rule, steps=1, prompts=2, group=4)
+    assert len(rows) == 1 and "looks/free" in rows[0] and np.isfinite(rows[0].get("grad_norm", 0.0))
+    assert {t.forced for t in seen[0]} == ({FREE, DIRECT, LOOK} if rule == "at-grpo" else {FREE})
+
+
+def test_label_is_what_was_before(taught_folder):
+    """Rewards with their price, advantages of them, no credit, no new column: bit for bit without the rule's part."""
+    rows, seen, weights = trained(taught_folder, group=4)
+    for found in seen:
+        parts = [score(t, "grounded") for t in found]
+        assert [t.rewards for t in found] == parts and not any(t.credit or t.forced for t in found)
+        rewards = torch.tensor([sum(p.values()) for p in parts], dtype=torch.float64).view(3, 4)
+        assert [t.advantage for t in found] == advantages(rewards).flatten().tolist()
+    assert not {"value_of_look", "looks/free"} & set(rows[0])
+    assert torch.equal(weights, trained(taught_folder, group=4)[2])
+    with pytest.raises(R3labError, match="group is 3"):
+        trained(taught_folder, when="value", group=3)
