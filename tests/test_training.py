@@ -20,10 +20,11 @@ from r3lab.train import rewards as rewards_module
 from r3lab.train.estimators import token_logprobs
 from r3lab.train.log import summary
 from r3lab.train.objective import policy_loss
-from r3lab.train.rewards import PRESETS, curiosity, look_price, region_checked, repeated, score
+from r3lab.train.rewards import PRESETS, score
 from r3lab.train.rgrpo import train_rgrpo
 from r3lab.train.settings import RgrpoSettings
 from r3lab.train.sft import TEACHER, encode_batch, next_token_loss, taught
+from r3lab.train.when import curiosity, look_price, region_checked, repeated
 from r3lab.trajectory import ImageRef, Kind, Look, Trajectory
 from r3lab.vlir.sample import Rationale
 from r3lab.vlir.worlds import get_world, world_batches

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from r3lab.core.errors import R3labError
+from r3lab.core.geometry import Frame
 from r3lab.models.policy import Policy
 from r3lab.rollout.loop import rollout
 from r3lab.train import credit as applied
@@ -21,7 +22,7 @@ from r3lab.train.rgrpo import train_rgrpo
 from r3lab.train.settings import RgrpoSettings, UpdateSettings
 from r3lab.train.update import update
 from r3lab.train.when import DIRECT, FREE, LOOK, RULES, Choices, Credit, Rule, get_rule, told, values_of
-from r3lab.trajectory import Kind, Trajectory, load, save
+from r3lab.trajectory import ImageRef, Kind, Look, Trajectory, load, save
 from r3lab.vlir.worlds import world_batches
 
 HALF = (FREE,) * 4 + (DIRECT,) * 2 + (LOOK,) * 2
@@ -222,23 +223,44 @@ def rolled(taught_folder, samples) -> tuple[Policy, list[list[Trajectory]], dict
     return policy, [found[i : i + 8] for i in range(0, len(found), 8)], store
 
 
-def test_the_decision_is_where_those_that_looked_part_from_those_that_did_not(rolled):
-    """Tokens that were sampled; of one that looked they end with the token that opens its first box; what both kinds
-    wrote alike before is left out; without the other kind it is everything up to the box, or the answer."""
-    seen = set()
-    for t, group in ((t, group) for group in rolled[1] for t in group if not t.forced):
+def written(text: str, forced: str = FREE) -> Trajectory:
+    """A record of one letter a token behind a prompt of two: "[" opens a box, "<" an answer, capitals forced it."""
+    opened = [i + 2 for i, c in enumerate(text) if c == "["]
+    kinds = [int(Kind.PROMPT)] * 2 + [int(Kind.ENVIRONMENT if c.isupper() else Kind.SAMPLED) for c in text]
+    looks = [Look((i, i + 2), (9.0, 9.0, 1.0, 1.0), None, False, "empty") for i in opened]
+    pieces = ["", ""] + [{"<": "<answer>"}.get(c, c) for c in text]
+    ids, image = [1, 2, *map(ord, text)], ImageRef("0" * 64, 8, 8)
+    return Trajectory("s", "?", image, (8, 8), Frame.RELATIVE, ids, kinds, pieces, looks=looks, forced=forced)
+
+
+@pytest.mark.parametrize(
+    ("texts", "wanted"),
+    [
+        # "small[": the two part at the second letter; who looked chose from there to the box
+        (["is[]r<7", "il<7"], ["s[", "l"]),
+        # from the nearest of the others; a box is chosen where it opens, and not taken by the next letter there
+        (["isx[]r<7", "il<7", "isxr<7"], ["[", "l", "r"]),
+        # who answered at once chose with the token that opens the answer
+        (["[]r<7", "<7"], ["[", "<"]),
+        # nobody did otherwise: all that was written up to the box, or to the answer; of a rollout cut off, all
+        (["is[]r[]<7", "ix[]<7"], ["is[", "ix["]),
+        (["ilr<7", "ilrs", "<7"], ["ilr<", "ilrs", "<"]),
+        # what forced a rollout is not its own, and forced ones are nobody's measure
+        (["is[]<7", "Bil<7"], ["is[", None]),
+    ],
+)
+def test_the_decision_is_where_those_that_looked_part_from_those_that_did_not(texts, wanted):
+    group = [written(text, DIRECT if text[0].isupper() else FREE) for text in texts]
+    for t, choice in zip(group, wanted, strict=True):
         begin, end = decision_of(t, group)
-        others = [o for o in group if not o.forced and bool(o.looks) != bool(t.looks)]
+        assert choice is None or "".join(map(chr, t.ids[begin:end])) == choice
+
+
+def test_of_real_rollouts_it_is_sampled_and_ends_with_the_box_or_the_answer(rolled):
+    for t, group in [(t, own) for own in rolled[1] for t in own if not t.forced]:
+        begin, end = decision_of(t, group)
         assert begin < end and set(t.kinds[begin:end]) == {int(Kind.SAMPLED)}
-        if others:
-            assert any(o.ids[:begin] == t.ids[:begin] for o in others)
-            assert all(o.ids[: begin + 1] != t.ids[: begin + 1] for o in others)
-            assert end == (t.looks[0].span[0] + 1 if t.looks else begin + 1)
-        begin, end = decision_of(t, [o for o in group if o.forced or bool(o.looks) == bool(t.looks)])
-        text = "".join(t.pieces[begin:end])
-        assert begin == t.prompt_length and (end == t.looks[0].span[0] + 1 if t.looks else text.endswith("<answer>"))
-        seen.add((bool(t.looks), bool(others)))
-    assert {(True, True), (False, True)} <= seen
+        assert end == t.looks[0].span[0] + 1 if t.looks else end <= len(t.ids)
 
 
 def test_credit_of_tokens_is_added_to_their_advantage_and_to_no_others(rolled):
@@ -340,7 +362,7 @@ def test_what_a_rule_may_know_of_a_rollout_is_no_label(rolled):
 def trained(folder, **settings) -> tuple[list[dict], list[list[Trajectory]], torch.Tensor]:
     """Log, rollouts and weights of two steps."""
     policy, rows, seen = Policy.load(folder), [], []
-    given = RgrpoSettings(**{"steps": 2, "prompts": 3, "group": 8, "max_new_tokens": 60, **settings})
+    given = RgrpoSettings(**{"steps": 2, "prompts": 2, "group": 8, "max_new_tokens": 60, **settings})
     batches = world_batches("badges", given.prompts, given.seed)
     train_rgrpo(policy, batches, given, rows.append, False, lambda step, found: seen.append(found))
     return rows, seen, policy.model.lm_head.weight.detach().clone()
@@ -352,8 +374,8 @@ def test_value_trains_with_half_of_each_group_forced(taught_folder):
     rows, seen, weights = trained(taught_folder, when="value", reward="grounded without region")
     credited = 0
     for row, found in zip(rows, seen, strict=True):
-        assert [t.forced for t in found] == list(HALF) * 3
-        choices = choices_of([[facts_of(t) for t in found[i : i + 8]] for i in (0, 8, 16)])
+        assert [t.forced for t in found] == list(HALF) * 2
+        choices = choices_of([[facts_of(t) for t in found[i : i + 8]] for i in (0, 8)])
         assert {key: row[key] for key in told(choices)} == told(choices)
         free = [t for t in found if not t.forced]
         assert row["exact"] == pytest.approx(sum(map(right, free)) / len(free), abs=1e-4)
@@ -383,7 +405,7 @@ def test_label_is_what_was_before(taught_folder):
     for found in seen:
         parts = [score(t, "grounded") for t in found]
         assert [t.rewards for t in found] == parts and not any(t.credit or t.forced for t in found)
-        rewards = torch.tensor([sum(p.values()) for p in parts], dtype=torch.float64).view(3, 4)
+        rewards = torch.tensor([sum(p.values()) for p in parts], dtype=torch.float64).view(2, 4)
         assert [t.advantage for t in found] == advantages(rewards).flatten().tolist()
     assert not {"value_of_look", "looks/free"} & set(rows[0])
     assert torch.equal(weights, trained(taught_folder, group=4)[2])

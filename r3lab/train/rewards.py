@@ -2,8 +2,7 @@
 
 A preset maps names to functions of a trajectory; the reward is their sum. Simplified against the paper: an answer is
 right when it equals the truth after folding case and white space (the worlds' answers are short); there is no model as
-judge. Below the presets stand rewards that none of them holds: an honest region reward, and curiosity against look
-collapse.
+judge. Rewards of looking that no preset holds stand in `when`.
 
     parts = score(trajectory, "paper")        # {"accuracy": 1.0, "format": 1.0, "region": 0.5, "length": 0.04}
 """
@@ -11,7 +10,7 @@ collapse.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from ..core.arms import get_arm
 from ..core.errors import R3labError, nearest, shown
@@ -161,43 +160,3 @@ def paid(t: Trajectory, reward: Paid, where: str = "") -> dict[str, float]:
     if not all(map(math.isfinite, numbers.values())):
         raise R3labError(f"{where}a reward must be finite, got {shown(numbers)} of the trajectory {shown(t.sample_id)}")
     return numbers
-
-
-# -- rewards that no preset holds ------------------------------------------------------------------------------------
-
-FINE, SAME = 0.1, 0.7  # for a useless look; overlap (IoU) above which a look repeats another
-
-
-def repeated(t: Trajectory, same: float = SAME) -> int:
-    """Valid looks that repeat an earlier valid one: their IoU is over `same`."""
-    boxes = [look.box for look in t.looks if look.valid and look.box is not None]
-    return sum(any(iou(box, earlier) > same for earlier in boxes[:i]) for i, box in enumerate(boxes))
-
-
-def region_checked(t: Trajectory, fine: float = FINE, same: float = SAME) -> float:
-    """0.5 x IoU of the deciding look with the true region if the answer is right, less a fine, right answer or not, for
-    every look that could not be cut and for every one that repeats an earlier one (see `repeated`)."""
-    paid = 0.5 * (deciding_iou(t) or 0.0) if right(t) else 0.0
-    return paid - fine * (sum(not look.valid for look in t.looks) + repeated(t, same))
-
-
-def look_price(t: Trajectory, price: float) -> float:
-    """The same for every look, needed or not: what nobody who does not know the need could refine."""
-    return -price * len(t.looks)
-
-
-def curiosity(group: Sequence[Trajectory], goal: float, weight: float = 1.0) -> list[float]:
-    """For each rollout of a question that looked: weight x (goal - the group's look rate), goal from 0 to 1, as long as
-    the rate is under the goal; an R3labError for an empty group.
-
-    The bonus fades by itself as looking becomes common, so that it cannot be farmed. It is paid to looks that were
-    taken: in a group in which nobody looked all get 0, and nothing is learned.
-
-    Source: after the curiosity reward of Pixel Reasoner (arXiv 2505.15966), which also bounds the rate of a query from
-    below; its further penalty for many operations is a look price here.
-    """
-    if not group or not 0 <= goal <= 1:
-        raise R3labError(f"curiosity wants a group and a goal from 0 to 1, got {len(group)} rollouts and {goal}")
-    looked = [deciding_look(t) is not None for t in group]
-    bonus = weight * max(0.0, goal - sum(looked) / len(looked))
-    return [bonus if looks else 0.0 for looks in looked]
