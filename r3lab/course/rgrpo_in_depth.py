@@ -16,7 +16,7 @@ from ..core.geometry import Box, coverage, iou
 from ..train import objective
 from ..train.estimators import token_weights
 from ..train.objective import Objective, advantages
-from ..train.rewards import FINE, SAME, region_checked
+from ..train.when import FINE, SAME, region_checked
 from ..trajectory import Kind
 from .judge import Exercise, Function, Then
 from .look_again import kinds_of
