@@ -1,6 +1,6 @@
 """What this machine has for r3lab and what is missing, in plain words.
 
-Simplified: looks, never repairs; starts no kernel and loads no checkpoint.
+Simplified: looks, never repairs; starts no kernel and loads no weights.
 
     for check in doctor():
         print(check.state, check.name, check.found, check.mend)
@@ -20,6 +20,7 @@ from typing import NamedTuple
 from .. import __version__
 from ..core.errors import R3labError
 from ..core.files import assets_dir
+from ..core.geometry import Frame
 
 TINY = {  # folder: what it is, and the command that makes it
     "worlds/rgrpo": ("of four worlds", "r3lab train worlds"),
@@ -44,12 +45,21 @@ def doctor() -> list[Check]:
     return [python, *packages(), *_device(), _kernel(), *_assets()]
 
 
-def report() -> int:
+def report(*, model: str = "") -> int:
     """Say what this machine has for r3lab, and what is missing; 0 where all essentials are there, else 1.
 
-    r3lab doctor
+        r3lab doctor --model CHECKPOINT
+
+    Parameters
+    ----------
+    model : folder of a checkpoint: say which path runs it, its memory, and its frame of boxes instead
+
+    Raises
+    ------
+    R3labError
+        If it is none, or nothing here runs it.
     """
-    checks = doctor()
+    checks = checkpoint(model) if model else doctor()
     width = max(len(check.name) for check in checks)
     for check in checks:
         print(f"{check.state:<7}  {check.name:<{width}}  {check.found}")
@@ -58,6 +68,36 @@ def report() -> int:
     lacking = [check.name for check in checks if check.state == "missing"]
     print(f"\nMissing: {', '.join(lacking)}." if lacking else "\nEverything essential is there.")
     return int(bool(lacking))
+
+
+def checkpoint(folder: str) -> list[Check]:
+    """What a checkpoint will need, before a weight is read: its path, its memory, its frame of boxes."""
+    import torch  # seconds, as what follows
+
+    from ..models.checkpoint import config_of, no_folder, object_in, sizes_of
+    from ..models.families import FAMILIES, PLAIN
+    from ..models.plain import OURS, own_section
+
+    if not Path(folder).is_dir():
+        raise no_folder(Path(folder))
+    config = config_of(folder)
+    kind, dtype = config.model_type, torch.bfloat16 if torch.cuda.is_available() else torch.float32
+    own = own_section({n: object_in(Path(folder, n)) for n in OURS if Path(folder, n).is_file()})
+    sizes, row = sizes_of(config, dtype), FAMILIES.get(kind)
+    frame, why = (row.frame, "") if row else PLAIN.get(kind, (Frame.RELATIVE, "the model type is no row of the table"))
+    path = Check("path", f"{kind}: fast, many rows at a time; it can be asked, explained and trained")
+    if row is None:
+        about = "r3lab ask, eval, report, and explain by replay work as on the fast one; nothing is trained here"
+        path = Check("path", f"{kind}: plain, one row at a time, for {why}", "note", about)
+    gb = f"{sizes.weights / 1e9:.2g} GB of weights in {str(dtype).removeprefix('torch.')}"
+    kept = f"{sizes.rollout(5, 4000) / 1e9:.2g} GB with a group of 5 of 4,000 tokens"
+    memory = Check(
+        "memory", f"{gb}, {kept}" if row else f"{gb}, {sizes.rollout(1, 4000) / 1e9:.2g} GB with 4,000 tokens"
+    )
+    told = "set in its files" if "frame" in own else "of its family" if row or kind in PLAIN else "assumed"
+    used = Frame(own.get("frame", frame)).value
+    boxes = Check("boxes", f"{used}, {told}", "note", f"`r3lab frames {folder}` says in which it writes them")
+    return [path, memory, boxes]
 
 
 def packages() -> list[Check]:

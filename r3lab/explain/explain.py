@@ -25,6 +25,7 @@ from .. import __version__
 from ..core.errors import R3labError, shown
 from ..core.geometry import coverage
 from ..models.policy import Features, Policy, reading
+from ..rollout.plain import logits_of
 from ..rollout.sequence import row_of
 from ..trajectory import Kind, Trajectory
 from .explanation import BoxAttention, Cut, Explanation, HeatMap, LookEntry, Worth
@@ -53,7 +54,7 @@ def explain(
 
     Parameters
     ----------
-    policy : the one that wrote it
+    policy : the one that wrote it; on the plain path what is told is what replays show, without attention
     trajectory : with its images
     others : trajectories on other photographs, which lend what they saw
     look : give an entry for this look alone, from 0; the verdict is of the whole trajectory all the same
@@ -73,6 +74,8 @@ def explain(
         or with a version of transformers that computes something else.
     """
     settings = settings or Settings()
+    if policy.plain:  # by replay alone
+        settings = replace(settings, value=False, value_map=False)
     store: Store = dict(features or {})
     t, count = trajectory, len(trajectory.looks)
     if look is not None and not 0 <= look < count:
@@ -81,7 +84,7 @@ def explain(
     wanted = list(range(count)) if look is None else [look]
     evidence = gather(policy, t, others, settings, store)
     verdict, attended = verdict_of(evidence), None
-    if evidence.crops:
+    if evidence.crops and not policy.plain:
         attended = rows(policy, t, features=store), rows(policy, with_question(policy, t), features=store)
     entries, maps = [], {}
     for number in tqdm(wanted, desc="explain", disable=not progress, mininterval=0.2):
@@ -125,8 +128,12 @@ def check_record(policy: Policy, trajectory: Trajectory, store: Store) -> float:
     if not tokens or any(p is None for p in recorded):
         return 0.0
     with reading(policy):
-        states = policy.hidden(policy.rows([row_of(policy, t, store)]))[0, [i - 1 for i in tokens]]
-        logits = policy.logits(states) / (t.temperature or 1.0)
+        before = [i - 1 for i in tokens]
+        if policy.plain:
+            logits = logits_of(policy, t)[before] / (t.temperature or 1.0)
+        else:
+            states = policy.hidden(policy.rows([row_of(policy, t, store)]))[0, before]
+            logits = policy.logits(states) / (t.temperature or 1.0)
     ids = torch.tensor([t.ids[i] for i in tokens], device=policy.device)
     again = logits.log_softmax(-1).gather(1, ids[:, None])[:, 0].double().cpu()
     gap = float((again - torch.tensor(recorded, dtype=torch.float64)).abs().max())
@@ -152,15 +159,16 @@ def _explain_look(
     """One look: attention (of the record, and under a neutral question), interventions, and both in words."""
     look, trials, maps = t.looks[number], Trials(), dict[str, HeatMap]()
     told: dict[str, Any] = {"number": number, "box": look.box, "asked": _written_before(t, number)}
-    if look.crop is None or look.box is None or attended is None:
+    if look.crop is None or look.box is None:
         told["refused"] = look.reason or "nothing was shown"
     else:
         index = [n for n, other in enumerate(t.looks) if other.crop is not None].index(number)
-        trials, crop, found = evidence.crops[index], f"crop {index + 1}", attended[0]
+        trials, crop = evidence.crops[index], f"crop {index + 1}"
         share = trials.above()
         used = True if share >= SURE else False if share <= 1 - SURE else None
-        told["drawn"], maps = box_attention(t, *attended, number, settings.heads, settings.seed) or (None, {})
-        told["reading"] = read = crop_attention(found, number, crop)
+        if attended:
+            told["drawn"], maps = box_attention(t, *attended, number, settings.heads, settings.seed) or (None, {})
+        told["reading"] = read = crop_attention(attended[0], number, crop) if attended else None
         told["coverage"] = max((coverage(look.box, region) for region in regions_of(t)), default=None)
         told["used"], told["disagree"] = used, used is not None and read is not None and read.says_read != used
         written = after_look(t, number) < len(t.ids)  # else there is nothing that could become less likely

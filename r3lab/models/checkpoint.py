@@ -18,6 +18,7 @@ measures them once the model is loaded); of a rollout they are small beside weig
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,8 +35,8 @@ from transformers.utils import logging
 
 from ..core.errors import R3labError, nearest, shown
 from ..core.files import assets_dir
-from ..core.records import MAX_RECORD, Read, anything, between, fields, mapping, of, parse, row, text
-from .families import family_of
+from ..core.records import MAX_RECORD, Read, anything, between, fields, mapping, number, of, parse, row, text
+from .families import FAMILIES, check_type
 
 QUICK_BYTES = 200_000_000  # of weights; less is read or written within two seconds and needs no progress bar
 
@@ -86,7 +87,8 @@ def read_weights(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     config, held = config_of(folder), shapes_in(folder)
     wrong = f"cannot read the weights in {folder}"
     advice = "use the config.json that was saved with these weights"
-    for what, asked, there in _wanted(config, held):  # first: a million layers take minutes to build
+    wanted = _wanted if config.model_type in FAMILIES else _counted
+    for what, asked, there in wanted(config, held):  # first: a million layers take minutes to build
         if asked != there:
             raise R3labError(f"{wrong}: config.json asks for {asked} {what}, they have {there}; {advice}")
     try:
@@ -147,6 +149,12 @@ def _wanted(config: Any, held: dict[str, tuple[int, ...]]) -> Iterator[tuple[str
     yield "as the last layer whose features are used", last, min(last, depth - 1)
 
 
+def _counted(config: Any, held: dict[str, tuple[int, ...]]) -> Iterator[tuple[str, Any, Any]]:
+    """As `_wanted`, where the names of a model's parts are not known: its size; copies of tied weights pass."""
+    asked, there = sizes_of(config, torch.float32).parameters, sum(math.prod(shape) for shape in held.values())
+    yield "numbers", f"{asked:,}", f"{asked if 0.9 * there <= asked <= 1.01 * there else there:,}"
+
+
 SAFE: Any = {"trust_remote_code": False, "use_safetensors": True}  # no code, no pickled weights
 _FILE = of("the name of a *.safetensors file", lambda name: bool(re.fullmatch(r"[\w.-]+\.safetensors", str(name))))
 _LAYER = re.compile(r"(?:layers|blocks)\.(\d{1,6})\.")
@@ -204,7 +212,7 @@ class Sizes:
     parameters : numbers in all weights; tied ones count once
     trained : those outside the vision tower, which R-GRPO and the cold start train
     element : bytes a number
-    cached : bytes of keys and values, a token of one row
+    cached : bytes of keys and values, a token of one row; recurrent states, which do not grow, are left out
     """
 
     parameters: int
@@ -240,8 +248,8 @@ def config_of(folder: str | Path) -> Any:
         raise R3labError(f"{folder} has no config.json; give the folder of a checkpoint in the Hugging Face format")
     path = folder / "config.json"
     data = object_in(path)
-    family_of(fields(data, {"model_type": text}, where=str(path))["model_type"])
-    for section in ("text_config", "vision_config"):
+    check_type(fields(data, {"model_type": text}, where=str(path))["model_type"])
+    for section in ("text_config", "vision_config", "audio_config"):
         fields(data.get(section) or {}, {}, SIZES, f"{path}: {section}")
     fields(data, {}, SIZES, str(path))
     try:
@@ -250,17 +258,26 @@ def config_of(folder: str | Path) -> Any:
         raise R3labError(f"cannot read {path}: {said(error)}") from None
 
 
-SIZES: dict[str, Read] = {  # of config.json, its text_config and its vision_config; a family has some of them
-    name: between(1, most)
-    for most, names in (
-        (16, "spatial_merge_size temporal_patch_size scale_factor in_channels in_chans num_channels"),
-        (512, "num_hidden_layers depth patch_size spatial_patch_size mlp_ratio"),
-        (4096, "num_attention_heads num_heads num_key_value_heads head_dim window_size"),
-        (1 << 17, "hidden_size embed_dim out_hidden_size image_size"),
-        (1 << 24, "vocab_size intermediate_size num_position_embeddings max_position_embeddings"),
-    )
-    for name in names.split()
-} | dict.fromkeys(("deepstack_visual_indexes", "fullatt_block_indexes"), row(between(0, 511), 512))
+def _one_or_more(read: Read) -> Read:
+    """One value, or a list: for each side of an image, or each layer."""
+    return lambda value, where: row(read, 512)(value, where) if isinstance(value, list) else read(value, where)
+
+
+SIZES: dict[str, Read] = (
+    {  # of config.json, its text_config and its vision_config; a family has some of them
+        name: _one_or_more(between(1, most))
+        for most, names in (
+            (16, "spatial_merge_size temporal_patch_size scale_factor in_channels in_chans num_channels"),
+            (512, "num_hidden_layers depth patch_size spatial_patch_size"),
+            (4096, "num_attention_heads num_heads num_key_value_heads head_dim window_size"),
+            (1 << 17, "hidden_size embed_dim out_hidden_size image_size"),
+            (1 << 24, "vocab_size intermediate_size num_position_embeddings max_position_embeddings"),
+        )
+        for name in names.split()
+    }
+    | {"mlp_ratio": of("a number up to 512", lambda value: 0 < number(value, "") <= 512)}
+    | dict.fromkeys(("deepstack_visual_indexes", "fullatt_block_indexes"), row(between(0, 511), 512))
+)
 
 
 KNOWN = ("Qwen/Qwen2.5-VL-3B-Instruct", "Qwen/Qwen3-VL-2B-Instruct", "HuggingFaceTB/SmolVLM-Instruct")
@@ -294,16 +311,23 @@ def sizes_of(config: Any, dtype: torch.dtype) -> Sizes:
     R3labError
         If its family is not supported.
     """
-    family = family_of(config.model_type)
+    family = FAMILIES.get(config.model_type)
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
     every = {id(p): p.numel() for p in model.parameters()}
-    seen = {id(p) for name in family.vision for p in getattr(model.model, name).parameters()}
+    vision = family.vision if family else ()
+    seen = {id(p) for name in vision for p in getattr(model.model, name).parameters()}
     text = config.get_text_config()
+    kinds = getattr(text, "layer_types", None) or ["attention"] * text.num_hidden_layers
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     return Sizes(
         parameters=sum(every.values()),
         trained=sum(count for key, count in every.items() if key not in seen),
         element=dtype.itemsize,
-        cached=2 * text.num_hidden_layers * text.num_key_value_heads * head * dtype.itemsize,
+        cached=2
+        * sum(kind.endswith("attention") for kind in kinds if kind != "linear_attention")
+        * heads
+        * head
+        * dtype.itemsize,
     )

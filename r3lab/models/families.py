@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from PIL import Image
 from transformers import PreTrainedTokenizerBase
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from ..core.errors import R3labError
 from ..core.geometry import Frame
@@ -70,6 +71,22 @@ def family_of(model_type: str) -> Family:
         known = ", ".join(FAMILIES)
         raise R3labError(f"model type {str(model_type)[:60]!r} is not supported; r3lab runs {known} checkpoints")
     return FAMILIES[model_type]
+
+
+PLAIN: dict[str, tuple[Frame, str]] = {  # of the plain path, where more is known than the model type
+    "gemma3": (Frame.RELATIVE_YX, "image tokens see each other both ways"),  # boxes as Gemini's; its card names none
+    "gemma4": (Frame.RELATIVE_YX, "image tokens see each other both ways"),
+    "lfm2_vl": (Frame.RELATIVE, "convolutions carry a state from token to token"),
+    "qwen3_5": (Frame.RELATIVE, "three of four layers carry a recurrent state from token to token"),
+    "qwen3_5_moe": (Frame.RELATIVE, "three of four layers carry a recurrent state from token to token"),
+}
+
+
+def check_type(model_type: str) -> None:
+    """Raise `R3labError` unless a checkpoint of that type can be run, on the fast path or on the plain one."""
+    if model_type not in FAMILIES and model_type not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+        known = f"r3lab runs {', '.join(FAMILIES)}, and what else transformers knows as an image-text-to-text model"
+        raise R3labError(f"model type {str(model_type)[:60]!r} is not supported; {known}")
 
 
 def text_positions(start: int, count: int) -> torch.Tensor:

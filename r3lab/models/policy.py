@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,6 +33,20 @@ from .checkpoint import SAFE, config_of, no_folder, object_in, quiet, read_weigh
 from .template import chat_frame
 
 Weights = dict[str, torch.Tensor]  # by name
+
+
+class Block(NamedTuple):
+    """The tokens that show an image: marks before it, its own, marks after it; and (columns, rows) of its own."""
+
+    before: list[int]
+    inside: list[int]
+    after: list[int]
+    grid: Size
+
+    @property
+    def ids(self) -> list[int]:
+        """All of them."""
+        return [*self.before, *self.inside, *self.after]
 
 
 @dataclass
@@ -75,12 +89,15 @@ class Policy:
     True
     """
 
+    plain = False  # True of a `plain.PlainPolicy`, which the model's own processor and cache run
+
     def __init__(
         self, model: Any, tokenizer: PreTrainedTokenizerBase, processor: dict[str, Any], name: str = "policy"
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.processor = processor  # content of preprocessor_config.json
+        self.files = {"preprocessor_config.json": processor}
         self.layout: families.Layout = families.read_layout(processor, model.config)
         self.name = name
         self.folder: Path | None = None  # where it was loaded from
@@ -126,6 +143,12 @@ class Policy:
             policy.name = folder.resolve().name
             return policy
         config = config_of(folder)
+        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        kind = getattr(torch, dtype) if dtype else (torch.bfloat16 if device.type == "cuda" else torch.float32)
+        if config.model_type not in families.FAMILIES:
+            from . import PlainPolicy  # a policy too: it stands on this module
+
+            return PlainPolicy.open(folder, device, kind)
         for file, what in (("tokenizer_config.json", "tokenizer"), ("preprocessor_config.json", "image processor")):
             if not (folder / file).is_file():
                 raise R3labError(f"{folder} has no {file}: the {what} is missing; copy it into the folder")
@@ -133,8 +156,6 @@ class Policy:
             raise R3labError(f"{folder} has no *.safetensors weights; other weight formats are not loaded")
         processor = object_in(folder / "preprocessor_config.json")
         families.read_layout(processor, config)  # what it refuses need not be loaded
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        kind = getattr(torch, dtype) if dtype else (torch.bfloat16 if device.type == "cuda" else torch.float32)
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, **SAFE)
             model = read_weights(folder, kind).to(device)
@@ -186,6 +207,11 @@ class Policy:
         if self.layout.tile:
             return self.layout.tile, self.layout.tile
         return fit_tokens(image, self.layout.factor, *self.layout.overview_tokens)
+
+    def block(self, crop: Image.Image) -> Block:
+        """The tokens of a crop, whose sides are multiples of the token size."""
+        columns, rows = crop.width // self.layout.factor, crop.height // self.layout.factor
+        return Block(self.vision_start, [self.image_id] * (columns * rows), self.vision_end, (columns, rows))
 
     def crop_size(self, box: Box, source: Size) -> tuple[float, Size]:
         """Zoom of a look at a box in source pixels, and pixels (width, height) of its crop."""
@@ -313,7 +339,7 @@ def check_template(policy: Policy) -> None:
     """Raise `R3labError` if the checkpoint does not say how a question on one image is put to it."""
     if not policy.tokenizer.chat_template:
         raise R3labError(f"The checkpoint {shown(policy.name)} has no chat template; copy chat_template.jinja into it.")
-    if policy.ids("".join(chat_frame(policy.tokenizer))).count(policy.image_id) != 1:
+    if not policy.plain and policy.ids("".join(chat_frame(policy.tokenizer))).count(policy.image_id) != 1:
         raise R3labError("The chat template does not place one image; copy the checkpoint's original template.")
 
 
@@ -368,7 +394,8 @@ def write_policy(policy: Policy, folder: Path, half: bool = False, weights: Weig
         part["dtype"] = str(computed).removeprefix("torch.")
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     policy.tokenizer.save_pretrained(folder)
-    (folder / "preprocessor_config.json").write_text(json.dumps(policy.processor, indent=2) + "\n")
+    for name, data in policy.files.items():
+        (folder / name).write_text(json.dumps(data, indent=2) + "\n")
 
 
 @contextmanager

@@ -26,8 +26,8 @@ QUESTION = "\uf8d0question\uf8d1"  # private characters, that no template looks 
 _CHILD = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from r3lab.models import template; template.child()"
 
 
-def chat_frame(tokenizer: Any) -> tuple[str, str]:
-    """What a checkpoint writes before and after a question on one image, up to where the answer begins.
+def chat_frame(tokenizer: Any, images: int = 1) -> tuple[str, str]:
+    """What a checkpoint writes before and after a question on one image (or none), up to where the answer begins.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def chat_frame(tokenizer: Any) -> tuple[str, str]:
         template = tokenizer.get_chat_template()
     except ValueError as error:
         raise R3labError(f"The chat template cannot be used: {shown(str(error), 200)}") from None
-    text = rendered(template, json.dumps(tokenizer.special_tokens_map))
+    text = rendered(template, json.dumps(tokenizer.special_tokens_map), images)
     before, mark, after = text.partition(QUESTION)
     if not mark or QUESTION in after:
         raise R3labError("The chat template does not write the question once as it stands; copy the original template.")
@@ -46,9 +46,9 @@ def chat_frame(tokenizer: Any) -> tuple[str, str]:
 
 
 @lru_cache
-def rendered(template: str, tokens: str) -> str:
-    """The text of a template for one turn of an image and the question's mark; `tokens` are special tokens as JSON."""
-    given = json.dumps({"template": template, "tokens": json.loads(tokens)})
+def rendered(template: str, tokens: str, images: int = 1) -> str:
+    """The text of a template for one turn of so many images and the question's mark; special tokens as JSON."""
+    given = json.dumps({"template": template, "tokens": json.loads(tokens), "images": images})
     command = [sys.executable, "-I", "-c", _CHILD, json.dumps(sys.path)]
     try:
         done = subprocess.run(command, input=given.encode(), capture_output=True, timeout=PATIENCE, check=False)
@@ -76,14 +76,14 @@ def child() -> None:
                 continue
     try:
         given = json.loads(sys.stdin.buffer.read())
-        text = _render(given["template"], given["tokens"])
+        text = _render(given["template"], given["tokens"], given["images"])
         answer = {"text": text} if len(text) <= LENGTH else {"error": f"it writes over {LENGTH:,} characters"}
     except Exception as error:  # whatever a program from elsewhere does
         answer = {"error": f"{type(error).__name__}: {str(error)[:200]}"}
     sys.stdout.write(json.dumps(answer))
 
 
-def _render(template: str, tokens: dict[str, Any]) -> str:
+def _render(template: str, tokens: dict[str, Any], images: int) -> str:
     """Source of the environment: transformers, `utils.chat_template_utils`."""
     import jinja2
     from jinja2.ext import Extension, loopcontrols
@@ -107,7 +107,7 @@ def _render(template: str, tokens: dict[str, Any]) -> str:
     place = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
     place.filters["tojson"] = to_json
     place.globals |= {"raise_exception": fail, "strftime_now": datetime.now().strftime}
-    content = [{"type": "image"}, {"type": "text", "text": QUESTION}]
+    content = [*[{"type": "image"}] * images, {"type": "text", "text": QUESTION}]
     return place.from_string(template).render(
         messages=[{"role": "user", "content": content}],
         tools=None,

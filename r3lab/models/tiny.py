@@ -14,14 +14,20 @@ model writes means nothing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedTokenizerFast
 
+from .checkpoint import quiet
 from .families import TILE_MARKS, family_of
+from .plain import OURS
 from .policy import Policy
 
 _NAMES = ("endoftext", "im_start", "im_end", "vision_start", "vision_end", "image_pad", "video_pad")
@@ -185,13 +191,133 @@ def widened(policy: Policy, corpus: Iterable[str], crop_tokens: tuple[int, int] 
     return Policy(model, words, _processor(crop_tokens=crop_tokens), name=policy.name)
 
 
+@dataclass(frozen=True)
+class PlainSizes:
+    """What a tiny checkpoint of the plain path is made of.
+
+    Attributes
+    ----------
+    marks : special tokens, by the name that the family's processor looks for
+    place : what the chat template writes for an image
+    text, vision, more : of config.json; `marks` in `more` stand for their ids
+    image : of preprocessor_config.json
+    reader : of processor_config.json
+    """
+
+    marks: dict[str, str]
+    place: str
+    text: Sizes
+    vision: Sizes
+    more: Sizes
+    image: Sizes
+    reader: Sizes
+
+
+_HEADED = {**_SMALL, "head_dim": 16}
+_WINDOWED = {**_HEADED, "sliding_window": 32, "layer_types": ["sliding_attention", "full_attention"]}
+_EYE = _layers(48, 96, 2)
+_GEMMA = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
+_QWEN = {"image_token": SPECIAL[5], "video_token": SPECIAL[6]} | {
+    "vision_bos_token": SPECIAL[3],
+    "vision_eos_token": SPECIAL[4],
+}
+_LINEAR = {f"linear_{name}_head_dim": 16 for name in ("key", "value")}
+_LFM = {"image_token": "<image>", "image_start_token": "<|image_start|>", "image_end_token": "<|image_end|>"}
+_LFM |= {"image_thumbnail_token": "<|img_thumbnail|>"}
+_SIDES = {"size": {"height": TILE, "width": TILE}}
+PLAIN_SIZES: dict[str, PlainSizes] = {
+    "gemma3": PlainSizes(
+        _GEMMA,
+        "<start_of_image>",
+        _WINDOWED,
+        {
+            "model_type": "siglip_vision_model",
+            **_EYE,
+            "image_size": TILE,
+            "patch_size": PATCH,
+            "vision_use_head": False,
+        },
+        {
+            "mm_tokens_per_image": 16,
+            **{f"{n}_token_index": f"{n}_token" for n in ("image", "boi", "eoi")},
+        },
+        {"image_processor_type": "Gemma3ImageProcessor", **_SIDES},
+        {"processor_class": "Gemma3Processor", "image_seq_length": 16},
+    ),
+    "gemma4": PlainSizes(
+        {**_GEMMA, "video_token": "<|video|>", "boa_token": "<boa>", "eoa_token": "<eoa>", "audio_token": "<audio>"},
+        "<image_soft_token>",
+        {**_WINDOWED, "global_head_dim": 16, "hidden_size_per_layer_input": 8, "use_bidirectional_attention": "vision"},
+        {**_EYE, "num_key_value_heads": 4, "head_dim": 12, "patch_size": PATCH, "position_embedding_size": 64}
+        | {"pooling_kernel_size": 2},
+        {"audio_config": None, **{f"{n}_token_id": f"{n}_token" for n in ("image", "boi", "eoi", "video", "audio")}},
+        {"image_processor_type": "Gemma4ImageProcessor", "patch_size": PATCH, "pooling_kernel_size": 2},
+        {"processor_class": "Gemma4Processor", "image_seq_length": 16},
+    ),
+    "lfm2_vl": PlainSizes(
+        _LFM,
+        "<image>",
+        {"model_type": "lfm2", **_SMALL, "num_hidden_layers": 3, "layer_types": ["conv", "full_attention", "conv"]},
+        {
+            "model_type": "siglip2_vision_model",
+            **_EYE,
+            "patch_size": PATCH,
+            "num_patches": 64,
+            "vision_use_head": False,
+        },
+        {"image_token_id": "image_token", "projector_hidden_size": 64},
+        {"image_processor_type": "Lfm2VlImageProcessor", "encoder_patch_size": PATCH, "tile_size": TILE}
+        | {"min_image_tokens": 4, "max_image_tokens": 16, "max_num_patches": 64, "do_image_splitting": False},
+        {"processor_class": "Lfm2VlProcessor"},
+    ),
+    "qwen3_5": PlainSizes(
+        _QWEN,
+        "".join(SPECIAL[i] for i in (3, 5, 4)),
+        {**_HEADED, "num_hidden_layers": 4, **_LINEAR, "linear_num_key_heads": 2, "linear_num_value_heads": 4}
+        | {"rope_parameters": {**_rope(1, 1, 0)["rope_parameters"], "partial_rotary_factor": 0.25}},
+        _tower(48, 2, 2, intermediate_size=96, out_hidden_size=64, num_position_embeddings=64),
+        {"image_token_id": "image_token", "video_token_id": "video_token"}
+        | {"vision_start_token_id": "vision_bos_token", "vision_end_token_id": "vision_eos_token"},
+        {"image_processor_type": "Qwen2VLImageProcessor", "patch_size": PATCH, "merge_size": MERGE}
+        | {"temporal_patch_size": 2, "size": {"shortest_edge": 4096, "longest_edge": 16384}},
+        {"processor_class": "Qwen3VLProcessor"},
+    ),
+}
+
+
+def _plain(model_type: str, corpus: Iterable[str], seed: int, folder: Path) -> Policy:
+    """A tiny random policy of the plain path, by way of a folder: its processor is read from files alone."""
+    sizes, words = PLAIN_SIZES[model_type], tokenizer(corpus)
+    words.add_special_tokens({"additional_special_tokens": sorted({*sizes.marks.values()} - {*SPECIAL})})
+    words.chat_template = CHAT_TEMPLATE.replace("".join(SPECIAL[i] for i in (3, 5, 4)), sizes.place)
+    ids = {name: words.convert_tokens_to_ids(mark) for name, mark in sizes.marks.items()}
+    text = {"vocab_size": len(words), "pad_token_id": words.pad_token_id, "eos_token_id": words.eos_token_id}
+    text |= {"bos_token_id": None, **sizes.text}
+    if "hidden_size_per_layer_input" in text:
+        text["vocab_size_per_layer_input"] = len(words)
+    more = {name: ids.get(value, value) if isinstance(value, str) else value for name, value in sizes.more.items()}
+    torch.manual_seed(seed)
+    parts = {"text_config": text, "vision_config": sizes.vision, "tie_word_embeddings": True}
+    model = AutoModelForImageTextToText.from_config(AutoConfig.for_model(model_type, **parts, **more)).float().eval()
+    with quiet(0):
+        model.save_pretrained(folder)
+    words.save_pretrained(folder)
+    table = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**table, **sizes.marks}))
+    for name, data in zip(OURS, (sizes.image, sizes.reader), strict=True):
+        (folder / name).write_text(json.dumps(data))
+    policy = Policy.load(folder, device="cpu")
+    policy.name, policy.folder = f"random-{model_type}", None
+    return policy
+
+
 def miniature(model_type: str, corpus: Iterable[str], seed: int = 0, plain: bool = True) -> Policy:
     """A tiny random policy of a family, float32.
 
     Parameters
     ----------
     model_type
-        As in `families.FAMILIES`.
+        As in `families.FAMILIES` or `PLAIN_SIZES`.
     corpus
         Texts whose words become single tokens (`recipes.lessons.vocabulary`).
     seed
@@ -205,6 +331,9 @@ def miniature(model_type: str, corpus: Iterable[str], seed: int = 0, plain: bool
     R3labError
         If there is no such family.
     """
+    if model_type in PLAIN_SIZES:
+        with TemporaryDirectory() as folder:
+            return _plain(model_type, corpus, seed, Path(folder))
     family, words = family_of(model_type), tokenizer(corpus)
     processor = _processor(frames=1 if family.deepstack else 2)
     if family.tiles:  # with the tokens and the template of its family

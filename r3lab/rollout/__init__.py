@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..core import lazy
 
-HOMES = {"row_of": "sequence"}  # what lessons use, imported when it is first used
+# What lessons use, and the plain path, imported when it is first used.
+HOMES = {"row_of": "sequence", "plain_rollout": "plain", "plain_resume": "plain"}
 
 __getattr__, __dir__ = lazy(__name__, HOMES)

@@ -12,6 +12,7 @@ of the group).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -158,25 +159,27 @@ class Loop:
         if not indices:
             return
         logits = self.policy.logits(self.last[torch.tensor(slots, device=self.policy.device)])
-        if self.temperature not in (0, 1):
-            logits = logits / self.temperature
-        logp = torch.log_softmax(logits, dim=-1)  # (R, V)
-        shares = logp.exp()
-        entropy = torch.special.entr(shares).sum(-1)
-        if self.temperature == 0:
-            chosen = logp.argmax(-1)
-        else:  # inverse of the cumulative distribution, one uniform number a row
-            draws = torch.tensor([[self.branches[i].noise.random()] for i in indices], dtype=torch.float64)
-            total = shares.cumsum(-1, dtype=torch.float64)
-            chosen = torch.searchsorted(total, draws.to(total.device) * total[:, -1:], right=True)[:, 0]
-            chosen = chosen.clamp(max=logp.shape[-1] - 1)
-        taken = logp.gather(1, chosen[:, None])[:, 0]
-        rows = zip(indices, chosen.tolist(), taken.tolist(), entropy.tolist(), strict=True)
-        for index, token, logprob, spread in rows:
-            branch = self.branches[index]
-            branch.take(token, logprob, spread)
+        branches = [self.branches[i] for i in indices]
+        for branch, *drawn in zip(branches, *draw(logits, self.temperature, branches), strict=True):
+            branch.take(*drawn)
             if self.watch is not None:
                 self.watch(branch.trajectory)
+
+
+def draw(logits: torch.Tensor, temperature: float, rows: Sequence[RolloutState]) -> list[list[Any]]:
+    """Tokens, log-probabilities and entropies drawn from logits (R, V): the best at temperature 0, else by the inverse
+    of the cumulative distribution, one uniform number of each row's own."""
+    logp = torch.log_softmax(logits if temperature in (0, 1) else logits / temperature, dim=-1)
+    shares = logp.exp()
+    if temperature == 0:
+        chosen = logp.argmax(-1)
+    else:
+        draws = torch.tensor([[row.noise.random()] for row in rows], dtype=torch.float64)
+        total = shares.cumsum(-1, dtype=torch.float64)
+        chosen = torch.searchsorted(total, draws.to(total.device) * total[:, -1:], right=True)[:, 0]
+        chosen = chosen.clamp(max=logp.shape[-1] - 1)
+    taken = logp.gather(1, chosen[:, None])[:, 0]
+    return [chosen.tolist(), taken.tolist(), torch.special.entr(shares).sum(-1).tolist()]
 
 
 @torch.no_grad()
@@ -232,8 +235,14 @@ def rollout(
     members = forced_members(forced, group)
     if not samples:
         return []
+    numbers = list(range(len(samples))) if numbers is None else numbers
     with reading(policy):
-        store = {} if features is None else features
-        loop = Loop(policy, store, max_looks, max_new_tokens, temperature, seed, watch)
-        loop.open(samples, members, list(range(len(samples))) if numbers is None else numbers, arm)
+        if policy.plain:
+            from . import plain_rollout
+
+            return plain_rollout(
+                policy, samples, members, numbers, arm, progress, max_looks, max_new_tokens, temperature, seed, watch
+            )
+        loop = Loop(policy, {} if features is None else features, max_looks, max_new_tokens, temperature, seed, watch)
+        loop.open(samples, members, numbers, arm)
         return loop.run(progress)

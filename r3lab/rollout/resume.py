@@ -55,6 +55,10 @@ def resume(
         if t.image.hash not in t.images:
             raise R3labError(f"the trajectory {shown(t.sample_id)} does not carry its image; load it with its images")
     with reading(policy):
+        if policy.plain:
+            from . import plain_resume
+
+            return plain_resume(policy, begun, temperature, seed, max_looks, max_new_tokens, watch)
         store = {} if features is None else features
         loop = Loop(policy, store, max_looks, max_new_tokens, temperature, seed, watch)
         rows = rows_of(policy, begun, store)

@@ -176,15 +176,15 @@ class RolloutState:
         t, policy = self.trajectory, self.policy
         reference = ImageRef(content_hash(crop), *crop.size)
         t.images[reference.hash] = crop
-        columns, rows = crop.width // policy.layout.factor, crop.height // policy.layout.factor
-        self._queue_text(policy.vision_start, Kind.ENVIRONMENT)
+        block = policy.block(crop)
+        self._queue_text(block.before, Kind.ENVIRONMENT)
         start = len(t.ids)
-        for _ in range(columns * rows):
-            self._append(policy.image_id, Kind.CROP, "")
-        positions, after = policy.image_positions(self.position, columns, rows)
-        self.pending += [policy.image_id] * (columns * rows)
+        for token in block.inside:
+            self._append(token, Kind.CROP, "")
+        positions, after = policy.image_positions(self.position, *block.grid)
+        self.pending += block.inside
         self.pending_positions.append(positions)
         self.position = after
         t.looks.append(replace(look, crop=reference, crop_span=(start, len(t.ids))))
-        self._queue_text(policy.vision_end, Kind.ENVIRONMENT)
+        self._queue_text(block.after, Kind.ENVIRONMENT)
         self.crop = crop
