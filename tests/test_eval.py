@@ -454,10 +454,11 @@ def test_a_measure_that_cannot_be_known_is_said_to_be(tmp_path):
 
 
 WRONG: dict[str, tuple[list[str], str]] = {
-    "neither": ([], "Give either --benchmark NAME with --data PATH, or --world NAME"),
+    "neither": ([], "with --data PATH, or --data PATH of your own, or --world NAME"),
     "both": (["--world", "badges", "--benchmark", "vstar", "--data", "{data}"], "Give either --benchmark"),
     "no data": (["--benchmark", "vstar"], "--benchmark and --data belong together"),
-    "no benchmark": (["--world", "badges", "--data", "{data}"], "--benchmark and --data belong together"),
+    "no benchmark": (["--world", "badges", "--data", "{data}"], "Give either --benchmark"),
+    "own data without answers": (["--data", "{data}"], "The format of v.jsonl is unknown"),
     "unknown benchmark": (["--benchmark", "vstarr", "--data", "{data}"], "Did you mean 'vstar'?"),
     "unknown world": (["--world", "badge"], "Did you mean 'badges'?"),
     "unknown arm": (["--world", "badges", "--arm", "onelook"], "Did you mean 'one-look'?"),

@@ -10,6 +10,7 @@ notebook or a check failed, 2 something the user can mend (one line on stderr), 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -165,6 +166,12 @@ def _unknown(given: Sequence[str]) -> int:
 def _fail(line: str, code: int) -> int:
     print(f"r3lab: {line}", file=sys.stderr)
     return code
+
+
+def as_options(error: Exception, named: str = "format") -> R3labError:
+    """The same error, arguments of a reader in its message as options of a command, in which `format` is `named` so."""
+    words = re.sub(r"\b(frame|images|boxes|format)=", lambda m: f"--{m[1]} ", str(error))
+    return R3labError(words.replace("--format", f"--{named}"))
 
 
 class LeftOut:

@@ -35,6 +35,8 @@ from ..show.filmstrip import filmstrip
 from ..show.player import Entry, save_report
 from ..show.text import clean, one_line
 from ..trajectory import Kind, Look, Trajectory, load, save
+from ..vlir.convert import ConvertError, OwnSamples
+from . import LeftOut, as_options
 
 _INDENT = "    "
 PICTURE = "explanation.png"
@@ -51,9 +53,12 @@ class Asked:
 
 
 def ask(
-    image: str | Path,
-    question: str,
+    image: str = "",
+    question: str = "",
     *,
+    data: str = "",
+    frame: str = "",
+    images: str = "",
     model: str = "",
     out: str | Path = "",
     temperature: Amount = 0.0,
@@ -69,6 +74,9 @@ def ask(
     ----------
     image : an image file
     question : in words
+    data : in place of both, a file with image and question in each row (answer and box if there are any)
+    frame : of the boxes in --data, where it is open: source, resized-28, relative-1000, relative-1
+    images : folder of the images that --data names (default: beside it)
     model : folder of a checkpoint (default: the tiny policy)
     out : folder to make, which must not hold anything yet (default: runs/ask/TIME)
     temperature : sample at it; 0 is greedy
@@ -89,29 +97,58 @@ def ask(
     from ..models.policy import Policy, check_template, control_token  # torch: seconds, which --help need not wait for
     from ..rollout.loop import rollout
 
-    text, opened = bare(question), open_image(image)
-    asked = Asked(f"ask-{content_hash(opened)[:12]}", opened, text)
+    if bool(data) == bool(image) or bool(image) != bool(question):
+        raise R3labError("Give an image and a question, or --data FILE with both in each row.")
+    if data:
+        asked = _rows_of(data, frame, images)
+    else:
+        text, opened = bare(question), open_image(image)
+        asked = [Asked(f"ask-{content_hash(opened)[:12]}", opened, text)]
     stem = Path("runs", "ask", time.strftime("%Y%m%d-%H%M%S"))
     names = (stem if i == 1 else stem.with_name(f"{stem.name}-{i}") for i in range(1, 1000))
     folder = Path(out) if out else next(name for name in names if not name.exists())
     check_free(folder)
     policy = Policy.load(model or shipped_policy())  # seconds: quick checks came before
     check_template(policy)
-    if found := control_token(policy, text):  # it would change who says what
-        raise R3labError(f"The question holds {shown(found)}, a control token; leave it out.")
+    for one in asked:
+        if found := control_token(policy, one.question):  # it would change who says what
+            raise R3labError(f"The question {shown(one.question)} holds {shown(found)}, a control token; leave it out.")
 
-    _write(f"policy {one_line(policy.name, 60)}, image {opened.width} x {opened.height}\n")
-    steps = Steps(_write)
-    start = time.perf_counter()
-    [trajectory] = rollout(policy, [asked], temperature=temperature, seed=seed, max_looks=max_looks, watch=steps)
-    seconds = time.perf_counter() - start
-    steps.end()
-    keep(trajectory, folder, report)
-    tokens, looks = sum(trajectory.sampled_mask), len(trajectory.looks)
-    answer = f"none ({trajectory.finish})" if trajectory.answer is None else one_line(trajectory.answer, 2000)
-    _write(f"answer: {answer}\n{seconds:.1f} s, {tokens} tokens, {looks} look{'s' * (looks != 1)}\n")
-    _write(f"saved: {clean(str(folder))} (trajectory.json, filmstrip.png{', report.html' * report})\n")
+    trajectories = []
+    for number, one in enumerate(asked):
+        size = f"{one.image.width} x {one.image.height}"
+        asks = one_line(one.question, 200) if data else f"policy {one_line(policy.name, 60)}, image {size}"
+        _write(f"{asks}\n")
+        steps = Steps(_write)
+        start = time.perf_counter()
+        how: dict[str, Any] = {"temperature": temperature, "seed": seed, "max_looks": max_looks, "numbers": [number]}
+        [trajectory] = rollout(policy, [one], watch=steps, **how)
+        seconds = time.perf_counter() - start
+        steps.end()
+        tokens, looks = sum(trajectory.sampled_mask), len(trajectory.looks)
+        answer = f"none ({trajectory.finish})" if trajectory.answer is None else one_line(trajectory.answer, 2000)
+        truth = f" (in the file: {one_line(str(one.truth['answer']), 200)})" if one.truth else ""
+        _write(f"answer: {answer}{truth}\n{seconds:.1f} s, {tokens} tokens, {looks} look{'s' * (looks != 1)}\n")
+        trajectories.append(trajectory)
+    if data:
+        with whole_folder(folder) as part:
+            save(trajectories, part)
+            if report:
+                save_report([Entry(t) for t in trajectories], part / "report.html")
+    else:
+        keep(trajectory, folder, report)
+    files = "trajectories.jsonl" if data else "trajectory.json, filmstrip.png"
+    _write(f"saved: {clean(str(folder))} ({files}{', report.html' * report})\n")
     return 0
+
+
+def _rows_of(data: str, frame: str, images: str) -> list[Asked]:
+    """The questions of a file; of the truth, what it says."""
+    try:
+        samples = list(OwnSamples("ask", data, frame, images, on_skip=LeftOut()))
+    except ConvertError as error:
+        raise as_options(error) from None
+    return [Asked(s.id, s.image, bare(s.question), s.truth if s.answer else {}) for s in samples]
 
 
 class Steps:

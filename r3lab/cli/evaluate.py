@@ -29,9 +29,10 @@ from ..core.settings import Amount, Count, Whole
 from ..evaluate.benchmarks import BENCHMARKS, get_benchmark
 from ..evaluate.scores import OWN as SCORES
 from ..vlir import worlds as places
+from ..vlir.convert import ConvertError, FrameName, OwnSamples
 from ..vlir.worlds import WORLDS
 from ..vlir.worlds.material import SPLITS, split_number
-from . import LeftOut
+from . import LeftOut, as_options
 
 if TYPE_CHECKING:  # these bring torch: seconds, which --help need not wait for
     from ..evaluate.grades import EvaluationTable
@@ -51,6 +52,7 @@ def evaluate(
     *,
     benchmark: Annotated[str, ", ".join(BENCHMARKS)] = "",
     data: str = "",
+    frame: Annotated[str, ", ".join(one.value for one in FrameName)] = "",
     images: str = "",
     world: Sequence[Annotated[str, ", ".join(WORLDS)]] = (),
     split: Annotated[str, ", ".join(SPLITS)] = "test",
@@ -75,12 +77,13 @@ def evaluate(
     Parameters
     ----------
     benchmark : with --data, one of
-    data : its file or folder, in its public format
+    data : its file or folder, in its public format; alone, a file of your own with image, question, answer
+    frame : of the boxes in a file of your own, where it is open:
     images : folder of the images that it names (default: of --data)
     world : all, or some of
     split : of the worlds:
     limit : the first N questions of each (default: all; 500 of a world)
-    score : of an answer, of worlds: exact, anls, or FILE.py:FUNCTION of (answer, truth)
+    score : of an answer, of worlds and your own: exact, anls, or FILE.py:FUNCTION of (answer, truth)
     arm : the first is compared with the others; all, or some of (default: interleaved):
     model : folder of a checkpoint, in which {arm} stands for the arm's name (default: the tiny policy)
     temperature : of the sampling; 0 is greedy
@@ -103,10 +106,10 @@ def evaluate(
         If something given cannot be used.
     """
     arms = [armed.OWN.use(name) for name in _names(arm or [INTERLEAVED.name], [INTERLEAVED.name, *ARMS])]
-    if bool(benchmark) == bool(world):
-        raise R3labError("Give either --benchmark NAME with --data PATH, or --world NAME.")
-    if bool(benchmark) != bool(data):
-        raise R3labError("--benchmark and --data belong together: give both, or --world NAME alone.")
+    if bool(world) == bool(benchmark or data):
+        raise R3labError("Give either --benchmark NAME with --data PATH, or --data PATH of your own, or --world NAME.")
+    if benchmark and not data:
+        raise R3labError("--benchmark and --data belong together: name the file of its questions.")
     from ..evaluate import run
     from ..models.policy import Policy, check_template
 
@@ -120,6 +123,11 @@ def evaluate(
     sources: list[Source] = []
     if benchmark:
         sources.append(run.benchmark_source(get_benchmark(benchmark), data, first, images or None))
+    elif data:
+        try:
+            sources.append(run.own_source(Path(data).stem, OwnSamples("eval", data, frame, images), first, score))
+        except ConvertError as error:
+            raise as_options(error) from None
     else:
         split_number(split)
         worlds = [places.OWN.use(name) for name in _names(world, WORLDS)]
@@ -129,8 +137,8 @@ def evaluate(
         raise R3labError(f"{shown(out)} holds a table that is not of `r3lab eval`; give another folder.")
     same = {
         "benchmark": sources[0].name if benchmark else None,
-        "data": str(Path(data).resolve()) if benchmark else None,
-        "split": None if benchmark else split,
+        "data": str(Path(data).resolve()) if data else None,
+        "split": None if data else split,
         "score": None if score == "exact" else score,
         "model": model if one_each else known_as[arms[0].name],
         **{name.replace("_", "-"): value for name, value in how.items()},

@@ -19,37 +19,56 @@ from ..models.adapters import add_lora
 from ..models.policy import Policy
 from ..train.devices import Processes
 from ..train.log import trackers
-from ..train.own_rewards import pinned_reward, try_reward, use_reward
+from ..train.own_rewards import check_known, pinned_reward, try_reward, use_reward
 from ..train.rgrpo import train_rgrpo
 from ..train.river import follower
 from ..train.run import ended, opened
 from ..train.settings import RgrpoSettings
 from ..trajectory import Trajectory, save
-from ..vlir.sample import Sample, read_vlir
+from ..vlir.convert import ConvertError, OwnSamples
+from ..vlir.sample import Sample
 from ..vlir.worlds import pinned_worlds, sample_batches, world_batches
+from . import LeftOut, as_options
 
 
-def batches_of(settings: RgrpoSettings, start: int = 0) -> Iterator[Sequence[Sample]]:
-    """The batches of a run, without the first `start`: from a VLIR folder, else from a world."""
+def samples_of(settings: RgrpoSettings) -> list[Sample]:
+    """The samples of the data that a run learns from; none where it draws them from a world.
+
+    Raises
+    ------
+    R3labError
+        If the data cannot be used, are fewer than a step takes, or do not say what the reward needs of them.
+    """
     if not settings.data:
-        return world_batches(settings.world, settings.prompts, settings.seed, start * settings.prompts)
-    samples = [sample for sample, _ in read_vlir(settings.data)]
+        return []
+    try:
+        samples = list(OwnSamples("train rgrpo", settings.data, settings.frame, settings.images, on_skip=LeftOut()))
+    except ConvertError as error:
+        raise as_options(error) from None
     if len(samples) < settings.prompts:
         raise R3labError(f"{settings.data} holds {len(samples)} samples, fewer than --prompts {settings.prompts}")
-    return sample_batches(samples, settings.prompts, settings.seed, start)
+    check_known(settings.reward, samples)
+    return samples
 
 
-def checked(s: RgrpoSettings) -> RgrpoSettings:
+def batches_of(settings: RgrpoSettings, samples: Sequence[Sample], start: int = 0) -> Iterator[Sequence[Sample]]:
+    """The batches of a run, without the first `start`: of given samples, else of worlds."""
+    if samples:
+        return sample_batches(samples, settings.prompts, settings.seed, start)
+    return world_batches(settings.world, settings.prompts, settings.seed, start * settings.prompts)
+
+
+def checked(s: RgrpoSettings, samples: Sequence[Sample]) -> RgrpoSettings:
     """The same settings, each file of one's own with its hash in its name, once all that they name is found usable.
 
     Raises
     ------
     R3labError
-        If a reward, a world or an arm cannot be used; the reward is called on the truth of the run's first sample too.
+        If a reward, a world or an arm cannot be used; the reward is called on the truth of a sample of the run too.
     """
     world = s.world if s.data else pinned_worlds(s.world)
     named = replace(s, reward=pinned_reward(s.reward), arm=ARMS.pinned(s.arm), world=world)
-    try_reward(use_reward(named.reward), s.reward, next(batches_of(named))[0].truth)
+    try_reward(use_reward(named.reward), s.reward, next(batches_of(named, samples))[0].truth)
     return named
 
 
@@ -61,12 +80,13 @@ def rgrpo(s: RgrpoSettings) -> int:
     processes = Processes.start()
     if os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true"):  # accelerate launch --use_fsdp
         s = replace(s, shard=True)
-    s = checked(s)
+    samples = samples_of(s)
+    s = checked(s, samples)
     policy = Policy.load(s.model or assets_dir() / "tiny" / "cold-start", device=processes.device)
     if s.lora_rank:
         add_lora(policy, s.lora_rank, s.lora_alpha, s.seed)
     run, begin, log = opened(s, s.keep, processes)
-    batches, follow = batches_of(s, begin.draws), follower(policy, s, processes, begin.step)
+    batches, follow = batches_of(s, samples, begin.draws), follower(policy, s, processes, begin.step)
 
     def show(step: int, trajectories: list[Trajectory]) -> None:
         if processes.main and s.show_every and (step + 1) % s.show_every == 0:

@@ -8,7 +8,6 @@ variable that --key-variable names), never from the command line.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from ..core.errors import R3labError, shown
 from ..core.files import whole_file
 from ..core.settings import Amount, Count, Share, Whole, at_least
 from ..vlir.card import measure
-from ..vlir.convert import BUDGET, FORMATS, WRITTEN, ConvertError, FrameName, read, write
+from ..vlir.convert import BUDGET, FORMATS, WRITTEN, ConvertError, FrameName, OwnSamples, read, write
 from ..vlir.filters import FILTERS, Judge, filter_folder
 from ..vlir.filters import OWN as ALL_FILTERS
 from ..vlir.rules import Limits
@@ -29,7 +28,7 @@ from ..vlir.teacher import EndpointSettings, teach
 from ..vlir.worlds import OWN as ALL_WORLDS
 from ..vlir.worlds import WORLDS, drawn, drawn_pairs
 from ..vlir.worlds.material import SPLITS, split_number
-from . import LeftOut
+from . import LeftOut, as_options
 
 World = Annotated[str, f"{', '.join(WORLDS)}, or FILE.py:CLASS"]
 Split = Annotated[str, ", ".join(SPLITS)]
@@ -236,10 +235,7 @@ def convert(
         reading = read(source, strict=strict, budget=budget, on_skip=left_out, **known)
         path = write(_bar(reading, "convert"), target, to, leave_out)
     except ConvertError as error:  # the names of arguments in a message are the command's options
-        options = re.sub(
-            r"\b(frame|images|boxes|format)=", lambda m: f"--{m[1].replace('format', 'from')} ", str(error)
-        )
-        raise R3labError(options) from None
+        raise as_options(error, "from") from None
     print(f"{path}: {reading.taken - lacking.count:,} records, from {reading.format} to {to}")
     print(reading.summary + (f"; {lacking.count:,} of them cannot be written as {to}" if lacking.count else ""))
     return 0
@@ -291,8 +287,7 @@ def rationale(
     if world:
         samples = drawn(world, split, seed, range(count))
     else:
-        pairs = read(data, format or None, frame or None, images=images or None, on_skip=LeftOut())
-        samples = (sample for sample, _ in pairs)
+        samples = iter(OwnSamples("vlir rationale", data, frame, images, format, LeftOut()))
     try:
         tally = teach(samples, endpoint, out, limit, retry_rejected)
     except KeyboardInterrupt:

@@ -36,6 +36,7 @@ from ..models.checkpoint import no_folder
 from ..models.policy import Features, Policy
 from ..train.log import facts
 from ..trajectory import save
+from ..vlir.convert import OwnSamples
 from ..vlir.sample import Sample
 from ..vlir.worlds import World
 from .benchmarks import Benchmark, BenchmarkReader
@@ -69,7 +70,7 @@ class Source:
     measures : the source's numbers, from the entries of graded answers
     count : questions, None where that shows at the end
     remarks : what a reader of its numbers must know
-    reader : of a benchmark's file: what it left out, and why
+    reader : of a file: what it left out, and why
     """
 
     name: str
@@ -78,7 +79,7 @@ class Source:
     measures: Callable[[Sequence[Entry]], list[Measure]]
     count: int | None = None
     remarks: Sequence[str] = ()
-    reader: BenchmarkReader | None = None
+    reader: BenchmarkReader | OwnSamples | None = None
 
     @property
     def left_out(self) -> int:
@@ -126,10 +127,23 @@ def world_source(world: World, split: str, count: int, seed: int = 0, score: str
     return sample_source(world.name, f"{world.name}, {split} split", samples, count, score)
 
 
-def sample_source(
-    name: str, title: str, samples: Iterable[Sample], count: int | None = None, score: str = "exact"
-) -> Source:
-    """Samples of a world or of somebody's own; the others as of `Source` and `world_source`."""
+def own_source(name: str, samples: OwnSamples, limit: int | None = None, score: str = "exact") -> Source:
+    """Somebody's own samples, at most `limit`, the first read here; what they do not say is not measured."""
+    every = islice(samples, limit)
+    made = sample_source(name, name, chain([next(every)], every), None, score)
+
+    def measures(entries: Sequence[Entry]) -> list[Measure]:
+        if any(e["needs_look"] is not None for e in entries):
+            return made.measures(entries)
+        known = [e for e in entries if e["iou"] is not None]
+        looked = Measure("look_rate", (units(Grade(e["id"], float(e["valid"] > 0)) for e in entries),))
+        return [made.measures(entries)[0], Measure("iou", (units(Grade(e["id"], e["iou"]) for e in known),)), looked]
+
+    return replace(made, measures=measures, reader=samples)
+
+
+def sample_source(name: str, title: str, samples: Iterable[Sample], count: int | None, score: str) -> Source:
+    """Samples, each answer scored by that name; the others as of `Source`."""
     how = OWN.use(score)
     items = (Graded(s.id, s.question, s.image, s.truth, partial(_graded, s, how, score)) for s in samples)
     measures = partial(world_measures, name=score.rpartition(":")[2].partition("@")[0])

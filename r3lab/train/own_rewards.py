@@ -7,19 +7,20 @@ pinned_reward("my.py:mine")           # "/home/me/my.py:mine@0c1f5a2b9d3e"
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
 from PIL import Image
 
-from ..core.errors import shown
+from ..core.errors import R3labError, shown
 from ..core.files import assets_dir
 from ..core.plugins import Plugins, check_function, tried
 from ..core.records import parse
 from ..trajectory import Trajectory, from_record
-from .rewards import PRESETS, Paid, Reward, paid, preset, score
+from ..vlir.sample import Sample
+from .rewards import PRESETS, Paid, Reward, look_cost, paid, preset, region_grounded, score
 
 
 @lru_cache(maxsize=1)
@@ -74,6 +75,18 @@ def use_reward(given: str | Paid | Mapping[str, Reward]) -> Paid:
         preset(given)
         return partial(score, name=given)
     return OWN.use(given)
+
+
+def check_known(name: str, samples: Sequence[Sample]) -> None:
+    """Raise an `R3labError` if a preset pays by what samples do not say: whether a look is needed."""
+    if name.partition(" without ")[0] not in PRESETS or not {region_grounded, look_cost} & {*preset(name).values()}:
+        return
+    silent = sum(sample.needs_look is None for sample in samples)
+    if silent:
+        raise R3labError(
+            f"the reward {name!r} needs needs_look, true or false, of every sample, and a box where it is true; "
+            f"{silent} of {len(samples)} lack it. Add it, or take --reward official-code, which needs only the answer"
+        )
 
 
 def pinned_reward(given: str) -> str:

@@ -75,7 +75,9 @@ class RgrpoSettings(UpdateSettings):
     """
 
     model: str = setting("", "checkpoint folder to start from (default: the shipped cold start of badges)")
-    data: str = setting("", "VLIR folder with samples; if empty, samples come from --world")
+    data: str = setting("", "VLIR folder, or a file with image, question, answer; if empty, samples come from --world")
+    frame: str = setting("", "of the boxes in --data, where it is open: source, resized-28, relative-1000, relative-1")
+    images: str = setting("", "folder of the images that --data names (default: beside it)")
     world: str = setting("badges", "to draw samples from; several by weight: badges,trails:2; your own: FILE.py:CLASS")
     arm: str = setting("interleaved", "what a box brings, and how an answer is marked", ARMS)
     out: str = setting("runs/rgrpo", "folder for checkpoint and log")

@@ -30,6 +30,7 @@ from ...core.records import Refused
 from ...core.rows import RawRecord, pyarrow, rows
 from ..sample import LINES, Rationale, Sample, crops, parts_of, put_image, to_record
 from .formats import FORMATS
+from .plain import OwnSamples as OwnSamples
 from .source import BUDGET, FACTOR, ConvertError, Format, FrameName, FrameNeeded, Pair, Source, Values, data_file
 from .source import from_source as from_source
 
@@ -162,11 +163,11 @@ def detect(path: str | Path) -> str:
     for row in islice(rows(path), _LOOKED_AT):
         if row.problem is None:
             first = first or row.data
-            fitting = [f for f in FORMATS.values() if f.fields <= row.data.keys() and f.fits(row.data)]
+            fitting = [f for f in FORMATS.values() if f.knows(row.data)]
             if fitting:
                 return max(fitting, key=lambda form: len(form.fields)).name
     have = ", ".join(shown(k, 40) for k in islice(first, 12)) or "no records"
-    known = f"give format=, one of {', '.join(FORMATS)}"
+    known = f"name yours image, question, answer and box, or give format=, one of {', '.join(FORMATS)}"
     raise ConvertError(f"The format of {path.name} is unknown: its fields are {have}; {known}.")
 
 

@@ -20,6 +20,7 @@ crops and videos are refused.
 
 Parquet has one row a sample with the image's PNG file inside (``{bytes, path}``), boxes in source pixels, and
 `rationale` as a list of ``{text, box}`` with one of the two, or null; rows with these fields are read from any file.
+What fits none of these and has an image and a question is somebody's own (`plain`).
 
     spelled("New York", [("new", a), ("York,", b)])       # the hull of a and b
 """
@@ -53,6 +54,7 @@ from ...core.records import (
 )  # fmt: skip
 from ...core.rows import RawRecord
 from ..sample import Rationale, from_record, part
+from .plain import PLAIN, worded
 from .source import Format, FrameName, Pair, Source, Values, checked, field_of, from_declared, to_source
 
 _MARK = "###"
@@ -62,22 +64,10 @@ _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
 _PIXELS, _SHARES = (FrameName.SOURCE, FrameName.RESIZED), (FrameName.UNIT, FrameName.SOURCE)
 _CODES = (*_PIXELS, FrameName.RELATIVE, FrameName.UNIT)
 _MAX_TEXT, _MAX_ITEMS, _MAX_WORDS, _MAX_LOOKS = 100_000, 1000, 20_000, 64  # of a text, a list, a page, a rationale
-_DIGITS = 10**30  # whole numbers below are written out where text is wanted
 Words = list[tuple[str, Box]]  # in reading order, source pixels
 
 
 # -- fields ----------------------------------------------------------------------------------------------------------
-
-
-def _worded(read: Read) -> Read:
-    """A reader of text that takes a number too, written out."""
-
-    def with_numbers(value: Any, where: str) -> Any:
-        if type(value) is float:
-            value = f"{number(value, where):g}"
-        return read(str(value) if type(value) is int and abs(value) < _DIGITS else value, where)
-
-    return with_numbers
 
 
 def _part_of(wanted: Mapping[str, Read], optional: Mapping[str, Read] | None = None) -> Read:
@@ -85,8 +75,8 @@ def _part_of(wanted: Mapping[str, Read], optional: Mapping[str, Read] | None = N
     return lambda value, where: fields(value, wanted, optional, where)
 
 
-_QUESTION, _ANSWER = text_of(MAX_QUESTION), _worded(text_of(MAX_ANSWER))
-_TEXT, _LABEL, _NAME = text_of(_MAX_TEXT, blank=True), _worded(text_of(200, blank=True)), text_of(100)
+_QUESTION, _ANSWER = text_of(MAX_QUESTION), worded(text_of(MAX_ANSWER))
+_TEXT, _LABEL, _NAME = text_of(_MAX_TEXT, blank=True), worded(text_of(200, blank=True)), text_of(100)
 _OBJECT = of("an object", lambda value: isinstance(value, dict))
 _SIZE = {"width": number, "height": number}
 _SCENE, _NAMED = _part_of({"objects": _OBJECT, **_SIZE}), mapping(text_of(100))
@@ -410,5 +400,6 @@ _TABLE = (
     Format("gqa", _gqa, _GRAPHED, {"annotations": _OBJECT}, _jpg("imageId"), boxes="graphs"),
     Format("textvqa", _textvqa, _ASKED, _SPLIT, _jpg("image_id"), frames=_SHARES, boxes="words"),
     Format("docvqa", _docvqa, _PAGED, _SPLIT, boxes="pages"),
+    PLAIN,
 )
 FORMATS = {form.name: form for form in _TABLE}

@@ -251,7 +251,8 @@ def data_file(path: str | Path) -> Path:
         return path
     if (path / LINES).is_file():  # other files may lie beside it: what was rejected, a card
         return path / LINES
-    found = [p for p in data_files(path) if p.suffix.lower() not in DELIMITERS]  # boxes want more than a cell
+    every = data_files(path)
+    found = [p for p in every if p.suffix.lower() not in DELIMITERS] or every  # a table beside is of something else
     if len(found) != 1:
         names = ", ".join(p.name for p in found[:5]) or "none"
         raise ConvertError(f"{shown(str(path))} is a folder with {len(found)} data files ({names}); give one of them.")
@@ -295,6 +296,10 @@ class Format:
     def fields(self) -> set[str]:
         """The field names by which a record is known."""
         return {*self.wanted, *self.marks}
+
+    def knows(self, data: Values) -> bool:
+        """Whether a record is of this format."""
+        return self.fields <= data.keys() and self.fits(data)
 
     def frame_named(self, name: str | None) -> FrameName | None:
         """The frame that a caller asked for, None for none; one that the format cannot have is an error."""
