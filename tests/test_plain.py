@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +55,19 @@ def gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def says(monkeypatch: pytest.MonkeyPatch, policy: Policy, text: str = TEXT) -> None:
     """Make the policy write a text, token by token, each with the log-probability that it gives it."""
 
-    def draw(logits: torch.Tensor, temperature: float, rows: Sequence[Any]) -> list[list[Any]]:
-        [row] = rows
-        written = row.trajectory.kinds.count(Kind.SAMPLED)
-        logp, ids = logits.log_softmax(-1)[0], [*policy.ids(text), policy.tokenizer.eos_token_id]
-        return [[ids[written]], [float(logp[ids[written]])], [1.0]]
+    ids, wholly = iter([*policy.ids(text), policy.tokenizer.eos_token_id]), plain.finish
+
+    def draw(logits: torch.Tensor, *given: Any) -> list[list[Any]]:
+        token = next(ids)
+        return [[token], [float(logits.log_softmax(-1)[0, token])], [1.0]]
+
+    def finish(own: Policy, state: Any, *given: Any) -> Trajectory:
+        nonlocal ids
+        ids = iter([*policy.ids(text), policy.tokenizer.eos_token_id][state.trajectory.kinds.count(Kind.SAMPLED) :])
+        return wholly(own, state, *given)
 
     monkeypatch.setattr(plain, "draw", draw)
+    monkeypatch.setattr(plain, "finish", finish)
 
 
 def worst(policy: Policy, t: Trajectory) -> float:

@@ -24,10 +24,11 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
+from ..core.arms import INTERLEAVED, Arm
 from ..core.errors import R3labError, shown
 from ..core.files import recover, whole_folder
 from ..core.geometry import Box, Frame, Size, crop_size, fit_tokens
-from ..core.protocol import bare
+from ..core.protocol import bare, question_text
 from . import adapters, attention, families
 from .checkpoint import SAFE, config_of, no_folder, object_in, quiet, read_weights, said
 from .template import chat_frame
@@ -196,6 +197,11 @@ class Policy:
             self._pieces[token] = self.tokenizer.decode([token], skip_special_tokens=False)
         return self._pieces[token]
 
+    def asked(self, question: str, overview: Size, arm: Arm = INTERLEAVED) -> str:
+        """What it is asked: the question, and how to write a box and an answer unless the question is all."""
+        text = bare(question)
+        return text if self.bare else question_text(question, self.frame, overview, arm.opening, arm.closing)
+
     def ids(self, text: str) -> list[int]:
         """Token ids of text that the loop itself writes (never of sampled text)."""
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -327,6 +333,31 @@ class Policy:
         logits = self.model.lm_head(hidden).float()
         logits[..., self.forbidden] = float("-inf")
         return logits
+
+
+def draw(logits: torch.Tensor, temperature: float, noise: Sequence[np.random.Generator]) -> list[list[Any]]:
+    """Draw a token a row: the best at temperature 0, else by the inverse of the cumulative distribution.
+
+    Parameters
+    ----------
+    logits : (R, V); minus infinity where a token must not be drawn
+    noise : of each row, which gives one uniform number unless the temperature is 0
+
+    Returns
+    -------
+    tokens, their log-probabilities (at temperature 1 where it is 0), and entropies in nats, R of each
+    """
+    logp = torch.log_softmax(logits if temperature in (0, 1) else logits / temperature, dim=-1)
+    shares = logp.exp()
+    if temperature == 0:
+        chosen = logp.argmax(-1)
+    else:
+        draws = torch.tensor([[one.random()] for one in noise], dtype=torch.float64)
+        total = shares.cumsum(-1, dtype=torch.float64)
+        chosen = torch.searchsorted(total, draws.to(total.device) * total[:, -1:], right=True)[:, 0]
+        chosen = chosen.clamp(max=logp.shape[-1] - 1)
+    taken = logp.gather(1, chosen[:, None])[:, 0]
+    return [chosen.tolist(), taken.tolist(), torch.special.entr(shares).sum(-1).tolist()]
 
 
 def control_token(policy: Policy, text: str) -> str | None:

@@ -12,7 +12,6 @@ of the group).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from ..core.arms import INTERLEAVED, Arm, forced_members
 from ..core.images import content_hash, resize
 from ..models.cache import SlotCache
 from ..models.decoder import Decoder, fits
-from ..models.policy import Features, Policy, Row, Rows, reading
+from ..models.policy import Features, Policy, Row, Rows, draw, reading
 from ..trajectory import ImageRef, Trajectory
 from .sequence import Question, begin, overview_key, prompt_ids
 from .state import RolloutState
@@ -160,26 +159,10 @@ class Loop:
             return
         logits = self.policy.logits(self.last[torch.tensor(slots, device=self.policy.device)])
         branches = [self.branches[i] for i in indices]
-        for branch, *drawn in zip(branches, *draw(logits, self.temperature, branches), strict=True):
+        for branch, *drawn in zip(branches, *draw(logits, self.temperature, [b.noise for b in branches]), strict=True):
             branch.take(*drawn)
             if self.watch is not None:
                 self.watch(branch.trajectory)
-
-
-def draw(logits: torch.Tensor, temperature: float, rows: Sequence[RolloutState]) -> list[list[Any]]:
-    """Tokens, log-probabilities and entropies drawn from logits (R, V): the best at temperature 0, else by the inverse
-    of the cumulative distribution, one uniform number of each row's own."""
-    logp = torch.log_softmax(logits if temperature in (0, 1) else logits / temperature, dim=-1)
-    shares = logp.exp()
-    if temperature == 0:
-        chosen = logp.argmax(-1)
-    else:
-        draws = torch.tensor([[row.noise.random()] for row in rows], dtype=torch.float64)
-        total = shares.cumsum(-1, dtype=torch.float64)
-        chosen = torch.searchsorted(total, draws.to(total.device) * total[:, -1:], right=True)[:, 0]
-        chosen = chosen.clamp(max=logp.shape[-1] - 1)
-    taken = logp.gather(1, chosen[:, None])[:, 0]
-    return [chosen.tolist(), taken.tolist(), torch.special.entr(shares).sum(-1).tolist()]
 
 
 @torch.no_grad()

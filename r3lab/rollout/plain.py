@@ -19,9 +19,10 @@ from tqdm import tqdm
 from ..core.arms import Arm
 from ..core.images import content_hash
 from ..models.plain import PlainPolicy
+from ..models.policy import draw
 from ..trajectory import ImageRef, Trajectory
-from .loop import Watch, draw
-from .sequence import Question, begin, prompt_text
+from .loop import Watch
+from .sequence import Question, begin
 from .state import RolloutState
 
 
@@ -43,7 +44,7 @@ def plain_rollout(
     bar = tqdm(total=len(samples) * len(members), desc="rollout", disable=not progress, mininterval=1)
     for sample, number in zip(samples, numbers, strict=True):
         reference = ImageRef(content_hash(sample.image), *sample.image.size)
-        text = prompt_text(policy, sample.question, policy.overview_size(sample.image.size), arm)
+        text = policy.asked(sample.question, policy.overview_size(sample.image.size), arm)
         ids = policy.prompt(text, sample.image)
         for member, forced in enumerate(members):
             told = {"seed": seed, "temperature": temperature, "forced": forced}
@@ -82,7 +83,7 @@ def finish(policy: PlainPolicy, state: RolloutState, temperature: float, watch: 
     images = images_of(t)
     logits, cache = policy.whole(t.ids, images)
     while True:
-        for drawn in zip(*draw(logits[None, -1], temperature, [state]), strict=True):
+        for drawn in zip(*draw(logits[None, -1], temperature, [state.noise]), strict=True):
             state.take(*drawn)
         if watch is not None:
             watch(t)

@@ -16,7 +16,6 @@ from ..core.arms import INTERLEAVED, Arm
 from ..core.errors import R3labError
 from ..core.geometry import Size
 from ..core.images import resize
-from ..core.protocol import bare, question_text
 from ..models.policy import Features, Policy, Row
 from ..models.template import chat_frame
 from ..trajectory import ImageRef, Kind, Trajectory
@@ -39,7 +38,7 @@ class Question(Protocol):
 
 def prompt_ids(policy: Policy, question: str, overview: Size, tokens: int, arm: Arm = INTERLEAVED) -> list[int]:
     """Ids of the prompt with `tokens` image tokens for the overview, through the checkpoint's own chat template."""
-    text = prompt_text(policy, question, overview, arm)
+    text = policy.asked(question, overview, arm)
     before, after = chat_frame(policy.tokenizer)
     ids: list[int] = []
     image = [policy.image_id] * tokens
@@ -50,12 +49,6 @@ def prompt_ids(policy: Policy, question: str, overview: Size, tokens: int, arm: 
     if ids.count(policy.image_id) != tokens:
         raise R3labError("the chat template must place exactly one image; a question cannot hold image tokens")
     return ids
-
-
-def prompt_text(policy: Policy, question: str, overview: Size, arm: Arm = INTERLEAVED) -> str:
-    """What a policy is asked: the question, and how to write a box and an answer unless that is all it is asked."""
-    text = bare(question)
-    return text if policy.bare else question_text(question, policy.frame, overview, arm.opening, arm.closing)
 
 
 def begin(
