@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from r3lab.core.arms import FORCED, get_arm
 from r3lab.core.errors import R3labError
@@ -294,3 +294,29 @@ def test_a_replay_of_a_forced_rollout_is_forced(policy, samples):
             tried += 1
             assert count_boxes(policy, t, {}, {})[0] == boxes[0][0]
     assert tried
+
+
+def test_another_picture_in_the_place_of_a_crop(family_policy, samples):
+    """What the record holds is what was read; all else is as it would have been up to the first crop."""
+
+    def inverted(crop: Image.Image) -> Image.Image:
+        return ImageOps.invert(crop)
+
+    settings = {"group": 4, "seed": 4, "max_looks": 2, "max_new_tokens": 44}
+    plain, changed = (
+        rollout(family_policy, samples, **settings),
+        rollout(family_policy, samples, crops=inverted, **settings),
+    )
+    looked = [(a, b) for a, b in zip(plain, changed, strict=True) if any(look.crop for look in a.looks)]
+    assert looked
+    for a, b in looked:
+        b.check()
+        (first, other) = (next(look for look in t.looks if look.crop) for t in (a, b))
+        assert b.ids[: first.crop_span[1]] == a.ids[: first.crop_span[1]] and first.crop != other.crop
+        assert (
+            content_hash(inverted(a.images[first.crop.hash]))
+            == other.crop.hash
+            == content_hash(b.images[other.crop.hash])
+        )
+        assert [p for p in b.logprobs if p is not None] == pytest.approx(fresh_logprobs(family_policy, b), abs=1e-5)
+    assert [a.ids for a, b in looked] != [b.ids for a, b in looked]

@@ -67,6 +67,7 @@ def evaluate(
     batch: Count = 32,
     quick: bool = False,
     keep: Whole = 0,
+    value: Whole = 0,
     out: str,
     arguments: Sequence[str] = (),
 ) -> int:
@@ -93,6 +94,7 @@ def evaluate(
     batch : questions answered together
     quick : a first impression: 40 questions of each, short answers
     keep : save the trajectories of the first N questions
+    value : what looks are worth to arm interleaved, by N sampled answers without and with one (default: not measured)
     out : folder of the records and the table
 
     Returns
@@ -110,6 +112,8 @@ def evaluate(
         raise R3labError("Give either --benchmark NAME with --data PATH, or --data PATH of your own, or --world NAME.")
     if benchmark and not data:
         raise R3labError("--benchmark and --data belong together: name the file of its questions.")
+    if value == 1 or value and INTERLEAVED not in arms:
+        raise R3labError("--value takes 2 or more, and the arm interleaved, whose looks it values.")
     from ..evaluate import run
     from ..models.policy import Policy, check_template
 
@@ -149,7 +153,7 @@ def evaluate(
             check_template(policy)
         own = {name: (loaded[path], known_as[name] if one_each else "") for name, path in models.items()}
         try:
-            found = run.evaluate(own, sources, arms, journal, batch=batch, keep=keep, **how)
+            found = run.evaluate(own, sources, arms, journal, batch=batch, keep=keep, value=value, **how)
         except KeyboardInterrupt:
             print("\nr3lab eval: interrupted; the same command goes on where it stopped", file=sys.stderr)
             return 130

@@ -50,7 +50,7 @@ def resampled_means(values: np.ndarray, resamples: int, rng: np.random.Generator
     Parameters
     ----------
     values
-        Scores of the units, (n,).
+        Scores of the units, (n,), or several of each, (n, k).
     resamples
         How many samples of n.
     rng
@@ -59,7 +59,7 @@ def resampled_means(values: np.ndarray, resamples: int, rng: np.random.Generator
     Returns
     -------
     ndarray
-        (resamples,)
+        (resamples,), or (resamples, k)
     """
     n = len(values)
     part = max(1, _HELD // n)

@@ -253,14 +253,16 @@ class EvaluationTable:
     differences: list[Difference] = field(default_factory=list)
     published: list[dict[str, Any]] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    values: dict[str, dict[str, Any]] = field(default_factory=dict)  # of looks, by source: `value.summary`
 
     def record(self) -> dict[str, Any]:
-        """The table as JSON: `rows`, `differences`, `published`, `remarks`."""
+        """The table as JSON: `rows`, `differences`, `published`, `remarks`, and where they were measured `values`."""
         return {
             "rows": [_flat(asdict(line)) for line in self.lines],
             "differences": [_flat(asdict(one)) for one in self.differences],
             "published": self.published,
             "remarks": self.remarks,
+            **({"values": self.values} if self.values else {}),
         }
 
 

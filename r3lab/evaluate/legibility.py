@@ -57,16 +57,21 @@ def ask(policy: Policy, items: Sequence[Any], numbers: Sequence[int], **settings
     -------
     the trajectory of each question, or why it cannot be asked, in words
     """
-    found: list[Trajectory | str] = [
-        refusal(policy, item.question, item.image.size) if item.image else "a picture is wanted; the question has none"
-        for item in items
-    ]
+    found: list[Trajectory | str] = [*refusals(policy, items)]
     able = [i for i, why in enumerate(found) if not why]
     if able:
         answers = rollout(policy, [items[i] for i in able], numbers=[numbers[i] for i in able], **settings)
         for i, t in zip(able, answers, strict=True):
             found[i] = t
     return found
+
+
+def refusals(policy: Policy, items: Sequence[Any]) -> list[str]:
+    """Why a policy cannot be asked each of the questions, in words; "" where it can."""
+    return [
+        refusal(policy, item.question, item.image.size) if item.image else "a picture is wanted; the question has none"
+        for item in items
+    ]
 
 
 def sheet(images: Sequence[Image.Image]) -> Image.Image:

@@ -27,7 +27,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..core.arms import Arm
+from ..core.arms import INTERLEAVED, Arm
 from ..core.errors import R3labError
 from ..core.files import Journal, first_interrupt
 from ..core.images import content_hash
@@ -41,13 +41,19 @@ from ..vlir.sample import Sample
 from ..vlir.worlds import World
 from .benchmarks import Benchmark, BenchmarkReader
 from .grades import Difference, EvaluationTable, Grade, Measure, ScoreRow, difference, interval, published, units
-from .legibility import Item, ask
+from .legibility import Item, ask, refusals
 from .scores import OWN, Score, graded
+from .value import rolled, summary
 
 Entry = Mapping[str, Any]  # what is written down of an answer; see `evaluate`
 Found = dict[tuple[str, str], list[Entry]]  # by source and arm
-GRADED, SKIPPED = "graded", "skipped"  # what became of a question
+GRADED, VALUED, SKIPPED = "graded", "valued", "skipped"  # what became of a question
+VALUE = "value of looks"  # stands for the arm where it is not one arm's answer that is asked for
 NO_IMAGE, NOT_ASKED = "no image", "cannot be asked of this policy"  # why a question is skipped
+HOW_VALUED = (
+    "Value of looks: answers forced without a look and with one, sampled at temperature 1 and greedily. Whether a look "
+    "helps in a sample is told by its own few sampled answers, which draws needless and missed towards chance."
+)
 KEPT_TEXT = 4000  # characters of the question, and of what was written, that an entry keeps
 KEPT_FACTS = ("needs_look", "iou", "looks", "valid", "tokens")
 
@@ -182,6 +188,7 @@ def evaluate(
     *,
     batch: int = 32,
     keep: int = 0,
+    value: int = 0,
     **how: Any,
 ) -> Found:
     """Have every question answered by every arm that the journal has no entry of.
@@ -199,6 +206,9 @@ def evaluate(
         Questions that are answered together.
     keep
         Of so many questions, the first of each source, the trajectories are saved.
+    value
+        Sampled rollouts of each sort by which looks are valued in the arm `interleaved` (`value.rolled`); 0: none.
+        Their entries are those of `VALUE`, in the place of an arm.
     how
         Settings of `rollout`: temperature, seed, max_looks, max_new_tokens.
 
@@ -215,22 +225,27 @@ def evaluate(
     KeyboardInterrupt
         After Ctrl-C, when the batch in progress is in the journal; a second one drops that batch.
     """
-    places: dict[tuple[str, str], list[str]] = {(source.name, arm.name): [] for source in sources for arm in arms}
+    asked_in = {arm.name: arm for arm in arms} | ({VALUE: INTERLEAVED} if value else {})
+    places: dict[tuple[str, str], list[str]] = {(source.name, name): [] for source in sources for name in asked_in}
     counts = [source.count for source in sources]
-    total = None if None in counts else sum(n for n in counts if n is not None) * len(arms)
+    total = None if None in counts else sum(n for n in counts if n is not None) * len(asked_in)
     with first_interrupt() as stop, tqdm(total=total, desc="eval", unit=" answers", disable=None, mininterval=1) as bar:
         for source in sources:
             numbered = enumerate(source.items)
             while some := list(islice(numbered, batch)):
                 questions = [_question(source, item) for _, item in some]
                 shared: dict[str, Features] = {}
-                for arm in arms:
+                for name, arm in asked_in.items():
                     own, known_as = policies[arm.name]
-                    keys = [_key(question, arm, known_as) for question in questions]
-                    places[source.name, arm.name] += keys
+                    asked = [json.dumps([name, value, q]) for q in questions] if name == VALUE else questions
+                    keys = [_key(question, arm, known_as) for question in asked]
+                    places[source.name, name] += keys
                     new = [(key, n, item) for key, (n, item) in zip(keys, some, strict=True) if key not in journal]
-                    features = {} if known_as else shared
-                    _answer(own, source, arm, new, journal, keep, **how, features=features)
+                    if name == VALUE:
+                        _value(own, source, new, journal, value, **how)
+                    else:
+                        features = {} if known_as else shared
+                        _answer(own, source, arm, new, journal, keep, **how, features=features)
                     bar.update(len(some))
                     if stop.is_set():
                         raise KeyboardInterrupt
@@ -292,6 +307,26 @@ def _answer(
             "text": t.response_text[:KEPT_TEXT],
         }
         journal.append(key, head | entry)
+
+
+def _value(
+    policy: Policy,
+    source: Source,
+    asked: Sequence[tuple[str, int, Graded]],
+    journal: Journal,
+    k: int,
+    **how: Any,
+) -> None:
+    """Value looks at questions (key, number in the source, item); an entry each, also of those that cannot be asked."""
+    whys = refusals(policy, [item for _, _, item in asked])
+    able = [one for one, why in zip(asked, whys, strict=True) if not why]
+    items, numbers = [item for _, _, item in able], [number for _, number, _ in able]
+    how = {name: setting for name, setting in how.items() if name != "temperature"}  # both: greedy, and sampled at 1
+    found = iter(rolled(policy, items, numbers, k, score=lambda item, t: item.grade(t.answer).score, **how))
+    for (key, number, item), why in zip(asked, whys, strict=True):
+        entry = {"source": source.name, "arm": VALUE, "id": item.id, "number": number, "outcome": VALUED}
+        entry |= {"needs_look": item.truth.get("needs_look"), "rollouts": None if why else next(found)}
+        journal.append(key, entry)
 
 
 def fingerprint(folder: Path) -> str:
@@ -356,4 +391,10 @@ def table_of(
         table.remarks.extend(source.remarks)
         table.remarks.extend([f"{source.title}: questions left out: {', '.join(told)}."] if told else [])
         table.published.extend(published("rows", source.name))
+    valued = {s.name: [e for e in found.get((s.name, VALUE), ()) if e["rollouts"]] for s in sources}
+    table.values.update({name: summary(entries) for name, entries in valued.items() if entries})
+    if table.values:
+        table.remarks.append(HOW_VALUED)
+    if len(table.values) > 1:
+        table.values["all"] = summary([entry for entries in valued.values() for entry in entries])
     return table

@@ -25,7 +25,7 @@ from ..models.decoder import Decoder, fits
 from ..models.policy import Features, Policy, Row, Rows, draw, reading
 from ..trajectory import ImageRef, Trajectory
 from .sequence import Question, begin, overview_key, prompt_ids
-from .state import RolloutState
+from .state import Crops, RolloutState
 
 Watch = Callable[[Trajectory], None]
 
@@ -42,8 +42,9 @@ class Loop:
         temperature: float = 0.0,
         seed: int = 0,
         watch: Watch | None = None,
+        crops: Crops | None = None,
     ) -> None:
-        self.policy, self.store, self.watch = policy, store, watch
+        self.policy, self.store, self.watch, self.crops = policy, store, watch, crops
         self.max_looks, self.max_new_tokens = max_looks, max_new_tokens
         self.temperature, self.seed = temperature, seed
         self.cache = SlotCache(policy.model.config.get_text_config().num_hidden_layers)
@@ -51,9 +52,7 @@ class Loop:
         self.branches: list[RolloutState] = []
         self.last = torch.zeros(0)  # (rows, D): hidden state from which each row's next token comes
 
-    def open(
-        self, samples: Sequence[Question], members: Sequence[str], numbers: Sequence[int], arm: Arm = INTERLEAVED
-    ) -> None:
+    def open(self, samples: Sequence[Question], members: Sequence[str], numbers: Sequence[int], arm: Arm) -> None:
         """Encode overviews, read every prompt once, and make the rows: of each group `members`, forced as they say."""
         policy = self.policy
         references = [ImageRef(content_hash(sample.image), *sample.image.size) for sample in samples]
@@ -83,7 +82,7 @@ class Loop:
     def add(self, record: Trajectory, position: int, number: int, member: int) -> RolloutState:
         """A row that goes on with a record at an M-RoPE position."""
         noise = np.random.default_rng([self.seed, number, member])
-        branch = RolloutState(self.policy, record, self.max_looks, self.max_new_tokens, noise, position)
+        branch = RolloutState(self.policy, record, self.max_looks, self.max_new_tokens, noise, position, self.crops)
         self.branches.append(branch)
         return branch
 
@@ -181,6 +180,7 @@ def rollout(
     numbers: Sequence[int] | None = None,
     arm: Arm = INTERLEAVED,
     forced: str | Sequence[str] = ("",),
+    crops: Crops | None = None,
 ) -> list[Trajectory]:
     """Let the policy answer each sample `group` times.
 
@@ -198,17 +198,13 @@ def rollout(
     numbers : of the samples, on which their random streams depend; by default 0, 1, ...; a process that rolls out a
         part of a batch gives the numbers that its samples have in the whole
     arm : what is asked, what a box brings, how an answer is marked (`arms.get_arm`); `resume` reads it in the record
-    forced : a name of `arms.FORCED`, or "" for a free rollout; one for all, or one for each member of a group. The
-        prompt is read once all the same, and members draw the random numbers that they draw when they are free
+    forced : a name of `arms.FORCED`, or "" for a free rollout; one for all, or one for each member of a group, who draw
+        the random numbers that they draw when they are free. `R3labError` names another name, or a wrong number of them
+    crops : what is shown in the place of a crop: another picture of its size, which the record then holds
 
     Returns
     -------
     list of len(samples) * group trajectories, the members of a group next to each other
-
-    Raises
-    ------
-    R3labError
-        If a name of `forced` is unknown, or there is neither one nor one for each member.
 
     Examples
     --------
@@ -219,13 +215,12 @@ def rollout(
     if not samples:
         return []
     numbers = list(range(len(samples))) if numbers is None else numbers
+    settings = max_looks, max_new_tokens, temperature, seed, watch, crops
     with reading(policy):
         if policy.plain:
             from . import plain_rollout
 
-            return plain_rollout(
-                policy, samples, members, numbers, arm, progress, max_looks, max_new_tokens, temperature, seed, watch
-            )
-        loop = Loop(policy, {} if features is None else features, max_looks, max_new_tokens, temperature, seed, watch)
+            return plain_rollout(policy, samples, members, numbers, arm, progress, *settings)
+        loop = Loop(policy, {} if features is None else features, *settings)
         loop.open(samples, members, numbers, arm)
         return loop.run(progress)

@@ -22,8 +22,9 @@ from ..models.plain import PlainPolicy
 from ..models.policy import draw
 from ..trajectory import ImageRef, Trajectory
 from .loop import Watch
+from .resume import recall
 from .sequence import Question, begin
-from .state import RolloutState
+from .state import Crops, RolloutState
 
 
 def plain_rollout(
@@ -38,6 +39,7 @@ def plain_rollout(
     temperature: float,
     seed: int,
     watch: Watch | None,
+    crops: Crops | None,
 ) -> list[Trajectory]:
     """As `rollout`, whose settings these are; of each group `members`, forced as they say."""
     found: list[Trajectory] = []
@@ -49,7 +51,9 @@ def plain_rollout(
         for member, forced in enumerate(members):
             told = {"seed": seed, "temperature": temperature, "forced": forced}
             record, noise = begin(policy, sample, reference, ids, arm, **told), [seed, number, member]
-            state = RolloutState(policy, record, max_looks, max_new_tokens, np.random.default_rng(noise), len(ids))
+            state = RolloutState(
+                policy, record, max_looks, max_new_tokens, np.random.default_rng(noise), len(ids), crops
+            )
             found.append(finish(policy, state, temperature, watch))
             bar.update()
     bar.close()
@@ -72,7 +76,7 @@ def plain_resume(
         record.seed, record.temperature = seed, temperature
         noise = np.random.default_rng([seed, number, 0])
         state = RolloutState(policy, record, max_looks, max_new_tokens, noise, len(record.ids))
-        state.recall()
+        recall(state)
         found.append(finish(policy, state, temperature, watch))
     return found
 

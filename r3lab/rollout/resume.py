@@ -14,9 +14,10 @@ import torch
 
 from ..core.errors import R3labError, shown
 from ..models.policy import Features, Policy, Row, reading
-from ..trajectory import Trajectory
+from ..trajectory import Kind, Trajectory
 from .loop import Loop, Watch
 from .sequence import rows_of
+from .state import RolloutState
 
 
 @torch.no_grad()
@@ -68,8 +69,18 @@ def resume(
         for number, (t, row) in enumerate(zip(begun, rows, strict=True)):
             record = t.until(len(t.ids))
             record.seed, record.temperature = seed, temperature
-            loop.add(record, int(policy.positions(row).max()) + 1, number, 0).recall()
+            recall(loop.add(record, int(policy.positions(row).max()) + 1, number, 0))
         return loop.run(False)
+
+
+def recall(branch: RolloutState) -> None:
+    """Take up a record that has begun: count what was sampled, and read it, so that a box in progress goes on."""
+    for at, (kind, piece) in enumerate(zip(branch.trajectory.kinds, branch.trajectory.pieces, strict=True)):
+        if kind == Kind.SAMPLED:
+            branch.marks.append((branch.fed, at))
+            branch.scanner.feed(piece)
+            branch.fed += len(piece)
+            branch.sampled += 1
 
 
 def enter(loop: Loop, rows: Sequence[Row], most: int | None = None) -> tuple[int, torch.Tensor]:

@@ -10,6 +10,7 @@ caches or sampling; `rollout` drives many of them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -24,6 +25,7 @@ from ..models.families import text_positions
 from ..models.policy import Features, Policy
 from ..trajectory import ImageRef, Kind, Look, Trajectory
 
+Crops = Callable[[Image.Image], Image.Image]
 NO_LOOK_LEFT = "no look left"  # what a policy is told that asks for more looks than it may have
 
 
@@ -37,6 +39,7 @@ class RolloutState:
     max_looks, max_new_tokens : looks that it may take, and tokens that may be sampled for it
     noise : of its sampling
     position : M-RoPE position of the next token
+    crops : what is shown in the place of a crop, of the same size; None: the crop
     pending : ids that the model has not read yet; empty when the row has ended
     pending_at : position of the first of them, the sampled token (or the first of the words that force a rollout)
     pending_positions : positions [(3, n)] of what follows it: most tokens have nothing, and cost no tensor
@@ -50,6 +53,7 @@ class RolloutState:
     max_new_tokens: int = 512
     noise: np.random.Generator = field(default_factory=np.random.default_rng)
     position: int = 0
+    crops: Crops | None = None
     pending: list[int] = field(default_factory=list)
     pending_at: int = 0
     pending_positions: list[torch.Tensor] = field(default_factory=list)
@@ -92,15 +96,6 @@ class RolloutState:
         self.pending += ids
         self.pending_positions.append(text_positions(self.position, len(ids)))
         self.position += len(ids)
-
-    def recall(self) -> None:
-        """Take up a record that has begun: count what was sampled, and read it, so that a box in progress goes on."""
-        for at, (kind, piece) in enumerate(zip(self.trajectory.kinds, self.trajectory.pieces, strict=True)):
-            if kind == Kind.SAMPLED:
-                self.marks.append((self.fed, at))
-                self.scanner.feed(piece)
-                self.fed += len(piece)
-                self.sampled += 1
 
     @property
     def positions(self) -> torch.Tensor:
@@ -161,8 +156,7 @@ class RolloutState:
         elif self.arm.back == "crop":
             self.show(span, event.values, clip(box, source))
         elif self.arm.back == "overview":
-            look = Look(span, event.values, clip(box, source), True)
-            self.insert(look, resize(self.source, t.overview))
+            self.insert(Look(span, event.values, clip(box, source), True), resize(self.source, t.overview))
         else:
             t.looks.append(Look(span, event.values, clip(box, source), True))
 
@@ -174,6 +168,7 @@ class RolloutState:
     def insert(self, look: Look, crop: Image.Image) -> None:
         """Queue a crop, whatever it shows, with sides that are multiples of the token size, and record the look."""
         t, policy = self.trajectory, self.policy
+        crop = crop if self.crops is None else self.crops(crop)
         reference = ImageRef(content_hash(crop), *crop.size)
         t.images[reference.hash] = crop
         block = policy.block(crop)

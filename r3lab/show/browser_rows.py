@@ -303,6 +303,8 @@ def _fitting(path: Path, kind: str | None, problems: list[str]) -> Iterator[tupl
                 same = line.data.get("same")
                 split = str(same.get("split") or "") if isinstance(same, dict) else ""
                 continue
+            if kind == JOURNALS and line.data.get("outcome") == "valued":  # by many rollouts: no answer
+                continue
             yield line.number, MAKERS[kind or ROLLOUTS](line, path, split)
         except R3labError as error:
             problems.append(str(error))

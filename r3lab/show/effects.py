@@ -40,6 +40,30 @@ COLUMNS = {
     "look_rate_unneeded": "looks, not needed",
 }
 
+PRINTS = ("all", "small print", "large print")
+VALUES = {  # measures of the value of looks (`evaluate.value`), in the order of their table
+    "right_free": "right, as it chooses",
+    "right_direct": "right, forced to answer directly",
+    "right_look": "right, forced to look",
+    "right_noise": "right, forced to look, crops of noise",
+    "answered_free": "answered, as it chooses",
+    "answered_direct": "answered, forced directly",
+    "answered_look": "answered, forced to look",
+    "looked_free": "looks, as it chooses",
+    "looked_direct": "looks, forced directly",
+    "looked_look": "looks, forced to look",
+    "needless": "needless: looks where none helps",
+    "missed": "missed: no look where one helps",
+    "regret": "look regret",
+    "regret_most": "look regret at most",
+    "only_with_looks": "solved only with looks",
+    "harmed": "harmed by looks",
+    "gain": "gain of looks",
+    "gain_of_noise": "gain of looks at noise",
+    "kept_by_noise": "gain that noise keeps",
+    "misread": "answer is not what was read",
+}
+
 
 def between(value: float, low: float, high: float, percent: bool = True, unit: str = " %", sign: str = "") -> str:
     """A value with its ends: `96.1 % (95.4 to 96.8)`; in per cent with one digit, else with two and no unit."""
@@ -199,6 +223,7 @@ PLAIN = {"iou"}  # measures that are no shares
 HEADS = {  # of the tables of an evaluation, and their columns that hold numbers
     "Measured": (("questions", "arm", "measure", "value", "95 % interval", "n", "looks", "left out"), range(3, 8)),
     "Differences": (("questions", "arms", "measure", "difference", "95 % interval", "n"), range(3, 6)),
+    "Value of looks": (("questions", "print", "measure", "sampled", "95 % interval", "greedy", "n"), range(3, 7)),
     "Published, not measured here": (("questions", "model", "value", "kind", "source"), range(2, 3)),
 }
 MEANING = (
@@ -223,7 +248,22 @@ def _tables(table: EvaluationTable) -> list[tuple[str, list[tuple[str, ...]]]]:
     for row in table.published:
         kind = f"{row['kind']}, {row['right']} of {row['of']}" if "of" in row else str(row["kind"])
         stated.append((row["benchmark"], row["model"], _number(row["value"], ""), kind, row["source"]))
-    return [(name, rows) for name, rows in zip(HEADS, (measured, differences, stated), strict=True) if rows]
+    every = zip(HEADS, (measured, differences, _values_of_looks(table), stated), strict=True)
+    return [(name, rows) for name, rows in every if rows]
+
+
+def _values_of_looks(table: EvaluationTable) -> list[tuple[str, ...]]:
+    """A row a measure and print, of each source of which looks were valued."""
+    rows: list[tuple[str, ...]] = []
+    for source, found in table.values.items():
+        for part in PRINTS:
+            for name, title in VALUES.items():
+                both = [found[part][mode].get(name) for mode in ("sampled", "greedy")]
+                sampled, greedy = (None if one is None else Interval(**one) for one in both)
+                count = "0" if sampled is None else str(sampled.n)
+                if any(both):
+                    rows.append((source, part, title, *_values(sampled, name), _values(greedy, name)[0], count))
+    return rows
 
 
 def _values(found: Interval | None, measure: str, sign: str = "", unit: str = " %") -> tuple[str, str]:
