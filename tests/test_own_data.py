@@ -1,4 +1,4 @@
-"""One's own pictures with questions: read in whichever file they stand, asked, measured and trained on."""
+"""One's own pictures with questions: read in whichever file they stand, asked, measured, trained on; and annotated."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from r3lab.cli import main
 from r3lab.core.errors import R3labError
 from r3lab.core.files import assets_dir
 from r3lab.models.policy import Policy
+from r3lab.show.annotate import FILE, Annotate, Annotations, Annotator
+from r3lab.show.play import Game, board, pictures
+from r3lab.show.play_turn import Session
 from r3lab.trajectory import load
 from r3lab.vlir.convert import OwnSamples, read
 from r3lab.vlir.sample import Sample
@@ -159,3 +162,151 @@ def test_six_own_pictures_are_asked_measured_and_trained_on(
         assert main([*argv, "--out", "other"]) == 2
         assert words in capsys.readouterr().err, words
     assert not (tmp_path / "other").exists()
+
+
+# Annotations.
+
+SCRIPT = "</script><img src=x onerror=alert(1)>"
+ENTRY = {"question": "Which digit is it?", "answer": "7", "boxes": [[10, 20, 60, 90]], "needs_look": True}
+
+
+@pytest.fixture()
+def photos(six: list[Sample], tmp_path: Path) -> Path:
+    """A folder of three pictures, the second turned by its EXIF tag, and a file that is none."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for number, s in enumerate(six[:3]):
+        s.image.crop((0, 0, 512, 256)).save(folder / f"{number}.png", exif=exif if number == 1 else Image.Exif())
+    (folder / "3.png").write_bytes(b"no picture")
+    return folder
+
+
+def test_every_change_is_on_the_disk_and_is_gone_on_with(photos: Path) -> None:
+    """By messages alone, as a browser sends them; what makes no sense changes nothing."""
+    one = Annotator(Annotations(photos))
+    assert one.state["of"] == 3 and one.state["left_out"][0].startswith("3.png: ") and not (photos / FILE).exists()
+    one.hear({"do": "write", "at": 0, "entry": ENTRY})
+    assert [json.loads(line)["question"] for line in (photos / FILE).read_text().splitlines()] == [ENTRY["question"]]
+    one.hear({"do": "another", "at": 0, "entry": ENTRY | {"answer": "8"}})
+    one.hear({"do": "write", "at": 1, "entry": {**ENTRY, "question": SCRIPT, "boxes": []}})
+    one.hear({"do": "go", "at": 1, "to": 2, "entry": {**ENTRY, "question": SCRIPT, "boxes": []}})
+    assert one.state["image"] == "1.png" and one.state["size"] == [256, 512] and one.state["whole"] == 2
+    one.hear({"do": "write", "at": 2, "entry": ENTRY | {"needs_look": None}})
+    before = (photos / FILE).read_text()
+    for wrong in (
+        None,
+        {"do": "write", "at": 0, "entry": ENTRY},
+        {"do": "write", "at": 2},
+        {"do": "write", "at": 2, "entry": ENTRY | {"boxes": [[0, 0, 1e400, 5]]}},
+        {"do": "write", "at": 2, "entry": ENTRY | {"boxes": [[5, 5, 5, 5]]}},
+        {"do": "write", "at": 2, "entry": ENTRY | {"question": "?" * 100_000}},
+        {"do": "write", "at": 2, "entry": ENTRY | {"needs_look": "yes"}},
+        {"do": "go", "at": 2, "to": 99},
+        {"do": "go", "at": 2, "to": "1"},
+    ):
+        one.hear(wrong)
+        assert (photos / FILE).read_text() == before and one.state["at"] == 2
+    assert one.state["notice"].startswith("There is no row '1'")
+    again = Annotations(photos)
+    rows = [("0.png", "8"), ("0.png", "7"), ("1.png", "7"), ("2.png", "")]
+    assert [(e["image"], e["answer"]) for e in again.entries] == rows
+    found = list(OwnSamples("train rgrpo", photos))
+    assert [(s.answer, s.needs_look) for s in found] == [("8", True), ("7", True), ("7", None)]
+    assert [s.regions for s in found] == [((10, 20, 60, 90),), (), ((10, 20, 60, 90),)]
+    assert found[1].question == SCRIPT and found[2].image.size == (256, 512)
+
+
+def test_a_file_that_is_not_ours_is_not_written_over(photos: Path) -> None:
+    good = {"image": "0.png", **ENTRY, "frame": "source", "upright": True}
+    for bad in ({"frame": "relative-1"}, {"image": "../six.png"}, {"boxes": "none"}, {"boxes": [[900, 900, 950, 950]]}):
+        as_json(photos / FILE, [good, good | bad])
+        with pytest.raises(R3labError, match="annotations.jsonl line 2: .*Mend it, or move annotations.jsonl away"):
+            Annotations(photos)
+    for folder, words in ((photos / "none", "is no folder"), (photos.parent, "holds no picture that can be read")):
+        with pytest.raises(R3labError, match=words):
+            Annotations(folder)
+
+
+def test_the_command_opens_a_notebook_whose_cell_says_what_is_there(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[list[str]] = []
+    monkeypatch.setattr("subprocess.call", lambda argv: ran.append(argv) or 0)
+    assert main(["annotate", str(photos)]) == 0 and ran[0][1:] == ["-m", "jupyterlab", str(photos / "annotate.ipynb")]
+    [cell] = json.loads((photos / "annotate.ipynb").read_text())["cells"]
+    held: dict[str, Any] = {}
+    exec("".join(cell["source"]).replace("annotate('", "made = annotate('"), held)
+    assert isinstance(held["made"], Annotate) and repr(held["made"]).startswith("0 of 3 rows of ")
+    held["made"]._ipython_display_()
+    assert "run this cell in JupyterLab" in capsys.readouterr().out
+    assert main(["annotate", str(photos.parent)]) == 2 and len(ran) == 1
+
+
+PAGE = """<body><div id="view"></div><script>(() => {%s})()</script><script>
+const held = %s, sent = [];
+const model = { get: (name) => held[name], send: (m) => sent.push(m), on: () => {}, off: () => {} };
+view.render({ model, el: document.getElementById("view") });
+</script></body>"""
+
+
+def page_of(widget: Any, **held: Any) -> str:
+    """A page that shows a widget as it is, and keeps what it would send."""
+    script = str(widget._esm).replace("export default { render };", "window.view = { render };")
+    return PAGE % (script, json.dumps(held).replace("</", "<\\/"))
+
+
+def drag(page: Any, width: int) -> None:
+    """Draw the box [100, 50, 200, 150] on a picture that is so wide."""
+    at = page.locator(".r3-board svg").bounding_box()
+    scale = at["width"] / width
+    page.mouse.move(at["x"] + 100 * scale, at["y"] + 50 * scale)
+    page.mouse.down()
+    page.mouse.move(at["x"] + 200 * scale, at["y"] + 150 * scale)
+    page.mouse.up()
+
+
+@pytest.mark.browser
+def test_a_box_of_the_game_is_drawn_in_a_browser(
+    shipped: Policy, six: list[Sample], opened: Callable[..., Any]
+) -> None:
+    """By pointer, moved by a key, and taken by Enter, in pixels of the photograph."""
+    session = Session(shipped, six, turns=1)
+    turn = session.open()
+    assert turn is not None
+    shown = opened(page_of(Game, state=board(session), pictures=pictures(turn), progress=0.0, still=""))
+    drag(shown.page, turn.size[0])
+    shown.page.keyboard.press("ArrowRight")
+    shown.page.keyboard.press("Enter")
+    hello, look = shown.page.evaluate("sent")
+    step = round(max(turn.size) / 64)
+    assert hello == {"do": "hello"} and (look["do"], look["turn"]) == ("look", 1)
+    assert look["box"] == pytest.approx([100 + step, 50, 200 + step, 150], abs=1.5)
+    shown.clean()
+
+
+@pytest.mark.browser
+def test_a_box_is_drawn_and_words_are_written_in_a_browser(photos: Path, opened: Callable[..., Any]) -> None:
+    """What is drawn and typed is sent at once, in pixels of the picture; foreign text is shown as text."""
+    one = Annotator(Annotations(photos))
+    one.hear({"do": "write", "at": 0, "entry": {**ENTRY, "question": SCRIPT}})
+    shown = opened(page_of(Annotator, state=one.state, picture=one.picture))
+    page = shown.page
+    assert page.input_value(".r3-question") == SCRIPT and page.locator(".r3-box-box").count() == 1
+    drag(page, 512)
+    [told] = page.evaluate("sent")
+    assert told["do"] == "write" and told["entry"]["boxes"][1] == pytest.approx([100, 50, 200, 150], abs=1.5)
+    page.fill(".r3-answer", "9")
+    page.focus(".r3-board")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    last = page.evaluate("sent")[-1]
+    assert last["entry"]["answer"] == "9" and last["entry"]["boxes"][2] == [192, 96, 320, 160]
+    one.hear(last)
+    assert one.state["boxes"] == Annotations(photos).now["boxes"] and len(one.state["boxes"]) == 3
+    page.click("text=Remove the last box")
+    assert len(page.evaluate("sent")[-1]["entry"]["boxes"]) == 2
+    page.click("text=Next")
+    assert page.evaluate("sent")[-1]["do"] == "go"
+    shown.clean()

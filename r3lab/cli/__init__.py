@@ -63,6 +63,9 @@ COMMANDS = {  # one word, or two where several have the first in common
         "recipes.settings:AblationSettings",
     ),
     "worlds": Command(DATA, "cli.vlir:worlds", "List the worlds, or draw samples with their true regions."),
+    "annotate": Command(
+        DATA, "cli.vlir:annotate", "Draw boxes and write questions on your own pictures, in JupyterLab."
+    ),
     "vlir build": Command(DATA, "cli.vlir:build", "Write samples of the worlds with a teacher's rationales."),
     "vlir rationale": Command(DATA, "cli.vlir:rationale", "Have rationales written by a model behind an endpoint."),
     "vlir filter": Command(DATA, "cli.vlir:sift", "Keep the samples that pass all filters; say why others do not."),

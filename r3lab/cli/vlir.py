@@ -8,6 +8,7 @@ variable that --key-variable names), never from the command line.
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Annotated, Literal, TypeVar
 from tqdm import tqdm
 
 from ..core.errors import R3labError, shown
-from ..core.files import whole_file
+from ..core.files import whole_file, write_whole
 from ..core.settings import Amount, Count, Share, Whole, at_least
 from ..vlir.card import measure
 from ..vlir.convert import BUDGET, FORMATS, WRITTEN, ConvertError, FrameName, OwnSamples, read, write
@@ -296,6 +297,32 @@ def rationale(
         return 130
     print(f"{out / 'vlir.jsonl'}: {tally.report}")
     return int(not tally.good)
+
+
+def annotate(folder: str) -> int:
+    """Draw boxes and write questions on your own pictures, in JupyterLab.
+
+        r3lab annotate photos
+
+    Every change is in FOLDER/annotations.jsonl, which `r3lab ask`, `eval` and `train rgrpo` take as --data.
+
+    Parameters
+    ----------
+    folder : of pictures; a notebook, annotate.ipynb, is put beside them and opened
+    """
+    from nbformat import v4, writes
+
+    from ..show.annotate import Annotations
+
+    place = Path(folder).resolve()
+    Annotations(place)  # what is wrong with the folder is said here, not in a cell
+    notebook = place / "annotate.ipynb"
+    if not notebook.exists():
+        code = f"from r3lab.show.annotate import annotate\n\nannotate({str(place)!r})"
+        page = v4.new_notebook(cells=[v4.new_code_cell(code)])
+        write_whole(notebook, writes(page).encode("utf-8"))
+    print(f"{notebook}: run its cell; Ctrl-C here ends JupyterLab, what was written stays")
+    return subprocess.call([sys.executable, "-m", "jupyterlab", str(notebook)])
 
 
 def _bar(things: Iterable[T], doing: str, count: int | None = None) -> Iterable[T]:

@@ -263,10 +263,15 @@ def pictures(turn: Turn) -> dict[str, str]:
 # -- the widget ------------------------------------------------------------------------------------------------------
 
 
+def script(name: str) -> str:
+    """The script of a widget that draws on a picture, after what such scripts share."""
+    return "\n".join((HERE / one).read_text(encoding="utf-8") for one in ("pencil.js", name))
+
+
 class Game(anywidget.AnyWidget):
     """The widget; `state`, `pictures` and `progress` are what the browser draws. Nothing runs before one has."""
 
-    _esm = (HERE / "play.js").read_text(encoding="utf-8")
+    _esm = script("play.js")
     _css = notebook_style((HERE / "play.css").read_text(encoding="utf-8"))
     state = traitlets.Dict().tag(sync=True)
     pictures = traitlets.Dict().tag(sync=True)
