@@ -62,6 +62,12 @@ COMMANDS = {  # one word, or two where several have the first in common
         "The paper's ablations in miniature.",
         "recipes.settings:AblationSettings",
     ),
+    "train when": Command(
+        TRAIN,
+        "recipes.when:make_when",
+        "The rules for when to look, compared from one cold start (hours).",
+        "recipes.settings:WhenSettings",
+    ),
     "worlds": Command(DATA, "cli.vlir:worlds", "List the worlds, or draw samples with their true regions."),
     "annotate": Command(
         DATA, "cli.vlir:annotate", "Draw boxes and write questions on your own pictures, in JupyterLab."

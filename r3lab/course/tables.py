@@ -22,6 +22,7 @@ from ..run.site import lessons_table, read_lesson
 from ..show.effects import COLUMNS, between, effects_table, spread
 
 SHIPPED = ("tiny", "worlds", "engine", "explain", "ablations")  # files of results
+WHEN = "when"  # another, once it is there
 NAMED = "planted reason named"
 AREAS = {
     "rank correlation with the worth of a look": "rank correlation with worth",
@@ -157,6 +158,34 @@ def ablation_table(result: Row) -> str:
     return f"{table}\n\n{mean}; as many updates for every variant. Made {_made(result)}"
 
 
+# -- when.json -------------------------------------------------------------------------------------------------------
+
+VALUED = {  # of the value of looks, sampled
+    "needless": "needless by value",
+    "missed": "missed by value",
+    "regret": "look regret",
+    "right_direct": "forced: no look",
+    "right_look": "forced: a look",
+}
+
+
+def when_table(result: Row) -> str:
+    """Rules for when to look, and other ways, from one cold start: means and ranges over seeds."""
+    credit, cells = {one["rule"]: one["correlation"] for one in result["credit"]}, []
+    for (way,), of in _by(result["rows"], "way").items():
+        values = [row["value"]["all"] for row in of]
+        flat = [{key: one[key] and one[key]["value"] for key in VALUED} for one in values]
+        r = credit.get(way)
+        cells.append(
+            (way, over_seeds(of, "exact"), over_seeds(of, "look_rate"), *(over_seeds(flat, key) for key in VALUED))
+        )
+        cells[-1] = (*cells[-1], "" if r is None else f"{r:.2f}")
+    table = _markdown(("way", "right", "looks", *VALUED.values(), "credit with value"), "l" + "r" * 8, cells)
+    s, row = result["recipe"], result["rows"][0]
+    seeds = f"Mean and range over {s['seeds']} seeds, {row['n']} samples of the {row['split']} split ({s['worlds']})"
+    return f"{table}\n\n{seeds}, greedy; values by {s['rollouts']} sampled rollouts of each sort. Made {_made(result)}"
+
+
 # -- into the README and notebook 00 ---------------------------------------------------------------------------------
 
 
@@ -190,6 +219,7 @@ def shipped_tables() -> dict[str, str]:
     """The tables of all results that ship."""
     read = (json.loads((assets_dir() / "results" / f"{name}.json").read_text()) for name in SHIPPED)
     tiny, worlds, engine, explain, ablations = read
+    when = assets_dir() / "results" / f"{WHEN}.json"
     return {
         "ask": ask_lines(tiny, worlds),
         "tiny": learning_table(tiny),
@@ -197,6 +227,7 @@ def shipped_tables() -> dict[str, str]:
         "engine": timed_table(engine),
         "explain": explain_tables(explain),
         "ablations": ablation_table(ablations),
+        **({WHEN: when_table(json.loads(when.read_text()))} if when.is_file() else {}),
     }
 
 

@@ -100,3 +100,45 @@ class AblationSettings:
     only: str = ""
     seeds: Count = 5
     grounding: Whole = 200
+
+
+@dataclass(frozen=True)
+class WhenSettings:
+    """The rules for when to look, compared.
+
+    r3lab train when --only "label,value,exact teacher" --seeds 1 --out /tmp/when.json
+
+    Attributes
+    ----------
+    model : the cold start that all begin with (default: the shipped one of badges)
+    worlds : in turn, with commas between
+    work : folder for what is finished; it is not repeated
+    out : file of results (default: assets/results/when.json)
+    only : ways, with commas between (default: all)
+    seeds : repetitions of each
+    steps : of R-GRPO; supervised ways make as many updates
+    learning_rate : of R-GRPO
+    cooldown : its last steps, over which the rate falls to 0
+    prompts : samples a step
+    group : rollouts a sample
+    new_tokens : that a rollout may sample
+    samples : of each world a point is measured on
+    rollouts : of each sort and sample, by which the value of looks is measured; 2 or more
+    final : measure the finished points on the test split, each once, instead of the validation split
+    """
+
+    model: str = ""
+    worlds: str = "badges"
+    work: str = "runs/when"
+    out: str = ""
+    only: str = ""
+    seeds: Count = 5
+    steps: Count = 100
+    learning_rate: float = 1.5e-4
+    cooldown: Whole = 0
+    prompts: Count = 12
+    group: Count = 8
+    new_tokens: Count = 96
+    samples: Count = 300
+    rollouts: Count = 4
+    final: bool = False

@@ -147,6 +147,7 @@ def pushed(
     worlds: str | Sequence[str],
     watch: Callable[[int, Policy], None] = lambda step, policy: None,
     half: bool = True,
+    **own: Callable[..., Any],
 ) -> Path:
     """The folder of a policy after R-GRPO on the worlds in turn; a run that was killed goes on.
 
@@ -154,12 +155,13 @@ def pushed(
     ----------
     watch : called after each step with its number, from 0, and the policy
     half : keep float16
+    own : a reward, an advantage or a loss of one's own, as of `train_rgrpo`
     """
     if not made(folder):
         policy = Policy.load(start)
         with in_progress(folder, settings) as (run, begin, log):
             batches = world_batches(worlds, settings.prompts, settings.seed, begin.draws * settings.prompts)
-            train_rgrpo(policy, batches, settings, log, watch=lambda step, _: watch(step, policy), run=run)
+            train_rgrpo(policy, batches, settings, log, watch=lambda step, _: watch(step, policy), run=run, **own)
             save_policy(policy, folder, half=half)
     return folder
 

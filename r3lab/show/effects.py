@@ -3,6 +3,7 @@
     print(scores_text(table)); page = scores_page(table, "rgrpo on badges")      # a terminal; Markdown
     draw_effects(effects(result["rows"])); draw_grounding(result["grounding"])   # pictures of ablations.json
     draw_frames(cases, found, declared)                                          # of `r3lab frames`
+    draw_when(result["rows"], result["curves"])                                    # of when.json
     spread([0.954, 0.968], percent=True)                                         # "96.1 % (95.4 to 96.8)"
 
 Published numbers stand in a table of their own, marked as published: nobody measured them here. Foreign text (the name
@@ -26,7 +27,7 @@ from ..core.frames import Case, Found, Written
 from ..core.stats import Effect, Interval, t_interval
 from ..evaluate.benchmarks import get_benchmark
 from ..evaluate.grades import EvaluationTable, published
-from .canvas import draw_band
+from .canvas import draw_band, line_style
 from .palette import BODY, LIGHT, OKABE_ITO, RUNS, SMALL, style
 from .picture import Picture
 from .text import escape, one_line
@@ -173,6 +174,65 @@ def draw_grounding(rows: Sequence[Mapping[str, Any]]) -> Picture:
     told = "; ".join(f"{100 * share:.0f} %: {_share(one)}" for share, one in zip(shares, found, strict=True))
     ends = ", ".join(f"{100 * p['value']:.1f} % at {100 * p['grounding']:.0f} %" for p in stated)
     return Picture(figure, f"Right answers by the share of looks at the right place. Here {told}. Published: {ends}.")
+
+
+# -- when to look -----------------------------------------------------------------------------------------------------
+
+PARTS = 8  # of training, each a point of a path
+
+
+def _path(curve: Mapping[str, Any], keys: tuple[str, str]) -> list[list[float]]:
+    """The mean of two measures of a training log in each part of it; parts without a value are left out."""
+    pairs = [pair for pair in zip(*(curve[key] for key in keys), strict=True) if None not in pair]
+    size = max(1, -(-len(pairs) // PARTS))
+    return [[fmean(column) for column in zip(*pairs[i : i + size], strict=True)] for i in range(0, len(pairs), size)]
+
+
+def draw_when(rows: Sequence[Mapping[str, Any]], curves: Sequence[Mapping[str, Any]]) -> Picture:
+    """Right answers against looks: a path a rule through training, thin a seed and bold their mean, and where its
+    policies ended, measured on held-out samples (a mark a seed).
+
+    Parameters
+    ----------
+    rows, curves : of when.json; the first row is the cold start
+
+    Raises
+    ------
+    R3labError
+        If there is nothing to draw.
+    """
+    if not rows:
+        raise R3labError("no rows to draw; `r3lab train when` makes them")
+    first, told = rows[0], []
+    ways = list(dict.fromkeys(str(row["way"]) for row in rows[1:]))
+    with style():
+        figure = Figure(figsize=(WIDE, 4.6), layout="constrained", facecolor=LIGHT.paper)
+        axes = figure.subplots()
+        axes.plot(
+            first["look_rate"], first["exact"], "*", color=LIGHT.ink, markersize=11, label=one_line(first["way"], 30)
+        )
+        for number, way in enumerate(ways):
+            colour, dashes = line_style(number)
+            line = {"color": colour, "linestyle": (0, dashes) if dashes else "-"}
+            paths = [_path(curve, ("look_rate", "exact")) for curve in curves if curve["way"] == way]
+            for path in paths:
+                axes.plot(*zip(*path, strict=True), linewidth=0.6, alpha=0.5, **line)
+            shortest = min(map(len, paths), default=0)
+            means = [[fmean(c) for c in zip(*(p[i] for p in paths), strict=True)] for i in range(shortest)]
+            ends = [row for row in rows if row["way"] == way]
+            label = one_line(way, 30)
+            mark = "o" if paths else "s"
+            axes.plot(*zip(*means, strict=True), linewidth=1.8, **line) if means else None
+            axes.plot([e["look_rate"] for e in ends], [e["exact"] for e in ends], mark, color=colour, label=label)
+            spans = (spread([e[key] for e in ends], True) for key in ("exact", "look_rate"))
+            told.append(f"{label}: right {next(spans)}, looks {next(spans)}")
+        for ticks in (axes.xaxis, axes.yaxis):
+            ticks.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.set(xlabel="rollouts that look", ylabel="right answers")
+        axes.grid()
+        axes.legend(frameon=False, fontsize=SMALL, loc="center left", bbox_to_anchor=(1, 0.5))
+    start = f"{one_line(first['way'], 30)}: right {100 * first['exact']:.1f} %, looks {100 * first['look_rate']:.1f} %"
+    return Picture(figure, f"Right answers against looks, {first['split']} samples. {'; '.join([start, *told])}.")
 
 
 # -- frames -----------------------------------------------------------------------------------------------------------
