@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import replace
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from r3lab.cli import call
 from r3lab.core.errors import R3labError
 from r3lab.core.geometry import Frame
+from r3lab.course.tables import when_table
 from r3lab.models.policy import Policy
+from r3lab.recipes import stages
+from r3lab.recipes import when as compared
+from r3lab.recipes.settings import WhenSettings
 from r3lab.rollout.loop import rollout
+from r3lab.show.effects import draw_when
 from r3lab.train import credit as applied
 from r3lab.train.credit import choices_of, decision_of, facts_of, judged, look_worth, paying
+from r3lab.train.log import read_log
 from r3lab.train.objective import advantages, policy_loss, token_credit
+from r3lab.train.own_rewards import use_reward
 from r3lab.train.presets import OBJECTIVES
 from r3lab.train.rewards import right, score
 from r3lab.train.rgrpo import train_rgrpo
@@ -23,7 +34,7 @@ from r3lab.train.settings import RgrpoSettings, UpdateSettings
 from r3lab.train.update import update
 from r3lab.train.when import DIRECT, FREE, LOOK, RULES, Choices, Credit, Rule, get_rule, told, values_of
 from r3lab.trajectory import ImageRef, Kind, Look, Trajectory, load, save
-from r3lab.vlir.worlds import world_batches
+from r3lab.vlir.worlds import get_world, world_batches
 
 HALF = (FREE,) * 4 + (DIRECT,) * 2 + (LOOK,) * 2
 
@@ -411,3 +422,131 @@ def test_label_is_what_was_before(taught_folder):
     assert torch.equal(weights, trained(taught_folder, group=4)[2])
     with pytest.raises(R3labError, match="group is 3"):
         trained(taught_folder, when="value", group=3)
+
+
+# -- the comparison ---------------------------------------------------------------------------------------------------
+
+SMALL = {"steps": 1, "prompts": 2, "group": 4, "new_tokens": 48, "samples": 2, "rollouts": 2, "seeds": 1}
+
+
+def test_all_ways_make_as_many_updates_and_rollouts():
+    """Every rule has a way; what is not under comparison is the same for all of them."""
+    s = WhenSettings()
+    assert set(RULES) < set(compared.WAYS)
+    for way in compared.WAYS.values():
+        settings = compared.settings_of(way, 3, s)
+        assert settings.prompts * settings.group == 96 and settings.steps == 100 and settings.seed == 3
+        assert settings.rule() and use_reward(settings.reward)
+    plain = [compared.settings_of(compared.WAYS[name], 0, s) for name in RULES]
+    assert {replace(one, when="label") for one in plain} == {replace(plain[0], when="label")}
+    with pytest.raises(R3labError, match="unknown way 'valu'.*Did you mean 'value'"):
+        compared.get_way("valu")
+
+
+def test_the_best_of_a_group_alone_is_supervised():
+    """One rollout of a group that has a right answer; none of one that has not. Its loss is that of a lesson."""
+    rewards = torch.tensor([[0.5, 1.5, 1.5, 0.0], [0.5, 0.0, 0.5, 0.5]], dtype=torch.float64)
+    found = compared.best_of_group(rewards)
+    assert found.tolist() == [[0, 1, 0, 0], [0, 0, 0, 0]]
+    new, old, mask = -torch.rand(4, 3), -torch.rand(4, 3), torch.ones(4, 3, dtype=torch.bool)
+    mask[1, 2] = False
+    loss, _ = compared._supervised(new, old, found[0].float(), mask, rows=1)
+    assert loss == pytest.approx(-float(new[1, :2].mean()))
+
+
+def test_lessons_are_those_of_a_teacher_that_errs_as_it_is_said():
+    [exact] = islice(compared.lessons("badges", compared.EXACT, 0, 40), 1)
+    [modest] = islice(compared.lessons("badges", compared.MODEST, 0, 40), 1)
+    for (sample, right_), (same, other) in zip(exact, modest, strict=True):
+        assert sample.id == same.id and sample.id.startswith("badges-train-")
+        assert len(right_.boxes) == sample.needs_look and other.parts[-1].endswith(f"<answer>{sample.answer}</answer>")
+    assert sum(len(r.boxes) for _, r in modest) < sum(len(r.boxes) for _, r in exact)
+    assert any(r.boxes and not s.needs_look for s, r in modest)
+
+
+def test_the_pull_of_a_rule_is_what_free_rollouts_that_looked_get_more():
+    """By hand, from advantages and the credit of tokens; forced ones do not count, a group of one kind says nothing."""
+    group = [written("a[]b<1"), written("ab<1"), written("ab<2"), written("Ba[]<1", LOOK)]
+    group[0].credit, group[1].credit = [(3, 4, 0.5), (4, 6, 0.25)], [(3, 4, -1.0)]
+    values = np.array([[0.25, 0.5, -0.5, 9.0]] * 2)
+    found = compared.pull(values, get_rule("value"), [group, [group[1]] * 3 + [group[3]]])
+    assert found[0] == pytest.approx(1.0 - -0.5) and np.isnan(found[1])
+
+
+@pytest.fixture(scope="module")
+def comparison(taught_folder, tmp_path_factory) -> tuple[Path, list[str]]:
+    """A work folder with three points of the taught policy, and the command that made it."""
+    at = tmp_path_factory.mktemp("when")
+    ways = "value,best of the group,exact teacher"
+    command = [
+        "--model",
+        str(taught_folder),
+        "--work",
+        str(at / "work"),
+        "--out",
+        str(at / "when.json"),
+        "--only",
+        ways,
+    ]
+    command += [word for key, value in SMALL.items() for word in (f"--{key.replace('_', '-')}", str(value))]
+    assert call("train when", command) == 0
+    return at, command
+
+
+def test_points_are_made_once_on_the_validation_split(comparison, monkeypatch):
+    at, command = comparison
+    result = json.loads((at / "when.json").read_text())
+    rows = result["rows"]
+    assert [row["way"] for row in rows] == ["cold start", "value", "best of the group", "exact teacher"]
+    assert {row["split"] for row in rows} == {"validation"} and {row["n"] for row in rows} == {2}
+    assert all(0 <= row["value"]["all"]["right_direct"]["value"] <= 1 for row in rows)
+    assert [c["way"] for c in result["curves"]] == ["value", "best of the group"]
+    assert [c["rule"] for c in result["credit"]] == list(RULES) and result["recipe"]["group"] == 4
+    log = read_log(at / "work" / "value-0.jsonl")
+    assert len(log) == 1 and "looks/direct" in log[0]
+    assert len(read_log(at / "work" / "exact-teacher-0.jsonl")) == 2, "as many updates"
+    picture = draw_when(rows, result["curves"])
+    assert "value: right" in picture.alt and "cold start: right" in picture.alt and "validation" in picture.alt
+    table = when_table(result)
+    assert table.count("\n| ") == 5 and "| value | " in table and "validation split (badges)" in table
+    monkeypatch.setattr(stages, "train_rgrpo", None)
+    monkeypatch.setattr(stages, "cold_start", None)
+    assert call("train when", command) == 0 and json.loads((at / "when.json").read_text())["rows"] == rows
+    with pytest.raises(R3labError, match="made with steps 1, not 2"):
+        call("train when", [*command, "--steps", "2"])
+
+
+def test_the_test_split_is_read_of_finished_points_once(comparison, monkeypatch):
+    """With samples that nothing else draws; what is not trained is not trained for it; again, nothing is measured."""
+    at, command = comparison
+    with pytest.raises(R3labError, match="not trained yet; give the command without --final first"):
+        call("train when", [*command, "--final", "--seeds", "2"])
+    asked: list[str] = []
+    whole = stages.measured
+
+    def noted(policy, samples, **how):
+        asked.extend(sample.id for sample in samples)
+        return whole(policy, samples, **how)
+
+    monkeypatch.setattr(stages, "measured", noted)
+    for count in (4, 0):
+        asked.clear()
+        final = [*command, "--final", "--out", str(at / "final.json")]
+        assert call("train when", final) == 0 and len(asked) == 2 * count
+        assert all(name.startswith("badges-test-20261-") for name in asked)
+        assert {row["split"] for row in json.loads((at / "final.json").read_text())["rows"]} == {"test"}
+    train = [get_world("badges").sample("train", 0)]
+    monkeypatch.setattr(compared, "drawn", lambda worlds, split, seed, numbers: train)
+    with pytest.raises(R3labError, match="badges-train-0-0 is no sample of the test split"):
+        compared.asked(WhenSettings(), "test")
+
+
+def test_what_cannot_be_compared_is_said_before_anything_is_made(tmp_path):
+    for message, given_ in {
+        "no cold start at": ["--model", str(tmp_path / "nothing")],
+        "unknown way 'vlaue'": ["--only", "vlaue"],
+        "group is 3": ["--group", "3"],
+    }.items():
+        with pytest.raises(R3labError, match=message):
+            call("train when", [*given_, "--work", str(tmp_path / "work")])
+    assert not (tmp_path / "work").exists()

@@ -147,7 +147,7 @@ def pushed(
     worlds: str | Sequence[str],
     watch: Callable[[int, Policy], None] = lambda step, policy: None,
     half: bool = True,
-    **own: Callable[..., Any],
+    **own: Any,
 ) -> Path:
     """The folder of a policy after R-GRPO on the worlds in turn; a run that was killed goes on.
 

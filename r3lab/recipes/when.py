@@ -61,8 +61,7 @@ def best_of_group(rewards: torch.Tensor) -> torch.Tensor:
     return best * (rewards.amax(dim=1, keepdim=True) >= 1)
 
 
-def _supervised(*given: Any, **more: Any) -> Any:
-    return policy_loss(*given, objective=Objective(ratio="none"), **more)
+_supervised = partial(policy_loss, objective=Objective(ratio="none"))
 
 
 @dataclass(frozen=True)
@@ -160,12 +159,10 @@ def measured(policy: Policy, s: WhenSettings, split: str) -> dict[str, Any]:
 
 
 def point(way: Way, seed: int, s: WhenSettings, work: Path, split: str) -> dict[str, Any]:
-    """A row of when.json; of the test split, only of a point that is finished: it is not trained for that."""
+    """A row of when.json."""
     target = work / named(way.name, seed)
 
     def made() -> dict[str, Any]:
-        if split == "test" and not stages.made(target):
-            raise R3labError(f"{target} is not trained yet; give the command without --final first")
         policy = Policy.load(trained(way, seed, s, work))
         log = [row for row in read_log(stages.beside(target, "jsonl")) if "step" in row]
         spent = sum(row.get("seconds_rollout", 0.0) + row.get("seconds_update", 0.0) for row in log)
@@ -214,7 +211,7 @@ def correlations(s: WhenSettings) -> list[dict[str, Any]]:
         pulls = list[float]()
         for start in range(0, len(samples), s.prompts):
             part, store = samples[start : start + s.prompts], dict[str, Features]()
-            how = {"seed": 2 + start, "max_new_tokens": s.new_tokens, "features": store}
+            how: dict[str, Any] = {"seed": 2 + start, "max_new_tokens": s.new_tokens, "features": store}
             every = rollout(policy, part, s.group, forced=rule.forced(s.group), **how)
             groups = {n: every[n * s.group : (n + 1) * s.group] for n in range(len(part))}
             rewards = rewards_of(groups, paying(partial(score, name=PLAIN), rule))
@@ -242,12 +239,17 @@ def make_when(s: WhenSettings) -> int:
     stages.claim(work, {k: v for k, v in asdict(s).items() if k not in ("work", "out", "only", "seeds", "final")})
     about = {"way": COLD, "seed": 0, "worlds": s.worlds, "seconds": 0.0}
     place = work / f"cold-start.{split}.json"
+    points = [(way, seed) for seed in range(s.seeds) for way in ways]
+    left = next(
+        (work / named(way.name, seed) for way, seed in points if not stages.made(work / named(way.name, seed))), None
+    )
+    if s.final and left:
+        raise R3labError(f"{left} is not trained yet; give the command without --final first")
     rows = [stages.kept(place, lambda: about | measured(Policy.load(start_of(s)), s, split))]
-    for seed in range(s.seeds):
-        for way in ways:
-            rows.append(point(way, seed, s, work, split))
-            print(json.dumps(rows[-1]), flush=True)
-    learned = [curve_of(way, seed, work) for way in ways if way.teacher is None for seed in range(s.seeds)]
+    for way, seed in points:
+        rows.append(point(way, seed, s, work, split))
+        print(json.dumps({key: value for key, value in rows[-1].items() if key != "value"}), flush=True)
+    learned = [curve_of(way, seed, work) for way, seed in points if way.teacher is None]
     credit = stages.kept(work / "credit.json", partial(correlations, s))
     results = Path(s.out) if s.out else assets_dir() / "results" / "when.json"
     recipe = {k: v for k, v in asdict(s).items() if k not in ("work", "out")}

@@ -190,7 +190,7 @@ def _path(curve: Mapping[str, Any], keys: tuple[str, str]) -> list[list[float]]:
 
 def draw_when(rows: Sequence[Mapping[str, Any]], curves: Sequence[Mapping[str, Any]]) -> Picture:
     """Right answers against looks: a path a rule through training, thin a seed and bold their mean, and where its
-    policies ended, measured on held-out samples (a mark a seed).
+    policies ended, measured on held-out samples (a mark a seed); what was not trained by rollouts has no path.
 
     Parameters
     ----------
@@ -213,7 +213,7 @@ def draw_when(rows: Sequence[Mapping[str, Any]], curves: Sequence[Mapping[str, A
         )
         for number, way in enumerate(ways):
             colour, dashes = line_style(number)
-            line = {"color": colour, "linestyle": (0, dashes) if dashes else "-"}
+            line: dict[str, Any] = {"color": colour, "linestyle": (0, dashes) if dashes else "-"}
             paths = [_path(curve, ("look_rate", "exact")) for curve in curves if curve["way"] == way]
             for path in paths:
                 axes.plot(*zip(*path, strict=True), linewidth=0.6, alpha=0.5, **line)
@@ -221,9 +221,12 @@ def draw_when(rows: Sequence[Mapping[str, Any]], curves: Sequence[Mapping[str, A
             means = [[fmean(c) for c in zip(*(p[i] for p in paths), strict=True)] for i in range(shortest)]
             ends = [row for row in rows if row["way"] == way]
             label = one_line(way, 30)
-            mark = "o" if paths else "s"
-            axes.plot(*zip(*means, strict=True), linewidth=1.8, **line) if means else None
-            axes.plot([e["look_rate"] for e in ends], [e["exact"] for e in ends], mark, color=colour, label=label)
+            if means:
+                axes.plot(*zip(*means, strict=True), linewidth=1.8, **line)
+            places = [[e[key] for e in ends] for key in ("look_rate", "exact")]
+            mark = "osD^vP"[number // len(RUNS) % 6]
+            axes.plot(*places, mark, color=colour, markeredgecolor=LIGHT.paper)
+            axes.plot([], [], marker=mark, label=label, **(line if paths else {"color": colour, "linestyle": ""}))
             spans = (spread([e[key] for e in ends], True) for key in ("exact", "look_rate"))
             told.append(f"{label}: right {next(spans)}, looks {next(spans)}")
         for ticks in (axes.xaxis, axes.yaxis):
