@@ -64,6 +64,8 @@ NUMBERS = [
     # three quarters looked: 1.2 + 0.5 - 0.75 for these, half as much off if wrong; 1.2 + 0.5 - 0.25 for the other
     ("autotool", "1011", "1110", None, "reward", [0.95, -0.475, 0.95, 1.45]),
     ("autotool", "1010", "1110", None, "reward", [0.95, -0.475, 0.95, 0.0]),
+    # right ones took 2, 1 and 0 looks: e = 1/3, 1/2, 1, of mean 11/18 and variance 13/108
+    ("hdpo", "1011", "2910", None, "advantage", [0.15 * (e / 18) / (13 / 108) ** 0.5 for e in (-5, 0, -2, 7)]),
     # right ones took 1, 0 and 0 looks: e = 1/2, 1, 1
     ("hdpo", "1011", "1100", None, "advantage", [-0.15 * 2 / 3**0.5, 0, 0.15 / 3**0.5, 0.15 / 3**0.5]),
     ("hdpo", "1000", "1100", None, "advantage", [0, 0, 0, 0]),
@@ -198,13 +200,13 @@ def test_what_a_log_says_of_a_step():
     """Two groups: looks are worth 1 in the first and nothing in the second; in a third nobody could compare."""
     c = Choices(
         [[1, 1, 0, 0, 0, 0, 1, 1], [1, 1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1, 1, 1]],
-        [[1, 1, 0, 0, 0, 0, 1, 2], [1, 0, 0, 0, 0, 0, 1, 1], [1] * 8],
+        [[1, 1, 0, 0, 0, 0, 1, 2], [1, 1, 0, 0, 0, 0, 1, 1], [1] * 8],
         [HALF] * 3,
     )
     assert told(c) == {
         "value_of_look": 0.5,
-        "needless_by_value": round(1 / 3, 5),
-        "looks/free": round(7 / 12, 5),
+        "needless_by_value": 0.5,
+        "looks/free": round(8 / 12, 5),
         "looks/direct": round(2 / 6, 5),
         "looks/look": round(7 / 6, 5),
     }

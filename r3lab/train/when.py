@@ -198,8 +198,8 @@ def hdpo(c: Choices) -> Credit:
     thrift = c.right / (c.looks + 1) * apt
     centred = (thrift - thrift.sum(1, keepdims=True) / np.maximum(count, 1)) * apt
     spread = np.sqrt((centred**2).sum(1, keepdims=True) / np.maximum(count - 1, 1))
-    equal = spread < 1e-9  # up to rounding
-    return Credit(advantage=np.where(equal | (count < 2), 0.0, 0.15 * centred / (spread + 1e-6)))
+    equal = spread < 1e-9  # up to rounding; also where one is right
+    return Credit(advantage=np.where(equal, 0.0, 0.15 * centred / (spread + 1e-6)))
 
 
 def at_grpo(c: Choices) -> Credit:
