@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from r3lab.cli import call
+from r3lab.cli import call, main
 from r3lab.core.arms import ARMS
 from r3lab.core.errors import R3labError
+from r3lab.evaluate.run import world_source
 from r3lab.models import tiny
 from r3lab.models.policy import Policy, save_policy
 from r3lab.recipes import ablations as train
-from r3lab.recipes import policies, stages
+from r3lab.recipes import planted, policies, stages
 from r3lab.recipes.ablations import FULL, VARIANTS, Budget, get_variant, point, settings_of, updates_of
 from r3lab.recipes.facts import words
 from r3lab.recipes.lessons import vocabulary
@@ -25,6 +26,7 @@ from r3lab.recipes.policies import WORLD_STAGES, Recipe, WorldRecipe, cold_steps
 from r3lab.train.log import read_log
 from r3lab.train.rewards import preset
 from r3lab.vlir.worlds import WORLDS, get_world, world_batches
+from r3lab.vlir.worlds.badges import Badges
 
 SMALL = Budget(lessons=4, steps=1, test=2)
 
@@ -122,6 +124,32 @@ def test_outcomes_of_a_policy_that_looks(policy, monkeypatch):
     monkeypatch.setattr(train, "BATCH", 12)
     right = train.outcomes(policy, 0, 8)
     assert right.shape == (8, 2) and right.dtype == bool
+
+
+def test_no_result_is_of_another_split_than_it_says(policy, base, tmp_path, monkeypatch, capsys):
+    """A world that hands out training samples under another name ends whatever would write a result of them."""
+    monkeypatch.setattr(train, "BATCH", 12)
+    fair = stages.measured(policy, stages.held_out("badges", 2), max_new_tokens=8)
+    whole = get_world("badges").sample
+    monkeypatch.setattr(Badges, "sample", lambda self, split, index, seed=0: whole("train", index, seed))
+    wrong = "sample 'badges-train-0-0' is of the split 'train', not of 'test'"
+    writers = {
+        "measured": lambda: stages.measured(policy, stages.held_out("badges", 2)),
+        "picture": lambda: stages.picture(policy, "badges", 8, tmp_path / "a.png", tmp_path / "b.png"),
+        "ablations": lambda: train.measured(policy, get_variant(FULL), 2),
+        "grounding": lambda: train.outcomes(policy, 0, 2),
+        "planted": lambda: planted.rolled(policy, planted.PLANTS["shortcut"], "test", 2),
+        "a source": lambda: list(world_source(get_world("badges"), "test", 2).items),
+    }
+    for name, write in writers.items():
+        with pytest.raises(R3labError, match="is of the split 'train', not of 'test'") as told:
+            write()
+        assert wrong in str(told.value) or name in ("picture", "planted", "grounding"), name
+    argv = ["eval", "--world", "badges", "--limit", "2", "--model", str(base), "--out", str(tmp_path / "o")]
+    assert main(argv) == 2 and wrong in capsys.readouterr().err and not (tmp_path / "o" / "table.json").exists()
+    assert fair["n"] == 2 and main([*argv[:-1], str(tmp_path / "p"), "--split", "train"]) == 0
+    with pytest.raises(R3labError, match="'train', not of 'validation'"):
+        stages.measured(policy, stages.held_out("badges", 1), split="validation")
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from r3lab.core.errors import R3labError
+from r3lab.core.stats import seeds_interval
 from r3lab.evaluate import scores
 from r3lab.evaluate.benchmarks import BENCHMARKS, Record, get_benchmark
 from r3lab.evaluate.grades import Grade, Measure, accuracy, difference, interval, published
@@ -290,6 +291,56 @@ def test_the_interval_holds_the_truth_as_often_as_it_says():
         assert found is not None
         held += found.low <= 0.6 <= found.high
     assert 180 <= held <= 199  # 95 % of 200 is 190, standard deviation 3
+
+
+def crossed(seeds: np.ndarray, samples: np.ndarray, noise: float = 0.0, rng=None) -> list[tuple[int, str, float]]:
+    """Rows of every seed on every sample: effect of the seed plus that of the sample, plus noise."""
+    drawn = 0.0 if rng is None else rng.normal(0, noise, (len(seeds), len(samples)))
+    values = seeds[:, None] + samples[None, :] + drawn
+    return [(i, f"s{j}", float(v)) for (i, j), v in np.ndenumerate(values)]
+
+
+def test_the_interval_over_seeds_and_samples_in_known_cases():
+    """If samples are alike it is that of the seeds: 6 of 10 are 1, the binomial quantiles of (10, 0.6) are 3 and 9. If
+    seeds are alike it is the binomial one of the samples (above), however many seeds there are. Both add up."""
+    found = seeds_interval(crossed(np.array([1.0] * 6 + [0.0] * 4), np.zeros(7)))
+    assert (found.value, found.low, found.high, found.n) == pytest.approx((0.6, 0.3, 0.9, 7))
+    coins = np.array([1.0] * 700 + [0.0] * 300)
+    for seeds in (1, 5):
+        found = seeds_interval(crossed(np.zeros(seeds), coins), resamples=4000)
+        assert (found.value, found.low, found.high) == pytest.approx((0.7, 0.6716, 0.7284), abs=0.002)
+    rng = np.random.default_rng(0)
+    seeds, samples = rng.normal(0, 0.1, 40), rng.normal(0, 0.2, 50)
+    rows = crossed(seeds, samples)
+    found, error = seeds_interval(rows), np.sqrt(seeds.var() / 40 + samples.var() / 50)
+    assert (found.high - found.low) / 3.92 == pytest.approx(error, rel=0.08)
+    assert seeds_interval(rows) == seeds_interval(rows[::-1]) == found != seeds_interval(rows, seed=1)
+
+
+def test_the_interval_over_seeds_and_samples_holds_the_truth():
+    """Fifteen seeds on sixty samples, the same ones; it is over fifteen at least as often as it says, less a little."""
+    rng, held = np.random.default_rng(0), 0
+    for i in range(200):
+        rows = crossed(0.6 + rng.normal(0, 0.05, 15), rng.normal(0, 0.2, 60), 0.3, rng)
+        found = seeds_interval(rows, seed=i, resamples=400)
+        held += found.low <= 0.6 <= found.high
+    assert 180 <= held <= 199
+
+
+def test_an_interval_over_seeds_and_samples_of_what_is_there():
+    """A measure that says nothing of a sample has no row; draws in parts are alike; what is wrong is named."""
+    rows = [(0, "a", 1.0), (0, "b", 0.0), (1, "a", 1.0)]
+    found = seeds_interval(rows)
+    assert (found.value, found.n, found.low, found.high) == (pytest.approx(2 / 3), 2, 0, 1)
+    right = seeds_interval([(0, f"s{i}", 1.0) for i in range(9)] + [(1, "s3", 1.0)])
+    assert (right.value, right.low, right.high) == (1, 1, 1)  # what is not there is not wrong
+    for wrong, words in (
+        ([], "got none"),
+        ([*rows, (1, "a", 0.0)], "'a' of seed 1 is there twice"),
+        ([(0, "a", float("nan"))], "has the value nan, which is not finite"),
+    ):
+        with pytest.raises(R3labError, match=words):
+            seeds_interval(wrong)
 
 
 def test_strata_are_drawn_apart_and_weighted():

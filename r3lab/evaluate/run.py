@@ -37,7 +37,7 @@ from ..models.policy import Features, Policy
 from ..train.log import facts
 from ..trajectory import save
 from ..vlir.convert import OwnSamples
-from ..vlir.sample import Sample
+from ..vlir.sample import Sample, of_split
 from ..vlir.worlds import World
 from .benchmarks import Benchmark, BenchmarkReader
 from .grades import Difference, EvaluationTable, Grade, Measure, ScoreRow, difference, interval, published, units
@@ -129,7 +129,7 @@ def benchmark_source(
 
 def world_source(world: World, split: str, count: int, seed: int = 0, score: str = "exact") -> Source:
     """The first `count` samples of a world's split, each answer scored by `scores.OWN`'s function of that name."""
-    samples = (world.sample(split, index, seed) for index in range(count))
+    samples = of_split((world.sample(split, index, seed) for index in range(count)), split)
     return sample_source(world.name, f"{world.name}, {split} split", samples, count, score)
 
 

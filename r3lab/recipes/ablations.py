@@ -39,6 +39,7 @@ from ..train.log import read_log
 from ..train.rgrpo import train_rgrpo
 from ..train.settings import RgrpoSettings
 from ..train.sft import SftSettings
+from ..vlir.sample import of_split
 from ..vlir.worlds import get_world, world_batches
 from . import policies, stages
 from .settings import AblationSettings, Budget, Recipe
@@ -229,7 +230,8 @@ def outcomes(policy: Policy, seed: int, samples: int) -> np.ndarray:
     world, found, index = get_world(WORLD), list[tuple[bool, bool]](), 0
     bar = tqdm(total=samples, desc="grounding", mininterval=1)
     while len(found) < samples:
-        asked = [s for s in (world.sample("test", index + k) for k in range(BATCH)) if s.needs_look]
+        drawn = of_split((world.sample("test", index + k) for k in range(BATCH)), "test")
+        asked = [s for s in drawn if s.needs_look]
         index += BATCH
         store: dict[str, Features] = {}
         for t in rollout(policy, asked, temperature=0.0, max_new_tokens=96, features=store):

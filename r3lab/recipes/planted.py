@@ -38,7 +38,7 @@ from ..train.rewards import right
 from ..train.sft import Pair, descend, encode_batch, next_token_loss, schedule
 from ..trajectory import Trajectory
 from ..vlir.rationale import LARGE, SMALL, jitter
-from ..vlir.sample import Rationale, Sample
+from ..vlir.sample import Rationale, Sample, of_split
 from ..vlir.worlds import get_world
 
 COMMON = "7"
@@ -191,7 +191,7 @@ RATE, BATCH = 1e-3, 16  # learning rate; samples a step
 
 def rolled(policy: Policy, p: Plant, split: str, wanted: int, progress: bool = False) -> list[Trajectory]:
     """Greedy trajectories in which the reason can show: answered with a digit, with as many looks as it takes."""
-    stream, found, asked = p.samples(split, 0), list[Trajectory](), 0
+    stream, found, asked = of_split(p.samples(split, 0), split), list[Trajectory](), 0
     with tqdm(total=wanted, desc=f"rollouts, {p.kind}", disable=not progress, mininterval=1) as bar:
         while len(found) < wanted:
             if asked > 4 * wanted + 64:

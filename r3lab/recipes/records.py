@@ -36,7 +36,7 @@ from ..train.river import RiverLog
 from ..train.settings import RgrpoSettings
 from ..train.update import packed_logprobs
 from ..trajectory import Trajectory, save
-from ..vlir.sample import Sample
+from ..vlir.sample import Sample, of_split
 from ..vlir.worlds import get_world, world_batches
 
 WORLD, ASKED, SHOWN, GROUPS, SEED = "badges", 40, 5, 6, 0
@@ -64,7 +64,8 @@ def record(folder: str | Path, steps: int = 24) -> Path:
         raise R3labError(f"{shown(str(target))} holds something else than records; name another folder.")
     policy, start = (Policy.load(assets_dir() / "tiny" / name) for name in ("rgrpo", "cold-start"))
     with whole_folder(target, replace=True) as part:
-        samples = [get_world(WORLD).sample("test", i, SEED) for i in range(ASKED)]
+        drawn = (get_world(WORLD).sample("test", i, SEED) for i in range(ASKED))
+        samples = list(of_split(drawn, "test"))
         answers, before = (rollout(one, samples, temperature=0, max_new_tokens=96) for one in (policy, start))
         chosen = handful(answers, before)
         _keep(part / SINGLE, [answers[i] for i in chosen])

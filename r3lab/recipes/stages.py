@@ -34,7 +34,7 @@ from ..train.rgrpo import train_rgrpo
 from ..train.run import FREE, Progress, Run
 from ..train.settings import RgrpoSettings
 from ..train.sft import Pair, SftSettings, cold_start
-from ..vlir.sample import Sample
+from ..vlir.sample import Sample, of_split
 from ..vlir.worlds import get_world, world_batches
 from .base import Heads, train_base
 from .lessons import Lessons, Stage
@@ -180,8 +180,17 @@ def held_out(world: str, count: int) -> list[Sample]:
     return [get_world(world).sample("test", i) for i in range(count)]
 
 
-def measured(policy: Policy, samples: Sequence[Sample], batch: int = 100, **setting: Any) -> dict[str, Any]:
-    """Summary of a policy's rollouts, `batch` samples at a time: greedy and of at most 96 tokens unless told."""
+def measured(
+    policy: Policy, samples: Sequence[Sample], batch: int = 100, split: str = "test", **setting: Any
+) -> dict[str, Any]:
+    """Summary of a policy's rollouts, `batch` samples at a time: greedy and of at most 96 tokens unless told.
+
+    Raises
+    ------
+    R3labError
+        If a sample is not of the split.
+    """
+    samples = list(of_split(samples, split))
     options: dict[str, Any] = {"temperature": 0.0, "max_new_tokens": 96, **setting}
     parts = (samples[start : start + batch] for start in range(0, len(samples), batch))
     return summary(list(chain.from_iterable(rollout(policy, part, **options) for part in parts)))
@@ -190,7 +199,7 @@ def measured(policy: Policy, samples: Sequence[Sample], batch: int = 100, **sett
 def picture(policy: Policy, world: str, new_tokens: int, photo: Path, strip: Path) -> dict[str, str] | None:
     """Draw the first held-out sample that needs a look and that the policy answers with a look on its region, and the
     filmstrip of its answer; returns sample, question and answer, or None if there is none among the candidates."""
-    samples = held_out(world, CANDIDATES)
+    samples = list(of_split(held_out(world, CANDIDATES), "test"))
     for start in range(0, CANDIDATES, 20):
         asked = samples[start : start + 20]
         for sample, t in zip(asked, rollout(policy, asked, temperature=0.0, max_new_tokens=new_tokens), strict=True):

@@ -19,7 +19,7 @@ from typing import Any
 from PIL import Image
 
 from ..core.arms import FORCED
-from ..core.errors import shown
+from ..core.errors import R3labError, shown
 from ..core.files import whole_file
 from ..core.geometry import Box, crop_size, problem
 from ..core.images import content_hash, cut, open_image
@@ -71,6 +71,24 @@ class Sample:
         """What a `Trajectory` keeps of the truth (JSON)."""
         names = ("answer", "regions", "needs_look", "world", "split")
         return {name: getattr(self, name) for name in names} | {"regions": [list(r) for r in self.regions]}
+
+
+def of_split(samples: Iterable[Sample], split: str) -> Iterator[Sample]:
+    """The samples, each held against the split that it should be of when it is taken. Whatever writes a result of a
+    world takes its samples through here.
+
+    Raises
+    ------
+    R3labError
+        Naming the first sample that is of another split.
+    """
+    for sample in samples:
+        if sample.split != split:
+            raise R3labError(
+                f"the sample {shown(sample.id)} is of the split {shown(sample.split)}, not of {shown(split)}, of which "
+                "a result was to be measured; draw it of that split, or say of which one the result is."
+            )
+        yield sample
 
 
 @dataclass(frozen=True)
