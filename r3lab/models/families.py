@@ -76,6 +76,7 @@ def family_of(model_type: str) -> Family:
 PLAIN: dict[str, tuple[Frame, str]] = {  # of the plain path, where more is known than the model type
     "gemma3": (Frame.RELATIVE_YX, "image tokens see each other both ways"),  # boxes as Gemini's; its card names none
     "gemma4": (Frame.RELATIVE_YX, "image tokens see each other both ways"),
+    "internvl": (Frame.RELATIVE, "its own processor cuts an image into as many tiles as fit it"),
     "lfm2_vl": (Frame.RELATIVE, "convolutions carry a state from token to token"),
     "qwen3_5": (Frame.RELATIVE, "three of four layers carry a recurrent state from token to token"),
     "qwen3_5_moe": (Frame.RELATIVE, "three of four layers carry a recurrent state from token to token"),

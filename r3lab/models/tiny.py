@@ -254,6 +254,16 @@ PLAIN_SIZES: dict[str, PlainSizes] = {
         {"image_processor_type": "Gemma4ImageProcessor", "patch_size": PATCH, "pooling_kernel_size": 2},
         {"processor_class": "Gemma4Processor", "image_seq_length": 16},
     ),
+    "internvl": PlainSizes(
+        {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>"}
+        | {"video_token": "<video>"},
+        "<IMG_CONTEXT>\n",
+        {"model_type": "qwen3", **_HEADED},
+        {**_EYE, "image_size": [TILE, TILE], "patch_size": [PATCH, PATCH]},
+        {"image_token_id": "context_image_token", "image_seq_length": 16},
+        {"image_processor_type": "GotOcr2ImageProcessor", **_SIDES, "min_patches": 1, "max_patches": 3},
+        {"processor_class": "InternVLProcessor", "image_seq_length": 16},
+    ),
     "lfm2_vl": PlainSizes(
         _LFM,
         "<image>",
