@@ -34,6 +34,8 @@ FINISHES = ("answered", "length", "looks", "malformed")
 FORMAT, VERSION = "r3lab.trajectory", 1
 ONE, MANY = "trajectory.json", "trajectories.jsonl"
 
+ABSENT = -1  # id of a stretch of text whose tokens are not known: of a rollout of another project (`vlir.dumps`)
+
 Span = tuple[Annotated[int, records.count], Annotated[int, records.count]]  # tokens, half-open
 Credit = tuple[Annotated[int, records.count], Annotated[int, records.count], float]  # a span, and its advantage
 
@@ -248,7 +250,7 @@ def _of_tokens(t: Trajectory) -> Iterator[str]:
         begun = begun or not (prompt or kind is Kind.PAD)
         if t.pieces[i] and kind in (Kind.OVERVIEW, Kind.CROP, Kind.PAD):
             yield f"token {i} is {kind.name} but has text"
-        if sampled and t.logprobs[i] is None:
+        if sampled and t.logprobs[i] is None and t.ids[i] != ABSENT:
             yield f"token {i} is SAMPLED but has no log-probability"
         if not sampled and t.logprobs[i] is not None:
             yield f"token {i} is {kind.name} but has a log-probability"

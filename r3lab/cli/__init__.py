@@ -78,6 +78,7 @@ COMMANDS = {  # one word, or two where several have the first in common
     "vlir card": Command(DATA, "cli.vlir:card", "Draw and tabulate what a VLIR folder holds."),
     "vlir convert": Command(DATA, "cli.vlir:convert", "Write records of one format in another."),
     "eval": Command(MEASURE, "cli.evaluate:evaluate", "Measure a policy in several arms, on a benchmark or on worlds."),
+    "check": Command(MEASURE, "cli.check:check", "Say what is wrong with a dump of rollouts of another project."),
     "frames": Command(
         MEASURE, "cli.check:frames", "Find in which frame a policy writes boxes, and the setting for it."
     ),

@@ -1,18 +1,27 @@
-"""`r3lab frames`: in which frame a checkpoint writes its boxes, and the setting that says so.
+"""`r3lab frames` and `r3lab check`: in which frame a checkpoint writes its boxes, and what is wrong with rollouts.
 
 r3lab frames CHECKPOINT --out runs/frames.png
+r3lab check rollouts/120.jsonl --images images --out runs/theirs
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from ..core.errors import R3labError, shown
-from ..core.files import shipped_policy
+from ..core.files import check_free, shipped_policy
 from ..core.frames import Written
 from ..core.geometry import Frame
 from ..core.settings import Whole
 from ..show.text import clean
+from ..trajectory import contradictions, save
+from . import LeftOut
+
+FRAMES = {  # of the boxes of a dump
+    **{name: Written(name) for name in ("source", "relative-1000", "relative-1")},
+    "relative-1000-yx": Written(order="y1 x1 y2 x2"),
+}
 
 
 def frames(model: str = "", *, out: str = "", seed: Whole = 7) -> int:
@@ -54,6 +63,55 @@ def frames(model: str = "", *, out: str = "", seed: Whole = 7) -> int:
     if out and found.boxes:
         print(clean(str(draw_frames(cases, found, written_as(policy.frame)).save(out))))
     return int(found.written is None or found.written.frame is not policy.frame)
+
+
+def check(dump: str, *, images: str = "", frame: Annotated[str, ", ".join(FRAMES)] = "", out: str = "") -> int:
+    """Read a dump of rollouts of TRL, verl, DeepEyes or Pixel-Reasoner, and say what is commonly wrong with such.
+
+        r3lab check rollouts/120.jsonl --images images --out runs/theirs
+
+    Parameters
+    ----------
+    dump : JSON lines or Parquet, or a folder of such files
+    images : folder of the images that it names (default: of the dump)
+    frame : in which its boxes are meant (default: as its project means them); one of
+    out : folder to make, of its rollouts as trajectories, for `report` and `browse` (default: none)
+
+    Returns
+    -------
+    int
+        0 where nothing was found, 1 where something was.
+
+    Raises
+    ------
+    R3labError
+        If the dump cannot be read, or the folder cannot be written.
+    """
+    from ..vlir.dump_checks import check as found_in
+    from ..vlir.dump_checks import lacking
+    from ..vlir.dumps import read_dump
+
+    if out:
+        check_free(Path(out))
+    read, left_out = read_dump(dump, images or None, FRAMES[frame] if frame else None), LeftOut()
+    for problem in read.problems:
+        left_out(clean(problem))
+    looks = sum(len(one.t.looks) for one in read.rollouts)
+    print(f"{read.layout.name}: {len(read.rollouts):,} rollouts with {looks:,} looks, boxes as {read.written}")
+    for told in lacking(read):
+        print(f"not held: {told}")
+    faults = found_in(read)
+    for fault in faults:
+        print(f"{fault.name}: {fault.count:,} of {fault.of:,}: {fault.said}; first in {clean(fault.where, 120)}")
+    if not faults:
+        print("nothing of what is commonly wrong was found")
+    if out:
+        whole = [one.t for one in read.rollouts if next(contradictions(one.t), None) is None]
+        if not whole:
+            raise R3labError("No rollout of the dump is whole enough to be saved as a trajectory.")
+        left = f", {len(read.rollouts) - len(whole)} contradict themselves" if len(whole) < len(read.rollouts) else ""
+        print(f"{clean(str(save(whole, out)))}: {len(whole):,} trajectories{left}")
+    return int(bool(faults))
 
 
 def written_as(frame: Frame) -> Written:

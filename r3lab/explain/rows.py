@@ -28,7 +28,7 @@ from ..models import attention
 from ..models.attention import Seen
 from ..models.policy import Features, Policy, Rows
 from ..rollout.sequence import row_of
-from ..trajectory import Kind, Trajectory
+from ..trajectory import ABSENT, Kind, Trajectory
 
 COORDINATES = ("x1", "y1", "x2", "y2")
 BEFORE, AFTER, ANSWER = "before the box", "after the crop", "answer"
@@ -215,6 +215,8 @@ def images_of(policy: Policy, trajectory: Trajectory) -> dict[str, Shown]:
 
 def check_model(policy: Policy, trajectory: Trajectory) -> None:
     """A trajectory can only be read by a policy with the same tokens and frame; an error otherwise."""
+    if ABSENT in trajectory.ids:
+        raise R3labError(f"the trajectory {shown(trajectory.sample_id)} has no tokens: it was read from a dump of text")
     written = zip(trajectory.ids, trajectory.pieces, strict=True)
     same = all(_spells(policy.piece(token), piece) for token, piece in written if piece)
     size = (trajectory.image.width, trajectory.image.height)
