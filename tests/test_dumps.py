@@ -103,7 +103,7 @@ def encoded(image: Image.Image | None) -> str:
     """As the messages of a chat hold it; emptied where there is none."""
     file = io.BytesIO()
     if image is not None:
-        image.save(file, "PNG")
+        image.save(file, "PNG", compress_level=1)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
@@ -146,7 +146,7 @@ def pictures(turn: Turn) -> list[dict[str, bytes]]:
     found = []
     for image in [turn.picture, *(crop for crop in turn.crops if crop is not None)]:
         file = io.BytesIO()
-        image.save(file, "PNG")
+        image.save(file, "PNG", compress_level=1)
         found.append({"bytes": file.getvalue()})
     return found
 
