@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
+import runpy
+import shlex
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +22,7 @@ from r3lab.core.errors import R3labError
 from r3lab.core.files import assets_dir
 from r3lab.evaluate import scores
 from r3lab.lab import samples as lab_samples
+from r3lab.models import families
 from r3lab.models.policy import Policy
 from r3lab.rollout.loop import rollout
 from r3lab.run.notebook import read_notebook
@@ -264,3 +269,57 @@ def test_an_arm_handed_over_in_python_is_trained_in(own: Path, policy: Policy) -
     row = Arm("mine-alone", "looks once", looks=1)
     r3lab.train(policy, "badges", steps=1, prompts=2, group=2, minibatches=1, arm=row, progress=False)
     assert arms.get_arm("mine-alone") is row
+
+
+PAGE = Path(plugins.__file__).parents[1] / "EXTEND.md"
+
+
+@pytest.mark.parametrize("recipe", ["A reward", "A world", "An arm", "Data", "A family"])
+def test_a_recipe_runs_as_it_is_printed(
+    recipe: str, own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its files are saved and its commands run, in a folder outside of the repository, which stays as it is."""
+    Path("assets").symlink_to(assets_dir())
+    monkeypatch.setattr(families, "FAMILIES", dict(families.FAMILIES))
+    section = PAGE.read_text("utf-8").split(f"## {recipe}\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", section, re.S | re.M)
+    names = re.findall(r"Save\s+as\s+`(\w+\.\w+)`", section)
+    files = zip(names, [text for kind, text in blocks if kind], strict=True)
+    commands = [line for kind, text in blocks if not kind for line in text.splitlines()]
+    assert names and commands
+    for name, text in files:
+        Path(name).write_text(text)
+    for line in commands:
+        program, *argv = shlex.split(line)
+        if program == "python":
+            runpy.run_path(argv[0])
+        else:
+            assert program == "r3lab" and main(argv) == 0, (line, capsys.readouterr().err)
+    if recipe == "A world":
+        assert {s.world for s in worlds.drawn("dots.py:Dots,badges:2", "train", 0, range(3))} == {"dots", "badges"}
+        assert json.loads(Path("runs/why/explanation.json").read_text())
+
+
+def test_the_page_has_these_recipes_alone() -> None:
+    titles = re.findall(r"^## (.*)$", PAGE.read_text("utf-8"), re.M)
+    assert titles == ["A reward", "A world", "An arm", "Data", "A family", "A package"]
+    groups = re.findall(r"`r3lab\.(\w+)s`", PAGE.read_text("utf-8"))
+    assert groups == ["reward", "world", "arm", "filter", "score"] == [kind.kind for kind in KINDS.values()]
+
+
+@pytest.mark.notebook
+def test_a_sweep_over_ones_own_reward(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two points in kernels of their own; the file's name and hash stand in the table."""
+    monkeypatch.setenv("PYTHONPATH", str(PAGE.parents[1]))
+    train = (
+        "import r3lab\nrows = []\npolicy = r3lab.load('cold-start')\n"
+        "r3lab.train(policy, 'badges', steps=1, prompts=2, group=2, minibatches=1, reward=reward, log=rows.append)\n"
+        "r3lab.record(parts=','.join(sorted(k for k in rows[-1] if k.startswith('reward/'))))"
+    )
+    cells = [nbformat.v4.new_code_cell("reward = 'paper'", metadata={"tags": ["parameters"]})]
+    cells.append(nbformat.v4.new_code_cell(train))
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), "lesson.ipynb")
+    assert main(["sweep", "lesson.ipynb", "-p", "reward=official-code,my.py:short", "--jobs", "1", "-o", "swept"]) == 0
+    with Path("swept/table.csv").open() as file:
+        found = {row["reward"]: row["parts"] for row in csv.DictReader(file)}
+    assert found[rewards.OWN.pinned("my.py:short")] == "reward/right,reward/short" and len(found) == 2

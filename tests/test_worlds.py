@@ -4,7 +4,6 @@ read back as written; bad records are refused."""
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import math
 import re
@@ -28,7 +27,7 @@ from r3lab.core.images import content_hash
 from r3lab.core.protocol import scan
 from r3lab.vlir.rationale import imperfect, in_turn, jitter, reading, shows
 from r3lab.vlir.sample import Rationale, Sample, SampleError, read_vlir, write_vlir
-from r3lab.vlir.worlds import WORLDS, charts, documents, get_world, material, trails
+from r3lab.vlir.worlds import OWN, WORLDS, charts, documents, get_world, material, trails
 from r3lab.vlir.worlds.badges import COLOURS, DIRECTIONS, LARGE, SIDE, Badge, neighbour
 from r3lab.vlir.worlds.material import FAMILIES, SPLITS, font, handwriting, other_hand, photos, tables
 
@@ -626,17 +625,18 @@ def test_one_sheet_shows_all_worlds(
     assert (tmp_path / "runs" / "trails.png").is_file() and "badges" not in capsys.readouterr().out
 
 
-def test_the_fifth_world_of_the_readme_works(tmp_path: Path) -> None:
+def test_a_world_of_ones_own_as_it_is_printed_keeps_its_promises(tmp_path: Path) -> None:
     page = (Path(documents.__file__).parent / "README.md").read_text("utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    assert all(f"| `{name}` |" in page for name in WORLDS)
+    [code] = re.findall(
+        r"`dots.py`:\n\n```python\n(.*?)```",
+        (Path(documents.__file__).parents[2] / "EXTEND.md").read_text("utf-8"),
+        re.S,
+    )
     path = tmp_path / "dots.py"
     path.write_text(code, "utf-8")
-    spec = importlib.util.spec_from_file_location("dots", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    world = module.Dots()
+    world = OWN.use(f"{path}:Dots")
     for i in range(6):
         s = world.sample("test", i)
         assert s == world.sample("test", i) and problem(s.regions[0], s.image.size) == ""
         assert world.rationale(s).boxes == (s.regions if s.needs_look else ())
-    assert len(code.splitlines()) < 200 and all(f"| `{name}` |" in page for name in WORLDS)
