@@ -308,6 +308,7 @@ def test_the_page_has_these_recipes_alone() -> None:
 
 
 @pytest.mark.notebook
+@pytest.mark.slow
 def test_a_sweep_over_ones_own_reward(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two points in kernels of their own; the file's name and hash stand in the table."""
     monkeypatch.setenv("PYTHONPATH", str(PAGE.parents[1]))

@@ -47,7 +47,7 @@ def samples_of(settings: RgrpoSettings) -> list[Sample]:
         raise as_options(error) from None
     if len(samples) < settings.prompts:
         raise R3labError(f"{settings.data} holds {len(samples)} samples, fewer than --prompts {settings.prompts}")
-    check_known(settings.reward, samples)
+    check_known(settings.reward, samples, settings.when)
     return samples
 
 

@@ -21,6 +21,7 @@ from ..core.records import parse
 from ..trajectory import Trajectory, from_record
 from ..vlir.sample import Sample
 from .rewards import PRESETS, Paid, Reward, look_cost, paid, preset, region_grounded, score
+from .when import LABEL
 
 
 @lru_cache(maxsize=1)
@@ -77,9 +78,11 @@ def use_reward(given: str | Paid | Mapping[str, Reward]) -> Paid:
     return OWN.use(given)
 
 
-def check_known(name: str, samples: Sequence[Sample]) -> None:
-    """Raise an `R3labError` if a preset pays by what samples do not say: whether a look is needed."""
-    if name.partition(" without ")[0] not in PRESETS or not {region_grounded, look_cost} & {*preset(name).values()}:
+def check_known(name: str, samples: Sequence[Sample], when: str = LABEL) -> None:
+    """Raise an `R3labError` if a preset, with a rule for when to look, pays by what samples do not say: whether a look
+    is needed."""
+    paying = {region_grounded, look_cost} if when == LABEL else {region_grounded}  # other rules replace the cost
+    if name.partition(" without ")[0] not in PRESETS or not paying & {*preset(name).values()}:
         return
     silent = sum(sample.needs_look is None for sample in samples)
     if silent:
