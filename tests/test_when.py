@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+import r3lab
 from r3lab.cli import call
 from r3lab.core.errors import R3labError
 from r3lab.core.geometry import Frame
@@ -21,7 +22,9 @@ from r3lab.recipes import stages
 from r3lab.recipes import when as compared
 from r3lab.recipes.settings import WhenSettings
 from r3lab.rollout.loop import rollout
+from r3lab.show.curves import panels_of
 from r3lab.show.effects import draw_when
+from r3lab.show.logs import log_of
 from r3lab.train import credit as applied
 from r3lab.train.credit import choices_of, decision_of, facts_of, judged, look_worth, paying
 from r3lab.train.log import read_log
@@ -31,7 +34,7 @@ from r3lab.train.presets import OBJECTIVES
 from r3lab.train.rewards import right, score
 from r3lab.train.rgrpo import train_rgrpo
 from r3lab.train.settings import RgrpoSettings, UpdateSettings
-from r3lab.train.update import update
+from r3lab.train.update import Alone, update
 from r3lab.train.when import DIRECT, FREE, LOOK, RULES, Choices, Credit, Rule, get_rule, told, values_of
 from r3lab.trajectory import ImageRef, Kind, Look, Trajectory, load, save
 from r3lab.vlir.worlds import get_world, world_batches
@@ -369,6 +372,25 @@ def test_what_a_rule_may_know_of_a_rollout_is_no_label(rolled):
     assert paying(len, get_rule("none"))("abc") == 3, "a reward without parts is as it is"
 
 
+def test_several_processes_give_what_one_does(rolled):
+    """Each has some of the groups and hears of the others as JSON; shares of the step (`autotool`) are those of all."""
+    policy, groups_, store = rolled
+    numbered = dict(enumerate(groups_))
+    for rule in (get_rule(name) for name in RULES if not get_rule(name).branches):
+        whole, row = judged(rule, numbered, policy, store, 60)
+        credits = [t.credit for g in groups_ for t in g]
+        rest = [(n, [facts_of(t) for t in numbered[n]], []) for n in (0, 2)]
+
+        class Second(Alone):
+            def gather(self, value, rest=rest):
+                return json.loads(json.dumps([rest, value]))
+
+        found, same = judged(rule, {n: numbered[n] for n in (1, 3)}, policy, store, 60, Second())
+        assert same == row and [t.credit for g in groups_ for t in g] == credits
+        for name in ("reward", "advantage", "decision"):
+            assert np.array_equal(getattr(found, name), getattr(whole, name))
+
+
 # -- in training ------------------------------------------------------------------------------------------------------
 
 
@@ -402,6 +424,8 @@ def test_value_trains_with_half_of_each_group_forced(taught_folder):
                 assert set(t.kinds[begin:end]) == {int(Kind.SAMPLED)} and abs(a) <= 1.5
                 assert both[n // 8]
     assert credited
+    drawn = [panel.title for panel in panels_of([log_of(rows)])]
+    assert {"Value of a look, in right answers", "Looks a rollout, forced to: direct"} <= set(drawn)
     assert not torch.equal(weights, trained(taught_folder, when="none", reward="grounded without region")[2])
 
 
@@ -410,6 +434,16 @@ def test_every_rule_trains(rule, taught_folder):
     rows, seen, _ = trained(taught_folder, when=rule, steps=1, prompts=2, group=4)
     assert len(rows) == 1 and "looks/free" in rows[0] and np.isfinite(rows[0].get("grad_norm", 0.0))
     assert {t.forced for t in seen[0]} == ({FREE, DIRECT, LOOK} if rule == "at-grpo" else {FREE})
+
+
+def test_the_front_door_takes_the_rule(policy):
+    """By its setting; a forced group and a credit reach whoever watches."""
+    seen: list[Trajectory] = []
+    named = {"steps": 1, "prompts": 1, "group": 4, "max_new_tokens": 40, "when": "value"}
+    r3lab.train(policy, "badges", progress=False, watch=lambda step, found: seen.extend(found), **named)
+    assert [t.forced for t in seen] == [FREE, FREE, DIRECT, LOOK]
+    with pytest.raises(R3labError, match="known rules: label, none"):
+        r3lab.train(policy, "badges", when="valuable")
 
 
 def test_label_is_what_was_before(taught_folder):
