@@ -263,6 +263,7 @@ def written(text: str, forced: str = FREE) -> Trajectory:
         (["ilr<7", "ilrs", "<7"], ["ilr<", "ilrs", "<"]),
         # what forced a rollout is not its own, and forced ones are nobody's measure
         (["is[]<7", "Bil<7"], ["is[", None]),
+        (["ilr<7", "Bs[]<7"], ["ilr<", None]),
     ],
 )
 def test_the_decision_is_where_those_that_looked_part_from_those_that_did_not(texts, wanted):
@@ -573,7 +574,7 @@ def test_the_test_split_is_read_of_finished_points_once(comparison, monkeypatch)
         assert {row["split"] for row in json.loads((at / "final.json").read_text())["rows"]} == {"test"}
     train = [get_world("badges").sample("train", 0)]
     monkeypatch.setattr(compared, "drawn", lambda worlds, split, seed, numbers: train)
-    with pytest.raises(R3labError, match="badges-train-0-0 is no sample of the test split"):
+    with pytest.raises(R3labError, match="badges-train-0-0' is of the split 'train', not of 'test'"):
         compared.asked(WhenSettings(), "test")
 
 

@@ -40,7 +40,7 @@ from ..train.sft import Pair
 from ..train.when import RULES, Rule
 from ..trajectory import Trajectory
 from ..vlir.rationale import imperfect
-from ..vlir.sample import Sample
+from ..vlir.sample import Sample, of_split
 from ..vlir.worlds import drawn, get_world, world_batches
 from . import stages
 from .ablations import named
@@ -142,17 +142,14 @@ def trained(way: Way, seed: int, s: WhenSettings, work: Path) -> Path:
 
 def asked(s: WhenSettings, split: str) -> list[Sample]:
     """What a point is measured on: `s.samples` of each world of a split."""
-    found = list(drawn(s.worlds, split, SPLITS[split], range(s.samples * len(s.worlds.split(",")))))
-    strange = [one.id for one in found if split not in one.id.split("-")]
-    if strange:
-        raise R3labError(f"{strange[0]} is no sample of the {split} split")
-    return found
+    numbers = range(s.samples * len(s.worlds.split(",")))
+    return list(of_split(drawn(s.worlds, split, SPLITS[split], numbers), split))
 
 
 def measured(policy: Policy, s: WhenSettings, split: str) -> dict[str, Any]:
     """Held-out summary, greedy; and what looks are worth to the policy, over all samples and in each world."""
     samples = asked(s, split)
-    row = stages.measured(policy, samples, max_new_tokens=s.new_tokens)
+    row = stages.measured(policy, samples, split=split, max_new_tokens=s.new_tokens)
     value = value_of_looks(policy, samples, s.rollouts, max_new_tokens=s.new_tokens)
     kept = {world: found["all"]["sampled"] for world, found in value.items()}
     return {"split": split, "samples_seed": SPLITS[split], **row, "value": kept}
