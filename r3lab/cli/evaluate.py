@@ -81,11 +81,11 @@ def evaluate(
     data : its file or folder, in its public format; alone, a file of your own with image, question, answer
     frame : of the boxes in a file of your own, where it is open:
     images : folder of the images that it names (default: of --data)
-    world : all, or some of
+    world : FILE.py:CLASS of your own, all, or some of
     split : of the worlds:
     limit : the first N questions of each (default: all; 500 of a world)
     score : of an answer, of worlds and your own: exact, anls, or FILE.py:FUNCTION of (answer, truth)
-    arm : the first is compared with the others; all, or some of (default: interleaved):
+    arm : the first is compared with the others; FILE.py:ROW, all, or some of (default: interleaved):
     model : folder of a checkpoint, in which {arm} stands for the arm's name (default: the tiny policy)
     temperature : of the sampling; 0 is greedy
     seed : of the worlds and the sampling

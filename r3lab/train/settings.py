@@ -79,7 +79,7 @@ class RgrpoSettings(UpdateSettings):
     frame: str = setting("", "of the boxes in --data, where it is open: source, resized-28, relative-1000, relative-1")
     images: str = setting("", "folder of the images that --data names (default: beside it)")
     world: str = setting("badges", "to draw samples from; several by weight: badges,trails:2; your own: FILE.py:CLASS")
-    arm: str = setting("interleaved", "what a box brings, and how an answer is marked", ARMS)
+    arm: str = setting("interleaved", "what a box brings, how an answer is marked; or FILE.py:ROW", ARMS)
     out: str = setting("runs/rgrpo", "folder for checkpoint and log")
     steps: int = setting(100, "rollout-and-update steps")
     prompts: int = setting(12, "samples a step")
