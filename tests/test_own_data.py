@@ -145,6 +145,7 @@ def test_six_own_pictures_are_asked_measured_and_trained_on(
     steps = ["--steps", "2", "--prompts", "2", "--group", "2", "--minibatches", "1", "--out", "trained"]
     assert main(["train", "rgrpo", *given, *steps, "--reward", "official-code"]) == 0
     assert len((tmp_path / "trained" / "log.jsonl").read_text().splitlines()) == 3
+    assert capsys.readouterr().err.count("memory for ") == 1, "what the run will need is said once"
     monkeypatch.setattr(Policy, "load", lambda *a, **k: pytest.fail("a policy was loaded"))
     for more, words in (
         ([], "the reward 'grounded' needs needs_look, true or false, of every sample"),

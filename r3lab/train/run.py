@@ -328,6 +328,7 @@ class Session:
         self.policy, self.settings, self.stop, self.run, self.processes = policy, settings, stop, run, processes
         self.footprint, self.most = footprint_of(policy, settings), settings.pass_groups  # groups a pass may ever hold
         self.draws = self.not_finite = 0  # batches taken; updates in a row
+        self.told = False  # what memory the run will need
         if settings.shard:
             if settings.prompts // settings.minibatches < processes.count:
                 raise R3labError(
@@ -355,9 +356,10 @@ class Session:
 
     def counted(self, batches: Iterator[Sequence[Sample]]) -> Iterator[Sequence[Sample]]:
         """The same batches; how many were taken is kept, so that a run goes on with the next one."""
-        for number, batch in enumerate(batches):
-            if self.run and self.processes.main and not number:
+        for batch in batches:
+            if self.run and self.processes.main and not self.told:
                 print(self.foreseen(batch), file=sys.stderr)
+                self.told = True
             self.draws += 1
             yield batch
 
