@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from r3lab.cli import main
 from r3lab.core.arms import FORCED
 from r3lab.core.errors import R3labError
 from r3lab.evaluate import value
-from r3lab.evaluate.value import misread, noise_like, regrets, rolled, summary, units_of, value_of_looks
+from r3lab.evaluate.run import VALUE, table_of
+from r3lab.evaluate.value import disobeyed, misread, noise_like, regrets, rolled, summary, units_of, value_of_looks
 from r3lab.models import tiny
 from r3lab.models.policy import Policy, save_policy
 from r3lab.recipes.lessons import vocabulary
@@ -109,6 +111,22 @@ def test_a_look_is_missed_above_its_price_alone():
     assert units_of([one])["needless"] == {} and units_of([]) == {}
     with pytest.raises(R3labError, match="a sample is valued twice: 'e'"):
         units_of([one, one])
+
+
+def test_a_policy_that_does_not_obey_is_told_of():
+    """Forced to look it looks in three of four, and forced directly it answers in half of the sampled ones."""
+    defiant = entry("e", True, free=ALWAYS, direct="Rn -n Rn -n Rn", look="Rl Rl Rn Rl Rl", noise=ALWAYS)
+    assert disobeyed(summary([defiant])) == "answers when forced directly in 50.0 %, looks when forced to in 75.0 %"
+    looking = entry("e", True, free=ALWAYS, direct="Rl Rl Rn Rn Rn", look=ALWAYS, noise=ALWAYS)
+    assert disobeyed(summary([looking])) == "takes no look when forced directly in 75.0 %"
+    assert disobeyed(summary([BY_HAND[3]])) == disobeyed(summary([])) == ""
+    source = SimpleNamespace(name="badges", title="badges", measures=lambda e: [], remarks=(), reader=None, left_out=0)
+    table = table_of(
+        [source],
+        ["direct"],
+        {("badges", "direct"): [], ("badges", VALUE): [defiant, {**defiant, "id": "f", "rollouts": None}]},
+    )
+    assert table.values["badges"]["n"] == 1 and "It answers when forced directly in 50.0 %" in table.remarks[-1]
 
 
 def by_name(look: list[float], direct: list[float], share: float) -> float:
@@ -334,7 +352,7 @@ def test_eval_values_looks_and_goes_on(folder, tmp_path, monkeypatch, capsys):
         assert record["values"]["all"]["large print"][mode]["regret"]["value"] == 0
     for told in (text, (out / "table.md").read_text()):
         assert "Value of looks" in told and "look regret" in told and "small print" in told
-        assert "draws needless and missed towards chance" in told
+        assert "draws needless and missed towards chance" in told and "trained to obey" not in told
     asked = [name for call in calls for name in call["ids"]]
     assert main([*argv, "3"]) == 0 and [name for call in calls for name in call["ids"]] == asked
     assert main([*argv, "4"]) == 0

@@ -43,7 +43,7 @@ from .benchmarks import Benchmark, BenchmarkReader
 from .grades import Difference, EvaluationTable, Grade, Measure, ScoreRow, difference, interval, published, units
 from .legibility import Item, ask, refusals
 from .scores import OWN, Score, graded
-from .value import rolled, summary
+from .value import disobeyed, rolled, summary
 
 Entry = Mapping[str, Any]  # what is written down of an answer; see `evaluate`
 Found = dict[tuple[str, str], list[Entry]]  # by source and arm
@@ -53,6 +53,10 @@ NO_IMAGE, NOT_ASKED = "no image", "cannot be asked of this policy"  # why a ques
 HOW_VALUED = (
     "Value of looks: answers forced without a look and with one, sampled at temperature 1 and greedily. Whether a look "
     "helps in a sample is told by its own few sampled answers, which draws needless and missed towards chance."
+)
+NOT_OBEYED = (
+    "what is said here of looks that help, are needless or missed holds of no policy that was not trained to obey the "
+    "words by which it is forced, and this one does not always."
 )
 KEPT_TEXT = 4000  # characters of the question, and of what was written, that an entry keeps
 KEPT_FACTS = ("needs_look", "iou", "looks", "valid", "tokens")
@@ -395,6 +399,8 @@ def table_of(
     table.values.update({name: summary(entries) for name, entries in valued.items() if entries})
     if table.values:
         table.remarks.append(HOW_VALUED)
+        not_done = ((name, disobeyed(own)) for name, own in table.values.items())
+        table.remarks.extend(f"{name}: {NOT_OBEYED} It {told}." for name, told in not_done if told)
     if len(table.values) > 1:
         table.values["all"] = summary([entry for entries in valued.values() for entry in entries])
     return table

@@ -59,6 +59,7 @@ PARTS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "large print": lambda entry: entry["needs_look"] is False,
 }
 K, PRICE = 4, 0.05  # rollouts of a sort; of a look, in shares of right answers
+OBEYED = 0.99  # of forced rollouts that do as they are told and answer; with fewer, their scores are no value of a look
 ROWS = 192  # rolled out together
 _READ = re.compile(r"(?:It shows | = )([^<\n]{1,80}?)\.(?=[\s<]|$)")  # what `vlir.rationale.shows` and a sum say
 
@@ -265,6 +266,25 @@ def summary(entries: Sequence[Entry], price: float = PRICE) -> dict[str, Any]:
             intervals |= {"kept_by_noise": kept_by_noise(units)} if units else {}
             found[part][mode] = {name: one and asdict(one) for name, one in intervals.items()}
     return found
+
+
+def disobeyed(found: Mapping[str, Any]) -> str:
+    """Where a policy does not do what it is forced to, in words; "" where it does.
+
+    Parameters
+    ----------
+    found : a `summary`; of its sampled rollouts the shares that answer, look (forced to) and do not (forced directly)
+    """
+    if not found["n"]:
+        return ""
+    share = {name: (one or {"value": 1.0})["value"] for name, one in found["all"]["sampled"].items()}
+    wanted = {
+        "answers when forced directly": share["answered_direct"],
+        "answers when forced to look": share["answered_look"],
+        "takes no look when forced directly": 1 - share["looked_direct"],
+        "looks when forced to": share["looked_look"],
+    }
+    return ", ".join(f"{what} in {100 * value:.1f} %" for what, value in wanted.items() if value < OBEYED)
 
 
 def value_of_looks(
