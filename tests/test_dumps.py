@@ -19,6 +19,8 @@ from PIL import Image
 from r3lab.cli import main
 from r3lab.core.errors import R3labError
 from r3lab.core.frames import Written
+from r3lab.explain.rows import check_model
+from r3lab.models.policy import Policy
 from r3lab.show.browser_rows import read_rows
 from r3lab.show.filmstrip import filmstrip
 from r3lab.show.player import read_entries
@@ -201,7 +203,7 @@ def padded(layout: str, turns: list[Turn]) -> list[Turn]:
 
 
 @pytest.mark.parametrize("layout", NAMES)
-def test_a_dump_is_read_as_far_as_it_goes_and_shown(layout: str, tmp_path: Path) -> None:
+def test_a_dump_is_read_as_far_as_it_goes_and_shown(layout: str, tmp_path: Path, policy: Policy) -> None:
     """Question, boxes, crops, answers, rewards, groups; no tokens; and every view draws them."""
     turns = healthy(0, 4)
     dump = read_dump(dumped(layout, turns, tmp_path / "dump"))
@@ -222,6 +224,8 @@ def test_a_dump_is_read_as_far_as_it_goes_and_shown(layout: str, tmp_path: Path)
     group = [one.t for one in dump.rollouts[:4]]
     assert "4 rollouts" in group_view(group).alt or "rollout" in group_view(group).alt
     looked = next(one.t for one in dump.rollouts if one.t.looks)
+    with pytest.raises(R3labError, match="has no tokens"):
+        check_model(policy, looked)
     assert filmstrip(looked).png
     assert main(["check", str(tmp_path), "--out", str(tmp_path / "out" / "theirs")]) == 0
     kept = load(tmp_path / "out" / "theirs")

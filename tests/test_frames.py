@@ -15,9 +15,9 @@ from r3lab.core.frames import Written, find, hypotheses, numbers_in
 from r3lab.core.geometry import Frame, Size, fit_tokens, from_source, to_source, write_ints
 from r3lab.core.protocol import box_text, question_text
 from r3lab.evaluate.frames import Known, frame_in, pictures
-from r3lab.models.families import FAMILIES
+from r3lab.models.families import FAMILIES, PLAIN
 from r3lab.models.policy import Policy
-from r3lab.models.tiny import miniature
+from r3lab.models.tiny import PLAIN_SIZES, miniature
 from r3lab.recipes.lessons import vocabulary
 from r3lab.show.effects import draw_frames
 
@@ -97,7 +97,7 @@ def test_no_frame_is_invented(known: list[Known]) -> None:
     assert frame_in(known[:6], Scripted(Written(), rng, 0.0))[0].said.startswith("does not write boxes: ")
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [*FAMILIES, *(kind for kind in PLAIN_SIZES if kind != "lfm2_vl")])
 def test_the_frame_of_a_family_is_what_its_boxes_are_found_in(name: str, known: list[Known]) -> None:
     """As the cold start writes them, and the loop reads them, for overviews as the family makes them."""
     policy = miniature(name, vocabulary())
@@ -108,7 +108,9 @@ def test_the_frame_of_a_family_is_what_its_boxes_are_found_in(name: str, known: 
         return [(size, f"There. {box_text(write_ints(box))}") for size, box in zip(sizes, framed, strict=True)]
 
     found, cases = frame_in(known, ask)
-    assert found.written is not None and found.written.frame is policy.frame is FAMILIES[name].frame
+    assert found.written is not None and found.written.frame is policy.frame is (
+        FAMILIES[name].frame if name in FAMILIES else PLAIN[name][0]
+    )
     for case in cases:
         x1, y1, x2, y2 = to_source(case.numbers, policy.frame, case.source, case.seen)
         w, h = case.source

@@ -130,7 +130,7 @@ def check_record(policy: Policy, trajectory: Trajectory, store: Store) -> float:
     with reading(policy):
         before = [i - 1 for i in tokens]
         if policy.plain:
-            logits = logits_of(policy, t)[before] / (t.temperature or 1.0)
+            logits = logits_of(policy, t, before) / (t.temperature or 1.0)
         else:
             states = policy.hidden(policy.rows([row_of(policy, t, store)]))[0, before]
             logits = policy.logits(states) / (t.temperature or 1.0)

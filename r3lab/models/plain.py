@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,7 @@ class PlainPolicy(Policy):
         ids = self._read(self.place, [Image.new("RGB", (64, 64))])["input_ids"][0].tolist()
         self.vision_start, self.vision_end = [], []  # a crop's block brings its own
         self.forbidden = sorted({self.image_id, *(i for i in ids if i in special)} - {tokenizer.eos_token_id})
+        self._keeps = "logits_to_keep" in signature(model.forward).parameters
         self.seen_at = lru_cache(maxsize=256)(self._seen_at)
         self.cached = True
 
@@ -161,10 +163,25 @@ class PlainPolicy(Policy):
         return {n: v.to(self.device, kind) if v.is_floating_point() else v.to(self.device) for n, v in found.items()}
 
     @torch.no_grad()
-    def whole(self, ids: Sequence[int], images: Sequence[Image.Image]) -> tuple[torch.Tensor, Any]:
-        """Logits (L, V) of a sequence with its images in order, and the model's cache behind it."""
-        out = self.model(**self.inputs(ids, images), use_cache=True, return_dict=True)
-        return self.masked(out.logits[0]), out.past_key_values
+    def whole(
+        self, ids: Sequence[int], images: Sequence[Image.Image], places: Sequence[int] | None = None
+    ) -> tuple[torch.Tensor, Any]:
+        """Logits of a sequence with its images in order, and the model's cache behind it.
+
+        Parameters
+        ----------
+        places : indices of the tokens behind which logits are wanted (default: all); the head is not computed at others
+
+        Returns
+        -------
+        logits (L, V), L of the places; cache
+        """
+        wanted = list(range(len(ids))) if places is None else list(places)
+        given: dict[str, Any] = self.inputs(ids, images)
+        if few := self._keeps and places is not None:
+            given["logits_to_keep"] = torch.tensor(wanted, device=self.device)
+        out = self.model(**given, use_cache=True, return_dict=True)
+        return self.masked(out.logits[0] if few else out.logits[0, wanted]), out.past_key_values
 
     @torch.no_grad()
     def more(self, token: int, cache: Any) -> torch.Tensor:

@@ -85,7 +85,7 @@ def finish(policy: PlainPolicy, state: RolloutState, temperature: float, watch: 
     """Take a row to its end."""
     t = state.trajectory
     images = images_of(t)
-    logits, cache = policy.whole(t.ids, images)
+    logits, cache = policy.whole(t.ids, images, [len(t.ids) - 1])
     while True:
         for drawn in zip(*draw(logits[None, -1], temperature, [state.noise]), strict=True):
             state.take(*drawn)
@@ -95,7 +95,7 @@ def finish(policy: PlainPolicy, state: RolloutState, temperature: float, watch: 
             return t
         if state.crop is not None or not policy.cached:
             images += [state.crop] if state.crop is not None else []
-            logits, cache = policy.whole(t.ids, images)
+            logits, cache = policy.whole(t.ids, images, [len(t.ids) - 1])
         else:
             for one in state.pending:
                 logits = policy.more(one, cache)[None]
@@ -107,6 +107,7 @@ def images_of(t: Trajectory) -> list[Image.Image]:
     return [t.images[t.image.hash], *(t.images[look.crop.hash] for look in t.looks if look.crop is not None)]
 
 
-def logits_of(policy: Any, t: Trajectory) -> torch.Tensor:
-    """Logits (L, V) of a whole record, in one pass without a cache of its own."""
-    return policy.whole(t.ids, images_of(t))[0]
+def logits_of(policy: Any, t: Trajectory, places: Sequence[int]) -> torch.Tensor:
+    """Logits (L, V) behind the tokens at these places of a record, read in one pass."""
+    found: torch.Tensor = policy.whole(t.ids, images_of(t), places)[0]
+    return found
