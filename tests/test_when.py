@@ -545,6 +545,8 @@ def test_points_are_made_once_on_the_validation_split(comparison, monkeypatch):
     picture = draw_when(rows, result["curves"])
     assert "value: right" in picture.alt and "cold start: right" in picture.alt and "validation" in picture.alt
     table = when_table(result)
+    [line] = [one for one in result["intervals"] if one["way"] == "value"]
+    assert line["right"]["value"] == pytest.approx(rows[1]["exact"]) and "each" not in rows[1]
     assert table.count("\n| ") == 5 and "| value | " in table and "validation split (badges)" in table
     monkeypatch.setattr(stages, "train_rgrpo", None)
     monkeypatch.setattr(stages, "cold_start", None)

@@ -160,7 +160,9 @@ def ablation_table(result: Row) -> str:
 
 # -- when.json -------------------------------------------------------------------------------------------------------
 
-VALUED = {  # of the value of looks, sampled
+VALUED = {  # with an interval
+    "right": "right",
+    "looks": "looks",
     "needless": "needless by value",
     "missed": "missed by value",
     "regret": "look regret",
@@ -170,20 +172,17 @@ VALUED = {  # of the value of looks, sampled
 
 
 def when_table(result: Row) -> str:
-    """Rules for when to look, and other ways, from one cold start: means and ranges over seeds."""
+    """Rules for when to look, and other ways, from one cold start: means with intervals over seeds and samples."""
     credit, cells = {one["rule"]: one["correlation"] for one in result["credit"]}, []
-    for (way,), of in _by(result["rows"], "way").items():
-        values = [row["value"]["all"] for row in of]
-        flat = [{key: one[key] and one[key]["value"] for key in VALUED} for one in values]
-        r = credit.get(way)
-        cells.append(
-            (way, over_seeds(of, "exact"), over_seeds(of, "look_rate"), *(over_seeds(flat, key) for key in VALUED))
-        )
-        cells[-1] = (*cells[-1], "" if r is None else f"{r:.2f}")
-    table = _markdown(("way", "right", "looks", *VALUED.values(), "credit with value"), "l" + "r" * 8, cells)
+    for line in result["intervals"]:
+        told = (line[key] and between(line[key]["value"], line[key]["low"], line[key]["high"]) for key in VALUED)
+        r = credit.get(line["way"])
+        cells.append((line["way"], *(one or "none" for one in told), "" if r is None else f"{r:.2f}"))
+    table = _markdown(("way", *VALUED.values(), "credit with value"), "l" + "r" * 8, cells)
     s, row = result["recipe"], result["rows"][0]
-    seeds = f"Mean and range over {s['seeds']} seeds, {row['n']} samples of the {row['split']} split ({s['worlds']})"
-    return f"{table}\n\n{seeds}, greedy; values by {s['rollouts']} sampled rollouts of each sort. Made {_made(result)}"
+    seeds = f"Mean over {s['seeds']} seeds and {row['n']} samples of the {row['split']} split ({s['worlds']})"
+    values = f"values of looks by {s['rollouts']} sampled rollouts of each sort, the first two columns greedy"
+    return f"{table}\n\n{seeds}, with its 95 % interval; {values}. Made {_made(result)}"
 
 
 # -- into the README and notebook 00 ---------------------------------------------------------------------------------

@@ -4,8 +4,10 @@ A *way* goes on from the cold start: R-GRPO under a rule (`train.when`), R-GRPO 
 steps on a teacher's samples, or the best of each group supervised, as it is sampled. All make as many updates, those
 that roll out as many rollouts of as many questions; where half of each group is forced, that half counts. A point is a
 way and a seed; it is measured on the validation split: greedily, and by what looks are worth to the policy that came
-out (`evaluate.value`). `--final` reads the test split, once a point, with a seed of its own. Simplified: a supervised
-update takes 32 lessons, one of R-GRPO half a step's rollouts; branching, where a rule asks for it, is not counted.
+out (`evaluate.value`). `--final` reads the test split, once a point, with a seed of its own. The cold start should obey
+the words that force a rollout (`core.arms.FORCED`): else forced rollouts do what free ones do, and nothing is measured.
+Simplified: a supervised update takes 32 lessons, one of R-GRPO half a step's rollouts; branching, where a rule asks for
+it, is not counted.
 
     r3lab train when --model runs/policy/cold-start-0 --worlds badges,documents,charts,trails
     rows = json.loads((assets_dir() / "results" / "when.json").read_text())["rows"]
@@ -25,7 +27,8 @@ import torch
 
 from ..core.errors import R3labError, nearest, shown
 from ..core.files import assets_dir
-from ..evaluate.value import rolled, units_of, value_of_looks
+from ..core.stats import seeds_interval
+from ..evaluate.value import rolled, summary, units_of
 from ..models.policy import Features, Policy
 from ..rollout.loop import rollout
 from ..show.effects import draw_when
@@ -53,6 +56,15 @@ RATE = 6e-4  # of supervised steps, at its peak: that of the cold start
 SPLITS = {"validation": 0, "test": 20_261}  # the seed of their samples: nothing else draws the test split with that one
 COMMAND = "python -m r3lab train when"
 COLD = "cold start"  # the row that all begin with
+VALUED = {  # what is stated with an interval: of which rollouts of `evaluate.value`, and its name there
+    "right": ("greedy", "right_free"),
+    "looks": ("greedy", "looked_free"),
+    "needless": ("sampled", "needless"),
+    "missed": ("sampled", "missed"),
+    "regret": ("sampled", "regret"),
+    "right_direct": ("sampled", "right_direct"),
+    "right_look": ("sampled", "right_look"),
+}
 
 
 def best_of_group(rewards: torch.Tensor) -> torch.Tensor:
@@ -147,12 +159,38 @@ def asked(s: WhenSettings, split: str) -> list[Sample]:
 
 
 def measured(policy: Policy, s: WhenSettings, split: str) -> dict[str, Any]:
-    """Held-out summary, greedy; and what looks are worth to the policy, over all samples and in each world."""
+    """Held-out summary, greedy; what looks are worth to the policy, over all samples and in each world; and of each
+    sample what `VALUED` says, for intervals over seeds and samples together."""
     samples = asked(s, split)
     row = stages.measured(policy, samples, split=split, max_new_tokens=s.new_tokens)
-    value = value_of_looks(policy, samples, s.rollouts, max_new_tokens=s.new_tokens)
-    kept = {world: found["all"]["sampled"] for world, found in value.items()}
-    return {"split": split, "samples_seed": SPLITS[split], **row, "value": kept}
+    entries = entries_of(policy, samples, s.rollouts, s.new_tokens)
+    worlds = dict.fromkeys(e["world"] for e in entries)
+    parts = {"all": entries} | {world: [e for e in entries if e["world"] == world] for world in worlds}
+    value = {part: summary(own)["all"]["sampled"] for part, own in parts.items()}
+    units = {mode: units_of(entries, mode) for mode, _ in VALUED.values()}
+    each = {name: units[mode][measure] for name, (mode, measure) in VALUED.items()}
+    return {"split": split, "samples_seed": SPLITS[split], **row, "value": value, "each": each}
+
+
+def entries_of(
+    policy: Policy, samples: Sequence[Sample], k: int, new_tokens: int, seed: int = 0
+) -> list[dict[str, Any]]:
+    """What `evaluate.value` counts of each sample."""
+    counted = rolled(policy, samples, range(len(samples)), k, seed=seed, max_new_tokens=new_tokens)
+    pairs = zip(samples, counted, strict=True)
+    return [{"id": s.id, "world": s.world, "needs_look": s.needs_look, "rollouts": of} for s, of in pairs]
+
+
+def intervals(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Of each way what `VALUED` says, over seeds and samples together; None where it says nothing of any sample."""
+    found = []
+    for way in dict.fromkeys(row["way"] for row in rows):
+        line: dict[str, Any] = {"way": way}
+        for name in VALUED:
+            cells = [(r["seed"], key, v) for r in rows if r["way"] == way for key, v in r["each"][name].items()]
+            line[name] = asdict(seeds_interval(cells)) if cells else None
+        found.append(line)
+    return found
 
 
 def point(way: Way, seed: int, s: WhenSettings, work: Path, split: str) -> dict[str, Any]:
@@ -200,9 +238,7 @@ def correlations(s: WhenSettings) -> list[dict[str, Any]]:
     """For each rule, how its credit for looking goes with the measured value of a look, over validation samples in
     which the cold start both looks and does not: correlation, and of how many samples."""
     policy, samples = Policy.load(start_of(s)), asked(s, "validation")
-    counted = rolled(policy, samples, range(len(samples)), 2 * s.rollouts, seed=1, max_new_tokens=s.new_tokens)
-    pairs = zip(samples, counted, strict=True)
-    gain = units_of([{"id": one.id, "needs_look": one.needs_look, "rollouts": of} for one, of in pairs])["gain"]
+    gain = units_of(entries_of(policy, samples, 2 * s.rollouts, s.new_tokens, seed=1))["gain"]
     found = []
     for rule in RULES.values():
         pulls = list[float]()
@@ -221,6 +257,8 @@ def correlations(s: WhenSettings) -> list[dict[str, Any]]:
         found.append({"rule": rule.name, "correlation": r, "n": len(both)})
     return found
 
+
+APART = ("value", "each")  # of a row: too long to be printed
 
 # -- the command ----------------------------------------------------------------------------------------------------
 
@@ -245,12 +283,14 @@ def make_when(s: WhenSettings) -> int:
     rows = [stages.kept(place, lambda: about | measured(Policy.load(start_of(s)), s, split))]
     for way, seed in points:
         rows.append(point(way, seed, s, work, split))
-        print(json.dumps({key: value for key, value in rows[-1].items() if key != "value"}), flush=True)
+        print(json.dumps({key: value for key, value in rows[-1].items() if key not in APART}), flush=True)
     learned = [curve_of(way, seed, work) for way, seed in points if way.teacher is None]
     credit = stages.kept(work / "credit.json", partial(correlations, s))
     results = Path(s.out) if s.out else assets_dir() / "results" / "when.json"
     recipe = {k: v for k, v in asdict(s).items() if k not in ("work", "out")}
-    stages.write_results(results, COMMAND, recipe=recipe, rows=rows, curves=learned, credit=credit)
+    kept = [{key: value for key, value in row.items() if key != "each"} for row in rows]
+    more = {"intervals": intervals(rows), "curves": learned, "credit": credit}
+    stages.write_results(results, COMMAND, recipe=recipe, rows=kept, **more)
     print(f"results in {results}")
     drawn_in = results.parent if s.out else assets_dir() / "pictures"
     print(f"picture in {draw_when(rows, learned).save(drawn_in / 'when.png')}")
