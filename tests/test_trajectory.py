@@ -126,6 +126,18 @@ def test_what_is_saved_comes_back_equal(tmp_path: Path) -> None:
         assert load(tmp_path / str(i)) == t  # the folder will do
 
 
+def test_a_record_from_before_rollouts_could_be_forced_is_of_a_free_one(tmp_path: Path) -> None:
+    """Without the field, as without the arm; an unknown value is refused by name."""
+    path, forced = save(example(), tmp_path), build([(P, "?"), (E, "A closer look."), (S, "7")], forced="look")
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({k: v for k, v in record.items() if k not in ("forced", "arm")}))
+    assert load(path) == example()
+    path.write_text(json.dumps(record | {"forced": "both"}))
+    with pytest.raises(R3labError, match="forced must be empty or one of direct, look, got 'both'"):
+        load(path)
+    assert load(save(forced, tmp_path / "forced")) == forced != build([(P, "?"), (E, "A closer look."), (S, "7")])
+
+
 def test_a_list_comes_back_equal_and_shares_its_images(tmp_path: Path) -> None:
     rng = random.Random(1)
     many = [example()] + [arbitrary(rng) for _ in range(10)]
