@@ -88,7 +88,7 @@ def test_settings_and_logs_ship_with_the_policy():
     """The recipe's defaults are what made it, so that the command makes it again; every stage has its whole log."""
     folder = assets_dir() / "tiny"
     noted = json.loads((folder / "recipe.json").read_text())
-    noted["rgrpo"] |= {"when": "label"}  # a choice that came later; this is what there was before
+    noted["rgrpo"] |= {"when": "label", "frame": "", "images": ""}  # choices that came later: what there was before
     assert noted == json.loads(json.dumps(settings_of(Recipe())))
     last = {stage.name: stage.steps for stage in BASE}
     last.update({"cold-start-0": Recipe().cold_start_steps, "rgrpo-0": Recipe().rgrpo_steps})
