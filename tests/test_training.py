@@ -227,7 +227,7 @@ MLP = "model.language_model.layers.0.mlp.up_proj.weight"
         ("preprocessor_config.json", None, "image processor"),
         ("model.safetensors", None, "safetensors"),
         ("config.json", None, "no config.json"),
-        ("config.json", lambda data: data.replace(b'"qwen3_vl"', b'"llava"'), "qwen3_vl"),
+        ("config.json", lambda data: data.replace(b'"qwen3_vl"', b'"llava"'), "config.json asks for"),
         ("model.safetensors", lambda data: data[: len(data) // 2], "cannot read the weights"),
         ("model.safetensors", lambda data: save({k: v for k, v in load(data).items() if k != MLP}), MLP),
         ("model.safetensors", lambda data: save({**load(data), MLP: load(data)[MLP][:5].clone()}), "read the weights"),
