@@ -1,13 +1,15 @@
-"""Records to draw, and what is seen of a page or a picture of them, for tests of views."""
+"""Records to draw, what is seen of a page or a picture of them, and a policy that writes what a test says."""
 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from PIL import Image
@@ -17,6 +19,7 @@ from r3lab.core.images import content_hash, cut
 from r3lab.core.protocol import box_text, environment_message
 from r3lab.explain.explanation import Explanation, HeatMap, LookEntry
 from r3lab.explain.verdict import Evidence, Verdict
+from r3lab.models.policy import Policy
 from r3lab.show.picture import Picture
 from r3lab.trajectory import ImageRef, Kind, Look, Trajectory
 
@@ -244,3 +247,15 @@ def heavy(looks: int, seed: int = 0) -> Trajectory:
         found.append(replace(one, box=box, crop=ImageRef(content_hash(crop), *crop.size)))  # type: ignore[arg-type]
     changed: dict[str, Any] = {"image": ImageRef(whole, *photo.size), "overview": (1148, 840)}
     return replace(t, looks=found, images=images, truth={"answer": "7"}, **changed)
+
+
+class Scripted(Policy):
+    """Writes the script, whatever the model thinks."""
+
+    script: Iterator[int]
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """All weight on the script's next token."""
+        logits = torch.zeros_like(super().logits(hidden))
+        logits[:, next(self.script)] = 1e4
+        return logits

@@ -15,15 +15,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 from benchmark_files import TRUE, with_paths
 from PIL import Image
+from seen import Scripted
 
 from r3lab.cli import main
 from r3lab.core.arms import ARMS, get_arm
@@ -59,18 +59,6 @@ SCRIPT = "<script>alert(1)</script>|`x`\x1b[2J"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of random weights."""
     return save_policy(tiny.create(vocabulary(), seed=0), tmp_path_factory.mktemp("policy") / "random")
-
-
-class Scripted(Policy):
-    """Writes the script, whatever the model thinks."""
-
-    script: Iterator[int]
-
-    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """All weight on the script's next token."""
-        logits = torch.zeros_like(super().logits(hidden))
-        logits[:, next(self.script)] = 1e4
-        return logits
 
 
 class Script:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
+from seen import Scripted
 
 from r3lab.cli import main
 from r3lab.core.arms import FORCED
@@ -222,18 +222,6 @@ BOX = '{"bbox_2d": [100, 100, 500, 500]}'
 def blank() -> Policy:
     """A policy of random weights."""
     return tiny.create(vocabulary(), seed=0)
-
-
-class Scripted(Policy):
-    """Writes the script, whatever the model thinks."""
-
-    script: Iterator[int]
-
-    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """All weight on the script's next token."""
-        logits = torch.zeros_like(super().logits(hidden))
-        logits[:, next(self.script)] = 1e4
-        return logits
 
 
 def script(says: Callable[[str, str, bool, int], str], calls: list[dict[str, Any]] | None = None) -> Callable[..., Any]:
