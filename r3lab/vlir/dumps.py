@@ -12,8 +12,9 @@ Four layouts are known by their fields, and one of our own for what has none:
 
 Each may name ``image`` or ``images`` (paths beside the dump, base64, or bytes) and a true ``region``. A stretch of text
 is one piece of the record, with the id `trajectory.ABSENT`. Simplified: a look is a ``bbox_2d`` in what the policy
-wrote; the images of the environment are given to looks in order; videos are left out. Checked against the projects'
-code that writes these files, not against files of their runs: none are published.
+wrote; the images of the environment are given to looks in order; videos are left out. Checked against the code
+of verl, TRL and Pixel-Reasoner that writes these files, and forks of DeepEyes' eval script; against no file of a run:
+none was found.
 
     dump = read_dump("rollouts/120.jsonl")
     dump.rollouts[0].t.segments(), dump.problems
