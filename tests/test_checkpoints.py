@@ -20,7 +20,7 @@ from r3lab.core.images import open_image
 from r3lab.evaluate.run import fingerprint
 from r3lab.models import checkpoint as hub
 from r3lab.models.adapters import add_lora
-from r3lab.models.checkpoint import FILES, KNOWN, checkpoint_folder, config_of, known_config, sizes_of
+from r3lab.models.checkpoint import FILES, KNOWN, checkpoint_folder, config_of, known_config, said, sizes_of
 from r3lab.models.families import FAMILIES, TILE_MARKS, family_of
 from r3lab.models.policy import Policy, check_template, save_policy
 from r3lab.models.template import chat_frame
@@ -349,3 +349,11 @@ def test_an_adapter_that_lies_is_refused(policy: Policy, tmp_path: Path) -> None
     ):
         with pytest.raises(R3labError, match=words):
             Policy.load(edited(folder, tmp_path / str(index), "adapter_config.json", name, value=value))
+
+
+def test_a_librarys_long_complaint_ends_with_a_sentence_or_a_word() -> None:
+    first = "The connection was refused by the hub after three attempts."
+    assert said(OSError(f"{first} {'Then it went on about it. ' * 20}")).endswith("Then it went on about it")
+    told = said(OSError("header " * 100))
+    assert told.endswith("header ...") and len(told) <= 200
+    assert said(OSError("short.")) == "short." and said(OSError()) == "OSError"

@@ -355,6 +355,12 @@ def test_a_page_fetches_nothing_and_draws_its_formulas() -> None:
     assert not re.search(r"(?:src|href)=\"https?:", page) and "MathJax" not in page and "<title>a name</title>" in page
 
 
+def test_a_long_line_of_a_page_is_not_broken_inside_of_its_words() -> None:
+    head = page_of(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")]), "x").split("<body", 1)[0]
+    rules = re.findall(r"\.jp-OutputArea-output pre[^{]*\{([^}]*)\}", head)
+    assert "word-break: normal" in rules[-1], "the last rule is the one that holds"
+
+
 @pytest.mark.parametrize("tex", [r"\nonsense", r"a^b^c", r"x = \madeup{1}"])
 def test_a_formula_that_is_not_known_is_an_error_that_shows_it(tex: str) -> None:
     with pytest.raises(R3labError, match="cannot be drawn") as error:

@@ -388,6 +388,17 @@ def test_lines_and_bands_are_the_numbers_of_the_table() -> None:
     assert "rate 0.25: 0.1 (0 to 0.2) at 4; 1.1 (1 to 1.2) at 8" in alt and "Mean over seed" in alt
 
 
+def test_names_are_points_with_their_range_from_zero_and_nothing_joins_them() -> None:
+    table = made(groups=("few", "many"), rates=(0.25, 1.0))
+    picture = sweep_lines(table, "score", "group", "rate")
+    (axes,) = picture.figure.axes
+    assert picture.alt.startswith("Points of score") and axes.get_ylim()[0] == 0.0
+    drawn = [bar for bar in axes.containers if hasattr(bar, "has_yerr")]
+    assert len(drawn) == 2 and all(bar.has_yerr and bar.lines[0].get_linestyle() == "None" for bar in drawn)
+    apart = [bar.lines[0].get_xdata()[0] for bar in drawn]
+    assert apart[0] < 0 < apart[1], "beside each other, that no range hides another"
+
+
 def test_the_plots_need_the_table_alone_and_say_in_words_what_they_show(tmp_path: Path) -> None:
     write_table(made(), tmp_path / "first" / "table.csv")
     (tmp_path / "alone").mkdir()

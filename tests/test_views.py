@@ -765,7 +765,13 @@ def test_a_value_map_shows_both_places_and_says_the_regret() -> None:
     figure = draw_value(t, 0, np.arange(6.0).reshape(2, 3) - 2, SPOT, 1.5)
     for gid in ("photo", "map"):
         assert corners(by_gid(figure, f"{gid}-look-1")) == look(0) and corners(by_gid(figure, f"{gid}-best")) == SPOT
-    assert np.array_equal(np.asarray(by_gid(figure, "map").images[0].get_array()), np.arange(6.0).reshape(2, 3) - 2)
+    map_ = by_gid(figure, "map").images[0]
+    assert np.allclose(np.asarray(map_.get_array()), np.arange(6.0).reshape(2, 3) - 2.5), "zero is a random place"
+    assert (
+        map_.get_clim() == (-2.5, 2.5)
+        and "from -2.50 to +2.50 nats above a look at a random place"
+        in valued(values=np.arange(6.0).reshape(2, 3) + 9).alt
+    )
     told = value_words(t, 0, SPOT, 1.5)
     assert "worth 1.50 nats more" in told and "4.5 times as likely" in told and "does not touch it" in told
     assert "worth 1.50 nats more" in words(figure).replace("\n", " ")

@@ -42,8 +42,12 @@ QUICK_BYTES = 200_000_000  # of weights; less is read or written within two seco
 
 
 def said(error: Exception) -> str:
-    """What a library says of a file that it cannot read, in one line, short enough for a message."""
-    words = " ".join(str(error).split())[:200] or type(error).__name__
+    """What a library says of a file that it cannot read, in one line, short enough for a message: whole sentences, or
+    whole words."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    if len(words) > 200:
+        sentence, point, _ = words[:200].rpartition(". ")
+        words = sentence if point else f"{words[:196].rpartition(' ')[0] or words[:196]} ..."
     return "".join(c if c.isprintable() else "?" for c in words)
 
 

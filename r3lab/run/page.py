@@ -28,7 +28,11 @@ _UNKNOWN = re.compile(r"\\[A-Za-z]+")
 _ELSEWHERE = re.compile(r"<script[^>]*\bsrc=\"https?://[^\"]*\"[^>]*>\s*</script>")
 _MATHJAX = re.compile(r"<!-- MathJax configuration -->.*?<!-- End of mathjax configuration -->", re.S)
 
-_STYLE = "<style>math { font-size: 115%; }</style>"  # the browser's serif runs small beside the page's font
+# The browser's serif runs small beside the page's font; nbconvert's own rule breaks long lines inside of words.
+_STYLE = (
+    "<style>math { font-size: 115%; }"
+    ".jp-OutputArea-output pre, .jp-RenderedText pre { word-break: normal; overflow-wrap: anywhere; }</style>"
+)
 
 
 def mathml(tex: str, block: bool = False) -> str:

@@ -215,7 +215,7 @@ def sweep_lines(table: Table, result: str, x: str, lines: str | None = None) -> 
     names, values = list(dict.fromkeys(key[0] if lines else None for key in found)), table.values(x)
     at = {value: float(value if numeric(values) else i) for i, value in enumerate(values)}
     over = [name for name in table.parameters if name not in (x, lines) and len(table.values(name)) > 1]
-    means_over = f"Mean over {', '.join(one_line(name, 30) for name in over[:4])}; band: lowest to highest"
+    means_over = f"Mean over {', '.join(one_line(name, 30) for name in over[:4])}, with lowest to highest"
     note = means_over if over else "One point each, no repeats"
     told = []
     with style():
@@ -226,12 +226,24 @@ def sweep_lines(table: Table, result: str, x: str, lines: str | None = None) -> 
         for i, name in enumerate(names):
             points = {key[-1]: mean for key, mean in found.items() if lines is None or key[0] == name}
             middle, low, high = zip(*((m.value, m.low, m.high) for m in points.values()), strict=True)
-            told_by = {"marker": "o", "markersize": 3.5, "label": drawable(label(name))}
-            draw_band(axes, i, [at[value] for value in points], middle, low, high, **told_by)
+            told_by: dict[str, Any] = {"marker": "o", "markersize": 3.5, "label": drawable(label(name))}
+            places = [at[value] for value in points]
+            if numeric(values):
+                draw_band(axes, i, places, middle, low, high, **told_by)
+            else:  # there is nothing between two names: points, each with the range of its repeats
+                ends = [
+                    [m - a for m, a in zip(middle, low, strict=True)],
+                    [b - m for m, b in zip(middle, high, strict=True)],
+                ]
+                beside = [place + 0.12 * (i - (len(names) - 1) / 2) for place in places]
+                axes.errorbar(beside, middle, ends, color=RUNS[i][0], linestyle="", capsize=2.5, **told_by)
             said = [f"{m.value:.3g} ({m.low:.3g} to {m.high:.3g}) at {label(value)}" for value, m in points.items()]
             shorter = said if len(said) <= 8 else [*said[:4], f"and {len(said) - 8} more", *said[-4:]]
             told.append(f"{f'{one_line(lines, 40)} {label(name)}: ' if lines else ''}{'; '.join(shorter)}.")
         axes.set_xticks(list(at.values()), [drawable(label(value)) for value in at] if len(at) <= 12 else None)
+        if not numeric(values):
+            axes.set_xlim(-0.5, len(at) - 0.5)
+            axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]) if min(m.low for m in found.values()) < 0 else 0.0)
         if len(at) > 12:
             axes.xaxis.set_major_locator(MaxNLocator(8))
         axes.yaxis.set_major_locator(MaxNLocator(5))
@@ -242,7 +254,8 @@ def sweep_lines(table: Table, result: str, x: str, lines: str | None = None) -> 
                 title=drawable(one_line(lines, 30)), loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False,
                 fontsize=BODY, title_fontsize=BODY, handlelength=2.6,
             )  # fmt: skip
-    return Picture(figure, f"Lines of {one_line(result, 60)} over {one_line(x, 40)}. {' '.join(told)} {note}.")
+    drawn = "Lines" if numeric(values) else "Points"
+    return Picture(figure, f"{drawn} of {one_line(result, 60)} over {one_line(x, 40)}. {' '.join(told)} {note}.")
 
 
 def draw_table(path: str | Path, folder: str | Path) -> tuple[Path | None, str]:

@@ -38,7 +38,7 @@ from .text import height, one_line, quoted, text_width
 if TYPE_CHECKING:  # it imports the model
     from ..explain.maps import AlignedMean
 
-DARKEST = 0.78  # opacity over a cell that holds nothing
+DARKEST = 0.62  # opacity over a cell that holds nothing: the photograph can still be read there
 
 
 def checked(maps: Sequence[HeatMap | None], moments: int) -> list[HeatMap | None]:
@@ -63,9 +63,10 @@ def _finite(values: np.ndarray) -> bool:
 
 
 def spotlight(heat: HeatMap) -> Image.Image:
-    """The map as black of varying opacity, a pixel a cell; RGBA."""
+    """The map as black of varying opacity, a pixel a cell; RGBA. It goes by the root of a value: of a map with one peak
+    the rest would be one dark."""
     values = np.asarray(heat.values, dtype=np.float64)
-    share = values / max(float(values.max()), 1e-30)
+    share = np.sqrt(values / max(float(values.max()), 1e-30))
     pixels = np.zeros((*values.shape, 4), dtype=np.uint8)
     pixels[..., 3] = np.round(255 * DARKEST * (1 - share)).astype(np.uint8)
     return Image.fromarray(pixels)
@@ -175,7 +176,7 @@ WORTH = LinearSegmentedColormap.from_list("worth", DIVERGING)
 
 
 def draw_value(t: Trajectory, look: int, values: np.ndarray, best: Box, regret: float) -> Picture:
-    """Draw a value map.
+    """Draw a value map; its zero is the mean of all places: what a look at a random one would have been worth.
 
     Parameters
     ----------
@@ -184,7 +185,7 @@ def draw_value(t: Trajectory, look: int, values: np.ndarray, best: Box, regret: 
     look
         Number of the look, from 0.
     values
-        (rows, columns) over the whole source: worth in nats of a look there, above no crop (`ValueMap.heat`).
+        (rows, columns) over the whole source: worth in nats of a look there, above any zero (`ValueMap.heat`).
     best
         The window of most worth, source pixels.
     regret
@@ -207,12 +208,13 @@ def draw_value(t: Trajectory, look: int, values: np.ndarray, best: Box, regret: 
         canvas.line(right, top - 0.24, "What a look would have been worth", HEADING, LIGHT.ink, bold=True)
         photo = canvas.picture(photograph(t), MARGIN, top, w, h, source_box(t), "photo")
         heat = canvas.axes(right, top, w, h, source_box(t), "map")
+        values = values - values.mean()
         low, high = float(values.min()), float(values.max())
-        shades = {"cmap": WORTH, "vmin": low, "vmax": max(high, low + 1e-6)}
-        lay(heat, values, source_box(t), interpolation="nearest", **shades)
+        far = max(-low, high, 1e-6)
+        lay(heat, values, source_box(t), interpolation="nearest", cmap=WORTH, vmin=-far, vmax=far)
         for axes in (photo, heat):
             _regions(axes, t, own, look, best)
-        _scale(canvas, low, high, right + w + 0.12, top, h)
+        _scale(canvas, far, right + w + 0.12, top, h)
         y = canvas.text(MARGIN, top + h + 0.16, said, inner, HEADING, 4) + 0.08
         x = MARGIN
         for colour, dashes, words in ((look_colour(look + 1), None, f"look {look + 1}"), (BEST, DOTS, "best window")):
@@ -225,8 +227,8 @@ def draw_value(t: Trajectory, look: int, values: np.ndarray, best: Box, regret: 
     alt = (
         f"Value map. Question: {quoted(t.question, 300)} The photograph twice, with {place}the best window at "
         f"[{', '.join(f'{v:.0f}' for v in best)}]{', and the true region' if true_regions(t) else ''}; on the second a "
-        f"map of what a look would have been worth at each place, from {low:+.2f} to {high:+.2f} nats above no crop. "
-        f"{said}"
+        f"map of what a look would have been worth at each place, from {low:+.2f} to {high:+.2f} nats above a look at "
+        f"a random place. {said}"
     )
     return Picture(figure, alt)
 
@@ -254,15 +256,12 @@ def _regions(axes: Axes, t: Trajectory, own: Look, look: int, best: Box) -> None
         draw_look(axes, own.box, look + 1, own.valid)
 
 
-def _scale(canvas: Canvas, low: float, high: float, x: float, y: float, tall: float) -> None:
-    """Colours from the least to the most, with nats, and where no crop stands between them."""
+def _scale(canvas: Canvas, far: float, x: float, y: float, tall: float) -> None:
+    """Colours from the least to the most, with nats, and a random place in the middle."""
     axes = canvas.axes(x, y, 0.14, tall, (0, 0, 1, 1), "scale")
     axes.imshow(np.linspace(1, 0, 128)[:, None], cmap=WORTH, aspect="auto", extent=(0, 1, 1, 0), origin="upper")
-    marks = [(0.0, f"{high:+.2g} nats"), (1.0, f"{low:+.2g} nats")]
-    if low < 0 < high and 0.06 < (place := high / (high - low)) < 0.94:
-        marks.append((place, "no crop"))
-        axes.axhline(place, color=HALO[1], linewidth=0.8)
-    for place, words in marks:
+    axes.axhline(0.5, color=HALO[1], linewidth=0.8)
+    for place, words in ((0.0, f"{far:+.2g} nats"), (0.5, "random place"), (1.0, f"{-far:+.2g} nats")):
         canvas.line(x + 0.2, y + place * (tall - height(1, SMALL)), words, SMALL, LIGHT.muted)
 
 
