@@ -12,7 +12,7 @@ export GOMP_SPINCOUNT ?= 10000
 .PHONY: course test lab venv clean
 
 course: venv
-	$(BIN)/r3lab course
+	$(BIN)/r3lab course --site runs/site
 
 test: venv
 	$(BIN)/ruff check

@@ -309,8 +309,8 @@ def sweep(bench: Bench) -> dict[str, Any]:
 
 
 def readme(bench: Bench) -> dict[str, Any]:
-    """The tables between the README's markers."""
-    text = (bench.root / "README.md").read_text("utf-8")
+    """The tables between the markers of README and RESULTS."""
+    text = "".join((bench.root / name).read_text("utf-8") for name in ("README.md", "RESULTS.md"))
     blocks = re.findall(r"<!-- results: (\w+) -->\n(.*?)<!-- end -->", text, re.S)
     return {name: block.splitlines() for name, block in blocks}
 

@@ -14,16 +14,21 @@ from packaging.specifiers import SpecifierSet
 from PIL import Image
 from test_packaging import PROJECT
 
+from r3lab.cli import COMMANDS
 from r3lab.cli import main as command
 from r3lab.core.errors import R3labError
-from r3lab.course.tables import filled, main
+from r3lab.course.tables import filled, main, shipped_tables
 from r3lab.run.notebook import PATTERN, Result, lessons_of
 from r3lab.run.page import mathml
-from r3lab.run.site import build_site, lessons_table, read_lesson
+from r3lab.run.site import build_site, keep_page, lessons_table, read_lesson
 from r3lab.show.picture import Picture
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob(PATTERN))
+NAMES = ("README.md", "RESULTS.md", "r3lab/README.md", "r3lab/EXTEND.md", "r3lab/run/sweep.md", "notebooks/glossary.md")
+PAGES = [ROOT / name for name in NAMES]
+GLOSSARY = (ROOT / "notebooks" / "glossary.md").read_text("utf-8")
+TERMS = [term.replace(" ", "-") for term in re.findall(r"^## (.+)$", GLOSSARY, re.M)]  # as a page's anchors are called
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -68,15 +73,55 @@ def test_links_between_notebooks_lead_somewhere(path: Path) -> None:
     for cell in nbformat.read(path, as_version=4).cells:
         for target in re.findall(r"\]\(([^)#\s]+\.ipynb)\)", cell.source):
             assert (path.parent / target).is_file(), target
+        for term in re.findall(r"\]\(glossary\.md#([^)\s]*)\)", cell.source):
+            assert term in TERMS, f"{term} is no heading of glossary.md"
+
+
+def test_the_glossary_has_each_term_once_in_order_and_names_lessons() -> None:
+    assert len(TERMS) == len(set(TERMS)) > 40
+    assert sorted(TERMS, key=lambda term: term.lower().replace("-", "")) == TERMS
+    assert set(re.findall(r"\]\(#([^)]*)\)", GLOSSARY)) <= set(TERMS)
+    numbers = {path.name[:2] for path in NOTEBOOKS}
+    for part in GLOSSARY.split("\n## ")[1:]:
+        term, _, said = part.partition("\n")
+        (lessons,) = re.findall(r"\[([\d, ]+)\]$", said.strip())
+        assert set(lessons.split(", ")) <= numbers, term
+        assert 8 < len(said.split()) < 60, term
 
 
 # -- the tables of lessons -----------------------------------------------------------------------------------------
 
 
-def test_the_readme_and_the_map_are_what_the_notebooks_say() -> None:
-    """`python -m r3lab.course.tables README.md notebooks/00_start_here.ipynb` changes nothing."""
-    for path in (ROOT / "README.md", ROOT / "notebooks" / "00_start_here.ipynb"):
+def test_readme_results_and_the_map_quote_what_was_measured_and_what_the_notebooks_say() -> None:
+    """`python -m r3lab.course.tables README.md RESULTS.md notebooks/00_start_here.ipynb` changes nothing; every table
+    has one place; prose beside the tables states no share, which nothing would hold."""
+    for path in (*PAGES[:2], ROOT / "notebooks" / "00_start_here.ipynb"):
         assert filled(path) == path.read_text("utf-8"), path.name
+    text = "".join(path.read_text("utf-8") for path in PAGES[:2])
+    marked = re.findall(r"<!-- results: (.*?) -->", text)
+    assert sorted(marked) == sorted({**shipped_tables(), "lessons": ""})
+    assert "%" not in re.sub(r"<!-- results: .*?<!-- end -->", "", text, flags=re.S)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_and_pictures_of_a_page_are_there(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.S)
+    targets = [one for one in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text) if "://" not in one]
+    for target in targets:
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_of_a_page_exist_with_their_options(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By `--help` of each; options alone, not what is given for them."""
+    said = [line.partition(" #")[0] for line in re.findall(r"^(?:\.venv/bin/)?r3lab .*", page.read_text("utf-8"), re.M)]
+    for line in (one.partition(" && ")[0] for one in said):
+        words = line.split()[1:]
+        name = next(" ".join(words[:n]) for n in (2, 1) if " ".join(words[:n]) in COMMANDS)
+        assert command([*name.split(), "--help"]) == 0
+        helped = capsys.readouterr().out
+        for option in re.findall(r" (--?[a-z][a-z-]*)", line):
+            assert re.search(rf"(?<![\w-]){option}(?![\w-])", helped), (line, option)
 
 
 HEAD = "# {n} · Title {n}\n\nWords.\n\n**In short**: what {n} shows\n\n**Time**: 30 minutes to read, 12 more for it."
@@ -159,9 +204,9 @@ def run(folder: Path, number: str, *more: Any, status: str = "ok") -> Result:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A site of two lessons."""
     root = tmp_path_factory.mktemp("site")
-    link = nbformat.v4.new_markdown_cell("Next: [the other](02_x.ipynb).")
+    link = nbformat.v4.new_markdown_cell("Next: [the other](02_x.ipynb), on [one word](glossary.md#KL-divergence).")
     results = [run(root / number, number, link) for number in ("01", "02")]
-    return build_site(results, root / "out")
+    return build_site(results, root / "out", ROOT / "notebooks")
 
 
 def test_the_site_has_a_page_a_lesson_and_nothing_that_must_be_fetched(site: Path) -> None:
@@ -169,6 +214,9 @@ def test_the_site_has_a_page_a_lesson_and_nothing_that_must_be_fetched(site: Pat
     assert 'href="01_x.html"' in first and "what 02 shows" in first and "quick setting, on 2026-01-02" in first
     assert "r3lab.load" in (site.parent / "reference.html").read_text("utf-8")
     assert re.search(r'href="02_x\.html"[^>]*>(<[^>]*>)*the other', page) and "<summary>Hint</summary>" in page
+    assert 'href="glossary.html#KL-divergence"' in page and 'href="glossary.html"' in first
+    assert 'id="KL-divergence"' in (site.parent / "glossary.html").read_text("utf-8")
+    assert 'src="data:image/webp;base64,' in page and "image/png" not in page
     assert "<math" in page and "(5)" in page and "MathJax" not in page
     assert "quick = True" not in page and "x-own" not in page
     assert "bit by bit &lt;script&gt;" in page and "<script>fired" not in page
@@ -220,7 +268,34 @@ def test_a_site_with_a_fault_is_not_published(tmp_path: Path) -> None:
     ):
         with pytest.raises(R3labError, match=words):
             build_site([run(tmp_path / number, number, cell)], tmp_path / "out")
+    with pytest.raises(R3labError, match="glossary"):
+        link = nbformat.v4.new_markdown_cell("See [this](glossary.md#look).")
+        build_site([run(tmp_path / "04", "04", link)], tmp_path / "out", tmp_path)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_page_that_is_kept_leads_to_the_notebooks_beside_it(tmp_path: Path) -> None:
+    link = nbformat.v4.new_markdown_cell("Next: [the other](02_x.ipynb), on [one word](glossary.md#look).")
+    result = run(tmp_path / "01", "01", link)
+    page = keep_page(result, tmp_path / "kept.html").read_text("utf-8")
+    assert 'href="02_x.ipynb"' in page and 'href="glossary.md#look"' in page and '"r3-site"' not in page
+    assert "quick = True" not in page and "image/webp" in page and "<title>01 Title 01" in page
+    died = run(tmp_path / "2", "02", status="died")
+    for made, file, words in ((result, "kept.txt", "html"), (died, "a.html", "died")):
+        with pytest.raises(R3labError, match=words):
+            keep_page(made, tmp_path / file)
+        assert not (tmp_path / file).exists()
+
+
+def test_the_page_that_ships_is_small_whole_and_fetches_nothing() -> None:
+    """Made by `r3lab run notebooks/02_rgrpo.ipynb --quick --page notebooks/02_rgrpo.html`."""
+    path = ROOT / "notebooks" / "02_rgrpo.html"
+    page, lesson = path.read_text("utf-8"), read_lesson(path.with_suffix(".ipynb"))
+    assert path.stat().st_size < 1_250_000 and page.rstrip().endswith("</html>")
+    assert f"<title>{lesson.number} {lesson.title}" in page and page.count("data:image/webp") > 3
+    assert not re.findall(r'<(?:script|img|link|iframe)\b[^>]*(?:src|href)="(?:https?:)?//[^"]*"', page)
+    for target in re.findall(r'href="(?!\w+:|#)([^"#]+)', page):
+        assert (path.parent / target).is_file(), target
 
 
 def test_every_formula_of_the_course_can_be_drawn() -> None:

@@ -208,7 +208,8 @@ def test_a_run_leaves_notebook_page_and_result_and_can_be_resumed(
     path = write(
         tmp_path / "a {b} c.ipynb",  # a name that is no identifier
         "# where am I\nimport os, sys\nprint(steps, rate, quick, os.getcwd())\nprint(sys.executable)",
-        "import r3lab\nprint(r3lab.__file__, os.environ['PLOTLY_RENDERER'])\nopen('made.txt', 'w').close()",
+        "import r3lab\nprint(r3lab.__file__, os.environ['PLOTLY_RENDERER'])\nopen('made.txt', 'w').close()\n"
+        "import time\nheld = b'x' * 400_000_000\ntime.sleep(0.5)\ndel held",
         "1 / 0",
         "raise SystemExit",
         "",
@@ -221,7 +222,7 @@ def test_a_run_leaves_notebook_page_and_result_and_can_be_resumed(
     result = run_notebook(path, {"steps": 5, "rate": 2}, tmp_path / "runs", quick=True)
     assert (result.status, result.error) == ("ok", None)
     assert result.parameters["quick"] is True and result.parameters["rate"] == 2.0
-    assert result == Result.load(result.folder)
+    assert result == Result.load(result.folder) and 400e6 < result.memory < 2e9
     assert (path.read_bytes(), os.getcwd()) == (before, here)
 
     saved = nbformat.read(result.folder / path.name, as_version=4)
@@ -321,7 +322,18 @@ def test_the_course_goes_on_after_a_failure_and_names_every_page(
     def run(path: Path, given: None, root: Path, limit: float, quick: bool, resume: bool) -> Result:
         (tmp_path / f"{path.stem}.html").touch()
         error = {"message": "ValueError: no"} if path.name.startswith("01") else None
-        return Result(path.name, "failed" if error else "ok", {"quick": quick}, "", "", 1.0, [], error, tmp_path)
+        return Result(
+            path.name,
+            "failed" if error else "ok",
+            {"quick": quick},
+            "",
+            "",
+            1.0,
+            [],
+            error,
+            tmp_path,
+            memory=12 * 10**8,
+        )
 
     monkeypatch.setattr(notebook, "run_notebook", run)
     lessons = tmp_path / "notebooks"
@@ -333,6 +345,7 @@ def test_the_course_goes_on_after_a_failure_and_names_every_page(
     assert all(result.parameters["quick"] for result in results)
     out = capsys.readouterr().out
     assert "ValueError" in out and str(results[1].page) in out
+    assert re.search(r"^notebook +status +seconds +peak GB +page\n01_first one.ipynb +failed +1.0 +1.20 ", out, re.M)
 
 
 def test_a_course_without_notebooks_is_an_error(tmp_path: Path) -> None:

@@ -77,6 +77,7 @@ def test_a_wheel_carries_the_assets_and_finds_them_and_an_editable_one_does_not_
     (tmp_path / "assets").mkdir()
     (tmp_path / "assets" / "LICENSES").write_text("all of them")
     (tmp_path / "README.md").touch()
+    shutil.copy(ROOT / "LICENSE", tmp_path)
     for kind in ("standard", "editable"):
         build = [sys.executable, "-m", "hatchling", "build", "-t", f"wheel:{kind}", "-d", kind]
         subprocess.run(build, cwd=tmp_path, check=True, capture_output=True)
@@ -94,6 +95,8 @@ def test_a_wheel_carries_the_assets_and_finds_them_and_an_editable_one_does_not_
     assert (site / "r3lab" / "assets" / "LICENSES").read_text() == "all of them"
     (entry,) = site.glob("*.dist-info/entry_points.txt")
     assert "r3lab = r3lab.cli:main" in entry.read_text()
+    assert "License-Expression: MIT" in (entry.parent / "METADATA").read_text("utf-8")
+    assert (entry.parent / "licenses" / "LICENSE").is_file()
 
 
 @pytest.fixture
@@ -191,7 +194,7 @@ def test_rooms_know_only_the_rooms_below_them() -> None:
 
 def test_the_rooms_that_the_readme_names_are_there() -> None:
     """The table of rooms has every room, and nothing else."""
-    table = (ROOT / "README.md").read_text("utf-8").split("## Where things are")[1]
+    table = (ROOT / "r3lab" / "README.md").read_text("utf-8").split("## Rooms")[1]
     named = re.findall(
         r"`([\w/.]+)`", " ".join(row.split("|")[1] for row in table.splitlines() if row.startswith("| `"))
     )

@@ -95,7 +95,7 @@ def test_arms_by_hand():
     assert lines[0] == "| arm | stage | seeds | badges | charts |"
     assert lines[2] == "| direct | cold start | 1 | 30.0 % | 20.0 % |"
     assert lines[3] == "| interleaved | R-GRPO | 2 | 85.0 % (80.0 to 90.0) | 60.0 % (50.0 to 70.0) |"
-    assert "200 held-out samples" in lines[-1] and "`c` on d (m)" in lines[-1]
+    assert "the first 200 samples of each world's" in lines[-1] and "`c` on d (m)" in lines[-1]
 
 
 def test_looks_by_hand():

@@ -35,10 +35,11 @@ def run(
     out: str = "runs",
     resume: bool = False,
     timeout: Seconds = 1800,
+    page: str = "",
 ) -> int:
     """Execute a notebook without a screen, into a folder of its own.
 
-        r3lab run notebooks/01_look_again.ipynb -p samples=8 --quick
+        r3lab run notebooks/02_rgrpo.ipynb --quick --page notebooks/02_rgrpo.html
 
     Parameters
     ----------
@@ -48,12 +49,16 @@ def run(
     out : root of the runs
     resume : keep what already ended well
     timeout : seconds of the notebook
+    page : write its page there too, with small pictures, to be kept beside the notebook
     """
     from ..run import notebook as notebooks
+    from ..run.site import keep_page
 
     given = notebooks.read_values(p, notebooks.parameters_of(notebooks.read_notebook(notebook)))
     result = notebooks.run_notebook(notebook, given, out, timeout, quick=_size(quick, full), resume=resume)
     print(result.describe())
+    if page and result.status == "ok":
+        print(keep_page(result, page))
     return _code([result.status])
 
 
@@ -86,7 +91,7 @@ def course(
     if site and code == 0:
         from ..run.site import build_site
 
-        print(f"\nsite: {build_site(results, site)}")
+        print(f"\nsite: {build_site(results, site, folder)}")
     return code
 
 

@@ -1,6 +1,6 @@
-"""Tables of measured numbers and of the lessons, into the README and notebook 00: nothing there is typed by hand.
+"""Tables of measured numbers and of the lessons, into README, RESULTS and notebook 00: nothing there is typed by hand.
 
-python -m r3lab.course.tables README.md notebooks/00_start_here.ipynb      # rewrites what stands between the markers
+python -m r3lab.course.tables README.md RESULTS.md notebooks/00_start_here.ipynb     # rewrites what is between markers
 print(learning_table(json.loads(path.read_text())))
 """
 
@@ -11,10 +11,11 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from ..core.arms import INTERLEAVED
-from ..core.errors import R3labError
+from ..core.errors import R3labError, nearest
 from ..core.files import assets_dir
 from ..recipes.ablations import effects
 from ..run.notebook import lessons_of, read_notebook
@@ -24,6 +25,7 @@ from ..show.effects import COLUMNS, between, effects_table, spread
 SHIPPED = ("tiny", "worlds", "engine", "explain", "ablations")  # files of results
 WHEN = "when"  # another, once it is there
 NAMED = "planted reason named"
+REFUSED = "no look allowed"  # in the name of an arm of tiny.json
 AREAS = {
     "rank correlation with the worth of a look": "rank correlation with worth",
     "pointing game": "pointing game",
@@ -32,7 +34,7 @@ AREAS = {
 }
 LOOKS = {
     "legible": "legible behind the true crops",
-    "overview_alone": "overview alone",
+    "overview_alone": "right, every box refused",
     "exact_needed": "right, look needed",
     "exact_unneeded": "right, not needed",
     "look_rate_needed": "looks, needed",
@@ -65,7 +67,17 @@ def over_seeds(rows: Iterable[Row], key: str) -> str:
 
 def _made(result: Row) -> str:
     """How a file of results was made."""
-    return f"by `{result['command']}` on {result['date']} ({result['machine']})."
+    return f"Made by `{result['command']}` on {result['date']} ({result['machine']})."
+
+
+def _asked(result: Row, n: int, of: str = "the test split") -> str:
+    """Two sentences: the training seeds that values are taken over; what was asked, and whether it is held out."""
+    seeds = ", ".join(map(str, sorted({row["seed"] for row in result["rows"]})))
+    drawn = result.get("recipe", {}).get("test_seed")
+    told = "settings were chosen while watching this draw, so it is not held out"
+    if drawn is not None:
+        told = "nothing else has drawn them"
+    return f"training seeds {seeds}. Asked: the first {n} samples of {of} (samples seed {drawn or 0}); {told}."
 
 
 # -- explain.json: reasons named, maps against chance ----------------------------------------------------------------
@@ -114,22 +126,22 @@ def timed_table(result: Row, what: str = "measure", digits: int = 1) -> str:
             span = f" ({r['low']:.{digits}f} to {r['high']:.{digits}f})" if r["turns"] > 1 else ""
             times = (f"{r[key]:.3g} {r['unit']}" for key in ("ours", "reference"))
             cells.append((r["measure"], *times, f"{r['ratio']:.{digits}f}{span}", str(r["n"])))
-    return f"{_markdown((what, 'ours', 'reference', 'ratio', 'of'), 'lrrrl', cells)}\n\nMade {_made(result)}"
+    return f"{_markdown((what, 'ours', 'reference', 'ratio', 'of'), 'lrrrl', cells)}\n\n{_made(result)}"
 
 
 # -- worlds.json: right answers by arm and world, and how the interleaved arm looks in each world --------------------
 
 
 def arms_table(result: Row) -> str:
-    """Right answers on held-out samples: a line an arm and stage, a column a world."""
+    """Right answers: a line an arm and stage, a column a world."""
     worlds = [world for (world,) in _by(result["rows"], "world")]
     cells = []
     for who, of in _by(result["rows"], "arm", "stage").items():
         by = _by(of, "world")
         cells.append((*who, str(len(by[worlds[0],])), *(over_seeds(by[world,], "exact") for world in worlds)))
     table = _markdown(("arm", "stage", "seeds", *worlds), "llr" + "r" * len(worlds), cells)
-    n = result["rows"][0]["n"]
-    return f"{table}\n\nMean and range over seeds, {n} held-out samples of each world, greedy. Made {_made(result)}"
+    asked = _asked(result, result["rows"][0]["n"], "each world's test split")
+    return f"{table}\n\nMean and range over {asked} {_made(result)}"
 
 
 def looks_table(result: Row) -> str:
@@ -145,17 +157,19 @@ def looks_table(result: Row) -> str:
 def learning_table(result: Row) -> str:
     """Rows of `tiny.json`: one line an arm, mean and range over seeds."""
     cells = [(arm, *(over_seeds(of, key) for key in COLUMNS)) for (arm,), of in _by(result["rows"], "arm").items()]
-    seeds, n = len(_by(result["rows"], "seed")), result["rows"][0]["n"]
     table = _markdown(("arm", *COLUMNS.values()), "l" * (1 + len(COLUMNS)), cells)
-    return f"{table}\n\nMean and range over {seeds} seeds, {n} held-out samples each; made {_made(result)}"
+    asked, told = _asked(result, result["rows"][0]["n"]), ""
+    refused = {arm: of for (arm,), of in _by(result["rows"], "arm").items() if REFUSED in arm}
+    if refused:
+        ends = (f"{100 * fmean(row['answered'] for row in of):.0f} % ({arm})" for arm, of in refused.items())
+        told = f" Where every box is refused, this share of rollouts ends with an answer: {', '.join(ends)}."
+    return f"{table}\n\nMean and range over {asked}{told} {_made(result)}"
 
 
 def ablation_table(result: Row) -> str:
     """Rows of `ablations.json`: means over seeds, differences at the same seed, published ones beside."""
-    n, seeds = result["rows"][0]["budget"]["test"], len(_by(result["rows"], "seed"))
-    mean = f"Mean over {seeds} seeds with its 95 % interval, {n} held-out samples of badges each"
-    table = effects_table(effects(result["rows"]))
-    return f"{table}\n\n{mean}; as many updates for every variant. Made {_made(result)}"
+    asked = _asked(result, result["rows"][0]["budget"]["test"], "the test split of badges")
+    return f"{effects_table(effects(result['rows']))}\n\nMean and 95 % interval over {asked} {_made(result)}"
 
 
 # -- when.json -------------------------------------------------------------------------------------------------------
@@ -182,10 +196,10 @@ def when_table(result: Row) -> str:
     s, row = result["recipe"], result["rows"][0]
     seeds = f"Mean over {s['seeds']} seeds and {row['n']} samples of the {row['split']} split ({s['worlds']})"
     values = f"values of looks by {s['rollouts']} sampled rollouts of each sort, the first two columns greedy"
-    return f"{table}\n\n{seeds}, with its 95 % interval; {values}. Made {_made(result)}"
+    return f"{table}\n\n{seeds}, with its 95 % interval; {values}. {_made(result)}"
 
 
-# -- into the README and notebook 00 ---------------------------------------------------------------------------------
+# -- into README, RESULTS and notebook 00 ------------------------------------------------------------------------------
 
 
 def ask_lines(tiny: dict[str, Any], worlds: dict[str, Any]) -> str:
@@ -198,20 +212,23 @@ def ask_lines(tiny: dict[str, Any], worlds: dict[str, Any]) -> str:
 
 
 def fill(text: str, tables: dict[str, str]) -> str:
-    """Put each table between `<!-- results: NAME -->` and `<!-- end -->`.
+    """Put each table that the text has markers for between `<!-- results: NAME -->` and `<!-- end -->`.
 
     Raises
     ------
     R3labError
-        If the text has no such markers.
+        If the text has no such markers, or one of a table that there is not.
     """
-    for name, table in tables.items():
-        pattern = re.compile(rf"(<!-- results: {re.escape(name)} -->\n).*?(<!-- end -->)", re.S)
-        found = pattern.search(text)
-        if not found:
-            raise R3labError(f"the text has no '<!-- results: {name} -->' ... '<!-- end -->' to fill")
-        text = f"{text[: found.start()]}{found[1]}{table}\n{found[2]}{text[found.end() :]}"
-    return text
+
+    def table(found: re.Match[str]) -> str:
+        if found[2] not in tables:
+            raise R3labError(f"'{found[1].strip()}' names no table.{nearest(found[2], tables)}")
+        return f"{found[1]}{tables[found[2]]}\n{found[3]}"
+
+    made, count = re.subn(r"(<!-- results: (.*?) -->\n).*?(<!-- end -->)", table, text, flags=re.S)
+    if not count:
+        raise R3labError("the text has no '<!-- results: NAME -->' ... '<!-- end -->' to fill")
+    return made
 
 
 def shipped_tables() -> dict[str, str]:
@@ -231,13 +248,13 @@ def shipped_tables() -> dict[str, str]:
 
 
 def filled(path: Path) -> str:
-    """The text of a README with all its tables, or of a notebook with the table of the lessons beside it, as it should
-    be.
+    """The text of a page with the tables it has markers for, or of a notebook with the table of the lessons beside it,
+    as it should be.
 
     Raises
     ------
     R3labError
-        If markers are missing, or a notebook of the course does not say what it is about.
+        If markers are missing or unknown, or a notebook of the course does not say what it is about.
     """
     text, of_notebook = path.read_text(encoding="utf-8"), path.suffix == ".ipynb"
     folder = "" if of_notebook else "notebooks"

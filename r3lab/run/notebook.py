@@ -26,6 +26,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import socket
 import sysconfig
 import threading
@@ -38,6 +39,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import psutil
 from ipykernel.kernelspec import get_kernel_dict
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
@@ -244,6 +246,7 @@ class Result:
     error: dict[str, Any] | None  # message; and cell, source where one cell is to blame
     folder: Path = field(default=Path("."), compare=False)
     recorded: dict[str, Value] = field(default_factory=dict)  # what the notebook handed over by `record`
+    memory: int = 0  # bytes that the kernel held at its peak
 
     @property
     def page(self) -> Path | None:
@@ -340,6 +343,8 @@ class Execution:
     start: float = field(default_factory=time.monotonic)
     since: float = 0.0  # when the cell began
 
+    memory: int = 0  # bytes that the kernel held at its peak
+
     def __post_init__(self) -> None:
         code = [i for i, one in enumerate(self.nb.cells) if one.cell_type == "code" and INJECTED not in tags(one)]
         self.numbers = {index: number for number, index in enumerate(code, start=1)}  # from 1, as they were given
@@ -377,14 +382,16 @@ class Execution:
 
     @contextlib.contextmanager
     def killer(self, manager: AsyncKernelManager) -> Iterator[None]:
-        """Meanwhile, kill the kernel once `stopped` says so."""
+        """Meanwhile, see what memory the kernel holds, and kill it once `stopped` says so."""
         ended = threading.Event()
 
         def watch() -> None:
             while not ended.wait(0.2):
                 process = getattr(manager.provisioner, "process", None)
-                if process is not None and self.stopped():
-                    process.kill()
+                if process is not None:
+                    self.memory = max(self.memory, _held(process.pid))
+                    if self.stopped():
+                        process.kill()
 
         threading.Thread(target=watch, daemon=True).start()
         try:
@@ -424,6 +431,20 @@ class Execution:
 def _title(cell: NotebookNode) -> str:
     """The comment that a cell opens with, or its first line; at most 60 characters."""
     return (cell.source.strip().splitlines() or [""])[0].lstrip("#% ")[:60]
+
+
+def _held(pid: int) -> int:
+    """Bytes that a process held at its peak, where the system tells (Linux, Windows), else that it holds now."""
+    try:
+        found = re.search(rb"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_bytes())
+        return 1024 * int(found[1]) if found else 0
+    except OSError:
+        pass
+    try:
+        told = psutil.Process(pid).memory_info()
+        return int(getattr(told, "peak_wset", told.rss))
+    except psutil.Error:  # it has ended
+        return 0
 
 
 def _foreseen(record: logging.LogRecord) -> bool:
@@ -529,7 +550,8 @@ def run_notebook(
         if status == "ok":
             status, fault = "failed", {"message": str(trouble)}
     seconds = round(time.monotonic() - run.start, 3)
-    result = Result(path.name, status, full, __version__, started, seconds, run.cells, fault, folder, values)
+    told = (path.name, status, full, __version__, started, seconds, run.cells, fault)
+    result = Result(*told, folder, values, run.memory)
     write_whole(folder / RESULT, result.text())
     return result
 
@@ -574,9 +596,14 @@ def course(
         if results[-1].status == "interrupted":
             break
     width = max(len(path.name) for path in paths)
-    print(f"\n{'notebook':<{width}}  {'status':<11}  {'seconds':>7}  page")
+    print(f"\n{'notebook':<{width}}  {'status':<11}  {'seconds':>7}  {'peak GB':>7}  page")
     for result in results:
-        print(f"{result.notebook:<{width}}  {result.status:<11}  {result.seconds:>7.1f}  {result.page or '-'}")
+        spent = (
+            f"{result.seconds:>7.1f}  {result.memory / 1e9:>7.2f}"
+            if result.memory
+            else f"{result.seconds:>7.1f}        -"
+        )
+        print(f"{result.notebook:<{width}}  {result.status:<11}  {spent}  {result.page or '-'}")
     for result in results:
         if result.error is not None:
             print(f"\n{result.describe()}", flush=True)

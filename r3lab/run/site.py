@@ -1,4 +1,4 @@
-"""The course as a static site that opens from disk: the table of lessons, a page a lesson, a reference.
+"""The course as a static site that opens from disk: the table of lessons, a page a lesson, a glossary, a reference.
 
 The head cell of every notebook says once what stands in the README's table, in the map of notebook 00 and on the site:
 
@@ -8,6 +8,7 @@ The head cell of every notebook says once what stands in the README's table, in 
 
     print(lessons_table([read_lesson(path) for path in lessons_of("notebooks")]))
     print(build_site(course("notebooks"), "runs/site"))              # runs/site/index.html opens from disk
+    keep_page(run_notebook("notebooks/02_rgrpo.ipynb", quick=True), "notebooks/02_rgrpo.html")
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from nbformat import NotebookNode
 
 from .. import __version__
 from ..core.errors import R3labError, shown
-from ..core.files import whole_folder
+from ..core.files import whole_folder, write_whole
 from .notebook import INJECTED, Result, read_notebook, tags
-from .page import page_of
+from .page import page_of, with_small_pictures
 
 SHORT = 200  # characters of what stands in the table
 _HEAD = re.compile(  # number, title, what it is about, minutes, minutes more
@@ -38,7 +39,8 @@ _HEAD = re.compile(  # number, title, what it is about, minutes, minutes more
     re.S | re.X,
 )
 _WANTED = f"`# NN · Title`, `**In short**: ...` (at most {SHORT} characters, no `|`), `**Time**: N minutes ..., M more`"
-_LINK = re.compile(r"(?<=\]\()([^)\s#]+)\.ipynb(?=[)#])")
+_LINK = re.compile(r"(?<=\]\()(?:([^)\s#]+)\.ipynb|(glossary)\.md)(?=[)#])")
+GLOSSARY = "glossary.md"  # beside the notebooks
 
 MARK = ".r3lab-site"  # in a folder that may be replaced
 TITLE = "r3lab: looking again, a course"
@@ -46,7 +48,7 @@ _INTRO = """# {title}
 
 A course on **VLM-R³**, vision-language models that look again while they reason. Every page is a notebook that was
 executed from its first cell to its last, with r3lab {version} in its {setting} setting, on {date}. Exercises are open:
-hints and solutions are folded. [What `import r3lab` offers](reference.ipynb) has a page too.
+hints and solutions are folded. {glossary}[What `import r3lab` offers](reference.ipynb) has a page too.
 
 {table}
 """
@@ -96,8 +98,9 @@ def lessons_table(lessons: Sequence[Lesson], folder: str = "") -> str:
     return "\n".join([*head, *rows, "", f"Minutes: to read and run, + for the exercises. {hours}"])
 
 
-def build_site(results: Sequence[Result], folder: str | Path) -> Path:
-    """Build the site of an executed course: a first page with the table of lessons, a page a lesson, the reference.
+def build_site(results: Sequence[Result], folder: str | Path, source: str | Path = "notebooks") -> Path:
+    """Build the site of an executed course: a first page with the table of lessons, a page a lesson, the glossary and
+    the reference.
 
     Parameters
     ----------
@@ -105,6 +108,8 @@ def build_site(results: Sequence[Result], folder: str | Path) -> Path:
         What `notebook.course` returned.
     folder
         Where to; made anew, or replaced if it holds a site that this function made.
+    source
+        Folder of the notebooks; a `glossary.md` in it becomes a page that lessons may link to.
 
     Returns
     -------
@@ -125,26 +130,53 @@ def build_site(results: Sequence[Result], folder: str | Path) -> Path:
         raise R3labError(f"{shown(str(target))} holds something else than a site; name another folder.")
     lessons = [read_lesson(result.folder / result.notebook) for result in results]
     quick = [bool(result.parameters.get("quick")) for result in results]
+    terms = Path(source) / GLOSSARY
     intro = _INTRO.format(
         title=TITLE,
         version=__version__,
         setting="quick" if all(quick) else "full" if not any(quick) else "quick or full",
         date=max(result.started for result in results)[:10],
+        glossary="Terms are explained in the [glossary](glossary.md). " if terms.is_file() else "",
         table=lessons_table(lessons),
     )
     pages = {"index": _text(intro)}
-    for result in results:
-        nb = nbformat.read(result.folder / result.notebook, as_version=4)
-        nb.cells = [cell for cell in nb.cells if INJECTED not in tags(cell)]
-        pages[Path(result.notebook).stem] = nb
+    pages |= {Path(result.notebook).stem: _executed(result) for result in results}
+    if terms.is_file():
+        pages["glossary"] = _text(terms.read_text("utf-8"))
     pages["reference"] = _text(reference())
-    titles = dict(zip(pages, ["Start", *(f"{one.number} {one.title}" for one in lessons), "Reference"], strict=True))
+    named = {f"{Path(one.file).stem}": f"{one.number} {one.title}" for one in lessons} | {"index": "Start"}
+    titles = {name: named.get(name, name.capitalize()) for name in pages}
     with whole_folder(target, replace=True) as made:
         for name, nb in pages.items():
             (made / f"{name}.html").write_text(_site_page(nb, name, titles), encoding="utf-8")
         for mark in (MARK, ".nojekyll"):  # some hosts leave out folders that begin with an underscore
             (made / mark).touch()
     return target / "index.html"
+
+
+def keep_page(result: Result, file: str | Path) -> Path:
+    """Write the page of one executed lesson as it is on the site, to be kept beside its notebook: links lead there.
+
+    Raises
+    ------
+    R3labError
+        If the notebook did not end well, the name is not that of a page, or a formula cannot be drawn.
+    """
+    file = Path(file)
+    if file.suffix != ".html":
+        raise R3labError(f"Cannot write a page to {shown(str(file))}: end its name in .html.")
+    if result.status != "ok":
+        raise R3labError(f"No page to keep: {result.describe()}")
+    lesson = read_lesson(result.folder / result.notebook)
+    write_whole(file, _page(_executed(result), f"{lesson.number} {lesson.title}").encode("utf-8"))
+    return file
+
+
+def _executed(result: Result) -> NotebookNode:
+    """The notebook with its outputs, without the cell of given parameters."""
+    nb = nbformat.read(result.folder / result.notebook, as_version=4)
+    nb.cells = [cell for cell in nb.cells if INJECTED not in tags(cell)]
+    return nb
 
 
 def _text(markdown: str) -> NotebookNode:
@@ -155,23 +187,30 @@ def _site_page(nb: NotebookNode, name: str, titles: dict[str, str]) -> str:
     """A notebook as a page of the site: links lead to pages, and every page of the course is one click away."""
 
     def page(found: re.Match[str]) -> str:
-        if found[1] not in titles:
+        to = found[1] or found[2]
+        if to not in titles:
             raise R3labError(f"{name}.ipynb links to {shown(found[0])}, which is no page of the site.")
-        return f"{found[1]}.html"
+        return f"{to}.html"
 
-    nb.metadata.pop("widgets", None)
     for cell in nb.cells:
         if cell.cell_type == "markdown":
             cell.source = _LINK.sub(page, cell.source)
+    links = "".join(f'<a href="{to}.html">{escape(title)}</a>' for to, title in titles.items())
+    try:
+        return _page(nb, titles[name], f'<nav class="r3-site">{links}</nav>')
+    except R3labError as error:
+        raise R3labError(f"{name}.ipynb: {error}") from None
+
+
+def _page(nb: NotebookNode, title: str, before: str = "") -> str:
+    """A page of the course that needs no kernel, with HTML `before` its text."""
+    nb.metadata.pop("widgets", None)
+    for cell in nb.cells:
         for output in cell.get("outputs", []):  # what no page can use without a kernel
             if "data" in output:
                 output.data = {kind: data for kind, data in output.data.items() if not kind.startswith("application/")}
-    try:
-        made = page_of(nb, f"{titles[name]} · {TITLE}", strict=True)
-    except R3labError as error:
-        raise R3labError(f"{name}.ipynb: {error}") from None
-    links = "".join(f'<a href="{to}.html">{escape(title)}</a>' for to, title in titles.items())
-    return made.replace("<main>", f'{_SITE_STYLE}<nav class="r3-site">{links}</nav><main>', 1)
+    made = with_small_pictures(page_of(nb, f"{title} · {TITLE}", strict=True))
+    return made.replace("<main>", f"{_SITE_STYLE}{before}<main>", 1)
 
 
 def reference() -> str:

@@ -81,7 +81,7 @@ def spread(values: Sequence[float], percent: bool) -> str:
 # -- ablations --------------------------------------------------------------------------------------------------------
 
 ROW, MARGIN, WIDE = 0.3, 0.75, 8.4  # inches
-RIGHT = "right answers, held out"
+RIGHT = "right answers"
 
 
 def _points(found: Interval | None) -> str:
