@@ -32,7 +32,7 @@ _UNKNOWN = re.compile(r"\\[A-Za-z]+")
 _ELSEWHERE = re.compile(r"<script[^>]*\bsrc=\"https?://[^\"]*\"[^>]*>\s*</script>")
 _MATHJAX = re.compile(r"<!-- MathJax configuration -->.*?<!-- End of mathjax configuration -->", re.S)
 _PNG = re.compile(r'(?<=src=")data:image/png;base64,([A-Za-z0-9+/=\s]+)(?=")')
-QUALITY = 85  # of WebP: small print on pictures stays sharp
+QUALITY = 75  # of WebP: print on pictures stays legible
 
 # The browser's serif runs small beside the page's font; nbconvert's own rule breaks long lines inside of words.
 _STYLE = (
@@ -131,7 +131,7 @@ def with_small_pictures(page: str) -> str:
         made = BytesIO()
         try:
             with Image.open(BytesIO(b64decode(found[1])), formats=["PNG"]) as image:
-                image.save(made, "WEBP", quality=QUALITY)
+                image.save(made, "WEBP", quality=QUALITY, method=6)
         except (OSError, ValueError):  # whatever it is, it stays
             return found[0]
         return min(f"data:image/webp;base64,{b64encode(made.getvalue()).decode()}", found[0], key=len)
