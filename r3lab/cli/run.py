@@ -71,7 +71,7 @@ def course(
     resume: bool = False,
     timeout: Seconds = 1800,
 ) -> int:
-    """Execute the notebooks of the course in order, whatever happens to those before; print a table.
+    """Execute the notebooks of the course in order, whatever happens to those before; print times and peak memory.
 
         r3lab course --site runs/site
 

@@ -342,7 +342,6 @@ class Execution:
     cells: list[dict[str, Any]] = field(default_factory=list)  # that started: cell, title, seconds or None
     start: float = field(default_factory=time.monotonic)
     since: float = 0.0  # when the cell began
-
     memory: int = 0  # bytes that the kernel held at its peak
 
     def __post_init__(self) -> None:
