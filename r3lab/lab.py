@@ -40,6 +40,7 @@ from .trajectory import Trajectory
 from .vlir.sample import Sample
 from .vlir.worlds import World, Worlds, drawn, sample_batches, world_batches
 
+ROWS = 64  # rolled out at once: memory grows with them, and beyond it speed hardly does
 SHIPPED = {  # name -> folder of the assets
     "cold-start": "tiny/cold-start",
     "rgrpo": "tiny/rgrpo",
@@ -88,7 +89,14 @@ class LabPolicy(Policy):
             len(samples) * group trajectories, the members of a group next to each other.
         """
         named = {"max_new_tokens": RgrpoSettings().max_new_tokens, "progress": True, **named}
-        return Rollouts(rollout(self, samples, group, temperature=temperature, **named))
+        shown, numbers = named.pop("progress"), named.pop("numbers", None) or range(len(samples))
+        size, found = max(1, ROWS // group), Rollouts()
+        with tqdm(total=len(samples) * group, desc="rollout", disable=not shown, mininterval=1) as bar:
+            for at in range(0, len(samples), size):
+                part = {"temperature": temperature, "numbers": numbers[at : at + size], **named}
+                found += rollout(self, samples[at : at + size], group, **part)
+                bar.update(len(found) - bar.n)
+        return found
 
 
 def load(name: str | Path = "worlds", device: str | torch.device | None = None) -> LabPolicy:

@@ -22,10 +22,12 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
 from r3lab import course
+from r3lab.core.errors import R3labError
 from r3lab.core.geometry import fit_tokens, iou
 from r3lab.course import missed
-from r3lab.course.judge import NOT_YET, RIGHT, Exercise, judge
+from r3lab.course.judge import NOT_YET, OURS, RIGHT, Exercise, Prediction, judge
 from r3lab.run.notebook import parameters_of, tags
+from r3lab.train import objective
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
@@ -116,10 +118,67 @@ def test_files_that_a_lesson_names_exist(name: str) -> None:
         assert (ROOT / file).is_file() or (ROOT / "notebooks" / file).is_file(), file
 
 
+REWRITTEN = [
+    "00_start_here",
+    "01_look_again",
+    "02_rgrpo",
+    "03_building_vlir",
+    "04_cold_start",
+]  # lessons whose cells read like prose
+
+
+@pytest.mark.parametrize("name", REWRITTEN)
+def test_the_cells_of_a_lesson_are_few_lines_and_what_they_import_fewer(name: str) -> None:
+    """At most eight lines of import in the set-up, and no plotting code."""
+    setup, *others = [cell for cell in code_cells(name) if "parameters" not in tags(cell)]
+    assert sum(bool(re.match(r"(import|from) ", line)) for line in setup.source.splitlines()) <= 8
+    for cell in (setup, *others):
+        lines = [line for line in cell.source.splitlines() if line]
+        assert len(lines) <= 45, cell.id
+        assert "matplotlib" not in cell.source and "axes." not in cell.source, cell.id
+
+
+@pytest.mark.parametrize("name", REWRITTEN)
+def test_marks_of_the_protocol_are_written_so_that_a_page_shows_them(name: str) -> None:
+    """`<think>` outside of code is a tag of HTML, which vanishes."""
+    for cell in BOOKS[name].cells:
+        if cell.cell_type == "markdown":
+            bare = re.sub(r"```.*?```|`[^`]*`", "", cell.source, flags=re.S)
+            assert not re.search(r"</?(think|answer)>", bare), cell.id
+
+
+MINUTES_A_STAR = 4  # to try, to be told, and to try again
+FOLD = re.compile(r"<details>.*?</details>", re.S)
+
+
+def minutes_of(name: str) -> tuple[float, float]:
+    """To read a lesson, at 200 words and 15 lines of code a minute; and its exercises, by their stars."""
+    text = "\n".join(FOLD.sub("", cell.source) for cell in BOOKS[name].cells if cell.cell_type == "markdown")
+    code = [cell for cell in code_cells(name) if not {"exercise", "check", "parameters"} & set(tags(cell))]
+    lines = sum(bool(line.strip()) for cell in code for line in cell.source.splitlines())
+    marks = re.findall(r"^### Exercise \d+ (★{1,3}): ", text, re.M)
+    stubs = sum("exercise" in tags(cell) for cell in code_cells(name))
+    assert len(marks) == stubs, "every exercise says how hard it is: one to three stars"
+    return len(text.split()) / 200 + lines / 15, MINUTES_A_STAR * sum(map(len, marks))
+
+
+@pytest.mark.parametrize("name", REWRITTEN)
+def test_the_minutes_that_a_lesson_states_are_those_that_it_takes(name: str) -> None:
+    stated = (
+        r"^\*\*Time\*\*: (\d+) minutes to read and run \((\d+) of them the cells\), (\d+) more for the \w+ exercises"
+    )
+    found = re.search(stated, BOOKS[name].cells[0].source, re.M)
+    assert found is not None
+    whole, run, more = map(int, found.groups())
+    read, exercises = minutes_of(name)
+    assert abs(whole - read - run) <= 3 and abs(more - exercises) <= 3, (read, run, exercises)
+
+
 # -- pictures say what they show -----------------------------------------------------------------------------------
 
 VIEWS = {"filmstrip", "curves", "before_after", "sheet", "draw_card", "draw_value", "draw_effects", "draw_grounding"}
-VIEWS |= {"group_view", "persistence", "play", "river", "ribbon", "show_explanation"}  # calls that make a picture
+VIEWS |= {"group_view", "persistence", "play", "river", "ribbon", "show_explanation", "panels", "bars", "lines"}
+VIEWS |= {"browse", "compare", "be_the_policy"}  # calls that make a picture
 
 
 def called(node: ast.AST) -> str:
@@ -150,7 +209,12 @@ def without_words(source: str) -> Iterator[str]:
     if re.search(r"pyplot|%matplotlib", source):
         yield "pyplot"
     last = tree.body[-1] if tree.body else None
-    if isinstance(last, ast.Expr) and isinstance(last.value, ast.Name):
+    views = {
+        node.targets[0].id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and called(node.value) in VIEWS and isinstance(node.targets[0], ast.Name)
+    }
+    if isinstance(last, ast.Expr) and isinstance(last.value, ast.Name) and last.value.id not in views:
         yield f"bare {last.value.id}"
 
 
@@ -277,7 +341,7 @@ TASKS: dict[str, Exercise] = {
 @pytest.mark.parametrize("task", TASKS)
 def test_every_mistake_is_named_with_the_hint_that_stands_at_it(task: str) -> None:
     exercise = TASKS[task]
-    assert judge(exercise.reference, exercise) == (True, RIGHT)
+    assert judge(lambda *given: exercise.reference(*given), exercise) == (True, RIGHT)
     for hint, made in exercise.mistakes.items():
         for answer in made:
             assert judge(answer, exercise) == (False, f"not right: {hint}")
@@ -340,10 +404,12 @@ WRONG: dict[str, Wrong] = {
         (lambda b, s: [int(v * s[k % 2] / 1000) for k, v in enumerate(b)], "you round"),
     ],
     "advantages": [
+        (lambda r: (r - r.mean(1)[:, None]) / (r.std(1)[:, None] + 1e-8), "your epsilon is another one"),
         (lambda r: (r - r.mean()) / (r.std(1, keepdim=True) + 1e-4), "so does the mean"),
         (lambda r: (r - r.mean(1)[:, None]) / (r.std(1, unbiased=False)[:, None] + 1e-4), "G - 1"),
     ],
     "clipped_objective": [
+        (lambda n, o, a, m, lo, hi: -((kept(n, o, a, lo, hi) * m).sum(1) / m.sum(1)).mean(), "NaN * 0 is NaN"),
         (lambda n, o, a, m, lo, hi: -per_row(kept(n, o, a, lo, lo), m), "symmetric"),
         (lambda n, o, a, m, lo, hi: -kept(n, o, a, lo, hi)[m].mean(), "over all tokens of the batch"),
         (lambda n, o, a, m, lo, hi: -kept(n, o, a, lo, hi).mean(1), "must be one number"),
@@ -373,6 +439,10 @@ WRONG: dict[str, Wrong] = {
         (lambda p: [int(n in ("text", "answer")) for n, k in p for _ in range(k)], "boxes carry no loss"),
     ],
     "next_token": [
+        (
+            lambda z, i, m: (cross_entropy(z[:, :-1].mT, i[:, 1:], reduction="none") * m[:, 1:]).sum() / m[:, 1:].sum(),
+            "NaN * 0 is NaN",
+        ),
         (lambda z, i, m: cross_entropy(z[:, :-1][m[:, 1:]], i[:, 1:][m[:, 1:]]).item(), "no gradient flows"),
         (lambda z, i, m: cross_entropy(z[:, :-1].mT, i[:, 1:], reduction="none").mean(1), "must be one number"),
     ],
@@ -476,6 +546,34 @@ def test_a_wrong_answer_is_named_however_it_is_written(task: str) -> None:
         passed, said = judge(answer, TASKS[task])
         assert not passed and words in said, said
         assert said.startswith("not right: ") and len(said.splitlines()) == 1
+
+
+def test_the_librarys_own_function_is_no_answer_and_a_skipped_exercise_leaves_it_to_go_on_with() -> None:
+    """A lesson that trains with the answer takes it right or wrong, and the library's where there is none."""
+    exercise = TASKS["advantages"]
+    assert judge(objective.advantages, exercise) == (False, OURS)
+
+    def wrong(rewards: torch.Tensor) -> torch.Tensor:
+        return rewards
+
+    def skipped(rewards: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    assert exercise.chosen(wrong) is wrong and exercise.chosen(skipped) is exercise.reference
+
+
+def test_a_prediction_is_kept_and_stands_beside_the_result(capsys: pytest.CaptureFixture[str]) -> None:
+    Prediction("looks", 0.4).beside(0.07)
+    Prediction("looks", None).beside(0.07)
+    told = capsys.readouterr().out.splitlines()
+    assert told == [
+        "guess_looks = 0.4",
+        "your guess: 0.4; measured: 0.07 (0.33 too high)",
+        "no guess was made; measured: 0.07",
+    ]
+    for wrong in ("a lot", True, float("nan")):
+        with pytest.raises(R3labError, match="a guess is a number"):
+            Prediction("looks", wrong)  # type: ignore[arg-type]
 
 
 UNKNOWN: list[tuple[str, Any, str]] = [

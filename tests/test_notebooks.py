@@ -374,6 +374,14 @@ def test_a_long_line_of_a_page_is_not_broken_inside_of_its_words() -> None:
     assert "word-break: normal" in rules[-1], "the last rule is the one that holds"
 
 
+def test_a_progress_bar_is_no_error_and_an_error_is_one() -> None:
+    bar = "rollout:   0%|          | 0/80 [00:00<?, ?it/s]\rrollout: 100%|##########| 80/80 [00:12<00:00,  6.46it/s]\n"
+    for text, pink in ((bar, False), (bar + "UserWarning: no\n", True), ("UserWarning: no\n", True)):
+        cell = nbformat.v4.new_code_cell("1", outputs=[nbformat.v4.new_output("stream", name="stderr", text=text)])
+        page = page_of(nbformat.v4.new_notebook(cells=[cell]), "x").split("<body", 1)[1]
+        assert ("application/vnd.jupyter.stderr" in page) == pink, text
+
+
 @pytest.mark.parametrize("tex", [r"\nonsense", r"a^b^c", r"x = \madeup{1}"])
 def test_a_formula_that_is_not_known_is_an_error_that_shows_it(tex: str) -> None:
     with pytest.raises(R3labError, match="cannot be drawn") as error:

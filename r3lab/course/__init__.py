@@ -24,7 +24,7 @@ HOMES = {
     "check_region_checked": "rgrpo_in_depth",
     **dict.fromkeys(("check_as_expected", "check_at_grounding", "check_paired", "check_seed_interval"), "ablations"),
     **dict.fromkeys(("check_as_region", "check_cache_bytes", "check_tokens_needed"), "your_own"),
-    "learning_table": "tables",
+    "Prediction": "judge",
 }
 
 __getattr__, __dir__ = lazy(__name__, HOMES)

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from ..core.geometry import Box, Frame
 from ..train.sft import next_token_loss, schedule
 from ..trajectory import ImageRef, Kind, Trajectory
-from .judge import ROUNDED, Exercise, Function, Then, with_gradient
+from .judge import NAN, ROUNDED, Exercise, Function, Then, with_gradient
 
 Tensor = torch.Tensor
 Part = tuple[str, int]  # what a stretch of tokens is, and how many
@@ -139,6 +139,7 @@ check_next_token = Exercise(
     "the number is right, but no gradient flows from it to the logits: no `.item()`, `.detach()` or `float()`.",
     (Then(Tensor.item), Then(Tensor.detach)),
     run=with_gradient,
+    edge=(NAN, [(_LOGITS.masked_fill(~_MASK.roll(-1, 1)[..., None], torch.nan), _IDS, _MASK)]),
 )
 
 

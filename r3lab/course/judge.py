@@ -8,6 +8,9 @@ never returns, and two mistakes at once are not told apart.
     check_zoom = Exercise("f(box, source): ...", zoom_factor, cases, "that is a step. ...", a_step, another_step)
     check_zoom(zoom)                         # prints "not right: that is a step. ..."; False
     judge(None, check_zoom)                  # (False, "not yet: ..."): an unsolved notebook runs through
+    check_zoom.chosen(zoom)                  # the answer, right or wrong; the library's where the exercise is skipped
+
+A `Prediction` is a number to commit to before a result is seen; it is recorded, and shown beside the result.
 """
 
 from __future__ import annotations
@@ -21,11 +24,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..core.errors import shown
+from ..core.errors import R3labError, shown
+from ..run.record import record
 
 Function = Callable[..., Any]
 NOT_YET = "not yet: write the function above, run its cell, then run this one again. The folded hint is a way in."
 RIGHT = "right"
+OURS = "not right: that is the library's own function. Write yours above; what it must do is in the exercise's text."
+NAN = (
+    "what the mask leaves out can be anything, NaN too, and NaN * 0 is NaN, in the gradient as well. "
+    "Take those entries out (`masked_fill`, or by indexing) before you compute with them."
+)
 
 
 class Unfit(Exception):
@@ -58,6 +67,7 @@ class Exercise:
     cases : arguments, chosen so that no mistake equals the reference on all of them
     mistakes : a hint, then the wrong answers that it is given to; the next hint ...; the more specific first
     run : how a function is applied to the arguments of a case (`with_gradient` looks at the gradient too)
+    edge : a hint, and cases that an answer which is right on all others may still fail
     """
 
     def __init__(
@@ -67,10 +77,11 @@ class Exercise:
         cases: Sequence[tuple[Any, ...]],
         *mistakes: str | Answer | tuple[Answer, ...],
         run: Callable[[Function, tuple[Any, ...]], Any] = lambda function, arguments: function(*arguments),
+        edge: tuple[str, Sequence[tuple[Any, ...]]] = ("", ()),
     ) -> None:
         self.__doc__ = f"Check {task}"  # what `check_zoom?` shows
         self.names = re.findall(r"\w+", task[2 : task.index(")")])
-        self.reference, self.cases, self.run = reference, cases, run
+        self.reference, self.cases, self.run, self.edge = reference, cases, run, edge
         self.mistakes: dict[str, list[Function]] = {}
         for one in mistakes:
             if isinstance(one, str):
@@ -83,6 +94,49 @@ class Exercise:
         passed, words = judge(answer, self)
         print(words)
         return passed
+
+    def chosen(self, answer: Any) -> Function:
+        """What a lesson goes on with: the answer, right or wrong; the library's where the exercise was skipped."""
+        function: Function = self.reference if judge(answer, self)[1] == NOT_YET else answer
+        return function
+
+
+class Prediction:
+    """What a student expects to be measured, committed to before the result is shown; `record` keeps it.
+
+    Parameters
+    ----------
+    name : of the recorded value, behind `guess_`
+    guess : a number; None: no guess is made
+
+    Raises
+    ------
+    R3labError
+        If the guess is neither.
+
+    Examples
+    --------
+    >>> needless = Prediction("needless_looks", None)
+    >>> needless.beside(0.07)
+    no guess was made; measured: 0.07
+    """
+
+    def __init__(self, name: str, guess: float | None) -> None:
+        self.name, self.guess = name, guess
+        if guess is None:
+            return
+        if isinstance(guess, bool) or not isinstance(guess, int | float) or not math.isfinite(guess):
+            raise R3labError(f"a guess is a number such as 0.4, or None for no guess; got {shown(guess)}")
+        record(**{f"guess_{name}": guess})
+
+    def beside(self, measured: float) -> None:
+        """Print guess and measurement side by side."""
+        if self.guess is None:
+            print(f"no guess was made; measured: {measured:.3g}")
+            return
+        off = self.guess - measured
+        side = "exact" if abs(off) < 5e-4 else f"{abs(off):.2g} too {'high' if off > 0 else 'low'}"
+        print(f"your guess: {self.guess:.3g}; measured: {measured:.3g} ({side})")
 
 
 def with_gradient(function: Function, arguments: tuple[Any, ...]) -> Any:
@@ -124,13 +178,17 @@ def judge(answer: Any, exercise: Exercise) -> tuple[bool, str]:
     """Whether an answer is right, and the one line that is printed about it."""
     if not callable(answer):
         return False, NOT_YET
+    if (home := str(getattr(answer, "__module__", ""))).startswith("r3lab.") and not home.startswith(__package__):
+        return False, OURS
     given = _outcomes(answer, exercise)
     if isinstance(given[0].raised, NotImplementedError) or all(o.nothing for o in given):
         return False, NOT_YET
     wanted = _outcomes(exercise.reference, exercise)
     unlike = [i for i, (g, w) in enumerate(zip(given, wanted, strict=True)) if not g.like(w)]
     if not unlike:
-        return True, RIGHT
+        hint, cases = exercise.edge
+        ends = ([_outcome(f, exercise, case) for case in cases] for f in (answer, exercise.reference))
+        return (True, RIGHT) if all(g.like(w) for g, w in zip(*ends, strict=True)) else (False, f"not right: {hint}")
     for hint, made in exercise.mistakes.items():
         for mistake in made:
             if all(g.like(o) for g, o in zip(given, _outcomes(mistake, exercise), strict=True)):

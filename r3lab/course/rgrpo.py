@@ -15,7 +15,7 @@ from ..core.geometry import Box, Frame, coverage, iou
 from ..train.objective import Objective, advantages, policy_loss
 from ..train.rewards import region_grounded
 from ..trajectory import ImageRef, Look, Trajectory
-from .judge import Exercise, Function, Then, with_gradient
+from .judge import NAN, Exercise, Function, Then, with_gradient
 
 Tensor = torch.Tensor
 
@@ -48,11 +48,11 @@ check_advantages = Exercise(
         (table((1.5, 0.5, 0.5, 0.5, 1.5), (2.0, 1.9, 0.0, 0.5, 0.5), (0.0, 0.0, 0.0, 1.5, 0.0)),),
         (table((0.5, 0.51, 0.5, 0.5), (1.5,) * 4, (0.7,) * 4),),  # hardly, and not at all different
     ),
-    "the mean and the spread are taken over the whole batch. A rollout competes with its own group: one row.",
+    "the mean and the standard deviation are those of the whole batch. A rollout competes with its own group: one row.",
     (_by(None, None), _by(None, None, 0)),
-    "the spread is taken over the whole batch, the mean over the group. Both belong to the group.",
+    "the standard deviation is taken over the whole batch, the mean over the group. Both belong to the group.",
     (_by(1, None), _by(1, None, 0)),
-    "the spread belongs to the group, and so does the mean: yours is that of the whole batch.",
+    "the standard deviation belongs to the group, and so does the mean: yours is that of the whole batch.",
     _by(None, 1),
     "you compare the first members of all groups with each other. A group is a row: which dimension is it?",
     (_by(0, 0), _by(0, 0, 0)),
@@ -60,7 +60,9 @@ check_advantages = Exercise(
     lambda r: _centred(r) / (_deviation(r) ** 2 + 1e-4).sqrt(),
     "is there an epsilon at all? A group in which all rewards are equal must give zeros, not NaN.",
     (lambda r: _centred(r) / _deviation(r), lambda r: _centred(r) / _deviation(r, 0)),
-    "nearly: your spread divides by G. The published one is that of a sample: by G - 1.",
+    "your epsilon is another one: 1e-4, beside the deviation. A smaller one blows up groups that hardly differ.",
+    tuple((lambda r, e=e: _centred(r) / (_deviation(r) + e)) for e in (1e-8, 1e-6, 1e-5, 1e-3, 1e-2)),
+    "nearly: your standard deviation divides by G. The published one is that of a sample: by G - 1.",
     _by(1, 1, 0),
     "you divide by the variance. In which unit is a reward, and in which its variance?",
     lambda r: _centred(r) / (_deviation(r) ** 2 + 1e-4),
@@ -133,6 +135,7 @@ check_clipped_objective = Exercise(
     "the number is right, but no gradient flows from it to `new`: no `.item()`, `.detach()` or `float()`.",
     (Then(Tensor.item), Then(Tensor.detach)),
     run=with_gradient,
+    edge=(NAN, [(_OLD + _MOVED, _OLD.masked_fill(~_SAMPLED, torch.nan), _GROUP, _SAMPLED, 0.2, 0.28)]),
 )
 
 

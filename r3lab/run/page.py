@@ -21,7 +21,7 @@ from jinja2 import pass_context
 from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
-from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor, Preprocessor
 from nbformat import NotebookNode
 from PIL import Image
 
@@ -34,6 +34,7 @@ _MATHJAX = re.compile(r"<!-- MathJax configuration -->.*?<!-- End of mathjax con
 _PNG = re.compile(r'(?<=src=")data:image/png;base64,([A-Za-z0-9+/=\s]+)(?=")')
 QUALITY = 75  # of WebP: print on pictures stays legible
 
+_BARS = re.compile(r"[^\n]*\d+%\|[^\n]*\||[^\n]*\d \[\d\d:|\s*$")  # a line of a progress bar
 # The browser's serif runs small beside the page's font; nbconvert's own rule breaks long lines inside of words.
 _STYLE = (
     "<style>math { font-size: 115%; }"
@@ -90,6 +91,16 @@ class _Renderer(IPythonRenderer):
             return f"<code>{escape(tex)}</code>"
 
 
+class _Bars(Preprocessor):
+    """Progress bars are no errors: where the error stream holds nothing else, it is shown like what was printed."""
+
+    def preprocess_cell(self, cell: NotebookNode, resources: Any, index: int) -> tuple[NotebookNode, Any]:
+        for output in cell.get("outputs", []):
+            if output.get("name") == "stderr" and all(map(_BARS.match, re.split(r"[\r\n]", output["text"]))):
+                output["name"] = "stdout"
+        return cell, resources
+
+
 class _Exporter(HTMLExporter):
     """nbconvert's, with that renderer."""
 
@@ -116,7 +127,7 @@ def page_of(notebook: NotebookNode, name: str, strict: bool = False) -> str:
     strict
         A formula that cannot be drawn is an error.
     """
-    exporter = _Exporter(preprocessors=[CoalesceStreamsPreprocessor])  # what was printed bit by bit is one text
+    exporter = _Exporter(preprocessors=[CoalesceStreamsPreprocessor, _Bars])  # printed bit by bit, it is one text
     exporter.strict = strict
     page, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": name}})
     head, body = page.split("<body", 1)

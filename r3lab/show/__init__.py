@@ -25,6 +25,8 @@ HOMES = {
     "before_after": "filmstrip",
     **dict.fromkeys(("records_dir", "sheet"), "gallery"),
     **dict.fromkeys(("KINDS", "OKABE_ITO", "RUNS"), "palette"),
+    **dict.fromkeys(("bars", "lines", "panels"), "plots"),
+    "river": "rollouts",
 }
 
 __getattr__, __dir__ = lazy(__name__, HOMES)

@@ -10,13 +10,14 @@ HOMES = {
     "read_log": "log",
     **dict.fromkeys(("SAFE", "footprint_of", "readable", "room"), "devices"),
     **dict.fromkeys(("advantages", "policy_loss"), "objective"),
-    **dict.fromkeys(("PRESETS", "accuracy", "deciding_iou", "true_region", "well_formed"), "rewards"),
+    **dict.fromkeys(("PRESETS", "accuracy", "deciding_iou", "score", "true_region", "well_formed"), "rewards"),
     **dict.fromkeys(("curiosity", "look_price", "region_checked"), "when"),
     **dict.fromkeys(("reward_groups", "train_rgrpo"), "rgrpo"),
     **dict.fromkeys(("AGGREGATIONS", "OBJECTIVES", "Objective"), "presets"),
     **dict.fromkeys(("SftSettings", "UpdateSettings"), "settings"),
     **dict.fromkeys(("cold_start", "encode_batch", "epochs", "next_token_loss", "taught"), "sft"),
     "packed_logprobs": "update",
+    "river_of": "river",
 }
 
 __getattr__, __dir__ = lazy(__name__, HOMES)
