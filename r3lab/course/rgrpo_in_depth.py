@@ -56,7 +56,7 @@ check_leave_one_out = Exercise(
     "you compare members of different groups. A group is a row: which dimension is it?",
     (lambda r: r - (r.sum(0) - r) / max(1, r.shape[0] - 1), lambda r: r - r.mean(0)),
     "right so far, and then you divide by the spread. Leave-one-out keeps the unit of the reward.",
-    (lambda r: advantages(r, "leave-one-out") / (r.std(1, keepdim=True) + 1e-4), advantages),
+    (lambda r: advantages(r, "leave-one-out") / (r.std(1, keepdim=True) + 1e-4), lambda r: advantages(r)),
     "the sign: a rollout that did better than the others must come out positive.",
     (Then(operator.neg), lambda r: r.mean(1, keepdim=True) - r),
     "that is the baseline. The advantage is what the rollout earned beyond it.",
