@@ -61,7 +61,7 @@ from r3lab.core.errors import R3labError
 from r3lab.core.geometry import Box
 from r3lab.core.images import content_hash
 from r3lab.explain.explanation import HeatMap
-from r3lab.show import palette
+from r3lab.show import palette, plots
 from r3lab.show.explanation import DARKEST, attention_maps, draw_value, show_explanation, spotlight, value_words
 from r3lab.show.filmstrip import before_after, filmstrip
 from r3lab.show.gallery import LINES, load_records, records_dir, sheet
@@ -777,6 +777,31 @@ def test_a_value_map_shows_both_places_and_says_the_regret() -> None:
     assert "worth 1.50 nats more" in words(figure).replace("\n", " ")
     assert "No other place" in value_words(t, 0, SPOT, 0.01)
     assert "its answer would have been" in value_words(trajectory("x", look(0), "y", truth={}), 0, SPOT, 1.0)
+
+
+# Plain plots of lessons.
+
+
+def test_a_plain_plot_tells_its_numbers_and_draws_them() -> None:
+    table = plots.cells({"mass": np.array([[0.1, np.nan], [0.9, 2.5]])}, ("a", "b"), ("x", "y"), times=True)
+    assert "a, x: 0.1; b, x: 0.9; b, y: 2.5" in table.alt
+    assert [t.get_text() for t in table.figure.axes[0].texts] == ["0.1", "", "0.9", "2.5"]
+    bars = plots.bars({"cut": {"one": -2.5, "two": 0.0}}, y="nats")
+    assert bars.alt == "Bars of nats. cut: one -2.5, two 0."
+    assert [bar.get_height() for bar in bars.figure.axes[0].patches] == [-2.5, 0.0]
+    line = plots.lines({"asked": {-1: 0.25, 0: 1.0}}, "word", "leads", 0.5, words={-1: "The", 0: "box"})
+    assert "asked: 0.25 at The, 1 at box" in line.alt
+    assert [t.get_text() for t in line.figure.axes[0].get_xticklabels()] == ["The", "box"]
+
+
+def test_a_map_in_a_row_of_pictures_lies_on_the_photograph_as_a_spotlight() -> None:
+    photo = Image.new("RGB", (40, 20), "white")
+    heat = HeatMap(np.array([[0.0, 1.0]]), (0, 0, 40, 20), (40, 20))
+    drawn = plots.panels({"raw": heat, "photo": photo}, truth={"raw": (4.0, 4.0, 8.0, 8.0)}, photo=photo)
+    left, right = drawn.figure.axes
+    assert len(left.images) == 2 and len(right.images) == 1, "the map on its photograph, the photograph alone"
+    assert np.array_equal(np.asarray(left.images[1].get_array()), np.asarray(spotlight(heat)))
+    assert "raw: 40 by 20 pixels, true region at [4, 4, 8, 8]" in drawn.alt
 
 
 # What cannot be drawn.

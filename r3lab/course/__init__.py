@@ -25,6 +25,7 @@ HOMES = {
     **dict.fromkeys(("check_as_expected", "check_at_grounding", "check_paired", "check_seed_interval"), "ablations"),
     **dict.fromkeys(("check_as_region", "check_cache_bytes", "check_tokens_needed"), "your_own"),
     "Prediction": "judge",
+    "when_table": "tables",
 }
 
 __getattr__, __dir__ = lazy(__name__, HOMES)

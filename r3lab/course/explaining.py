@@ -27,7 +27,7 @@ def _change(own: list[float], other: list[float], first: int) -> float:
 
 
 check_change = Exercise(
-    "f(own, other, first): change in nats of what was written behind a crop, the crop replaced.",
+    "f(own, other, first): change in nats of what was written after a crop, the crop replaced.",
     _change,
     (
         ([-0.1, -0.2, -0.3, -0.05, -0.01], [-0.1, -0.2, -0.4, -2.5, -1.75], 2),
@@ -45,9 +45,9 @@ check_change = Exercise(
     (Then(math.exp), lambda own, other, first: sum(other[first:]) / sum(own[first:])),
     "you look at the last token alone. The crop may have decided an earlier one.",
     lambda own, other, first: other[-1] - own[-1],
-    "you look at one token behind the crop. All that was written there counts.",
+    "you look at one token after the crop. All that was written there counts.",
     lambda own, other, first: other[first] - own[first],
-    "`first` is the first token behind the crop, and belongs to it: you begin one late.",
+    "`first` is the first token after the crop, and counts: you begin one late.",
     lambda own, other, first: sum(other[first + 1 :]) - sum(own[first + 1 :]),
     "that is how likely it is with the other crop. By how much did that *change*?",
     (lambda own, other, first: sum(other[first:]), lambda own, other, first: sum(other)),

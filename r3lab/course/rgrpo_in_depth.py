@@ -55,7 +55,7 @@ check_leave_one_out = Exercise(
     (lambda r: r - (r.sum() - r) / (r.numel() - 1), lambda r: r - r.mean()),
     "you compare members of different groups. A group is a row: which dimension is it?",
     (lambda r: r - (r.sum(0) - r) / max(1, r.shape[0] - 1), lambda r: r - r.mean(0)),
-    "right so far, and then you divide by the spread. Leave-one-out keeps the unit of the reward.",
+    "right so far, and then you divide by the standard deviation. Leave-one-out keeps the unit of the reward.",
     (lambda r: advantages(r, "leave-one-out") / (r.std(1, keepdim=True) + 1e-4), lambda r: advantages(r)),
     "the sign: a rollout that did better than the others must come out positive.",
     (Then(operator.neg), lambda r: r.mean(1, keepdim=True) - r),

@@ -26,6 +26,10 @@ SHIPPED = ("tiny", "worlds", "engine", "explain", "ablations")  # files of resul
 WHEN = "when"  # another, once it is there
 NAMED = "planted reason named"
 REFUSED = "no look allowed"  # in the name of an arm of tiny.json
+TAUGHT = (  # of every table that measures attention maps
+    "Two heads of two layers of this policy were supervised to point at the truth (`r3lab/recipes/base.py`): these "
+    "scores hold what was taught, and say nothing of attention in a checkpoint that nobody trained so."
+)
 AREAS = {
     "rank correlation with the worth of a look": "rank correlation with worth",
     "pointing game": "pointing game",
@@ -110,7 +114,7 @@ def fidelity_table(result: Row) -> str:
     one = next(iter(found.values()))
     cells.append(("random cells", *(f"{one[measure]['reference']:.2f}" for measure in AREAS)))
     table = _markdown(("map of the box's coordinates", *AREAS.values()), "lrrrr", cells)
-    return f"{table}\n\nOf {one['pointing game']['n']} that look and answer rightly."
+    return f"{table}\n\nOf {one['pointing game']['n']} that look and answer rightly. {TAUGHT}"
 
 
 def explain_tables(result: Row) -> str:

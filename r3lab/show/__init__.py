@@ -20,12 +20,12 @@ HOMES = {
     "draw_truth": "canvas",
     "draw_card": "card",
     "LiveDashboard": "dashboard",
-    **dict.fromkeys(("draw_effects", "draw_grounding", "effects_table"), "effects"),
+    **dict.fromkeys(("draw_effects", "draw_grounding", "draw_when", "effects_table"), "effects"),
     **dict.fromkeys(("draw_value", "persistence", "show_explanation", "spotlight"), "explanation"),
     "before_after": "filmstrip",
     **dict.fromkeys(("records_dir", "sheet"), "gallery"),
     **dict.fromkeys(("KINDS", "OKABE_ITO", "RUNS"), "palette"),
-    **dict.fromkeys(("bars", "lines", "panels"), "plots"),
+    **dict.fromkeys(("bars", "cells", "lines", "panels"), "plots"),
     "river": "rollouts",
 }
 

@@ -11,7 +11,7 @@ HOMES = {
     **dict.fromkeys(("SAFE", "footprint_of", "readable", "room"), "devices"),
     **dict.fromkeys(("advantages", "policy_loss"), "objective"),
     **dict.fromkeys(("PRESETS", "accuracy", "deciding_iou", "score", "true_region", "well_formed"), "rewards"),
-    **dict.fromkeys(("curiosity", "look_price", "region_checked"), "when"),
+    **dict.fromkeys(("RULES", "curiosity", "look_price", "region_checked"), "when"),
     **dict.fromkeys(("reward_groups", "train_rgrpo"), "rgrpo"),
     **dict.fromkeys(("AGGREGATIONS", "OBJECTIVES", "Objective"), "presets"),
     **dict.fromkeys(("SftSettings", "UpdateSettings"), "settings"),
