@@ -1,21 +1,22 @@
-"""Attack r3lab by its command line: kills, spoiled files, hostile checkpoints, hostile text. A table says what held.
+"""Attack r3lab: kills, spoiled files, hostile checkpoints, texts, outputs, images and pages. A table says what held.
 
     python tests/attacks.py                       # everything, hours on two cores
+    python tests/attacks.py --small               # everything, a tenth of it
     python tests/attacks.py kills --rounds 20     # one part; --rounds says how hard
     python tests/attacks.py own --rounds 200 --seed 3
 
 What counts as a fault: a traceback, a failure without a line that says why, more seconds or memory than a part allows,
-a final result that differs from the undisturbed one, or a file made by hostile input. The parts drive commands alone:
-modules may move. Faults keep their folder and are named at the end.
+a final result that differs from the undisturbed one, something lost that was kept before, or hostile input that is run.
+Kills, own, checkpoints and text drive commands alone: modules may move. Faults keep their folder and are named at the
+end.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import hashlib
-import io
 import json
+import math
 import os
 import random
 import resource
@@ -26,87 +27,18 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import nbformat
+from attacking import ROOT, TINY, Tally, environment, must, outcome, start
+from attacks_inside import images, outputs, pages
 from hostile import JUNK, spoiled
 
-from r3lab.cli import main as r3lab
+from r3lab.course.building_vlir import Loopback
 
-ROOT = Path(__file__).resolve().parents[1]
-TINY = ROOT / "assets" / "tiny" / "rgrpo"
 QUICK = "--prompts 2 --group 2 --max-new-tokens 24 --save-every 1 --show-every 1 --seed 3"
-
-
-@dataclass
-class Tally:
-    """What a part tried, and what did not hold."""
-
-    tried: int = 0
-    faults: list[str] = field(default_factory=list)
-
-    def fault(self, what: str) -> None:
-        self.faults.append(what)
-        print(f"  FAULT {what}", flush=True)
-
-
-class Late(BaseException):
-    """No error that anything catches."""
-
-
-def outcome(arguments: list[str], seconds: float = 60.0) -> str:
-    """Run a command in this process: "" if it held, what went wrong otherwise.
-
-    A command holds if it ends in time with code 0, or with one line that begins with "r3lab: ".
-    """
-
-    def late(*_: object) -> None:
-        raise Late(f"longer than {seconds:g} s")
-
-    out, err = io.StringIO(), io.StringIO()
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = r3lab(arguments)
-    except SystemExit as left:
-        code = 2 if left.code else 0
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        return f"{type(error).__name__}: {str(error)[:200]} ({Path(where.filename).name}:{where.lineno})"
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    said = err.getvalue()
-    if "Traceback (most recent call last)" in said:
-        return f"a traceback on stderr: {said.strip().splitlines()[-1][:200]}"
-    if code and not [line for line in said.splitlines() if line.startswith(("r3lab: ", "usage: "))]:
-        return f"code {code} without a line that says why: {said[-200:]!r}"
-    if "errno" in said.lower():
-        return f"a number of the system in the place of advice: {said.strip()[-200:]}"
-    return ""
-
-
-def must(command: str, folder: Path) -> None:
-    """Run a command that prepares an attack, in its own process."""
-    done = subprocess.run(start(command), cwd=folder, capture_output=True, text=True, check=False, env=environment())
-    if done.returncode:
-        sys.exit(f"preparing failed: r3lab {command}\n{done.stderr[-2000:]}")
-
-
-def start(command: str) -> list[str]:
-    return [sys.executable, "-m", "r3lab", *command.split()]
-
-
-def environment() -> dict[str, str]:
-    fixed = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
-    return os.environ | fixed
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
@@ -123,7 +55,10 @@ def fingerprint(folder: Path) -> dict[str, str]:
                 if path.suffix == ".jsonl"
                 else json.loads(data)
             )
-            data = json.dumps(_timeless(rows), sort_keys=True).encode()
+            rows = _timeless(rows)
+            if path.name == "journal.jsonl":  # in the order in which replies came
+                rows = sorted(rows, key=lambda row: json.dumps(row, sort_keys=True))
+            data = json.dumps(rows, sort_keys=True).encode()
         elif path.suffix == ".csv":
             continue
         found[name] = hashlib.sha256(data).hexdigest()[:12]
@@ -153,53 +88,105 @@ def little_notebooks(folder: Path) -> None:
 # Kills
 
 
+class Slow(Loopback):
+    """The endpoint of the course, which takes its time."""
+
+    def act(self, question: str) -> Any:
+        time.sleep(0.2)
+        return super().act(question)
+
+
 def kills(folder: Path, rounds: int, rng: random.Random) -> Tally:
-    """SIGKILL at random moments, the same command again until it is done: finals as if undisturbed."""
+    """SIGKILL at random moments, the same command again until it is done: nothing lost, and finals as if undisturbed.
+
+    Lost is what a command had kept before an attempt and no longer keeps after it (`kept`).
+    """
     tally = Tally()
     must("vlir build --world badges --count 24 --seed 3 --out vlir", folder)
     little_notebooks(folder / "course")
+    teacher = Slow()  # outlives every attempt
+    asked = f"--base-url {teacher.url} --model loopback --concurrency 2 --timeout 20"
     commands = {  # the command, and what is added when it goes on
         "rgrpo": (f"train rgrpo --steps 4 {QUICK} --out OUT", "--resume"),
         "sft": (f"train sft --model {TINY} --data vlir --steps 12 --batch 4 --save-every 2 --out OUT", "--resume"),
+        "base": ("base OUT", ""),
         "eval": ("eval --world badges --arm interleaved --limit 24 --keep 4 --out OUT", ""),
         "filter": ("vlir filter vlir --out OUT", ""),
+        "rationale": (f"vlir rationale --data vlir/vlir.jsonl --out OUT {asked}", ""),
         "sweep": ("sweep course/00_little.ipynb -p seed=0,1 --jobs 1 --threads 1 -o OUT", ""),
+        "course": ("course course --out OUT --resume", ""),
     }
-    for name, (command, again) in commands.items():
-        begin = time.monotonic()
-        must(command.replace("OUT", f"whole-{name}"), folder)
-        whole = time.monotonic() - begin
-        wanted, killed = fingerprint(folder / f"whole-{name}"), 0
-        for _turn in range(rounds * 5):
-            out = folder / f"killed-{name}"
-            more = again if (out / "checkpoints").exists() else ""
-            process = subprocess.Popen(
-                start(f"{command.replace('OUT', out.name)} {more}"), cwd=folder, env=environment(),
-                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
-            )  # fmt: skip
-            timer = threading.Timer(whole * rng.uniform(0.3, 1.1), lambda p=process: os.killpg(p.pid, signal.SIGKILL))
-            if killed < rounds:
-                timer.start()
-            _, said = process.communicate()
-            timer.cancel()
-            tally.tried += 1
-            if process.returncode == -signal.SIGKILL:
-                killed += 1
-            elif process.returncode:
-                tally.fault(f"{name}: after {killed} kills code {process.returncode}: {said.strip()[-300:]}")
-                break
-            else:
-                got = fingerprint(out)
-                if got != wanted:
-                    differ = sorted(key for key in got.keys() | wanted if got.get(key) != wanted.get(key))
-                    tally.fault(f"{name}: after {killed} kills other finals: {differ[:5]}")
-                if killed >= rounds:
-                    break
-                shutil.rmtree(out)  # done before enough kills: once more from the start
-        print(f"  {name}: {killed} kills", flush=True)
-        if left := [path for path in folder.rglob(".*") if path.name.endswith(("-old", "-part"))]:
-            tally.fault(f"{name}: left behind {left[:3]}")
+    with teacher:
+        for name, (command, again) in commands.items():
+            tally.tried += killed(name, command, again, folder, rounds, rng, tally)
     return tally
+
+
+def killed(name: str, command: str, again: str, folder: Path, rounds: int, rng: random.Random, tally: Tally) -> int:
+    """Kill a command so often, as it goes on or begins anew; returns how many attempts that took."""
+    begin = time.monotonic()
+    must(command.replace("OUT", f"whole-{name}"), folder)
+    whole = time.monotonic() - begin
+    wanted, out = fingerprint(folder / f"whole-{name}"), folder / f"killed-{name}"
+    kills = attempts = ended = most = 0
+    before: dict[str, float] = {}
+    while attempts < rounds * 5 and not (kills >= rounds and ended):
+        more = again if (out / "checkpoints").exists() else ""
+        process = subprocess.Popen(
+            start(f"{command.replace('OUT', out.name)} {more}"), cwd=folder, env=environment(),
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+        timer = threading.Timer(whole * rng.uniform(0.3, 1.1), lambda p=process: os.killpg(p.pid, signal.SIGKILL))
+        if kills < rounds:
+            timer.start()
+        begin = time.monotonic()
+        _, said = process.communicate()
+        timer.cancel()
+        attempts += 1
+        now = kept(out)
+        if lost := sorted(thing for thing, far in before.items() if now.get(thing, 0) < far):
+            tally.fault(f"{name}: lost after {kills} kills: {lost[:3]}")
+        before, most = now, max(most, len(now))
+        if process.returncode == -signal.SIGKILL:
+            kills, ended = kills + 1, 0
+        elif process.returncode:
+            tally.fault(f"{name}: after {kills} kills code {process.returncode}: {said.strip()[-300:]}")
+            break
+        else:
+            whole = min(whole, time.monotonic() - begin)
+            ended, got = ended + 1, fingerprint(out)
+            if got != wanted:
+                differ = sorted(key for key in got.keys() | wanted if got.get(key) != wanted.get(key))
+                tally.fault(f"{name}: after {kills} kills other finals: {differ[:5]}")
+            if left := [path for path in out.rglob(".*") if path.name.endswith(("-old", "-part"))]:
+                tally.fault(f"{name}: left behind {left[:3]}")
+            if kills < rounds:  # done before enough kills: once more from the start
+                shutil.rmtree(out)
+                before = {}
+    if kills < rounds or not ended:
+        tally.fault(f"{name}: only {kills} kills in {attempts} attempts, or no end")
+    print(
+        f"  {name}: {kills} kills in {attempts} attempts; up to {most} things kept, {len(wanted)} finals compared",
+        flush=True,
+    )
+    return attempts
+
+
+def kept(out: Path) -> dict[str, float]:
+    """How far a command is, of each thing that it need not do again: 1 for a settled line of a journal and a finished
+    run or point, the step of a run's newest checkpoint, more than any step for a finished policy."""
+    found: dict[str, float] = {str(path): 1 for path in out.rglob("result.json") if _stays(path)}
+    for journal in (*out.rglob("journal.jsonl"), *out.rglob("answers.jsonl")):
+        found |= dict.fromkeys(journal.read_text("utf-8").split("\n")[:-1], 1)
+    for path in out.rglob("checkpoints/step-*"):
+        name = str(path.parents[1]).removesuffix(".run")
+        found[name] = max(found.get(name, 0), int(path.name.removeprefix("step-")))
+    return found | {str(path.parent): math.inf for path in out.rglob("config.json") if _stays(path)}
+
+
+def _stays(path: Path) -> bool:
+    """Whether a file is no part of something in progress."""
+    return not any(part == "checkpoints" or part.startswith(".") or part.endswith(".run") for part in path.parts)
 
 
 # Own files, edited or torn
@@ -416,7 +403,8 @@ def text(folder: Path, rounds: int, rng: random.Random) -> Tally:
 
 
 PARTS: dict[str, tuple[Callable[[Path, int, random.Random], Tally], int]] = {
-    "kills": (kills, 20), "own": (own, 700), "checkpoints": (checkpoints, 1), "text": (text, 1000),
+    "kills": (kills, 20), "own": (own, 1360), "checkpoints": (checkpoints, 1), "text": (text, 3000),
+    "outputs": (outputs, 10_000), "images": (images, 2000), "pages": (pages, 13),
 }  # fmt: skip
 
 
@@ -424,6 +412,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], default=[])
     parser.add_argument("--rounds", type=int, default=0, help="kills a command, or files to spoil (0: the part's own)")
+    parser.add_argument("--small", action="store_true", help="a tenth of each part's own rounds")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     tallies = {}
@@ -431,7 +420,9 @@ def main() -> int:
         attack, rounds = PARTS[name]
         folder, here = Path(tempfile.mkdtemp(prefix=f"attack-{name}-")), Path.cwd()
         print(f"{name}, in {folder}", flush=True)
-        tallies[name] = attack(folder, given.rounds or rounds, random.Random(given.seed))
+        tallies[name] = attack(
+            folder, given.rounds or max(1, rounds // (10 if given.small else 1)), random.Random(given.seed)
+        )
         os.chdir(here)
         if not tallies[name].faults:
             shutil.rmtree(folder)
