@@ -118,6 +118,8 @@ def kills(folder: Path, rounds: int, rng: random.Random) -> Tally:
     }
     with teacher:
         for name, (command, again) in commands.items():
+            if KILLED and name not in KILLED:
+                continue
             tally.tried += killed(name, command, again, folder, rounds, rng, tally)
     return tally
 
@@ -203,13 +205,13 @@ def own(folder: Path, rounds: int, rng: random.Random) -> Tally:
     must("explain ask --quick", folder)
     little_notebooks(folder / "course")
     must("sweep course/00_little.ipynb -p seed=0 --jobs 1 -o sweep", folder)
-    readers = {
-        "rgrpo": [f"train rgrpo --steps 2 {QUICK} --out rgrpo --resume", "dashboard rgrpo/log.jsonl -o d.html"],
-        "sft": ["dashboard sft/log.jsonl -o d.html", "eval --model sft/policy --world badges --limit 1 --out e"],
-        "eval": ["eval --world badges --arm interleaved --limit 4 --keep 2 --out eval", "browse eval -o b.html"],
-        "ask": ["report ask -o r.html", "explain ask --quick --out x"],
+    readers = {  # commands that read what a folder holds; after a colon those that load a policy, every fifth time
+        "rgrpo": ["dashboard rgrpo/log.jsonl -o d.html", f":train rgrpo --steps 2 {QUICK} --out rgrpo --resume"],
+        "sft": ["dashboard sft/log.jsonl -o d.html", ":eval --model sft/policy --world badges --limit 1 --out e"],
+        "eval": ["browse eval -o b.html", ":eval --world badges --arm interleaved --limit 4 --keep 2 --out eval"],
+        "ask": ["report ask -o r.html", ":explain ask --quick --out x"],
         "vlir": ["vlir filter vlir --out f", "vlir card vlir", "browse vlir -o b.html"],
-        "sweep": ["sweep course/00_little.ipynb -p seed=0 --jobs 1 --retries 0 -o sweep"],
+        "sweep": [":sweep course/00_little.ipynb -p seed=0 --jobs 1 --retries 0 -o sweep"],
     }
     pristine = folder / "pristine"
     pristine.mkdir()
@@ -217,11 +219,13 @@ def own(folder: Path, rounds: int, rng: random.Random) -> Tally:
         shutil.copytree(folder / name, pristine / name)
     os.chdir(folder)
     for _turn in range(rounds):
-        name = rng.choice([name for name in readers if name != "sweep"] * 4 + ["sweep"])
-        files = [path for path in sorted((folder / name).rglob("*")) if path.is_file() and path.stat().st_size]
+        dear = rng.random() < 1 / 5
+        name = rng.choice([name for name in readers if name != "sweep"] * 4 + ["sweep"] * dear)
+        read = "**/*" if dear else {"rgrpo": "log.jsonl", "sft": "log.jsonl"}.get(name, "**/*")
+        files = [path for path in sorted((folder / name).glob(read)) if path.is_file() and path.stat().st_size]
         path = rng.choice(files)
         how = spoil(path, rng)
-        for command in readers[name]:
+        for command in (command.lstrip(":") for command in readers[name] if dear or command[0] != ":"):
             tally.tried += 1
             if wrong := outcome(command.split()):
                 tally.fault(f"{path.relative_to(folder)} {how}; {command.split(' --')[0]}: {wrong}")
@@ -402,6 +406,7 @@ def text(folder: Path, rounds: int, rng: random.Random) -> Tally:
     return tally
 
 
+KILLED: list[str] = []  # of the commands that are killed these alone; empty: all
 PARTS: dict[str, tuple[Callable[[Path, int, random.Random], Tally], int]] = {
     "kills": (kills, 20), "own": (own, 1360), "checkpoints": (checkpoints, 1), "text": (text, 3000),
     "outputs": (outputs, 10_000), "images": (images, 2000), "pages": (pages, 13),
@@ -412,9 +417,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], default=[])
     parser.add_argument("--rounds", type=int, default=0, help="kills a command, or files to spoil (0: the part's own)")
+    parser.add_argument("--only", nargs="+", default=[], help="of the commands that are killed these alone")
     parser.add_argument("--small", action="store_true", help="a tenth of each part's own rounds")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    KILLED.extend(given.only)
     tallies = {}
     for name in given.parts or PARTS:
         attack, rounds = PARTS[name]

@@ -361,11 +361,17 @@ def test_a_page_fetches_nothing_and_draws_its_formulas() -> None:
         r"Let $a_{t} < b$ and" + "\n\n" + r"$$r = \frac{a}{b} \tag{3}$$" + "\n\n" + r"Costs \$5, `$x$`. $\nonsense{1$"
     )
     cells = [nbformat.v4.new_markdown_cell(text), nbformat.v4.new_code_cell("print('$HOME costs $5')")]
-    page = page_of(nbformat.v4.new_notebook(cells=cells), "a name")
+    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "0"}, "text/plain": "Slider(value=7)"}
+    cells[1].outputs = [nbformat.v4.new_output("display_data", data=view)]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    notebook.metadata.widgets = {"application/vnd.jupyter.widget-state+json": {"state": {"0": {}}}}
+    page = page_of(notebook, "a name")
+    assert "Slider(value=7)" in page and "widgets" in notebook.metadata, "in words, and only on the page"
     assert page.count("<math") == 2 and "<mfrac>" in page and "(3)" in page and "<mo>&lt;</mo>" in page
     assert "<code>$x$</code>" in page and "<code>\\nonsense{1</code>" in page, "what cannot be drawn stands as written"
     assert "$HOME costs $5" in page
-    assert not re.search(r"(?:src|href)=\"https?:", page) and "MathJax" not in page and "<title>a name</title>" in page
+    assert not re.search(r"(?:src|href)=\"https?:|unpkg", page) and "MathJax" not in page
+    assert "<title>a name</title>" in page
 
 
 def test_a_long_line_of_a_page_is_not_broken_inside_of_its_words() -> None:

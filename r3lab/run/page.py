@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
+from copy import deepcopy
 from html import escape
 from io import BytesIO
 from typing import Any
@@ -129,7 +130,7 @@ def page_of(notebook: NotebookNode, name: str, strict: bool = False) -> str:
     """
     exporter = _Exporter(preprocessors=[CoalesceStreamsPreprocessor, _Bars])  # printed bit by bit, it is one text
     exporter.strict = strict
-    page, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": name}})
+    page, _ = exporter.from_notebook_node(_still(notebook), resources={"metadata": {"name": name}})
     head, body = page.split("<body", 1)
     head = _MATHJAX.sub("", _ELSEWHERE.sub("", head))
     return f"{head.replace('</head>', f'{_STYLE}</head>')}<body{body}"
@@ -148,3 +149,13 @@ def with_small_pictures(page: str) -> str:
         return min(f"data:image/webp;base64,{b64encode(made.getvalue()).decode()}", found[0], key=len)
 
     return _PNG.sub(small, page)
+
+
+def _still(notebook: NotebookNode) -> NotebookNode:
+    """The notebook without what no page can use that has neither kernel nor network: widgets, data of applications."""
+    found = deepcopy(notebook)
+    found.metadata.pop("widgets", None)
+    for output in (output for cell in found.cells for output in cell.get("outputs", [])):
+        if "data" in output:
+            output.data = {kind: data for kind, data in output.data.items() if not kind.startswith("application/")}
+    return found

@@ -203,12 +203,7 @@ def _site_page(nb: NotebookNode, name: str, titles: dict[str, str]) -> str:
 
 
 def _page(nb: NotebookNode, title: str, before: str = "") -> str:
-    """A page of the course that needs no kernel, with HTML `before` its text."""
-    nb.metadata.pop("widgets", None)
-    for cell in nb.cells:
-        for output in cell.get("outputs", []):  # what no page can use without a kernel
-            if "data" in output:
-                output.data = {kind: data for kind, data in output.data.items() if not kind.startswith("application/")}
+    """A page of the course, with HTML `before` its text."""
     made = with_small_pictures(page_of(nb, f"{title} · {TITLE}", strict=True))
     return made.replace("<main>", f"{_SITE_STYLE}{before}<main>", 1)
 
