@@ -243,11 +243,12 @@ def test_a_bad_row_of_a_table_is_named_and_the_next_is_read(tmp_path):
     path = tmp_path / "t.tsv"
     good = f"Q? (A) wax (B) tin\tx\tB\t{TEXT64}"
     lines = ["question_id\ttext\tcategory\tlabel\timage", f"0\t{good}", "1\tshort", f'2\t"a"b\tx\tB\t{TEXT64}']
+    lines.append(f"2b\t{good}\tone more")
     path.write_bytes("\n".join([*lines, f"3\t{good}", ""]).encode() + b"4\t\xff\tx\tB\tx\n" + f"5\t{good}\n".encode())
     reading = get_benchmark("vstar").read(path)
     assert [r.id for r in reading] == ["x/0", "x/3", "x/5"]
-    assert [p.split(":")[0] for p in reading.problems] == ["t.tsv line 3", "t.tsv line 4", "t.tsv line 6"]
-    assert "5 fields as in the header, got 2" in reading.problems[0]
+    assert [p.split(":")[0] for p in reading.problems] == [f"t.tsv line {n}" for n in (3, 4, 5, 7)]
+    assert "5 fields as in the header, got 2" in reading.problems[0] and "got 6" in reading.problems[2]
 
 
 @pytest.mark.parametrize(

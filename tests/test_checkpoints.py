@@ -324,6 +324,7 @@ def test_a_question_is_framed_as_transformers_would(family_policy: Policy, templ
         ("<|image_pad|>", "write the question once"),
         ("{{ messages[0].content[1].text | upper }}", "write the question once"),
         ("{{ messages[0].content[1].text }}", "does not place one image"),
+        ("<|image_pad|>{{ messages[0].content[1].text * 2 }}", "write the question once"),
     ],
 )
 def test_a_template_that_fails_or_does_not_end_is_refused(template: str, words: str, policy: Policy) -> None:

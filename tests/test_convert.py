@@ -19,7 +19,15 @@ from r3lab.core.records import Refused
 from r3lab.vlir.convert import WRITTEN, detect, read, write
 from r3lab.vlir.convert.formats import _said as said_by
 from r3lab.vlir.convert.formats import spelled
-from r3lab.vlir.convert.source import BUDGET, ConvertError, FrameName, FrameNeeded, from_source, to_source
+from r3lab.vlir.convert.source import (
+    BUDGET,
+    ConvertError,
+    FrameName,
+    FrameNeeded,
+    from_declared,
+    from_source,
+    to_source,
+)
 from r3lab.vlir.dialogue import MAX_REPLY, MAX_STEP, read_reply
 from r3lab.vlir.rationale import sentences
 from r3lab.vlir.sample import Rationale, Sample, read_vlir
@@ -160,6 +168,12 @@ def test_padding_is_whole_pixels_on_either_side() -> None:
     """501 x 1000 is padded by 249 on the left (499 // 2), as the published script does."""
     assert to_source((0.249, 0, 0.75, 1), FrameName.PADDED, (501, 1000)) == pytest.approx((0, 0, 501, 1000))
     assert to_source((0, 0.25, 1, 0.75), FrameName.PADDED, (1000, 500)) == pytest.approx((0, 0, 1000, 500))
+
+
+@pytest.mark.parametrize("declared", [(0, 75), (100, 0), (-100, -75), (0, 0)])
+def test_a_declared_size_without_area_is_refused(declared: tuple[float, float]) -> None:
+    with pytest.raises(Refused, match="not positive"):
+        from_declared((1, 2, 3, 4), declared, (1000, 750))
 
 
 def test_texts_answers_and_names_are_those_of_the_file(folder: Path) -> None:

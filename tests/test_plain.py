@@ -136,6 +136,13 @@ def test_records_go_on_from_where_they_stand(policy: Policy, samples: list, monk
         )
 
 
+def test_rows_that_go_on_together_are_drawn_apart(policy: Policy, samples: list) -> None:
+    [t] = rollout(policy, samples[:1], temperature=1.0, max_new_tokens=1)
+    begun, told = t.until(t.prompt_length), {"temperature": 1.0, "seed": 3, "max_new_tokens": 6}
+    one, other = resume(policy, [begun, begun], **told)
+    assert one.ids != other.ids and one.ids == resume(policy, [begun], **told)[0].ids
+
+
 def test_a_cache_that_is_not_exact_is_not_used(gemma: Path, samples: list, monkeypatch: pytest.MonkeyPatch) -> None:
     right = Policy.load(gemma, device="cpu")
     more = PlainPolicy.more

@@ -230,6 +230,10 @@ def test_the_picture_and_the_table_say_the_numbers():
     assert "without R-GRPO: 88.4 %" in words and "-4.2 (-5.2 to -3.2) points" in words
     left, right = draw_effects(found).figure.axes
     assert [label.get_text() for label in left.get_yticklabels()] == [FULL, "without R-GRPO", "group of 16"]
+    drawn = {line.get_ydata()[0]: line.get_xdata()[0] for line in left.lines if line.get_marker() == "o"}
+    assert [drawn[y] for y in left.get_yticks()] == pytest.approx([e.mean.value for e in found]), (
+        "a name at its interval"
+    )
     shapes = {line.get_marker() for line in right.lines} - {"None"}
     assert shapes == {"o", "D"}, "what is sure differs in mark, not in colour alone"
     with pytest.raises(R3labError, match="no effects"):

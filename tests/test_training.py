@@ -23,7 +23,7 @@ from r3lab.train.objective import policy_loss
 from r3lab.train.rewards import PRESETS, score
 from r3lab.train.rgrpo import train_rgrpo
 from r3lab.train.settings import RgrpoSettings
-from r3lab.train.sft import TEACHER, encode_batch, next_token_loss, taught
+from r3lab.train.sft import TEACHER, encode_batch, next_token_loss, schedule, taught
 from r3lab.train.when import curiosity, look_price, region_checked, repeated
 from r3lab.trajectory import ImageRef, Kind, Look, Trajectory
 from r3lab.vlir.sample import Rationale
@@ -257,6 +257,12 @@ def test_the_rate_falls_over_the_last_steps_alone(taught_folder):
     assert [r["learning_rate"] for r in ends[1][1]] == pytest.approx([3e-3, 1.5e-3])
     assert ends[0][1][1]["reward"] == ends[1][1][1]["reward"]  # the second rollouts follow from the first update
     assert not torch.equal(ends[0][0], ends[1][0])
+
+
+def test_the_rate_of_the_cold_start_rises_and_falls_as_half_a_cosine():
+    """Up in equal parts, at its peak once, at the final factor at the end; halfway down in the middle."""
+    assert [schedule(step, 210, 0.2, warm=10) for step in (0, 4, 9, 10)] == pytest.approx([0.1, 0.5, 1.0, 1.0])
+    assert [schedule(step, 210, 0.2, warm=10) for step in (110, 210)] == pytest.approx([0.6, 0.2])
 
 
 @pytest.mark.parametrize(

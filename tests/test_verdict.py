@@ -373,6 +373,9 @@ def test_what_cannot_be_explained_is_said(recorded):
     changed = Policy(copy.deepcopy(policy.model), policy.tokenizer, policy.processor, "changed")
     with torch.no_grad():
         changed.model.lm_head.weight.mul_(1.5)
+    broken = Policy(copy.deepcopy(policy.model), policy.tokenizer, policy.processor, "broken")
+    with torch.no_grad():
+        broken.model.lm_head.weight.fill_(float("nan"))
     bare = replace(t, images={t.image.hash: t.images[t.image.hash]})
     wrong = {
         "there is no look 7; the trajectory has 1": (policy, t, {"look": 7}),
@@ -380,6 +383,7 @@ def test_what_cannot_be_explained_is_said(recorded):
         "does not carry the crop of look 0": (policy, bare, {}),
         "written by another model": (policy, other, {}),
         "written by other weights .* or with another version of transformers": (changed, t, {}),
+        "differs by nan nats": (broken, t, {}),
     }
     for words, (who, record, more) in wrong.items():
         with pytest.raises(R3labError, match=words):
