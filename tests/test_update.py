@@ -59,6 +59,25 @@ def test_the_published_objective_is_the_default():
         UpdateSettings(objective="gpso").as_objective()
 
 
+def test_an_update_is_at_the_temperature_of_the_sampling(policy, samples):
+    """Of the policy that sampled, all numbers are those that were recorded: ratios of 1, the reference, the entropy."""
+    store, seen = {}, []
+    found = rollout(policy, samples[:2], group=3, temperature=0.6, seed=2, max_new_tokens=30, features=store)
+    for t in found:
+        t.advantage = 1.0
+
+    def loss(new, old, a, mask, reference, entropy):
+        spread = torch.tensor([e for t in found for e in t.entropies if e is not None])
+        seen.extend(float((x[mask] - y).detach().abs().max()) for x, y in (
+            (new, old[mask]), (reference, old[mask]), (entropy, spread)
+        ))  # fmt: skip
+        return -(new * mask).sum()
+
+    settings = UpdateSettings(temperature=0.6, kl_weight=0.1)
+    stepped(policy, (found, store), settings, rate=0.0, reference=policy.frozen(), loss=loss)
+    assert len(seen) == 3 and max(seen) < 1e-4
+
+
 @pytest.mark.parametrize("objective", ["r-grpo", "dapo"])
 def test_passes_change_nothing_but_memory(policy, scored, objective):
     """One group a pass, and all at once: the same step, aggregated by rows or by tokens, with KL and entropy."""

@@ -48,6 +48,8 @@ from r3lab.explain.trials import (
     donors_within,
     gather,
     off_centre,
+    overviews,
+    pixels,
     region_of,
     try_crops,
 )
@@ -92,6 +94,14 @@ CASES = {
     "minds nothing": (BASE, kinds.PRIOR),
     "minds nothing, region unknown": (replace(BASE, region=None), kinds.PRIOR),
     "reads the asked region in the overview": (replace(BASE, region=ALL, detail=ALL), kinds.SHOW),
+    "reads the crop, and minds the overview": (
+        replace(BASE, crops=(Trials(12, 11, 12, 10),), region=ALL, detail=ALL),
+        kinds.HONEST,
+    ),
+    "reads the overview, and the crop half of the time": (
+        replace(BASE, crops=(SOME,), region=ALL, detail=ALL),
+        kinds.UNSURE,
+    ),
     "follows the colours": (replace(BASE, colour=ALL), kinds.SHORTCUT),
     "follows the surroundings": (replace(BASE, rest=ALL, detail=ALL), kinds.SHORTCUT),
     "follows the colours, region unknown": (replace(BASE, region=None, colour=ALL, rest=SOME), kinds.SHORTCUT),
@@ -302,6 +312,23 @@ def test_trials_count_what_happens(recorded):
         "rest": Trials(2, 0),
         "detail": Trials(),
     }
+
+
+def test_other_surroundings_leave_the_look_and_the_region_as_they_were(recorded):
+    """What is tried around them is around both; else a change of the answer would not be of the surroundings."""
+    _, (t, other, _) = recorded
+    image = t.images[t.image.hash]
+    t = replace(t, truth={**t.truth, "regions": [[1.0, 2.0, 30.0, 20.0]]})
+    found = overviews(t, donors_of(replace(t, answer=None), [other], 2), FEW)
+    before, kept = np.asarray(image), (t.looks[0].box, region_of(t))
+    places = [(slice(y1, y2), slice(x1, x2)) for x1, y1, x2, y2 in (pixels(box, image.size) for box in kept)]
+    outside = np.ones(before.shape[:2], dtype=bool)
+    for place in places:
+        outside[place] = False
+    assert outside.any() and len(found["rest"]) and len(found["colour"]) == FEW.colours
+    for changed in map(np.asarray, (*found["rest"], *found["colour"])):
+        assert all((changed[place] == before[place]).all() for place in places)
+        assert (changed[outside] != before[outside]).mean() > 0.3
 
 
 def test_donors_are_those_that_can_be_told_apart(recorded):
