@@ -23,7 +23,7 @@ from r3lab.models.policy import Policy, save_policy
 from r3lab.rollout.loop import rollout
 from r3lab.train.log import read_log, trackers
 from r3lab.train.river import load_river
-from r3lab.train.run import Progress, Run, how_to_resume
+from r3lab.train.run import Progress, Run, how_to_resume, opened
 from r3lab.train.settings import RgrpoSettings, UpdateSettings
 from r3lab.train.update import update
 from r3lab.trajectory import load
@@ -91,6 +91,18 @@ def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(whole, taught
     assert same(weights(whole / "policy"), weights(tmp_path / "policy"))
     assert untimed(whole / "log.jsonl") == untimed(tmp_path / "log.jsonl")
     assert not list((tmp_path / "checkpoints").glob(".*"))
+
+
+def test_two_runs_do_not_write_into_one_folder(tmp_path):
+    """From the first moment, not only while a checkpoint is saved; the process is named, and the folder free again."""
+    settings, lock = RgrpoSettings(out=str(tmp_path / "out")), tmp_path / ".out.lock"
+    lock.write_text("1")
+    with pytest.raises(R3labError, match="process 1 is writing to .*out'; wait for it"), opened(settings, 2):
+        pass
+    lock.write_text("999999999")  # of a process that was killed
+    with opened(settings, 2):
+        assert lock.read_text() == str(os.getpid()) and (tmp_path / "out" / "log.jsonl").exists()
+    assert not lock.exists()
 
 
 def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(taught_folder, tmp_path, capsys, monkeypatch):

@@ -85,23 +85,23 @@ def rgrpo(s: RgrpoSettings) -> int:
     policy = Policy.load(s.model or assets_dir() / "tiny" / "cold-start", device=processes.device)
     if s.lora_rank:
         add_lora(policy, s.lora_rank, s.lora_alpha, s.seed)
-    run, begin, log = opened(s, s.keep, processes)
-    batches, follow = batches_of(s, samples, begin.draws), follower(policy, s, processes, begin.step)
+    with opened(s, s.keep, processes) as (run, begin, log):
+        batches, follow = batches_of(s, samples, begin.draws), follower(policy, s, processes, begin.step)
 
-    def show(step: int, trajectories: list[Trajectory]) -> None:
-        if processes.main and s.show_every and (step + 1) % s.show_every == 0:
-            save(trajectories[: s.group], Path(s.out) / "rollouts" / f"step-{step + 1:06d}")
-        follow(step + 1)
+        def show(step: int, trajectories: list[Trajectory]) -> None:
+            if processes.main and s.show_every and (step + 1) % s.show_every == 0:
+                save(trajectories[: s.group], Path(s.out) / "rollouts" / f"step-{step + 1:06d}")
+            follow(step + 1)
 
-    def train() -> None:
-        with trackers(s.trackers if processes.main else "", s.out, s, policy.device.type == "cpu") as report:
+        def train() -> None:
+            with trackers(s.trackers if processes.main else "", s.out, s, policy.device.type == "cpu") as report:
 
-            def both(row: dict[str, Any]) -> None:
-                log(row)
-                report(row)
+                def both(row: dict[str, Any]) -> None:
+                    log(row)
+                    report(row)
 
-            if begin.step == 0:
-                follow(0)
-            train_rgrpo(policy, batches, s, both, True, show, run, processes)
+                if begin.step == 0:
+                    follow(0)
+                train_rgrpo(policy, batches, s, both, True, show, run, processes)
 
-    return ended(train, policy, s.out, processes)
+        return ended(train, policy, s.out, processes)

@@ -152,24 +152,22 @@ def whole_folder(path: str | Path, replace: bool = False, durable: bool = False)
     """
     path = Path(path).resolve() if Path(path).is_symlink() else Path(path)
     part, old = (path.with_name(f".{path.name}.{end}") for end in ("part", "old"))
-    with _refused(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(path):
+    with _refused(path), alone(path):
+        _settle(path)
+        check_free(path, replace)
+        part.mkdir()
+        try:
+            yield part
+            if durable:
+                for made in [*part.rglob("*"), part]:
+                    _sync(made)
+            if path.is_dir():
+                os.replace(path, old)
+            os.replace(part, path)
+            if durable:
+                _sync(path.parent)
+        finally:
             _settle(path)
-            check_free(path, replace)
-            part.mkdir()
-            try:
-                yield part
-                if durable:
-                    for made in [*part.rglob("*"), part]:
-                        _sync(made)
-                if path.is_dir():
-                    os.replace(path, old)
-                os.replace(part, path)
-                if durable:
-                    _sync(path.parent)
-            finally:
-                _settle(path)
 
 
 def recover(path: str | Path) -> None:
@@ -182,7 +180,7 @@ def recover(path: str | Path) -> None:
     """
     path = Path(path)
     if any(path.with_name(f".{path.name}.{end}").exists() for end in ("part", "old", "lock")):
-        with _refused(path), _alone(path):
+        with _refused(path), alone(path):
             _settle(path)
 
 
@@ -222,8 +220,16 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """One process at a time: a lock file that names it, and that counts no more when that process is gone."""
+def alone(path: Path) -> Iterator[None]:
+    """One process at a time: a lock file beside `path` that names it, and that counts no more when it is gone.
+
+    Raises
+    ------
+    R3labError
+        If another process has it, also after a wait.
+    """
+    path = path.absolute()  # of "." too there is a name
+    path.parent.mkdir(parents=True, exist_ok=True)
     lock, owner = path.with_name(f".{path.name}.lock"), 0
     for _ in range(PATIENCE + 1):
         try:

@@ -24,7 +24,7 @@ import torch.utils.data
 from safetensors.torch import load_file, save_file
 
 from ..core.errors import R3labError
-from ..core.files import circumstances, whole_folder, write_whole
+from ..core.files import alone, circumstances, whole_folder, write_whole
 from ..models.policy import Policy, save_policy, write_policy
 from ..rollout.loop import rollout
 from ..show.filmstrip import filmstrip
@@ -94,10 +94,11 @@ def claim(work: Path, settings: Mapping[str, Any]) -> None:
 @contextmanager
 def in_progress(folder: Path, settings: Any, keep: int = 2) -> Iterator[tuple[Run, Progress, JsonlLog]]:
     """The run that makes the policy of a folder, how far it is, and its log; when the policy is there, the run goes."""
-    run = Run(beside(folder, "run"), settings, keep, FREE - {"steps"})
-    begin = run.begin()
-    yield run, begin, JsonlLog(beside(folder, "jsonl"), begin.step)
-    shutil.rmtree(run.folder, ignore_errors=True)
+    with alone(beside(folder, "run")):
+        run = Run(beside(folder, "run"), settings, keep, FREE - {"steps"})
+        begin = run.begin()
+        yield run, begin, JsonlLog(beside(folder, "jsonl"), begin.step)
+        shutil.rmtree(run.folder, ignore_errors=True)
 
 
 def run_stages(

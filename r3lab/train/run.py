@@ -20,6 +20,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from operator import itemgetter
 from pathlib import Path
@@ -32,7 +33,7 @@ from tqdm import tqdm
 
 from .. import __version__
 from ..core.errors import R3labError
-from ..core.files import recover, whole_folder
+from ..core.files import alone, recover, whole_folder
 from ..core.plugins import unpinned
 from ..core.records import parse, reader
 from ..models.adapters import restore_adapter
@@ -262,27 +263,30 @@ def _restore(optimiser: torch.optim.Optimizer, tensors: Mapping[str, torch.Tenso
     optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
 
 
+@contextmanager
 def opened(
     settings: Any, keep: int, processes: Alone = ALONE, free: frozenset[str] = FREE
-) -> tuple[Run, Progress, JsonlLog]:
-    """The run in the `out` of settings of a command, how far it is, and its log as far as that.
+) -> Iterator[tuple[Run, Progress, JsonlLog]]:
+    """The run in the `out` of settings of a command, how far it is, and its log as far as that; no other command has it
+    meanwhile.
 
     Raises
     ------
     R3labError
-        If there is one, and the settings do not say `resume`.
+        If there is one, and the settings do not say `resume`; or another process has it, which is named.
     """
-    run = Run(settings.out, settings, keep, free)
-    if run.checkpoints and not settings.resume:
-        raise R3labError(f"{settings.out} holds a run; give --resume to go on with it, or another --out")
-    begin = run.begin()
-    processes.wait()  # all have seen the folder as it was
-    for line in run.said if processes.main else ():
-        print(line, file=sys.stderr)
-    log = JsonlLog(run.folder / LOG if processes.main else None, begin.step)
-    if not log.rows:
-        log({"settings": asdict(settings), "processes": processes.count})
-    return run, begin, log
+    with alone(Path(settings.out)) if processes.main else nullcontext():
+        run = Run(settings.out, settings, keep, free)
+        if run.checkpoints and not settings.resume:
+            raise R3labError(f"{settings.out} holds a run; give --resume to go on with it, or another --out")
+        begin = run.begin()
+        processes.wait()  # all have seen the folder as it was
+        for line in run.said if processes.main else ():
+            print(line, file=sys.stderr)
+        log = JsonlLog(run.folder / LOG if processes.main else None, begin.step)
+        if not log.rows:
+            log({"settings": asdict(settings), "processes": processes.count})
+        yield run, begin, log
 
 
 def how_to_resume(argv: list[str] | None = None) -> str:

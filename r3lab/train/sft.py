@@ -180,9 +180,9 @@ def main(s: SftSettings) -> int:
     pairs = list(read_vlir(s.data))
     if not pairs:
         raise R3labError(f"{s.data} holds no samples")
-    run, begin, log = opened(s, keep=1, free=FREE - {"steps"})  # which shape the learning rate
-    batches = islice(epochs(pairs, s.batch, s.seed), begin.step, None)
-    return ended(lambda: cold_start(policy, batches, s, log, run=run), policy, s.out)
+    with opened(s, keep=1, free=FREE - {"steps"}) as (run, begin, log):  # which shape the learning rate
+        batches = islice(epochs(pairs, s.batch, s.seed), begin.step, None)
+        return ended(lambda: cold_start(policy, batches, s, log, run=run), policy, s.out)
 
 
 TEACHER = "teacher"  # who wrote it, in place of a policy's name
