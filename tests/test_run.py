@@ -95,14 +95,18 @@ def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(whole, taught
 
 def test_two_runs_do_not_write_into_one_folder(tmp_path):
     """From the first moment, not only while a checkpoint is saved; the process is named, and the folder free again."""
-    settings, lock = RgrpoSettings(out=str(tmp_path / "out")), tmp_path / ".out.lock"
+    settings, lock = RgrpoSettings(out=str(tmp_path / "out")), tmp_path / "out" / ".log.jsonl.lock"
+    lock.parent.mkdir()
     lock.write_text("1")
-    with pytest.raises(R3labError, match="process 1 is writing to .*out'; wait for it"), opened(settings, 2):
+    with pytest.raises(R3labError, match="process 1 is writing to .*out/log.jsonl'; wait for it"), opened(settings, 2):
         pass
     lock.write_text("999999999")  # of a process that was killed
     with opened(settings, 2):
         assert lock.read_text() == str(os.getpid()) and (tmp_path / "out" / "log.jsonl").exists()
     assert not lock.exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(R3labError, match="Cannot write"), opened(RgrpoSettings(out=str(tmp_path / "file" / "x")), 2):
+        pass
 
 
 def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(taught_folder, tmp_path, capsys, monkeypatch):

@@ -229,21 +229,22 @@ def alone(path: Path) -> Iterator[None]:
         If another process has it, also after a wait.
     """
     path = path.absolute()  # of "." too there is a name
-    path.parent.mkdir(parents=True, exist_ok=True)
     lock, owner = path.with_name(f".{path.name}.lock"), 0
-    for _ in range(PATIENCE + 1):
-        try:
-            handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-            break
-        except FileExistsError:
-            owner = _owner(lock)
-            if owner:
-                time.sleep(0.1)
-            else:
-                lock.unlink(missing_ok=True)
-    else:
-        wait = f"wait for it or stop it (or remove {lock.name}, if that is another program)"
-        raise R3labError(f"process {owner} is writing to {shown(path)}; {wait}")
+    with _refused(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for _ in range(PATIENCE + 1):
+            try:
+                handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+                break
+            except FileExistsError:
+                owner = _owner(lock)
+                if owner:
+                    time.sleep(0.1)
+                else:
+                    lock.unlink(missing_ok=True)
+        else:
+            wait = f"wait for it or stop it (or remove {lock.name}, if that is another program)"
+            raise R3labError(f"process {owner} is writing to {shown(path)}; {wait}")
     try:
         os.write(handle, str(os.getpid()).encode())
         os.close(handle)

@@ -275,7 +275,7 @@ def opened(
     R3labError
         If there is one, and the settings do not say `resume`; or another process has it, which is named.
     """
-    with alone(Path(settings.out)) if processes.main else nullcontext():
+    with alone(Path(settings.out) / LOG) if processes.main else nullcontext():
         run = Run(settings.out, settings, keep, free)
         if run.checkpoints and not settings.resume:
             raise R3labError(f"{settings.out} holds a run; give --resume to go on with it, or another --out")
