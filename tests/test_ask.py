@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +19,8 @@ from seen import PHOTO, SPOT, trajectory
 from r3lab.cli import ask as ask_module
 from r3lab.cli.ask import Steps, ask, keep, look_line
 from r3lab.core.errors import R3labError
-from r3lab.core.files import assets_dir
+from r3lab.core.files import assets_dir, shipped_policy
+from r3lab.evaluate.unlike import Known, known_of, sureness
 from r3lab.show.filmstrip import filmstrip
 from r3lab.show.steps import steps as told
 from r3lab.show.text import clean
@@ -177,3 +181,40 @@ def test_a_reader_that_leaves_loses_nothing(tmp_path) -> None:
     os.close(writes)
     assert (done.returncode, done.stderr) == (0, "")
     assert load(tmp_path / "asked").answer is not None
+
+
+# What the policy was never trained on.
+
+
+def test_what_is_unlike_all_training_is_said_and_answered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A question of other words; a cat that carries no badge. Shown questions on their own pictures raise nothing."""
+    shown = json.loads((assets_dir() / "results" / "worlds.json").read_text())["examples"]
+    cases = [(f"pictures/{world}.png", one["question"], "") for world, one in shown.items()]
+    cases += [
+        ("pictures/badges.png", "What colour is the flower?", "words that no training question has (colour, flower)"),
+        ("photos/chelsea.jpg", "Which digit is on the blue square?", "is less sure of what it writes"),
+    ]
+    for number, (picture, question, why) in enumerate(cases):
+        assert ask(str(assets_dir() / picture), question, out=tmp_path / str(number)) == 0
+        told = capsys.readouterr().out
+        assert "answer: " in told and why in told and ("unlike what it was trained on" in told) == bool(why), question
+
+
+def test_limits_by_hand(tmp_path: Path) -> None:
+    """New pieces above the most, log-probabilities below the least, and these of greedy answers alone."""
+    words = ["Which", " digit", " is", " on", " the", "?"]
+    policy = SimpleNamespace(ids=str.split, piece=lambda word: word if word == "Which" else f" {word}")
+    t = replace(trajectory(SPOT), question="Which digit is on the cat", temperature=0.0)
+    own = [p for p, kind in zip(t.logprobs, t.kinds, strict=True) if kind == Kind.SAMPLED]
+    assert sureness(t) == pytest.approx(sum(own) / len(own)) and own
+    known = Known(words, 0, sureness(t) - 0.01, 0.0, 0.0, 0.0, 9)
+    assert known.unlike(policy, t) == "the question has words that no training question has (cat)"
+    assert replace(known, most_new=1).unlike(policy, t) == ""
+    unsure = replace(known, most_new=1, least_sure=sureness(t) + 0.01)
+    assert "less sure" in unsure.unlike(policy, t) and unsure.unlike(policy, replace(t, temperature=1.0)) == ""
+    (tmp_path / "known.json").write_text('{"words": ["a"], "most_new": "many"}')
+    with pytest.raises(R3labError, match="most_new must be"):
+        known_of(SimpleNamespace(folder=tmp_path))
+    assert known_of(SimpleNamespace(folder=tmp_path / "none")) is None
+    mine = json.loads((shipped_policy() / "known.json").read_text())
+    assert mine["flagged"] <= 0.01 and mine["n"] >= 1000, "held-out questions of the worlds raise nothing in 99 %"

@@ -94,7 +94,8 @@ def ask(
     R3labError
         If the image, the question, the folder or the checkpoint cannot be used.
     """
-    from ..models.policy import Policy, check_template, control_token  # torch: seconds, which --help need not wait for
+    from ..evaluate.unlike import known_of  # torch: seconds, which --help need not wait for
+    from ..models.policy import Policy, check_template, control_token
     from ..rollout.loop import rollout
 
     if bool(data) == bool(image) or bool(image) != bool(question):
@@ -110,6 +111,7 @@ def ask(
     check_free(folder)
     policy = Policy.load(model or shipped_policy())  # seconds: quick checks came before
     check_template(policy)
+    known = known_of(policy)
     for one in asked:
         if found := control_token(policy, one.question):  # it would change who says what
             raise R3labError(f"The question {shown(one.question)} holds {shown(found)}, a control token; leave it out.")
@@ -129,6 +131,8 @@ def ask(
         answer = f"none ({trajectory.finish})" if trajectory.answer is None else one_line(trajectory.answer, 2000)
         truth = f" (in the file: {one_line(str(one.truth['answer']), 200)})" if one.truth else ""
         _write(f"answer: {answer}{truth}\n{seconds:.1f} s, {tokens} tokens, {looks} look{'s' * (looks != 1)}\n")
+        if known and (why := known.unlike(policy, trajectory)):
+            _write(f"unlike what it was trained on: {clean(why)}; do not rely on the answer\n")
         trajectories.append(trajectory)
     if data:
         with whole_folder(folder) as part:
