@@ -577,7 +577,8 @@ def test_attention_darkens_what_was_not_read(opened: Any) -> None:
     before = [sum(colour(one.page.screenshot(clip=clip))) for clip in (corner, middle)]
     one.page.check("[data-switch=attend]")
     after = [sum(colour(one.page.screenshot(clip=clip))) for clip in (corner, middle)]
-    assert after[0] == pytest.approx(before[0], rel=0.02) and after[1] < 0.6 * before[1]
+    assert after[0] == pytest.approx(before[0], rel=0.02)
+    assert 0.5 * before[1] < after[1] < 0.75 * before[1], "darker, and still to be seen"
     one.page.keyboard.press("ArrowLeft")  # the overview has no map
     assert sum(colour(one.page.screenshot(clip=middle))) == pytest.approx(before[1], rel=0.02)
     one.clean()
