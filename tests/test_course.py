@@ -127,6 +127,7 @@ REWRITTEN = [
     "03_building_vlir",
     "04_cold_start",
     "05_attention_maps",
+    "06_explaining_looks",
     "08_ablations",
     "09_your_own",
 ]  # lessons whose cells read like prose
