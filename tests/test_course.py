@@ -128,6 +128,7 @@ REWRITTEN = [
     "04_cold_start",
     "05_attention_maps",
     "06_explaining_looks",
+    "07_rgrpo_in_depth",
     "08_ablations",
     "09_your_own",
 ]  # lessons whose cells read like prose
