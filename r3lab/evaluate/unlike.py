@@ -6,7 +6,7 @@ less surely. How many new words and how little sureness go too far is set on val
 a hundred is flagged, and measured on others. The limits stand beside the weights they were measured with:
 
     python -m r3lab.evaluate.unlike assets/worlds/rgrpo       # writes known.json there; a minute or two
-    known_of(policy).unlike(policy, trajectory)               # "" or "the question has new words: flower"
+    known_of(policy).unlike(policy, trajectory)               # "", or why the answer is to be taken with care
 
 Simplified: the words are those of the worlds, not of what a base has read; sureness is that of the whole answer, so
 that a picture that misleads the policy into being sure is not noticed.
@@ -62,13 +62,17 @@ class Known:
     def unlike(self, policy: Policy, t: Trajectory) -> str:
         """Why an answer is to be taken with care, in words; "" where nothing says so. How sure the policy is counts
         only where it answered greedily."""
-        said, known = [], set(self.words)
-        new = [piece for piece in map(policy.piece, policy.ids(t.question)) if piece not in known]
+        said, new = [], new_in(policy, t.question, set(self.words))
         if len(new) > self.most_new:
             said.append(f"the question has words that no training question has ({_words(t.question, new)})")
         if t.temperature == 0 and sureness(t) < self.least_sure:
             said.append("the policy is less sure of what it writes than in 99 of 100 samples of its worlds")
         return " and ".join(said)
+
+
+def new_in(policy: Policy, question: str, known: set[str]) -> list[str]:
+    """The pieces of a question that are not among the known ones."""
+    return [piece for piece in map(policy.piece, policy.ids(question)) if piece not in known]
 
 
 def _words(question: str, new: Sequence[str]) -> str:
@@ -111,11 +115,12 @@ def measured(policy: Policy, worlds: Sequence[str] = tuple(WORLDS)) -> Known:
     )
 
     def asked(first: int, count: int) -> list[Trajectory]:
-        samples = [world.sample("validation", first + i) for world in every.values() for i in range(count)]
-        return rollout(policy, samples, temperature=0.0, max_new_tokens=NEW_TOKENS, progress=True)
+        how: dict[str, Any] = {"temperature": 0.0, "max_new_tokens": NEW_TOKENS, "progress": True}
+        parts = ([world.sample("validation", first + i) for i in range(count)] for world in every.values())
+        return [t for samples in parts for t in rollout(policy, samples, **how)]  # a world at a time: less memory
 
     found, known = asked(0, VALIDATION), set(words)
-    new = [sum(policy.piece(token) not in known for token in policy.ids(t.question)) for t in found]
+    new = [len(new_in(policy, t.question, known)) for t in found]
     most_new = int(np.quantile(new, 1 - SHARE / 2, method="higher"))
     least_sure = float(np.quantile([sureness(t) for t in found], SHARE / 2))
     limits = Known(words, most_new, least_sure, 0.0, 0.0, 1.0, 0)
