@@ -33,6 +33,7 @@ _UNKNOWN = re.compile(r"\\[A-Za-z]+")
 _ELSEWHERE = re.compile(r"<script[^>]*\bsrc=\"https?://[^\"]*\"[^>]*>\s*</script>")
 _MATHJAX = re.compile(r"<!-- MathJax configuration -->.*?<!-- End of mathjax configuration -->", re.S)
 _PNG = re.compile(r'(?<=src=")data:image/png;base64,([A-Za-z0-9+/=\s]+)(?=")')
+WIDEST = 500  # characters of a line of a progress bar; the expression takes quadratic time on longer ones
 QUALITY = 75  # of WebP: print on pictures stays legible
 
 _BARS = re.compile(r"[^\n]*\d+%\|[^\n]*\||[^\n]*\d \[\d\d:|\s*$")  # a line of a progress bar
@@ -97,7 +98,8 @@ class _Bars(Preprocessor):
 
     def preprocess_cell(self, cell: NotebookNode, resources: Any, index: int) -> tuple[NotebookNode, Any]:
         for output in cell.get("outputs", []):
-            if output.get("name") == "stderr" and all(map(_BARS.match, re.split(r"[\r\n]", output["text"]))):
+            lines = re.split(r"[\r\n]", output["text"]) if output.get("name") == "stderr" else []
+            if lines and all(len(line) <= WIDEST and _BARS.match(line) for line in lines):
                 output["name"] = "stdout"
         return cell, resources
 
