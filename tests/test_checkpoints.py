@@ -179,6 +179,13 @@ def test_tiles_and_tokenizers_that_do_not_fit_are_refused(smolvlm, taught_folder
         Policy.load(folder)
 
 
+def test_a_policy_that_was_loaded_is_saved_byte_for_byte_as_one_that_was_made(small, tmp_path):
+    """Nothing in the folder says how it was loaded: a run that was killed and goes on leaves the same files."""
+    again = save_policy(Policy.load(small), tmp_path / "again")
+    files = {path.name: path.read_bytes() for path in small.iterdir()}
+    assert len(files) > 5 and files == {path.name: path.read_bytes() for path in again.iterdir()}
+
+
 # A checkpoint from elsewhere
 
 

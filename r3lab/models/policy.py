@@ -426,7 +426,7 @@ def write_policy(policy: Policy, folder: Path, half: bool = False, weights: Weig
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     policy.tokenizer.save_pretrained(folder)
     words = json.loads((folder / "tokenizer_config.json").read_text())
-    for name in ("is_local", "local_files_only"):  # says where it was loaded from: a run that goes on is the same run
+    for name in ("is_local", "local_files_only", "use_safetensors", "trust_remote_code"):  # how it was loaded: no trace
         words.pop(name, None)
     (folder / "tokenizer_config.json").write_text(json.dumps(words, indent=2, ensure_ascii=False) + "\n")
     for name, data in policy.files.items():
