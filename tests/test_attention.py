@@ -57,6 +57,19 @@ def test_nothing_is_kept_outside(model):
     assert not seen
 
 
+@pytest.mark.parametrize("queries", [1, 5])
+def test_the_output_of_a_watched_layer_is_that_of_its_weights(queries):
+    """Causal where there is no mask; a single query behind a cache sees all that is held."""
+    noise = torch.Generator().manual_seed(queries)
+    query = torch.randn(2, 4, queries, 8, generator=noise)
+    key, value = (torch.randn(2, 2, 5, 8, generator=noise) for _ in range(2))
+    seen = attention.Seen(query, key, 0.3, value)
+    scores = 0.3 * query @ key.repeat_interleave(2, 1).mT
+    scores = scores.masked_fill(torch.arange(5) > torch.arange(5 - queries, 5)[:, None], -torch.inf)
+    wanted = (scores.softmax(-1) @ value.repeat_interleave(2, 1)).transpose(1, 2)
+    assert torch.allclose(attention.output(seen), wanted, atol=1e-6)
+
+
 def test_appending_to_a_cache_masks_as_sdpa_does(model):
     """Several new tokens on a cache: the trap of an unregistered mask."""
     watched = copy.deepcopy(model)
@@ -119,6 +132,7 @@ def both_ways(policy, samples, owners, served, tokens):
 CASES = {
     "a group each": ([0, 0, 0, 1, 1, 1], [[0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5]]),
     "unequal groups": ([0, 1, 1, 1, 0, 1], [[0, 1, 2, 3, 4, 5], [1, 4], [0, 1, 2, 3, 4, 5]]),
+    "groups that are mixed": ([0, 1, 0, 1, 1, 0], [[0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5]]),
     "some rows only": ([0, 0, 0, 1, 1, 1], [[0, 1, 2], [2, 5], [4], [0, 1, 2, 3, 4, 5]]),
     "nothing shared": (None, [[0, 1], [1], [0, 1]]),
 }

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import platform
 import subprocess
 import sys
 import tracemalloc
@@ -104,6 +105,19 @@ def test_an_error_inside_changes_nothing(tmp_path: Path) -> None:
             raise ZeroDivisionError
     assert (tmp_path / "file").read_bytes() == b"old" and held(tmp_path / "folder") == {"old"}
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_what_a_killed_process_left_half_written_is_swept_once(tmp_path: Path) -> None:
+    """Not that of a process that runs, of another machine, or that a user named so."""
+    here = platform.node()[:40]
+    gone, kept = f".a.{here}-4194304.part", [f".a.{here}-1.part", ".a.elsewhere-4194304.part", f"b.{here}-4194304.part"]
+    for name in (gone, *kept):
+        (tmp_path / name).write_text("half")
+    write_whole(tmp_path / "file", b"whole")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["file", *kept])
+    with whole_file(tmp_path / "other") as part:
+        part.write_bytes(b"whole")
+        assert part.name == f".other.{here}-{os.getpid()}.part"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ and what every file of measured numbers says about how it was made.
 
 from __future__ import annotations
 
+import glob
 import io
 import json
 import os
@@ -41,6 +42,7 @@ except ImportError:  # Windows
 
 FORMAT, VERSION = "r3lab.journal", 1
 STOPPING = "stopping when this step is done; Ctrl-C again stops at once"
+_SWEPT: set[Path] = set()  # folders in which this process has looked for what killed ones left
 PATIENCE = 20  # tenths of a second that a process waits for another which writes to the same place
 
 
@@ -125,14 +127,27 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     if path.is_dir():
         raise R3labError(f"{shown(path)} is a folder; give the name of a file.")
-    part = path.with_name(f".{path.name[:200]}.{os.getpid()}.part")  # two processes may write, the later one stays
+    here = platform.node()[:40]
+    own = f".{path.name[:180]}.{here}-{os.getpid()}.part"  # two processes may write, the later one stays
+    part = path.with_name(own)
     with _refused(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path.parent.absolute(), here)
         try:
             yield part
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path, here: str) -> None:
+    """Remove what killed processes of this machine left half written in a folder: once, and nobody else's."""
+    if folder not in _SWEPT:
+        for part in folder.glob(f".*.{glob.escape(here)}-*.part"):
+            number = part.stem.rpartition("-")[2]
+            if number.isdigit() and not _alive(int(number)):
+                part.unlink(missing_ok=True)
+        _SWEPT.add(folder)
 
 
 @contextmanager
@@ -259,15 +274,20 @@ def _owner(lock: Path) -> int:
         owner = int(lock.read_text("ascii") or 0)
     except (OSError, ValueError):
         return 0
-    if owner <= 0 or owner == os.getpid():
-        return 0
+    return owner if owner != os.getpid() and _alive(owner) else 0
+
+
+def _alive(process: int) -> bool:
+    """Whether a process of this machine runs."""
+    if process <= 0:
+        return False
     try:
-        os.kill(owner, 0)
+        os.kill(process, 0)
     except ProcessLookupError:
-        return 0
+        return False
     except OSError:  # it is there, of another user
         pass
-    return owner
+    return True
 
 
 @contextmanager
