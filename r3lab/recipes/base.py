@@ -254,20 +254,21 @@ def train_base(
     batches = iter(torch.utils.data.DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=4))
     attention.select(policy.model, stage.pointing > 0)
     policy.model.train()
-    sums: dict[str, list[float]] = {}
+    sums = dict(before.sums)
     start = time.time() - before.seconds
 
     def save(done: int) -> None:
         if run:
-            run.save(Progress(done, seconds=time.time() - start), policy, optimiser, beside=heads)
+            run.save(Progress(done, seconds=time.time() - start, sums=sums), policy, optimiser, beside=heads)
 
     for step in steps(stage.name, range(before.step, stage.steps), SAVED, save, lambda: False, True):
         loss, seen = losses_of(policy, heads, stage, next(batches))
         descend(loss, optimiser, stage.learning_rate * schedule(step, stage.steps, stage.final_fraction))
         for key, value in seen.items():
-            sums.setdefault(key, []).append(value)
+            total, count = sums.get(key, (0.0, 0))
+            sums[key] = total + value, count + 1
         if (step + 1) % LOGGED == 0 or step + 1 == stage.steps:
-            means = {k: round(sum(v) / len(v), 4) for k, v in sums.items()}
+            means = {key: round(total / count, 4) for key, (total, count) in sums.items()}
             log({"stage": stage.name, "step": step + 1, "seconds": round(time.time() - start, 1), **means})
             sums = {}
     attention.select(policy.model, False)

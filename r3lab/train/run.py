@@ -21,7 +21,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -82,11 +82,13 @@ class Progress:
     step : steps done
     draws : batches of samples taken
     seconds : that they took, where the log tells the time since the start
+    sums : of each number of a row of the log that is under way, where one tells of several steps: its sum, how many
     """
 
     step: int = 0
     draws: int = 0
     seconds: float = 0.0
+    sums: dict[str, tuple[float, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
