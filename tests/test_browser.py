@@ -107,15 +107,16 @@ def test_samples_are_read_as_they_stand(vlir: Path) -> None:
 
 def test_lines_that_do_not_fit_are_counted_and_cost_only_themselves(vlir: Path, tmp_path: Path) -> None:
     lines = (vlir / "vlir.jsonl").read_bytes().splitlines()
-    bad = [b"{", b"[1]", b"\xff\xfe", b'{"format": "r3lab.vlir"}', lines[0].replace(b'"rationale"', b'"rational"')]
+    bad = [b'{"format": [{}]}', b"{", b"[1]", b"\xff\xfe", b'{"format": "r3lab.vlir"}']
+    bad.append(lines[0].replace(b'"rationale"', b'"rational"'))
     file = tmp_path / "vlir.jsonl"
     file.write_bytes(b"\n".join([bad[0], lines[0], *bad[1:], lines[1]]) + b"\n")
     (tmp_path / "images").symlink_to(vlir / "images")
     found = read_rows([tmp_path])
-    assert [row.number for row in found.rows] == [2, 7]
-    assert [int(re.search(r"line (\d+)", told)[1]) for told in found.problems] == [1, 3, 4, 5, 6]  # type: ignore[index]
+    assert [row.number for row in found.rows] == [2, 8]
+    assert [int(re.search(r"line (\d+)", told)[1]) for told in found.problems] == [1, 3, 4, 5, 6, 7]  # type: ignore[index]
     view = browse(tmp_path)
-    assert "5 records do not fit" in Seen(view.to_page()).words
+    assert "6 records do not fit" in Seen(view.to_page()).words
 
 
 def test_spoiled_records_end_nothing(vlir: Path, tmp_path: Path) -> None:

@@ -266,7 +266,8 @@ def _rows_in(path: Path, problems: list[str]) -> Iterator[Row]:
         ]  # half written
     before, known = 0, False
     for file in files:
-        last, kind = 0, next((k for line in _lines(file) if (k := line.data.get("format")) in MAKERS), None)
+        formats = (line.data.get("format") for line in _lines(file))
+        last, kind = 0, next((one for one in formats if isinstance(one, str) and one in MAKERS), None)
         known |= kind is not None
         for number, row in _fitting(file, kind, problems):
             last = max(last, number)
