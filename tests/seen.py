@@ -1,4 +1,4 @@
-"""Records to draw, what is seen of a page or a picture of them, and a policy that writes what a test says."""
+"""Records to draw, what is seen of a page or a picture of them, a policy that writes what a test says, families to skip."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
+import transformers
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from PIL import Image
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
 from r3lab.core.geometry import Box, Frame, crop_size, from_source, problem
 from r3lab.core.images import content_hash, cut
@@ -35,6 +39,16 @@ HOSTILE = {
     "megabyte": "A" * 1_000_000,
     "lines": "\n" * 5000 + "end",
 }
+
+
+def needs_torchvision(kind: str) -> pytest.MarkDecorator:
+    """Skips a family whose processor the installed transformers cannot import without torchvision."""
+    needed = find_spec("torchvision") is None and kind == "lfm2_vl"
+    try:
+        getattr(transformers, PROCESSOR_MAPPING_NAMES[kind])
+    except ImportError:  # older versions want it for more of them
+        needed = True
+    return pytest.mark.skipif(needed, reason="its image processor needs torchvision")
 
 
 def photo() -> Image.Image:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from seen import needs_torchvision
 
 from r3lab.cli import main
 from r3lab.core.files import assets_dir
@@ -97,7 +98,9 @@ def test_no_frame_is_invented(known: list[Known]) -> None:
     assert frame_in(known[:6], Scripted(Written(), rng, 0.0))[0].said.startswith("does not write boxes: ")
 
 
-@pytest.mark.parametrize("name", [*FAMILIES, *(kind for kind in PLAIN_SIZES if kind != "lfm2_vl")])
+@pytest.mark.parametrize(
+    "name", [*FAMILIES, *(pytest.param(kind, marks=needs_torchvision(kind)) for kind in PLAIN_SIZES)]
+)
 def test_the_frame_of_a_family_is_what_its_boxes_are_found_in(name: str, known: list[Known]) -> None:
     """As the cold start writes them, and the loop reads them, for overviews as the family makes them."""
     policy = miniature(name, vocabulary())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -10,12 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from seen import needs_torchvision
 
 from r3lab.cli import main
 from r3lab.core.errors import R3labError
 from r3lab.core.geometry import Frame
 from r3lab.explain.explain import explain
 from r3lab.explain.trials import Settings
+from r3lab.models import plain as loading
 from r3lab.models.families import FAMILIES, PLAIN
 from r3lab.models.plain import PlainPolicy
 from r3lab.models.policy import Policy, check_template, save_policy
@@ -28,9 +29,7 @@ from r3lab.rollout.resume import resume
 from r3lab.train.sft import encode_batch
 from r3lab.trajectory import Kind, Trajectory, load, save
 
-TORCHVISION = importlib.util.find_spec("torchvision") is not None
-LACKING = pytest.mark.skipif(not TORCHVISION, reason="its image processor needs torchvision")
-KINDS = [pytest.param(kind, marks=LACKING if kind == "lfm2_vl" else ()) for kind in PLAIN_SIZES]
+KINDS = [pytest.param(kind, marks=needs_torchvision(kind)) for kind in PLAIN_SIZES]
 TEXT = 'It is small. {"bbox_2d": [100, 200, 600, 700]} Now {"bbox_2d": [9, 9, 3, 3]} I see. <answer>3</answer>'
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -188,6 +187,20 @@ def test_what_it_cannot_do_is_said(gemma: Path, samples: list) -> None:
     for wanted in (lambda: encode_batch(policy, []), lambda: policy.trained(True), lambda: policy.text):
         with pytest.raises(R3labError, match="plain path .image tokens see each other both ways"):
             wanted()
+
+
+def test_a_package_that_is_missing_is_named(gemma: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where an older transformers cannot import the processor, and says why only in the cause; nothing is copied again
+    because of it."""
+
+    def unable(*_: object, **__: object) -> None:
+        cause = ModuleNotFoundError("No module named 'torchvision'")
+        raise ModuleNotFoundError("Could not import module 'Gemma3Processor'. Are its requirements there?") from cause
+
+    for one in (loading.AutoProcessor, loading.AutoImageProcessor):
+        monkeypatch.setattr(one, "from_pretrained", unable)
+    with pytest.raises(R3labError, match="needs torchvision: pip install torchvision$"):
+        Policy.load(gemma)
 
 
 def test_the_doctor_tells_the_path_the_memory_and_the_frame(

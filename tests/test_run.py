@@ -370,6 +370,7 @@ def test_an_adapter_without_its_checkpoint_says_what_is_missing(trained, tmp_pat
     (folder / WEIGHTS).write_bytes(b"12345678")
     with pytest.raises(R3labError, match="copy the file again"):
         Policy.load(folder)
-    (folder / CONFIG).write_text((folder / CONFIG).read_text().replace("policies", "elsewhere"))
+    config = json.loads((folder / CONFIG).read_text()) | {"base_model_name_or_path": str(tmp_path / "elsewhere")}
+    (folder / CONFIG).write_text(json.dumps(config))
     with pytest.raises(R3labError, match="which is not there"):
         Policy.load(folder)

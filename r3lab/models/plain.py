@@ -263,6 +263,13 @@ def _bounded(data: Any, where: str, key: str = "", pixels: bool = False) -> None
         raise R3labError(f"{where}: {key} is {shown(data)}; images may have sides of 1 to {SIDE:,} pixels")
 
 
+def _of_torchvision(error: BaseException | None) -> bool:
+    """Whether an error comes of torchvision, which is not there; some versions say so only in its cause."""
+    while error is not None and "orchvision" not in str(error):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 def processor_in(folder: Path, tokenizer: Any) -> Any:
     """The processor of a folder, without its video half where torchvision, which that needs, is not installed.
 
@@ -275,18 +282,18 @@ def processor_in(folder: Path, tokenizer: Any) -> Any:
     try:
         return AutoProcessor.from_pretrained(folder, **SAFE)
     except (ImportError, ValueError) as error:
-        if "orchvision" not in str(error):
+        if not _of_torchvision(error):
             raise
     import transformers
 
-    base = getattr(transformers, PROCESSOR_MAPPING_NAMES.get(kind, ""), None)
-    if base is None:
-        raise R3labError(f"transformers has no processor for model type {shown(kind)}; install torchvision, or another")
-    half = type(base.__name__, (base,), {"check_argument_for_proper_class": _or_none})
     try:
+        base = getattr(transformers, PROCESSOR_MAPPING_NAMES.get(kind, ""), None)
         image = AutoImageProcessor.from_pretrained(folder, **SAFE)
     except (ImportError, ValueError):
         raise R3labError(f"the image processor of {shown(kind)} needs torchvision: pip install torchvision") from None
+    if base is None:
+        raise R3labError(f"transformers has no processor for model type {shown(kind)}; install torchvision, or another")
+    half = type(base.__name__, (base,), {"check_argument_for_proper_class": _or_none})
     parts = {"image_processor": image, "tokenizer": tokenizer}
     table = object_in(folder / OURS[1]) if (folder / OURS[1]).is_file() else {}
     more = {name: value for name, value in table.items() if isinstance(value, int) and name.endswith("seq_length")}
