@@ -1,4 +1,4 @@
-"""Records to draw, what is seen of a page or a picture of them, a policy that writes what a test says, families to skip."""
+"""Records to draw, what is seen of a page or picture of them, a policy that writes what a test says, what to skip."""
 
 from __future__ import annotations
 
