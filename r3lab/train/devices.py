@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ from ..models.attention import packed_mask
 from ..models.policy import Policy, checkpointed
 from ..trajectory import Kind, Trajectory
 from .settings import RgrpoSettings
-from .update import ALONE, Alone, chosen_logprobs, grouped
+from .update import ALONE, Alone, block_of, chosen_logprobs, grouped
 
 # -- memory ----------------------------------------------------------------------------------------------------------
 
@@ -57,6 +58,7 @@ class Footprint:
     weights, gradients, optimiser, reference : whatever the lengths
     cached : keys and values, a token of a rollout in progress
     token, pair, sampled : kept for the backward pass: a token of a packed row, a pair of its tokens, a sampled token
+    block : sampled tokens whose distributions are held at a time
     """
 
     weights: int
@@ -67,6 +69,7 @@ class Footprint:
     token: float
     pair: float
     sampled: float
+    block: int = sys.maxsize
 
     @property
     def fixed(self) -> int:
@@ -75,7 +78,7 @@ class Footprint:
 
     def of_pass(self, rows: int, length: int, sampled: int) -> float:
         """Bytes that a pass over packed rows (rows, length) with so many sampled tokens keeps."""
-        return rows * (self.token * length + self.pair * length * length) + self.sampled * sampled
+        return rows * (self.token * length + self.pair * length * length) + self.sampled * min(sampled, self.block)
 
     def groups_that_fit(self, trajectories: Sequence[Trajectory], room: float) -> int:
         """Groups that a pass may hold so that any such pass fits into `room` bytes, at least one; 0: all."""
@@ -148,6 +151,7 @@ def footprint_of(policy: Policy, settings: RgrpoSettings) -> Footprint:
         token=max(0.0, short / SHORT - pair * SHORT),
         pair=pair,
         sampled=sampled,
+        block=block_of(policy),
     )
 
 
