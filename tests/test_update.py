@@ -406,16 +406,19 @@ def test_passes_hold_what_fits(policy, samples):
     assert footprint.groups_that_fit([], 0.0) == 0
 
 
-def test_a_run_keeps_to_its_room(policy, monkeypatch):
-    """Where only one group fits the passes are of one, and the gradient is that of a run with room."""
-    sizes, rows, plain = [], [], inside.passes
+def test_a_run_keeps_to_its_room(policy, monkeypatch, capsys):
+    """Where not even one group fits the passes are of one, whose layers are computed again; the gradient is that of a
+    run with room."""
+    sizes, again, rows, plain, ordinary = [], [], [], inside.passes, inside.checkpointed
     monkeypatch.setattr(inside, "passes", lambda part, groups: sizes.append(groups) or plain(part, groups))
+    monkeypatch.setattr(inside, "checkpointed", lambda policy, on: again.append(on) or ordinary(policy, on))
     settings = RgrpoSettings(steps=1, prompts=3, group=4, minibatches=1, max_new_tokens=40)
     for size in (1e12, 0.0):
         monkeypatch.setattr(outside, "room", lambda device, size=size: size)
         train_rgrpo(copy.deepcopy(policy), world_batches("badges", 3, 0), settings, rows.append, progress=False)
-    assert sizes[0] > 1
-    assert sizes[1] == 1
+    assert sizes[0] > 1 and sizes[1] == 1 and again == [False, True]
+    told = capsys.readouterr().out
+    assert told.count("from here on with gradient checkpointing") == 1 and ", 0 MiB are free" in told
     assert rows[0]["grad_norm"] > 0
     assert rows[0]["grad_norm"] == pytest.approx(rows[1]["grad_norm"], rel=1e-4)
 

@@ -80,15 +80,23 @@ class Footprint:
         """Bytes that a pass over packed rows (rows, length) with so many sampled tokens keeps."""
         return rows * (self.token * length + self.pair * length * length) + self.sampled * min(sampled, self.block)
 
-    def groups_that_fit(self, trajectories: Sequence[Trajectory], room: float) -> int:
-        """Groups that a pass may hold so that any such pass fits into `room` bytes, at least one; 0: all."""
+    def of_group(self, trajectories: Sequence[Trajectory]) -> float:
+        """Bytes that a pass over one group keeps, at most."""
         groups = grouped(trajectories)
-        if not groups:
-            return 0
         length = max(packed_length(members) for members in groups)
         sampled = max(sum(t.kinds.count(Kind.SAMPLED) for t in members) for members in groups)
-        size = int((room * SAFE - self.fixed) // self.of_pass(1, length, sampled))
-        return 0 if size >= len(groups) else max(1, size)
+        return self.of_pass(1, length, sampled)
+
+    def free(self, room: float) -> float:
+        """Bytes of `room` that a pass may take."""
+        return room * SAFE - self.fixed
+
+    def groups_that_fit(self, trajectories: Sequence[Trajectory], room: float) -> int:
+        """Groups that a pass may hold so that any such pass fits into `room` bytes, at least one; 0: all."""
+        if not trajectories:
+            return 0
+        size = int(self.free(room) // self.of_group(trajectories))
+        return 0 if size >= len(grouped(trajectories)) else max(1, size)
 
     def told(self, settings: RgrpoSettings, prompt: int, completion: int) -> str:
         """What a step will need, in a line.

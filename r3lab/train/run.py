@@ -42,7 +42,7 @@ from ..models.policy import Policy, save_policy, write_policy
 from ..rollout.sequence import prompt_ids
 from ..trajectory import Trajectory, save
 from ..vlir.sample import Sample
-from .devices import footprint_of, like, load_whole, room, shard, whole, whole_weights
+from .devices import footprint_of, like, load_whole, readable, room, shard, whole, whole_weights
 from .log import LOG, JsonlLog, facts, summary_of
 from .settings import RgrpoSettings
 from .update import ALONE, Alone, joined
@@ -380,8 +380,18 @@ class Session:
         return self.footprint.told(self.settings, prompt, completion)
 
     def fit(self, trajectories: Sequence[Trajectory]) -> None:
-        """Let passes hold as many of these groups as the memory has room for."""
-        fits = self.footprint.groups_that_fit(trajectories, room(self.policy.device))
+        """Let passes hold as many of these groups as the memory has room for; where it has none for a single one, what
+        a layer keeps for the backward pass is computed again in it, from here on."""
+        held = room(self.policy.device)
+        wanted, free = (self.footprint.of_group(trajectories) if trajectories else 0.0), self.footprint.free(held)
+        short = wanted > free and not self.settings.checkpointing
+        if any(self.processes.gather(short)):  # in all of them: layers that lie in parts are put together at once
+            self.settings = replace(self.settings, checkpointing=True)
+            self.footprint = footprint_of(self.policy, self.settings)
+            if self.processes.main:
+                said = f"a group of rollouts wants up to {readable(wanted)}, {readable(max(0.0, free))} are free"
+                tqdm.write(f"{said}; from here on with gradient checkpointing, which takes a third more time")
+        fits = self.footprint.groups_that_fit(trajectories, held)
         limits = [groups for groups in (fits, self.most) if groups]  # 0: no limit
         self.settings = replace(self.settings, pass_groups=min(limits, default=0))
 

@@ -39,7 +39,7 @@ class UpdateSettings:
     max_new_tokens: int = setting(96, "sampled tokens a rollout may have")
     max_grad_norm: float = setting(1.0, "gradient norm above which the gradient is scaled down")
     freeze_vision: bool = setting(True, "leave the vision tower as it is")
-    checkpointing: bool = setting(False, "keep less for the backward pass and compute it again (a third more time)")
+    checkpointing: bool = setting(False, "less memory, a third more time (by itself where a group does not fit)")
     pass_groups: int = setting(0, "groups in memory at once; 0: all of an update")
 
     def as_objective(self) -> Objective:
