@@ -14,13 +14,13 @@ from r3lab.core.errors import R3labError
 from r3lab.core.files import assets_dir, shipped_policy
 from r3lab.core.images import open_image
 from r3lab.course.tables import fill, learning_table, timed_table
-from r3lab.evaluate.legibility import shown_the_truth
+from r3lab.evaluate.legibility import legibility, shown_the_truth
 from r3lab.models.policy import Policy
 from r3lab.recipes.policies import BASE, DRAWN, Recipe, WorldRecipe, settings_of, world_settings_of
 from r3lab.rollout.loop import rollout
 from r3lab.rollout.resume import resume
 from r3lab.show.effects import spread
-from r3lab.train.log import read_log
+from r3lab.train.log import read_log, summary
 from r3lab.train.rewards import right
 from r3lab.trajectory import Trajectory
 from r3lab.vlir.sample import Sample
@@ -83,6 +83,8 @@ def test_the_stated_numbers_are_those_of_the_shipped_policies(stage: str, arm: s
     counted(stated)
     again = rollout(shipped("tiny", stage), held_out("badges"), temperature=0, max_new_tokens=96)
     ends_as_told(stated["outcomes"]["exact"], again)
+    for key in ("iou", "look_rate_needed"):  # where it looks is not told sample by sample
+        assert summary(again)[key] == pytest.approx(stated[key], abs=0.1), key
 
 
 def test_the_lessons_stand_on_these_results():
@@ -152,6 +154,8 @@ def test_each_world_is_answered_and_its_true_crops_are_legible_as_stated(world: 
         found = rollout(shipped("worlds", stage), held_out(world), temperature=0.0, max_new_tokens=TOKENS)
         ends_as_told(row["outcomes"]["exact"], found)
     assert row["legible"] > 0.92 and row["overview_alone"] < 0.16  # a digit is guessed
+    found = legibility(shipped("worlds", "rgrpo"), held_out(world), TOKENS)
+    assert found["n_needed"] > 10 and found["overview_alone"] < 0.25
     begun = [shown_the_truth(shipped("worlds", "rgrpo"), s) for s in held_out(world) if s.needs_look]
     most = max(len(t.looks) for t in begun)
     read = resume(shipped("worlds", "rgrpo"), begun, max_looks=most, max_new_tokens=TOKENS)
