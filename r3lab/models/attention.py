@@ -208,7 +208,7 @@ def log_weights(
 
     Parameters
     ----------
-    row, reads, looked_at : (N,) int64, row of the batch, place of the query, place of the key
+    row, reads, looked_at : (N,) int64 on the CPU, row of the batch, place of the query, place of the key
 
     Returns
     -------
@@ -218,10 +218,11 @@ def log_weights(
     place = counts.gather(1, row[:, None])[:, 0] - 1  # of each query among those of its row
     index = row.new_zeros((seen.query.shape[0], int(place.max()) + 1))
     index[row, place] = reads
+    index, row, place, looked_at = (part.to(seen.query.device) for part in (index, row, place, looked_at))
     repeat = seen.query.shape[1] // seen.key.shape[1]
     query, key = seen.query[:, list(heads)], seen.key[:, [h // repeat for h in heads]]
     scores = (_taken(query, index) @ key.transpose(2, 3)).float() * seen.scaling  # (B, heads, P, K)
-    later = torch.arange(seen.key.shape[2], device=row.device) > index[..., None]
+    later = torch.arange(seen.key.shape[2], device=index.device) > index[..., None]
     chosen = scores.masked_fill(later[:, None], float("-inf")).log_softmax(-1)
     return chosen[row, :, place, looked_at]
 

@@ -90,8 +90,8 @@ def stated(
             seen[key] = float(each.detach()[chosen].mean())
             seen[f"{key} accuracy"] = float(right[chosen].float().mean())
     loss = each.mean()
-    points = points.to(batch.ids.device)
     by_neighbour = points[(points[:, 3] == ANCHOR_LAYER) & (points[:, 1] + 1 < batch.ids.shape[1])]
+    by_neighbour = by_neighbour.to(batch.ids.device)
     by_neighbour = by_neighbour[wanted[by_neighbour[:, 0], by_neighbour[:, 1] + 1]]  # what follows must be said
     if len(by_neighbour):
         row, reads = by_neighbour[:, 0], by_neighbour[:, 1]
