@@ -1,14 +1,15 @@
 """Nothing of the host meets a tensor of the device: what a GPU would refuse, or wait for, fails on every laptop.
 
 The device that is pretended is `meta`: tensors have shapes and no numbers, so that whatever reads one back (`item`,
-`tolist`, a length that hangs on it) is an error, and `Apart` refuses an operation on tensors of both sides.
+`tolist`, a length that hangs on it) is an error, and `Apart` refuses an operation on tensors of both sides. A CUDA
+graph is pretended by `Recorded`: operations noted once and run again on the same tensors, with no Python in between.
 """
 
 from __future__ import annotations
 
 import copy
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,9 +19,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 from transformers.utils import import_utils
 
-from r3lab.models import attention
+from r3lab.models import attention, decoder
 from r3lab.models.cache import SHORT, SlotCache
-from r3lab.models.decoder import Decoder, fits
+from r3lab.models.decoder import VIEW, Decoder, fits
 from r3lab.models.policy import Features, Policy, Row
 from r3lab.rollout.loop import rollout
 from r3lab.train.objective import PUBLISHED, aggregate, surrogate
@@ -57,6 +58,29 @@ def far(family_policy: Policy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Poli
     yield Policy(model, family_policy.tokenizer, family_policy.processor)
 
 
+class Recorded(TorchDispatchMode):
+    """Notes what a step does; called, does it again: what a CUDA graph does, addresses and all."""
+
+    def __init__(self, step: Callable[[], None]) -> None:
+        super().__init__()
+        self.calls: list[tuple[Any, ...]] = []
+        with self:
+            step()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        self.calls.append((func, args, kwargs or {}, found))
+        return found
+
+    def __call__(self) -> None:
+        for func, args, kwargs, found in self.calls:
+            for old, new in zip(tree_flatten(found)[0], tree_flatten(func(*args, **kwargs))[0], strict=True):
+                assert "scalar" not in str(func), "a number is read back"
+                same = isinstance(old, int) or old.untyped_storage().data_ptr() == new.untyped_storage().data_ptr()
+                if not same:  # neither written in place nor a view
+                    old.copy_(new)
+
+
 @contextmanager
 def ours() -> Iterator[None]:
     """Ends quietly where transformers itself reads back (DeepStack of Qwen3-VL, images of SmolVLM)."""
@@ -76,7 +100,7 @@ def seen(features: Features) -> Features:
 
 def test_a_step_of_the_decoder(far: Policy) -> None:
     """Rows of a shared beginning, some of which are placed; a step moves a handful of small tensors, in any layer."""
-    cache, decoder = SlotCache(len(far.text.layers)), Decoder(far)
+    cache, step = SlotCache(len(far.text.layers)), Decoder(far)
     assert fits(far)
     with Apart() as mode, torch.no_grad():
         cache.start(2, DEVICE)
@@ -89,10 +113,68 @@ def test_a_step_of_the_decoder(far: Policy) -> None:
             before = mode.moved
             cache.place(torch.tensor(placed), torch.ones(len(placed), dtype=torch.int64), 1)
             at = torch.full((len(placed),), SHORT + 9)
-            states = decoder.step(torch.full((len(placed),), 41, device=DEVICE), at, cache)
+            states = step.step(torch.full((len(placed),), 41, device=DEVICE), at, cache)
             cache.advance()
             assert far.logits(states).shape == (len(placed), far.model.lm_head.out_features)
             assert mode.moved - before <= 4, "more copies than places, slots and positions"
+        draws, before = step.ahead(cache, 1.0), mode.moved
+        for _ in range(3):
+            draws.once(VIEW)
+        assert mode.moved == before, "a step that a graph is made of moves nothing"
+
+
+def graph(step: Any, device: torch.device) -> Recorded:
+    """In the place of `decoder.captured`: a graph that is made has not run."""
+    draws = step.func.__self__
+    held = [part.clone() for part in (draws.given, draws.number)]
+    found = Recorded(step)
+    draws.given.copy_(held[0])
+    draws.number.copy_(held[1])
+    return found
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_tokens_drawn_ahead_are_those_drawn_one_by_one(
+    family_policy: Policy, samples: list[Any], monkeypatch: pytest.MonkeyPatch, temperature: float
+) -> None:
+    """Boxes, messages, ends and forced words anywhere among the tokens of a look, plainly and as graphs."""
+    asked: dict[str, Any] = {"temperature": temperature, "seed": 3, "max_looks": 1, "max_new_tokens": 44}
+
+    def rolled() -> list[Any]:
+        return rollout(family_policy, samples[:4], 3, forced=("", "", "look"), **asked)
+
+    wanted = rolled()
+    assert len({t.finish for t in wanted}) > temperature and any(t.looks for t in wanted)
+    for count, way in ((3, decoder.captured), (8, graph)):
+        monkeypatch.setitem(decoder.AHEAD, "cpu", count)
+        monkeypatch.setattr(decoder, "captured", way)
+        for t, own in zip(rolled(), wanted, strict=True):
+            for name in ("ids", "kinds", "looks", "finish", "answer"):
+                assert getattr(t, name) == getattr(own, name)
+            for a, b in ((t.logprobs, own.logprobs), (t.entropies, own.entropies)):
+                assert [x for x in a if x is not None] == pytest.approx([x for x in b if x is not None], abs=2e-5)
+
+
+@torch.no_grad()
+def test_a_graph_is_left_when_what_it_reads_lies_elsewhere(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wide block that a row reads makes the cache grow; one graph before, another after, and the same tokens."""
+    monkeypatch.setitem(decoder.AHEAD, "cpu", 4)
+    found, made = [], []
+    for way in (decoder.captured, lambda *given: made.append(graph(*given)) or made[-1]):
+        monkeypatch.setattr(decoder, "captured", way)
+        cache, step = SlotCache(len(policy.text.layers)), Decoder(policy)
+        cache.start(2, policy.device)
+        for width, kept in ((9, 9), (400, 2)):
+            ids, at = torch.full((2, width), 40 + width % 7), torch.arange(width).expand(3, 2, -1)
+            cache.place(torch.arange(2), torch.tensor([kept, kept - 1]), width)
+            policy.read(ids, at, [], attention_mask=cache.mask(), past_key_values=cache, use_cache=True)
+            cache.advance()
+            for _ in range(2):
+                found.append(step.ahead(cache, 0.0)([0, 1], [41, 42], [12, 30])[:2])
+                cache.cursor += 1
+    assert len(made) == 2
+    for graphs, plain in zip(found[4:], found[:4], strict=True):
+        assert graphs[0] == plain[0] and torch.allclose(torch.tensor(graphs[1]), torch.tensor(plain[1]), atol=1e-5)
 
 
 def test_rows_of_attention(far: Policy) -> None:

@@ -30,6 +30,7 @@ class SlotCache(Cache):
     Attributes
     ----------
     cursor : (rows,) int64 on the CPU, tokens that each row holds behind its beginning
+    moves : how often keys and values were laid elsewhere: between two moves their addresses stay
     """
 
     def __init__(self, layers: int) -> None:
@@ -39,6 +40,7 @@ class SlotCache(Cache):
         self.shared: list[tuple[torch.Tensor, torch.Tensor]] = []  # a layer: (P, heads, longest, head size) each
         self.starts = self.owner = self.cursor = torch.zeros(0, dtype=torch.int64)  # (P,) lengths; (rows,) beginning
         self.device = torch.device("cpu")
+        self.moves = 0
         self._hidden: torch.Tensor | None = None
         self._place: torch.Tensor | None = None
         self._beyond: torch.Tensor | None = None
@@ -55,6 +57,11 @@ class SlotCache(Cache):
         self._view = -(-(int(slots[:, -1].max()) + 1) // CHUNK) * CHUNK
         self._slots, self._index = slots.to(self.device), rows.to(self.device)
         self._hidden = None
+
+    def stand(self, cursors: torch.Tensor, view: int) -> None:
+        """Place a token in every row, at cursors (rows,) of the device: the host reads none of them back."""
+        self._all, self._view, self._hidden = True, view, None
+        self._slots, self._index = cursors[:, None], torch.arange(len(cursors), device=self.device)
 
     def mask(self) -> torch.Tensor:
         """Bool mask (R, 1, q, view): a token sees its row's beginning, and every slot up to its own."""
@@ -132,7 +139,7 @@ class SlotCache(Cache):
         """
         if self.shared:
             raise ValueError("rows have a shared beginning already")
-        longest = int(self.cursor.max())
+        longest, self.moves = int(self.cursor.max()), self.moves + 1
         if longest <= SHORT:
             self.select(rows)
             return
@@ -144,7 +151,7 @@ class SlotCache(Cache):
 
     def select(self, rows: torch.Tensor) -> None:
         """Keep these rows (R,), in this order; beginnings that no row has are dropped."""
-        self.cursor, index = self.cursor[rows], rows.to(self.device)
+        self.cursor, index, self.moves = self.cursor[rows], rows.to(self.device), self.moves + 1
         self.keys = [k if k is None else k[index] for k in self.keys]
         self.values = [v if v is None else v[index] for v in self.values]
         if self.shared:
@@ -206,5 +213,6 @@ class SlotCache(Cache):
             grown = new.new_zeros(room)
             if held is not None:
                 grown[:, :, : held.shape[2]] = held
-            store[layer] = held = grown
+            store[layer], self.moves = grown, self.moves + 1
+            return grown
         return held

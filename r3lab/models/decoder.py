@@ -8,13 +8,23 @@ way: images and blocks of tokens go through the model's own forward, and so does
 model's forward to rounding (tested on every family). Where matrices are small, the call costs more than the product:
 queries, keys and values are one, and so are the two halves of the perceptron (`_Joined`).
 
+A GPU waits for the host at every token that the host wants to see. `ahead` therefore reads and draws several tokens a
+row, with cursors, positions, masks and draws on the device, and the host looks at them together. What a row drew beyond
+the end of a box is dropped: the next forward writes over it, and random numbers are told by row and number of the
+token, so that results do not depend on how far one draws ahead. Every step has the same addresses; on CUDA a bucket of
+(rows, view) that is met again is captured as a graph and launched as one. Simplified: graphs live as long as the rows
+lie where they are, at most for a rollout.
+
     decoder = Decoder(policy) if fits(policy) else None
     states = decoder.step(ids, positions, cache)   # (R,), (R,) -> (R, D)
+    tokens, logprobs, entropies = decoder.ahead(cache, temperature)(rows, ids, positions, uniform)
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,8 +32,10 @@ from torch.nn import functional
 
 from . import attention
 from .cache import SlotCache
-from .policy import Policy
+from .policy import Policy, choose
 
+AHEAD = {"cuda": 8}  # tokens that a row draws before the host looks, by device; elsewhere one
+VIEW = 128  # the visible part of the cache, in slots, is a multiple of this where tokens are drawn ahead
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj", "scaling", "head_dim")
 SMALL = 512  # width of states up to which the call costs more than the copy
 STATIC = ("default", "linear", "llama3", "yarn")  # rotary frequencies that do not change with the length
@@ -50,7 +62,9 @@ class Decoder:
     """The text model of a policy, for one token a row."""
 
     def __init__(self, policy: Policy) -> None:
-        self.text = policy.text
+        self.policy, self.text = policy, policy.text
+        self.count = AHEAD.get(policy.device.type, 1)  # tokens that `ahead` draws
+        self.drawing: Ahead | None = None
         self.flat = policy.family.tiles  # positions are those of text: (rows, L) and not (3, rows, L)
         self.table = self._rotations(1024)
         self.joined = [_Joined.of(layer) for layer in self.text.layers]
@@ -68,12 +82,25 @@ class Decoder:
         -------
         (R, D) last hidden states
         """
+        self.reach(int(positions.max()) + 1)
+        return self.read(ids, positions.to(ids.device), cache)
+
+    def ahead(self, cache: SlotCache, temperature: float) -> Ahead:
+        """What draws several tokens a row; the same one until rows leave the cache."""
+        if self.drawing is None or len(self.drawing.tokens) != len(cache.cursor):
+            self.drawing = Ahead(self, cache, temperature)
+        return self.drawing
+
+    def reach(self, positions: int) -> None:
+        """Have rotations for so many positions."""
+        while len(self.table[0]) < positions:
+            self.table = self._rotations(2 * len(self.table[0]))
+
+    def read(self, ids: torch.Tensor, positions: torch.Tensor, cache: SlotCache) -> torch.Tensor:
+        """`step`, with positions on the device."""
         text = self.text
         states = text.embed_tokens(ids)
-        while positions.max() >= len(self.table[0]):
-            self.table = self._rotations(2 * len(self.table[0]))
-        at = positions.to(ids.device)
-        cos, sin = (part[at][:, None] for part in self.table)  # (R, 1, head size)
+        cos, sin = (part[positions][:, None] for part in self.table)  # (R, 1, head size)
         for number, layer in enumerate(text.layers):
             own, joined = layer.self_attn, self.joined[number]
             read = _norm(layer.input_layernorm, states)
@@ -101,6 +128,98 @@ class Decoder:
             cos, sin = cos[0], sin[0]
         half = sin.shape[-1] // 2
         return cos[0], torch.cat([-sin[0, :, :half], sin[0, :, half:]], dim=-1)
+
+
+class Ahead:
+    """Several tokens a row, read and drawn on the device; see the module's docstring.
+
+    Attributes
+    ----------
+    given : (4, rows) int64: id and position of the token that is read next, the row's cursor, 1 in a row that goes on
+    uniform : (rows, count) float64, with which tokens are drawn
+    tokens, told : (rows, count) ids that were drawn; (2, rows, count) their log-probabilities and entropies
+    number : (1,) of the token that is drawn next
+    graphs : what runs a step, by view and length of the rotations; None where it has run once, and is no graph yet
+    """
+
+    def __init__(self, decoder: Decoder, cache: SlotCache, temperature: float) -> None:
+        shape, device = (len(cache.cursor), decoder.count), cache.device
+        self.decoder, self.cache, self.temperature = decoder, cache, temperature
+        self.given = torch.zeros((4, shape[0]), dtype=torch.int64, device=device)
+        self.uniform = torch.zeros(shape, dtype=torch.float64, device=device)
+        self.tokens = torch.zeros(shape, dtype=torch.int64, device=device)
+        self.told = torch.zeros((2, *shape), device=device)
+        self.number = torch.zeros(1, dtype=torch.int64, device=device)
+        self.graphs: dict[tuple[int, int], Callable[[], None] | None] = {}
+        self.moves = cache.moves
+
+    @torch.no_grad()
+    def __call__(
+        self, rows: Sequence[int], ids: Sequence[int], positions: Sequence[int], uniform: Any = None
+    ) -> list[list[Any]]:
+        """Read a token in some rows, draw the next one, read it, and so on; cursors stay for the caller to move.
+
+        Parameters
+        ----------
+        rows : their places in the cache
+        ids, positions : of the token that each reads first
+        uniform : numbers (R, count) to draw with; None: the best are taken
+
+        Returns
+        -------
+        tokens, log-probabilities, entropies: for each of the rows a list of `count`
+        """
+        cache, given, count = self.cache, torch.zeros(self.given.shape, dtype=torch.int64), self.tokens.shape[1]
+        given[2], at = cache.cursor, list(rows)
+        given[0, at], given[1, at], given[3, at] = torch.tensor(ids), torch.tensor(positions), 1
+        self.given.copy_(given)
+        self.number.zero_()
+        if uniform is not None:
+            drawn = torch.zeros(self.uniform.shape, dtype=torch.float64)
+            drawn[at] = torch.as_tensor(uniform)
+            self.uniform.copy_(drawn)
+        self.decoder.reach(max(positions) + count)
+        view = -(-(int(cache.cursor.max()) + count) // VIEW) * VIEW
+        for _ in range(count):
+            self._step(view)
+        found = [part.tolist() for part in (self.tokens, *self.told)]
+        return [[part[row] for row in rows] for part in found]
+
+    def once(self, view: int) -> None:
+        """Read a token in every row and draw the next: no tensor comes from the host, and none goes there."""
+        ids, positions, cursors, on = self.given
+        self.cache.stand(cursors, view)
+        states = self.decoder.read(ids, positions, self.cache)
+        uniform = self.uniform.index_select(1, self.number) if self.temperature else None
+        chosen, *told = choose(self.decoder.policy.logits(states), self.temperature, uniform)
+        self.tokens.index_copy_(1, self.number, chosen[:, None])
+        self.told.index_copy_(2, self.number, torch.stack(told)[..., None])
+        ids.copy_(chosen)
+        positions += on
+        cursors += on  # rows that stand still write to one slot again and again, behind what they hold
+        self.number += 1
+
+    def _step(self, view: int) -> None:
+        """`once`; on CUDA as a graph, from the second time on that a bucket is met where it is."""
+        if self.moves != self.cache.moves:  # a graph reads and writes where keys and values lay
+            self.graphs, self.moves = {}, self.cache.moves
+        bucket = view, len(self.decoder.table[0])
+        if bucket not in self.graphs:
+            self.once(view)  # whatever has yet to be made is made here
+            self.graphs[bucket] = None
+            return
+        self.graphs[bucket] = run = self.graphs[bucket] or captured(partial(self.once, view), self.given.device)
+        run()
+
+
+def captured(step: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """A step that has run before, as a CUDA graph; itself on another device."""
+    if device.type != "cuda":
+        return step
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):  # notes what the step launches, and runs none of it
+        step()
+    return graph.replay
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,7 @@ class Policy:
         self.image_id: int = model.config.image_token_id
         self.vision_start, self.vision_end, other = families.vision_marks(model.config, tokenizer, self.family)
         self.forbidden = sorted({self.image_id, *self.vision_start, *self.vision_end, *other})  # never sampled
+        self._never = torch.tensor(self.forbidden)
         self._pieces: dict[int, str] = {}
         attention.select(model)
 
@@ -331,8 +332,8 @@ class Policy:
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits (..., V) in float32, with the ids that must never be sampled at minus infinity."""
         logits = self.model.lm_head(hidden).float()
-        logits[..., self.forbidden] = float("-inf")
-        return logits
+        self._never = self._never.to(logits.device)
+        return logits.index_fill_(-1, self._never, float("-inf"))
 
 
 def draw(logits: torch.Tensor, temperature: float, noise: Sequence[np.random.Generator]) -> list[list[Any]]:
@@ -347,17 +348,24 @@ def draw(logits: torch.Tensor, temperature: float, noise: Sequence[np.random.Gen
     -------
     tokens, their log-probabilities (at temperature 1 where it is 0), and entropies in nats, R of each
     """
+    uniform = torch.tensor([[one.random()] for one in noise], dtype=torch.float64) if temperature else None
+    drawn = choose(logits, temperature, None if uniform is None else uniform.to(logits.device))
+    return [part.tolist() for part in drawn]
+
+
+def choose(
+    logits: torch.Tensor, temperature: float, uniform: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """`draw`, with the numbers (R, 1) float64 of the rows and no other, where the logits are: nothing is read back."""
     logp = torch.log_softmax(logits if temperature in (0, 1) else logits / temperature, dim=-1)
     shares = logp.exp()
-    if temperature == 0:
+    if uniform is None:
         chosen = logp.argmax(-1)
     else:
-        draws = torch.tensor([[one.random()] for one in noise], dtype=torch.float64)
         total = shares.cumsum(-1, dtype=torch.float64)
-        chosen = torch.searchsorted(total, draws.to(total.device) * total[:, -1:], right=True)[:, 0]
+        chosen = torch.searchsorted(total, uniform * total[:, -1:], right=True)[:, 0]
         chosen = chosen.clamp(max=logp.shape[-1] - 1)
-    taken = logp.gather(1, chosen[:, None])[:, 0]
-    return [chosen.tolist(), taken.tolist(), torch.special.entr(shares).sum(-1).tolist()]
+    return chosen, logp.gather(1, chosen[:, None])[:, 0], torch.special.entr(shares).sum(-1)
 
 
 def control_token(policy: Policy, text: str) -> str | None:

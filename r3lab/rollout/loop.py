@@ -44,7 +44,8 @@ class Loop:
         watch: Watch | None = None,
         crops: Crops | None = None,
     ) -> None:
-        self.policy, self.store, self.watch, self.crops = policy, store, watch, crops
+        self.policy, self.store, self.crops = policy, store, crops
+        self.watch = watch or (lambda trajectory: None)
         self.max_looks, self.max_new_tokens = max_looks, max_new_tokens
         self.temperature, self.seed = temperature, seed
         self.cache = SlotCache(policy.model.config.get_text_config().num_hidden_layers)
@@ -89,32 +90,23 @@ class Loop:
     def run(self, progress: bool) -> list[Trajectory]:
         """Advance all rows to their end."""
         live = list(range(len(self.branches)))  # branch in each slot of the cache
-        done = [False] * len(self.branches)
         bar = tqdm(total=len(live), desc="rollout", disable=not progress, mininterval=1)
         ready = [slot for slot in live if not self.branches[slot].pending]  # slots whose next token can be sampled
         while True:
-            self._sample([live[s] for s in ready], ready)
-            single: list[int] = []
-            blocks: list[int] = []
-            for slot, index in enumerate(live):
-                branch = self.branches[index]
-                if branch.pending:
-                    (blocks if len(branch.pending) > 1 else single).append(slot)
-                elif not done[index]:
-                    done[index] = True
-                    bar.update()
+            self._sample([self.branches[live[s]] for s in ready], ready)
+            single = [slot for slot, i in enumerate(live) if len(self.branches[i].pending) == 1]
+            blocks = [slot for slot, i in enumerate(live) if len(self.branches[i].pending) > 1]
+            bar.update(len(self.branches) - len(single) - len(blocks) - bar.n)
             serve = single if single and len(blocks) * 3 < len(live) else blocks or single
             if not serve:
                 break
             if len(single) + len(blocks) <= len(live) // 2:  # drop finished rows from the cache
                 kept = sorted(single + blocks)
-                place = {slot: i for i, slot in enumerate(kept)}
                 rows = torch.tensor(kept)
                 self.cache.select(rows)
                 self.last = self.last[rows.to(self.policy.device)]
-                live, serve = [live[s] for s in kept], [place[s] for s in serve]
-            self._read([self.branches[live[s]] for s in serve], serve)
-            ready = serve
+                live, serve = [live[s] for s in kept], [kept.index(s) for s in serve]
+            ready = self._read([self.branches[live[s]] for s in serve], serve)
         bar.close()
         return [b.trajectory for b in self.branches]
 
@@ -127,8 +119,8 @@ class Loop:
         cache.advance()
         return states
 
-    def _read(self, branches: list[RolloutState], slots: list[int]) -> None:
-        """Let the model read what is pending in these rows, crops encoded first."""
+    def _read(self, branches: list[RolloutState], slots: list[int]) -> list[int]:
+        """Let the model read what is pending in these rows, crops encoded first; the slots to be sampled from next."""
         policy, at = self.policy, torch.tensor(slots)
         waiting = {content_hash(b.crop): b.crop for b in branches if b.crop is not None}
         self._encode({key: crop for key, crop in waiting.items() if key not in self.store})
@@ -136,6 +128,8 @@ class Loop:
             if branch.crop is not None:
                 branch.images, branch.crop = [self.store[content_hash(branch.crop)]], None
         if self.decoder is not None and all(len(b.pending) == 1 for b in branches):  # the common step
+            if self.decoder.count > 1:
+                return self._draw_ahead(self.decoder, branches, slots)
             ids = torch.tensor([b.pending[0] for b in branches], device=policy.device)
             self.cache.place(at, torch.ones(len(slots), dtype=torch.int64), 1)
             ends = self.decoder.step(ids, torch.tensor([b.pending_at for b in branches]), self.cache)  # (R, D)
@@ -147,20 +141,35 @@ class Loop:
         self.last[at.to(policy.device)] = ends
         for branch in branches:
             branch.pending, branch.pending_positions, branch.images = [], [], []
+        return slots
+
+    def _draw_ahead(self, decoder: Decoder, branches: list[RolloutState], slots: list[int]) -> list[int]:
+        """Read and draw several tokens a row; what a row drew after it had closed a box, or ended, was never drawn."""
+        uniform = np.array([b.noise.random(decoder.count) for b in branches]) if self.temperature else None
+        ids, places, begun = zip(*((b.pending[0], b.pending_at, b.sampled) for b in branches), strict=True)
+        drawn = decoder.ahead(self.cache, self.temperature)(slots, ids, places, uniform)
+        for slot, before, branch, *row in zip(slots, begun, branches, *drawn, strict=True):
+            for token, *told in zip(*row, strict=True):
+                branch.take(token, *told)
+                self.watch(branch.trajectory)
+                if branch.pending != [token]:
+                    break
+            self.cache.cursor[slot] += branch.sampled - before
+            if self.temperature:
+                branch.noise.bit_generator.advance(branch.sampled - before - decoder.count)  # type: ignore[attr-defined]
+        return []
 
     def _encode(self, images: dict[str, Image.Image]) -> None:
         """Put the features of images into the store, each encoded once."""
         self.store.update(zip(images, self.policy.encode(list(images.values())), strict=True))
 
-    def _sample(self, indices: list[int], slots: list[int]) -> None:
+    def _sample(self, branches: list[RolloutState], slots: list[int]) -> None:
         """Draw the next token of these rows and act on what it completes."""
-        if not indices:
-            return
-        logits = self.policy.logits(self.last[torch.tensor(slots, device=self.policy.device)])
-        branches = [self.branches[i] for i in indices]
-        for branch, *drawn in zip(branches, *draw(logits, self.temperature, [b.noise for b in branches]), strict=True):
-            branch.take(*drawn)
-            if self.watch is not None:
+        if slots:
+            logits = self.policy.logits(self.last[torch.tensor(slots, device=self.policy.device)])
+            drawn = draw(logits, self.temperature, [b.noise for b in branches])
+            for branch, *one in zip(branches, *drawn, strict=True):
+                branch.take(*one)
                 self.watch(branch.trajectory)
 
 
