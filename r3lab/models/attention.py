@@ -17,8 +17,9 @@ rollout sees the prompt and its own rollout up to itself. With a mask over the w
 discarded. Here three are made, each by torch's flash kernel: prompts with themselves; rollouts with themselves, side by
 side; and each prompt with all of its rollouts at once. The last two are one softmax, joined by their log-sum-exps, and
 its backward pass is that of the kernel for each part with the joint output and log-sum-exp (as in ring attention, arXiv
-2310.01889): only queries, keys, values, output and log-sum-exp are kept. Simplified: the kernel is that for CPUs;
-others use a mask (`packed_mask`).
+2310.01889): only queries, keys, values, output and log-sum-exp are kept. Simplified: the kernel is that for CPUs. On
+CUDA torch's flex attention takes its place, which skips blocks of 128 x 128 pairs of which none is seen
+(`packed_blocks`); other devices use a mask (`packed_mask`).
 
     spans = Spans.of(starts=[36, 40], lengths=[[60, 71], [64, 58]])
     out = packed_attention(query, key, value, spans, scaling)          # (N, heads, L, D)
@@ -30,9 +31,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import torch
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -69,13 +73,16 @@ def _attend(
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
-    packed_spans: Spans | None = None,
+    packed_spans: Spans | BlockMask | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     watch = _watch.get()
     layer: Any = getattr(module, "layer_idx", None)
     scaling = kwargs.get("scaling")
     factor = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if isinstance(packed_spans, BlockMask):
+        more = {"block_mask": packed_spans, "scale": factor, "enable_gqa": True}
+        return _flex(query.device.type)(query, key, value, **more).transpose(1, 2), None
     if packed_spans is not None:
         return packed_attention(query, key, value, packed_spans, factor).transpose(1, 2), None
     if watch is not None and layer is not None:
@@ -106,7 +113,7 @@ def watched() -> bool:
 
 def packed_mask(
     model: Any, starts: Sequence[int], lengths: Sequence[Sequence[int]], width: int
-) -> dict[str, Spans | torch.Tensor]:
+) -> dict[str, Spans | BlockMask | torch.Tensor]:
     """What a forward of packed rows, [prompt, rollout 1, ..., rollout G], is given so that tokens see what they should.
 
     Parameters
@@ -121,6 +128,8 @@ def packed_mask(
     for n, (start, own) in enumerate(zip(starts, lengths, strict=True)):
         marks = [0] * start + [g for g, size in enumerate(own, 1) for _ in range(size)]
         segments[n, : len(marks)] = torch.tensor(marks)
+    if selected(model) and blocks(device):
+        return {"packed_spans": packed_blocks(segments.to(device))}
     return {"attention_mask": visible(segments.to(device))}
 
 
@@ -281,6 +290,29 @@ class Spans:
 def able(device: torch.device) -> bool:
     """True where the kernel is there."""
     return device.type == "cpu" and FLASH is not None and BACKWARD is not None
+
+
+def blocks(device: torch.device) -> bool:
+    """True where flex attention is compiled: on CUDA, with triton, which torch brings on Linux."""
+    return device.type == "cuda" and find_spec("triton") is not None
+
+
+def packed_blocks(segments: torch.Tensor) -> BlockMask:
+    """`visible` of the same segments (N, L), as flex attention takes it: which blocks hold a pair at all."""
+
+    def seen(row: torch.Tensor, head: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+        same = segments[row, query] == segments[row, key]
+        return (same | (segments[row, key] == 0)) & (query >= key)
+
+    rows, width = segments.shape
+    return create_block_mask(seen, rows, None, width, width, device=segments.device)
+
+
+@cache
+def _flex(device: str) -> Callable[..., torch.Tensor]:
+    """Flex attention: compiled on CUDA; elsewhere, where it is only tested, as it is."""
+    found: Callable[..., torch.Tensor] = torch.compile(flex_attention) if device == "cuda" else flex_attention
+    return found
 
 
 def packed_attention(

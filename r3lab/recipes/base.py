@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from ..models import attention
 from ..models.policy import Features, Policy, Row
+from ..train.devices import adamw
 from ..train.run import Progress, Run, steps
 from ..train.sft import descend, marked, schedule
 from .facts import WORDS
@@ -248,7 +249,7 @@ def train_base(
     run : goes on with what is there, and gets a checkpoint every `SAVED` steps
     """
     trained = [*(policy.model if stage.text else policy.model.model.visual).parameters(), *heads.parameters()]
-    optimiser = torch.optim.AdamW(trained, lr=stage.learning_rate, betas=(0.9, 0.98), weight_decay=0.02)
+    optimiser = adamw(trained, stage.learning_rate, 0.98, decay=0.02)
     before = run.restore(policy, optimiser, heads) if run else Progress()
     stream = lessons(policy, stage, before.step)
     batches = iter(torch.utils.data.DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=4))

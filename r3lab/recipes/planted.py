@@ -34,6 +34,7 @@ from ..core.geometry import Box, coverage, iou
 from ..explain import verdict as kinds
 from ..models.policy import Policy, save_policy
 from ..rollout.loop import rollout
+from ..train.devices import adamw
 from ..train.rewards import right
 from ..train.sft import Pair, descend, encode_batch, next_token_loss, schedule
 from ..trajectory import Trajectory
@@ -247,7 +248,7 @@ def plant(
     policy = Policy.load(base)
     torch.manual_seed(seed)
     batches, seen = lessons(p, seed, batch), dict[str, float]()
-    optimiser = torch.optim.AdamW(policy.text_parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.0)
+    optimiser = adamw(policy.text_parameters(), RATE, 0.98)
     for number in range(rounds):
         losses = []
         for done in tqdm(range(steps), desc=name, mininterval=1):

@@ -87,7 +87,8 @@ def train_rgrpo(
         After Ctrl-C, when the step in progress is done; a second one interrupts at once.
     """
     from .credit import judged, paying  # what a rule for when to look gives
-    from .own_rewards import use_reward  # what is not the method
+    from .devices import adamw  # what is not the method
+    from .own_rewards import use_reward
     from .run import Session
 
     settings.check(policy)
@@ -100,9 +101,7 @@ def train_rgrpo(
         reference = policy.frozen() if policy.adapter is None else policy
     with first_interrupt() as stop:
         around = Session(policy, settings, stop, run, processes)
-        optimiser = torch.optim.AdamW(
-            policy.trained(settings.freeze_vision), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
-        )
+        optimiser = adamw(policy.trained(settings.freeze_vision), settings.learning_rate, 0.99)
         for step in around.steps(optimiser, progress):
             begin = time.time()
             store: dict[str, Features] = {}  # of every image of this step, encoded once

@@ -33,6 +33,7 @@ from ..rollout.state import RolloutState
 from ..trajectory import ImageRef, Trajectory
 from ..vlir.rationale import in_arm
 from ..vlir.sample import Rationale, Sample, read_vlir
+from .devices import adamw
 from .run import FREE, Progress, Run, ended, opened, steps
 from .settings import SftSettings
 
@@ -138,7 +139,7 @@ def cold_start(
     """
     check_positive(settings, "steps", "batch", "learning_rate", "save_every")
     arm, trained = get_arm(settings.arm), policy.trained(settings.freeze_vision)
-    optimiser = torch.optim.AdamW(trained, lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
+    optimiser = adamw(trained, settings.learning_rate, 0.98)
     before = run.restore(policy, optimiser) if run else Progress()
     begin = time.time() - before.seconds
 
