@@ -24,6 +24,24 @@ from ..show.effects import COLUMNS, between, effects_table, spread
 
 SHIPPED = ("tiny", "worlds", "engine", "explain", "ablations")  # files of results
 WHEN = "when"  # another, once it is there
+GPU = {  # runs of gpu.json, and the trajectories a second that are wanted of one H200: at least, or nothing
+    "lesson 02, tiny policy": 320.0,
+    "Qwen3-VL-2B": None,
+    "Qwen2.5-VL-3B": 8.0,
+    "7B shape, LoRA": 3.0,
+}
+ON_GPU = {
+    "trajectories": "trajectories / s",
+    "tokens": "sampled tokens / s",
+    "looks": "looks",
+    "image_tokens": "image tokens",
+    "floor": "decoding: share of the floor",
+    "matrix": "update: share of the matrix rate",
+    "memory": "GiB",
+    "gap": "log-probability, sampling to update: median",
+    "gap_high": "99 %",
+}
+UNMEASURED = "not measured yet"
 NAMED = "planted reason named"
 REFUSED = "no look allowed"  # in the name of an arm of tiny.json
 TAUGHT = (  # of every table that measures attention maps
@@ -133,6 +151,20 @@ def timed_table(result: Row, what: str = "measure", digits: int = 1) -> str:
     return f"{_markdown((what, 'ours', 'reference', 'ratio', 'of'), 'lrrrl', cells)}\n\n{_made(result)}"
 
 
+def gpu_table(result: Row | None) -> str:
+    """The whole loop on a GPU, a line a run; without a file, or where it lacks a run, the line says so."""
+    rows, cells = {row["measure"]: row for row in result["rows"]} if result else {}, []
+    for name, wanted in GPU.items():
+        row, target = rows.get(name), "" if wanted is None else f"{wanted:g}"
+        values = [UNMEASURED, *[""] * (len(ON_GPU) - 1)]
+        if row is not None:
+            values = [f"{row[key]:.3g}" if key in row else "" for key in ON_GPU]
+        cells.append((name, target, *values))
+    table = _markdown(("run", "wanted", *ON_GPU.values()), "l" + "r" * (1 + len(ON_GPU)), cells)
+    cards = ", ".join(sorted({row["card"] for row in rows.values()}))
+    return f"{table}\n\n" + (f"On {cards}. {_made(result)}" if result else "No GPU was at hand.")
+
+
 # -- worlds.json: right answers by arm and world, and how the interleaved arm looks in each world --------------------
 
 
@@ -239,12 +271,13 @@ def shipped_tables() -> dict[str, str]:
     """The tables of all results that ship."""
     read = (json.loads((assets_dir() / "results" / f"{name}.json").read_text()) for name in SHIPPED)
     tiny, worlds, engine, explain, ablations = read
-    when = assets_dir() / "results" / f"{WHEN}.json"
+    when, gpu = (assets_dir() / "results" / f"{name}.json" for name in (WHEN, "gpu"))
     return {
         "ask": ask_lines(tiny, worlds),
         "tiny": learning_table(tiny),
         "worlds": f"{looks_table(worlds)}\n\n{arms_table(worlds)}",
         "engine": timed_table(engine),
+        "gpu": gpu_table(json.loads(gpu.read_text()) if gpu.is_file() else None),
         "explain": explain_tables(explain),
         "ablations": ablation_table(ablations),
         **({WHEN: when_table(json.loads(when.read_text()))} if when.is_file() else {}),
