@@ -105,6 +105,7 @@ def random_policy(name: str, device: str, load: Load) -> Policy:
     size = {"shortest_edge": edge, "longest_edge": edge}
     policy = Policy(model.to(device), small.tokenizer, {**small.processor, **layout, "size": size, "r3lab": own}, name)
     if rank:
+        policy.folder = assets_dir() / "checkpoints" / source  # an adapter names what it belongs to; none is saved
         add_lora(policy, rank)
     return policy
 
