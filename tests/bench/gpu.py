@@ -77,7 +77,7 @@ class Load:
     steps: int
 
 
-LOADS = {"cuda": Load(8, 8, 1200, (64, 256), 250, 3), "cpu": Load(2, 3, 36, (4, 25), 40, 1)}
+LOADS = {"cuda": Load(8, 8, 1024, (64, 256), 250, 3), "cpu": Load(2, 3, 36, (4, 25), 40, 1)}
 FULL = {"Qwen3-VL-2B": ("Qwen/Qwen3-VL-2B-Instruct", {}, 0), "Qwen2.5-VL-3B": ("Qwen/Qwen2.5-VL-3B-Instruct", {}, 0)}
 SHAPES = {**FULL, "7B shape, LoRA": ("Qwen/Qwen2.5-VL-3B-Instruct", SEVEN, 32)}  # configuration, changes, rank
 
