@@ -311,7 +311,7 @@ def packed_blocks(segments: torch.Tensor) -> BlockMask:
 @cache
 def _flex(device: str) -> Callable[..., torch.Tensor]:
     """Flex attention: compiled on CUDA; elsewhere, where it is only tested, as it is."""
-    found: Callable[..., torch.Tensor] = torch.compile(flex_attention) if device == "cuda" else flex_attention
+    found: Any = torch.compile(flex_attention) if device == "cuda" else flex_attention
     return found
 
 
