@@ -144,7 +144,8 @@ def test_tokens_drawn_ahead_are_those_drawn_one_by_one(
         return rollout(family_policy, samples[:4], 3, forced=("", "", "look"), **asked)
 
     wanted = rolled()
-    assert len({t.finish for t in wanted}) > temperature and any(t.looks for t in wanted)
+    assert any(t.looks for t in wanted) and any(t.answer is not None for t in wanted), "boxes and ends"
+    assert len({t.sampled_mask.count(True) for t in wanted}) > 1, "at different tokens"
     for count, way in ((3, decoder.captured), (8, graph)):
         monkeypatch.setitem(decoder.AHEAD, "cpu", count)
         monkeypatch.setattr(decoder, "captured", way)
