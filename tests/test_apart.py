@@ -156,6 +156,16 @@ def test_tokens_drawn_ahead_are_those_drawn_one_by_one(
                 assert [x for x in a if x is not None] == pytest.approx([x for x in b if x is not None], abs=2e-5)
 
 
+def test_what_draws_ahead_is_made_anew_for_another_temperature_or_cache(policy: Policy) -> None:
+    """And kept for the same."""
+    step, caches = Decoder(policy), [SlotCache(len(policy.text.layers)) for _ in range(2)]
+    for cache in caches:
+        cache.start(2, torch.device("cpu"))
+    first = step.ahead(caches[0], 0.0)
+    assert step.ahead(caches[0], 0.0) is first
+    assert step.ahead(caches[0], 1.0).temperature == 1.0 and step.ahead(caches[1], 1.0).cache is caches[1]
+
+
 @torch.no_grad()
 def test_a_graph_is_left_when_what_it_reads_lies_elsewhere(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wide block that a row reads makes the cache grow; one graph before, another after, and the same tokens."""

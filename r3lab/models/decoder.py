@@ -86,10 +86,12 @@ class Decoder:
         return self.read(ids, positions.to(ids.device), cache)
 
     def ahead(self, cache: SlotCache, temperature: float) -> Ahead:
-        """What draws several tokens a row; the same one until rows leave the cache."""
-        if self.drawing is None or len(self.drawing.tokens) != len(cache.cursor):
-            self.drawing = Ahead(self, cache, temperature)
-        return self.drawing
+        """What draws several tokens a row; the same one until rows leave the cache, or another temperature is asked."""
+        held = self.drawing
+        same = held is not None and (held.cache, held.temperature) == (cache, temperature)
+        if held is None or not same or len(held.tokens) != len(cache.cursor):
+            self.drawing = held = Ahead(self, cache, temperature)
+        return held
 
     def reach(self, positions: int) -> None:
         """Have rotations for so many positions."""
