@@ -53,7 +53,7 @@ OBJECTIVES = {  # two steps of the shipped cold start with each
     "gspo": "--reward paper --kl-weight 0.05",
     "cispo": "--reward official-code --epochs 2",
     "dr-grpo": "--lora-rank 4 --data checkpoints/vlir",
-    "rloo": "--entropy-weight 0.01 --credit-box 2 --pass-groups 1 --checkpointing",
+    "rloo": "--entropy-weight 0.01 --credit-box 2 --pass-groups 1 --checkpointing 1",
     "reinforce++-baseline": "--world trails --arm one-look --no-freeze-vision",
 }
 COMMANDS = (

@@ -16,7 +16,7 @@ from r3lab.core.errors import R3labError
 from r3lab.models.adapters import add_lora
 from r3lab.models.policy import Policy, checkpointed
 from r3lab.rollout.loop import rollout
-from r3lab.train.devices import Footprint, footprint_of, packed_length, readable, room, saved
+from r3lab.train.devices import SAFE, Footprint, footprint_of, packed_length, readable, room, saved
 from r3lab.train.objective import advantages, policy_loss, span_weights, spans
 from r3lab.train.presets import OBJECTIVES, SPANS, Objective
 from r3lab.train.rewards import score
@@ -98,13 +98,14 @@ def test_passes_change_nothing_but_memory(policy, scored, objective):
 
 
 def test_checkpointing_keeps_less_and_changes_nothing(family_policy, samples):
-    """In every family: the same step to 1e-5, and not half as much kept for the backward pass."""
+    """In every family: the same step to 1e-5; less is kept for the backward pass with every layer that is computed
+    again, and not half as much with all."""
     store: dict = {}
     found = rollout(family_policy, samples[:2], group=3, seed=9, max_new_tokens=24, features=store)
     for i, t in enumerate(found):
         t.advantage = (1.0, -0.5, 0.7)[i % 3]
     results = []
-    for on in (False, True):
+    for count in range(len(family_policy.text.layers) + 1):
         held: dict[int, int] = {}
 
         def note(tensor, held=held):
@@ -112,14 +113,17 @@ def test_checkpointing_keeps_less_and_changes_nothing(family_policy, samples):
                 held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
             return tensor
 
-        settings = UpdateSettings(checkpointing=on, max_grad_norm=1e9)
+        settings = UpdateSettings(checkpointing=count, max_grad_norm=1e9)
         with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
             metrics, weights, _ = stepped(family_policy, (found, store), settings)
         results.append((metrics, weights, sum(held.values())))
-    (plain, first, much), (kept, second, little) = results
-    assert plain == pytest.approx(kept, rel=1e-4, abs=1e-6) and little < 0.5 * much
-    for a, b in zip(first, second, strict=True):
-        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+    (plain, first, much), *others = results
+    kept = [much, *(little for _, _, little in others)]
+    assert kept == sorted(set(kept), reverse=True) and kept[-1] < 0.5 * much
+    for metrics, weights, _ in others:
+        assert plain == pytest.approx(metrics, rel=1e-4, abs=1e-6)
+        for a, b in zip(first, weights, strict=True):
+            torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
 
 
 def test_a_pass_that_does_not_fit_is_halved_and_nothing_else_changes(policy, scored, monkeypatch):
@@ -327,14 +331,14 @@ def rolled(policy, samples, group=4, seed=1):
     return rollout(policy, samples, group, seed=seed, max_new_tokens=40, max_looks=1, features=store), store
 
 
-def kept(policy, found, store, checkpointing=False):
+def kept(policy, found, store, checkpointing=0):
     """Bytes that autograd really keeps of a packed pass."""
     with checkpointed(policy, checkpointing), saved(policy) as bytes_of:
         packed_logprobs(policy, found, store, 1.0)
     return sum(bytes_of.values())
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("checkpointing", [0, 1, 2])
 def test_the_backward_pass_is_foreseen(family_policy, samples, checkpointing):
     """From rows of 64 and 192 tokens to real groups with images, other lengths, and several rows."""
     settings = RgrpoSettings(checkpointing=checkpointing)
@@ -347,8 +351,7 @@ def test_the_backward_pass_is_foreseen(family_policy, samples, checkpointing):
         foreseen = footprint.of_pass(count, length, sampled)
         seen = kept(family_policy, found, store, checkpointing)
         if checkpointing:  # one layer is made anew at a time; autograd does not keep it
-            layers = family_policy.model.config.get_text_config().num_hidden_layers
-            seen += kept(family_policy, found, store) / layers
+            seen += kept(family_policy, found, store) / len(family_policy.text.layers)
         assert foreseen == pytest.approx(seen, rel=0.15), (count, group, length)
 
 
@@ -407,20 +410,30 @@ def test_passes_hold_what_fits(policy, samples):
 
 
 def test_a_run_keeps_to_its_room(policy, monkeypatch, capsys):
-    """Where not even one group fits the passes are of one, whose layers are computed again; the gradient is that of a
-    run with room."""
-    sizes, again, rows, plain, ordinary = [], [], [], inside.passes, inside.checkpointed
+    """Where not even one group fits the passes are of one, of which as few layers as it takes are computed again, at
+    most all; the gradient is that of a run with room."""
+    sizes, again, rows, found, plain, ordinary = [], [], [], [], inside.passes, inside.checkpointed
     monkeypatch.setattr(inside, "passes", lambda part, groups: sizes.append(groups) or plain(part, groups))
     monkeypatch.setattr(inside, "checkpointed", lambda policy, on: again.append(on) or ordinary(policy, on))
     settings = RgrpoSettings(steps=1, prompts=3, group=4, minibatches=1, max_new_tokens=40)
-    for size in (1e12, 0.0):
-        monkeypatch.setattr(outside, "room", lambda device, size=size: size)
-        train_rgrpo(copy.deepcopy(policy), world_batches("badges", 3, 0), settings, rows.append, progress=False)
-    assert sizes[0] > 1 and sizes[1] == 1 and again == [False, True]
+
+    def run_in(size):
+        monkeypatch.setattr(outside, "room", lambda device: size)
+        own, batches = copy.deepcopy(policy), world_batches("badges", 3, 0)
+        train_rgrpo(own, batches, settings, rows.append, False, lambda step, own: found.append(own))
+
+    run_in(1e12)
+    layers = len(policy.text.layers)
+    wanted = [footprint_of(policy, replace(settings, checkpointing=n)) for n in range(layers + 1)]
+    run_in((wanted[0].fixed + sum(wanted[n].of_group(found[0]) for n in (layers - 2, layers - 1)) / 2) / SAFE)
+    run_in(0.0)
+    assert sizes[0] > 1 and sizes[1:] == [1, 1] and again == [0, layers - 1, layers] and layers > 2
     told = capsys.readouterr().out
-    assert told.count("from here on with gradient checkpointing") == 1 and ", 0 MiB are free" in told
+    assert [f"from here on {n} of {layers} layers" in told for n in range(layers + 1)] == [0] * (layers - 1) + [1, 1]
     assert rows[0]["grad_norm"] > 0
-    assert rows[0]["grad_norm"] == pytest.approx(rows[1]["grad_norm"], rel=1e-4)
+    assert [row["grad_norm"] for row in rows] == pytest.approx([rows[0]["grad_norm"]] * 3, rel=1e-4)
+    with pytest.raises(R3labError, match=f"checkpointing must be 0 to {layers}, the layers of the text, got 99"):
+        replace(settings, checkpointing=99).check(policy)
 
 
 def test_it_is_said_in_plain_words():

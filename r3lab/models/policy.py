@@ -453,9 +453,9 @@ def reading(policy: Policy) -> Iterator[None]:
 
 
 @contextmanager
-def checkpointed(policy: Policy, on: bool) -> Iterator[None]:
-    """Gradient checkpointing of the text model inside; transformers does it in training mode alone."""
-    if not on:
+def checkpointed(policy: Policy, layers: int) -> Iterator[None]:
+    """Gradient checkpointing of the text model's first layers inside; transformers does it in training mode alone."""
+    if not layers:
         yield
         return
     model, was_training = policy.model, policy.model.training
@@ -463,6 +463,8 @@ def checkpointed(policy: Policy, on: bool) -> Iterator[None]:
     enable = model.activation_checkpointing_enable if new else model.gradient_checkpointing_enable
     disable = model.activation_checkpointing_disable if new else model.gradient_checkpointing_disable
     enable({"use_reentrant": False})
+    for layer in policy.text.layers[layers:]:
+        layer.gradient_checkpointing = False
     model.train()
     try:
         yield

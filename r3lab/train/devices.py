@@ -91,6 +91,10 @@ class Footprint:
         """Bytes of `room` that a pass may take."""
         return room * SAFE - self.fixed
 
+    def lacks(self, trajectories: Sequence[Trajectory], room: float) -> float:
+        """Bytes by which `room` is too small for a pass over any one of these groups."""
+        return max(0.0, self.of_group(trajectories) - self.free(room)) if trajectories else 0.0
+
     def groups_that_fit(self, trajectories: Sequence[Trajectory], room: float) -> int:
         """Groups that a pass may hold so that any such pass fits into `room` bytes, at least one; 0: all."""
         if not trajectories:
@@ -173,21 +177,20 @@ def footprint_of(policy: Policy, settings: RgrpoSettings) -> Footprint:
 
 def _kept(policy: Policy, settings: RgrpoSettings, length: int, sampled: int) -> float:
     """Bytes that autograd keeps of one packed row of text; with checkpointing also what one layer makes anew."""
+    again = settings.checkpointing
     device = policy.device
     ids = torch.full((1, length), policy.tokenizer.eos_token_id or 0, device=device)
     positions = torch.arange(length, device=device).expand(3, 1, length)
     seen = packed_mask(policy.model, [length // 2], [[length - length // 2]], length)
 
-    def kept(checkpointing: bool) -> int:
-        with checkpointed(policy, checkpointing), saved(policy) as found:
+    def kept(layers: int) -> int:
+        with checkpointed(policy, layers), saved(policy) as found:
             states = policy.read(ids, positions, [], **seen)[0, :sampled]
             chosen_logprobs(policy, states, ids[0, :sampled], settings.temperature)
         return sum(found.values())
 
-    whole = kept(False)
-    if not settings.checkpointing:
-        return whole
-    return kept(True) + whole / policy.model.config.get_text_config().num_hidden_layers
+    whole = kept(0)
+    return kept(again) + whole / len(policy.text.layers) if again else whole
 
 
 @contextmanager

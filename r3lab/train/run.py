@@ -19,6 +19,7 @@ import platform
 import shutil
 import sys
 import threading
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -380,17 +381,23 @@ class Session:
         return self.footprint.told(self.settings, prompt, completion)
 
     def fit(self, trajectories: Sequence[Trajectory]) -> None:
-        """Let passes hold as many of these groups as the memory has room for; where it has none for a single one, what
-        a layer keeps for the backward pass is computed again in it, from here on."""
-        held = room(self.policy.device)
-        wanted, free = (self.footprint.of_group(trajectories) if trajectories else 0.0), self.footprint.free(held)
-        short = wanted > free and not self.settings.checkpointing
-        if any(self.processes.gather(short)):  # in all of them: layers that lie in parts are put together at once
-            self.settings = replace(self.settings, checkpointing=True)
+        """Let passes hold as many of these groups as the memory has room for; where it has none for a single one, as
+        few layers as that takes are computed again in the backward pass, from here on."""
+        held, layers, again = room(self.policy.device), len(self.policy.text.layers), self.settings.checkpointing
+
+        def short() -> float:  # of all processes, which decide alike: layers that lie in parts are put together at once
+            return max(self.processes.gather(self.footprint.lacks(trajectories, held)))
+
+        def fits(count: int) -> bool:
+            self.settings = replace(self.settings, checkpointing=count)
             self.footprint = footprint_of(self.policy, self.settings)
+            return not short()
+
+        if again < layers and (lack := short()):
+            fits(bisect_left(range(layers), True, again + 1, key=fits))  # once more: the last that was tried may differ
             if self.processes.main:
-                said = f"a group of rollouts wants up to {readable(wanted)}, {readable(max(0.0, free))} are free"
-                tqdm.write(f"{said}; from here on with gradient checkpointing, which takes a third more time")
+                what = f"{self.settings.checkpointing} of {layers} layers are computed again in the backward pass"
+                tqdm.write(f"memory for a group of rollouts is {readable(lack)} short; from here on {what}")
         fits = self.footprint.groups_that_fit(trajectories, held)
         limits = [groups for groups in (fits, self.most) if groups]  # 0: no limit
         self.settings = replace(self.settings, pass_groups=min(limits, default=0))

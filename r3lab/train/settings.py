@@ -39,7 +39,7 @@ class UpdateSettings:
     max_new_tokens: int = setting(96, "sampled tokens a rollout may have")
     max_grad_norm: float = setting(1.0, "gradient norm above which the gradient is scaled down")
     freeze_vision: bool = setting(True, "leave the vision tower as it is")
-    checkpointing: bool = setting(False, "less memory, a third more time (by itself where a group does not fit)")
+    checkpointing: int = setting(0, "layers computed again in the backward pass (by itself as many as memory wants)")
     pass_groups: int = setting(0, "groups in memory at once; 0: all of an update")
 
     def as_objective(self) -> Objective:
@@ -125,6 +125,8 @@ class RgrpoSettings(UpdateSettings):
             raise R3labError(f"overlong must be keep or mask, got {self.overlong!r}")
         if not 0 <= self.cooldown <= self.steps:
             raise R3labError(f"cooldown must be 0 to {self.steps}, the steps of the run, got {self.cooldown}")
+        if not 0 <= self.checkpointing <= (layers := len(policy.text.layers)):
+            raise R3labError(f"checkpointing must be 0 to {layers}, the layers of the text, got {self.checkpointing}")
         use_reward(self.reward), arms.OWN.use(self.arm), self.rule().forced(self.group)
         if not self.freeze_vision and (self.shard or policy.adapter is not None):
             raise R3labError("the vision tower is trained only where all weights are: not with --shard, nor with LoRA")
