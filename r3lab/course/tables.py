@@ -24,14 +24,17 @@ from ..show.effects import COLUMNS, between, effects_table, spread
 
 SHIPPED = ("tiny", "worlds", "engine", "explain", "ablations")  # files of results
 WHEN = "when"  # another, once it is there
-GPU = {  # runs of gpu.json, and the trajectories a second that are wanted of one H200: at least, or nothing
-    "lesson 02, tiny policy": 320.0,
-    "Qwen3-VL-2B": None,
-    "Qwen2.5-VL-3B": 8.0,
-    "7B shape, LoRA": 3.0,
+GPU = {  # runs of gpu.json, and what is wanted at least: trajectories a second of one H200, or times those of TRL
+    "lesson 02, tiny policy": "320 / s",
+    "Qwen3-VL-2B": "",
+    "Qwen2.5-VL-3B": "8 / s",
+    "7B shape, LoRA": "3 / s",
+    "Qwen3-VL-2B against TRL": "10 times",
+    "Qwen2.5-VL-3B on all cards": "",
 }
 ON_GPU = {
     "trajectories": "trajectories / s",
+    "trl": "times TRL's",
     "tokens": "sampled tokens / s",
     "looks": "looks",
     "image_tokens": "image tokens",
@@ -155,11 +158,11 @@ def gpu_table(result: Row | None) -> str:
     """The whole loop on a GPU, a line a run; without a file, or where it lacks a run, the line says so."""
     rows, cells = {row["measure"]: row for row in result["rows"]} if result else {}, []
     for name, wanted in GPU.items():
-        row, target = rows.get(name), "" if wanted is None else f"{wanted:g}"
+        row = rows.get(name)
         values = [UNMEASURED, *[""] * (len(ON_GPU) - 1)]
         if row is not None:
             values = [f"{row[key]:.3g}" if key in row else "" for key in ON_GPU]
-        cells.append((name, target, *values))
+        cells.append((name, wanted, *values))
     table = _markdown(("run", "wanted", *ON_GPU.values()), "l" + "r" * (1 + len(ON_GPU)), cells)
     cards = ", ".join(sorted({row["card"] for row in rows.values()}))
     return f"{table}\n\n" + (f"On {cards}. {_made(result)}" if result else "No GPU was at hand.")

@@ -1,16 +1,16 @@
 """The whole loop on a GPU, at the sizes of real checkpoints: writes assets/results/gpu.json, a table of RESULTS.md.
 
     python tests/bench/gpu.py                          # every run, minutes each; runs that the file has are left
-    python tests/bench/gpu.py --only Qwen3-VL-2B       # one, anew
+    python tests/bench/gpu.py --only Qwen3-VL-2B       # one, anew; against TRL wants: python -m pip install "trl>=1.16"
     python tests/bench/gpu.py --out gpu.json           # without a GPU: tiny shapes, so that this cannot rot
 
 A run trains: rollouts of 8 groups of 8 with a crop each, rewards, an update; a step to warm up, the median of the rest.
-Weights are random in the shapes of a checkpoint, so nothing is downloaded, and what rollouts write is given (`Script`):
-logits are computed, a token is drawn, and then the script's is taken. "lesson 02" is no such run: the policy writes
-what it will. Shares are of what this card does alone: the least that decoding reads (weights at each token of the
-longest row, each group's prompt once, each row's own keys and values) over its copy rate; the products of the update's
-matrices (twice their sizes forward, again for each gradient; without attention, and nothing for what is computed again)
-over its matrix rate. Not measured: other libraries on the same card, several cards.
+Weights are random in the shapes of a checkpoint, so nothing is downloaded, and what rollouts write is given (`forced`).
+"lesson 02" is no such run: the policy writes what it will. "on all cards" is one process a card, each with as many
+groups as one alone has. "against TRL" is a step of `against_trl`, of equal rows; both sides on this card. Shares are of
+what this card does alone: the least that decoding reads (weights at each token of the longest row, each group's prompt
+once, each row's own keys and values) over its copy rate; the products of the update's matrices (twice their sizes
+forward, again for each gradient; without attention, and nothing for what is computed again) over its matrix rate.
 """
 
 from __future__ import annotations
@@ -18,42 +18,43 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import torch
-from forced import words
+from compare import interleaved
+from forced import scripted, words
 from results_file import keep, rounded
 from transformers import AutoModelForImageTextToText
 
+from r3lab.core.errors import R3labError
 from r3lab.core.files import assets_dir
 from r3lab.core.geometry import from_source, write_ints
 from r3lab.core.protocol import box_text
 from r3lab.course.tables import GPU
-from r3lab.models import decoder
-from r3lab.models import policy as policies
 from r3lab.models.adapters import add_lora
 from r3lab.models.checkpoint import known_config
 from r3lab.models.policy import Features, Policy
 from r3lab.models.tiny import miniature
 from r3lab.recipes.lessons import vocabulary
-from r3lab.rollout.loop import Loop, rollout
-from r3lab.rollout.state import RolloutState
+from r3lab.rollout.loop import rollout
+from r3lab.train.devices import Processes
 from r3lab.train.rgrpo import train_rgrpo
 from r3lab.train.settings import RgrpoSettings
-from r3lab.train.update import packed_logprobs
+from r3lab.train.update import Alone, packed_logprobs
 from r3lab.trajectory import Kind, Trajectory
 from r3lab.vlir.rationale import jitter
 from r3lab.vlir.worlds import world_batches
 
 COMMAND = "python tests/bench/gpu.py"
+CARDS = " on all cards"  # what the name of a run of several processes ends in
+IMAGES = (Kind.OVERVIEW, Kind.CROP)
 SEVEN = {  # what the text model of Qwen2.5-VL-7B has, where that of 3B has something else
     "hidden_size": 3584,
     "intermediate_size": 18944,
@@ -84,7 +85,8 @@ SHAPES = {**FULL, "7B shape, LoRA": ("Qwen/Qwen2.5-VL-3B-Instruct", SEVEN, 32)} 
 
 def random_policy(name: str, device: str, load: Load) -> Policy:
     """A checkpoint's shapes with random weights, bfloat16; on a CPU the family's miniature, float32."""
-    source, changed, rank = SHAPES[name]
+    source, changed, rank = SHAPES[name.removesuffix(CARDS)]
+    torch.manual_seed(0)  # every process begins with the same
     config = known_config(source)
     small = miniature(config.model_type, vocabulary(), plain=False)
     model = small.model
@@ -110,35 +112,6 @@ def random_policy(name: str, device: str, load: Load) -> Policy:
     return policy
 
 
-class Script:
-    """In the place of a row's random numbers: each says which token is drawn (id + 0.5)."""
-
-    def __init__(self, ids: list[int]) -> None:
-        self.ids, self.at, self.bit_generator = np.array(ids), 0, self
-
-    def random(self, count: int | None = None) -> Any:
-        """The next numbers; behind the script's end the last again."""
-        found = self.ids[np.minimum(self.at + np.arange(count or 1), len(self.ids) - 1)] + 0.5
-        self.at += count or 1
-        return float(found[0]) if count is None else found
-
-    def advance(self, count: int) -> None:
-        """Go on, or back."""
-        self.at += count
-
-
-def chosen(
-    logits: torch.Tensor, temperature: float, uniform: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """As `choose`, whose work is done, with the token that `uniform` says."""
-    entropies = REAL(logits, temperature, uniform)[2]
-    ids = uniform[:, 0].long()
-    return ids, logits.log_softmax(-1).gather(1, ids[:, None])[:, 0], entropies
-
-
-REAL, ADD = policies.choose, Loop.add
-
-
 def written(policy: Policy, t: Trajectory, load: Load, number: int, member: int) -> list[int]:
     """Words, a box near the true region, words, an answer (every second one wrong): ids of a length of its own."""
     rng = np.random.default_rng([5, number, member])
@@ -152,46 +125,33 @@ def written(policy: Policy, t: Trajectory, load: Load, number: int, member: int)
     return [*policy.ids("<think>"), *free[: count // 2], *box, *free[count // 2 :], *last]
 
 
-@contextmanager
-def scripted(policy: Policy, load: Load) -> Iterator[None]:
-    """Inside, whatever the policy rolls out is written by `written`."""
-
-    def add(loop: Loop, record: Trajectory, position: int, number: int, member: int) -> RolloutState:
-        branch = ADD(loop, record, position, number, member)
-        branch.noise = Script(written(policy, record, load, number, member))  # type: ignore[assignment]
-        return branch
-
-    with (
-        mock.patch.object(Loop, "add", add),
-        mock.patch.object(policies, "choose", chosen),
-        mock.patch.object(decoder, "choose", chosen),
-    ):
-        yield
-
-
-def trained(policy: Policy, settings: RgrpoSettings) -> tuple[list[dict[str, Any]], list[list[Trajectory]]]:
-    """Rows of the log, and trajectories, of each step of R-GRPO."""
+def trained(
+    policy: Policy, settings: RgrpoSettings, processes: Alone
+) -> tuple[list[dict[str, Any]], list[list[Trajectory]]]:
+    """Rows of the log, and trajectories of this process, of each step of R-GRPO."""
     rows: list[dict[str, Any]] = []
     seen: list[list[Trajectory]] = []
     batches = world_batches("badges", settings.prompts, seed=0)
-    train_rgrpo(policy, batches, settings, rows.append, False, lambda step, found: seen.append(found))
+    train_rgrpo(policy, batches, settings, rows.append, False, lambda step, own: seen.append(own), None, processes)
     return rows, seen
 
 
-def told(rows: list[dict[str, Any]], seen: list[list[Trajectory]], device: str) -> dict[str, Any]:
-    """What a run's steps come to: the first warms up, and of the rest the one of median time stands for all."""
+def told(rows: list[dict[str, Any]], seen: list[list[Trajectory]], device: str, processes: Alone) -> dict[str, Any]:
+    """What a run's steps come to: the first warms up, and of the rest the one of median time stands for all. Memory is
+    the most that a process had."""
     times = [row["seconds_rollout"] + row["seconds_update"] for row in rows]
-    at = 1 + times[1:].index(statistics.median_low(times[1:]))
-    found, seconds = seen[at], times[at]
-    images = sum(kind in (Kind.OVERVIEW, Kind.CROP) for t in found for kind in t.kinds)
+    at = processes.gather(1 + times[1:].index(statistics.median_low(times[1:])))[0]
+    found, seconds = seen[at], max(processes.gather(times[at]))
+    count = processes.total(len(found))
+    held = torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else 0.0
     return {
-        "trajectories": len(found) / seconds,
-        "tokens": sum(t.kinds.count(Kind.SAMPLED) for t in found) / seconds,
-        "looks": sum(len(t.looks) for t in found) / len(found),
-        "image_tokens": images / len(found),
+        "trajectories": count / seconds,
+        "tokens": processes.total(sum(t.kinds.count(Kind.SAMPLED) for t in found)) / seconds,
+        "looks": processes.total(sum(len(t.looks) for t in found)) / count,
+        "image_tokens": processes.total(sum(kind in IMAGES for t in found for kind in t.kinds)) / count,
         "rollout": rows[at]["seconds_rollout"],
         "update": rows[at]["seconds_update"],
-        "memory": torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else 0.0,
+        "memory": max(processes.gather(held)),
         "at": at,
     }
 
@@ -251,35 +211,81 @@ def gap(policy: Policy, load: Load) -> tuple[float, float]:
     return statistics.median(apart), float(np.quantile(apart, 0.99))
 
 
-def measure_shape(name: str, device: str) -> dict[str, Any]:
+def measure_shape(name: str, device: str, processes: Alone) -> dict[str, Any]:
     """A run at the shapes of a checkpoint."""
-    load, lora = LOADS[device], SHAPES[name][2] > 0
+    load, lora = LOADS[device], SHAPES[name.removesuffix(CARDS)][2] > 0
     policy = random_policy(name, device, load)
     settings = RgrpoSettings(
         steps=1 + load.steps,
-        prompts=load.groups,
+        prompts=load.groups * processes.count,
         group=load.members,
         minibatches=1,
         learning_rate=1e-6,
         max_new_tokens=2 * load.sampled,
     )
-    with scripted(policy, load):
+    with scripted(lambda record, number, member: written(policy, record, load, number, member)):
         middle, high = gap(policy, load)
-        rows, seen = trained(policy, settings)
-    found = told(rows, seen, device)
+        rows, seen = trained(policy, settings, processes)
+    found = told(rows, seen, device, processes)
     copied, multiplied = rates(device, next(policy.model.parameters()).dtype)
     read, operations = work(policy, seen[found.pop("at")], load.members, lora)
     shares = {"floor": read / copied / found["rollout"], "matrix": operations / multiplied / found["update"]}
-    return {**found, **shares, "gap": middle, "gap_high": high, "n": f"{load.groups} x {load.members} rollouts"}
+    n = f"{settings.prompts} x {load.members} rollouts, {processes.count} processes"
+    return {**found, **shares, "gap": middle, "gap_high": high, "n": n}
 
 
-def measure_lesson(name: str, device: str) -> dict[str, Any]:
+def measure_trl(name: str, device: str, processes: Alone) -> dict[str, Any]:
+    """A step against one of TRL's trainer, in turn; both with backward passes of one group."""
+    import against_trl
+
+    against_trl.require_trl()
+    load = LOADS[device]
+    policy = random_policy("Qwen3-VL-2B", device, load)
+    settings = RgrpoSettings(prompts=load.groups, group=load.members, minibatches=1, pass_groups=1, learning_rate=1e-4)
+    settings = replace(settings, max_new_tokens=load.sampled)
+    samples = against_trl.looked_at(load.groups)
+    script = against_trl.script_of(policy, samples, load.members, load.sampled)
+    theirs, ours = (side(policy, samples, script, settings) for side in (against_trl.Theirs, against_trl.Ours))
+    found = interleaved(lambda: (ours.step(), wait(device)), lambda: (theirs.step(), wait(device)), load.steps)
+    against_trl.check(ours, theirs)
+    own = ours.trajectories
+    return {
+        "trajectories": len(own) / found.ours,
+        "tokens": script.numel() / found.ours,
+        "looks": sum(len(t.looks) for t in own) / len(own),
+        "image_tokens": sum(kind in IMAGES for t in own for kind in t.kinds) / len(own),
+        "trl": found.ratio,
+        "trl_low": found.low,
+        "trl_high": found.high,
+        "n": f"{load.groups} x {load.members} rollouts, {found.turns} turns",
+    }
+
+
+def measure_cards(name: str, device: str, path: Path) -> None:
+    """A process a card, each of which is `main` with this run alone; two processes where there is no GPU.
+
+    Raises
+    ------
+    R3labError
+        If there is one card.
+    """
+    count = torch.cuda.device_count() if device == "cuda" else 2
+    if count < 2:
+        raise R3labError("there is one card here")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count)]
+    subprocess.run([*launch, __file__, "--only", name, "--out", str(path)], check=True)
+
+
+def measure_lesson(name: str, device: str, processes: Alone) -> dict[str, Any]:
     """Lesson 02's hundred steps, as the tiny policy writes."""
     policy = Policy.load(assets_dir() / "tiny" / "cold-start", device, "float32")
     settings = RgrpoSettings(steps=100) if device == "cuda" else RgrpoSettings(steps=2, prompts=2, group=3)
-    found = told(*trained(policy, settings), device)
+    found = told(*trained(policy, settings, processes), device, processes)
     del found["at"]
     return {**found, "n": f"{settings.prompts} x {settings.group} rollouts, {settings.steps} steps"}
+
+
+RUNS = {"lesson 02, tiny policy": measure_lesson, "Qwen3-VL-2B against TRL": measure_trl}  # the others are shapes
 
 
 def main() -> int:
@@ -294,15 +300,25 @@ def main() -> int:
     path = Path(given.out or assets_dir() / "results" / "gpu.json")
     held = [row["measure"] for row in json.loads(path.read_text())["rows"]] if path.is_file() else []
     card = torch.cuda.get_device_name() if device == "cuda" else "no GPU: tiny shapes"
+    processes, missing = Processes.start(), False
     for name in [given.only] if given.only else [name for name in GPU if name not in held]:
         if device == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-        found = (measure_shape if name in SHAPES else measure_lesson)(name, device)
+        try:
+            if name.endswith(CARDS) and processes.count == 1:
+                measure_cards(name, device, path)
+                continue
+            found = RUNS.get(name, measure_shape)(name, device, processes)
+        except R3labError as error:
+            print(f"{name} is not measured: {error}", file=sys.stderr)
+            missing = True
+            continue
         row = {"measure": name, **{k: v if isinstance(v, str) else rounded(v) for k, v in found.items()}, "card": card}
-        print(json.dumps(row), flush=True)
-        keep(path, COMMAND, [row])
-    return 0
+        if processes.main:
+            print(json.dumps(row), flush=True)
+            keep(path, COMMAND, [row])
+    return 2 if given.only and missing else 0
 
 
 if __name__ == "__main__":

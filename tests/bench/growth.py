@@ -19,8 +19,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
-from forced import Forced, words
+from forced import scripted, words
 from results_file import whole
 
 from r3lab.core.files import assets_dir
@@ -41,8 +40,8 @@ AXES = {
 }
 
 
-def script(policy: Policy, sample: Sample, looks: int, group: int) -> torch.Tensor:
-    """What the rollouts of a sample write, (group, (looks + 1) * PART) ids: every look is at another box."""
+def script(policy: Policy, sample: Sample, looks: int, group: int) -> list[list[int]]:
+    """What the rollouts of a sample write, `group` rows of (looks + 1) * PART ids: every look is at another box."""
     rng, rows = np.random.default_rng(0), []
     known = words(policy)
     size = sample.image.size
@@ -55,7 +54,7 @@ def script(policy: Policy, sample: Sample, looks: int, group: int) -> torch.Tens
             row += [*rng.choice(known, PART - len(written)).tolist(), *written]
         last = policy.ids("</think><answer>7</answer>")
         rows.append([*row, *rng.choice(known, PART - len(last)).tolist(), *last])
-    return torch.tensor(rows)
+    return rows
 
 
 def seconds(base: Policy, sample: Sample, turns: int, looks: int = 1, group: int = 8, tokens: int = 64) -> float:
@@ -63,12 +62,12 @@ def seconds(base: Policy, sample: Sample, turns: int, looks: int = 1, group: int
     edge = tokens * base.layout.factor**2
     processor = {**base.processor, "size": {"shortest_edge": edge, "longest_edge": edge}}
     policy = Policy(base.model, base.tokenizer, processor)
-    forced = Forced(policy, script(policy, sample, looks, group))
+    rows = script(policy, sample, looks, group)
     taken = []
     for turn in range(turns + 1):
-        forced.begin()
         start = time.perf_counter()
-        found = rollout(policy, [sample], group, seed=0, max_looks=looks, max_new_tokens=(looks + 1) * PART)
+        with scripted(lambda record, number, member: rows[member]):
+            found = rollout(policy, [sample], group, seed=0, max_looks=looks, max_new_tokens=(looks + 1) * PART)
         if turn:  # the first one warms up
             taken.append(time.perf_counter() - start)
     if {(len(t.looks), t.finish) for t in found} != {(looks, "answered")}:
