@@ -388,13 +388,13 @@ class Session:
         def short() -> float:  # of all processes, which decide alike: layers that lie in parts are put together at once
             return max(self.processes.gather(self.footprint.lacks(trajectories, held)))
 
-        def fits(count: int) -> bool:
+        def enough(count: int) -> bool:
             self.settings = replace(self.settings, checkpointing=count)
             self.footprint = footprint_of(self.policy, self.settings)
             return not short()
 
         if again < layers and (lack := short()):
-            fits(bisect_left(range(layers), True, again + 1, key=fits))  # once more: the last that was tried may differ
+            enough(bisect_left(range(layers), True, again + 1, key=enough))  # the last that was tried may be another
             if self.processes.main:
                 what = f"{self.settings.checkpointing} of {layers} layers are computed again in the backward pass"
                 tqdm.write(f"memory for a group of rollouts is {readable(lack)} short; from here on {what}")

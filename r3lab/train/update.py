@@ -20,6 +20,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
+from operator import mul
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -255,8 +256,6 @@ def update(
         return {}
     if not in_parts:
         used = list(trajectories)
-    if settings.kl_weight and reference is None:
-        raise ValueError("kl_weight is not 0 but no reference was given")
     rows = int(processes.total(len(trajectories)))
     tokens = int(processes.total(sum(t.kinds.count(Kind.SAMPLED) for t in trajectories)))
 
@@ -365,13 +364,13 @@ def joined(found: Sequence[tuple[int, dict[str, Any]]], sums: Sequence[str] = SU
     """
     row: dict[str, Any] = {}
     for key in dict.fromkeys(key for _, one in found for key in one):
-        parts = [(weight, one[key]) for weight, one in found if key in one]
-        values = [value for _, value in parts]
+        weights, values = zip(*((weight, one[key]) for weight, one in found if key in one), strict=True)
         if isinstance(values[0], list):
             row[key] = [sum(counts) for counts in zip(*values, strict=True)]
         elif key == "ratio_max":
             row[key] = max(values)
+        elif key in sums:
+            row[key] = sum(values)
         else:
-            whole = 1 if key in sums else sum(weight for weight, _ in parts)
-            row[key] = sum(value * (1 if key in sums else weight) for weight, value in parts) / whole
+            row[key] = sum(map(mul, weights, values)) / sum(weights)
     return row
