@@ -16,6 +16,7 @@ forward, again for each gradient; without attention, and nothing for what is com
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import statistics
 import subprocess
@@ -303,6 +304,7 @@ def main() -> int:
     processes, missing = Processes.start(), False
     for name in [given.only] if given.only else [name for name in GPU if name not in held]:
         if device == "cuda":
+            gc.collect()  # the run before may hold its policies in a circle, and another process needs the room
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
         try:
