@@ -111,6 +111,7 @@ def styles(split: str) -> tuple[Style, ...]:
 class Value:
     """A length or an angle: its name, what is written, and where. Points of the plane are complex, source pixels."""
 
+    kind: str  # length or angle
     name: str
     said: str
     at: complex = 0j  # the middle of the side, or the corner
@@ -195,7 +196,7 @@ class Drawing:
         return complex(material.width(text, self.style.font, digit) / 2 + CLEAR, digit / 2 + CLEAR)
 
     def _half(self, value: Value) -> complex:
-        ring = RING / 2 if value.name.startswith("angle") and value.said != MISSING else 0.0
+        ring = RING / 2 if value.kind == "angle" and value.said != MISSING else 0.0
         return self.half(value.said, value.digit) + ring
 
     def fits(self) -> bool:
@@ -227,7 +228,7 @@ def _pair(point: complex) -> tuple[float, float]:
 
 def paint(drawing: Drawing) -> Image.Image:
     """The picture, SIDE x SIDE, without grain; sets `ink` of every value."""
-    style, count = drawing.style, drawing.count
+    style = drawing.style
     image = Image.new("RGB", (2 * SIDE, 2 * SIDE), GROUNDS[style.ground])
     draw = ImageDraw.Draw(image)
     for far in range(24, 2 * SIDE, 48):
@@ -246,8 +247,8 @@ def paint(drawing: Drawing) -> Image.Image:
         draw.ellipse((x - r, y - r, x + r, y + r), fill=fill, outline=style.ink, width=4)
     image = image.reduce(2)
     draw = ImageDraw.Draw(image)
-    for k, value in enumerate(drawing.values):
-        degrees = k >= count and value.said != MISSING
+    for value in drawing.values:
+        degrees = value.kind == "angle" and value.said != MISSING
         middle = _pair(value.middle - RING / 2 * degrees)
         value.ink = material.write(draw, middle, value.said, style.font, value.digit, style.ink, "mm")
         if degrees:
@@ -301,8 +302,8 @@ def _drawn(
         return None
     meant, lengths, degrees = found
     ring = LETTERS[:count] + LETTERS[0]
-    long = [Value(f"side {ring[k : k + 2]}", str(length)) for k, length in enumerate(lengths)]
-    wide = [Value(f"angle at {ring[k]}", str(one)) for k, one in enumerate(degrees)]
+    long = [Value("length", f"side {ring[k : k + 2]}", str(length)) for k, length in enumerate(lengths)]
+    wide = [Value("angle", f"angle at {ring[k]}", str(one)) for k, one in enumerate(degrees)]
     missing = wide[int(rng.integers(count))]
     missing.said, missing.digit = MISSING, LABEL
     written = [value for value in wide if value is not missing]
