@@ -621,7 +621,7 @@ def test_drawings_answer_what_their_regions_show() -> None:
             assert len(read) == len(said) / 2
         elif s.question.startswith("How much longer"):
             expected = read[asked[0]] - read[asked[1]]
-            assert expected >= diagrams.APART
+            assert expected >= 2
         elif said[asked[0]][0] == "?":
             expected = 180 * (len(read) - 1) - sum(read.values())
             assert {*read, asked[0]} == {name for name in said if len(name) == 1}
@@ -804,10 +804,9 @@ def test_a_world_of_ones_own_as_it_is_printed_keeps_its_promises(tmp_path: Path)
         assert s == world.sample("test", i) and all(problem(region, s.image.size) == "" for region in s.regions)
         assert world.rationale(s).boxes == (s.regions if s.needs_look else ())
         read = [int(length) for _, length in s.meta["read"]]
-        assert s.answer == str(sum(read)) and re.findall(r"shows (\d+)", spoken(world.rationale(s))) == [
-            *map(str, read)
-        ]
-        for a, b, c in re.findall(r"(\d+) \+ (\d+) = (\d+)\.", spoken(world.rationale(s))):
+        text = spoken(world.rationale(s))
+        assert s.answer == str(sum(read)) and re.findall(r"shows (\d+)", text) == [*map(str, read)]
+        for a, b, c in re.findall(r"(\d+) \+ (\d+) = (\d+)\.", text):
             assert int(a) + int(b) == int(c)
         assert not any(intersection(a, b) for k, a in enumerate(s.regions) for b in s.regions[:k])
         looks.add(len(world.rationale(s).boxes))
