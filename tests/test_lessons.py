@@ -522,7 +522,7 @@ def test_both_numbers_of_a_difference_are_taken_over(policy):
     assert seen > 6
 
 
-def test_every_number_of_a_drawing_is_taken_over_where_it_is_reckoned_with(policy):
+def test_every_number_of_a_drawing_is_taken_over_where_it_is_an_operand(policy):
     """Also where a result between them holds the digits of one that comes later: 180 - 33 = 147. 147 - 47 = 100."""
     seen = 0
     for index in range(40):

@@ -631,7 +631,7 @@ def test_drawings_answer_what_their_regions_show() -> None:
         assert s.answer == str(expected), s.id
 
 
-def test_a_drawing_is_reckoned_with_step_by_step() -> None:
+def test_the_answer_to_a_drawing_is_computed_step_by_step() -> None:
     """Every step is true, and goes on from the one before with the next number read; the last one is the answer."""
     assert diagrams.worked("missing", ["58", "47"]) == ("180 - 58 = 122. 122 - 47 = 75.", "75")
     assert diagrams.worked("missing", ["90", "80", "70"])[0].startswith("360 - 90 = 270. 270 - 80 = ")

@@ -110,7 +110,7 @@ class WorldWriter(Writer):
 
     def take_over(self, begin: int, text: str) -> None:
         """Point each value of a text, entries `begin` and on, at where it was read: in the order of `note`, where it is
-        reckoned with (at the start, or after a sign), since a result may hold the same digits."""
+        an operand (at the start, or after a sign), since a result may hold the same digits."""
         entry, end = self._entries(begin, text), 0
         for value, read in self.read:
             found = re.compile(rf"(?:^|[+-]) ?({re.escape(value)})\b").search(text, end)

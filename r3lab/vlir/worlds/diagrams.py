@@ -1,4 +1,4 @@
-"""`diagrams`: lengths and angles of a figure, to be read and reckoned with (in the manner of MathVista's geometry).
+"""`diagrams`: lengths and angles of a figure, to read and to calculate with (in the manner of MathVista's geometry).
 
 A drawing of 512x512 pixels shows a triangle or a quadrangle. Its corners carry letters, its sides lengths, its corners
 angles; in place of one angle stands a question mark. Letters and question mark can be read in the overview; numbers are
@@ -7,9 +7,9 @@ length in large print. Five kinds of question: how long a side is (mostly large:
 look, or, at the question mark, those at all others), the perimeter (a look a side), how much longer one side is than
 another (two looks).
 
-The figure is drawn to scale, by a hand that sets each corner a few pixels off. A drawing that is exact to the pixel
-needs no look at its angles: they can be measured, to the degree, even in an overview. No unit is told, so a length
-cannot be measured. Styles (ground, pen, font, paper, arcs) are drawn by lot from their own number, each in one split.
+The figure is drawn to scale, by a hand that sets each corner a few pixels off. Angles of an exact drawing could be
+measured in an overview, without a look; of these, who knew the corners to the pixel would have one of four right. No
+unit is told, so a length cannot be measured. Styles (ground, pen, font, paper, arcs) are drawn by lot from their own number, each in one split.
 
 This is the worked recipe of a world of one's own: it is not among the worlds that the shipped policy was trained in,
 and offered by its name as any package offers one, as an entry point (`r3lab/EXTEND.md` has its essentials).
@@ -178,31 +178,31 @@ class Drawing:
         self.letters: list[complex] = []  # where they stand
         for k, (corner, way) in enumerate(zip(self.corners, self.ways, strict=True)):
             side, angle = self.values[k], self.values[self.count + k]
-            side.at = corner + sides(self.corners)[k] / 2  # a length stands outside of its side
+            side.at = corner + sides(self.corners)[k] / 2  # and its length outside of it
             out = way * 1j if ((side.at - middle) / way).imag > 0 else way / 1j
-            side.middle = side.at + out * (line + span(self._half(side), out))
+            side.middle = side.at + out * (line + span(self._room(side), out))
 
-            back = -self.ways[k - 1]
-            inward = (way + back) / abs(way + back)  # an angle within its corner, as near as lines let it, after an arc
-            half, reach = self._half(angle), abs(self._half(angle))
-            room = line + max(span(half, way * 1j), span(half, back * 1j))
-            far = max(ARC + reach, room / math.sin(math.radians(angles(self.corners)[k]) / 2))
+            back = -self.ways[k - 1]  # an angle stands within its corner, as near as sides and arc let it
+            inward = (way + back) / abs(way + back)
+            half, reach = self._room(angle), abs(self._room(angle))
+            clear = line + max(span(half, way * 1j), span(half, back * 1j))
+            far = max(ARC + reach, clear / math.sin(math.radians(angles(self.corners)[k]) / 2))
             angle.at, angle.middle = corner, corner + inward * far
             self.radii.append(far - reach)
-            self.letters.append(corner - inward * (6 + span(self.half(LETTERS[k], LABEL), inward)))
+            self.letters.append(corner - inward * (6 + span(self.room(LETTERS[k], LABEL), inward)))
 
-    def half(self, text: str, digit: int) -> complex:
+    def room(self, text: str, digit: int) -> complex:
         """Half of the room that a text needs, across and down."""
         return complex(material.width(text, self.style.font, digit) / 2 + CLEAR, digit / 2 + CLEAR)
 
-    def _half(self, value: Value) -> complex:
+    def _room(self, value: Value) -> complex:
         ring = RING / 2 if value.kind == "angle" and value.said != MISSING else 0.0
-        return self.half(value.said, value.digit) + ring
+        return self.room(value.said, value.digit) + ring
 
     def fits(self) -> bool:
         """Whether no print touches other print, a side or the edge."""
-        places = [(value.middle, self._half(value)) for value in self.values]
-        places += [(place, self.half(LETTERS[k], LABEL)) for k, place in enumerate(self.letters)]
+        places = [(value.middle, self._room(value)) for value in self.values]
+        places += [(place, self.room(LETTERS[k], LABEL)) for k, place in enumerate(self.letters)]
         boxes = [(*_pair(middle - half), *_pair(middle + half)) for middle, half in places]
         if any(min(box) < 4 or max(box) > SIDE - 4 for box in boxes):
             return False
@@ -273,11 +273,11 @@ def _arc(
             draw.arc(box, start, end, fill=style.ink, width=3)
 
 
-# -- what is asked, and how it is reckoned ---------------------------------------------------------------------------
+# -- what is asked, and how it is computed ---------------------------------------------------------------------------
 
 
 def worked(kind: str, said: Sequence[str]) -> tuple[str, str]:
-    """How a question is reckoned from what was read, step by step, and its answer; nothing is said of a value alone.
+    """How the answer follows from what was read, step by step, and the answer; a value alone takes no step.
 
     >>> worked("perimeter", ["12", "7", "9"])
     ('12 + 7 = 19. 19 + 9 = 28.', '28')
@@ -362,7 +362,7 @@ class Diagrams(World):
         return Drawn(image, question, answer, regions, not asked[0].large, meta)
 
     def steps(self, sample: Sample) -> Steps:
-        """Look at every number that is needed, or read a large one, and reckon with them."""
+        """Look at every number that is needed, or read a large one, and compute the answer."""
         asked = [sample.meta["values"][k] for k in sample.meta["asked"]]
         steps: Steps = []
         for value, region in zip(asked, sample.regions, strict=True):
