@@ -9,7 +9,8 @@ another (two looks).
 
 The figure is drawn to scale, by a hand that sets each corner a few pixels off. Angles of an exact drawing could be
 measured in an overview, without a look; of these, who knew the corners to the pixel would have one of four right. No
-unit is told, so a length cannot be measured. Styles (ground, pen, font, paper, arcs) are drawn by lot from their own number, each in one split.
+unit is told, so a length cannot be measured. Styles (ground, pen, font, paper, arcs) are drawn by lot from their own
+number, each in one split.
 
 This is the worked recipe of a world of one's own: it is not among the worlds that the shipped policy was trained in,
 and offered by its name as any package offers one, as an entry point (`r3lab/EXTEND.md` has its essentials).
