@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
@@ -66,11 +67,12 @@ from r3lab.train import run as run_module
 from r3lab.train.log import read_log
 from r3lab.vlir.rationale import LARGE, SMALL
 from r3lab.vlir.sample import Sample
-from r3lab.vlir.worlds import get_world, trails
+from r3lab.vlir.worlds import OWN, get_world, trails
 from r3lab.vlir.worlds.badges import COLOURS, SIDE, scene
 from r3lab.vlir.worlds.charts import legend_text
+from r3lab.vlir.worlds.diagrams import Diagrams
 
-NEW = ("documents", "charts", "trails")
+NEW = ("documents", "charts", "trails", "diagrams")
 STAGE = replace(STAGES[0], batch=3, steps=2, windows=1)
 
 
@@ -78,6 +80,14 @@ STAGE = replace(STAGES[0], batch=3, steps=2, windows=1)
 def policy() -> Policy:
     """Random weights, the words of all worlds."""
     return tiny.create([*vocabulary(), *words()], seed=0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def fifth() -> Iterator[None]:
+    """The world that is offered by name is known here, as it is to who named it, whatever is installed."""
+    OWN.use(Diagrams())
+    yield
+    del OWN.own["diagrams"]
 
 
 @lru_cache(maxsize=240)
@@ -144,6 +154,21 @@ def test_print_of_a_document_is_where_its_marks_and_labels_are():
         for x1, y1, x2, y2 in ([round(v) for v in entry["label_box"]] for entry in entries):
             inside = grey[y1:y2, x1:x2]
             assert np.percentile(inside, 5) < np.percentile(inside, 90) - 60, sample.id
+
+
+def test_numbers_of_a_drawing_are_found_by_side_and_corner():
+    """A fact for each that is written, and none at the question mark; each is read in its ink, from left to right."""
+    for sample in (train_sample("diagrams", index) for index in range(20)):
+        values, scene = sample.meta["values"], scene_of(sample)
+        written = [value for value in values if value["said"] != "?"]
+        assert len(scene.facts) == len(scene.things) == len(values) - 1 == len(written)
+        for fact, value in zip(scene.facts, written, strict=True):
+            assert fact.question.endswith(f" the {value['name']}?") and fact.said == f"It shows {value['said']}."
+            x1, y1, x2, y2 = value["ink"]
+            marks = [mark[1] for mark in fact.marks if mark]
+            assert len(marks) == len(value["said"]) and marks == sorted(marks) and fact.large is value["large"]
+            assert all(x1 < x < x2 and y1 < y < y2 for x, y in marks)
+            assert fact.anchor == tuple(value["at"]) and not (x1 < fact.anchor[0] < x2 and y1 < fact.anchor[1] < y2)
 
 
 # -- lessons -------------------------------------------------------------------------------------------------------
@@ -495,6 +520,30 @@ def test_both_numbers_of_a_difference_are_taken_over(policy):
             )
             seen += 1
     assert seen > 6
+
+
+def test_every_number_of_a_drawing_is_taken_over_where_it_is_an_operand(policy):
+    """Also where a result between them holds the digits of one that comes later: 180 - 33 = 147. 147 - 47 = 100."""
+    seen = 0
+    for index in range(40):
+        sample = train_sample("diagrams", index)
+        meta = sample.meta
+        writer = writer_of(policy, sample)
+        writer.answer(sample, scene_of(sample))
+        read = [meta["values"][k]["said"] for k in meta["asked"]]
+        told = told_again(policy, writer.lesson)
+        assert "".join(said for said, _, _ in told) == "".join(read if len(read) > 1 else [])
+        assert all(said == there for said, there, _ in told)
+        seen += len(read) > 2
+    assert seen > 8
+    writer = writer_of(policy, sample)
+    for value in ("33", "47"):
+        writer.note(writer.say(f" It shows {value}.", False), f" It shows {value}.")
+    begin = writer.say(" 180 - 33 = 147. 147 - 47 = 100.", True)
+    writer.take_over(begin, " 180 - 33 = 147. 147 - 47 = 100.")
+    pieces = [policy.piece(token) for token in writer.lesson.text[begin:]]
+    back = [k + 1 for k, point in enumerate(writer.lesson.points[begin:]) if point and point[0] == TEXT]
+    assert ["".join(pieces[k - 3 : k]) for k in back[::2]] == ["0 - ", "7 - "]
 
 
 def test_numbers_of_rows_are_like_those_of_charts_and_signs_are_larger():

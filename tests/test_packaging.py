@@ -95,6 +95,9 @@ def test_a_wheel_carries_the_assets_and_finds_them_and_an_editable_one_does_not_
     assert (site / "r3lab" / "assets" / "LICENSES").read_text() == "all of them"
     (entry,) = site.glob("*.dist-info/entry_points.txt")
     assert "r3lab = r3lab.cli:main" in entry.read_text()
+    code = "from r3lab.vlir.worlds import OWN; print(OWN.offered(), OWN.use('diagrams').sample('test', 0).id)"
+    found = subprocess.run([sys.executable, "-c", code], cwd=site, env=env, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "{'diagrams': 'r3lab'} diagrams-test-0-0", "a world offered by name needs no more"
     assert "License-Expression: MIT" in (entry.parent / "METADATA").read_text("utf-8")
     assert (entry.parent / "licenses" / "LICENSE").is_file()
 

@@ -7,6 +7,7 @@ import json
 import re
 import runpy
 import shlex
+from importlib.metadata import EntryPoint
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -272,21 +273,47 @@ def test_an_arm_handed_over_in_python_is_trained_in(own: Path, policy: Policy) -
 
 
 PAGE = Path(plugins.__file__).parents[1] / "EXTEND.md"
+PROJECT = PAGE.parents[1] / "pyproject.toml"
 
 
-@pytest.mark.parametrize("recipe", ["A reward", "A world", "An arm", "Data", "A family"])
+def offers_of(project: str, group: str) -> list[EntryPoint]:
+    """The entry points of a group, as a text in the form of pyproject.toml has them."""
+    under = project.partition(f'[project.entry-points."{group}"]\n')[2].partition("\n[")[0]
+    return [EntryPoint(name, value, group) for name, value in re.findall(r'^(\w+) = "(.*)"$', under, re.M)]
+
+
+def test_a_world_that_r3lab_offers_by_name_is_found_named_and_listed(
+    own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As its pyproject.toml says, in whatever was installed: found when it is named, and not before."""
+    project = PROJECT.read_text("utf-8")
+    monkeypatch.setattr(plugins, "entry_points", lambda group: offers_of(project, group))
+    assert "diagrams" not in worlds.WORLDS and worlds.OWN.offered() == {"diagrams": "?"}
+    with pytest.raises(R3labError, match="Unknown world 'diagrams'"):
+        worlds.get_world("diagrams")
+    with pytest.raises(R3labError, match="known: badges, .*, diagrams. Did you mean 'diagrams'"):
+        worlds.OWN.use("diagram")
+    assert main(["worlds"]) == 0 and "`diagrams`: offered by the package" in capsys.readouterr().out
+    assert {s.world for s in worlds.drawn("diagrams,badges:2", "train", 0, range(3))} == {"diagrams", "badges"}
+    assert worlds.get_world("diagrams").sample("test", 0).world == "diagrams"
+
+
+@pytest.mark.parametrize("recipe", ["A reward", "A world", "An arm", "Data", "A family", "A package"])
 def test_a_recipe_runs_as_it_is_printed(
     recipe: str, own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its files are saved and its commands run, in a folder outside of the repository, which stays as it is."""
+    """Its files are saved and its commands run, in a folder outside of the repository, which stays as it is; what a
+    package offers is what r3lab's own pyproject.toml says, whatever is installed."""
     Path("assets").symlink_to(assets_dir())
     monkeypatch.setattr(families, "FAMILIES", dict(families.FAMILIES))
     section = PAGE.read_text("utf-8").split(f"## {recipe}\n")[1].split("\n## ")[0]
     blocks = re.findall(r"^```(\w*)\n(.*?)^```$", section, re.S | re.M)
     names = re.findall(r"Save\s+as\s+`(\w+\.\w+)`", section)
-    files = zip(names, [text for kind, text in blocks if kind], strict=True)
+    files = zip(names, [text for kind, text in blocks if kind not in ("", "toml")], strict=True)
     commands = [line for kind, text in blocks if not kind for line in text.splitlines()]
-    assert names and commands
+    [offer] = [text for kind, text in blocks if kind == "toml"] or [""]
+    assert commands and bool(names) is (recipe != "A package") is not offer and offer in PROJECT.read_text("utf-8")
+    monkeypatch.setattr(plugins, "entry_points", lambda group: offers_of(offer, group))
     for name, text in files:
         Path(name).write_text(text)
     for line in commands:
@@ -296,7 +323,8 @@ def test_a_recipe_runs_as_it_is_printed(
         else:
             assert program == "r3lab" and main(argv) == 0, (line, capsys.readouterr().err)
     if recipe == "A world":
-        assert {s.world for s in worlds.drawn("dots.py:Dots,badges:2", "train", 0, range(3))} == {"dots", "badges"}
+        drawn = worlds.drawn("triangles.py:Triangles,badges:2", "train", 0, range(3))
+        assert {s.world for s in drawn} == {"triangles", "badges"}
         assert json.loads(Path("runs/why/explanation.json").read_text())
 
 

@@ -27,11 +27,12 @@ from r3lab.core.images import content_hash
 from r3lab.core.protocol import scan
 from r3lab.vlir.rationale import imperfect, in_turn, jitter, reading, shows
 from r3lab.vlir.sample import Rationale, Sample, SampleError, read_vlir, write_vlir
-from r3lab.vlir.worlds import OWN, WORLDS, charts, documents, get_world, material, trails
+from r3lab.vlir.worlds import OWN, WORLDS, charts, diagrams, documents, get_world, material, trails
 from r3lab.vlir.worlds.badges import COLOURS, DIRECTIONS, LARGE, SIDE, Badge, neighbour
 from r3lab.vlir.worlds.material import FAMILIES, SPLITS, font, handwriting, other_hand, photos, tables
 
-NEW = ("documents", "charts", "trails")
+EVERY = {**WORLDS, "diagrams": diagrams.Diagrams()}  # those of the table, and the one that is offered by name
+NEW = ("documents", "charts", "trails", "diagrams")
 COUNT = 60
 CROP = (16, 4, 25)  # pixels a token, least and most tokens: what the tiny policy's loop cuts with
 
@@ -39,12 +40,12 @@ CROP = (16, 4, 25)  # pixels a token, least and most tokens: what the tiny polic
 @cache
 def drawn(name: str) -> list[Sample]:
     """The first test samples of a world."""
-    return [WORLDS[name].sample("test", i) for i in range(COUNT)]
+    return [EVERY[name].sample("test", i) for i in range(COUNT)]
 
 
 def every(*names: str) -> list[Sample]:
     """The samples of some worlds, of all if none is named."""
-    return [sample for name in names or WORLDS for sample in drawn(name)]
+    return [sample for name in names or EVERY for sample in drawn(name)]
 
 
 def spoken(rationale: Rationale) -> str:
@@ -68,15 +69,15 @@ def signs_of(sample: Sample) -> tuple[trails.Sign, ...]:
 def test_the_same_index_is_the_same_sample_in_another_process() -> None:
     """Whatever was drawn before; another seed is another sample."""
     code = (
-        "from r3lab.vlir.worlds import WORLDS; from r3lab.core.images import content_hash\n"
-        "for w in WORLDS.values():\n for i in (31, 4): s = w.sample('test', i)\n"
+        "from r3lab.vlir.worlds import WORLDS, diagrams; from r3lab.core.images import content_hash\n"
+        "for w in [*WORLDS.values(), diagrams.Diagrams()]:\n for i in (31, 4): s = w.sample('test', i)\n"
         " print(s.question, '|', s.answer, '|', content_hash(s.image))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    here = [drawn(name)[4] for name in WORLDS]
+    here = [drawn(name)[4] for name in EVERY]
     assert run.stdout.splitlines() == [f"{s.question} | {s.answer} | {content_hash(s.image)}" for s in here]
-    for name, sample in zip(WORLDS, here, strict=True):
-        assert content_hash(get_world(name).sample("test", 4, seed=1).image) != content_hash(sample.image)
+    for name, sample in zip(EVERY, here, strict=True):
+        assert content_hash(EVERY[name].sample("test", 4, seed=1).image) != content_hash(sample.image)
 
 
 def disjoint(parts: list[set]) -> bool:
@@ -103,11 +104,12 @@ def test_no_table_of_one_split_occurs_in_another() -> None:
 
 
 def test_no_layout_style_or_name_of_one_split_occurs_in_another() -> None:
-    for kind, number in ((documents.templates, 0), (charts.styles, 0)):
+    for kind, number in ((documents.templates, 0), (charts.styles, 0), (diagrams.styles, 0)):
         assert disjoint([{dataclasses.astuple(t)[number + 1 :] for t in kind(s)} for s in SPLITS])
     look = {
         documents.templates: lambda t: dataclasses.replace(t, number=0, wide=0),
         charts.styles: lambda s: dataclasses.replace(s, number=0, full=0.0, hole=s.hole > 0),
+        diagrams.styles: lambda s: dataclasses.replace(s, number=0),
     }
     for kind, of in look.items():
         seen = [{of(t) for t in kind(s)} for s in SPLITS]
@@ -125,6 +127,7 @@ def test_samples_use_the_material_of_their_split(split: str) -> None:
         chart, paper = WORLDS["charts"].sample(split, i), WORLDS["documents"].sample(split, i)
         assert chart.meta["table"] in known[0] and chart.meta["style"] in known[1]
         assert paper.meta["template"] in {t.number for t in documents.templates(split)}
+        assert EVERY["diagrams"].sample(split, i).meta["style"] in {t.number for t in diagrams.styles(split)}
 
 
 @pytest.mark.parametrize("name", WORLDS)
@@ -145,7 +148,7 @@ def test_samples_are_plain_and_their_regions_can_be_cut() -> None:
 def test_rationales_follow_the_protocol() -> None:
     """The lesson looks where and when it must, and its text holds the answer and nothing that parses as a box."""
     for s in every():
-        r = WORLDS[s.world].rationale(s)
+        r = EVERY[s.world].rationale(s)
         assert r.boxes == (s.regions if s.needs_look else ())
         text = spoken(r)
         (event,) = scan(text)
@@ -160,7 +163,7 @@ def test_a_modest_teacher_errs_in_every_world() -> None:
     rng = np.random.default_rng(0)
     for s in every():
         for needless, hasty in ((1.0, 0.0), (0.0, 1.0)):
-            r = imperfect(s, WORLDS[s.world].rationale(s), 0.2, needless, rng, hasty)
+            r = imperfect(s, EVERY[s.world].rationale(s), 0.2, needless, rng, hasty)
             assert len(r.boxes) == (0 if s.needs_look and hasty else len(s.regions) if s.needs_look else int(needless))
             text = spoken(r)
             assert [e.text for e in scan(text)] == [s.answer]
@@ -212,7 +215,7 @@ def test_shares_of_kinds_and_of_looks(name: str) -> None:
     samples = drawn(name)
     easy = sum(not s.needs_look for s in samples) / COUNT
     assert 0.18 < easy < 0.42
-    shares = {"documents": documents.SHARES, "charts": charts.SHARES, "trails": {"trail": 1.0}}[name]
+    shares = {"trail": 1.0} if name == "trails" else sys.modules[type(EVERY[name]).__module__].SHARES
     found = Counter(s.meta["kind"] for s in samples)
     assert set(found) == set(shares)
     for kind, share in shares.items():
@@ -233,7 +236,9 @@ def test_what_needs_a_look_is_illegible_in_the_overview_and_legible_in_a_crop() 
         elif s.world == "trails":
             of_face = trails.DIGIT if s.needs_look else trails.LARGE_INK
             heights = [of_face * (s.regions[-1][3] - s.regions[-1][1])]
-        for height, region in zip(heights, s.regions[-1:], strict=False):
+        elif s.world == "diagrams":
+            heights = [s.meta["values"][k]["digit"] for k in s.meta["asked"]]
+        for height, region in zip(heights, s.regions[-len(heights) :], strict=False):
             if s.needs_look:
                 assert height / 4 <= (3.3 if s.world == "trails" else 2.6) and height * crop_scale(s, region) >= 9, s.id
             else:
@@ -535,6 +540,163 @@ def test_what_a_sign_says_fits_on_its_face() -> None:
                 assert strip.min() > 150, (s.id, sign)
 
 
+# Diagrams.
+
+
+def figure(sample: Sample) -> tuple[dict[str, complex], dict[str, tuple[str, Box]]]:
+    """What the drawing itself says: where each letter's corner is, and of every side ("AB") and angle ("A") the number
+    beside it, with its ink. A letter belongs to the nearest corner, and so does a number inside of the figure; one
+    outside belongs to the nearest side."""
+    corners, letters = ([complex(*at) for at in sample.meta[name]] for name in ("corners", "letters"))
+    named = {diagrams.LETTERS[k]: min(corners, key=lambda c: abs(c - at)) for k, at in enumerate(letters)}
+    assert len(set(named.values())) == len(corners)
+    names = "".join(named)
+    ring = [*zip(names, names[1:] + names[0], strict=True)]
+    middles = {a + b: (named[a] + named[b]) / 2 for a, b in ring}
+    said = {}
+    for value in sample.meta["values"]:
+        x1, y1, x2, y2 = value["ink"]
+        middle = complex(x1 + x2, y1 + y2) / 2
+        sides = {((middle - named[a]) / (named[b] - named[a])).imag > 0 for a, b in ring}
+        places = named if len(sides) == 1 else middles
+        said[min(places, key=lambda name: abs(places[name] - middle))] = value["said"], tuple(value["ink"])
+    assert set(said) == {*named, *middles}
+    return named, said
+
+
+def written(sample: Sample) -> tuple[list[int], list[int]]:
+    """The lengths of a drawing, and its angles with the missing one."""
+    said = [value["said"] for value in sample.meta["values"]]
+    lengths, degrees = [int(v) for v in said[: len(said) // 2]], said[len(said) // 2 :]
+    known = [int(v) for v in degrees if v != "?"]
+    assert len(known) == len(degrees) - 1
+    return lengths, [180 * (len(degrees) - 2) - sum(known) if v == "?" else int(v) for v in degrees]
+
+
+def test_figures_are_drawn_to_scale() -> None:
+    """Lengths as the distances of the corners, but for the hand and whole units; angles as they are measured, within
+    some degrees; all angles add up, the missing one with them."""
+    for s in drawn("diagrams"):
+        corners, (lengths, degrees) = [complex(*c) for c in s.meta["corners"]], written(s)
+        measured = [abs(a - b) for a, b in zip(corners, [*corners[1:], corners[0]], strict=True)]
+        unit = sum(measured) / sum(lengths)
+        assert all(abs(m / unit / length - 1) < 0.1 for m, length in zip(measured, lengths, strict=True)), s.id
+        assert fmean(abs(m / unit / n - 1) for m, n in zip(measured, lengths, strict=True)) < 0.05
+        assert sum(degrees) == 180 * (len(corners) - 2) and min(degrees) > 25 and max(degrees) < 145
+        for one, corner, other, angle in zip(
+            corners[-1:] + corners, corners, [*corners[1:], corners[0]], degrees, strict=False
+        ):
+            ways = np.array([[w.real, w.imag] for w in (one - corner, other - corner)])
+            cos = ways[0] @ ways[1] / np.linalg.norm(ways, axis=1).prod()
+            assert abs(math.degrees(math.acos(cos)) - angle) < 7, s.id
+
+
+def test_no_angle_is_measured_to_the_degree_and_no_length_without_a_unit() -> None:
+    """Who knew the corners to the pixel would have the missing angle right in one of four; units differ threefold."""
+    right, units = [], []
+    for s in (EVERY["diagrams"].sample("train", i) for i in range(120)):
+        corners, (lengths, degrees) = [complex(*c) for c in s.meta["corners"]], written(s)
+        right += [round(m) == angle for m, angle in zip(diagrams.angles(corners), degrees, strict=True)]
+        units.append(sum(map(abs, diagrams.sides(corners))) / sum(lengths))
+    assert 0.15 < np.mean(right) < 0.33 and max(units) / min(units) > 2.5
+
+
+def test_drawings_answer_what_their_regions_show() -> None:
+    """From the words of the question, the letters and the numbers in the regions alone; no region shows another."""
+    for s in drawn("diagrams"):
+        _, said = figure(s)
+        seen = {
+            name: (text, region)
+            for name, (text, ink) in said.items()
+            for region in s.regions
+            if coverage(region, ink) == 1.0
+        }
+        assert len(seen) == len(s.regions) == s.meta["hops"]
+        for name, (_, ink) in said.items():
+            assert name in seen or not any(intersection(region, ink) for region in s.regions), s.id
+        read = {name: int(text) for name, (text, _) in seen.items()}
+        asked = re.findall(r"\b[A-D]{1,2}\b", s.question)
+        if s.question == "What is the perimeter?":
+            expected = sum(read.values())
+            assert len(read) == len(said) / 2
+        elif s.question.startswith("How much longer"):
+            expected = read[asked[0]] - read[asked[1]]
+            assert expected >= 2
+        elif said[asked[0]][0] == "?":
+            expected = 180 * (len(read) - 1) - sum(read.values())
+            assert {*read, asked[0]} == {name for name in said if len(name) == 1}
+        else:
+            assert [*read] == asked
+            expected = read[asked[0]]
+        assert s.answer == str(expected), s.id
+
+
+def test_the_answer_to_a_drawing_is_computed_step_by_step() -> None:
+    """Every step is true, and goes on from the one before with the next number read; the last one is the answer."""
+    assert diagrams.worked("missing", ["58", "47"]) == ("180 - 58 = 122. 122 - 47 = 75.", "75")
+    assert diagrams.worked("missing", ["90", "80", "70"])[0].startswith("360 - 90 = 270. 270 - 80 = ")
+    assert diagrams.worked("difference", ["31", "23"]) == ("31 - 23 = 8.", "8")
+    assert diagrams.worked("length", ["31"]) == ("", "31")
+    for s in drawn("diagrams"):
+        text = spoken(EVERY["diagrams"].rationale(s))
+        steps = re.findall(r"(\d+) ([+-]) (\d+) = (\d+)\.", text)
+        several = s.meta["kind"] in ("perimeter", "missing", "difference")
+        assert len(steps) == several * (len(s.regions) - (s.meta["kind"] != "missing"))
+        assert several is (len(s.regions) > 1)
+        for (a, sign, b, c), before in zip(steps, [None, *steps], strict=False):
+            assert int(a) + int(sign + b) == int(c) and (before is None or a == before[3])
+        assert not steps or steps[-1][3] == s.answer
+        read = [s.meta["values"][k]["said"] for k in s.meta["asked"]]
+        assert re.findall(r"It shows (\d+)\.", text) == read
+        assert [step[2] for step in steps] == (read if s.meta["kind"] == "missing" else read[1:])
+
+
+def test_print_of_a_drawing_stands_clear_and_inside() -> None:
+    """Of other print and of lines by geometry; by the pixels, numbers are ink on even ground, but for the ring of
+    degrees to the right of an angle."""
+    for s in drawn("diagrams"):
+        inks = [tuple(value["ink"]) for value in s.meta["values"]]
+        letters = [(x - 9, y - 12, x + 9, y + 12) for x, y in s.meta["letters"]]
+        boxes = [*inks, *letters]
+        assert all(min(b) >= 4 and max(b) <= SIDE - 4 for b in boxes)
+        wide = [(x1 - 2, y1 - 2, x2 + 2, y2 + 2) for x1, y1, x2, y2 in boxes]
+        assert not any(intersection(a, b) for k, a in enumerate(wide) for b in wide[:k]), s.id
+        corners = np.array([complex(*c) for c in s.meta["corners"]])
+        lines = (corners + np.linspace(0, 1, 400)[:, None] * (np.roll(corners, -1) - corners)).ravel()
+        for x1, y1, x2, y2 in wide:
+            assert not ((lines.real > x1) & (lines.real < x2) & (lines.imag > y1) & (lines.imag < y2)).any(), s.id
+        grey = np.asarray(s.image.convert("L"), dtype=float)
+        for value, ink in zip(s.meta["values"], inks, strict=True):
+            x1, y1, x2, y2 = (int(v) for v in ink)
+            ground = np.median(grey[y1 - 3 : y2 + 3, x1 - 3 : x2 + 3])
+            ground = np.median(grey[y1 - 4 : y2 + 4, x1 - 4 : x1 - 2]) if value["digit"] > 20 else ground
+            off = np.abs(grey[y1 - 3 : y2 + 3, x1 - 3 : x2 + 3] - ground)
+            assert off[3:-3, 3:-3].max() > 90, s.id
+            assert max(off[:2].max(), off[-2:].max(), off[:, :2].max()) < 75, (s.id, value)
+            if value["kind"] == "length":
+                assert off[:, -2:].max() < 75, (s.id, value)
+
+
+def test_one_length_in_large_print_at_most_and_no_sum_with_it() -> None:
+    """So that what large print tells is one length; where it is not asked for, a look is still needed."""
+    large = [[v for v in s.meta["values"] if v["large"]] for s in drawn("diagrams")]
+    assert {len(found) for found in large} == {0, 1}
+    for s, found in zip(drawn("diagrams"), large, strict=True):
+        asked = [s.meta["values"][k] for k in s.meta["asked"]]
+        assert s.needs_look is not (found == asked) and (s.needs_look or s.meta["kind"] == "length")
+        assert all(v["kind"] == "length" and (v not in asked or len(asked) == 1) for v in found)
+    beside = [s for s, found in zip(drawn("diagrams"), large, strict=True) if found and s.needs_look]
+    assert len({s.meta["kind"] for s in beside}) > 1
+    kinds = Counter((s.meta["kind"], s.needs_look) for s in drawn("diagrams"))
+    assert kinds["length", True] and kinds["length", False], "the question alone does not tell whether to look"
+    shares = {"missing": 0.5, "difference": 0.5}
+    for share in (0.0, 1.0):
+        world = diagrams.Diagrams(large_other=share, shares=shares)
+        made = [world.sample("train", i) for i in range(12)]
+        assert {s.meta["kind"] for s in made} == set(shares) and all(s.needs_look for s in made)
+        assert sum(v["large"] for s in made for v in s.meta["values"]) == 12 * share
+
+
 # Files.
 
 TINY = Sample(
@@ -627,16 +789,25 @@ def test_one_sheet_shows_all_worlds(
 
 def test_a_world_of_ones_own_as_it_is_printed_keeps_its_promises(tmp_path: Path) -> None:
     page = (Path(documents.__file__).parent / "README.md").read_text("utf-8")
-    assert all(f"| `{name}` |" in page for name in WORLDS)
+    assert all(f"| `{name}` |" in page for name in EVERY)
     [code] = re.findall(
-        r"`dots.py`:\n\n```python\n(.*?)```",
+        r"`triangles.py`:\n\n```python\n(.*?)```",
         (Path(documents.__file__).parents[2] / "EXTEND.md").read_text("utf-8"),
         re.S,
     )
-    path = tmp_path / "dots.py"
+    path = tmp_path / "triangles.py"
     path.write_text(code, "utf-8")
-    world = OWN.use(f"{path}:Dots")
-    for i in range(6):
+    world = OWN.use(f"{path}:Triangles")
+    looks = set()
+    for i in range(30):
         s = world.sample("test", i)
-        assert s == world.sample("test", i) and problem(s.regions[0], s.image.size) == ""
+        assert s == world.sample("test", i) and all(problem(region, s.image.size) == "" for region in s.regions)
         assert world.rationale(s).boxes == (s.regions if s.needs_look else ())
+        read = [int(length) for _, length in s.meta["read"]]
+        text = spoken(world.rationale(s))
+        assert s.answer == str(sum(read)) and re.findall(r"shows (\d+)", text) == [*map(str, read)]
+        for a, b, c in re.findall(r"(\d+) \+ (\d+) = (\d+)\.", text):
+            assert int(a) + int(b) == int(c)
+        assert not any(intersection(a, b) for k, a in enumerate(s.regions) for b in s.regions[:k])
+        looks.add(len(world.rationale(s).boxes))
+    assert looks == {0, 1, 3}

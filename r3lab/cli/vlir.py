@@ -75,6 +75,8 @@ def worlds(
     if not sheet and not out:
         for one in WORLDS.values():
             print((sys.modules[type(one).__module__].__doc__ or "").strip().partition("\n")[0])
+        for name, package in ALL_WORLDS.offered().items():
+            print(f"`{name}`: offered by the package {package}.")
         return 0
     from ..show.gallery import sheet as draw_sheet  # matplotlib: a second
     from ..show.picture import FORMATS as PICTURES

@@ -84,6 +84,10 @@ class Plugins(Generic[T]):
             return self.own[given]
         return self._keep(tried(f"{self.kind} {given}", self._offered(given).load), f"{self.kind} {given}", given)
 
+    def offered(self) -> dict[str, str]:
+        """The names that installed packages offer, each with its package's; nothing is loaded."""
+        return {name: one.dist.name if one.dist else "?" for name, one in _offers(self.kind).items()}
+
     def pinned(self, given: str) -> str:
         """The same, once it is found usable, with what it depends on: of a file the whole path and the hash, of a
         package its version."""

@@ -1,4 +1,4 @@
-"""What can be said of a scene of `documents`, `charts` and `trails`, and a sample's own question answered in full.
+"""What can be said of a scene of a world, but for badges, and a sample's own question answered in full.
 
 A sample asks one question; the lessons that give the tiny policy its base want all that its picture holds: every value
 with its place, every sign with what it says. It is read from the sample's `meta`, never from pixels. Each fact carries
@@ -21,6 +21,7 @@ from ..core.errors import R3labError, nearest
 from ..core.geometry import Box, Size
 from ..vlir.rationale import shows
 from ..vlir.sample import Sample
+from ..vlir.worlds import diagrams
 from ..vlir.worlds.badges import COLOURS
 from ..vlir.worlds.charts import LARGEST, NOUNS, SEARCHED, legend_text
 from ..vlir.worlds.documents import ASK, FIELDS, GOODS, MONTHS, SUBJECT
@@ -205,7 +206,17 @@ def _trails(meta: dict[str, Any], size: Size) -> Scene:
     return Scene(facts, [Thing((s.x, s.y), s.face, s.large, name=s.name) for s in signs], [])
 
 
-_READERS = {"documents": _documents, "charts": _charts, "trails": _trails}
+def _diagrams(meta: dict[str, Any], size: Size) -> Scene:
+    facts, things = [], []
+    for value in (one for one in meta["values"] if one["said"] != diagrams.MISSING):
+        ink, said, about = tuple(value["ink"]), shows(value["said"]), diagrams.ASK[value["kind"]].format(value["name"])
+        region, marks = padded(ink, size), along(said, value["said"], ink)
+        facts.append(Fact(about, f"The {value['name']}", region, value["large"], said, marks, tuple(value["at"])))
+        things.append(Thing(centre(ink), region, value["large"]))
+    return Scene(facts, things, [])
+
+
+_READERS = {"documents": _documents, "charts": _charts, "trails": _trails, "diagrams": _diagrams}
 
 
 def scene_of(sample: Sample) -> Scene:
@@ -236,6 +247,7 @@ def words() -> list[str]:
             value, label = f"What is the value of {name}?", f"Which label has {name}?"
             texts.append(f"{value} {label} The value of {name} The label of {name}")
             texts.append(f"How much more is {name} than {name}? - =")
+    texts += [f"{ask.format('side', 'side')} The angle at - + =" for ask in diagrams.ASK.values()]
     start = "Start at the. Which digit is at the end of the trail?"
     return [*texts, *(f"{start} It points {way} to the It says" for way in WAYS.values())]
 
@@ -245,6 +257,11 @@ def steps_of(sample: Sample, scene: Scene) -> tuple[Fact | Saying, ...]:
     meta, about = sample.meta, {fact.subject: fact for fact in reversed(scene.facts)}
     if sample.world == "trails":
         return tuple(about[f"The {name}"] for name in meta["trail"])
+    if sample.world == "diagrams":
+        values = [meta["values"][k] for k in meta["asked"]]
+        text, _ = diagrams.worked(meta["kind"], [value["said"] for value in values])
+        read = tuple(about[f"The {value['name']}"] for value in values)
+        return (*read, ("", text, None)) if text else read
     if sample.world != "charts":
         return (next(fact for fact in scene.facts if fact.question == sample.question),)
     kind, noun = meta["kind"], NOUNS[meta["chart"]]

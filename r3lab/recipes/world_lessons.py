@@ -10,6 +10,7 @@ scene holds is `facts.scene_of`'s; badges keep their own lessons.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
@@ -26,6 +27,7 @@ from ..vlir.sample import Sample
 from ..vlir.worlds import World, get_world
 from ..vlir.worlds.badges import COLOURS, SIDE
 from ..vlir.worlds.charts import LARGEST, Charts, difference, invented_labels, legend_text
+from ..vlir.worlds.diagrams import Diagrams
 from ..vlir.worlds.documents import Documents
 from ..vlir.worlds.trails import Trails
 from .facts import WORDS, Fact, Mark, Saying, Scene, centre, near, scene_of, searched, steps_of
@@ -60,6 +62,7 @@ RICHER: dict[str, World] = {
     "documents": Documents(large_other=0.5),
     "charts": Charts(large_other=0.4, invented=0.6, shares=KINDS),
     "trails": Trails(readable=0.5),
+    "diagrams": Diagrams(large_other=0.6),
 }
 NUMBER = 0.4  # how often a number is read alone, against 1 of what ends in a letter: numbers stand in every world
 
@@ -106,13 +109,14 @@ class WorldWriter(Writer):
             self.read += ((value, self._entries(begin, text)[at : at + len(value)]),)
 
     def take_over(self, begin: int, text: str) -> None:
-        """Point each value of a text, entries `begin` and on, at where it was read: in the order of `note`."""
+        """Point each value of a text, entries `begin` and on, at where it was read: in the order of `note`, where it is
+        an operand (at the start, or after a sign), since a result may hold the same digits."""
         entry, end = self._entries(begin, text), 0
         for value, read in self.read:
-            at = text.find(value, end)
-            if at < 0:
+            found = re.compile(rf"(?:^|[+-]) ?({re.escape(value)})\b").search(text, end)
+            if found is None:
                 continue
-            end = at + len(value)
+            at, end = found.span(1)
             for k, earlier in enumerate(read):
                 self.lesson.points[entry[at + k] - 1] = (TEXT, earlier)
         self.read = ()
