@@ -26,7 +26,7 @@ ROOM = 128  # tokens by which a cache grows
 SHORT = 64  # a beginning of so many tokens is copied to its rows: one attention in one piece costs less than two
 
 
-def cache_name(model: type) -> str:
+def cache_name(model: type[torch.nn.Module]) -> str:
     """What a class of transformers calls its cache, in its forward and in what that returns: "cache" since 5.24."""
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
