@@ -106,7 +106,7 @@ def test_a_step_of_the_decoder(far: Policy) -> None:
         cache.start(2, DEVICE)
         rows = far.padded([[40] * (SHORT + 9)] * 2, [far.positions(Row([40] * (SHORT + 9), []))] * 2)
         cache.place(torch.arange(2), rows.lengths, rows.ids.shape[1])
-        far.read(rows.ids, rows.positions, [], attention_mask=cache.mask(), past_key_values=cache, use_cache=True)
+        far.read(rows.ids, rows.positions, [], cache=cache, attention_mask=cache.mask())
         cache.advance()
         cache.share(torch.tensor([0, 0, 0, 1, 1]))
         for placed in ([0, 1, 2, 3, 4], [0, 2, 3]):
@@ -178,7 +178,7 @@ def test_a_graph_is_left_when_what_it_reads_lies_elsewhere(policy: Policy, monke
         for width, kept in ((9, 9), (400, 2)):
             ids, at = torch.full((2, width), 40 + width % 7), torch.arange(width).expand(3, 2, -1)
             cache.place(torch.arange(2), torch.tensor([kept, kept - 1]), width)
-            policy.read(ids, at, [], attention_mask=cache.mask(), past_key_values=cache, use_cache=True)
+            policy.read(ids, at, [], cache=cache, attention_mask=cache.mask())
             cache.advance()
             for _ in range(2):
                 found.append(step.ahead(cache, 0.0)([0, 1], [41, 42], [12, 30])[:2])

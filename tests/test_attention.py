@@ -10,7 +10,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from r3lab.models import attention
 from r3lab.models.attention import Spans, packed_attention, select, visible, watching
-from r3lab.models.cache import SlotCache
+from r3lab.models.cache import SlotCache, cache_name
 from r3lab.models.decoder import Decoder, fits
 from r3lab.models.policy import Row
 from r3lab.rollout.loop import Loop, rollout
@@ -77,8 +77,8 @@ def test_appending_to_a_cache_masks_as_sdpa_does(model):
     ids = torch.randint(0, 50, (1, 10), generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         whole = model(ids).logits
-        first = watched(ids[:, :4], use_cache=True)
-        rest = watched(ids[:, 4:], past_key_values=first.past_key_values, use_cache=True)
+        first, name = watched(ids[:, :4], use_cache=True), cache_name(type(watched))
+        rest = watched(ids[:, 4:], **{name: first[name]}, use_cache=True)
     torch.testing.assert_close(torch.cat([first.logits, rest.logits], 1), whole, atol=1e-5, rtol=1e-4)
 
 
@@ -99,8 +99,7 @@ def filled(policy, samples, owners):
     cache = SlotCache(policy.model.config.get_text_config().num_hidden_layers)
     cache.start(len(rows), policy.device)
     cache.place(torch.arange(len(rows)), batch.lengths, batch.ids.shape[1])
-    more = {"attention_mask": cache.mask(), "past_key_values": cache, "use_cache": True}
-    policy.read(batch.ids, batch.positions, batch.images, **more)
+    policy.read(batch.ids, batch.positions, batch.images, cache, attention_mask=cache.mask())
     cache.advance()
     behind = batch.positions.amax((0, 2)) + 1  # padding has position 0
     if owners is not None:
@@ -121,8 +120,7 @@ def both_ways(policy, samples, owners, served, tokens):
                 states.append(decoder.step(ids, at[rows], cache))
             else:
                 places, mask = at[rows].expand(3, -1)[..., None], cache.mask()
-                more = {"attention_mask": mask, "past_key_values": cache, "use_cache": True}
-                states.append(policy.read(ids[:, None], places, [], **more)[:, 0])
+                states.append(policy.read(ids[:, None], places, [], cache, attention_mask=mask)[:, 0])
             cache.advance()
             at[rows] += 1
         found.append(states)

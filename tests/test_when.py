@@ -35,7 +35,7 @@ from r3lab.train.rewards import right, score
 from r3lab.train.rgrpo import train_rgrpo
 from r3lab.train.settings import RgrpoSettings, UpdateSettings
 from r3lab.train.update import Alone, update
-from r3lab.train.when import DIRECT, FREE, LOOK, RULES, Choices, Credit, Rule, get_rule, told, values_of
+from r3lab.train.when import DIRECT, FREE, LOOK, PRICED, RULES, Choices, Credit, Rule, get_rule, told, values_of
 from r3lab.trajectory import ImageRef, Kind, Look, Trajectory, load, save
 from r3lab.vlir.worlds import get_world, world_batches
 
@@ -122,6 +122,19 @@ def test_what_comes_after_the_choice_is_compared_with_the_same_choice():
         hopeless, lambda r: r - r.mean(1, keepdim=True)
     )
     assert same[0, :4] == pytest.approx(found[0, :4]) and same[:, :2] == pytest.approx(found[:, :2])
+
+
+@pytest.mark.parametrize("lucky", "01")
+def test_who_disobeys_is_paid_nothing_and_counts_for_neither_kind(lucky):
+    c = of(f"10{lucky}0{lucky}1", "102001", (FREE, FREE, DIRECT, DIRECT, LOOK, LOOK))
+    assert c.obeyed.tolist() == [[True, True, False, True, False, True]]
+    look, direct, both = values_of(c)
+    assert look.item() == 1.0 and direct.item() == 0.0 and both.item(), "two of either kind, of the other four"
+    towards, _, _ = values_of(c, prior=1.0)
+    assert towards.item() == pytest.approx((2 + 0.5) / 3), "and so the group's mean"
+    given_out = given("at-grpo", c, "reward")
+    assert given_out[2] == given_out[4] == 0.0 != given_out[5]
+    assert get_rule("value").credit(c).peers.tolist() == [[1, 0, 0, 0, 1, 1]], "compared with what it was told"
 
 
 def test_forced_parts_of_a_group_have_a_baseline_of_their_own():
@@ -350,6 +363,22 @@ def test_what_a_look_changed_is_measured_by_answering_without_it(rolled, monkeyp
         assert not found or found == [0.0] * (len(found) - 1) + [float(right(t)) - 1.0]
 
 
+@pytest.mark.parametrize("rule", ["value", "at-grpo"])
+@pytest.mark.parametrize(
+    ("forced", "text", "paid"),
+    [(FREE, "ab<c", 1), (FREE, "a[b<c", 1), (DIRECT, "<c", 1), (LOOK, "[b<c", 1), (DIRECT, "[b<c", 0), (LOOK, "<c", 0)],
+)
+def test_a_rule_pays_what_did_as_it_was_told(rule: str, forced: str, text: str, paid: int):
+    def named(t: Trajectory) -> dict[str, float]:
+        return {"accuracy": 1.0, "format": 0.5, PRICED: -0.2}
+
+    t = written(text, forced)
+    assert t.forced == forced and bool(t.looks) == ("[" in text)
+    assert paying(named, get_rule(rule))(t) == {"accuracy": 1.0 * paid, "format": 0.5 * paid}
+    assert paying(lambda _: 1.0, get_rule(rule))(t) == paid
+    assert paying(named, get_rule("label"))(t) == named(t), "it forces nothing, and its price is a part of the reward"
+
+
 def test_what_a_rule_may_know_of_a_rollout_is_no_label(rolled):
     """Labels flipped, every rule that reads none gives the same; the price by label is paid by `label` alone."""
     policy, groups_, store = rolled
@@ -371,7 +400,7 @@ def test_what_a_rule_may_know_of_a_rollout_is_no_label(rolled):
             t.truth["needs_look"] = not t.truth["needs_look"]
         assert (found[0] == found[1]) == (rule.name != "label")
         assert ("look cost" in found[0][3][0]) == (rule.name == "label")
-    assert paying(len, get_rule("none"))("abc") == 3, "a reward without parts is as it is"
+    assert paying(lambda t: 3, get_rule("none"))(written("abc")) == 3, "a reward without parts is as it is"
 
 
 def test_several_processes_give_what_one_does(rolled):

@@ -9,12 +9,14 @@ Simplified: memory grows by copying when a row outgrows it.
     cache = SlotCache(layers=4)
     cache.start(4, device)
     cache.place(rows, lengths, query)   # which rows the next forward is for
-    model(..., past_key_values=cache, attention_mask=cache.mask())
+    policy.read(ids, positions, images, cache=cache, attention_mask=cache.mask())
     cache.advance()
     cache.share(torch.tensor([0, 0, 1, 1, 2, 2, 3, 3]))  # eight rows, two behind each of the four
 """
 
 from __future__ import annotations
+
+import inspect
 
 import torch
 from transformers.cache_utils import Cache
@@ -22,6 +24,11 @@ from transformers.cache_utils import Cache
 CHUNK = 8  # the visible part of the cache is trimmed to a multiple of this
 ROOM = 128  # tokens by which a cache grows
 SHORT = 64  # a beginning of so many tokens is copied to its rows: one attention in one piece costs less than two
+
+
+def cache_name(model: type[torch.nn.Module]) -> str:
+    """What a class of transformers calls its cache, in its forward and in what that returns: "cache" since 5.24."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 class SlotCache(Cache):

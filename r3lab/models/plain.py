@@ -29,6 +29,7 @@ from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 from ..core.errors import R3labError, shown
 from ..core.geometry import Box, Frame, Size, crop_size
 from ..core.records import fields
+from .cache import cache_name
 from .checkpoint import SAFE, config_of, object_in, read_weights, said
 from .families import LARGEST, PLAIN, PROCESSOR, Family, Layout
 from .policy import Block, Policy
@@ -181,13 +182,14 @@ class PlainPolicy(Policy):
         if few := self._keeps and places is not None:
             given["logits_to_keep"] = torch.tensor(wanted, device=self.device)
         out = self.model(**given, use_cache=True, return_dict=True)
-        return self.masked(out.logits[0] if few else out.logits[0, wanted]), out.past_key_values
+        return self.masked(out.logits[0] if few else out.logits[0, wanted]), out[cache_name(type(self.model))]
 
     @torch.no_grad()
     def more(self, token: int, cache: Any) -> torch.Tensor:
         """Logits (V,) behind a text token, read on a cache that holds all before it; no mask, for nothing is padded."""
         ids = torch.tensor([[token]], device=self.device)
-        out = self.model(input_ids=ids, past_key_values=cache, use_cache=True, return_dict=True)
+        held = {cache_name(type(self.model)): cache}
+        out = self.model(input_ids=ids, **held, use_cache=True, return_dict=True)
         return self.masked(out.logits[0, -1])
 
     def masked(self, logits: torch.Tensor) -> torch.Tensor:

@@ -30,6 +30,7 @@ from ..core.files import recover, whole_folder
 from ..core.geometry import Box, Frame, Size, crop_size, fit_tokens
 from ..core.protocol import bare, question_text
 from . import adapters, attention, families
+from .cache import cache_name
 from .checkpoint import SAFE, config_of, no_folder, object_in, quiet, read_weights, said
 from .template import chat_frame
 
@@ -318,11 +319,21 @@ class Policy:
             return families.text_positions(start, columns * rows), start + columns * rows
         return families.image_positions(start, columns, rows)
 
-    def read(self, ids: torch.Tensor, positions: torch.Tensor, images: Sequence[Features], **more: Any) -> torch.Tensor:
-        """Last hidden states (B, L, D) of ids (B, L) at positions (3, B, L), `images` in placeholder order."""
-        extra = {"mm_encoder_outputs": {"image": self.bundle(images)}} if images else {}
+    def read(
+        self,
+        ids: torch.Tensor,
+        positions: torch.Tensor,
+        images: Sequence[Features],
+        cache: Any = None,
+        **more: Any,
+    ) -> torch.Tensor:
+        """Last hidden states (B, L, D) of ids (B, L) at positions (3, B, L), `images` in placeholder order; they are
+        read behind what the `cache`, a `SlotCache`, holds, and written into it."""
+        extra: dict[str, Any] = {"mm_encoder_outputs": {"image": self.bundle(images)}} if images else {}
         places = positions[0] if self.family.tiles else positions
-        more = {"use_cache": False, **more}
+        if cache is not None:
+            extra[cache_name(type(self.model.model))] = cache
+        more = {"use_cache": cache is not None, **more}
         return self.model.model(input_ids=ids, position_ids=places, **extra, **more).last_hidden_state
 
     def hidden(self, rows: Rows) -> torch.Tensor:

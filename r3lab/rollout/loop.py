@@ -114,8 +114,7 @@ class Loop:
         """Read blocks (R, q) into cache slots; returns the hidden states (R, q, D)."""
         cache = self.cache
         cache.place(slots, blocks.lengths, blocks.ids.shape[1])
-        more = {"attention_mask": cache.mask(), "past_key_values": cache, "use_cache": True}
-        states = self.policy.read(blocks.ids, blocks.positions, blocks.images, **more)
+        states = self.policy.read(blocks.ids, blocks.positions, blocks.images, cache, attention_mask=cache.mask())
         cache.advance()
         return states
 

@@ -27,7 +27,7 @@ from ..trajectory import Kind, Look, Trajectory
 from .objective import spans
 from .rewards import right
 from .update import ALONE, Alone
-from .when import DIRECT, FREE, LABEL, PRICED, Choices, Credit, Rule, told
+from .when import DIRECT, FREE, LABEL, PRICED, Choices, Credit, Rule, obeys, told
 
 Groups = Mapping[int, Sequence[Trajectory]]
 
@@ -82,13 +82,16 @@ def choices_of(groups: Sequence[Sequence[Sequence[Any]]], worth: Sequence[Any] =
 
 
 def paying(reward: Callable[[Trajectory], Any], rule: Rule) -> Callable[[Trajectory], Any]:
-    """A reward with named parts, without the price by label where the rule takes its place."""
-    return reward if rule.name == LABEL else partial(_unpriced, reward)
+    """A reward without what the rule takes the place of, the price by label, which is one of its named parts; and
+    0 throughout for a rollout that did not do what the rule forced it to."""
+    return reward if rule.name == LABEL else partial(_ruled, reward)
 
 
-def _unpriced(reward: Callable[[Trajectory], Any], t: Trajectory) -> Any:
-    found = reward(t)
-    return {key: part for key, part in found.items() if key != PRICED} if isinstance(found, Mapping) else found
+def _ruled(reward: Callable[[Trajectory], Any], t: Trajectory) -> Any:
+    found, due = reward(t), obeys(t.forced, bool(t.looks))
+    if not isinstance(found, Mapping):
+        return found if due else 0.0
+    return {key: part if due else 0.0 for key, part in found.items() if key != PRICED}
 
 
 # -- the decision, and what a look changed ---------------------------------------------------------------------------

@@ -37,6 +37,11 @@ FREE, DIRECT, LOOK = "", "direct", "look"  # what a rollout was forced to; see `
 LABEL, PRICED = "label", "look cost"  # the rule that reads labels, and the part of a reward that holds its price
 
 
+def obeys(forced: Any, looked: Any) -> Any:
+    """Whether a rollout did what it was forced to, a bool or an array of them; what was free does."""
+    return (forced == FREE) | (looked == (forced == LOOK))
+
+
 @dataclass(frozen=True)
 class Choices:
     """What N groups of G rollouts chose, and whether it was right.
@@ -71,6 +76,11 @@ class Choices:
     def free(self) -> np.ndarray:
         """(N, G) whether the rollout chose by itself."""
         return self.forced == FREE
+
+    @property
+    def obeyed(self) -> np.ndarray:
+        """(N, G) whether the rollout did what it was forced to, or was free."""
+        return np.asarray(obeys(self.forced, self.looked))
 
 
 @dataclass(frozen=True)
@@ -114,7 +124,8 @@ PRIOR = 1.0  # rollouts that the mean of the whole group counts for, where few m
 
 
 def values_of(c: Choices, prior: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What it is worth to look, and to answer at once.
+    """What it is worth to look, and to answer at once. Rollouts that did not do what they were forced to count for
+    neither: what was told one thing and did the other is no sample of either.
 
     Parameters
     ----------
@@ -125,9 +136,9 @@ def values_of(c: Choices, prior: float = 0.0) -> tuple[np.ndarray, np.ndarray, n
     look, direct : (N, 1) share of right answers of the rollouts of each kind; 0 where there are none, without a prior
     both : (N, 1) whether the group holds both kinds
     """
-    mean = c.right.mean(1, keepdims=True)
+    mean = (c.right * c.obeyed).sum(1, keepdims=True) / np.maximum(c.obeyed.sum(1, keepdims=True), 1)
     found, counts = [], []
-    for kind in (c.looked, ~c.looked):
+    for kind in (c.looked & c.obeyed, ~c.looked & c.obeyed):
         count = kind.sum(1, keepdims=True)
         found.append(((c.right * kind).sum(1, keepdims=True) + prior * mean) / np.maximum(count + prior, 1e-9))
         counts.append(count)
@@ -214,7 +225,7 @@ def at_grpo(c: Choices) -> Credit:
     look, direct, both = values_of(c)
     most, arms = 6, np.select([c.forced == DIRECT, c.forced == LOOK], [1, 2], 0)
     worth = np.where(both, look - direct, 0.0)
-    return Credit(reward=0.6 * worth * np.exp(-2 * ((c.looks - most) / most) ** 2), peers=arms)
+    return Credit(reward=0.6 * worth * np.exp(-2 * ((c.looks - most) / most) ** 2) * c.obeyed, peers=arms)
 
 
 def difference(c: Choices) -> Credit:
@@ -264,12 +275,15 @@ def value(c: Choices) -> Credit:
     small print and large, and a mean of both is a wrong guess for either; nor would a run then go on from its
     checkpoint alone. The price acts where looks are worth nothing, among right answers, and on the decision alone: it
     turns no right rollout's advantage negative, and unlearns neither where to look nor how to read. A group in which
-    neither channel varies gets zero throughout, and no pass is made for it.
+    neither channel varies gets zero throughout, and no pass is made for it. A forced rollout that did the other thing
+    is paid nothing (`credit.paying`) and compared with those that did as they were told; paid, it teaches to look
+    although it was told not to, and the next values would be of arms that nobody obeys.
     """
     look, direct, both = values_of(c, PRIOR)
     chosen = np.where(c.looked, look - direct, direct - look) * both
     decision = (chosen + _needless(c, look, direct, both)) * c.free
-    return Credit(peers=c.looked.astype(int), decision=decision)
+    meant = np.where(c.free, c.looked, c.forced == LOOK)
+    return Credit(peers=meant.astype(int), decision=decision)
 
 
 @dataclass(frozen=True)
