@@ -259,10 +259,10 @@ def by_value(c: Choices) -> Credit:
 
 
 def value(c: Choices) -> Credit:
-    """The choice is credited with its value, the rest of a rollout against others that chose the same.
+    """The choice is credited with its value, the rest of a rollout against others that chose, or were told, the same.
 
         A(decision)  = V(chosen) - V(other) +- 0.5 [right and V(look) <= V(direct)]      (+ without a look, - with)
-        A(the rest)  = r's advantage - mean of those in the group that looked too, or did not either
+        A(the rest)  = r's advantage - mean of those in the group that chose, or were told, the same
         V(kind)      = (right of its n rollouts + mean of the group) / (n + 1)
 
     Ours. Half of each group is forced, a quarter to each kind, so that both values are measured on policy in every
