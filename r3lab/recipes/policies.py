@@ -422,6 +422,7 @@ def make_further(recipe: FurtherRecipe) -> int:
     for seed in range(recipe.seeds):
         rows += stages.kept(work / f"rows-{seed}.json", partial(further_point, recipe, base, work, seed))
     out = Path(recipe.out) if recipe.out else assets
-    results = out / "results" / f"{recipe.world}.json"
-    print(f"results in {stages.write_results(results, FURTHER, recipe=settings, rows=rows)}")
+    results, seeds = out / "results" / f"{recipe.world}.json", recipe.seeds
+    command = FURTHER if seeds == FurtherRecipe.seeds else f"{FURTHER} --seeds {seeds}"
+    print(f"results in {stages.write_results(results, command, recipe=settings, rows=rows)}")
     return 0
