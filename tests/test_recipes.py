@@ -241,6 +241,10 @@ def test_a_further_world_is_taught_beside_the_four(worlds_base, tmp_path, monkey
     )
     drawn_in_turn = Counter(world.name for world, _, _ in mixture(policies.turns(FurtherRecipe())))
     assert drawn_in_turn == {**dict.fromkeys(WORLDS, 1), "diagrams": 6}
+    for world, message in {"diagram": "Unknown world 'diagram'", "badges": "No facts are known of the world"}.items():
+        with pytest.raises(R3labError, match=message):
+            call("train further", [*given, "--world", world, "--work", str(tmp_path / "none")])
+    assert not (tmp_path / "none").exists()
     with pytest.raises(R3labError, match="others must be between 0 and 1, got 1.0"):
         call("train further", [*given, "--others", "1.0"])
     with pytest.raises(R3labError, match="made with split 'validation', not 'test'"):

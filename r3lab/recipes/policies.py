@@ -51,10 +51,10 @@ from ..train.log import read_log
 from ..train.settings import RgrpoSettings
 from ..train.sft import Pair, SftSettings
 from ..vlir.rationale import imperfect
-from ..vlir.worlds import WORLDS, Worlds, get_world, world_batches
+from ..vlir.worlds import OWN, WORLDS, Worlds, get_world, world_batches
 from . import stages
 from .base import Heads
-from .facts import words
+from .facts import scene_of, words
 from .lessons import Stage, vocabulary
 from .settings import FurtherRecipe, Recipe, Taught, WorldRecipe
 from .world_lessons import WorldLessons, WorldStage
@@ -412,6 +412,7 @@ def make_further(recipe: FurtherRecipe) -> int:
     )
     if not 0 < recipe.others < 1:
         raise R3labError(f"others must be between 0 and 1, got {recipe.others}")
+    scene_of(OWN.use(recipe.world).sample("train", 0))  # an error where nothing is known to teach
     work, assets = Path(recipe.work), assets_dir()
     start = Path(recipe.base) if recipe.base else assets / "worlds" / "cold-start"
     if not stages.made(start):
