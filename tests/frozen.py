@@ -58,7 +58,7 @@ OBJECTIVES = {  # two steps of the shipped cold start with each
 }
 COMMANDS = (
     "", "ask", "explain", "run", "course", "sweep", "worlds", "eval", "report", "browse", "dashboard", "gallery",
-    "doctor", "train", "train tiny", "train sft", "train rgrpo", "train ablations", "train worlds",
+    "doctor", "train", "train tiny", "train sft", "train rgrpo", "train ablations", "train worlds", "train further",
     "vlir", "vlir build", "vlir rationale", "vlir filter", "vlir card", "vlir convert",
 )  # fmt: skip
 FORGOTTEN = re.compile(r"second|memory|date|machine|^place$|^key$|^pieces$")  # names of fields

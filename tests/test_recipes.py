@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -23,9 +24,11 @@ from r3lab.recipes.ablations import FULL, VARIANTS, Budget, get_variant, point, 
 from r3lab.recipes.facts import words
 from r3lab.recipes.lessons import vocabulary
 from r3lab.recipes.policies import WORLD_STAGES, Recipe, WorldRecipe, cold_steps, lessons_of_imperfect_teacher
+from r3lab.recipes.settings import FurtherRecipe
+from r3lab.recipes.world_lessons import WorldLessons
 from r3lab.train.log import read_log
 from r3lab.train.rewards import preset
-from r3lab.vlir.worlds import WORLDS, get_world, world_batches
+from r3lab.vlir.worlds import WORLDS, get_world, mixture, world_batches
 from r3lab.vlir.worlds.badges import Badges
 
 SMALL = Budget(lessons=4, steps=1, test=2)
@@ -208,6 +211,44 @@ def test_the_command_makes_measures_ships_and_keeps(worlds_base, tmp_path, monke
     assert again == rows, "the results hold all that is finished there"
     with pytest.raises(R3labError, match="made with new_tokens 12, not 13"):
         call("train worlds", [*given[: given.index("--new-tokens")], "--new-tokens", "13", "--test-samples", "2"])
+
+
+def test_a_further_world_is_taught_beside_the_four(worlds_base, tmp_path, monkeypatch):
+    """Lessons, cold start and R-GRPO hold the world and the others; what is measured is of the split and seed told."""
+    seen, teach = set[str](), policies.lessons_of_imperfect_teacher
+
+    def few(*given, **more):
+        for batch in teach(*given, **{**more, "batch": 12}):
+            seen.update(s.world for s, _ in batch)
+            yield batch
+
+    monkeypatch.setattr(policies, "lessons_of_imperfect_teacher", few)
+    short = ["--lessons", "1", "--cold-start-steps", "1", "--rgrpo-steps", "1", "--prompts", "4", "--new-tokens", "12"]
+    where = ["--base", str(worlds_base), "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
+    given = [*where, *short, "--seeds", "2", "--test-samples", "3", "--test-seed", "9", "--split", "validation"]
+    asked = []
+    drawn = stages.held_out
+    monkeypatch.setattr(stages, "held_out", lambda *of: asked.extend(found := drawn(*of)) or found)
+    assert call("train further", given) == 0
+    assert {s.id for s in asked} == {f"diagrams-validation-9-{k}" for k in range(3)}
+    found = json.loads((tmp_path / "out" / "results" / "diagrams.json").read_text())
+    assert [(r["seed"], r["stage"]) for r in found["rows"]] == [(s, stage) for s in (0, 1) for stage in WORLD_STAGES]
+    assert all(r["n"] == len(r["each"]) == 3 and r["exact"] == r["each"].count("1") / 3 for r in found["rows"])
+    assert seen == {*WORLDS, "diagrams"} and found["recipe"]["test_seed"] == 9
+    stream = WorldLessons(Policy.load(worlds_base), policies.further_stage(FurtherRecipe()))
+    assert dict(zip(stream.worlds, stream.weights, strict=True)) == pytest.approx(
+        {**dict.fromkeys(WORLDS, 0.1), "diagrams": 0.6}
+    )
+    drawn_in_turn = Counter(world.name for world, _, _ in mixture(policies.turns(FurtherRecipe())))
+    assert drawn_in_turn == {**dict.fromkeys(WORLDS, 1), "diagrams": 6}
+    for world, message in {"diagram": "Unknown world 'diagram'", "badges": "No facts are known of the world"}.items():
+        with pytest.raises(R3labError, match=message):
+            call("train further", [*given, "--world", world, "--work", str(tmp_path / "none")])
+    assert not (tmp_path / "none").exists()
+    with pytest.raises(R3labError, match="others must be between 0 and 1, got 1.0"):
+        call("train further", [*given, "--others", "1.0"])
+    with pytest.raises(R3labError, match="made with split 'validation', not 'test'"):
+        call("train further", given[:-2])
 
 
 def test_marks_that_the_base_has_never_written_get_a_longer_cold_start():

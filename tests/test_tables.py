@@ -25,7 +25,15 @@ from r3lab.core.errors import R3labError
 from r3lab.core.files import assets_dir
 from r3lab.core.geometry import Box
 from r3lab.core.stats import expected, student, t_interval
-from r3lab.course.tables import arms_table, explain_tables, fidelity_table, looks_table, named_table, timed_table
+from r3lab.course.tables import (
+    arms_table,
+    explain_tables,
+    fidelity_table,
+    further_table,
+    looks_table,
+    named_table,
+    timed_table,
+)
 from r3lab.evaluate.grades import published
 from r3lab.models import tiny
 from r3lab.models.policy import Policy, save_policy
@@ -103,6 +111,26 @@ def test_looks_by_hand():
     assert lines[2].startswith("| badges | 96.0 % (96.0 to 96.0) | 5.0 % (5.0 to 5.0) |")
     assert "right, not needed" in lines[0] and "| 70.0 % (70.0 to 70.0) |" in lines[2]
     assert lines[2].endswith("| 0.80 (0.75 to 0.85) |") and lines[3].endswith("| none |") and len(lines) == 4
+
+
+def test_a_further_world_by_hand():
+    """Right answers with the interval over seeds and samples, which holds the mean and is not that of one seed."""
+    rows = [
+        {**row("diagrams", "interleaved", stage, seed, exact), "each": each, "split": "test", "n": 4}
+        for stage, seed, exact, each in (
+            ("cold start", 0, 0.25, "1000"),
+            ("cold start", 1, 0.75, "1110"),
+            ("R-GRPO", 0, 1.0, "1111"),
+            ("R-GRPO", 1, 1.0, "1111"),
+        )
+    ]
+    told = further_table({**RESULTS, "rows": rows, "recipe": {"test_seed": 77}})
+    lines = told.splitlines()
+    assert lines[0].startswith("| stage | right | right, look needed |") and len(lines) == 6
+    assert lines[3].startswith("| R-GRPO | 100.0 % (100.0 to 100.0) |")
+    mean, low, high = (float(v) for v in re.findall(r"[\d.]+", lines[2].split("|")[2]))
+    assert mean == 50.0 and low < 25.0 and high > 75.0
+    assert "first 4 samples of the test split of diagrams (samples seed 77); nothing else has drawn them" in lines[-1]
 
 
 def named(measure: str, ours: float, reference: float) -> dict:

@@ -52,6 +52,12 @@ COMMANDS = {  # one word, or two where several have the first in common
         "Make policies of four worlds, one an arm (hours).",
         "recipes.settings:WorldRecipe",
     ),
+    "train further": Command(
+        TRAIN,
+        "recipes.policies:make_further",
+        "Teach the shipped policy a further world, and measure it there (an hour).",
+        "recipes.settings:FurtherRecipe",
+    ),
     "train sft": Command(
         TRAIN, "train.sft:main", "Supervised cold start on VLIR samples.", "train.settings:SftSettings"
     ),

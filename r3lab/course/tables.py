@@ -17,13 +17,14 @@ from typing import Any
 from ..core.arms import INTERLEAVED
 from ..core.errors import R3labError, nearest
 from ..core.files import assets_dir
+from ..core.stats import seeds_interval
 from ..recipes.ablations import effects
 from ..run.notebook import lessons_of, read_notebook
 from ..run.site import lessons_table, read_lesson
 from ..show.effects import COLUMNS, between, effects_table, spread
 
 SHIPPED = ("tiny", "worlds", "engine", "explain", "ablations")  # files of results
-WHEN = "when"  # another, once it is there
+WHEN, DIAGRAMS = "when", "diagrams"  # others, once they are there
 GPU = {  # runs of gpu.json, and what is wanted at least: trajectories a second of one H200, or times those of TRL
     "lesson 02, tiny policy": "320 / s",
     "Qwen3-VL-2B": "",
@@ -66,6 +67,7 @@ LOOKS = {
     "look_rate_unneeded": "looks, not needed",
     "iou": "IoU of the deciding look",
 }
+FURTHER = {key: LOOKS[key] for key in LOOKS if key not in ("legible", "overview_alone")}
 Row = dict[str, Any]
 
 
@@ -190,6 +192,24 @@ def looks_table(result: Row) -> str:
     return _markdown(("world", *LOOKS.values()), "l" + "r" * len(LOOKS), cells)
 
 
+# -- diagrams.json: a further world ----------------------------------------------------------------------------------
+
+
+def further_table(result: Row) -> str:
+    """A line a stage: right answers with an interval over training seeds and samples, and how the policy looks."""
+    cells = []
+    for (stage,), of in _by(result["rows"], "stage").items():
+        asked = [(row["seed"], str(k), float(c)) for row in of for k, c in enumerate(row["each"])]
+        whole = seeds_interval(asked)
+        told = between(whole.value, whole.low, whole.high)
+        cells.append((stage, told, *(over_seeds(of, key) for key in FURTHER)))
+    table = _markdown(("stage", "right", *FURTHER.values()), "l" + "r" * (1 + len(FURTHER)), cells)
+    first = result["rows"][0]
+    over = "Right: mean and 95 % interval over training seeds and samples together; else mean and range over"
+    asked_of = _asked(result, first["n"], f"the {first['split']} split of {first['world']}")
+    return f"{table}\n\n{over} {asked_of} {_made(result)}"
+
+
 # -- tiny.json, ablations.json ---------------------------------------------------------------------------------------
 
 
@@ -274,7 +294,7 @@ def shipped_tables() -> dict[str, str]:
     """The tables of all results that ship."""
     read = (json.loads((assets_dir() / "results" / f"{name}.json").read_text()) for name in SHIPPED)
     tiny, worlds, engine, explain, ablations = read
-    when, gpu = (assets_dir() / "results" / f"{name}.json" for name in (WHEN, "gpu"))
+    when, further, gpu = (assets_dir() / "results" / f"{name}.json" for name in (WHEN, DIAGRAMS, "gpu"))
     return {
         "ask": ask_lines(tiny, worlds),
         "tiny": learning_table(tiny),
@@ -284,6 +304,7 @@ def shipped_tables() -> dict[str, str]:
         "explain": explain_tables(explain),
         "ablations": ablation_table(ablations),
         **({WHEN: when_table(json.loads(when.read_text()))} if when.is_file() else {}),
+        **({DIAGRAMS: further_table(json.loads(further.read_text()))} if further.is_file() else {}),
     }
 
 

@@ -16,6 +16,11 @@ with other arms or seeds may work in one folder, side by side once the base is m
     python -m r3lab train tiny                          # hours on two cores; --help lists every setting
     python -m r3lab train worlds                        # twelve hours on two cores
     python -m r3lab train worlds --arms interleaved,direct --seeds 1
+
+*A further world* (`r3lab train further`): lessons in it and in the four, from the shipped cold start; then, over seeds,
+cold start and R-GRPO as above.
+
+    python -m r3lab train further                       # diagrams; an hour on two cores
 """
 
 from __future__ import annotations
@@ -23,7 +28,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import chain
@@ -46,15 +51,15 @@ from ..train.log import read_log
 from ..train.settings import RgrpoSettings
 from ..train.sft import Pair, SftSettings
 from ..vlir.rationale import imperfect
-from ..vlir.worlds import WORLDS, get_world, world_batches
+from ..vlir.worlds import OWN, WORLDS, Worlds, get_world, world_batches
 from . import stages
 from .base import Heads
-from .facts import words
+from .facts import scene_of, words
 from .lessons import Stage, vocabulary
-from .settings import Recipe, WorldRecipe
+from .settings import FurtherRecipe, Recipe, Taught, WorldRecipe
 from .world_lessons import WorldLessons, WorldStage
 
-TINY, FOUR = "python -m r3lab train tiny", "python -m r3lab train worlds"  # the commands
+TINY, FOUR, FURTHER = (f"python -m r3lab train {what}" for what in ("tiny", "worlds", "further"))  # the commands
 SHARPNESS = 1.6  # norm of queries and keys at the start
 PLACE = 1.0  # amplitude of the position table at the start; what a patch adds has a standard deviation of about 0.6
 
@@ -119,7 +124,7 @@ def prepare(policy: Policy) -> None:
 
 
 def lessons_of_imperfect_teacher(
-    recipe: Recipe | WorldRecipe, seed: int, batch: int = 32, worlds: Sequence[str] = ("badges",)
+    recipe: Recipe | Taught, seed: int, batch: int = 32, worlds: Worlds = ("badges",)
 ) -> Iterator[list[Pair]]:
     """Batches for the cold start: fresh train samples with rationales whose boxes miss and that look needlessly."""
     rng = np.random.default_rng([seed, 4])
@@ -129,11 +134,11 @@ def lessons_of_imperfect_teacher(
 
 
 def cold_started(
-    recipe: Recipe | WorldRecipe,
+    recipe: Recipe | Taught,
     base: Path,
     folder: Path,
     settings: SftSettings,
-    worlds: Sequence[str] = ("badges",),
+    worlds: Worlds = ("badges",),
     half: bool = True,
 ) -> Path:
     """The folder of a base after a cold start with an imperfect teacher, at the recipe's rate (`stages.taught`)."""
@@ -287,8 +292,10 @@ def cold_steps(recipe: WorldRecipe, arm: str) -> int:
     return recipe.cold_start_steps + (recipe.marks_steps if get_arm(arm).marks != ANSWER else 0)
 
 
-def point(recipe: WorldRecipe, base: Path, work: Path, arm: str, seed: int) -> list[dict[str, Any]]:
-    """Cold start and R-GRPO of an arm and seed, measured in each world; the rows of worlds.json."""
+def taught_and_pushed(
+    recipe: Taught, base: Path, work: Path, arm: str, seed: int, steps: int, worlds: Worlds
+) -> tuple[Path, Path]:
+    """The folders of a base after a cold start of so many steps, and after R-GRPO."""
     settings = replace(
         RgrpoSettings(),
         steps=recipe.rgrpo_steps,
@@ -299,10 +306,16 @@ def point(recipe: WorldRecipe, base: Path, work: Path, arm: str, seed: int) -> l
         arm=arm,
         seed=seed,
     )
-    lessons, rows = SftSettings(steps=cold_steps(recipe, arm), seed=seed, arm=arm), []
-    cold = cold_started(recipe, base, work / f"cold-start-{arm}-{seed}", lessons, tuple(WORLDS))
-    whole = stages.pushed(cold, work / f"rgrpo-{arm}-{seed}", settings, tuple(WORLDS))
-    for stage, folder in zip(WORLD_STAGES, (cold, whole), strict=True):
+    lessons = SftSettings(steps=steps, seed=seed, arm=arm)
+    cold = cold_started(recipe, base, work / f"cold-start-{arm}-{seed}", lessons, worlds)
+    return cold, stages.pushed(cold, work / f"rgrpo-{arm}-{seed}", settings, worlds)
+
+
+def point(recipe: WorldRecipe, base: Path, work: Path, arm: str, seed: int) -> list[dict[str, Any]]:
+    """Cold start and R-GRPO of an arm and seed, measured in each world; the rows of worlds.json."""
+    rows = []
+    made = taught_and_pushed(recipe, base, work, arm, seed, cold_steps(recipe, arm), tuple(WORLDS))
+    for stage, folder in zip(WORLD_STAGES, made, strict=True):
         policy = Policy.load(folder)
         for world in WORLDS:
             asked = stages.held_out(world, recipe.test_samples)
@@ -344,4 +357,73 @@ def make_worlds(recipe: WorldRecipe) -> int:
     rows = sorted(chain.from_iterable(found), key=lambda row: ([*ARMS].index(row["arm"]), row["seed"]))
     results = out / "results" / "worlds.json"
     print(f"results in {stages.write_results(results, FOUR, recipe=settings, examples=examples, rows=rows)}")
+    return 0
+
+
+# -- a further world ---------------------------------------------------------------------------------------------------
+
+DRAWING = (("documents", 0.2), ("charts", 0.2), ("trails", 0.6), ("diagrams", 0.6))  # boxes followed by their crop
+
+
+def turns(recipe: FurtherRecipe) -> str:
+    """The worlds with weights, for `world_batches`: the four share `others`."""
+    own = round(len(WORLDS) * (1 - recipe.others) / recipe.others)
+    return ",".join([*WORLDS, f"{recipe.world}:{max(1, own)}"])
+
+
+def further_stage(recipe: FurtherRecipe) -> WorldStage:
+    """The lessons in the world and in the four."""
+    shares = (*((name, recipe.others / len(WORLDS)) for name in WORLDS), (recipe.world, 1 - recipe.others))
+    given = {"name": "lessons", "steps": recipe.lessons, "shares": shares, "crops": DRAWING, "seed": 31}
+    return WorldStage(**_SHORT | {"batch": 12, "readings": 1, "glances": 1, "matches": 0} | given)
+
+
+def further_base(recipe: FurtherRecipe, work: Path, base: Path) -> Path:
+    """The base with the words of the world, after its lessons."""
+    policy = tiny.widened(Policy.load(base), [*vocabulary(), *words()], CROP_TOKENS)
+    torch.manual_seed(0)
+    heads = Heads(policy.model.config.text_config.hidden_size, worlds=True)
+    return stages.run_stages(policy, heads, (further_stage(recipe),), work, 0, WorldLessons)
+
+
+def further_point(recipe: FurtherRecipe, base: Path, work: Path, seed: int) -> list[dict[str, Any]]:
+    """Cold start and R-GRPO of a seed, measured in the world; the rows of its results."""
+    rows, made = (
+        [],
+        taught_and_pushed(recipe, base, work, INTERLEAVED.name, seed, recipe.cold_start_steps, turns(recipe)),
+    )
+    asked = stages.held_out(recipe.world, recipe.test_samples, recipe.test_seed, recipe.split)
+    for stage, folder in zip(WORLD_STAGES, made, strict=True):
+        found = stages.measured(
+            Policy.load(folder), asked, BATCH, recipe.split, each=True, max_new_tokens=recipe.new_tokens
+        )
+        rows.append({"world": recipe.world, "stage": stage, "seed": seed, "split": recipe.split, **found})
+        print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def make_further(recipe: FurtherRecipe) -> int:
+    """Teach the shipped policy a further world, and measure it there.
+
+    r3lab train further --seeds 1
+    """
+    check_positive(
+        recipe, "seeds", "lessons", "cold_start_steps", "rgrpo_steps", "prompts", "new_tokens", "test_samples"
+    )
+    if not 0 < recipe.others < 1:
+        raise R3labError(f"others must be between 0 and 1, got {recipe.others}")
+    scene_of(OWN.use(recipe.world).sample("train", 0))  # an error where nothing is known to teach
+    work, assets = Path(recipe.work), assets_dir()
+    start = Path(recipe.base) if recipe.base else assets / "worlds" / "cold-start"
+    if not stages.made(start):
+        raise R3labError(f"no policy at {start}: a folder with config.json is wanted, as `r3lab train` makes")
+    settings = {k: v for k, v in asdict(recipe).items() if k not in ("work", "out", "seeds")}
+    stages.claim(work, settings)
+    base, rows = further_base(recipe, work, start), []
+    for seed in range(recipe.seeds):
+        rows += stages.kept(work / f"rows-{seed}.json", partial(further_point, recipe, base, work, seed))
+    out = Path(recipe.out) if recipe.out else assets
+    results, seeds = out / "results" / f"{recipe.world}.json", recipe.seeds
+    command = FURTHER if seeds == FurtherRecipe.seeds else f"{FURTHER} --seeds {seeds}"
+    print(f"results in {stages.write_results(results, command, recipe=settings, rows=rows)}")
     return 0

@@ -35,7 +35,44 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class WorldRecipe:
+class Taught:
+    """Cold start and R-GRPO in several worlds."""
+
+    cold_start_steps: int = setting(150, "cold start: steps of 32 VLIR samples")
+    cold_start_rate: float = setting(6e-4, "its peak learning rate (AdamW)")
+    cold_start_spread: float = setting(0.1, "how far the teacher's boxes miss, as a part of their sides")
+    needless: float = setting(0.3, "share of samples in which the teacher looks although nothing needs it")
+    hasty: float = setting(0.5, "share of samples in which the teacher takes no look although one is needed")
+    rgrpo_steps: int = setting(100, "R-GRPO: steps")
+    rgrpo_rate: float = setting(5e-5, "its learning rate, before it falls")
+    rgrpo_cooldown: int = setting(30, "its last steps, over which the rate falls to 0; at most all of them")
+    prompts: int = setting(12, "its prompts a step, of the worlds in turn")
+    new_tokens: int = setting(224, "tokens that a rollout may sample: a trail of four hops takes some 170")
+
+
+@dataclass(frozen=True)
+class FurtherRecipe(Taught):
+    """Every number that the policy depends on that has learned a further world.
+
+    r3lab train further --seeds 1
+    """
+
+    world: str = setting("diagrams", "the world; lessons are known of diagrams")
+    base: str = setting("", "the policy to begin with (default: the shipped cold start of four worlds)")
+    work: str = setting("runs/further", "folder for what is finished; it is not repeated")
+    out: str = setting("", "where the results go (default: the assets folder)")
+    seeds: int = setting(3, "repetitions of cold start and R-GRPO")
+    lessons: int = setting(600, "steps of lessons in the world, before the cold start")
+    others: float = setting(
+        0.4, "share of these lessons, of the cold start's samples and of R-GRPO's in the four worlds"
+    )
+    split: str = setting("test", "measured on: validation to decide, test once")
+    test_samples: int = setting(1000, "samples of the split")
+    test_seed: int = setting(20261124, "their seed")
+
+
+@dataclass(frozen=True)
+class WorldRecipe(Taught):
     """Every number that the policy of four worlds depends on.
 
     r3lab train worlds --arms interleaved --seeds 1
@@ -47,17 +84,9 @@ class WorldRecipe:
     out: str = setting("", "where results and the first seed go (default: the assets folder)")
     arms: str = setting(",".join(ARMS), "arms, with commas between")
     seeds: int = setting(3, "repetitions of cold start and R-GRPO")
-    cold_start_steps: int = setting(150, "cold start: steps of 32 VLIR samples")
-    marks_steps: int = setting(300, "further ones for an arm whose marks of an answer the base has never written")
-    cold_start_rate: float = setting(6e-4, "its peak learning rate (AdamW)")
-    cold_start_spread: float = setting(0.1, "how far the teacher's boxes miss, as a part of their sides")
-    needless: float = setting(0.3, "share of samples in which the teacher looks although nothing needs it")
-    hasty: float = setting(0.5, "share of samples in which the teacher takes no look although one is needed")
-    rgrpo_steps: int = setting(100, "R-GRPO: steps")
-    rgrpo_rate: float = setting(5e-5, "its learning rate, before it falls")
-    rgrpo_cooldown: int = setting(30, "its last steps, over which the rate falls to 0; at most all of them")
-    prompts: int = setting(12, "its prompts a step, of the worlds in turn")
-    new_tokens: int = setting(224, "tokens that a rollout may sample: a trail of four hops takes some 170")
+    marks_steps: int = setting(
+        300, "further steps of the cold start of an arm whose marks of an answer the base has never written"
+    )
     test_samples: int = setting(200, "held-out samples of each world")
 
 

@@ -35,7 +35,7 @@ from ..train.run import FREE, Progress, Run
 from ..train.settings import RgrpoSettings
 from ..train.sft import Pair, SftSettings, cold_start
 from ..vlir.sample import Sample, of_split
-from ..vlir.worlds import get_world, world_batches
+from ..vlir.worlds import Worlds, get_world, world_batches
 from .base import Heads, train_base
 from .lessons import Lessons, Stage
 
@@ -145,7 +145,7 @@ def pushed(
     start: Path,
     folder: Path,
     settings: RgrpoSettings,
-    worlds: str | Sequence[str],
+    worlds: Worlds,
     watch: Callable[[int, Policy], None] = lambda step, policy: None,
     half: bool = True,
     **own: Any,
@@ -176,15 +176,16 @@ def seconds_of(folder: Path, steps: int | None = None) -> float:
 # -- measured and shipped ------------------------------------------------------------------------------------------
 
 
-def held_out(world: str, count: int) -> list[Sample]:
+def held_out(world: str, count: int, seed: int = 0, split: str = "test") -> list[Sample]:
     """What a policy is measured with in a world."""
-    return [get_world(world).sample("test", i) for i in range(count)]
+    return [get_world(world).sample(split, i, seed) for i in range(count)]
 
 
 def measured(
-    policy: Policy, samples: Sequence[Sample], batch: int = 100, split: str = "test", **setting: Any
+    policy: Policy, samples: Sequence[Sample], batch: int = 100, split: str = "test", each: bool = False, **setting: Any
 ) -> dict[str, Any]:
-    """Summary of a policy's rollouts, `batch` samples at a time: greedy and of at most 96 tokens unless told.
+    """Summary of a policy's rollouts, `batch` samples at a time: greedy and of at most 96 tokens unless told. With
+    `each` also, for every sample, whether it is right, as 0 and 1.
 
     Raises
     ------
@@ -194,7 +195,8 @@ def measured(
     samples = list(of_split(samples, split))
     options: dict[str, Any] = {"temperature": 0.0, "max_new_tokens": 96, **setting}
     parts = (samples[start : start + batch] for start in range(0, len(samples), batch))
-    return summary(list(chain.from_iterable(rollout(policy, part, **options) for part in parts)))
+    found = list(chain.from_iterable(rollout(policy, part, **options) for part in parts))
+    return summary(found) | ({"each": "".join(str(int(right(t))) for t in found)} if each else {})
 
 
 def picture(policy: Policy, world: str, new_tokens: int, photo: Path, strip: Path) -> dict[str, str] | None:
