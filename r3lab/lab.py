@@ -30,6 +30,7 @@ from .rollout.loop import rollout
 from .show.dashboard import LiveDashboard
 from .show.explanation import show_explanation
 from .show.filmstrip import before_after, filmstrip
+from .show.gallery import lenders
 from .show.picture import Picture
 from .show.player import Entry, save_report
 from .train.log import summary
@@ -281,7 +282,7 @@ def explain(
     ----------
     policy : the one that wrote it
     trajectory : with its images
-    others : trajectories on other photographs, which lend their crops
+    others : trajectories on other photographs, which lend their crops; by default the shipped records
     settings : how much is tried; `Settings()` is about twice as much
     named : further arguments of `r3lab.explain.explain.explain`: look, features, progress
 
@@ -296,7 +297,7 @@ def explain(
     >>> bool(why.sentence)
     True
     """
-    return explain_looks(policy, trajectory, others, settings=settings, **named)
+    return explain_looks(policy, trajectory, others or lenders(), settings=settings, **named)
 
 
 def report(

@@ -173,7 +173,7 @@ def test_a_look_is_explained_by_replay(gemma: Path, samples: list, monkeypatch: 
     policy = Policy.load(gemma, device="cpu")
     says(monkeypatch, policy)
     [t] = rollout(policy, samples[:1], temperature=0)
-    found = explain(policy, t, settings=Settings(*[1] * 8))
+    found = explain(policy, t, settings=Settings(*[1] * 11))
     assert [look.refused for look in found.looks] == ["", "x2 <= x1"] and found.looks[0].drawn is None
     assert found.evidence.crops[0].tried == 1 and found.evidence.crops[0].changed == 0 and found.gap < 1e-4
     assert not found.looks[0].worth and not found.maps and "changed the answer in 0 of 1" in found.looks[0].sentence

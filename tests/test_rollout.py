@@ -13,7 +13,7 @@ from r3lab.core.errors import R3labError
 from r3lab.core.geometry import coverage, zoom_factor
 from r3lab.core.images import content_hash
 from r3lab.explain.interventions import with_question
-from r3lab.explain.trials import count_boxes
+from r3lab.explain.trials import count_rolled
 from r3lab.models.families import patchify, tiles
 from r3lab.models.policy import Features, Policy, Row
 from r3lab.rollout.loop import rollout
@@ -292,7 +292,7 @@ def test_a_replay_of_a_forced_rollout_is_forced(policy, samples):
         boxes = [[look.box for look in one.looks if look.crop][:1] for one in (t, other)]
         if boxes[0] and boxes[0] != boxes[1]:
             tried += 1
-            assert count_boxes(policy, t, {}, {})[0] == boxes[0][0]
+            assert count_rolled(policy, t, {}, {})[0] == boxes[0][0]
     assert tried
 
 

@@ -7,6 +7,7 @@ import copy
 import io
 import json
 import random
+import re
 import subprocess
 import sys
 import zipfile
@@ -44,6 +45,7 @@ from r3lab.explain.trials import (
     Donor,
     Settings,
     count_answers,
+    crop_changes,
     donors_of,
     donors_within,
     gather,
@@ -51,9 +53,8 @@ from r3lab.explain.trials import (
     overviews,
     pixels,
     region_of,
-    try_crops,
 )
-from r3lab.explain.verdict import KINDS, SURE, Evidence, Trials, verdict_of
+from r3lab.explain.verdict import KINDS, SURE, Evidence, Trials, sentence_of, verdict_of
 from r3lab.models.policy import Features, Policy
 from r3lab.recipes.planted import (
     COMMON,
@@ -74,7 +75,7 @@ from r3lab.show.explanation import show_explanation
 from r3lab.trajectory import save
 from r3lab.vlir.rationale import SMALL
 
-FEW = Settings(3, 3, 2, 2, 2, 2, 2, value_map=False)
+FEW = Settings(3, 3, 2, 2, 3, 2, 2, 2, 2, 2, value_map=False)
 
 NASTY = "\x1b[31m<script>\u202e$\\frac{1}{0}$\n" + "A" * 9000
 
@@ -83,32 +84,40 @@ ALL, NONE, SOME = Trials(12, 12), Trials(12, 0), Trials(12, 6)
 FOLLOWED, IGNORED = Trials(12, 12, 12, 11), Trials(12, 0, 12, 0)
 
 BASE = Evidence(
-    off_centre=0.5, moved=ALL, asked=ALL, crops=(IGNORED,), region=NONE, rest=NONE, colour=NONE, detail=NONE
+    **{"off_centre": 0.5, "moved": ALL, "asked": ALL, "placed": NONE, "question": NONE, "written": NONE},
+    **{"crops": (IGNORED,), "emptied": (NONE,), "region": NONE, "rest": NONE, "colour": NONE, "detail": NONE},
 )
+LEFT = {"emptied": (ALL,)}
 
 CASES = {
-    "reads the crop": (replace(BASE, crops=(FOLLOWED,)), kinds.HONEST),
-    "reads both crops": (replace(BASE, crops=(FOLLOWED, Trials(12, 9, 12, 9))), kinds.HONEST),
-    "reads the second crop": (replace(BASE, crops=(IGNORED, FOLLOWED)), kinds.HONEST),
-    "reads the first crop alone": (replace(BASE, crops=(FOLLOWED, IGNORED, NONE)), kinds.FIRST),
+    "reads the crop": (replace(BASE, crops=(FOLLOWED,), **LEFT), kinds.HONEST),
+    "reads both crops": (replace(BASE, crops=(FOLLOWED, Trials(12, 9, 12, 9)), emptied=(ALL, ALL)), kinds.HONEST),
+    "reads the second crop": (replace(BASE, crops=(IGNORED, FOLLOWED), emptied=(NONE, ALL)), kinds.HONEST),
+    "reads the first crop alone": (
+        replace(BASE, crops=(FOLLOWED, IGNORED, NONE), emptied=(ALL, NONE, NONE)),
+        kinds.FIRST,
+    ),
     "minds nothing": (BASE, kinds.PRIOR),
     "minds nothing, region unknown": (replace(BASE, region=None), kinds.PRIOR),
     "reads the asked region in the overview": (replace(BASE, region=ALL, detail=ALL), kinds.SHOW),
     "reads the crop, and minds the overview": (
-        replace(BASE, crops=(Trials(12, 11, 12, 10),), region=ALL, detail=ALL),
+        replace(BASE, crops=(Trials(12, 11, 12, 10),), **LEFT, region=ALL, detail=ALL),
         kinds.HONEST,
     ),
     "reads the overview, and the crop half of the time": (
         replace(BASE, crops=(SOME,), region=ALL, detail=ALL),
-        kinds.UNSURE,
+        kinds.UNNAMED,
     ),
     "follows the colours": (replace(BASE, colour=ALL), kinds.SHORTCUT),
     "follows the surroundings": (replace(BASE, rest=ALL, detail=ALL), kinds.SHORTCUT),
     "follows the colours, region unknown": (replace(BASE, region=None, colour=ALL, rest=SOME), kinds.SHORTCUT),
     "never moves, middle": (replace(BASE, moved=NONE, asked=NONE, off_centre=0.0), kinds.CENTRE),
     "never moves, corner": (replace(BASE, moved=NONE, asked=NONE, off_centre=0.8), kinds.FIXED),
-    "changes, but does not follow": (replace(BASE, crops=(Trials(12, 12, 12, 0),)), kinds.UNSURE),
+    "changes, but does not follow": (replace(BASE, crops=(Trials(12, 12, 12, 0),), **LEFT), kinds.UNNAMED),
     "changes half of the time": (replace(BASE, crops=(SOME,)), kinds.UNSURE),
+    "follows a crop, not this one": (replace(BASE, crops=(FOLLOWED,)), kinds.UNNAMED),
+    "follows the place": (replace(BASE, placed=ALL), kinds.UNNAMED),
+    "follows the name": (replace(BASE, question=ALL), kinds.UNNAMED),
     "nothing tried": (Evidence(crops=(Trials(),)), kinds.UNSURE),
     "no answer": (replace(BASE, answered=False), kinds.UNSURE),
     "no crop": (replace(BASE, crops=()), kinds.NO_LOOK),
@@ -120,7 +129,7 @@ def test_each_reason_has_its_name(name):
     evidence, kind = CASES[name]
     verdict = verdict_of(evidence)
     assert (verdict.kind, verdict.kind in KINDS) == (kind, True)
-    if kind not in (kinds.UNSURE, kinds.NO_LOOK):
+    if kind not in (kinds.UNSURE, kinds.UNNAMED, kinds.NO_LOOK):
         assert verdict.confidence >= SURE and verdict.nearest == kind
         assert dict(verdict.scores)[kind] == max(dict(verdict.scores).values())
     assert verdict.reasons
@@ -144,9 +153,126 @@ def test_confidence_is_never_above_what_the_counts_allow():
     """Over all of a grid of counts: a probability, and no kind is named below the limit."""
     rates = (Trials(6, 0), Trials(6, 3), Trials(6, 6))
     for crop, region, colour, moved in product(rates, (None, *rates), rates, rates):
-        verdict = verdict_of(replace(BASE, crops=(crop,), region=region, colour=colour, moved=moved, asked=moved))
+        verdict = verdict_of(
+            replace(BASE, crops=(crop,), emptied=(crop,), region=region, colour=colour, moved=moved, asked=moved)
+        )
         assert 0 <= verdict.confidence <= 1 - 2**-7
         assert (verdict.kind == kinds.UNSURE) == (verdict.confidence < SURE)
+
+
+# What a sentence says that an answer follows, and the row that this is of: written out, not taken from the code.
+SAID = {
+    "where the target is": "placed",
+    "the words of the question": "question",
+    "the box that was written": "written",
+    "earlier crops": "earlier",
+    "its own words before the answer": "words",
+    "what is asked about, as the overview shows it": "region",
+    "how the overview looks": "detail",
+    "the colours around": "colour",
+    "the rest of the overview": "rest",
+    "chance": "chance",
+}
+IMPLIED = {  # by a kind: rows that must be high, rows that must be low
+    kinds.PRIOR: ((), ("placed", "question", "written", "detail", "rest", "colour", "region")),
+    kinds.SHOW: ((), ()),
+    kinds.HONEST: ((), ()),
+}
+
+
+def high(trials, want: bool) -> bool:
+    """Whether counts allow to say that the rate is above (or below) one half."""
+    return trials.changed * 2 > trials.tried if want else trials.changed * 2 < trials.tried
+
+
+def contradiction(e: Evidence) -> str:
+    """What the sentence, or the kind, says against a row; "" if nothing."""
+    verdict, said = verdict_of(e), sentence_of(e)
+    rows = {name: getattr(e, name) for name in SAID.values()}
+    for claim, want in (("It follows", True), ("It does not follow", False)):
+        for listed in re.findall(rf"{claim} (.*?\))\.", said):
+            for what, k, n in re.findall(r"(?:, )?(.+?) \((\d+) of (\d+)\)", listed):
+                row = rows[SAID[what]]
+                if (row.changed, row.tried) != (int(k), int(n)) or not high(row, want):
+                    return f"{what}: {claim}, {row}"
+    looks = re.findall(
+        r"Look (\d+): lent crops change the answer in (\d+) of (\d+).*?changes in (\d+) of (\d+): (.*?)\.", said
+    )
+    if len(looks) != sum(bool(c.tried or b.tried) for c, b in zip(e.crops, e.emptied, strict=True)):
+        return "a look is missing"
+    for number, *counts, words in looks:
+        crop, empty = e.crops[int(number) - 1], e.emptied[int(number) - 1]
+        if list(map(int, counts)) != [crop.changed, crop.tried, empty.changed, empty.tried]:
+            return f"counts of look {number}"
+        claims = {"the answer follows a crop": (crop, True), "the answer changes with the crop": (crop, True)}
+        claims |= {"the answer does not follow a crop": (crop, False), "it needs this one": (empty, True)}
+        claims["it did not come from this one"] = (empty, False)
+        clauses = re.split(", (?:and|but) ", words)
+        if any(c.startswith(claim) and not high(*what) for claim, what in claims.items() for c in clauses):
+            return f"look {number}: {words}"
+        if words.startswith("the answer follows") and crop.followed * 10 < crop.known * 3:
+            return f"look {number} does not follow"
+    both = [high(c, True) and high(b, True) for c, b in zip(e.crops, e.emptied, strict=True)]
+    if verdict.kind in (kinds.HONEST, kinds.FIRST) and not any(both):
+        return f"{verdict.kind}, and no crop is both followed and needed"
+    none = [high(c, False) and (high(b, False) or not b.tried) for c, b in zip(e.crops, e.emptied, strict=True)]
+    if verdict.kind in (kinds.PRIOR, kinds.SHOW, kinds.SHORTCUT) and not all(none):
+        return f"{verdict.kind}, and a crop changes the answer"
+    for name in IMPLIED.get(verdict.kind, ((), ()))[1]:
+        if rows[name] is not None and not high(rows[name], False):
+            return f"{verdict.kind}, and {name} changes the answer"
+    for number in map(int, re.findall(r"Look (\d+) served nothing", said)):
+        if not (high(e.crops[number - 1], False) and high(e.emptied[number - 1], False)):
+            return f"look {number} served something"
+    return ""
+
+
+def any_evidence(rng: random.Random) -> Evidence:
+    """A table of counts, each row leaning to none, to all, or to neither."""
+
+    def trials(known: bool = False) -> Trials:
+        tried, lean = rng.randint(0, 12), rng.choice((0.0, 0.1, 0.5, 0.9, 1.0))
+        changed = sum(rng.random() < lean for _ in range(tried))
+        seen = rng.randint(0, tried) if known else 0
+        return Trials(tried, changed, seen, rng.randint(0, seen))
+
+    looks = rng.choice((1, 1, 2, 3))
+    single = ("moved", "asked", "placed", "question", "written", "words", "rest", "colour", "detail", "chance")
+    return Evidence(
+        off_centre=rng.random(),
+        crops=tuple(trials(True) for _ in range(looks)),
+        emptied=tuple(trials() for _ in range(looks)),
+        shown=tuple(rng.choice((None, 0.0, 1.0)) for _ in range(looks)),
+        earlier=trials() if looks > 1 else Trials(),
+        region=rng.choice((None, trials())),
+        **{name: trials() for name in single},
+    )
+
+
+def test_no_sentence_is_at_odds_with_a_row():
+    """Thousands of tables: each claim has the counts of its row, and these allow it; every kind comes up."""
+    rng, seen = random.Random(0), set()
+    tables = [any_evidence(rng) for _ in range(6000)] + [e for e, _ in CASES.values() if e.crops and e.emptied]
+    for e in tables:
+        assert contradiction(e) == "", f"{e}\n{sentence_of(e)}"
+        seen.add(verdict_of(e).kind)
+    assert seen >= {kinds.HONEST, kinds.FIRST, kinds.SHOW, kinds.SHORTCUT, kinds.PRIOR, kinds.UNNAMED, kinds.UNSURE}
+
+
+def test_a_crop_of_bare_stones_is_not_called_honest():
+    """Crops of digits are followed, 6 of 6; blank, noise, another place, the whole image change nothing."""
+    e = replace(BASE, crops=(Trials(6, 6, 6, 6),), emptied=(Trials(7, 0),))
+    assert verdict_of(e).kind == kinds.UNNAMED and dict(verdict_of(e).scores)[kinds.HONEST] < 0.05
+    assert "follows a crop that is lent, but it did not come from this one" in sentence_of(e)
+
+
+def test_all_replacements_are_counted():
+    """Sixteen, of which six leave the answer: no row and no sentence says that all of them change it."""
+    e = replace(BASE, crops=(Trials(9, 9, 9, 9),), emptied=(Trials(7, 1),))
+    rows = verdict_of(e).reasons
+    assert any(row.startswith("All of these: the answer was another in 10 of 16") for row in rows)
+    assert "12 of 12" not in sentence_of(e) and "9 of 9" in sentence_of(e) and "1 of 7" in sentence_of(e)
+    assert verdict_of(e).kind != kinds.HONEST
 
 
 @pytest.fixture(scope="module")
@@ -186,13 +312,13 @@ def content(image: Image.Image) -> str:
 
 
 READERS = {  # by construction: what an answer is made of, from a record that goes on behind its crop
-    kinds.HONEST: lambda t, shown: shown[t.looks[-1].crop.hash],
-    kinds.FIRST: lambda t, shown: shown[t.looks[0].crop.hash],
+    kinds.HONEST: lambda t, shown: shown.get(t.looks[-1].crop.hash, "?"),
+    kinds.FIRST: lambda t, shown: shown.get(t.looks[0].crop.hash, "?"),
     kinds.PRIOR: lambda t, shown: "7",
     kinds.SHOW: lambda t, shown: content(t.images[t.image.hash].crop(tuple(map(int, region_of(t))))),
     kinds.SHORTCUT: lambda t, shown: str(t.images[t.image.hash].crop((500, 500, 512, 512)).getpixel((6, 6))[0] // 40),
     kinds.CENTRE: lambda t, shown: "7",
-    kinds.FIXED: lambda t, shown: shown[t.looks[-1].crop.hash],
+    kinds.FIXED: lambda t, shown: shown.get(t.looks[-1].crop.hash, "?"),
 }
 
 PLACES = {kinds.CENTRE: (0.4, 0.4), kinds.FIXED: (0.0, 0.8)}  # of boxes that never move, parts of the sides
@@ -285,7 +411,7 @@ def test_what_a_policy_cannot_see_it_does_not_use(taught_folder, samples, hides)
     found = explain(policy, t, settings=replace(FEW, crops=8, value=False))
     if hides == "crop":
         assert found.evidence.crops[0] == Trials(8, 0)
-        assert found.looks[0].used is False
+        assert found.evidence.emptied[0].changed == 0 and found.looks[0].used is False
         assert found.verdict.kind not in (kinds.HONEST, kinds.FIRST)
         claims = found.looks[0].reading.crop > found.looks[0].reading.overview
         assert found.looks[0].disagree == claims == ("disagree" in found.sentence)
@@ -301,11 +427,20 @@ def test_trials_count_what_happens(recorded):
     policy, (t, *_) = recorded
     own, image = Donor(t.images[t.looks[0].crop.hash], None), t.images[t.image.hash]
 
-    answer, found = try_crops(policy, t, 0, [own] * 3, {})
-    assert found == {"crops": Trials(3, 0)}
+    def tried(donors):
+        head, crops = t.until(after_look(t, 0)), crop_changes(policy, t, 0, donors, FEW)[0]
+        answer, found = count_answers(policy, t, head, {"crops": crops}, {})
+        return answer, found["crops"]
+
+    answer, found = tried([own] * 3)
+    assert found == Trials(3, 0)
+    large = replace(own, crop=own.crop.resize((300, 200)))
+    for begun, _ in [one for some in crop_changes(policy, t, 0, [large], FEW) for one in some]:
+        crop = begun.looks[0].crop
+        assert (crop.width, crop.height) == (t.looks[0].crop.width, t.looks[0].crop.height)
     if answer is not None:
         for shows, counted in ((answer.upper(), Trials()), ("something else", Trials(1, 0, 1, 0))):
-            assert try_crops(policy, t, 0, [replace(own, shows=shows)], {})[1]["crops"] == counted
+            assert tried([replace(own, shows=shows)])[1] == counted
     head = t.until(after_look(t, 0))
     same = [(with_overview(head, image), None)] * 2
     assert count_answers(policy, t, head, {"rest": same, "detail": []}, {})[1] == {
@@ -427,17 +562,20 @@ def entry(**fields) -> LookEntry:
 def test_disagreement_is_said_in_both_directions():
     """Attention on the crop that changes nothing; a crop that decides, hardly attended to; agreement is silent."""
     high, low = CropAttention(3.0, 0.5, 1.0), CropAttention(0.4, 2.0, 1.0)
-    told = look_sentence(entry(reading=high, used=False, disagree=True), Trials(12, 1))
-    assert "disagree" in told and "only 1 of 12" in told
+    told = look_sentence(entry(reading=high, used=False, disagree=True), Trials(12, 1), Trials(8, 1))
+    assert "disagree" in told and "in 1 of 12 with lent crops, in 1 of 8" in told
     told = look_sentence(entry(reading=low, used=True, disagree=True), Trials(12, 11))
     assert "disagree" in told and "11 of 12" in told
     assert "disagree" not in look_sentence(entry(reading=high, used=True), Trials(12, 12))
     verdict = verdict_of(BASE)
-    assert "disagree at look 1" in verdict_sentence(verdict, [entry(disagree=True)], "7")
-    assert "disagree" not in verdict_sentence(verdict, [entry()], "7")
-    missed = verdict_sentence(verdict_of(CASES["reads the crop"][0]), [entry(coverage=0.1)], "7")
-    assert "no region that was asked about" in missed
-    unsure = verdict_sentence(verdict_of(CASES["changes half of the time"][0]), [entry()], "7")
+    assert "disagree at look 1" in verdict_sentence(verdict, [entry(disagree=True)], BASE)
+    assert "disagree" not in verdict_sentence(verdict, [entry()], BASE)
+    read = replace(CASES["reads the crop"][0], shown=(0.1,))
+    assert "What it read is not what was asked" in verdict_sentence(verdict_of(read), [entry()], read)
+    assert "not what was asked" not in sentence_of(replace(read, shown=(0.9,)))
+    assert "Look 1 served nothing." in sentence_of(CASES["reads the second crop"][0])
+    half = CASES["changes half of the time"][0]
+    unsure = verdict_sentence(verdict_of(half), [entry()], half)
     assert unsure.startswith("Not enough evidence for a verdict. Nearest is:")
 
 

@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from statistics import fmean, stdev
+from statistics import NormalDist, fmean, stdev
 
 import numpy as np
 
@@ -144,6 +144,16 @@ def seeds_interval(
 
 
 @lru_cache(maxsize=256)
+def share_interval(count: int, of: int, level: float = LEVEL) -> tuple[float, float]:
+    """Wilson's interval of a share of which `count` of `of` were counted, 0 to 1; all of it where nothing was."""
+    if not of:
+        return 0.0, 1.0
+    z, share = NormalDist().inv_cdf((1 + level) / 2), count / of
+    middle, half = share + z * z / (2 * of), z * math.sqrt(share * (1 - share) / of + (z / (2 * of)) ** 2)
+    low, high = ((middle + sign * half) / (1 + z * z / of) for sign in (-1, 1))
+    return max(0.0, low), min(1.0, high)
+
+
 def student(level: float, freedom: int) -> float:
     """The two-sided quantile of Student's t: `level` of the distribution lies between minus and plus this.
 

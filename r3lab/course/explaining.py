@@ -130,10 +130,13 @@ _H, _V, _C, _P = NAMED = (verdicts.HONEST, verdicts.SHOW, verdicts.SHORTCUT, ver
 
 
 def _kind(crop: float, region: float, rest: float) -> str:
-    always, crops, within, without = (verdicts.Trials(OF, round(rate * OF)) for rate in (1.0, crop, region, rest))
-    evidence = verdicts.Evidence(
-        moved=always, asked=always, crops=(crops,), region=within, rest=without, colour=without, detail=within
-    )  # the box follows picture and question
+    rates = (1.0, 0.0, crop, region, rest)
+    always, never, crops, within, without = (verdicts.Trials(OF, round(rate * OF)) for rate in rates)
+    beside = {"placed": never, "question": never, "written": never}
+    evidence = verdicts.Evidence(  # the box follows picture and question
+        **{"moved": always, "asked": always, "crops": (crops,), "emptied": (crops,), **beside},
+        **{"region": within, "rest": without, "colour": without, "detail": within},
+    )
     return verdicts.verdict_of(evidence).kind
 
 

@@ -33,7 +33,7 @@ from .interventions import NOTHING, after_look, crop_value, knock_out, regions_o
 from .maps import box_attention, crop_attention
 from .rows import AFTER, ANSWER, OVERVIEW, AttentionRows, check_model, events, rows, spans_of
 from .trials import Settings, Store, gather, same
-from .verdict import FIRST, HONEST, KINDS, NO_LOOK, SURE, UNSURE, Evidence, Trials, Verdict, verdict_of
+from .verdict import KINDS, NO_LOOK, UNSURE, Evidence, Trials, Verdict, crop_sentence, sentence_of, verdict_of
 
 GAP, GAP_HALF = 0.02, 0.5  # nats of one token, weights in float32 and in half precision (3e-2 is usual there)
 WORTH_SAYING = 0.5  # nats of regret
@@ -92,7 +92,7 @@ def explain(
         entries.append(entry)
         maps.update({f"look {number + 1} {name}": heat for name, heat in own.items()})
     versions = {"r3lab": __version__, "transformers": transformers.__version__, "torch": torch.__version__}
-    sentence = verdict_sentence(verdict, entries, t.answer)
+    sentence = verdict_sentence(verdict, entries, evidence)
     return Explanation(t, tuple(entries), evidence, verdict, sentence, gap, versions, maps)
 
 
@@ -158,14 +158,15 @@ def _explain_look(
 ) -> tuple[LookEntry, dict[str, HeatMap]]:
     """One look: attention (of the record, and under a neutral question), interventions, and both in words."""
     look, trials, maps = t.looks[number], Trials(), dict[str, HeatMap]()
+    empty = Trials()
     told: dict[str, Any] = {"number": number, "box": look.box, "asked": _written_before(t, number)}
     if look.crop is None or look.box is None:
         told["refused"] = look.reason or "nothing was shown"
     else:
         index = [n for n, other in enumerate(t.looks) if other.crop is not None].index(number)
         trials, crop = evidence.crops[index], f"crop {index + 1}"
-        share = trials.above()
-        used = True if share >= SURE else False if share <= 1 - SURE else None
+        empty = evidence.emptied[index]
+        used = empty.depends() if empty.depends() is False or trials.depends() else None
         if attended:
             told["drawn"], maps = box_attention(t, *attended, number, settings.heads, settings.seed) or (None, {})
         told["reading"] = read = crop_attention(attended[0], number, crop) if attended else None
@@ -180,7 +181,7 @@ def _explain_look(
             told["regret"], told["best"] = value.regret, value.best.box
             maps["value"] = value.as_map()
     entry = LookEntry(**told)
-    return replace(entry, sentence=look_sentence(entry, trials)), maps
+    return replace(entry, sentence=look_sentence(entry, trials, empty)), maps
 
 
 def _written_before(t: Trajectory, number: int) -> str:
@@ -214,7 +215,7 @@ def _cuts(policy: Policy, t: Trajectory, number: int, crop: str, store: Store) -
     )
 
 
-def look_sentence(e: LookEntry, trials: Trials) -> str:
+def look_sentence(e: LookEntry, trials: Trials, empty: Trials = Trials()) -> str:
     """All that was found of one look."""
     name = f"Look {e.number + 1}"
     if e.refused:
@@ -224,8 +225,8 @@ def look_sentence(e: LookEntry, trials: Trials) -> str:
     if e.coverage is not None:
         part = "misses" if e.coverage < MISSED else "shows"
         said = [f"{name}{box} {part} a true region ({e.coverage:.0%} of it is in the crop)."]
-    said += [_attention_sentence(e.drawn), _worth_sentence(e), _trials_sentence(trials, e.used)]
-    return " ".join(part for part in (*said, disagreement(e, trials)) if part)
+    said += [_attention_sentence(e.drawn), _worth_sentence(e), crop_sentence(trials, empty, e.number + 1)]
+    return " ".join(part for part in (*said, disagreement(e, trials, empty)) if part)
 
 
 def _attention_sentence(found: BoxAttention | None) -> str:
@@ -252,25 +253,18 @@ def _worth_sentence(e: LookEntry) -> str:
     return sentence
 
 
-def _trials_sentence(trials: Trials, used: bool | None) -> str:
-    if not trials.tried:
-        return "No other crop was tried in its place."
-    says = {True: "the answer depends on it", False: "the answer does not depend on it", None: "that is not decided"}
-    return f"Another crop in its place changed the answer in {trials.changed} of {trials.tried}: {says[used]}."
-
-
-def disagreement(e: LookEntry, trials: Trials) -> str:
+def disagreement(e: LookEntry, trials: Trials, empty: Trials = Trials()) -> str:
     """The sentence for attention and intervention that disagree; "" where they do not, or one of them is not known."""
     if not e.disagree or e.reading is None:
         return ""
     much = f"{e.reading.crop:.1f} times an even share on a token of the crop, {e.reading.overview:.1f} on the overview"
-    read, only = ("attend to it less than to the overview", "") if e.used else ("attend to it", "only ")
-    changed = f"other crops changed the answer in {only}{trials.changed} of {trials.tried}"
+    read = "attend to it less than to the overview" if e.used else "attend to it"
+    changed = f"the answer changed in {trials} with lent crops, in {empty} with nothing of it left"
     return f"Attention and intervention disagree: the words behind the crop {read} ({much}), yet {changed}."
 
 
-def verdict_sentence(verdict: Verdict, entries: Sequence[LookEntry], answer: str | None) -> str:
-    """The verdict, how sure it is, and what should be known beside it."""
+def verdict_sentence(verdict: Verdict, entries: Sequence[LookEntry], evidence: Evidence) -> str:
+    """The verdict, how sure it is, the profile in words, and what should be known beside it."""
     said = [f"{KINDS[verdict.kind]}."]
     if verdict.kind == NO_LOOK:
         refused = sum(bool(entry.refused) for entry in entries)
@@ -279,16 +273,8 @@ def verdict_sentence(verdict: Verdict, entries: Sequence[LookEntry], answer: str
     if verdict.kind == UNSURE:
         nearest = "" if verdict.nearest == UNSURE else f" Nearest is: {verdict.nearest}."
         said[0] = f"Not enough evidence for a verdict.{nearest}"
-    said.append(f"Confidence {verdict.confidence:.0%}.")
-    crops = [entry for entry in entries if not entry.refused]
-    if verdict.kind in (HONEST, FIRST):
-        needless = [w for entry in crops for w in entry.worth if w.name == NOTHING and not w.changed]
-        if crops and len(needless) == len(crops):
-            said.append(f"It answers {shown(answer, 40)} without a crop too: it may not have needed the look.")
-        missed = [entry for entry in crops if entry.coverage is not None and entry.coverage < MISSED]
-        if crops and len(missed) == len(crops):
-            said.append("What it read is no region that was asked about.")
-    differ = [str(entry.number + 1) for entry in crops if entry.disagree]
+    said += [f"Confidence {verdict.confidence:.0%}.", sentence_of(evidence)]
+    differ = [str(entry.number + 1) for entry in entries if entry.disagree]
     if differ:
         said.append(f"Attention and intervention disagree at look {', '.join(differ)}; trust the intervention.")
     return " ".join(said)

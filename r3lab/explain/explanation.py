@@ -32,7 +32,7 @@ from ..trajectory import load as load_trajectory
 from ..trajectory import save as save_trajectory
 from .verdict import Evidence, Share, Verdict
 
-FORMAT, VERSION = "r3lab.explanation", 1
+FORMAT, VERSION = "r3lab.explanation", 2
 RECORD, ARRAYS = "explanation.json", "maps.npz"
 MOST_BYTES = 64_000_000  # of the record, and of all maps together
 
@@ -174,7 +174,8 @@ class LookEntry:
     worth, cuts : interventions on this look
     regret, best : nats by which the best window would have been worth more, and that window
     coverage : part of a true region in the crop, of the one it holds most of; None where none is known
-    used : whether the answer depends on this crop; None where that is not sure
+    used : whether the answer came from this crop: it changes with lent ones, and where nothing of this one is left; None
+        where that is not sure
     disagree : attention says it was read and interventions that it was not, or the other way round
     sentence : all of it in words
     """
@@ -261,7 +262,7 @@ class Explanation:
     def table(self) -> list[tuple[str, str, str]]:
         """Rows (look, what was measured, value); foreign text in them is quoted and cut, on one line."""
         rows = [("all", "verdict", f"{self.verdict.kind} ({self.verdict.confidence:.0%})")]
-        rows += [("all", "because", reason) for reason in self.verdict.reasons]
+        rows += [("all", "profile", reason) for reason in self.verdict.reasons]
         return rows + [(f"look {e.number + 1}", what, value) for e in self.looks for what, value in e.table()]
 
     def record(self) -> dict[str, Any]:

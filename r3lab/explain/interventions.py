@@ -16,7 +16,7 @@ from words already written does not mind losing the crop, those words do.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,6 +27,7 @@ from ..core.arms import get_arm
 from ..core.errors import R3labError, shown
 from ..core.geometry import Box, Size, as_box, clip, coverage, iou, problem
 from ..core.images import content_hash, cut
+from ..core.protocol import OPEN
 from ..models import attention
 from ..models.attention import Seen
 from ..models.policy import Features, Policy, reading
@@ -125,14 +126,17 @@ def replay(
 
 
 def answers_of(
-    policy: Policy, trajectory: Trajectory, begun: Sequence[Trajectory], store: dict[str, Features]
+    policy: Policy, trajectory: Trajectory, begun: Sequence[Trajectory], store: dict[str, Features], heat: float = 0.0
 ) -> list[str | None]:
-    """What is answered greedily from where each begun record stands, with no more looks than the record has.
+    """What is answered, greedily or sampled at a temperature, from where each begun record stands.
+
+    No more looks are taken than the record has.
 
     With more, a policy that lost its crop, or was shown another, would just ask for the first one again.
     """
     most, looks = 2 * trajectory.kinds.count(Kind.SAMPLED) + 32, len(trajectory.looks)
-    return [t.answer for t in resume(policy, begun, max_looks=looks, max_new_tokens=most, features=store)]
+    done = resume(policy, begun, temperature=heat, max_looks=looks, max_new_tokens=most, features=store)
+    return [t.answer for t in done]
 
 
 def _with_crop(trajectory: Trajectory, look: int) -> Look:
@@ -240,6 +244,50 @@ def with_overview(trajectory: Trajectory, image: Image.Image) -> Trajectory:
     return replace(trajectory, image=reference, images={**trajectory.images, reference.hash: image})
 
 
+def with_box(policy: Policy, trajectory: Trajectory, look: int, box: Box) -> Trajectory:
+    """The record up to a look, another box written there, and the crop of the look as it was behind it.
+
+    Parameters
+    ----------
+    box : as the policy would write it, in its own frame
+    """
+    own = _with_crop(trajectory, look)
+    assert own.crop is not None
+    text, numbers = "".join(trajectory.pieces[slice(*own.span)]), iter(box)
+    start = text.find("[") + 1  # the key has a digit too
+    text = text[:start] + re.sub(r"-?\d+(?:\.\d+)?", lambda _: f"{next(numbers, 0.0):.0f}", text[start:])
+    t = with_words(policy, trajectory, own.span[0], text)
+    t.looks, span = list(trajectory.looks[:look]), (own.span[0], len(t.ids))
+    RolloutState(policy, t).insert(Look(span, box, own.box, True, "", own.zoom), trajectory.images[own.crop.hash])
+    return t
+
+
+def with_crops(trajectory: Trajectory, crops: Mapping[int, Image.Image]) -> Trajectory:
+    """The same record with other crops, each of the size of the one that it replaces, by number of the look."""
+    looks, images = list(trajectory.looks), dict(trajectory.images)
+    for number, crop in crops.items():
+        reference = ImageRef(content_hash(crop), *crop.size)
+        assert looks[number].crop is not None and (reference.width, reference.height) == crop.size
+        looks[number], images[reference.hash] = replace(looks[number], crop=reference), crop
+    return replace(trajectory, looks=looks, images=images)
+
+
+def naming(policy: Policy, trajectory: Trajectory, answer: str) -> Trajectory | None:
+    """The record up to its answer, with another answer wherever its words after the last crop name the one given.
+
+    None where they do not name it.
+    """
+    given = trajectory.answer
+    crops = [n for n, look in enumerate(trajectory.looks) if look.crop_span]
+    if given is None or not crops:
+        return None
+    start = after_look(trajectory, crops[-1])
+    text = "".join(trajectory.pieces[start:])
+    before, tag, _ = text.rpartition(OPEN)
+    words, count = re.subn(rf"(?<!\w){re.escape(given)}(?!\w)", lambda _: answer, before)
+    return with_words(policy, trajectory, start, words) if tag and count else None
+
+
 def tail_logprobs(
     policy: Policy, texts: Sequence[Trajectory], starts: Sequence[int], store: dict[str, Features]
 ) -> list[float]:
@@ -286,7 +334,7 @@ def alternatives_of(trajectory: Trajectory, look: int, seed: int = 0) -> list[Al
         Alternative(BLANK, crop=Image.new("RGB", size, mean)),
         Alternative(NOISE, crop=Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))),
         Alternative(RANDOM, crop=cut(image, _elsewhere(box, source, rng), size)),
-        Alternative(WHOLE, box=(0.0, 0.0, float(source[0]), float(source[1]))),
+        Alternative(WHOLE, crop=cut(image, (0.0, 0.0, float(source[0]), float(source[1])), size)),
     ]
     for step in STEPS:
         for name, dx, dy in (("left", -1, 0), ("right", 1, 0), ("up", 0, -1), ("down", 0, 1)):

@@ -31,12 +31,12 @@ import torch
 
 from ..core.errors import R3labError, shown
 from ..core.geometry import Box, intersection
-from ..core.images import content_hash, cut
+from ..core.images import cut
 from ..core.stats import Interval, mean_interval
 from ..models.policy import Features, Policy, reading
-from ..trajectory import ImageRef, Kind, Trajectory
+from ..trajectory import Kind, Trajectory
 from .explanation import BoxAttention, CropAttention, HeatMap, Region, Word
-from .interventions import ValueMap, after_look, tail_logprobs, with_overview
+from .interventions import ValueMap, after_look, tail_logprobs, with_crops, with_overview
 from .rows import AFTER, ANSWER, COORDINATES, OVERVIEW, SINK, AttentionRows, check_model, overlapping
 from .trials import filled
 
@@ -387,16 +387,12 @@ def blanked(trajectory: Trajectory, boxes: Sequence[Box]) -> Trajectory:
     if not boxes:
         return trajectory
     source = filled(trajectory.images[trajectory.image.hash], boxes)
-    t = with_overview(trajectory, source)
-    looks, images = [], dict(t.images)
-    for look in trajectory.looks:
-        if look.crop is not None and look.box is not None:
-            crop = cut(source, look.box, (look.crop.width, look.crop.height))
-            reference = ImageRef(content_hash(crop), *crop.size)
-            images[reference.hash] = crop
-            look = replace(look, crop=reference)
-        looks.append(look)
-    return replace(t, looks=looks, images=images)
+    crops = {
+        number: cut(source, look.box, (look.crop.width, look.crop.height))
+        for number, look in enumerate(trajectory.looks)
+        if look.crop is not None and look.box is not None
+    }
+    return with_crops(with_overview(trajectory, source), crops)
 
 
 def hits(heat: HeatMap, region: Box) -> bool:

@@ -1,10 +1,12 @@
 """All interventions that a verdict rests on, counted: other crops, other overviews, other pictures and questions.
 
-Each is a record that was begun otherwise, from which the policy goes on greedily; `gather` lists them:
+Each changes one thing, and the policy goes on greedily from there; `gather` lists them:
 
-- the record up to a box, another crop after it (`try_crops`): is the answer another (`count_answers`)?
-- the record behind the first crop, which is held as it was, with another overview (`overviews`): the same question;
-- the prompt anew, with a shifted picture or another question: is the box elsewhere (`count_boxes`)?
+- behind the first words of the record, in one batch: lent crops, crops with nothing of the own left (`crop_changes`),
+  another box written, another answer in its own words, earlier crops emptied;
+- the record behind the first crop, which is held as it was, with another overview (`overviews`) or question;
+- the prompt anew, with a shifted picture or another question: the box and the answer (`count_rolled`);
+- nothing changed, sampled anew (`resampled`).
 
     evidence = gather(policy, trajectory, others, Settings(), store)
     verdict_of(evidence).kind
@@ -26,7 +28,7 @@ from PIL import Image, ImageChops
 
 from ..core.arms import get_arm
 from ..core.errors import R3labError, shown
-from ..core.geometry import Box, Size, clip, coverage, iou
+from ..core.geometry import Box, Size, clip, coverage, from_source, iou
 from ..core.images import cut, resize
 from ..core.protocol import same_answer
 from ..models.policy import Features, Policy, control_token, reading
@@ -34,15 +36,24 @@ from ..rollout.loop import rollout
 from ..trajectory import Kind, Trajectory
 from ..vlir.sample import Sample
 from .interventions import (
+    BLANK,
     NEUTRAL,
+    NOISE,
+    RANDOM,
+    WHOLE,
     Alternative,
     after_look,
+    alternatives_of,
     answers_of,
     begin,
     mean_colour,
+    naming,
     regions_of,
     windows_of,
+    with_box,
+    with_crops,
     with_overview,
+    with_question,
 )
 from .verdict import Evidence, Trials
 
@@ -63,6 +74,9 @@ class Settings:
     Attributes
     ----------
     crops : other crops in the place of each look's
+    empties : random places in the place of each look's crop, beside blank, noise and the whole image
+    boxes : other boxes written, and other answers in the policy's own words
+    chance : answers sampled anew with nothing changed
     covers : things put over the region that is asked about, in the overview
     pictures, questions : shifted pictures, and other questions, for the box
     surroundings, colours, blurs : other overviews
@@ -73,6 +87,9 @@ class Settings:
     """
 
     crops: int = 12
+    empties: int = 5
+    boxes: int = 4
+    chance: int = 6
     covers: int = 12
     pictures: int = 6
     questions: int = 5
@@ -91,7 +108,7 @@ class Settings:
                 raise R3labError(f"the setting {name} must be a whole number from 1 to 64, got {shown(value)}")
 
 
-QUICK = Settings(6, 6, 4, 3, 5, 5, 3, value_map=False)  # about half; every kind can still be sure
+QUICK = Settings(6, 3, 3, 4, 6, 4, 3, 5, 5, 3, value_map=False)  # about half; every kind can still be sure
 
 
 @dataclass(frozen=True)
@@ -104,6 +121,7 @@ class Donor:
     shows : the answer that can be read in it; None where that is not known
     image, region : the photograph, and the region that was asked about there (source pixels) if it is known
     question : what was asked
+    box : where the crop is from, within the photograph of the look itself
     """
 
     crop: Image.Image
@@ -111,6 +129,7 @@ class Donor:
     image: Image.Image | None = None
     region: Box | None = None
     question: str = ""
+    box: Box | None = None
 
 
 def region_of(trajectory: Trajectory) -> Box | None:
@@ -158,18 +177,12 @@ def donors_within(trajectory: Trajectory, look: int, count: int, seed: int = 0) 
         places = [place for place in windows_of(own.box, image.size, (scale,)) if iou(place, own.box) == 0]
         found += [places[i] for i in rng.permutation(len(places)).tolist()]
     size = (own.crop.width, own.crop.height)
-    return [Donor(cut(image, place, size), None) for place in found[:count]]
+    return [Donor(cut(image, place, size), None, box=place) for place in found[:count]]
 
 
 def same(a: object, b: object) -> bool:
     """Whether two answers are the same text, but for case and space around it."""
     return isinstance(a, str) and isinstance(b, str) and same_answer(a, b)
-
-
-def fitting(policy: Policy, crop: Image.Image) -> Image.Image:
-    """A crop at a size that the policy can be shown: that of another family may have other tokens."""
-    size = policy.crop_size((0.0, 0.0, float(crop.width), float(crop.height)), crop.size)[1]
-    return crop if size == crop.size else resize(crop, size)
 
 
 def count_answers(
@@ -188,38 +201,60 @@ def count_answers(
     return first, found
 
 
-def try_crops(
-    policy: Policy, trajectory: Trajectory, look: int, donors: Sequence[Donor], store: Store
-) -> tuple[str | None, dict[str, Trials]]:
-    """The record up to the box of a look, and behind it its own crop, then those of donors; see `count_answers`."""
-
-    def behind(crop: Image.Image) -> Trajectory:
-        return begin(policy, trajectory, look, Alternative("lent", crop=crop))
-
+def crop_changes(
+    policy: Policy, trajectory: Trajectory, look: int, donors: Sequence[Donor], settings: Settings
+) -> tuple[list[Begun], list[Begun]]:
+    """The record up to the box of a look, and behind it lent crops; and crops with nothing of it left: blank, noise,
+    random places, the whole image. All have exactly the size of its own crop."""
     own = trajectory.looks[look].crop
     assert own is not None
-    changes = {"crops": [(behind(fitting(policy, donor.crop)), donor.shows) for donor in donors]}
-    return count_answers(policy, trajectory, behind(trajectory.images[own.hash]), changes, store)
+    size = (own.width, own.height)
+
+    def behind(crop: Image.Image) -> Trajectory:
+        return begin(policy, trajectory, look, Alternative("lent", crop=resize(crop, size)))
+
+    lent: list[Begun] = [(behind(donor.crop), donor.shows) for donor in donors]
+    left = nothing_left(trajectory, look, settings)
+    return lent, [(behind(crop), None) for crop in left]
 
 
-def count_boxes(
+def nothing_left(trajectory: Trajectory, look: int, settings: Settings) -> list[Image.Image]:
+    """Blank, noise and the whole image, then `empties` random places: at the size of a look's own crop."""
+    found = []
+    for seed in range(settings.seed, settings.seed + settings.empties):
+        named = {a.name: a.crop for a in alternatives_of(trajectory, look, seed)}
+        wanted = (BLANK, NOISE, WHOLE, RANDOM) if seed == settings.seed else (RANDOM,)
+        found += [crop for crop in map(named.get, wanted) if crop is not None]
+    return found
+
+
+def count_rolled(
     policy: Policy, trajectory: Trajectory, changes: Mapping[str, Sequence[Asked]], store: Store
-) -> tuple[Box | None, dict[str, Trials]]:
-    """The prompt anew, as it was and changed: the first box as it was, greedily, and how often it is elsewhere, by sort
-    of change. A rollout that looks nowhere counts as elsewhere; where there is no box as it was, nothing is counted."""
+) -> tuple[Box | None, dict[str, Trials], dict[str, Trials]]:
+    """The prompt anew, as it was and changed, greedily: the first box as it was, and by sort of change how often it is
+    elsewhere, and how often the answer is another. A rollout that looks nowhere counts as elsewhere; where there is no
+    box as it was none is counted, and no answer where there is no answer."""
     number = first_crop(trajectory)
     assert number is not None
     asked = [(trajectory.images[trajectory.image.hash], trajectory.question)]
     asked += [one for some in changes.values() for one in some]
     scenes = [Sample(str(n), image, question, "") for n, (image, question) in enumerate(asked)]
-    most = trajectory.kinds[: trajectory.looks[number].span[1]].count(Kind.SAMPLED) + 16
+    most = 2 * trajectory.kinds.count(Kind.SAMPLED) + 32
     arm, forced = get_arm(trajectory.arm), trajectory.forced
     rolled = rollout(policy, scenes, temperature=0.0, max_new_tokens=most, features=store, arm=arm, forced=forced)
     first, *boxes = [next((look.box for look in t.looks if look.crop), None) for t in rolled]
-    if first is None:
-        return None, {}
-    elsewhere = iter([box is None or iou(box, first) < SAME_PLACE for box in boxes])
-    return first, {name: Trials(len(some), sum(next(elsewhere) for _ in some)) for name, some in changes.items()}
+    elsewhere = iter([first is None or box is None or iou(box, first) < SAME_PLACE for box in boxes])
+    another = iter([not same(t.answer, rolled[0].answer) for t in rolled[1:]])
+    of_boxes = {name: Trials(len(some), sum(next(elsewhere) for _ in some)) for name, some in changes.items()}
+    answers = {name: Trials(len(some), sum(next(another) for _ in some)) for name, some in changes.items()}
+    return first, {} if first is None else of_boxes, {} if rolled[0].answer is None else answers
+
+
+def resampled(policy: Policy, trajectory: Trajectory, begun: Trajectory, count: int, store: Store) -> Trials:
+    """How often another answer is sampled where nothing was changed, at the record's own temperature or 1."""
+    greedy, *_ = answers_of(policy, trajectory, [begun], store)
+    found = answers_of(policy, trajectory, [begun] * count, store, trajectory.temperature or 1.0)
+    return Trials(count, sum(not same(answer, greedy) for answer in found))
 
 
 def off_centre(box: Box, size: Size) -> float:
@@ -237,23 +272,49 @@ def gather(
         return Evidence(answered=trajectory.answer is not None)
     most = max(settings.crops, settings.covers, settings.surroundings, settings.questions)
     donors = donors_of(trajectory, others, most)
-    image, question = trajectory.images[trajectory.image.hash], trajectory.question
-    head, pictures = trajectory.until(after_look(trajectory, number)), overviews(trajectory, donors, settings)
-    other_overviews = {name: [(with_overview(head, one), None) for one in some] for name, some in pictures.items()}
+    image, question, looks = trajectory.images[trajectory.image.hash], trajectory.question, trajectory.looks
+    numbers = [n for n, look in enumerate(looks) if look.crop is not None]
+    head, end = (trajectory.until(after_look(trajectory, n)) for n in (number, numbers[-1]))
+    questions = questions_of(policy, trajectory, donors, settings.questions)
+    crops: dict[str, list[Begun]] = {}
+    for n in numbers:
+        some = donors[: settings.crops] or donors_within(trajectory, n, settings.crops, settings.seed)
+        crops[f"lent {n}"], crops[f"empty {n}"] = crop_changes(policy, trajectory, n, some, settings)
+    elsewhere = [d.box for d in donors_within(trajectory, number, settings.boxes, settings.seed) if d.box]
+    framed = [from_source(box, policy.frame, image.size, trajectory.overview) for box in elsewhere]
+    crops["written"] = [(with_box(policy, trajectory, number, box), None) for box in framed]
+    shows = [s for s in dict.fromkeys(d.shows for d in donors) if s is not None][: settings.boxes]
+    crops["words"] = [(t, s) for s in shows if (t := naming(policy, trajectory, s)) is not None]
+    empty = [nothing_left(trajectory, n, settings) for n in numbers[:-1]]
+    emptied = [with_crops(end, dict(zip(numbers, some, strict=False))) for some in zip(*empty, strict=True)]
+    crops["earlier"] = [(t, None) for t in emptied]
+    scenes = overviews(trajectory, donors, settings)
+    changed = {name: [(with_overview(head, one), None) for one in some] for name, some in scenes.items()}
+    changed["question"] = [(with_question(policy, head, one), None) for one in questions]
     other_prompts = {
         "moved": [(ImageChops.offset(image, *by), question) for by in shifts(image.size, settings.pictures)],
-        "asked": [(image, other) for other in questions_of(policy, trajectory, donors, settings.questions)],
+        "asked": [(image, other) for other in questions],
     }
     with reading(policy):
-        crops = []
-        for n in (n for n, look in enumerate(trajectory.looks) if look.crop is not None):
-            some = donors[: settings.crops] or donors_within(trajectory, n, settings.crops, settings.seed)
-            crops.append(try_crops(policy, trajectory, n, some, store)[1]["crops"])
-        answer, of_answers = count_answers(policy, trajectory, head, other_overviews, store)
-        box, of_boxes = count_boxes(policy, trajectory, other_prompts, store)
-    written = box or trajectory.looks[number].box
+        found = count_answers(policy, trajectory, head, crops, store)[1]
+        answer, of_answers = count_answers(policy, trajectory, head, changed, store)
+        box, of_boxes, rolled = count_rolled(policy, trajectory, other_prompts, store)
+        chance = resampled(policy, trajectory, head, settings.chance, store)
+    written = box or looks[number].box
     far = 0.0 if written is None else off_centre(written, image.size)
-    return Evidence(answer is not None, far, crops=tuple(crops), **of_boxes, **of_answers)
+    regions, seen = regions_of(trajectory), [looks[n].box for n in numbers]
+    return Evidence(
+        answer is not None,
+        far,
+        crops=tuple(found.pop(f"lent {n}") for n in numbers),
+        emptied=tuple(found.pop(f"empty {n}") for n in numbers),
+        shown=tuple(max((coverage(b, r) for r in regions), default=None) if b else None for b in seen),
+        placed=rolled.get("moved", Trials()),
+        chance=chance,
+        **of_boxes,
+        **of_answers,
+        **found,
+    )
 
 
 def questions_of(policy: Policy, trajectory: Trajectory, donors: Sequence[Donor], count: int) -> list[str]:

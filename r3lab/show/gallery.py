@@ -220,6 +220,15 @@ def load_records(folder: str | Path | None = None) -> Records:
     )
 
 
+def lenders() -> list[Trajectory]:
+    """Trajectories of the shipped records that lend what they saw, one a photograph; none without records."""
+    if not records_dir().is_dir():
+        return []
+    every = [t for name in (SINGLE, BEFORE, GROUP, EXPLAINED) for t in _pictured(records_dir(), name)]
+    looked = {t.image.hash: t for t in every if any(look.crop for look in t.looks)}
+    return list(looked.values())
+
+
 def _photo(root: Path, ref: ImageRef) -> Image.Image:
     image = open_image(root / PHOTOS / f"{ref.hash}.jpg")
     if image.size != (ref.width, ref.height):

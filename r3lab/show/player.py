@@ -161,7 +161,9 @@ def read_entries(paths: Iterable[str | Path]) -> list[Entry]:
     found: list[Entry] = []
     for path in map(Path, paths):
         held = (file for name in (ONE, MANY) for file in path.rglob(name))
-        whole = sorted(f for f in held if not any(part.startswith(".") for part in f.relative_to(path).parts))
+        whole = sorted(
+            f for f in held if not any(part.startswith((".", EXPLAINED)) for part in f.relative_to(path).parts)
+        )
         files = [path] if path.is_file() else whole
         if not files:
             missing = "does not exist" if not path.exists() else f"holds no {ONE} or {MANY}"
@@ -171,15 +173,28 @@ def read_entries(paths: Iterable[str | Path]) -> list[Entry]:
             if isinstance(read, Trajectory):
                 found.append(Entry(read, explanation_beside(file), str(file.parent)))
             else:
-                found += [Entry(t, None, str(file.parent)) for t in read]
+                entries = (Entry(t, explanation_beside(file, n), str(file.parent)) for n, t in enumerate(read, 1))
+                found += entries
             _check(len(found))
     if not found:
         raise R3labError(f"{', '.join(shown(str(p)) for p in paths)}: there is no trajectory in these files.")
     return found
 
 
-def explanation_beside(path: str | Path) -> Explanation | None:
-    """The explanation in the folder of a saved trajectory (its file, or the folder); None if there is none.
+EXPLAINED = "explained-"  # folder beside a trajectory's file, with its number
+
+
+def explained_name(number: int) -> str:
+    """The folder, beside a file of trajectories, that holds the explanation of one, counted from 1."""
+    return f"{EXPLAINED}{number}"
+
+
+def explanation_beside(path: str | Path, number: int = 1) -> Explanation | None:
+    """The explanation beside a saved trajectory (its file, or the folder), or in its folder; None if there is none.
+
+    Parameters
+    ----------
+    number : of a file of many, from 1
 
     Raises
     ------
@@ -187,7 +202,8 @@ def explanation_beside(path: str | Path) -> Explanation | None:
         Naming the file and what is wrong, if an explanation is there that cannot be read.
     """
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
-    return Explanation.load(folder) if (folder / RECORD).is_file() else None
+    places = (folder, folder / explained_name(number))
+    return next((Explanation.load(place) for place in places if (place / RECORD).is_file()), None)
 
 
 def _check(count: int) -> None:
