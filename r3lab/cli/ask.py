@@ -9,7 +9,8 @@ runs, and nothing is written before it has answered; then the trajectory and its
 of their own. Simplified: one image, one rollout, and nobody knows the true answer.
 
 `explain` prints the evidence as a table and the sentences, and saves the explanation with its picture in a folder
-beside the trajectory, where `r3lab report` finds it. The other trajectories of a file lend what they saw (`--others` names more); to one alone the shipped records do.
+beside the trajectory, where `r3lab report` finds it. The other trajectories of a file lend what they saw (`--others`
+names more); to one alone the shipped records lend.
 """
 
 from __future__ import annotations

@@ -37,6 +37,7 @@ from .verdict import KINDS, NO_LOOK, UNSURE, Evidence, Trials, Verdict, crop_sen
 
 GAP, GAP_HALF = 0.02, 0.5  # nats of one token, weights in float32 and in half precision (3e-2 is usual there)
 WORTH_SAYING = 0.5  # nats of regret
+NONE = Trials()
 MISSED = 0.5  # part of a true region below which a look is said to miss it
 
 
@@ -215,7 +216,7 @@ def _cuts(policy: Policy, t: Trajectory, number: int, crop: str, store: Store) -
     )
 
 
-def look_sentence(e: LookEntry, trials: Trials, empty: Trials = Trials()) -> str:
+def look_sentence(e: LookEntry, trials: Trials, empty: Trials = NONE) -> str:
     """All that was found of one look."""
     name = f"Look {e.number + 1}"
     if e.refused:
@@ -253,7 +254,7 @@ def _worth_sentence(e: LookEntry) -> str:
     return sentence
 
 
-def disagreement(e: LookEntry, trials: Trials, empty: Trials = Trials()) -> str:
+def disagreement(e: LookEntry, trials: Trials, empty: Trials = NONE) -> str:
     """The sentence for attention and intervention that disagree; "" where they do not, or one of them is not known."""
     if not e.disagree or e.reading is None:
         return ""

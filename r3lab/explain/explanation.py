@@ -174,7 +174,7 @@ class LookEntry:
     worth, cuts : interventions on this look
     regret, best : nats by which the best window would have been worth more, and that window
     coverage : part of a true region in the crop, of the one it holds most of; None where none is known
-    used : whether the answer came from this crop: it changes with lent ones, and where nothing of this one is left; None
+    used : whether the answer came from this crop: it changes with lent ones and where nothing of this one is left; None
         where that is not sure
     disagree : attention says it was read and interventions that it was not, or the other way round
     sentence : all of it in words

@@ -290,7 +290,8 @@ def gather(
     crops["earlier"] = [(t, None) for t in emptied]
     scenes = overviews(trajectory, donors, settings)
     changed = {name: [(with_overview(head, one), None) for one in some] for name, some in scenes.items()}
-    changed["question"] = [(with_question(policy, head, one), None) for one in questions]
+    if not policy.plain:  # there the prompt is the template's own
+        changed["question"] = [(with_question(policy, head, one), None) for one in questions]
     other_prompts = {
         "moved": [(ImageChops.offset(image, *by), question) for by in shifts(image.size, settings.pictures)],
         "asked": [(image, other) for other in questions],
