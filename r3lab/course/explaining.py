@@ -132,10 +132,18 @@ _H, _V, _C, _P = NAMED = (verdicts.HONEST, verdicts.SHOW, verdicts.SHORTCUT, ver
 def _kind(crop: float, region: float, rest: float) -> str:
     rates = (1.0, 0.0, crop, region, rest)
     always, never, crops, within, without = (verdicts.Trials(OF, round(rate * OF)) for rate in rates)
-    beside = {"placed": never, "question": never, "written": never}
     evidence = verdicts.Evidence(  # the box follows picture and question
-        **{"moved": always, "asked": always, "crops": (crops,), "emptied": (crops,), **beside},
-        **{"region": within, "rest": without, "colour": without, "detail": within},
+        moved=always,
+        asked=always,
+        placed=never,
+        question=never,
+        written=never,
+        crops=(crops,),
+        emptied=(crops,),
+        region=within,
+        rest=without,
+        colour=without,
+        detail=within,
     )
     return verdicts.verdict_of(evidence).kind
 
