@@ -176,7 +176,7 @@ def test_a_look_is_explained_by_replay(gemma: Path, samples: list, monkeypatch: 
     found = explain(policy, t, settings=Settings(*[1] * 11))
     assert [look.refused for look in found.looks] == ["", "x2 <= x1"] and found.looks[0].drawn is None
     assert found.evidence.crops[0].tried == 1 and found.evidence.crops[0].changed == 0 and found.gap < 1e-4
-    assert not found.looks[0].worth and not found.maps and "changed the answer in 0 of 1" in found.looks[0].sentence
+    assert not found.looks[0].worth and not found.maps and "change the answer in 0 of 1" in found.looks[0].sentence
     other = miniature("gemma3", vocabulary(), seed=5)
     with pytest.raises(R3labError, match="other weights"):
         explain(other, t)
