@@ -247,8 +247,13 @@ def test_a_further_world_is_taught_beside_the_four(worlds_base, tmp_path, monkey
     assert not (tmp_path / "none").exists()
     with pytest.raises(R3labError, match="others must be between 0 and 1, got 1.0"):
         call("train further", [*given, "--others", "1.0"])
-    with pytest.raises(R3labError, match="made with split 'validation', not 'test'"):
-        call("train further", given[:-2])
+    with pytest.raises(R3labError, match="made with lessons 1, not 2"):
+        call("train further", [*given, "--lessons", "2"])
+    for made_again in ("cold_start", "train_rgrpo", "train_base"):
+        monkeypatch.setattr(stages, made_again, None)
+    assert call("train further", [*given, "--split", "test"]) == 0, "decided on validation: only measured anew"
+    again = json.loads((tmp_path / "out" / "results" / "diagrams.json").read_text())
+    assert {r["split"] for r in again["rows"]} == {"test"} == {again["recipe"]["split"]}
 
 
 def test_marks_that_the_base_has_never_written_get_a_longer_cold_start():

@@ -388,10 +388,8 @@ def further_base(recipe: FurtherRecipe, work: Path, base: Path) -> Path:
 
 def further_point(recipe: FurtherRecipe, base: Path, work: Path, seed: int) -> list[dict[str, Any]]:
     """Cold start and R-GRPO of a seed, measured in the world; the rows of its results."""
-    rows, made = (
-        [],
-        taught_and_pushed(recipe, base, work, INTERLEAVED.name, seed, recipe.cold_start_steps, turns(recipe)),
-    )
+    rows, steps = [], recipe.cold_start_steps
+    made = taught_and_pushed(recipe, base, work, INTERLEAVED.name, seed, steps, turns(recipe))
     asked = stages.held_out(recipe.world, recipe.test_samples, recipe.test_seed, recipe.split)
     for stage, folder in zip(WORLD_STAGES, made, strict=True):
         found = stages.measured(
@@ -418,10 +416,11 @@ def make_further(recipe: FurtherRecipe) -> int:
     if not stages.made(start):
         raise R3labError(f"no policy at {start}: a folder with config.json is wanted, as `r3lab train` makes")
     settings = {k: v for k, v in asdict(recipe).items() if k not in ("work", "out", "seeds")}
-    stages.claim(work, settings)
-    base, rows = further_base(recipe, work, start), []
+    measured = ("split", "test_samples", "test_seed")  # the same policies may be measured on validation, then on test
+    stages.claim(work, {k: v for k, v in settings.items() if k not in measured})
+    asked, base, rows = "-".join(str(settings[k]) for k in measured), further_base(recipe, work, start), []
     for seed in range(recipe.seeds):
-        rows += stages.kept(work / f"rows-{seed}.json", partial(further_point, recipe, base, work, seed))
+        rows += stages.kept(work / f"rows-{asked}-{seed}.json", partial(further_point, recipe, base, work, seed))
     out = Path(recipe.out) if recipe.out else assets
     results, seeds = out / "results" / f"{recipe.world}.json", recipe.seeds
     command = FURTHER if seeds == FurtherRecipe.seeds else f"{FURTHER} --seeds {seeds}"
