@@ -80,6 +80,7 @@ class Thing(NamedTuple):
     word: str = ""
     name: str = ""
     digit: int | None = None
+    character: str = ""  # a letter that stands there
 
 
 class Scene(NamedTuple):
@@ -213,10 +214,17 @@ def _diagrams(meta: dict[str, Any], size: Size) -> Scene:
         region, marks = padded(ink, size), along(said, value["said"], ink)
         facts.append(Fact(about, f"The {value['name']}", region, value["large"], said, marks, tuple(value["at"])))
         things.append(Thing(centre(ink), region, value["large"]))
-    return Scene(facts, things, [])
+    letters = zip(diagrams.LETTERS, meta["letters"], strict=False)
+    return Scene(facts, [*things, *(Thing(tuple(at), character=letter) for letter, at in letters)], [])
 
 
 _READERS = {"documents": _documents, "charts": _charts, "trails": _trails, "diagrams": _diagrams}
+
+
+def check_facts(world: str) -> None:
+    """Raise an error unless facts of the world are known."""
+    if world not in _READERS:
+        raise R3labError(f"No facts are known of the world {world!r}.{nearest(world, _READERS)}")
 
 
 def scene_of(sample: Sample) -> Scene:
@@ -227,8 +235,7 @@ def scene_of(sample: Sample) -> Scene:
     R3labError
         If the sample is of another world.
     """
-    if sample.world not in _READERS:
-        raise R3labError(f"No facts are known of the world {sample.world!r}.{nearest(sample.world, _READERS)}")
+    check_facts(sample.world)
     return _READERS[sample.world](sample.meta, sample.image.size)
 
 

@@ -16,6 +16,9 @@ with other arms or seeds may work in one folder, side by side once the base is m
     python -m r3lab train tiny                          # hours on two cores; --help lists every setting
     python -m r3lab train worlds                        # twelve hours on two cores
     python -m r3lab train worlds --arms interleaved,direct --seeds 1
+
+*A further world*: with `--worlds diagrams`, the policy of four worlds that ships gets lessons in that one (`further`),
+then the same cold start and R-GRPO in it alone. No policy of it ships; its numbers do.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -39,17 +42,19 @@ from ..core.errors import R3labError
 from ..core.files import assets_dir
 from ..core.protocol import ANSWER
 from ..core.settings import check_positive
+from ..core.stats import seeds_interval
 from ..evaluate.legibility import legibility
 from ..models import tiny
 from ..models.policy import Policy, save_policy
-from ..train.log import read_log
+from ..train.log import read_log, summary
+from ..train.rewards import right
 from ..train.settings import RgrpoSettings
 from ..train.sft import Pair, SftSettings
 from ..vlir.rationale import imperfect
-from ..vlir.worlds import WORLDS, get_world, world_batches
+from ..vlir.worlds import WORLDS, get_world, mixture, world_batches
 from . import stages
 from .base import Heads
-from .facts import words
+from .facts import check_facts, words
 from .lessons import Stage, vocabulary
 from .settings import Recipe, WorldRecipe
 from .world_lessons import WorldLessons, WorldStage
@@ -119,7 +124,7 @@ def prepare(policy: Policy) -> None:
 
 
 def lessons_of_imperfect_teacher(
-    recipe: Recipe | WorldRecipe, seed: int, batch: int = 32, worlds: Sequence[str] = ("badges",)
+    recipe: Recipe | WorldRecipe, seed: int, batch: int = 32, worlds: str | Sequence[str] = ("badges",)
 ) -> Iterator[list[Pair]]:
     """Batches for the cold start: fresh train samples with rationales whose boxes miss and that look needlessly."""
     rng = np.random.default_rng([seed, 4])
@@ -133,7 +138,7 @@ def cold_started(
     base: Path,
     folder: Path,
     settings: SftSettings,
-    worlds: Sequence[str] = ("badges",),
+    worlds: str | Sequence[str] = ("badges",),
     half: bool = True,
 ) -> Path:
     """The folder of a base after a cold start with an imperfect teacher, at the recipe's rate (`stages.taught`)."""
@@ -277,9 +282,41 @@ def make_world_base(work: Path, base: Path, seed: int = 0, steps: tuple[WorldSta
     return stages.run_stages(policy, heads, steps, work, seed, WorldLessons)
 
 
+ANEW = 0.7  # share of scenes of further worlds; the others keep what is known
+
+
+def further(recipe: WorldRecipe, names: Sequence[str]) -> WorldStage:
+    """The lessons of further worlds, from the policy that ships: with those of the four beside them."""
+    others = [name for name in WORLDS if name not in names]
+    shares = [(name, ANEW / len(names)) for name in names] + [(name, (1 - ANEW) / len(others)) for name in others]
+    crops = (*((name, 0.5) for name in names), *(pair for pair in FEWER if pair[0] in others))
+    less: dict[str, Any] = {"name": "further", "steps": recipe.lessons, "learning_rate": 8e-4, "head_weight": 0.1}
+    less |= {"seed": 25, "shares": tuple(shares), "crops": crops, "matches": 0, "readings": 1, "glances": 1}
+    return WorldStage(**_SHORT | less)
+
+
 def world_settings_of(recipe: WorldRecipe) -> dict[str, Any]:
-    """The settings that all points of a work folder share."""
-    return {k: v for k, v in asdict(recipe).items() if k not in ("work", "out", "arms", "seeds")}
+    """The settings that all points of a work folder share; of four worlds without what is for further ones."""
+    usual = {f.name: f.default for f in fields(WorldRecipe) if f.name in ("worlds", "lessons", "test_seed")}
+    settings = {k: v for k, v in asdict(recipe).items() if k not in ("work", "out", "arms", "seeds")}
+    return {k: v for k, v in settings.items() if recipe.worlds or k not in usual or v != usual[k]}
+
+
+def worlds_of(recipe: WorldRecipe) -> list[str]:
+    """The names of the worlds that are trained and measured.
+
+    Raises
+    ------
+    R3labError
+        If one is unknown, or has no lessons.
+    """
+    names = list(dict.fromkeys(world.name for world, _, _ in mixture(recipe.worlds or tuple(WORLDS))))
+    for name in names:
+        if name not in WORLDS:
+            check_facts(name)
+    if recipe.worlds and len({*WORLDS} - {*names}) == 0:
+        raise R3labError("worlds: leave it out to train the four that ship")
+    return names
 
 
 def cold_steps(recipe: WorldRecipe, arm: str) -> int:
@@ -300,19 +337,37 @@ def point(recipe: WorldRecipe, base: Path, work: Path, arm: str, seed: int) -> l
         seed=seed,
     )
     lessons, rows = SftSettings(steps=cold_steps(recipe, arm), seed=seed, arm=arm), []
-    cold = cold_started(recipe, base, work / f"cold-start-{arm}-{seed}", lessons, tuple(WORLDS))
-    whole = stages.pushed(cold, work / f"rgrpo-{arm}-{seed}", settings, tuple(WORLDS))
+    worlds: str | Sequence[str] = recipe.worlds or tuple(WORLDS)
+    cold = cold_started(recipe, base, work / f"cold-start-{arm}-{seed}", lessons, worlds)
+    whole = stages.pushed(cold, work / f"rgrpo-{arm}-{seed}", settings, worlds)
     for stage, folder in zip(WORLD_STAGES, (cold, whole), strict=True):
         policy = Policy.load(folder)
-        for world in WORLDS:
-            asked = stages.held_out(world, recipe.test_samples)
+        for world in worlds_of(recipe):
+            asked = stages.held_out(world, recipe.test_samples, recipe.test_seed)
             row = {"world": world, "arm": arm, "stage": stage, "seed": seed}
-            row |= stages.measured(policy, asked, BATCH, max_new_tokens=recipe.new_tokens, arm=get_arm(arm))
+            found = stages.answers(policy, asked, BATCH, max_new_tokens=recipe.new_tokens, arm=get_arm(arm))
+            row |= summary(found)
+            if recipe.worlds:
+                row["each"] = {s.id: [str(s.meta.get("kind", "")), right(t)] for s, t in zip(asked, found, strict=True)}
             if arm == INTERLEAVED.name:
                 row |= legibility(policy, asked, recipe.new_tokens)
-            print(json.dumps(row), flush=True)
+            print(json.dumps({key: value for key, value in row.items() if key != "each"}), flush=True)
             rows.append(row)
     return rows
+
+
+def by_kind(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Right answers of each world, arm and stage, of all questions and of each kind, with 95 % intervals over seeds and
+    samples."""
+    found = []
+    keys = ("world", "arm", "stage")
+    for who in dict.fromkeys(tuple(row[key] for key in keys) for row in rows):
+        of = [row for row in rows if tuple(row[key] for key in keys) == who]
+        cells = [(row["seed"], name, kind, float(r)) for row in of for name, (kind, r) in row["each"].items()]
+        for kind in ("", *sorted({kind for _, _, kind, _ in cells if kind})):
+            one = seeds_interval([(s, name, r) for s, name, its, r in cells if kind in ("", its)])
+            found.append({**dict(zip(keys, who, strict=True)), "kind": kind, **asdict(one)})
+    return found
 
 
 def make_worlds(recipe: WorldRecipe) -> int:
@@ -323,25 +378,36 @@ def make_worlds(recipe: WorldRecipe) -> int:
     r3lab train worlds --arms interleaved --seeds 1
     """
     check_positive(recipe, "seeds", "cold_start_steps", "rgrpo_steps", "prompts", "new_tokens", "test_samples")
+    check_positive(recipe, "lessons")
     if recipe.marks_steps < 0:
         raise R3labError(f"marks_steps must be 0 or above, got {recipe.marks_steps}")
     arms = [get_arm(name.strip()).name for name in recipe.arms.split(",")]
     work, given, assets = Path(recipe.work), recipe.base or recipe.badges, assets_dir()
-    needed = Path(given) if given else assets / "tiny" / "cold-start"
+    names = worlds_of(recipe)
+    needed = Path(given) if given else assets / ("worlds" if recipe.worlds else "tiny") / "cold-start"
     if not stages.made(needed):
         raise R3labError(f"no policy at {needed}: a folder with config.json is wanted, as `r3lab train` makes")
     settings = world_settings_of(recipe)
     stages.claim(work, settings)
-    base = needed if recipe.base else make_world_base(work, needed)
+    if recipe.worlds:
+        base = make_world_base(work, needed, steps=(further(recipe, names),))
+    else:
+        base = needed if recipe.base else make_world_base(work, needed)
     for seed in range(recipe.seeds):
         for arm in arms:
             stages.kept(work / f"rows-{arm}-{seed}.json", partial(point, recipe, base, work, arm, seed))
     out, first = Path(recipe.out) if recipe.out else assets, f"{INTERLEAVED.name}-0"
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in work.glob("rows-*.json")]
+    rows = sorted(chain.from_iterable(found), key=lambda row: ([*ARMS].index(row["arm"]), row["seed"]))
+    if recipe.worlds:
+        results, command = out / "results" / f"{'-'.join(names)}.json", f"{FOUR} --worlds {recipe.worlds}"
+        kept = [{key: value for key, value in row.items() if key != "each"} for row in rows]
+        more = {"recipe": settings, "intervals": by_kind(rows), "rows": kept}
+        print(f"results in {stages.write_results(results, command, **more)}")
+        return 0
     drawn = {world: f"-{world}" for world in DRAWN}
     there = all(stages.made(work / f"{name}-{first}") for name in stages.POLICIES)
     examples = stages.ship(work, first, out / "worlds", drawn, recipe.new_tokens) if there else {}
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in work.glob("rows-*.json")]
-    rows = sorted(chain.from_iterable(found), key=lambda row: ([*ARMS].index(row["arm"]), row["seed"]))
     results = out / "results" / "worlds.json"
     print(f"results in {stages.write_results(results, FOUR, recipe=settings, examples=examples, rows=rows)}")
     return 0

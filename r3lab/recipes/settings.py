@@ -43,7 +43,9 @@ class WorldRecipe:
 
     work: str = setting("runs/worlds", "folder for what is finished; it is not repeated")
     badges: str = setting("", "a policy of badges to begin with (default: the shipped cold start)")
-    base: str = setting("", "a base of four worlds that is there already (default: make one)")
+    base: str = setting("", "a base of four worlds that is there already (default: make one; --worlds: what ships)")
+    worlds: str = setting("", "train these instead, with commas between, and ship no policy: diagrams")
+    lessons: int = setting(450, "of --worlds: steps of lessons, seven in ten scenes of these worlds")
     out: str = setting("", "where results and the first seed go (default: the assets folder)")
     arms: str = setting(",".join(ARMS), "arms, with commas between")
     seeds: int = setting(3, "repetitions of cold start and R-GRPO")
@@ -59,6 +61,7 @@ class WorldRecipe:
     prompts: int = setting(12, "its prompts a step, of the worlds in turn")
     new_tokens: int = setting(224, "tokens that a rollout may sample: a trail of four hops takes some 170")
     test_samples: int = setting(200, "held-out samples of each world")
+    test_seed: int = setting(0, "seed of these samples")
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from ..train.rgrpo import train_rgrpo
 from ..train.run import FREE, Progress, Run
 from ..train.settings import RgrpoSettings
 from ..train.sft import Pair, SftSettings, cold_start
+from ..trajectory import Trajectory
 from ..vlir.sample import Sample, of_split
 from ..vlir.worlds import get_world, world_batches
 from .base import Heads, train_base
@@ -80,11 +81,11 @@ def claim(work: Path, settings: Mapping[str, Any]) -> None:
     """
     settings = json.loads(json.dumps(settings))
     before = kept(work / "recipe.json", lambda: settings)
-    for key, value in settings.items():
-        if before.get(key) != value:
+    for key in {**settings, **before}:
+        if before.get(key) != settings.get(key):
             raise R3labError(
-                f"{work} holds what was made with {key} {before.get(key)!r}, not {value!r}; give another --work, "
-                "or remove it"
+                f"{work} holds what was made with {key} {before.get(key)!r}, not {settings.get(key)!r}; "
+                "give another --work, or remove it"
             )
 
 
@@ -176,15 +177,22 @@ def seconds_of(folder: Path, steps: int | None = None) -> float:
 # -- measured and shipped ------------------------------------------------------------------------------------------
 
 
-def held_out(world: str, count: int) -> list[Sample]:
+def held_out(world: str, count: int, seed: int = 0) -> list[Sample]:
     """What a policy is measured with in a world."""
-    return [get_world(world).sample("test", i) for i in range(count)]
+    return [get_world(world).sample("test", i, seed) for i in range(count)]
 
 
 def measured(
     policy: Policy, samples: Sequence[Sample], batch: int = 100, split: str = "test", **setting: Any
 ) -> dict[str, Any]:
-    """Summary of a policy's rollouts, `batch` samples at a time: greedy and of at most 96 tokens unless told.
+    """Summary of what `answers` gives."""
+    return summary(answers(policy, samples, batch, split, **setting))
+
+
+def answers(
+    policy: Policy, samples: Sequence[Sample], batch: int = 100, split: str = "test", **setting: Any
+) -> list[Trajectory]:
+    """A policy's rollouts, `batch` samples at a time: greedy and of at most 96 tokens unless told.
 
     Raises
     ------
@@ -194,7 +202,7 @@ def measured(
     samples = list(of_split(samples, split))
     options: dict[str, Any] = {"temperature": 0.0, "max_new_tokens": 96, **setting}
     parts = (samples[start : start + batch] for start in range(0, len(samples), batch))
-    return summary(list(chain.from_iterable(rollout(policy, part, **options) for part in parts)))
+    return list(chain.from_iterable(rollout(policy, part, **options) for part in parts))
 
 
 def picture(policy: Policy, world: str, new_tokens: int, photo: Path, strip: Path) -> dict[str, str] | None:
