@@ -210,6 +210,34 @@ def test_the_command_makes_measures_ships_and_keeps(worlds_base, tmp_path, monke
         call("train worlds", [*given[: given.index("--new-tokens")], "--new-tokens", "13", "--test-samples", "2"])
 
 
+def test_a_further_world_gets_lessons_and_numbers_and_ships_nothing(worlds_base, tmp_path, monkeypatch):
+    """From a base that is given: lessons in it and in the four, then both stages; asked with a seed of its own."""
+    out, work = tmp_path / "out", tmp_path / "work"
+    monkeypatch.setattr(policies, "lessons_of_imperfect_teacher", partial(lessons_of_imperfect_teacher, batch=4))
+    monkeypatch.setattr(policies, "_SHORT", policies._SHORT | {"batch": 3})
+    given = {"worlds": "diagrams", "base": str(worlds_base), "work": str(work), "out": str(out), "seeds": 1}
+    few = {"lessons": 1, "cold_start_steps": 1, "rgrpo_steps": 1, "prompts": 4, "new_tokens": 12, "test_samples": 6}
+    recipe = WorldRecipe(**given, **few, arms="interleaved", test_seed=9)
+    shares = dict(policies.further(recipe, ["diagrams"]).shares)
+    assert shares["diagrams"] == policies.ANEW and set(shares) == {"diagrams", *WORLDS}
+    assert abs(sum(shares.values()) - 1) < 1e-9
+    assert policies.make_worlds(recipe) == 0
+    found = json.loads((out / "results" / "diagrams.json").read_text())
+    assert [path.name for path in out.rglob("*") if path.is_file()] == ["diagrams.json"]
+    assert [(r["world"], r["stage"], r["n"]) for r in found["rows"]] == [("diagrams", s, 6) for s in WORLD_STAGES]
+    assert found["recipe"]["test_seed"] == 9 and found["recipe"]["worlds"] == "diagrams"
+    [cold, _] = json.loads((work / "rows-interleaved-0.json").read_text())
+    asked = [get_world("diagrams").sample("test", i, 9) for i in range(6)]
+    assert {name: kind for name, (kind, _) in cold["each"].items()} == {s.id: s.meta["kind"] for s in asked}
+    whole = [one for one in found["intervals"] if not one["kind"]]
+    assert [one["value"] for one in whole] == [row["exact"] for row in found["rows"]] and whole[0]["n"] == 6
+    assert read_log(work / "further.jsonl")[-1]["step"] == 1
+    with pytest.raises(R3labError, match="made with worlds 'diagrams', not None"):
+        policies.make_worlds(replace(recipe, worlds="", lessons=450, test_seed=0))
+    with pytest.raises(R3labError, match="leave it out to train the four"):
+        policies.worlds_of(WorldRecipe(worlds=",".join(WORLDS)))
+
+
 def test_marks_that_the_base_has_never_written_get_a_longer_cold_start():
     """After as many steps as the others have, the headings of the staged arms are still misspelled."""
     steps = {arm: cold_steps(WorldRecipe(cold_start_steps=3, marks_steps=4), arm) for arm in ARMS}
