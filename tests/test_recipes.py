@@ -241,7 +241,7 @@ def test_a_further_world_is_taught_beside_the_four(worlds_base, tmp_path, monkey
     )
     drawn_in_turn = Counter(world.name for world, _, _ in mixture(policies.turns(FurtherRecipe())))
     assert drawn_in_turn == {**dict.fromkeys(WORLDS, 1), "diagrams": 6}
-    for world, message in {"diagram": "Unknown world 'diagram'", "badges": "No facts are known of the world"}.items():
+    for world, message in {"diagram": "Unknown world 'diagram'", "charts": "charts is one of the worlds"}.items():
         with pytest.raises(R3labError, match=message):
             call("train further", [*given, "--world", world, "--work", str(tmp_path / "none")])
     assert not (tmp_path / "none").exists()

@@ -133,6 +133,15 @@ def test_a_further_world_by_hand():
     assert "first 4 samples of the test split of diagrams (samples seed 77); nothing else has drawn them" in lines[-1]
 
 
+def test_what_is_said_of_diagrams_is_what_was_measured():
+    """The sentence above the table in RESULTS, against the rows; all of them of the test split, on one draw."""
+    found = json.loads((assets_dir() / "results" / "diagrams.json").read_text(encoding="utf-8"))
+    assert {(r["split"], r["n"], len(r["each"])) for r in found["rows"]} == {("test", 1000, 1000)}
+    last = [r for r in found["rows"] if r["stage"] == "R-GRPO"]
+    assert last and all(r["exact_unneeded"] > 0.8 and r["look_rate_needed"] > 0.9 for r in last)
+    assert all(r["iou"] < 0.2 and r["exact_needed"] < 0.1 for r in last)
+
+
 def named(measure: str, ours: float, reference: float) -> dict:
     values = {"ours": ours, "reference": reference, "low": ours - 0.01, "high": ours + 0.01, "ratio": 2.0}
     return {"measure": measure, **values, "target": 0.95, "unit": "share", "n": "1200 trajectories of 6 policies"}

@@ -410,6 +410,8 @@ def make_further(recipe: FurtherRecipe) -> int:
     )
     if not 0 < recipe.others < 1:
         raise R3labError(f"others must be between 0 and 1, got {recipe.others}")
+    if recipe.world in WORLDS:
+        raise R3labError(f"{recipe.world} is one of the worlds that the policy was trained in; name a further one")
     scene_of(OWN.use(recipe.world).sample("train", 0))  # an error where nothing is known to teach
     work, assets = Path(recipe.work), assets_dir()
     start = Path(recipe.base) if recipe.base else assets / "worlds" / "cold-start"
