@@ -161,7 +161,11 @@ def test_numbers_of_a_drawing_are_found_by_side_and_corner():
     for sample in (train_sample("diagrams", index) for index in range(20)):
         values, scene = sample.meta["values"], scene_of(sample)
         written = [value for value in values if value["said"] != "?"]
-        assert len(scene.facts) == len(scene.things) == len(values) - 1 == len(written)
+        things, letters = ([t for t in scene.things if bool(t.character) is of] for of in (False, True))
+        assert len(scene.facts) == len(things) == len(values) - 1 == len(written)
+        assert [(t.character, list(t.at)) for t in letters] == [
+            (c, list(at)) for c, at in zip("ABCD", sample.meta["letters"], strict=False)
+        ]
         for fact, value in zip(scene.facts, written, strict=True):
             assert fact.question.endswith(f" the {value['name']}?") and fact.said == f"It shows {value['said']}."
             x1, y1, x2, y2 = value["ink"]

@@ -72,7 +72,7 @@ def near(fact: Fact) -> Fact:
 
 class Thing(NamedTuple):
     """Something that stands in the overview: its middle, its box, its class in WORDS or its name, a digit to be read
-    there; where it has one."""
+    there, or a letter; where it has one."""
 
     at: Point
     box: Box | None = None
@@ -80,6 +80,7 @@ class Thing(NamedTuple):
     word: str = ""
     name: str = ""
     digit: int | None = None
+    character: str = ""
 
 
 class Scene(NamedTuple):
@@ -213,7 +214,8 @@ def _diagrams(meta: dict[str, Any], size: Size) -> Scene:
         region, marks = padded(ink, size), along(said, value["said"], ink)
         facts.append(Fact(about, f"The {value['name']}", region, value["large"], said, marks, tuple(value["at"])))
         things.append(Thing(centre(ink), region, value["large"]))
-    return Scene(facts, things, [])
+    letters = zip(diagrams.LETTERS, meta["letters"], strict=False)  # as many as the figure has corners
+    return Scene(facts, [*things, *(Thing(tuple(at), character=letter) for letter, at in letters)], [])
 
 
 _READERS = {"documents": _documents, "charts": _charts, "trails": _trails, "diagrams": _diagrams}

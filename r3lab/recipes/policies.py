@@ -375,7 +375,8 @@ def further_stage(recipe: FurtherRecipe) -> WorldStage:
     """The lessons in the world and in the four."""
     shares = (*((name, recipe.others / len(WORLDS)) for name in WORLDS), (recipe.world, 1 - recipe.others))
     given = {"name": "lessons", "steps": recipe.lessons, "shares": shares, "crops": DRAWING, "seed": 31}
-    return WorldStage(**_SHORT | {"batch": 12, "readings": 1, "glances": 1, "matches": 0} | given)
+    fewer = {"batch": 12, "readings": 1, "glances": 1, "matches": 0, "sums": 3}
+    return WorldStage(**_LIKE | _BOTH | _WHOLE | fewer | given)  # at the rate of the long stages: much is new
 
 
 def further_base(recipe: FurtherRecipe, work: Path, base: Path) -> Path:

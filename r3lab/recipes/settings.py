@@ -62,13 +62,13 @@ class FurtherRecipe(Taught):
     work: str = setting("runs/further", "folder for what is finished; it is not repeated")
     out: str = setting("", "where the results go (default: the assets folder)")
     seeds: int = setting(3, "repetitions of cold start and R-GRPO")
-    lessons: int = setting(600, "steps of lessons in the world, before the cold start")
+    lessons: int = setting(1800, "steps of lessons in the world, before the cold start")
     others: float = setting(
-        0.4, "share of these lessons, of the cold start's samples and of R-GRPO's in the four worlds"
+        0.3, "share of these lessons, of the cold start's samples and of R-GRPO's in the four worlds"
     )
     split: str = setting("test", "measured on: validation to decide, test once")
     test_samples: int = setting(1000, "samples of the split")
-    test_seed: int = setting(20261124, "their seed")
+    test_seed: int = setting(20261125, "their seed")
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from ..vlir.sample import Sample
 from ..vlir.worlds import World, get_world
 from ..vlir.worlds.badges import COLOURS, SIDE
 from ..vlir.worlds.charts import LARGEST, Charts, difference, invented_labels, legend_text
-from ..vlir.worlds.diagrams import Diagrams
+from ..vlir.worlds.diagrams import LETTERS, Diagrams, worked
 from ..vlir.worlds.documents import Documents
 from ..vlir.worlds.trails import Trails
 from .facts import WORDS, Fact, Mark, Saying, Scene, centre, near, scene_of, searched, steps_of
@@ -309,6 +309,23 @@ def sums(writer: WorldWriter) -> None:
         writer.take_over(writer.say(told, True), told)
 
 
+def totals(writer: WorldWriter) -> None:
+    """Perimeters and missing angles as drawings ask for them: two to four numbers that were read, all taken over."""
+    rng = writer.rng
+    for _ in range(COUNT // 2):
+        count, kind = int(rng.integers(3, 5)), ("perimeter", "missing")[int(rng.integers(2))]
+        values = [int(one) for one in rng.integers(6, 41, count)]
+        if kind == "missing":
+            values = [round(one) for one in 180 * (count - 2) * rng.dirichlet([8.0] * count)[:-1]]
+        for k, value in enumerate(map(str, values)):
+            name = f"angle at {LETTERS[k]}" if kind == "missing" else f"side {(LETTERS[:count] + 'A')[k : k + 2]}"
+            writer.say(f" The {name}{LARGE}", False)
+            writer.note(writer.say(shows(value), False), shows(value))
+        text, result = worked(kind, [str(value) for value in values])
+        told = f" {text}</think>{OPEN}{result}{CLOSE}"
+        writer.take_over(writer.say(told, True), told)
+
+
 def matches(writer: WorldWriter) -> None:
     """Legends: what their lines show is given with one of their labels, of which the colour must be said."""
     rng = writer.rng
@@ -356,6 +373,8 @@ class WorldLessons(Lessons):
         scene = scene_of(sample)
         lesson = Lesson([overview(sample.image)], *dense(scene.things))
         lesson.targets["word"] = int64([WORDS.index(t.word) if t.word else IGNORE for t in scene.things])
+        letters = (thing for thing in scene.things if thing.character)
+        lesson.characters += [(0, cell(thing.at), CHARACTERS.index(thing.character)) for thing in letters]
         writer = WorldWriter(lesson, sample.image, rng, self.script)
         if stage.text:
             writer.write(scene, dict(stage.crops).get(world, 0.0), sample if stage.wholes else None)
@@ -386,8 +405,10 @@ class WorldLessons(Lessons):
         return WorldWriter(Lesson([], *dense(())), image, rng, self.script)
 
     def row(self, number: int, k: int) -> Lesson:
-        """A row of text alone: the first are of subtractions, the others of legends."""
+        """A row of text alone: the first of sums, those of drawings by their share of the scenes, the others of
+        legends."""
         rng = np.random.default_rng([self.stage.seed, 79, number, k])
         writer = self.writer(Image.new("RGB", (1, 1)), rng)
-        (sums if k < self.stage.sums else matches)(writer)
+        of_drawings = "diagrams" in self.worlds and rng.random() < self.weights[self.worlds.index("diagrams")]
+        (matches if k >= self.stage.sums else totals if of_drawings else sums)(writer)
         return writer.lesson
