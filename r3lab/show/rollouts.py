@@ -327,7 +327,9 @@ def _group_words(group: Sequence[Trajectory], rows: Sequence[Member]) -> str:
     """What the group view shows, in words."""
     said = [f"A group of rollouts. Question: {quoted(group[0].question, 300)}", f"{summary(group)}."]
     for m in rows:
-        parts = ", ".join(f"{one_line(name, 40)} {value:.2f}" for name, value in list(m.t.rewards.items())[:PARTS])
+        parts = ", ".join(
+            f"{one_line(name, 40)} {round(value, 2) + 0.0:.2f}" for name, value in list(m.t.rewards.items())[:PARTS]
+        )
         given = "no answer" if m.t.answer is None else f"answer {quoted(m.t.answer, 80)}"
         reward = f"reward {m.reward:.2f}{f' ({parts})' if parts else ''}"
         reward += "" if m.advantage is None else f", advantage {m.advantage:+.2f}"
