@@ -162,6 +162,7 @@ def lines(
     axes.set(xlabel=x, ylabel=y)
     if log:
         axes.set_xscale("log", base=log)
+        axes.xaxis.set_major_formatter("{x:g}")  # the default writes TeX, which is drawn as it stands
         axes.minorticks_off()
     if words:
         axes.set_xticks(list(words), [drawable(word) for word in words.values()], rotation=45, ha="right", fontsize=8)
