@@ -23,7 +23,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from r3lab import course
 from r3lab.core.errors import R3labError
-from r3lab.core.geometry import fit_tokens, iou
+from r3lab.core.geometry import fit_tokens, iou, zoom_factor
 from r3lab.course import missed
 from r3lab.course.judge import NOT_YET, OURS, RIGHT, Exercise, Prediction, judge
 from r3lab.run.notebook import parameters_of, tags
@@ -372,6 +372,11 @@ def per_row(terms: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return torch.stack([row[keep].mean() for row, keep in zip(terms, mask, strict=True)]).mean()
 
 
+def averaged(sums: torch.Tensor, mask: torch.Tensor, how: str, length: int) -> torch.Tensor:
+    counts = {"token": mask.sum(), "fixed": len(mask) * length}
+    return (sums / mask.sum(1).clamp(min=1)).mean() if how == "sequence" else sums.sum() / counts[how]
+
+
 def keys(record: Any) -> list[str]:
     return [f"{reason['filter']}: {reason['name']}" for reason in record["reasons"]]
 
@@ -507,6 +512,7 @@ WRONG: dict[str, Wrong] = {
     ],
     "aggregate": [
         (lambda v, m, how, n: ((v * m).sum(1) / m.sum(1).clamp(min=1)).mean(), "you do the same"),
+        (lambda v, m, how, n: averaged((v * m).sum(1), m, how, n), "NaN * 0 is NaN"),
         (lambda v, m, how, n: TASKS["aggregate"].reference(v, m, how, 1 if how == "fixed" else n), "does not know it"),
     ],
     "region_checked": [
@@ -560,6 +566,8 @@ def test_the_librarys_own_function_is_no_answer_and_a_skipped_exercise_leaves_it
     """A lesson that trains with the answer takes it right or wrong, and the library's where there is none."""
     exercise = TASKS["advantages"]
     assert judge(objective.advantages, exercise) == (False, OURS)
+    assert judge(zoom_factor, TASKS["zoom"]) == (False, OURS)
+    assert judge(missed, TASKS["missed"]) == (False, OURS), "also where the library's is in the room of the checks"
 
     def wrong(rewards: torch.Tensor) -> torch.Tensor:
         return rewards

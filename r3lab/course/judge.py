@@ -178,7 +178,8 @@ def judge(answer: Any, exercise: Exercise) -> tuple[bool, str]:
     """Whether an answer is right, and the one line that is printed about it."""
     if not callable(answer):
         return False, NOT_YET
-    if (home := str(getattr(answer, "__module__", ""))).startswith("r3lab.") and not home.startswith(__package__):
+    home = str(getattr(answer, "__module__", ""))
+    if answer is exercise.reference or (home.startswith("r3lab.") and not home.startswith(__package__)):
         return False, OURS
     given = _outcomes(answer, exercise)
     if isinstance(given[0].raised, NotImplementedError) or all(o.nothing for o in given):

@@ -18,7 +18,7 @@ from ..train.estimators import token_weights
 from ..train.objective import Objective, advantages
 from ..train.when import FINE, SAME, region_checked
 from ..trajectory import Kind
-from .judge import Exercise, Function, Then
+from .judge import NAN, Exercise, Function, Then
 from .look_again import kinds_of
 from .rgrpo import looked, table
 
@@ -340,4 +340,5 @@ check_aggregate = Exercise(
     lambda v, m, how, n: _aggregate(v * m, torch.ones_like(m), how, n),
     "you return a number a row. One number for the batch.",
     lambda v, m, how, n: _sums(v, m) / {"sequence": _counts(m), "token": m.sum(), "fixed": n}[how],
+    edge=(NAN, [(_VALUES.masked_fill(~_MASK, torch.nan), _MASK, how, 8) for how in ("sequence", "token", "fixed")]),
 )

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import chain, islice
 
 import numpy as np
 from PIL import Image, ImageChops
@@ -294,9 +295,9 @@ def covered(image: Image.Image, region: Box, donors: Sequence[Donor], count: int
     lent = [d.image.crop(pixels(d.region, d.image.size)) for d in donors if d.image is not None and d.region]
     places = [box for box in windows_of(region, image.size, (1.0,)) if iou(box, region) == 0]
     order = rng.permutation(len(places)).tolist()
-    patches = [*lent, noise, *(image.crop(pixels(places[i], image.size)) for i in order)]
-    found = [pasted(image, patch, region) for patch in patches]
-    return [*found[: len(lent)], filled(image, [region]), *found[len(lent) :]][:count]
+    patches = chain(lent, (None, noise), (image.crop(pixels(places[i], image.size)) for i in order))
+    wanted = islice(patches, count)  # of hundreds of places: each would be a copy of the whole picture
+    return [filled(image, [region]) if patch is None else pasted(image, patch, region) for patch in wanted]
 
 
 # Pictures that differ from a photograph in one respect: RGB images of one size; boxes are source pixels. What an

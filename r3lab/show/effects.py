@@ -123,7 +123,7 @@ def draw_effects(effects: Sequence[Effect]) -> Picture:
         right.set_xlabel(f"points against {one_line(effects[0].variant, 30)}, same seed")
         for axes, zero in ((left, effects[0].mean.value), (right, 0.0)):
             axes.axvline(zero, color=LIGHT.muted, linewidth=0.8, linestyle=":")
-            axes.xaxis.set_major_locator(MaxNLocator(6))
+            axes.xaxis.set_major_locator(MaxNLocator(6, prune="lower" if axes is right else None))
             axes.grid(axis="x")
             axes.tick_params(labelsize=BODY)
     points = [f", {_points(effect.difference)} points" if effect.difference else "" for effect in effects]
