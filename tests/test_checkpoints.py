@@ -21,7 +21,7 @@ from r3lab.evaluate.run import fingerprint
 from r3lab.models import checkpoint as hub
 from r3lab.models.adapters import add_lora
 from r3lab.models.checkpoint import FILES, KNOWN, checkpoint_folder, config_of, known_config, said, sizes_of
-from r3lab.models.families import FAMILIES, TILE_MARKS, family_of
+from r3lab.models.families import FAMILIES, family_of
 from r3lab.models.policy import Policy, check_template, save_policy
 from r3lab.models.template import chat_frame
 from r3lab.models.tiny import miniature
@@ -150,7 +150,7 @@ def smolvlm(tmp_path_factory):
 def test_every_row_of_the_table_is_tested():
     """The families that the other tests run are those of the table."""
     assert set(TAUGHT) == set(FAMILIES)
-    assert {k for k, row in FAMILIES.items() if row.tiles} == {"smolvlm", "idefics3"}
+    assert {k for k, row in FAMILIES.items() if row.tiles} == {"smolvlm", "idefics3", "internvl"}
     assert family_of("smolvlm").frame == Frame.RELATIVE
 
 
@@ -163,14 +163,14 @@ def test_the_prompt_is_the_one_that_the_familys_processor_writes(smolvlm):
     first = ids.index(policy.image_id)
     assert ids[first : first + 16] == [policy.image_id] * 16 and ids.count(policy.image_id) == 16
     marks = [policy.tokenizer.convert_ids_to_tokens(i) for i in (*ids[first - 2 : first], ids[first + 16])]
-    assert (tuple(marks[:2]), tuple(marks[2:])) == TILE_MARKS
+    assert marks == ["<fake_token_around_image>", "<global-img>", "<fake_token_around_image>"]
     names = set(policy.tokenizer.convert_ids_to_tokens(policy.forbidden))
     assert names == {"<image>", "<fake_token_around_image>", "<global-img>", "<row_1_col_1>", "<row_1_col_2>"}
 
 
 def test_tiles_and_tokenizers_that_do_not_fit_are_refused(smolvlm, taught_folder, tmp_path):
     """max_image_size must be a multiple of patch size times scale factor; the mark that is missing is named."""
-    with pytest.raises(R3labError, match="70 pixels, not a multiple of 16"):
+    with pytest.raises(R3labError, match="70 x 70 pixels, not a square whose side is a multiple of 16"):
         Policy.load(edited(smolvlm, tmp_path / "odd", *SIZE, "max_image_size", value={"longest_edge": 70}))
     folder = shutil.copytree(smolvlm, tmp_path / "other")
     for name in ("tokenizer.json", "tokenizer_config.json"):

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from r3lab.core.arms import FORCED, get_arm
 from r3lab.core.errors import R3labError
 from r3lab.core.geometry import coverage, zoom_factor
-from r3lab.core.images import content_hash
+from r3lab.core.images import content_hash, resize
 from r3lab.explain.interventions import with_question
 from r3lab.explain.trials import count_boxes
 from r3lab.models.families import patchify, tiles
@@ -137,11 +137,19 @@ def test_temperature_is_in_the_log_probabilities(policy, samples):
 
 def test_patches_equal_those_of_transformers(family_policy, samples):
     """Our patch layout is the one of transformers' own image processor."""
+    from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
     from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 
     layout = family_policy.layout
     own: dict = {"image_mean": layout.mean, "image_std": layout.std}
+    if family_policy.family.model_type == "internvl":  # as its own files say, resizing included
+        theirs = GotOcr2ImageProcessorPil.from_pretrained(family_policy.folder, crop_to_patches=False)
+        wanted = theirs([s.image for s in samples[:2]], return_tensors="np")["pixel_values"]
+        ours = tiles([resize(s.image, family_policy.overview_size(s.image.size)) for s in samples[:2]], layout)
+        assert ours.shape == wanted.shape == (2, 3, layout.tile, layout.tile)
+        assert torch.allclose(ours, torch.tensor(wanted), atol=1e-6)
+        return
     if family_policy.family.tiles:
         side = layout.tile
         edges = {"max_image_size": {"longest_edge": side}, "size": {"longest_edge": side}}
@@ -149,7 +157,7 @@ def test_patches_equal_those_of_transformers(family_policy, samples):
         images = [s.image.resize((side, side)) for s in samples[:2]]
         for image, ours in zip(images, tiles(images, layout), strict=True):
             assert torch.allclose(
-                ours, torch.tensor(theirs([image], return_tensors="np")["pixel_values"][0]), atol=1e-6
+                ours[None], torch.tensor(theirs([image], return_tensors="np")["pixel_values"][0]), atol=1e-6
             )
         return
     own |= {"patch_size": layout.patch, "merge_size": layout.merge, "temporal_patch_size": layout.temporal}
