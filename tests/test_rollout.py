@@ -14,8 +14,11 @@ from r3lab.core.geometry import coverage, zoom_factor
 from r3lab.core.images import content_hash, resize
 from r3lab.explain.interventions import with_question
 from r3lab.explain.trials import count_boxes
+from r3lab.models import tiny
+from r3lab.models.decoder import fits
 from r3lab.models.families import patchify, tiles
 from r3lab.models.policy import Features, Policy, Row
+from r3lab.recipes.lessons import vocabulary
 from r3lab.rollout.loop import rollout
 from r3lab.rollout.resume import common, resume
 from r3lab.rollout.sequence import row_of
@@ -48,6 +51,20 @@ def test_logprobs_equal_a_fresh_forward(family_policy, ragged):
         assert len(recorded) == len(fresh) > 0
         worst = max([worst, *(abs(a - b) for a, b in zip(recorded, fresh, strict=True))])
     assert worst < 1e-5
+
+
+def test_an_internvl_on_qwen2_samples_what_a_fresh_forward_gives(samples, monkeypatch):
+    """The row's other text model (that of the tiny checkpoint is Qwen3), in the loop and in an update's packed rows."""
+    text, vision = tiny.SIZES["internvl"]
+    monkeypatch.setitem(tiny.SIZES, "internvl", (text | {"model_type": "qwen2"}, vision))
+    policy, store = tiny.miniature("internvl", vocabulary(), plain=False), {}
+    assert policy.model.config.text_config.model_type == "qwen2" and fits(policy)
+    found = rollout(policy, samples[:3], 3, seed=3, max_new_tokens=12, features=store)
+    for t in found:
+        assert [p for p in t.logprobs if p is not None] == pytest.approx(fresh_logprobs(policy, t), abs=1e-5)
+    with torch.no_grad():
+        packed = packed_logprobs(policy, found, store, 1.0)
+    assert float(((packed.new - packed.old) * packed.mask).abs().max()) < 1e-5
 
 
 def test_records_hold_their_own_invariants(family_policy, ragged):

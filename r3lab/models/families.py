@@ -143,9 +143,9 @@ def why_plain(config: Any) -> str:
     if "sliding_attention" in (getattr(text, "layer_types", None) or ()):
         return "layers of its text model see a window of the tokens before them, and no more"
     known = FAMILIES[kind].texts
-    return "" if text.model_type in (known or (text.model_type,)) else (
-        f"its text model is {shown(text.model_type, 60)}, and the table has it with {' and '.join(known)}"
-    )
+    if known and text.model_type not in known:
+        return f"its text model is {shown(text.model_type, 60)}, and the table has it with {' and '.join(known)}"
+    return ""
 
 
 def check_type(model_type: str) -> None:

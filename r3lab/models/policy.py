@@ -92,6 +92,7 @@ class Policy:
     """
 
     plain = False  # True of a `plain.PlainPolicy`, which the model's own processor and cache run
+    reason = ""  # why it takes that path
 
     def __init__(
         self, model: Any, tokenizer: PreTrainedTokenizerBase, processor: dict[str, Any], name: str = "policy"

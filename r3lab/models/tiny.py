@@ -108,7 +108,6 @@ def _rope(*sections: int) -> dict[str, Any]:
 
 
 _SMALL = _layers(64, 128, 2, num_key_value_heads=2)
-_HEADED = {**_SMALL, "head_dim": 16}
 _TOWER = _layers(48, 96, 2, image_size=TILE, patch_size=PATCH)
 _TILED = ({"model_type": "llama", **_SMALL}, _TOWER)
 _WINDOWS = {"intermediate_size": 128, "out_hidden_size": 64, "window_size": 32, "fullatt_block_indexes": [1]}
@@ -123,7 +122,7 @@ SIZES: dict[str, tuple[Sizes, Sizes]] = {  # of text model and vision tower; Qwe
     ),
     "smolvlm": _TILED,
     "idefics3": _TILED,
-    "internvl": ({"model_type": "qwen3", **_HEADED}, _TOWER),
+    "internvl": ({"model_type": "qwen3", **_layers(96, 192, 2, num_key_value_heads=2, head_dim=24)}, _TOWER),
 }
 _SIDES = {"size": {"height": TILE, "width": TILE}}
 _IDEFICS = (
@@ -132,13 +131,13 @@ _IDEFICS = (
     | {"max_image_size": {"longest_edge": TILE}},
     ["<row_1_col_1>", "<row_1_col_2>"],
 )
-TILED: dict[str, tuple[Sizes, Sizes, list[str]]] = {  # what else is in config.json, preprocessor_config.json, vocabulary
+TILED: dict[str, tuple[Sizes, Sizes, list[str]]] = {  # what else its config, processor and words have
     "smolvlm": _IDEFICS,
     "idefics3": _IDEFICS,
     "internvl": (
         {"downsample_ratio": 1 / MERGE, "image_seq_length": (TILE // PATCH // MERGE) ** 2},
         {"image_processor_type": "GotOcr2ImageProcessor", "crop_to_patches": False, **_SIDES}
-        | {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]},  # ImageNet's, as InternVL3.5 has it
+        | {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]},  # ImageNet's, as of InternVL3.5
         ["<video>"],
     ),
 }
@@ -233,6 +232,7 @@ class PlainSizes:
     reader: Sizes
 
 
+_HEADED = {**_SMALL, "head_dim": 16}
 _WINDOWED = {**_HEADED, "sliding_window": 32, "layer_types": ["sliding_attention", "full_attention"]}
 _EYE = _layers(48, 96, 2)
 _GEMMA = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
