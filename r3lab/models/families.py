@@ -276,9 +276,9 @@ def read_layout(processor: dict[str, Any], config: Any) -> Layout:
         count = (side // (patch * merge)) ** 2
         return Layout(patch, merge, 1, mean, std, (count, count), (count, count), side)
     sizes = (vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size)
-    for name, size in zip(("patch_size", "merge_size", "temporal_patch_size"), sizes, strict=True):
-        if told.get(name, size) != size:
-            raise R3labError(f"{where}: {name} is {told[name]}, and {size} in config.json; copy both files again")
+    for name, asked in zip(("patch_size", "merge_size", "temporal_patch_size"), sizes, strict=True):
+        if told.get(name, asked) != asked:
+            raise R3labError(f"{where}: {name} is {told[name]}, and {asked} in config.json; copy both files again")
     patch, merge, temporal = sizes
     budget = (
         size.get("shortest_edge") or told.get("min_pixels", 56 * 56),
