@@ -29,6 +29,8 @@ from r3lab.vlir.rationale import imperfect
 from r3lab.vlir.sample import Rationale, Sample
 from r3lab.vlir.worlds import get_world
 
+STEPS = {"internvl": 150}  # of a family that is slower to write boxes after words that are put before it
+
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)  # workers share the cores
 
 
@@ -66,7 +68,7 @@ def policies(tmp_path_factory) -> Path:
 def taught_once(kind: str, policies: Path) -> Path:
     """`taught`, unless it is there."""
     with FileLock(policies / f"{kind}.lock"):
-        return policies / kind if (policies / kind).is_dir() else taught(kind, policies / kind)
+        return policies / kind if (policies / kind).is_dir() else taught(kind, policies / kind, STEPS.get(kind, 90))
 
 
 @pytest.fixture(scope="session", params=FAMILIES)

@@ -12,17 +12,20 @@ import pytest
 import torch
 from conftest import FAMILIES as TAUGHT
 from conftest import taught
+from seen import needs_torchvision
+from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 
 from r3lab.cli.ask import Asked
 from r3lab.core.errors import R3labError
 from r3lab.core.geometry import Frame
-from r3lab.core.images import open_image
+from r3lab.core.images import cut, open_image, resize
 from r3lab.evaluate.run import fingerprint
 from r3lab.models import checkpoint as hub
 from r3lab.models.adapters import add_lora
 from r3lab.models.checkpoint import FILES, KNOWN, checkpoint_folder, config_of, known_config, said, sizes_of
-from r3lab.models.families import FAMILIES, TILE_MARKS, family_of
-from r3lab.models.policy import Policy, check_template, save_policy
+from r3lab.models.families import FAMILIES, family_of, tiles
+from r3lab.models.plain import processor_in
+from r3lab.models.policy import Policy, Row, check_template, save_policy
 from r3lab.models.template import chat_frame
 from r3lab.models.tiny import miniature
 from r3lab.recipes.lessons import vocabulary
@@ -150,7 +153,7 @@ def smolvlm(tmp_path_factory):
 def test_every_row_of_the_table_is_tested():
     """The families that the other tests run are those of the table."""
     assert set(TAUGHT) == set(FAMILIES)
-    assert {k for k, row in FAMILIES.items() if row.tiles} == {"smolvlm", "idefics3"}
+    assert {k for k, row in FAMILIES.items() if row.tiles} == {"smolvlm", "idefics3", "internvl"}
     assert family_of("smolvlm").frame == Frame.RELATIVE
 
 
@@ -163,14 +166,56 @@ def test_the_prompt_is_the_one_that_the_familys_processor_writes(smolvlm):
     first = ids.index(policy.image_id)
     assert ids[first : first + 16] == [policy.image_id] * 16 and ids.count(policy.image_id) == 16
     marks = [policy.tokenizer.convert_ids_to_tokens(i) for i in (*ids[first - 2 : first], ids[first + 16])]
-    assert (tuple(marks[:2]), tuple(marks[2:])) == TILE_MARKS
+    assert marks == ["<fake_token_around_image>", "<global-img>", "<fake_token_around_image>"]
     names = set(policy.tokenizer.convert_ids_to_tokens(policy.forbidden))
     assert names == {"<image>", "<fake_token_around_image>", "<global-img>", "<row_1_col_1>", "<row_1_col_2>"}
 
 
+TEMPLATE = (  # of InternVL3.5, for one turn of an image and a text
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<IMG_CONTEXT>\n{% else %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@needs_torchvision("internvl")
+def test_an_internvl_reads_what_its_processor_writes(tmp_path):
+    """Ids and pixels of a prompt and a crop behind it are those of transformers' processor for images of one tile, and
+    the model's own forward on what that makes gives the same logits."""
+    policy = miniature("internvl", vocabulary(), plain=False)
+    policy.tokenizer.chat_template = TEMPLATE
+    folder = save_policy(policy, tmp_path / "one")
+    marks = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>"}
+    table = json.loads((folder / "tokenizer_config.json").read_text()) | marks | {"video_token": "<video>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(table))
+    own = {"processor_class": "InternVLProcessor", "image_seq_length": policy.model.config.image_seq_length}
+    (folder / "processor_config.json").write_text(json.dumps(own))
+    policy = Policy.load(folder, device="cpu")
+    reader = processor_in(folder, policy.tokenizer)
+    photo = open_image(ROOT / "assets" / "photos" / "coffee.jpg")
+    [before, after], size = chat_frame(policy.tokenizer), policy.overview_size(photo.size)
+    box = (10.0, 20.0, 90.0, 60.0)
+    images = [resize(photo, size), cut(photo, box, policy.crop_size(box, photo.size)[1])]
+    text = f"{before}Which digit?{after}I look.<IMG_CONTEXT>It is"
+    wanted = reader(text=[text], images=[[photo, images[1]]], return_tensors="pt", crop_to_patches=False)
+    ids = [*prompt_ids(policy, "Which digit?", size, 16), *policy.ids("I look.")]
+    ids += [*policy.block(images[1]).ids, *policy.ids("It is")]
+    assert ids == wanted["input_ids"][0].tolist()
+    names = set(policy.tokenizer.convert_ids_to_tokens(policy.forbidden))
+    assert names == {"<IMG_CONTEXT>", "<img>", "</img>", "<video>"}
+    torch.testing.assert_close(tiles(images, policy.layout), wanted["pixel_values"], atol=1e-6, rtol=0)
+    with torch.no_grad():
+        theirs = policy.model(**wanted).logits[0]
+        ours = policy.logits(policy.hidden(policy.rows([Row(ids, policy.encode(images))])))[0]
+    seen = torch.isfinite(ours)
+    torch.testing.assert_close(ours[seen], theirs[seen], atol=1e-5, rtol=0)
+    bare = edited(folder, tmp_path / "bare", *SIZE, "image_mean", value=None)
+    assert Policy.load(bare).layout.mean == pytest.approx(GotOcr2ImageProcessorPil.image_mean)
+
+
 def test_tiles_and_tokenizers_that_do_not_fit_are_refused(smolvlm, taught_folder, tmp_path):
     """max_image_size must be a multiple of patch size times scale factor; the mark that is missing is named."""
-    with pytest.raises(R3labError, match="70 pixels, not a multiple of 16"):
+    with pytest.raises(R3labError, match="70 x 70 pixels, not a square whose side is a multiple of 16"):
         Policy.load(edited(smolvlm, tmp_path / "odd", *SIZE, "max_image_size", value={"longest_edge": 70}))
     folder = shutil.copytree(smolvlm, tmp_path / "other")
     for name in ("tokenizer.json", "tokenizer_config.json"):

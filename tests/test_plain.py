@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from seen import needs_torchvision
+from transformers import AutoConfig
 
 from r3lab.cli import main
 from r3lab.core.errors import R3labError
@@ -17,7 +18,7 @@ from r3lab.core.geometry import Frame
 from r3lab.explain.explain import explain
 from r3lab.explain.trials import Settings
 from r3lab.models import plain as loading
-from r3lab.models.families import FAMILIES, PLAIN
+from r3lab.models.families import FAMILIES, PLAIN, why_plain
 from r3lab.models.plain import PlainPolicy
 from r3lab.models.policy import Policy, check_template, save_policy
 from r3lab.models.tiny import PLAIN_SIZES, miniature
@@ -187,6 +188,52 @@ def test_what_it_cannot_do_is_said(gemma: Path, samples: list) -> None:
     for wanted in (lambda: encode_batch(policy, []), lambda: policy.trained(True), lambda: policy.text):
         with pytest.raises(R3labError, match="plain path .image tokens see each other both ways"):
             wanted()
+
+
+def test_what_falls_back_says_why_and_what_runs(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`doctor` and `ask` name path and reason; training refuses with both, before it has made a folder."""
+    kind, picture = folder.name, Path(__file__).parent.parent / "assets" / "pictures" / "badges.png"
+    why = PLAIN[kind][1]
+    assert main(["doctor", "--model", str(folder)]) == 0
+    assert f"{kind}: plain, one row at a time, for {why}" in capsys.readouterr().out
+    assert main(["ask", str(picture), "Which digit?", "--model", str(folder), "--out", str(tmp_path / "asked")]) == 0
+    assert f"plain path, exact and slow, one row at a time: {why}" in capsys.readouterr().out
+    small = ["--steps", "1", "--prompts", "2", "--group", "2", "--out", str(tmp_path / "run")]
+    for more in ([], ["--lora-rank", "2"]):
+        assert main(["train", "rgrpo", "--model", str(folder), *small, *more]) == 2
+        told = capsys.readouterr().err
+        assert f"plain path ({why}): it can be asked, measured and explained" in told
+        assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", PLAIN_SIZES)
+def test_the_doctor_needs_no_weights_to_name_the_path(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also of a family whose processor needs a package that is not here."""
+    sizes = PLAIN_SIZES[kind]
+    plain = {name: value for name, value in sizes.more.items() if not isinstance(value, str)}
+    text = {"vocab_size": 64, **sizes.text}
+    AutoConfig.for_model(kind, text_config=text, vision_config=sizes.vision, **plain).save_pretrained(tmp_path)
+    assert main(["doctor", "--model", str(tmp_path)]) == 0
+    assert f"{kind}: plain, one row at a time, for {PLAIN[kind][1]}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ({"model_type": "llama"}, "its text model is 'llama', and the table has it with qwen2 and qwen3"),
+        ({"model_type": "gpt_oss"}, "see a window of the tokens before them"),
+        ({"model_type": "qwen2", "layer_types": ["sliding_attention"] * 32}, "see a window"),
+        ({"model_type": "qwen2"}, ""),
+    ],
+)
+def test_a_row_is_left_where_its_text_model_is_another(text: dict[str, Any], why: str) -> None:
+    """An InternVL on a text model that the fast path was not held to, or one with windows, falls back by itself."""
+    found = why_plain(AutoConfig.for_model("internvl", text_config=text))
+    assert why in found and bool(why) == bool(found)
 
 
 def test_a_package_that_is_missing_is_named(gemma: Path, monkeypatch: pytest.MonkeyPatch) -> None:

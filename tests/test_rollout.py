@@ -11,11 +11,14 @@ from PIL import Image, ImageOps
 from r3lab.core.arms import FORCED, get_arm
 from r3lab.core.errors import R3labError
 from r3lab.core.geometry import coverage, zoom_factor
-from r3lab.core.images import content_hash
+from r3lab.core.images import content_hash, resize
 from r3lab.explain.interventions import with_question
 from r3lab.explain.trials import count_boxes
+from r3lab.models import tiny
+from r3lab.models.decoder import fits
 from r3lab.models.families import patchify, tiles
 from r3lab.models.policy import Features, Policy, Row
+from r3lab.recipes.lessons import vocabulary
 from r3lab.rollout.loop import rollout
 from r3lab.rollout.resume import common, resume
 from r3lab.rollout.sequence import row_of
@@ -48,6 +51,20 @@ def test_logprobs_equal_a_fresh_forward(family_policy, ragged):
         assert len(recorded) == len(fresh) > 0
         worst = max([worst, *(abs(a - b) for a, b in zip(recorded, fresh, strict=True))])
     assert worst < 1e-5
+
+
+def test_an_internvl_on_qwen2_samples_what_a_fresh_forward_gives(samples, monkeypatch):
+    """The row's other text model (that of the tiny checkpoint is Qwen3), in the loop and in an update's packed rows."""
+    text, vision = tiny.SIZES["internvl"]
+    monkeypatch.setitem(tiny.SIZES, "internvl", (text | {"model_type": "qwen2"}, vision))
+    policy, store = tiny.miniature("internvl", vocabulary(), plain=False), {}
+    assert policy.model.config.text_config.model_type == "qwen2" and fits(policy)
+    found = rollout(policy, samples[:3], 3, seed=3, max_new_tokens=12, features=store)
+    for t in found:
+        assert [p for p in t.logprobs if p is not None] == pytest.approx(fresh_logprobs(policy, t), abs=1e-5)
+    with torch.no_grad():
+        packed = packed_logprobs(policy, found, store, 1.0)
+    assert float(((packed.new - packed.old) * packed.mask).abs().max()) < 1e-5
 
 
 def test_records_hold_their_own_invariants(family_policy, ragged):
@@ -137,11 +154,19 @@ def test_temperature_is_in_the_log_probabilities(policy, samples):
 
 def test_patches_equal_those_of_transformers(family_policy, samples):
     """Our patch layout is the one of transformers' own image processor."""
+    from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
     from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 
     layout = family_policy.layout
     own: dict = {"image_mean": layout.mean, "image_std": layout.std}
+    if family_policy.family.model_type == "internvl":  # as its own files say, resizing included
+        theirs = GotOcr2ImageProcessorPil.from_pretrained(family_policy.folder, crop_to_patches=False)
+        wanted = theirs([s.image for s in samples[:2]], return_tensors="np")["pixel_values"]
+        ours = tiles([resize(s.image, family_policy.overview_size(s.image.size)) for s in samples[:2]], layout)
+        assert ours.shape == wanted.shape == (2, 3, layout.tile, layout.tile)
+        assert torch.allclose(ours, torch.tensor(wanted), atol=1e-6)
+        return
     if family_policy.family.tiles:
         side = layout.tile
         edges = {"max_image_size": {"longest_edge": side}, "size": {"longest_edge": side}}
@@ -149,7 +174,7 @@ def test_patches_equal_those_of_transformers(family_policy, samples):
         images = [s.image.resize((side, side)) for s in samples[:2]]
         for image, ours in zip(images, tiles(images, layout), strict=True):
             assert torch.allclose(
-                ours, torch.tensor(theirs([image], return_tensors="np")["pixel_values"][0]), atol=1e-6
+                ours[None], torch.tensor(theirs([image], return_tensors="np")["pixel_values"][0]), atol=1e-6
             )
         return
     own |= {"patch_size": layout.patch, "merge_size": layout.merge, "temporal_patch_size": layout.temporal}

@@ -112,6 +112,8 @@ def ask(
     policy = Policy.load(model or shipped_policy())  # seconds: quick checks came before
     check_template(policy)
     known = known_of(policy)
+    if policy.plain:
+        _write(f"plain path, exact and slow, one row at a time: {policy.reason}\n")
     for one in asked:
         if found := control_token(policy, one.question):  # it would change who says what
             raise R3labError(f"The question {shown(one.question)} holds {shown(found)}, a control token; leave it out.")

@@ -75,7 +75,7 @@ def checkpoint(folder: str) -> list[Check]:
     import torch  # seconds, as what follows
 
     from ..models.checkpoint import config_of, no_folder, object_in, sizes_of
-    from ..models.families import FAMILIES, PLAIN
+    from ..models.families import FAMILIES, PLAIN, frame_of, why_plain
     from ..models.plain import OURS, own_section
 
     if not Path(folder).is_dir():
@@ -83,19 +83,18 @@ def checkpoint(folder: str) -> list[Check]:
     config = config_of(folder)
     kind, dtype = config.model_type, torch.bfloat16 if torch.cuda.is_available() else torch.float32
     own = own_section({n: object_in(Path(folder, n)) for n in OURS if Path(folder, n).is_file()})
-    sizes, row = sizes_of(config, dtype), FAMILIES.get(kind)
-    frame, why = (row.frame, "") if row else PLAIN.get(kind, (Frame.RELATIVE, "the model type is no row of the table"))
+    sizes, why = sizes_of(config, dtype), why_plain(config)
     path = Check("path", f"{kind}: fast, many rows at a time; it can be asked, explained and trained")
-    if row is None:
+    if why:
         about = "r3lab ask, eval, report, and explain by replay work as on the fast one; nothing is trained here"
         path = Check("path", f"{kind}: plain, one row at a time, for {why}", "note", about)
     gb = f"{sizes.weights / 1e9:.2g} GB of weights in {str(dtype).removeprefix('torch.')}"
     kept = f"{sizes.rollout(5, 4000) / 1e9:.2g} GB with a group of 5 of 4,000 tokens"
     memory = Check(
-        "memory", f"{gb}, {kept}" if row else f"{gb}, {sizes.rollout(1, 4000) / 1e9:.2g} GB with 4,000 tokens"
+        "memory", f"{gb}, {sizes.rollout(1, 4000) / 1e9:.2g} GB with 4,000 tokens" if why else f"{gb}, {kept}"
     )
-    told = "set in its files" if "frame" in own else "of its family" if row or kind in PLAIN else "assumed"
-    used = Frame(own.get("frame", frame)).value
+    told = "set in its files" if "frame" in own else "of its family" if kind in (*FAMILIES, *PLAIN) else "assumed"
+    used = Frame(own.get("frame", frame_of(kind))).value
     boxes = Check("boxes", f"{used}, {told}", "note", f"`r3lab frames {folder}` says in which it writes them")
     return [path, memory, boxes]
 

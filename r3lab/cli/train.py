@@ -83,6 +83,7 @@ def rgrpo(s: RgrpoSettings) -> int:
     samples = samples_of(s)
     s = checked(s, samples)
     policy = Policy.load(s.model or assets_dir() / "tiny" / "cold-start", device=processes.device)
+    policy.trained(s.freeze_vision)  # one of the plain path says here that it cannot be, before a folder is made
     if s.lora_rank:
         add_lora(policy, s.lora_rank, s.lora_alpha, s.seed)
     with opened(s, s.keep, processes) as (run, begin, log):

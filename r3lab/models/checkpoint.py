@@ -36,7 +36,7 @@ from transformers.utils import logging
 from ..core.errors import R3labError, nearest, shown
 from ..core.files import assets_dir
 from ..core.records import MAX_RECORD, Read, anything, between, fields, mapping, number, of, parse, row, text
-from .families import FAMILIES, check_type
+from .families import FAMILIES, check_type, why_plain
 
 QUICK_BYTES = 200_000_000  # of weights; less is read or written within two seconds and needs no progress bar
 
@@ -91,7 +91,7 @@ def read_weights(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     config, held = config_of(folder), shapes_in(folder)
     wrong = f"cannot read the weights in {folder}"
     advice = "use the config.json that was saved with these weights"
-    wanted = _wanted if config.model_type in FAMILIES else _counted
+    wanted = _counted if why_plain(config) else _wanted
     for what, asked, there in wanted(config, held):  # first: a million layers take minutes to build
         if asked != there:
             raise R3labError(f"{wrong}: config.json asks for {asked} {what}, they have {there}; {advice}")
@@ -161,7 +161,7 @@ def _counted(config: Any, held: dict[str, tuple[int, ...]]) -> Iterator[tuple[st
 
 SAFE: Any = {"trust_remote_code": False, "use_safetensors": True}  # no code, no pickled weights
 _FILE = of("the name of a *.safetensors file", lambda name: bool(re.fullmatch(r"[\w.-]+\.safetensors", str(name))))
-_LAYER = re.compile(r"(?:layers|blocks)\.(\d{1,6})\.")
+_LAYER = re.compile(r"(?:layers?|blocks)\.(\d{1,6})\.")
 FILES = ("*.json", "*.safetensors", "*.jinja", "merges.txt", "vocab.txt")
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -280,6 +280,7 @@ SIZES: dict[str, Read] = (
         for name in names.split()
     }
     | {"mlp_ratio": of("a number up to 512", lambda value: 0 < number(value, "") <= 512)}
+    | {"downsample_ratio": of("a part of 1, such as 0.5", lambda value: value in [1 / n for n in range(1, 17)])}
     | dict.fromkeys(("deepstack_visual_indexes", "fullatt_block_indexes"), row(between(0, 511), 512))
 )
 
@@ -315,7 +316,7 @@ def sizes_of(config: Any, dtype: torch.dtype) -> Sizes:
     R3labError
         If its family is not supported.
     """
-    family = FAMILIES.get(config.model_type)
+    family = None if why_plain(config) else FAMILIES[config.model_type]
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
     every = {id(p): p.numel() for p in model.parameters()}

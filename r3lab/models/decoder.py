@@ -65,7 +65,7 @@ class Decoder:
         self.policy, self.text = policy, policy.text
         self.count = AHEAD.get(policy.device.type, 1)  # tokens that `ahead` draws
         self.drawing: Ahead | None = None
-        self.flat = policy.family.tiles  # positions are those of text: (rows, L) and not (3, rows, L)
+        self.flat = policy.family.tiles is not None  # positions are those of text: (rows, L) and not (3, rows, L)
         self.table = self._rotations(1024)
         self.joined = [_Joined.of(layer) for layer in self.text.layers]
 

@@ -31,7 +31,7 @@ from ..core.geometry import Box, Frame, Size, crop_size
 from ..core.records import fields
 from .cache import cache_name
 from .checkpoint import SAFE, config_of, object_in, read_weights, said
-from .families import LARGEST, PLAIN, PROCESSOR, Family, Layout
+from .families import LARGEST, PROCESSOR, Family, Layout, frame_of, why_plain
 from .policy import Block, Policy
 from .template import chat_frame
 
@@ -60,7 +60,7 @@ class PlainPolicy(Policy):
         self, model: Any, tokenizer: Any, reader: Any, files: dict[str, dict[str, Any]], name: str = "policy"
     ) -> None:
         kind, own = model.config.model_type, own_section(files)
-        frame, self.reason = PLAIN.get(kind, (Frame.RELATIVE, "the model type is no row of the table"))
+        frame, self.reason = frame_of(kind), why_plain(model.config)
         self.model, self.tokenizer, self.reader, self.name = model, tokenizer, reader, name
         self.processor, self.folder, self.adapter, self.files = {"r3lab": own}, None, None, files
         self.family = Family(kind, frame)

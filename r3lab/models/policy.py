@@ -92,6 +92,7 @@ class Policy:
     """
 
     plain = False  # True of a `plain.PlainPolicy`, which the model's own processor and cache run
+    reason = ""  # why it takes that path
 
     def __init__(
         self, model: Any, tokenizer: PreTrainedTokenizerBase, processor: dict[str, Any], name: str = "policy"
@@ -148,7 +149,7 @@ class Policy:
         config = config_of(folder)
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         kind = getattr(torch, dtype) if dtype else (torch.bfloat16 if device.type == "cuda" else torch.float32)
-        if config.model_type not in families.FAMILIES:
+        if families.why_plain(config):
             from . import PlainPolicy  # a policy too: it stands on this module
 
             return PlainPolicy.open(folder, device, kind)
@@ -251,9 +252,8 @@ class Policy:
             return []
         body, weight = self.model.model, next(self.vision[0].parameters())
         if self.family.tiles:
-            out = body.get_image_features(
-                families.tiles(images, self.layout).to(weight.device, weight.dtype), return_dict=True
-            )
+            square = families.tiles(images, self.layout).to(weight.device, weight.dtype)
+            out = body.get_image_features(square[:, None] if self.family.tiles.nested else square, return_dict=True)
             side = self.layout.tile // self.layout.factor
             return [Features(tokens, [], (side, side)) for tokens in out.pooler_output]
         pixels, grids = families.patchify(images, self.layout)
@@ -269,7 +269,7 @@ class Policy:
         """Features in placeholder order, in the form that the model takes as `mm_encoder_outputs["image"]`."""
         tokens = [f.tokens for f in features]
         if not self.family.deepstack:
-            return BaseModelOutputWithPooling(pooler_output=tokens)
+            return BaseModelOutputWithPooling(pooler_output=torch.cat(tokens) if self.family.tiles else tokens)
         depth = len(features[0].deep)
         deep = [[f.deep[k] for f in features] for k in range(depth)]
         return BaseModelOutputWithDeepstackFeatures(pooler_output=tokens, deepstack_features=deep)

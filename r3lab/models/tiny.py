@@ -26,7 +26,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedTokenizerFast
 
 from .checkpoint import quiet
-from .families import TILE_MARKS, family_of
+from .families import family_of
 from .plain import OURS
 from .policy import Policy
 
@@ -108,7 +108,8 @@ def _rope(*sections: int) -> dict[str, Any]:
 
 
 _SMALL = _layers(64, 128, 2, num_key_value_heads=2)
-_TILED = ({"model_type": "llama", **_SMALL}, _layers(48, 96, 2, image_size=TILE, patch_size=PATCH))
+_TOWER = _layers(48, 96, 2, image_size=TILE, patch_size=PATCH)
+_TILED = ({"model_type": "llama", **_SMALL}, _TOWER)
 _WINDOWS = {"intermediate_size": 128, "out_hidden_size": 64, "window_size": 32, "fullatt_block_indexes": [1]}
 _TINY = {"intermediate_size": 288, "out_hidden_size": 128, "num_position_embeddings": 256, "initializer_range": 0.08}
 Sizes = dict[str, Any]
@@ -121,6 +122,24 @@ SIZES: dict[str, tuple[Sizes, Sizes]] = {  # of text model and vision tower; Qwe
     ),
     "smolvlm": _TILED,
     "idefics3": _TILED,
+    "internvl": ({"model_type": "qwen3", **_layers(96, 192, 2, num_key_value_heads=2, head_dim=24)}, _TOWER),
+}
+_SIDES = {"size": {"height": TILE, "width": TILE}}
+_IDEFICS = (
+    {"scale_factor": MERGE},
+    {"image_processor_type": "SmolVLMImageProcessor", "do_image_splitting": False}
+    | {"max_image_size": {"longest_edge": TILE}},
+    ["<row_1_col_1>", "<row_1_col_2>"],
+)
+TILED: dict[str, tuple[Sizes, Sizes, list[str]]] = {  # what else its config, processor and words have
+    "smolvlm": _IDEFICS,
+    "idefics3": _IDEFICS,
+    "internvl": (
+        {"downsample_ratio": 1 / MERGE, "image_seq_length": (TILE // PATCH // MERGE) ** 2},
+        {"image_processor_type": "GotOcr2ImageProcessor", "crop_to_patches": False, **_SIDES}
+        | {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]},  # ImageNet's, as of InternVL3.5
+        ["<video>"],
+    ),
 }
 
 
@@ -131,7 +150,7 @@ def _model(model_type: str, words: PreTrainedTokenizerFast) -> Any:
     more: dict[str, Any] = {"tie_word_embeddings": True}
     family = family_of(model_type)
     if family.tiles:
-        more = {"scale_factor": MERGE, "image_token_id": words.convert_tokens_to_ids("<image>")}
+        more = {**TILED[model_type][0], "image_token_id": words.convert_tokens_to_ids(family.tiles.image)}
     else:
         marks = {"image": "image_pad", "video": "video_pad", "vision_start": "vision_start", "vision_end": "vision_end"}
         more |= {f"{name}_token_id": words.convert_tokens_to_ids(f"<|{mark}|>") for name, mark in marks.items()}
@@ -224,7 +243,6 @@ _QWEN = {"image_token": SPECIAL[5], "video_token": SPECIAL[6]} | {
 _LINEAR = {f"linear_{name}_head_dim": 16 for name in ("key", "value")}
 _LFM = {"image_token": "<image>", "image_start_token": "<|image_start|>", "image_end_token": "<|image_end|>"}
 _LFM |= {"image_thumbnail_token": "<|img_thumbnail|>"}
-_SIDES = {"size": {"height": TILE, "width": TILE}}
 PLAIN_SIZES: dict[str, PlainSizes] = {
     "gemma3": PlainSizes(
         _GEMMA,
@@ -253,16 +271,6 @@ PLAIN_SIZES: dict[str, PlainSizes] = {
         {"audio_config": None, **{f"{n}_token_id": f"{n}_token" for n in ("image", "boi", "eoi", "video", "audio")}},
         {"image_processor_type": "Gemma4ImageProcessor", "patch_size": PATCH, "pooling_kernel_size": 2},
         {"processor_class": "Gemma4Processor", "image_seq_length": 16},
-    ),
-    "internvl": PlainSizes(
-        {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>"}
-        | {"video_token": "<video>"},
-        "<IMG_CONTEXT>\n",
-        {"model_type": "qwen3", **_HEADED},
-        {**_EYE, "image_size": [TILE, TILE], "patch_size": [PATCH, PATCH]},
-        {"image_token_id": "context_image_token", "image_seq_length": 16},
-        {"image_processor_type": "GotOcr2ImageProcessor", **_SIDES, "min_patches": 1, "max_patches": 3},
-        {"processor_class": "InternVLProcessor", "image_seq_length": 16},
     ),
     "lfm2_vl": PlainSizes(
         _LFM,
@@ -347,11 +355,11 @@ def miniature(model_type: str, corpus: Iterable[str], seed: int = 0, plain: bool
     family, words = family_of(model_type), tokenizer(corpus)
     processor = _processor(frames=1 if family.deepstack else 2)
     if family.tiles:  # with the tokens and the template of its family
-        marks = sorted({t for marks in TILE_MARKS for t in marks})
-        words.add_special_tokens({"additional_special_tokens": [*marks, "<image>", "<row_1_col_1>", "<row_1_col_2>"]})
-        words.chat_template = CHAT_TEMPLATE.replace("<|vision_start|><|image_pad|><|vision_end|>", "<image>")
-        kind = {"image_processor_type": "SmolVLMImageProcessor", "do_image_splitting": False}
-        processor = {**kind, "max_image_size": {"longest_edge": TILE}, "r3lab": processor["r3lab"]}
+        marks, (_, kind, others) = family.tiles, TILED[model_type]
+        own = [*sorted({*marks.before, *marks.after}), marks.image, *others]
+        words.add_special_tokens({"additional_special_tokens": own})
+        words.chat_template = CHAT_TEMPLATE.replace("<|vision_start|><|image_pad|><|vision_end|>", marks.image)
+        processor = {**kind, "r3lab": processor["r3lab"]}
     if plain:
         del processor["r3lab"]
     torch.manual_seed(seed)

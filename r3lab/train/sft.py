@@ -178,6 +178,7 @@ def main(s: SftSettings) -> int:
     if not s.model or not s.data:
         raise R3labError("give --model (a checkpoint folder) and --data (a VLIR folder)")
     policy = Policy.load(s.model)
+    policy.trained(True)  # one of the plain path says here that it cannot be, before a folder is made
     pairs = list(read_vlir(s.data))
     if not pairs:
         raise R3labError(f"{s.data} holds no samples")
