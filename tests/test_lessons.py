@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
@@ -468,6 +469,32 @@ def test_large_print_is_read_at_the_size_of_the_overview(policy):
     assert windows > 25 and len(beside) > 6
 
 
+def test_a_side_is_found_by_the_letters_at_its_ends(policy):
+    """Each letter of a subject looks for itself in the picture; the box looks back at them, one head at each."""
+    made, boxes = answered(policy, "diagrams", corners=True), 0
+    for index in range(6):
+        sample = RICHER["diagrams"].sample("train", index, 5000 + made.stage.seed)
+        lesson, _ = made.scene(index)
+        drawn = {cell(tuple(at)): letter for letter, at in zip("ABCD", sample.meta["letters"], strict=False)}
+        named = {k: policy.piece(lesson.text[k])[-1] for k, _ in lesson.letters}
+        assert named and all(drawn[place] == named[k] and image == 0 for k, (image, place) in lesson.letters)
+        for k, token in enumerate(lesson.text):
+            if token is not None and policy.piece(token) == '{"bbox_2d": [':
+                (one, first), (other, last) = lesson.anchors[k]
+                assert one == other == TEXT and k - 12 < first <= last < k and last - first <= 1
+                subject = "".join(policy.piece(t) for t in lesson.text[last - 4 : last + 1])
+                ends = re.search(r"(side [A-D]|angle at )([A-D])$", subject)
+                assert ends and (ends[1][-1] == named[first] or first == last) and ends[2] == named[last]
+                boxes += 1
+        rows, _, points = lesson_rows([lesson], policy.encode(lesson.images), policy.image_id)
+        heads = Counter((layer, head) for *_, layer, head in points.tolist())
+        assert heads[(1, 0)] == heads[(1, 1)] > 0 and heads[(0, -1)] == len(lesson.letters)
+        text = [i for i in rows[0].ids if i != policy.image_id]
+        assert len(text) == sum(t is not None for t in lesson.text)
+    assert boxes > 8
+    assert not any(lesson.letters for lesson in (answered(policy, "diagrams").scene(k)[0] for k in range(3)))
+
+
 def test_the_way_of_an_arrow_is_read_on_its_own_sign(policy):
     """In a crop and in a part of the overview alone: the way is said as the sign has it, and not where it leads."""
     made, seen = answered(policy, "trails", readings=2, glances=2), {True: 0, False: 0}
@@ -576,14 +603,14 @@ def test_legends_are_searched_in_text_alone(policy):
         assert told[::3] == [colour for _, _, colour in found] and set(told[2::3]) == {"."}
         rows, _, points = lesson_rows([lesson], [], policy.image_id)
         piece = [policy.piece(token) for token in rows[0].ids]
-        for _, reads, looked_at, layer in points.tolist():
+        for _, reads, looked_at, layer, _ in points.tolist():
             if layer == POINTING_LAYER:  # at the colour that comes next, where its line has it
                 assert piece[reads] == " the" and piece[reads + 1] == piece[looked_at] and looked_at < reads - 3
             else:
                 assert piece[reads] == " the" or piece[reads].strip() in COLOURS
                 assert re.fullmatch("[A-Z]", piece[looked_at].strip())
                 assert reads - looked_at == 1 + (piece[reads] == " the")
-        assert {layer for *_, layer in points.tolist()} == {POINTING_LAYER, ANCHOR_LAYER}
+        assert {layer for *_, layer, _ in points.tolist()} == {POINTING_LAYER, ANCHOR_LAYER}
 
 
 # -- a widened policy ------------------------------------------------------------------------------------------------
