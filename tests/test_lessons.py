@@ -737,7 +737,7 @@ def test_rows_expand_images_and_keep_points(policy):
         features = policy.encode([image for lesson in made for image in lesson.images])
     rows, masks, points = lesson_rows(made, features, policy.image_id)
     assert sum(len(v.loss) - len(v.images) for v in made) + sum(len(f.tokens) for f in features) == sum(map(len, masks))
-    assert all(rows[r].ids[looked] == policy.image_id and looked < reads for r, reads, looked, _ in points.tolist())
+    assert all(rows[r].ids[looked] == policy.image_id and looked < reads for r, reads, looked, *_ in points.tolist())
     assert len(points) == sum(p is not None for v in made for p in (*v.points, *v.anchors))
 
 
@@ -750,6 +750,8 @@ def test_stated_loss_is_the_mean_over_marked_tokens(policy):
     with torch.no_grad():
         features = eager.encode([image for lesson in made for image in lesson.images])
         rows, masks, points = lesson_rows(made, features, eager.image_id)
+        led = (points[:, 3] == ANCHOR_LAYER).nonzero()[:, 0]
+        points[led[::3], 4], points[led[1::3], 4] = 0, 1  # of one head alone
         plain, seen = stated(policy, rows, masks, points, 0.0)
         pointed, also = stated(watched, rows, masks, points, 0.5)
         each, said, mass = [], [], {POINTING_LAYER: [], ANCHOR_LAYER: []}
@@ -763,10 +765,11 @@ def test_stated_loss_is_the_mean_over_marked_tokens(policy):
             )
             logp = torch.log_softmax(eager.logits(out.last_hidden_state[0]), -1)
             each += [-logp[i - 1, row.ids[i]] for i, m in enumerate(mask) if m]
-            for own, reads, looked, layer in points.tolist():
+            for own, reads, looked, layer, head in points.tolist():
                 if own == r:
-                    mass[layer] += [out.attentions[layer][0, h, reads, looked] for h in POINTING_HEADS]
-                    if layer == ANCHOR_LAYER:
+                    heads = POINTING_HEADS if head < 0 else (POINTING_HEADS[head],)
+                    mass[layer] += [out.attentions[layer][0, h, reads, looked] for h in heads]
+                    if layer == ANCHOR_LAYER and head < 1:
                         said.append(bool(logp[reads].argmax() == row.ids[reads + 1]))
     assert float(plain) == pytest.approx(float(torch.stack(each).mean()), abs=1e-4)
     extra = sum(-0.5 * torch.log(torch.stack(m)).mean() for m in mass.values())

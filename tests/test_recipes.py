@@ -223,7 +223,8 @@ def test_a_further_world_is_taught_beside_the_four(worlds_base, tmp_path, monkey
             yield batch
 
     monkeypatch.setattr(policies, "lessons_of_imperfect_teacher", few)
-    short = ["--lessons", "1", "--corners", "1", "--cold-start-steps", "1", "--rgrpo-steps", "1", "--prompts", "4", "--new-tokens", "12"]
+    short = ["--lessons", "1", "--corners", "1"]
+    short += ["--cold-start-steps", "1", "--rgrpo-steps", "1", "--prompts", "4", "--new-tokens", "12"]
     where = ["--base", str(worlds_base), "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
     given = [*where, *short, "--seeds", "2", "--test-samples", "3", "--test-seed", "9", "--split", "validation"]
     asked = []
