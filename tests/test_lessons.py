@@ -792,8 +792,12 @@ def test_parts_of_like_length_hold_every_row_and_point(policy):
         assert np.average(losses, weights=marked) == pytest.approx(float(stated(policy, *whole, 0.0)[0]), abs=1e-4)
     lengths = [[len(row.ids) for row in rows] for rows, _, _ in parts]
     assert max(lengths[0]) <= min(lengths[1]) and sum(map(len, lengths)) == 5
-    told = sorted((rows[r].ids[reads], reads, at, layer) for rows, _, p in parts for r, reads, at, layer in p.tolist())
-    assert told == sorted((whole[0][r].ids[reads], reads, at, layer) for r, reads, at, layer in whole[2].tolist())
+    told = sorted(
+        (rows[r].ids[reads], reads, at, layer, head) for rows, _, p in parts for r, reads, at, layer, head in p.tolist()
+    )
+    assert told == sorted(
+        (whole[0][r].ids[reads], reads, at, layer, head) for r, reads, at, layer, head in whole[2].tolist()
+    )
 
 
 def test_an_interrupted_stage_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch):
