@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
@@ -468,6 +469,32 @@ def test_large_print_is_read_at_the_size_of_the_overview(policy):
     assert windows > 25 and len(beside) > 6
 
 
+def test_a_side_is_found_by_the_letters_at_its_ends(policy):
+    """Each letter of a subject looks for itself in the picture; the box looks back at them, one head at each."""
+    made, boxes = answered(policy, "diagrams", corners=True), 0
+    for index in range(6):
+        sample = RICHER["diagrams"].sample("train", index, 5000 + made.stage.seed)
+        lesson, _ = made.scene(index)
+        drawn = {cell(tuple(at)): letter for letter, at in zip("ABCD", sample.meta["letters"], strict=False)}
+        named = {k: policy.piece(lesson.text[k])[-1] for k, _ in lesson.letters}
+        assert named and all(drawn[place] == named[k] and image == 0 for k, (image, place) in lesson.letters)
+        for k, token in enumerate(lesson.text):
+            if token is not None and policy.piece(token) == '{"bbox_2d": [':
+                (one, first), (other, last) = lesson.anchors[k]
+                assert one == other == TEXT and k - 12 < first <= last < k and last - first <= 1
+                subject = "".join(policy.piece(t) for t in lesson.text[last - 4 : last + 1])
+                ends = re.search(r"(side [A-D]|angle at )([A-D])$", subject)
+                assert ends and (ends[1][-1] == named[first] or first == last) and ends[2] == named[last]
+                boxes += 1
+        rows, _, points = lesson_rows([lesson], policy.encode(lesson.images), policy.image_id)
+        heads = Counter((layer, head) for *_, layer, head in points.tolist())
+        assert heads[(1, 0)] == heads[(1, 1)] > 0 and heads[(0, -1)] == len(lesson.letters)
+        text = [i for i in rows[0].ids if i != policy.image_id]
+        assert len(text) == sum(t is not None for t in lesson.text)
+    assert boxes > 8
+    assert not any(lesson.letters for lesson in (answered(policy, "diagrams").scene(k)[0] for k in range(3)))
+
+
 def test_the_way_of_an_arrow_is_read_on_its_own_sign(policy):
     """In a crop and in a part of the overview alone: the way is said as the sign has it, and not where it leads."""
     made, seen = answered(policy, "trails", readings=2, glances=2), {True: 0, False: 0}
@@ -576,14 +603,14 @@ def test_legends_are_searched_in_text_alone(policy):
         assert told[::3] == [colour for _, _, colour in found] and set(told[2::3]) == {"."}
         rows, _, points = lesson_rows([lesson], [], policy.image_id)
         piece = [policy.piece(token) for token in rows[0].ids]
-        for _, reads, looked_at, layer in points.tolist():
+        for _, reads, looked_at, layer, _ in points.tolist():
             if layer == POINTING_LAYER:  # at the colour that comes next, where its line has it
                 assert piece[reads] == " the" and piece[reads + 1] == piece[looked_at] and looked_at < reads - 3
             else:
                 assert piece[reads] == " the" or piece[reads].strip() in COLOURS
                 assert re.fullmatch("[A-Z]", piece[looked_at].strip())
                 assert reads - looked_at == 1 + (piece[reads] == " the")
-        assert {layer for *_, layer in points.tolist()} == {POINTING_LAYER, ANCHOR_LAYER}
+        assert {layer for *_, layer, _ in points.tolist()} == {POINTING_LAYER, ANCHOR_LAYER}
 
 
 # -- a widened policy ------------------------------------------------------------------------------------------------
@@ -710,7 +737,7 @@ def test_rows_expand_images_and_keep_points(policy):
         features = policy.encode([image for lesson in made for image in lesson.images])
     rows, masks, points = lesson_rows(made, features, policy.image_id)
     assert sum(len(v.loss) - len(v.images) for v in made) + sum(len(f.tokens) for f in features) == sum(map(len, masks))
-    assert all(rows[r].ids[looked] == policy.image_id and looked < reads for r, reads, looked, _ in points.tolist())
+    assert all(rows[r].ids[looked] == policy.image_id and looked < reads for r, reads, looked, *_ in points.tolist())
     assert len(points) == sum(p is not None for v in made for p in (*v.points, *v.anchors))
 
 
@@ -723,6 +750,8 @@ def test_stated_loss_is_the_mean_over_marked_tokens(policy):
     with torch.no_grad():
         features = eager.encode([image for lesson in made for image in lesson.images])
         rows, masks, points = lesson_rows(made, features, eager.image_id)
+        led = (points[:, 3] == ANCHOR_LAYER).nonzero()[:, 0]
+        points[led[::3], 4], points[led[1::3], 4] = 0, 1  # of one head alone
         plain, seen = stated(policy, rows, masks, points, 0.0)
         pointed, also = stated(watched, rows, masks, points, 0.5)
         each, said, mass = [], [], {POINTING_LAYER: [], ANCHOR_LAYER: []}
@@ -736,10 +765,11 @@ def test_stated_loss_is_the_mean_over_marked_tokens(policy):
             )
             logp = torch.log_softmax(eager.logits(out.last_hidden_state[0]), -1)
             each += [-logp[i - 1, row.ids[i]] for i, m in enumerate(mask) if m]
-            for own, reads, looked, layer in points.tolist():
+            for own, reads, looked, layer, head in points.tolist():
                 if own == r:
-                    mass[layer] += [out.attentions[layer][0, h, reads, looked] for h in POINTING_HEADS]
-                    if layer == ANCHOR_LAYER:
+                    heads = POINTING_HEADS if head < 0 else (POINTING_HEADS[head],)
+                    mass[layer] += [out.attentions[layer][0, h, reads, looked] for h in heads]
+                    if layer == ANCHOR_LAYER and head < 1:
                         said.append(bool(logp[reads].argmax() == row.ids[reads + 1]))
     assert float(plain) == pytest.approx(float(torch.stack(each).mean()), abs=1e-4)
     extra = sum(-0.5 * torch.log(torch.stack(m)).mean() for m in mass.values())
@@ -762,8 +792,12 @@ def test_parts_of_like_length_hold_every_row_and_point(policy):
         assert np.average(losses, weights=marked) == pytest.approx(float(stated(policy, *whole, 0.0)[0]), abs=1e-4)
     lengths = [[len(row.ids) for row in rows] for rows, _, _ in parts]
     assert max(lengths[0]) <= min(lengths[1]) and sum(map(len, lengths)) == 5
-    told = sorted((rows[r].ids[reads], reads, at, layer) for rows, _, p in parts for r, reads, at, layer in p.tolist())
-    assert told == sorted((whole[0][r].ids[reads], reads, at, layer) for r, reads, at, layer in whole[2].tolist())
+    told = sorted(
+        (rows[r].ids[reads], reads, at, layer, head) for rows, _, p in parts for r, reads, at, layer, head in p.tolist()
+    )
+    assert told == sorted(
+        (whole[0][r].ids[reads], reads, at, layer, head) for r, reads, at, layer, head in whole[2].tolist()
+    )
 
 
 def test_an_interrupted_stage_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch):

@@ -223,7 +223,8 @@ def test_a_further_world_is_taught_beside_the_four(worlds_base, tmp_path, monkey
             yield batch
 
     monkeypatch.setattr(policies, "lessons_of_imperfect_teacher", few)
-    short = ["--lessons", "1", "--cold-start-steps", "1", "--rgrpo-steps", "1", "--prompts", "4", "--new-tokens", "12"]
+    short = ["--lessons", "1", "--corners", "1"]
+    short += ["--cold-start-steps", "1", "--rgrpo-steps", "1", "--prompts", "4", "--new-tokens", "12"]
     where = ["--base", str(worlds_base), "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
     given = [*where, *short, "--seeds", "2", "--test-samples", "3", "--test-seed", "9", "--split", "validation"]
     asked = []
@@ -235,12 +236,12 @@ def test_a_further_world_is_taught_beside_the_four(worlds_base, tmp_path, monkey
     assert [(r["seed"], r["stage"]) for r in found["rows"]] == [(s, stage) for s in (0, 1) for stage in WORLD_STAGES]
     assert all(r["n"] == len(r["each"]) == 3 and r["exact"] == r["each"].count("1") / 3 for r in found["rows"])
     assert seen == {*WORLDS, "diagrams"} and found["recipe"]["test_seed"] == 9
-    stream = WorldLessons(Policy.load(worlds_base), policies.further_stage(FurtherRecipe()))
+    stream = WorldLessons(Policy.load(worlds_base), policies.further_stages(FurtherRecipe())[0])
     assert dict(zip(stream.worlds, stream.weights, strict=True)) == pytest.approx(
-        {**dict.fromkeys(WORLDS, 0.1), "diagrams": 0.6}
+        {**dict.fromkeys(WORLDS, 0.075), "diagrams": 0.7}
     )
     drawn_in_turn = Counter(world.name for world, _, _ in mixture(policies.turns(FurtherRecipe())))
-    assert drawn_in_turn == {**dict.fromkeys(WORLDS, 1), "diagrams": 6}
+    assert drawn_in_turn == {**dict.fromkeys(WORLDS, 1), "diagrams": 9}
     for world, message in {"diagram": "Unknown world 'diagram'", "charts": "charts is one of the worlds"}.items():
         with pytest.raises(R3labError, match=message):
             call("train further", [*given, "--world", world, "--work", str(tmp_path / "none")])

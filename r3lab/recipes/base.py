@@ -31,8 +31,9 @@ from .world_lessons import CHARACTERS
 # -- what lessons state: next tokens, and where two heads look ------------------------------------------------------
 
 # Of the text model's four layers of four heads: those that look at what is stated, and, where that is found by its
-# neighbour, those that look at the neighbour, one layer earlier.
-POINTING_LAYER, ANCHOR_LAYER, POINTING_HEADS = 2, 1, (0, 1)
+# neighbour, those that look at the neighbour, one layer earlier; and, where a letter names that, those that look at the
+# letter, in the first.
+POINTING_LAYER, ANCHOR_LAYER, LETTER_LAYER, POINTING_HEADS = 2, 1, 0, (0, 1)
 
 
 def lesson_rows(
@@ -44,27 +45,35 @@ def lesson_rows(
     -------
     rows : sequences
     masks : for each token of a row, whether it must be predicted
-    points : (N, 4) int64, (row, token that reads, token that it should look at, layer in which)
+    points : (N, 5) int64, (row, token that reads, token that it should look at, layer in which, head: -1 for both)
     """
-    rows, masks, points, left = list[Row](), list[list[bool]](), list[tuple[int, int, int, int]](), iter(features)
+    rows, masks, points, left = list[Row](), list[list[bool]](), list[tuple[int, int, int, int, int]](), iter(features)
     for lesson in lessons:
         own = [next(left) for _ in lesson.images]
         ids, mask, starts = list[int](), list[bool](), list[int]()
         entries: list[int] = []  # where each entry of the text begins
-        for token, loss, *aims in zip(lesson.text, lesson.loss, lesson.points, lesson.anchors, strict=True):
+        letters = dict(lesson.letters)
+        for number, (token, loss, point, anchor) in enumerate(
+            zip(lesson.text, lesson.loss, lesson.points, lesson.anchors, strict=True)
+        ):
             entries.append(len(ids))
             if token is None:
                 starts.append(len(ids))
-            for aim, layer in zip(aims, (POINTING_LAYER, ANCHOR_LAYER), strict=True):
+            aims = [(point, POINTING_LAYER, -1), (letters.get(number), LETTER_LAYER, -1)]
+            if anchor is not None and isinstance(anchor[0], tuple):
+                aims += [(one, ANCHOR_LAYER, k) for k, one in enumerate(anchor)]
+            else:
+                aims.append((anchor, ANCHOR_LAYER, -1))
+            for aim, layer, head in aims:
                 if aim is not None:
                     looked_at = entries[aim[1]] if aim[0] == TEXT else starts[aim[0]] + aim[1]
-                    points.append((len(rows), len(ids), looked_at, layer))
+                    points.append((len(rows), len(ids), looked_at, layer, head))
             count = len(own[len(starts) - 1].tokens) if token is None else 1
             ids += [image_id if token is None else token] * count
             mask += [loss] * count
         rows.append(Row(ids, own))
         masks.append(mask)
-    return rows, masks, torch.tensor(points, dtype=torch.int64).view(-1, 4)
+    return rows, masks, torch.tensor(points, dtype=torch.int64).view(-1, 5)
 
 
 def stated(
@@ -78,7 +87,9 @@ def stated(
     """
     batch = policy.rows(rows)
     wanted = marked(batch, masks)
-    with attention.watching((POINTING_LAYER, ANCHOR_LAYER) if pointing > 0 else ()) as watched:
+    layers = {POINTING_LAYER: "pointing mass", ANCHOR_LAYER: "anchor mass", LETTER_LAYER: "letter mass"}
+    layers = {layer: key for layer, key in layers.items() if pointing > 0 and (points[:, 3] == layer).any()}
+    with attention.watching(tuple(layers)) as watched:
         states = policy.hidden(batch)
     logits, target = policy.logits(states[:, :-1][wanted[:, 1:]]), batch.ids[:, 1:][wanted[:, 1:]]
     each, right = F.cross_entropy(logits, target, reduction="none"), logits.argmax(-1) == target
@@ -91,20 +102,20 @@ def stated(
             seen[key] = float(each.detach()[chosen].mean())
             seen[f"{key} accuracy"] = float(right[chosen].float().mean())
     loss = each.mean()
-    by_neighbour = points[(points[:, 3] == ANCHOR_LAYER) & (points[:, 1] + 1 < batch.ids.shape[1])]
+    by_neighbour = points[(points[:, 3] == ANCHOR_LAYER) & (points[:, 4] < 1) & (points[:, 1] + 1 < batch.ids.shape[1])]
     by_neighbour = by_neighbour.to(batch.ids.device)
     by_neighbour = by_neighbour[wanted[by_neighbour[:, 0], by_neighbour[:, 1] + 1]]  # what follows must be said
     if len(by_neighbour):
         row, reads = by_neighbour[:, 0], by_neighbour[:, 1]
         said = policy.logits(states[row, reads]).argmax(-1)
         seen["relation accuracy"] = float((said == batch.ids[row, reads + 1]).float().mean())
-    if pointing > 0:
-        for layer, key in ((POINTING_LAYER, "pointing mass"), (ANCHOR_LAYER, "anchor mass")):
-            row, reads, looked_at, _ = points[points[:, 3] == layer].unbind(1)
-            if len(row):
-                weights = attention.log_weights(watched[layer], row, reads, looked_at, POINTING_HEADS)
-                loss = loss - pointing * weights.mean()
-                seen[key] = float(weights.detach().exp().mean())
+    for layer, key in layers.items():
+        row, reads, looked_at, _, head = points[points[:, 3] == layer].unbind(1)
+        weights = attention.log_weights(watched[layer], row, reads, looked_at, POINTING_HEADS)  # (N, heads)
+        told = (head[:, None] < 0) | (head[:, None] == torch.arange(len(POINTING_HEADS)))
+        weights = weights[told.to(weights.device)]
+        loss = loss - pointing * weights.mean()
+        seen[key] = float(weights.detach().exp().mean())
     return loss, seen
 
 

@@ -50,6 +50,7 @@ class Fact:
     via : what leads from what is read to what is said, where that stands elsewhere (an arrow's next sign)
     recalls : (character, earlier character) of `said`: a word that is said again is found where it was read
     hangs : (character, earlier character) of `said`: what a word belongs to, by which it is found
+    letters : (character of `subject`, where that letter stands): of the corners that name it
     """
 
     question: str
@@ -62,6 +63,7 @@ class Fact:
     via: Mark | None = None
     recalls: tuple[tuple[int, int], ...] = ()
     hangs: tuple[tuple[int, int], ...] = ()
+    letters: tuple[tuple[int, Point], ...] = ()
 
 
 def near(fact: Fact) -> Fact:
@@ -209,13 +211,16 @@ def _trails(meta: dict[str, Any], size: Size) -> Scene:
 
 def _diagrams(meta: dict[str, Any], size: Size) -> Scene:
     facts, things = [], []
+    corners = [(letter, tuple(at)) for letter, at in zip(diagrams.LETTERS, meta["letters"], strict=False)]
     for value in (one for one in meta["values"] if one["said"] != diagrams.MISSING):
         ink, said, about = tuple(value["ink"]), shows(value["said"]), diagrams.ASK[value["kind"]].format(value["name"])
         region, marks = padded(ink, size), along(said, value["said"], ink)
-        facts.append(Fact(about, f"The {value['name']}", region, value["large"], said, marks, tuple(value["at"])))
+        subject, corner = f"The {value['name']}", value["name"].split()[-1]
+        letters = tuple((len(subject) - len(corner) + k, dict(corners)[one]) for k, one in enumerate(corner))
+        at = tuple(value["at"])
+        facts.append(Fact(about, subject, region, value["large"], said, marks, at, letters=letters))
         things.append(Thing(centre(ink), region, value["large"]))
-    letters = zip(diagrams.LETTERS, meta["letters"], strict=False)  # as many as the figure has corners
-    return Scene(facts, [*things, *(Thing(tuple(at), character=letter) for letter, at in letters)], [])
+    return Scene(facts, [*things, *(Thing(at, character=letter) for letter, at in corners)], [])
 
 
 _READERS = {"documents": _documents, "charts": _charts, "trails": _trails, "diagrams": _diagrams}

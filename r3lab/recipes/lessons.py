@@ -91,7 +91,8 @@ class Lesson:
     text : token ids; image tokens not yet expanded: each image is one `None`
     loss : for each entry of `text`, whether the model must predict it
     points : for each entry, what the next token depends on, where that is known
-    anchors : for each entry, the neighbour by which that was found, where there is one
+    anchors : for each entry, the neighbour by which that was found, where there is one; or two, one for each head
+    letters : entries that name a corner, and where its letter stands
     crop_targets : name -> (crops,) int64
     crop_cells : (crops,) token of each crop that holds the middle of what it shows
     windows, window_digits : close views of single digits, WINDOW pixels a side: reading takes the most examples of all
@@ -105,7 +106,8 @@ class Lesson:
     text: list[int | None] = field(default_factory=list)
     loss: list[bool] = field(default_factory=list)
     points: list[Place | None] = field(default_factory=list)
-    anchors: list[Place | None] = field(default_factory=list)
+    anchors: list[Place | tuple[Place, Place] | None] = field(default_factory=list)
+    letters: list[tuple[int, Place]] = field(default_factory=list)
     crop_targets: dict[str, np.ndarray] = field(default_factory=dict)
     crop_cells: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     windows: list[np.ndarray] = field(default_factory=list)
@@ -211,7 +213,7 @@ class Writer:
         text: str,
         loss: bool,
         point: Place | None = None,
-        anchor: Place | None = None,
+        anchor: Place | tuple[Place, Place] | None = None,
         marks: Sequence[Place | None] = (),
     ) -> int:
         """Add a text; the number of its first entry. `point` is that of every token; where `marks` gives a place to
@@ -229,7 +231,13 @@ class Writer:
         for token in (self.script.markers[0], None, self.script.markers[1]):
             self._add(token, False)
 
-    def _add(self, token: int | None, loss: bool, point: Place | None = None, anchor: Place | None = None) -> None:
+    def _add(
+        self,
+        token: int | None,
+        loss: bool,
+        point: Place | None = None,
+        anchor: Place | tuple[Place, Place] | None = None,
+    ) -> None:
         self.lesson.text.append(token)
         self.lesson.loss.append(loss)
         self.lesson.points.append(point)

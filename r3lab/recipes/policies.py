@@ -371,12 +371,13 @@ def turns(recipe: FurtherRecipe) -> str:
     return ",".join([*WORLDS, f"{recipe.world}:{max(1, own)}"])
 
 
-def further_stage(recipe: FurtherRecipe) -> WorldStage:
-    """The lessons in the world and in the four."""
+def further_stages(recipe: FurtherRecipe) -> tuple[WorldStage, ...]:
+    """The lessons in the world and in the four; then again, with heads that are told to find a side by its letters."""
     shares = (*((name, recipe.others / len(WORLDS)) for name in WORLDS), (recipe.world, 1 - recipe.others))
     given = {"name": "lessons", "steps": recipe.lessons, "shares": shares, "crops": DRAWING, "seed": 31}
     fewer = {"batch": 12, "readings": 1, "glances": 1, "matches": 0, "sums": 3}
-    return WorldStage(**_LIKE | _BOTH | _WHOLE | fewer | given)  # at the rate of the long stages: much is new
+    first = WorldStage(**_LIKE | _BOTH | _WHOLE | fewer | given)  # at the rate of the long stages: much is new
+    return first, replace(first, name="corners", steps=recipe.corners, seed=32, corners=True)
 
 
 def further_base(recipe: FurtherRecipe, work: Path, base: Path) -> Path:
@@ -384,7 +385,7 @@ def further_base(recipe: FurtherRecipe, work: Path, base: Path) -> Path:
     policy = tiny.widened(Policy.load(base), [*vocabulary(), *words()], CROP_TOKENS)
     torch.manual_seed(0)
     heads = Heads(policy.model.config.text_config.hidden_size, worlds=True)
-    return stages.run_stages(policy, heads, (further_stage(recipe),), work, 0, WorldLessons)
+    return stages.run_stages(policy, heads, further_stages(recipe), work, 0, WorldLessons)
 
 
 def further_point(recipe: FurtherRecipe, base: Path, work: Path, seed: int) -> list[dict[str, Any]]:
@@ -407,7 +408,15 @@ def make_further(recipe: FurtherRecipe) -> int:
     r3lab train further --seeds 1
     """
     check_positive(
-        recipe, "seeds", "lessons", "cold_start_steps", "rgrpo_steps", "prompts", "new_tokens", "test_samples"
+        recipe,
+        "seeds",
+        "lessons",
+        "corners",
+        "cold_start_steps",
+        "rgrpo_steps",
+        "prompts",
+        "new_tokens",
+        "test_samples",
     )
     if not 0 < recipe.others < 1:
         raise R3labError(f"others must be between 0 and 1, got {recipe.others}")

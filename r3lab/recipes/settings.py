@@ -63,6 +63,7 @@ class FurtherRecipe(Taught):
     out: str = setting("", "where the results go (default: the assets folder)")
     seeds: int = setting(3, "repetitions of cold start and R-GRPO")
     lessons: int = setting(1800, "steps of lessons in the world, before the cold start")
+    corners: int = setting(700, "further steps, in which heads are told to find a side by the letters at its ends")
     others: float = setting(
         0.3, "share of these lessons, of the cold start's samples and of R-GRPO's in the four worlds"
     )

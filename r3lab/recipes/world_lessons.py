@@ -78,6 +78,7 @@ class WorldStage(Stage):
     sums: int = 0  # rows of subtractions
     matches: int = 0  # rows of legends, searched
     wholes: bool = False  # whether a scene's own question is answered in full
+    corners: bool = False  # whether heads are told to find a side by the letters at its ends
 
 
 class WorldWriter(Writer):
@@ -88,6 +89,7 @@ class WorldWriter(Writer):
     """
 
     read: tuple[tuple[str, list[int]], ...] = ()  # values that were said, and the entries of their characters
+    corners = False  # whether what letters name is found by them
 
     # -- what points back in the text --------------------------------------------------------------------------------
 
@@ -161,8 +163,8 @@ class WorldWriter(Writer):
         before = "<think>"
         for step in steps_of(sample, scene):
             if isinstance(step, Fact):
-                self.say(before + step.subject, True)
-                self.look(step, at_once=step.large, sized=True, crop=True)
+                leads = self.leads(step, self.say(before + step.subject, True), before + step.subject)
+                self.look(step, leads, at_once=step.large, sized=True, crop=True)
             else:
                 given, follows, at = step
                 self.saying((before + given, follows, at), True)
@@ -175,16 +177,26 @@ class WorldWriter(Writer):
         if asked:
             self.say(f"<|im_end|>\n<|im_start|>user\n{fact.question}", False)
             self.say(ANSWER, False)
-        self.say(fact.subject, asked)
+        leads = self.leads(fact, self.say(fact.subject, asked), fact.subject)
         at_once = fact.large and self.rng.random() < 0.7
         sized = at_once or (not fact.large and self.rng.random() < 0.5)
-        self.look(fact, at_once, sized, crop=self.rng.random() < crops)
+        self.look(fact, leads, at_once, sized, crop=self.rng.random() < crops)
 
-    def look(self, fact: Fact, at_once: bool, sized: bool, crop: bool) -> None:
+    def leads(self, fact: Fact, begin: int, text: str) -> Place | tuple[Place, Place] | None:
+        """What leads to a fact whose subject ends a text that was said, entries `begin` and on: the letters that name
+        it, which are looked for themselves, or a place."""
+        if not (self.corners and fact.letters):
+            return fact.anchor and (0, cell(fact.anchor))
+        entry = self._entries(begin, text)[-len(fact.subject) :]
+        self.lesson.letters += [(entry[k], (0, cell(at))) for k, at in fact.letters]
+        return (TEXT, entry[fact.letters[0][0]]), (TEXT, entry[fact.letters[-1][0]])
+
+    def look(
+        self, fact: Fact, leads: Place | tuple[Place, Place] | None, at_once: bool, sized: bool, crop: bool
+    ) -> None:
         """A fact of which the subject is said: its size, then what it says at once, or its box, then perhaps its crop
         with what is read there."""
         there = (0, cell(centre(fact.box)))
-        leads = fact.anchor and (0, cell(fact.anchor))
         if sized:
             self.say(LARGE.rstrip() if fact.large else SMALL, True, there, leads)
         if at_once:
@@ -376,6 +388,7 @@ class WorldLessons(Lessons):
         letters = (thing for thing in scene.things if thing.character)
         lesson.characters += [(0, cell(thing.at), CHARACTERS.index(thing.character)) for thing in letters]
         writer = WorldWriter(lesson, sample.image, rng, self.script)
+        writer.corners = stage.corners
         if stage.text:
             writer.write(scene, dict(stage.crops).get(world, 0.0), sample if stage.wholes else None)
         whole = View((0, 0, *sample.image.size), lesson.images[0])
