@@ -55,7 +55,7 @@ COMMANDS = {  # one word, or two where several have the first in common
     "train further": Command(
         TRAIN,
         "recipes.policies:make_further",
-        "Teach the shipped policy a further world, and measure it there (an hour).",
+        "Teach the shipped policy a further world, and measure it there (hours).",
         "recipes.settings:FurtherRecipe",
     ),
     "train sft": Command(

@@ -20,7 +20,7 @@ with other arms or seeds may work in one folder, side by side once the base is m
 *A further world* (`r3lab train further`): lessons in it and in the four, from the shipped cold start; then, over seeds,
 cold start and R-GRPO as above.
 
-    python -m r3lab train further                       # diagrams; an hour on two cores
+    python -m r3lab train further                       # diagrams; two to three hours
 """
 
 from __future__ import annotations
