@@ -179,7 +179,7 @@ def train(
     Parameters
     ----------
     policy
-        Changed in place.
+        Changed in place, and its name says so: "cold-start after 100 steps of R-GRPO".
     data
         A world, several worlds in turn or by weight, or your own samples (each with question, image and answer).
     steps
@@ -218,7 +218,13 @@ def train(
     own |= {"advantage": advantage, "loss": loss}
     chosen = RgrpoSettings(steps=steps, **named, **settings)
     given = {key: value for key, value in own.items() if value is not None}
-    train_rgrpo(policy, batches_of(data, chosen), chosen, log, progress, watch, **given)
+    name = policy.name
+
+    def named_and_watched(step: int, trajectories: list[Trajectory]) -> None:
+        policy.name = f"{name} after {step + 1} step{'s' * (step > 0)} of R-GRPO"  # records say who wrote them
+        watch(step, trajectories)
+
+    train_rgrpo(policy, batches_of(data, chosen), chosen, log, progress, named_and_watched, **given)
 
 
 def batches_of(data: Worlds | Sequence[Sample], settings: RgrpoSettings) -> Iterator[Sequence[Sample]]:

@@ -117,6 +117,8 @@ page = r3lab.report(after[:8], "first.html", explanations=[why])
         for line in lines.strip().splitlines():
             shell.run_cell(line).raise_error()
         assert before_summary(shell.user_ns["before"]) == 6
+        wrote = [shell.user_ns[part][0].model for part in ("before", "after")]
+        assert wrote == ["cold-start", "cold-start after 2 steps of R-GRPO"], "a record says who wrote it"
         for name, word in (("picture", "<img alt="), ("first", "<img alt="), ("why", "<img alt=")):
             bundle, _ = shell.display_formatter.format(shell.user_ns[name])
             assert word in bundle["text/html"] and "image/png" in bundle, name

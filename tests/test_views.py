@@ -293,6 +293,13 @@ def test_alt_text_tells_looks_answer_and_truth() -> None:
     assert "no answer: it ran out of tokens" in told(trajectory("x", answer=None))
 
 
+def test_a_look_at_a_region_on_the_way_is_not_told_as_a_miss() -> None:
+    truth = {"answer": "7", "regions": [list(look(0)), list(look(3)), list(SPOT)]}
+    said = told(trajectory("x", look(3), "y", SPOT, "z", (400.0, 9.0, 500.0, 60.0), truth=truth))
+    assert "overlap with true region 2 of 3 1.00 (IoU)" in said and "overlap with the true region 1.00 (IoU)" in said
+    assert said.count("beside the true regions") == said.count("beside") == 1
+
+
 # Files and notebooks.
 
 

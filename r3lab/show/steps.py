@@ -263,6 +263,12 @@ def _look_told(step: Step, look: Look) -> str:
         zoom = f"zoom {look.enlargement:.2g}, " if look.enlargement is not None else ""
         text += f", shown with {zoom}{_by(step.size)} pixels"
     if regions:
-        overlap = iou(look.box, regions[-1])
-        text += f", overlap with the true region {overlap:.2f} (IoU)" if overlap else ", beside the true region"
+        overlaps = [iou(look.box, region) for region in regions]
+        place = len(regions) - 1 if overlaps[-1] else max(range(len(regions)), key=overlaps.__getitem__)
+        if not overlaps[place]:
+            text += f", beside the true region{'s' * (len(regions) > 1)}"
+        elif place == len(regions) - 1:
+            text += f", overlap with the true region {overlaps[place]:.2f} (IoU)"
+        else:
+            text += f", overlap with true region {place + 1} of {len(regions)} {overlaps[place]:.2f} (IoU)"
     return text + "."
