@@ -799,6 +799,8 @@ def test_a_plain_plot_tells_its_numbers_and_draws_them() -> None:
     line = plots.lines({"asked": {-1: 0.25, 0: 1.0}}, "word", "leads", 0.5, words={-1: "The", 0: "box"})
     assert "asked: 0.25 at The, 1 at box" in line.alt
     assert [t.get_text() for t in line.figure.axes[0].get_xticklabels()] == ["The", "box"]
+    far = plots.lines({"asked": {0.001: 0.25, 1.0: 1.0}}, "difference", "leads", log=10).figure.axes[0]
+    assert {"0.001", "0.1", "1"} <= {t.get_text() for t in far.get_xticklabels()}, "numbers, not the source of TeX"
 
 
 def test_a_map_in_a_row_of_pictures_lies_on_the_photograph_as_a_spotlight() -> None:

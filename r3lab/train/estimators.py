@@ -80,11 +80,12 @@ def rollout_gradients(
     temperature : at which the rollouts were sampled
     """
     weights = policy.text_parameters()
-    sketch, found = Sketch(weights, size, seed), []
-    for t in trajectories:
+    sketch = Sketch(weights, size, seed)
+    found = torch.zeros(len(trajectories), size, device=weights[0].device)  # made first: among gradients, kept sketches
+    for number, t in enumerate(trajectories):  # would hold the memory around them
         now = packed_logprobs(policy, [t], store, temperature)
-        found.append(sketch(torch.autograd.grad(now.new[now.mask].sum(), weights, allow_unused=True)))
-    return torch.stack(found)
+        found[number] = sketch(torch.autograd.grad(now.new[now.mask].sum(), weights, allow_unused=True))
+    return found
 
 
 def estimates(
