@@ -796,6 +796,8 @@ def test_a_plain_plot_tells_its_numbers_and_draws_them() -> None:
     bars = plots.bars({"cut": {"one": -2.5, "two": 0.0}}, y="nats")
     assert bars.alt == "Bars of nats. cut: one -2.5, two 0."
     assert [bar.get_height() for bar in bars.figure.axes[0].patches] == [-2.5, 0.0]
+    many = plots.bars({"cut": {f"{i}. </answer>": -1.0 for i in range(9)}}, y="nats").figure.axes[0]
+    assert all("\n" not in t.get_text() for t in many.get_xticklabels()), "a turned label is not broken"
     line = plots.lines({"asked": {-1: 0.25, 0: 1.0}}, "word", "leads", 0.5, words={-1: "The", 0: "box"})
     assert "asked: 0.25 at The, 1 at box" in line.alt
     assert [t.get_text() for t in line.figure.axes[0].get_xticklabels()] == ["The", "box"]
@@ -810,6 +812,9 @@ def test_a_map_in_a_row_of_pictures_lies_on_the_photograph_as_a_spotlight() -> N
     left, right = drawn.figure.axes
     assert len(left.images) == 2 and len(right.images) == 1, "the map on its photograph, the photograph alone"
     assert np.array_equal(np.asarray(left.images[1].get_array()), np.asarray(spotlight(heat)))
+    dark = plots.panels({"raw": heat, "photo": (night := Image.new("RGB", (40, 20), (20, 20, 20)))}, photo=night)
+    lit, as_it_is = (np.asarray(axes.images[0].get_array())[0, 0, 0] for axes in dark.figure.axes)
+    assert lit > 2 * as_it_is == 40 and lit * (1 - DARKEST) > as_it_is, "a dark photograph can be read beside the spot"
     assert "raw: 40 by 20 pixels, true region at [4, 4, 8, 8]" in drawn.alt
 
 

@@ -38,7 +38,7 @@ from .text import height, one_line, quoted, text_width
 if TYPE_CHECKING:  # it imports the model
     from ..explain.maps import AlignedMean
 
-DARKEST = 0.62  # opacity over a cell that holds nothing: the photograph can still be read there
+DARKEST = 0.5  # opacity over a cell that holds nothing: the photograph can still be read there
 
 
 def checked(maps: Sequence[HeatMap | None], moments: int) -> list[HeatMap | None]:

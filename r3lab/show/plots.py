@@ -32,6 +32,14 @@ HATCHES, DASHES, MARKERS = ("", "//", "..", "xx"), ("-", "--", ":", "-."), "os^D
 Interval = tuple[float, float, float]  # value, low, high
 
 
+LIFT = 0.6  # exponent: 20 of 255 becomes 55, 200 becomes 220
+
+
+def lifted(photo: Image.Image) -> Image.Image:
+    """The photograph with its dark parts brightened, for a spotlight to lie on: black on black shows nothing."""
+    return photo.convert("RGB").point([round(255 * (value / 255) ** LIFT) for value in range(256)] * 3)
+
+
 def panels(
     images: Mapping[str, Image.Image | HeatMap],
     boxes: Mapping[str, Sequence[Box]] | None = None,
@@ -40,7 +48,7 @@ def panels(
     about: str = "",
     photo: Image.Image | None = None,
 ) -> Picture:
-    """Pictures side by side, each under its title; a map lies as a spotlight on the photograph.
+    """Pictures side by side, each under its title; a map lies as a spotlight on the photograph, brightened.
 
     Parameters
     ----------
@@ -60,7 +68,8 @@ def panels(
     told = [about] if about else []
     row = figure.subplots(1, len(shown), squeeze=False, width_ratios=widths)[0]
     for axes, (title, image) in zip(row, shown.items(), strict=True):
-        axes.imshow(image, extent=(0, image.width, image.height, 0), interpolation="nearest")
+        below = lifted(image) if isinstance(images[title], HeatMap) else image
+        axes.imshow(below, extent=(0, image.width, image.height, 0), interpolation="nearest")
         if isinstance(heat := images[title], HeatMap):
             x1, y1, x2, y2 = heat.box
             axes.imshow(spotlight(heat), extent=(x1, x2, y2, y1), interpolation="nearest")
@@ -113,7 +122,8 @@ def bars(
         axes.axhline(level, color="black", linewidth=1, linestyle="--", label=f"{name}, {level:{form}}")
     axes.set(xticks=range(len(groups)), xlim=(-0.5, len(groups) - 0.5), ylabel=y)
     turned: dict[str, Any] = {"rotation": 30, "ha": "right"} if len(groups) > 6 else {}
-    axes.set_xticklabels(["\n".join(wrap(group, 8 / len(groups), 9, 3)) for group in groups], **turned)
+    room = 2.0 if turned else 8 / len(groups)  # inches: a turned label reaches beyond its own group
+    axes.set_xticklabels(["\n".join(wrap(group, room, 9, 3)) for group in groups], **turned)
     axes.spines[["top", "right"]].set_visible(False)
     if not y:
         axes.set(ylim=(0, 1.12), yticks=[])
