@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -394,6 +395,16 @@ def test_what_is_always_held(policy):
     adapted = footprint_of(policy, RgrpoSettings(kl_weight=0.1, lora_rank=4))
     assert 0 < adapted.gradients < footprint.gradients / 4
     assert adapted.reference == 0
+
+
+def test_what_was_measured_is_let_go(policy):
+    """What autograd kept to be counted is freed with the policy: a leak would grow by a policy with every training."""
+    learner = copy.deepcopy(policy)
+    footprint_of(learner, RgrpoSettings(checkpointing=1))
+    weights = [weakref.ref(p) for p in learner.model.parameters()]
+    del learner
+    gc.collect()
+    assert not any(ref() is not None for ref in weights)
 
 
 def test_passes_hold_what_fits(policy, samples):

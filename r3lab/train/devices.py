@@ -201,6 +201,7 @@ def saved(policy: Policy) -> Iterator[dict[int, int]]:
     alive = []  # an address that is free again would be counted once for two
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
+        tensor = tensor.detach()  # an operation that kept its own output whole would hold the graph, and never be freed
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
             found[storage.data_ptr()] = storage.nbytes()
