@@ -247,7 +247,7 @@ def explain(
     model : the checkpoint that wrote it (default: the tiny policy)
     number : of a file of many, from 1
     look : this look alone, from 1 (default: all)
-    others : trajectories that lend what they saw, beside the file's
+    others : trajectories that lend what they saw, beside the file's and those that ship
     out : folder to make (default: runs/explain/TIME)
     quick : fewer interventions, and no map of every place
 
@@ -257,7 +257,7 @@ def explain(
         If something given cannot be used; nothing is written then.
     """
     from ..explain.explain import explain as explain_looks  # torch: seconds
-    from ..explain.trials import QUICK, Settings
+    from ..explain.trials import QUICK, Settings, shipped_lenders
     from ..models.policy import Policy
 
     found = _read(trajectory)
@@ -266,7 +266,7 @@ def explain(
     chosen = found[number - 1]
     if look is not None and not 1 <= look <= len(chosen.looks):
         raise R3labError(f"there is no look {look}; the trajectory has {len(chosen.looks)}, counted from 1")
-    lenders = [t for t in found if t is not chosen] + [t for path in others for t in _read(path)]
+    lenders = [t for t in found if t is not chosen] + [t for path in others for t in _read(path)] + shipped_lenders()
     folder = Path(out or Path("runs", "explain", time.strftime("%Y%m%d-%H%M%S")))
     check_free(folder, replace=(folder / RECORD).is_file())
     policy, settings = Policy.load(model or shipped_policy()), QUICK if quick else Settings()

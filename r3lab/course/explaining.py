@@ -132,7 +132,15 @@ _H, _V, _C, _P = NAMED = (verdicts.HONEST, verdicts.SHOW, verdicts.SHORTCUT, ver
 def _kind(crop: float, region: float, rest: float) -> str:
     always, crops, within, without = (verdicts.Trials(OF, round(rate * OF)) for rate in (1.0, crop, region, rest))
     evidence = verdicts.Evidence(
-        moved=always, asked=always, crops=(crops,), region=within, rest=without, colour=without, detail=within
+        moved=always,
+        asked=always,
+        crops=(crops,),
+        emptied=(crops,),
+        words=without,
+        region=within,
+        rest=without,
+        colour=without,
+        detail=within,
     )  # the box follows picture and question
     return verdicts.verdict_of(evidence).kind
 

@@ -7,7 +7,8 @@ Attention describes (`maps`), interventions prove (`trials`, `interventions`), a
     explanation.sentence, explanation.verdict.kind, explanation.looks[0].sentence
 
 `others` are trajectories of any policy on other photographs: what they saw is put in the place of what was seen here.
-Without them other places of the same photograph stand in, and an answer can be seen to change but not to follow.
+By default the rollouts that ship lend it. With none at all other places of the same photograph stand in, and an answer
+can be seen to change but not to follow.
 Every sentence says what was measured, and none says more than that; foreign text is quoted and cut.
 """
 
@@ -29,22 +30,21 @@ from ..rollout.plain import logits_of
 from ..rollout.sequence import row_of
 from ..trajectory import Kind, Trajectory
 from .explanation import BoxAttention, Cut, Explanation, HeatMap, LookEntry, Worth
-from .interventions import NOTHING, after_look, crop_value, knock_out, regions_of, value_map, with_question
+from .interventions import TAKEN, after_look, alternatives_of, knock_out, regions_of, replay, value_map, with_question
 from .maps import box_attention, crop_attention
 from .rows import AFTER, ANSWER, OVERVIEW, AttentionRows, check_model, events, rows, spans_of
-from .trials import Settings, Store, gather, same
-from .verdict import FIRST, HONEST, KINDS, NO_LOOK, SURE, UNSURE, Evidence, Trials, Verdict, verdict_of
+from .trials import SHOWN, Settings, Store, gather, same, shipped_lenders
+from .verdict import KINDS, NO_LOOK, SURE, UNSURE, Evidence, Trials, Verdict, described, verdict_of
 
 GAP, GAP_HALF = 0.02, 0.5  # nats of one token, weights in float32 and in half precision (3e-2 is usual there)
 WORTH_SAYING = 0.5  # nats of regret
-MISSED = 0.5  # part of a true region below which a look is said to miss it
 
 
 @torch.no_grad()
 def explain(
     policy: Policy,
     trajectory: Trajectory,
-    others: Sequence[Trajectory] = (),
+    others: Sequence[Trajectory] | None = None,
     look: int | None = None,
     settings: Settings | None = None,
     features: dict[str, Features] | None = None,
@@ -56,7 +56,7 @@ def explain(
     ----------
     policy : the one that wrote it; on the plain path what is told is what replays show, without attention
     trajectory : with its images
-    others : trajectories on other photographs, which lend what they saw
+    others : trajectories on other photographs, which lend what they saw (default: the rollouts that ship)
     look : give an entry for this look alone, from 0; the verdict is of the whole trajectory all the same
     settings : how much is tried; default `Settings()`
     features : store that is read, as of `rollout`
@@ -82,17 +82,17 @@ def explain(
         raise R3labError(f"there is no look {look}; the trajectory has {count}, counted from 0")
     gap = check_record(policy, t, store)
     wanted = list(range(count)) if look is None else [look]
-    evidence = gather(policy, t, others, settings, store)
+    evidence, answers = gather(policy, t, shipped_lenders() if others is None else others, settings, store)
     verdict, attended = verdict_of(evidence), None
     if evidence.crops and not policy.plain:
         attended = rows(policy, t, features=store), rows(policy, with_question(policy, t), features=store)
     entries, maps = [], {}
     for number in tqdm(wanted, desc="explain", disable=not progress, mininterval=0.2):
-        entry, own = _explain_look(policy, t, number, evidence, attended, settings, store)
+        entry, own = _explain_look(policy, t, number, evidence, answers, attended, settings, store)
         entries.append(entry)
         maps.update({f"look {number + 1} {name}": heat for name, heat in own.items()})
     versions = {"r3lab": __version__, "transformers": transformers.__version__, "torch": torch.__version__}
-    sentence = verdict_sentence(verdict, entries, t.answer)
+    sentence = verdict_sentence(verdict, entries, evidence)
     return Explanation(t, tuple(entries), evidence, verdict, sentence, gap, versions, maps)
 
 
@@ -152,20 +152,21 @@ def _explain_look(
     t: Trajectory,
     number: int,
     evidence: Evidence,
+    answers: Sequence[dict[str, str | None]],
     attended: tuple[AttentionRows, AttentionRows] | None,
     settings: Settings,
     store: Store,
 ) -> tuple[LookEntry, dict[str, HeatMap]]:
     """One look: attention (of the record, and under a neutral question), interventions, and both in words."""
-    look, trials, maps = t.looks[number], Trials(), dict[str, HeatMap]()
+    look, lent, empty, maps = t.looks[number], Trials(), Trials(), dict[str, HeatMap]()
     told: dict[str, Any] = {"number": number, "box": look.box, "asked": _written_before(t, number)}
     if look.crop is None or look.box is None:
         told["refused"] = look.reason or "nothing was shown"
     else:
         index = [n for n, other in enumerate(t.looks) if other.crop is not None].index(number)
-        trials, crop = evidence.crops[index], f"crop {index + 1}"
-        share = trials.above()
-        used = True if share >= SURE else False if share <= 1 - SURE else None
+        lent, empty, crop = evidence.crops[index], evidence.emptied[index], f"crop {index + 1}"
+        both = lent.above(), empty.above()
+        used = True if min(both) >= SURE else False if max(both) <= 1 - SURE else None
         if attended:
             told["drawn"], maps = box_attention(t, *attended, number, settings.heads, settings.seed) or (None, {})
         told["reading"] = read = crop_attention(attended[0], number, crop) if attended else None
@@ -173,14 +174,14 @@ def _explain_look(
         told["used"], told["disagree"] = used, used is not None and read is not None and read.says_read != used
         written = after_look(t, number) < len(t.ids)  # else there is nothing that could become less likely
         if settings.value and written:
-            told["worth"] = tuple(_worth(policy, t, number, settings.seed, store))
+            told["worth"] = tuple(_worth(policy, t, number, settings.seed, answers[index], store))
             told["cuts"] = _cuts(policy, t, number, crop, store)
         if settings.value_map and written:
             value = value_map(policy, t, number, features=store)
             told["regret"], told["best"] = value.regret, value.best.box
             maps["value"] = value.as_map()
     entry = LookEntry(**told)
-    return replace(entry, sentence=look_sentence(entry, trials)), maps
+    return replace(entry, sentence=look_sentence(entry, lent, empty)), maps
 
 
 def _written_before(t: Trajectory, number: int) -> str:
@@ -190,13 +191,15 @@ def _written_before(t: Trajectory, number: int) -> str:
     return "".join(pieces)[-500:]
 
 
-def _worth(policy: Policy, t: Trajectory, number: int, seed: int, store: Store) -> Iterator[Worth]:
-    """The crop replaced in every way of `crop_value`."""
-    own, *others = crop_value(policy, t, number, seed, store)
+def _worth(
+    policy: Policy, t: Trajectory, number: int, seed: int, answers: dict[str, str | None], store: Store
+) -> Iterator[Worth]:
+    """The crop replaced in every way of `alternatives_of`; the answers are those that were counted."""
+    own, *others = replay(policy, t, number, alternatives_of(t, number, seed), store, answers=False)
     for one in others:
-        right = None if one.right is None or own.right is None else one.right - own.right
-        changed = not same(one.answer, own.answer)
-        yield Worth(one.alternative.name, one.change(own), right, one.answer, changed)
+        name, right = one.alternative.name, None if one.right is None or own.right is None else one.right - own.right
+        changed = not same(answers[name], answers[TAKEN])
+        yield Worth(name, one.change(own), right, answers[name], changed, one.alternative.empty)
 
 
 def _cuts(policy: Policy, t: Trajectory, number: int, crop: str, store: Store) -> tuple[Cut, ...]:
@@ -214,7 +217,7 @@ def _cuts(policy: Policy, t: Trajectory, number: int, crop: str, store: Store) -
     )
 
 
-def look_sentence(e: LookEntry, trials: Trials) -> str:
+def look_sentence(e: LookEntry, lent: Trials, empty: Trials) -> str:
     """All that was found of one look."""
     name = f"Look {e.number + 1}"
     if e.refused:
@@ -222,10 +225,10 @@ def look_sentence(e: LookEntry, trials: Trials) -> str:
     box = "" if e.box is None else " at [" + ", ".join(f"{v:.0f}" for v in e.box) + "]"
     said = [f"{name}{box}."]
     if e.coverage is not None:
-        part = "misses" if e.coverage < MISSED else "shows"
+        part = "misses" if e.coverage < SHOWN else "shows"
         said = [f"{name}{box} {part} a true region ({e.coverage:.0%} of it is in the crop)."]
-    said += [_attention_sentence(e.drawn), _worth_sentence(e), _trials_sentence(trials, e.used)]
-    return " ".join(part for part in (*said, disagreement(e, trials)) if part)
+    said += [_attention_sentence(e.drawn), _worth_sentence(e), _trials_sentence(lent, empty)]
+    return " ".join(part for part in (*said, disagreement(e, lent, empty)) if part)
 
 
 def _attention_sentence(found: BoxAttention | None) -> str:
@@ -240,54 +243,54 @@ def _attention_sentence(found: BoxAttention | None) -> str:
 
 
 def _worth_sentence(e: LookEntry) -> str:
-    without = next((w for w in e.worth if w.name == NOTHING), None)
-    if without is None:
+    if e.regret is None or e.best is None or e.regret < WORTH_SAYING:
         return ""
-    answer = "gives no answer" if without.answer is None else f"answers {shown(without.answer, 40)}"
-    as_before = "" if without.changed else ", as before"
-    likely = f"{'less' if without.given < 0 else 'more'} likely by {abs(without.given):.1f} nats"
-    sentence = f"Without the crop it {answer}{as_before}; what was written is {likely}."
-    if e.regret is not None and e.best is not None and e.regret >= WORTH_SAYING:
-        sentence += f" Another place would have been worth {e.regret:.1f} nats more."
-    return sentence
+    return f"Another place would have been worth {e.regret:.1f} nats more."
 
 
-def _trials_sentence(trials: Trials, used: bool | None) -> str:
-    if not trials.tried:
-        return "No other crop was tried in its place."
-    says = {True: "the answer depends on it", False: "the answer does not depend on it", None: "that is not decided"}
-    return f"Another crop in its place changed the answer in {trials.changed} of {trials.tried}: {says[used]}."
+def _trials_sentence(lent: Trials, empty: Trials) -> str:
+    """Both questions about a crop, each with its counts."""
+    if not lent.tried and not empty.tried:
+        return "Nothing was tried in the place of its crop."
+    shows = f", to what it shows in {lent.followed} of {lent.known}" if lent.known else ""
+    return (
+        f"A crop that shows something else changed the answer in {lent.changed} of {lent.tried}{shows}. Nothing to "
+        f"read in its place (no crop, blank, noise, another place, the whole image) changed it in {empty.changed} of "
+        f"{empty.tried}."
+    )
 
 
-def disagreement(e: LookEntry, trials: Trials) -> str:
+def disagreement(e: LookEntry, lent: Trials, empty: Trials) -> str:
     """The sentence for attention and intervention that disagree; "" where they do not, or one of them is not known."""
     if not e.disagree or e.reading is None:
         return ""
     much = f"{e.reading.crop:.1f} times an even share on a token of the crop, {e.reading.overview:.1f} on the overview"
-    read, only = ("attend to it less than to the overview", "") if e.used else ("attend to it", "only ")
-    changed = f"other crops changed the answer in {only}{trials.changed} of {trials.tried}"
-    return f"Attention and intervention disagree: the words behind the crop {read} ({much}), yet {changed}."
+    read = "attend to it less than to the overview" if e.used else "attend to it"
+    tried, changed = lent.tried + empty.tried, lent.changed + empty.changed
+    return (
+        f"Attention and intervention disagree: the words behind the crop {read} ({much}), yet what was put in its "
+        f"place changed the answer in {'' if e.used else 'only '}{changed} of {tried}."
+    )
 
 
-def verdict_sentence(verdict: Verdict, entries: Sequence[LookEntry], answer: str | None) -> str:
-    """The verdict, how sure it is, and what should be known beside it."""
+def verdict_sentence(verdict: Verdict, entries: Sequence[LookEntry], evidence: Evidence) -> str:
+    """The verdict, how sure it is, the profile that it names, and what should be known beside it."""
     said = [f"{KINDS[verdict.kind]}."]
     if verdict.kind == NO_LOOK:
         refused = sum(bool(entry.refused) for entry in entries)
         more = f" It asked for {refused}, and got no crop." if refused else ""
         return f"{said[0]}{more} There is no look to explain."
     if verdict.kind == UNSURE:
-        nearest = "" if verdict.nearest == UNSURE else f" Nearest is: {verdict.nearest}."
-        said[0] = f"Not enough evidence for a verdict.{nearest}"
-    said.append(f"Confidence {verdict.confidence:.0%}.")
+        said[0] = "No kind that has a name is sure."
+        if verdict.nearest != UNSURE:
+            said.append(f"Nearest is: {verdict.nearest} ({verdict.confidence:.0%}).")
+    else:
+        said.append(f"Confidence {verdict.confidence:.0%}.")
+    said.append(described(evidence) if evidence.answered else verdict.reasons[0])
     crops = [entry for entry in entries if not entry.refused]
-    if verdict.kind in (HONEST, FIRST):
-        needless = [w for entry in crops for w in entry.worth if w.name == NOTHING and not w.changed]
-        if crops and len(needless) == len(crops):
-            said.append(f"It answers {shown(answer, 40)} without a crop too: it may not have needed the look.")
-        missed = [entry for entry in crops if entry.coverage is not None and entry.coverage < MISSED]
-        if crops and len(missed) == len(crops):
-            said.append("What it read is no region that was asked about.")
+    missed = [entry for entry in crops if entry.coverage is not None and entry.coverage < SHOWN]
+    if crops and len(missed) == len(crops):
+        said.append("No crop is of a region that was asked about.")
     differ = [str(entry.number + 1) for entry in crops if entry.disagree]
     if differ:
         said.append(f"Attention and intervention disagree at look {', '.join(differ)}; trust the intervention.")

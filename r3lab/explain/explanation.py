@@ -32,7 +32,7 @@ from ..trajectory import load as load_trajectory
 from ..trajectory import save as save_trajectory
 from .verdict import Evidence, Share, Verdict
 
-FORMAT, VERSION = "r3lab.explanation", 1
+FORMAT, VERSION = "r3lab.explanation", 2
 RECORD, ARRAYS = "explanation.json", "maps.npz"
 MOST_BYTES = 64_000_000  # of the record, and of all maps together
 
@@ -143,13 +143,15 @@ class CropAttention:
 
 @dataclass(frozen=True)
 class Worth:
-    """A crop replaced: change in nats of what was written, of the same with the right answer, and what is answered."""
+    """A crop replaced: change in nats of what was written, of the same with the right answer, and what is answered;
+    `empty` where nothing is there that the look was taken for (it is counted in the evidence)."""
 
     name: str
     given: float
     right: float | None
     answer: str | None
     changed: bool
+    empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,8 @@ class LookEntry:
     worth, cuts : interventions on this look
     regret, best : nats by which the best window would have been worth more, and that window
     coverage : part of a true region in the crop, of the one it holds most of; None where none is known
-    used : whether the answer depends on this crop; None where that is not sure
+    used : whether the answer depends on this crop: it follows another, and is lost where there is nothing to read;
+        None where that is not sure, or only one of the two holds
     disagree : attention says it was read and interventions that it was not, or the other way round
     sentence : all of it in words
     """
@@ -215,7 +218,9 @@ class LookEntry:
             right = "" if w.right is None else f", right answer {w.right:+.2f}"
             answer = "no answer" if w.answer is None else shown(w.answer, 40)
             now = "now answers" if w.changed else "answers"
-            rows.append((f"crop replaced: {w.name}", f"{w.given:+.2f} nats{right}; {now} {answer}"))
+            rows.append(
+                (f"crop {'emptied' if w.empty else 'moved'}: {w.name}", f"{w.given:+.2f} nats{right}; {now} {answer}")
+            )
         rows += [(f"attention cut: {cut.what}", f"{cut.change:+.2f} nats") for cut in self.cuts]
         if self.regret is not None and self.best is not None:
             rows.append(("worth more elsewhere", f"{self.regret:.2f} nats at {_box(self.best)}"))

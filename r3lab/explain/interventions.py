@@ -41,16 +41,19 @@ from .rows import SINK, Event, check_model, event_logprobs, read_again, spans_of
 TAKEN, NOTHING, BLANK, NOISE = "as it was", "nothing", "blank", "noise"  # names of alternatives
 RANDOM, TRUE, WHOLE = "random place", "true region", "full image"
 NEUTRAL = "Write a general description of the image."  # a question of nothing in particular, as in arXiv 2502.17422
+NOISES, PLACES = 2, 4  # crops of noise, and of random places: of few the habit of an answer cannot be told from a loss
 STEPS = (0.25, 0.5, 1.0)  # shifts of the box, as parts of its sides
 
 
 @dataclass(frozen=True)
 class Alternative:
-    """Another crop for a look: a region of the source (pixels), or pixels of any kind; neither: no crop at all."""
+    """Another crop for a look: a region of the source (pixels), or pixels of any kind; neither: no crop at all.
+    `empty` where nothing is there that the look was taken for."""
 
     name: str
     box: Box | None = None
     crop: Image.Image | None = None
+    empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -280,13 +283,15 @@ def alternatives_of(trajectory: Trajectory, look: int, seed: int = 0) -> list[Al
     rng = np.random.default_rng(seed)
     mean = mean_colour(trajectory.images[own.crop.hash])
     w, h = box[2] - box[0], box[3] - box[1]
+    noises = (Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)) for _ in range(NOISES))
+    places = (cut(image, _elsewhere(box, source, rng), size) for _ in range(PLACES))
     found = [
         Alternative(TAKEN, crop=trajectory.images[own.crop.hash]),
-        Alternative(NOTHING),
-        Alternative(BLANK, crop=Image.new("RGB", size, mean)),
-        Alternative(NOISE, crop=Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))),
-        Alternative(RANDOM, crop=cut(image, _elsewhere(box, source, rng), size)),
-        Alternative(WHOLE, box=(0.0, 0.0, float(source[0]), float(source[1]))),
+        Alternative(NOTHING, empty=True),
+        Alternative(BLANK, crop=Image.new("RGB", size, mean), empty=True),
+        *(Alternative(_numbered(NOISE, n), crop=noise, empty=True) for n, noise in enumerate(noises, 1)),
+        *(Alternative(_numbered(RANDOM, n), crop=place, empty=True) for n, place in enumerate(places, 1)),
+        Alternative(WHOLE, box=(0.0, 0.0, float(source[0]), float(source[1])), empty=True),
     ]
     for step in STEPS:
         for name, dx, dy in (("left", -1, 0), ("right", 1, 0), ("up", 0, -1), ("down", 0, 1)):
@@ -297,6 +302,10 @@ def alternatives_of(trajectory: Trajectory, look: int, seed: int = 0) -> list[Al
     if regions:
         found.append(Alternative(TRUE, box=max(regions, key=lambda region: iou(region, box))))
     return found
+
+
+def _numbered(name: str, number: int) -> str:
+    return name if number == 1 else f"{name} {number}"
 
 
 def mean_colour(image: Image.Image) -> tuple[int, ...]:

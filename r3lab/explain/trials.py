@@ -2,11 +2,12 @@
 
 Each is a record that was begun otherwise, from which the policy goes on greedily; `gather` lists them:
 
-- the record up to a box, another crop after it (`try_crops`): is the answer another (`count_answers`)?
+- the record up to a box, another crop after it, or nothing of it (`try_crops`): is the answer another
+  (`count_answers`)?
 - the record behind the first crop, which is held as it was, with another overview (`overviews`): the same question;
-- the prompt anew, with a shifted picture or another question: is the box elsewhere (`count_boxes`)?
+- the prompt anew, with a shifted picture or another question: is the box elsewhere, the answer another (`try_prompts`)?
 
-    evidence = gather(policy, trajectory, others, Settings(), store)
+    evidence, answers = gather(policy, trajectory, others, Settings(), store)
     verdict_of(evidence).kind
 
 What is put in comes from other trajectories (donors), of which it is known what they show; without them, from other
@@ -27,17 +28,20 @@ from PIL import Image, ImageChops
 
 from ..core.arms import get_arm
 from ..core.errors import R3labError, shown
+from ..core.files import assets_dir
 from ..core.geometry import Box, Size, clip, coverage, iou
 from ..core.images import cut, resize
 from ..core.protocol import same_answer
 from ..models.policy import Features, Policy, control_token, reading
 from ..rollout.loop import rollout
-from ..trajectory import Kind, Trajectory
+from ..trajectory import Kind, Trajectory, load
 from ..vlir.sample import Sample
 from .interventions import (
     NEUTRAL,
+    TAKEN,
     Alternative,
     after_look,
+    alternatives_of,
     answers_of,
     begin,
     mean_colour,
@@ -48,6 +52,8 @@ from .interventions import (
 from .verdict import Evidence, Trials
 
 SHOWS = 0.6  # part of a true region that a crop must hold to show what is there
+LENDERS = ("group", "single")  # of the records that ship
+SHOWN = 0.5  # part of a true region from which a look shows it
 SCALES = (1.0, 0.5, 0.25)  # of places that lend within a photograph, by a look's sides
 SAME_PLACE = 0.5  # IoU from which a box is where it was
 PUSH = 45.0  # mean colour, in units of Cb and Cr, that a grey picture gets so that it has one to turn
@@ -114,6 +120,22 @@ class Donor:
     question: str = ""
 
 
+def shipped_lenders() -> list[Trajectory]:
+    """The records of rollouts that ship, with their photographs and the crops cut from them: what they saw is lent where
+    nothing else is. Photographs are kept as JPEG, so a crop's pixels are not to the last level those that were seen."""
+    found: list[Trajectory] = []
+    for name in LENDERS:
+        one = load(assets_dir() / "records" / name)
+        found += one if isinstance(one, list) else [one]
+    for t in found:
+        photo = Image.open(assets_dir() / "records" / "photos" / f"{t.image.hash}.jpg").convert("RGB")
+        t.images[t.image.hash] = photo
+        for look in t.looks:
+            if look.crop is not None and look.box is not None:
+                t.images[look.crop.hash] = cut(photo, look.box, (look.crop.width, look.crop.height))
+    return found
+
+
 def region_of(trajectory: Trajectory) -> Box | None:
     """The true region of the answer, the last one where there are several; None if it is not known."""
     return next(reversed(regions_of(trajectory)), None)
@@ -167,12 +189,6 @@ def same(a: object, b: object) -> bool:
     return isinstance(a, str) and isinstance(b, str) and same_answer(a, b)
 
 
-def fitting(policy: Policy, crop: Image.Image) -> Image.Image:
-    """A crop at a size that the policy can be shown: that of another family may have other tokens."""
-    size = policy.crop_size((0.0, 0.0, float(crop.width), float(crop.height)), crop.size)[1]
-    return crop if size == crop.size else resize(crop, size)
-
-
 def count_answers(
     policy: Policy, trajectory: Trajectory, own: Trajectory, changes: Mapping[str, Sequence[Begun]], store: Store
 ) -> tuple[str | None, dict[str, Trials]]:
@@ -182,45 +198,84 @@ def count_answers(
     first, *answers = answers_of(policy, trajectory, begun, store)
     found, rest = {}, iter(answers)
     for name, some in changes.items():
-        told = [(answer, shows) for (_, shows), answer in zip(some, rest, strict=False) if not same(shows, first)]
-        followed = [same(answer, shows) for answer, shows in told if shows is not None]
-        changed = sum(not same(answer, first) for answer, _ in told)
-        found[name] = Trials(len(told), changed, len(followed), sum(followed))
+        found[name] = counted(first, [(answer, shows) for (_, shows), answer in zip(some, rest, strict=False)])
     return first, found
 
 
 def try_crops(
-    policy: Policy, trajectory: Trajectory, look: int, donors: Sequence[Donor], store: Store
-) -> tuple[str | None, dict[str, Trials]]:
-    """The record up to the box of a look, and behind it its own crop, then those of donors; see `count_answers`."""
+    policy: Policy,
+    trajectory: Trajectory,
+    look: int,
+    donors: Sequence[Donor],
+    store: Store,
+    seed: int = 0,
+    every: bool = False,
+) -> tuple[dict[str, str | None], dict[str, Trials]]:
+    """The record up to the box of a look, and behind it its own crop, what stands in for it, and crops of donors.
 
-    def behind(crop: Image.Image) -> Trajectory:
-        return begin(policy, trajectory, look, Alternative("lent", crop=crop))
+    Parameters
+    ----------
+    seed : of what stands in (`alternatives_of`)
+    every : also what is counted nowhere, a box a little off and the true region
 
-    own = trajectory.looks[look].crop
+    Returns
+    -------
+    answers : by name of what stands in; "as it was" among them
+    counts : "crops" (lent, at the size of the look's own) and "emptied" (what stands in and is empty); see `counted`
+    """
+    own, standing = trajectory.looks[look].crop, alternatives_of(trajectory, look, seed)
     assert own is not None
-    changes = {"crops": [(behind(fitting(policy, donor.crop)), donor.shows) for donor in donors]}
-    return count_answers(policy, trajectory, behind(trajectory.images[own.hash]), changes, store)
+    size = (own.width, own.height)
+    lent = [Alternative("lent", crop=d.crop if d.crop.size == size else resize(d.crop, size)) for d in donors]
+    chosen = [one for one in standing if every or one.empty or one.name == TAKEN]
+    begun = [begin(policy, trajectory, look, one) for one in (*chosen, *lent)]
+    found = answers_of(policy, trajectory, begun, store)
+    answers = {one.name: answer for one, answer in zip(chosen, found, strict=False)}
+    told = [(answer, donor.shows) for donor, answer in zip(donors, found[len(chosen) :], strict=True)]
+    counts = {"crops": counted(answers[TAKEN], told)}
+    counts["emptied"] = counted(answers[TAKEN], [(answers[one.name], None) for one in chosen if one.empty])
+    return answers, counts
 
 
-def count_boxes(
+def counted(own: str | None, told: Sequence[tuple[str | None, str | None]]) -> Trials:
+    """How often an answer is another than one's own, of (answer, what was shown, if that is known); what shows the own
+    answer is left out."""
+    told = [(answer, shows) for answer, shows in told if not same(shows, own)]
+    followed = [same(answer, shows) for answer, shows in told if shows is not None]
+    return Trials(len(told), sum(not same(answer, own) for answer, _ in told), len(followed), sum(followed))
+
+
+def try_prompts(
     policy: Policy, trajectory: Trajectory, changes: Mapping[str, Sequence[Asked]], store: Store
-) -> tuple[Box | None, dict[str, Trials]]:
-    """The prompt anew, as it was and changed: the first box as it was, greedily, and how often it is elsewhere, by sort
-    of change. A rollout that looks nowhere counts as elsewhere; where there is no box as it was, nothing is counted."""
-    number = first_crop(trajectory)
-    assert number is not None
+) -> tuple[Box | None, dict[str, Trials], dict[str, Trials]]:
+    """The prompt anew, as it was and changed, greedily to the end: the first box as it was; how often it is elsewhere,
+    and how often the answer is another, by sort of change.
+
+    A rollout that looks nowhere counts as elsewhere; where there is no box as it was, no box is counted, and no answer
+    where there is none as it was, or none behind a change.
+    """
     asked = [(trajectory.images[trajectory.image.hash], trajectory.question)]
     asked += [one for some in changes.values() for one in some]
     scenes = [Sample(str(n), image, question, "") for n, (image, question) in enumerate(asked)]
-    most = trajectory.kinds[: trajectory.looks[number].span[1]].count(Kind.SAMPLED) + 16
+    most = 2 * trajectory.kinds.count(Kind.SAMPLED) + 32
     arm, forced = get_arm(trajectory.arm), trajectory.forced
-    rolled = rollout(policy, scenes, temperature=0.0, max_new_tokens=most, features=store, arm=arm, forced=forced)
-    first, *boxes = [next((look.box for look in t.looks if look.crop), None) for t in rolled]
-    if first is None:
-        return None, {}
-    elsewhere = iter([box is None or iou(box, first) < SAME_PLACE for box in boxes])
-    return first, {name: Trials(len(some), sum(next(elsewhere) for _ in some)) for name, some in changes.items()}
+    own, *rolled = rollout(policy, scenes, temperature=0.0, max_new_tokens=most, features=store, arm=arm, forced=forced)
+    first, boxes, answers = first_box(own), dict[str, Trials](), dict[str, Trials]()
+    left = iter(rolled)
+    for name, some in changes.items():
+        found = [next(left) for _ in some]
+        if first is not None:
+            there = [first_box(t) for t in found]
+            elsewhere = sum(box is None or iou(box, first) < SAME_PLACE for box in there)
+            boxes[name] = Trials(len(found), elsewhere)
+        if own.answer is not None:
+            answers[name] = counted(own.answer, [(t.answer, None) for t in found if t.answer is not None])
+    return first, boxes, answers
+
+
+def first_box(t: Trajectory) -> Box | None:
+    """The box of the first look with a crop."""
+    return next((look.box for look in t.looks if look.crop), None)
 
 
 def off_centre(box: Box, size: Size) -> float:
@@ -231,11 +286,17 @@ def off_centre(box: Box, size: Size) -> float:
 
 def gather(
     policy: Policy, trajectory: Trajectory, others: Sequence[Trajectory], settings: Settings, store: Store
-) -> Evidence:
-    """Try everything on a trajectory and count; no counts of one without a crop."""
+) -> tuple[Evidence, list[dict[str, str | None]]]:
+    """Try everything on a trajectory and count; no counts of one without a crop.
+
+    Returns
+    -------
+    evidence
+    answers : for each look with a crop, what is answered with what stands in for it, by name
+    """
     number = first_crop(trajectory)
     if number is None:
-        return Evidence(answered=trajectory.answer is not None)
+        return Evidence(answered=trajectory.answer is not None), []
     most = max(settings.crops, settings.covers, settings.surroundings, settings.questions)
     donors = donors_of(trajectory, others, most)
     image, question = trajectory.images[trajectory.image.hash], trajectory.question
@@ -245,16 +306,28 @@ def gather(
         "moved": [(ImageChops.offset(image, *by), question) for by in shifts(image.size, settings.pictures)],
         "asked": [(image, other) for other in questions_of(policy, trajectory, donors, settings.questions)],
     }
+    looks = [(n, look.box) for n, look in enumerate(trajectory.looks) if look.crop is not None and look.box]
     with reading(policy):
-        crops = []
-        for n in (n for n, look in enumerate(trajectory.looks) if look.crop is not None):
+        tried = []
+        for n, _ in looks:
             some = donors[: settings.crops] or donors_within(trajectory, n, settings.crops, settings.seed)
-            crops.append(try_crops(policy, trajectory, n, some, store)[1]["crops"])
+            tried.append(try_crops(policy, trajectory, n, some, store, settings.seed, settings.value))
         answer, of_answers = count_answers(policy, trajectory, head, other_overviews, store)
-        box, of_boxes = count_boxes(policy, trajectory, other_prompts, store)
-    written = box or trajectory.looks[number].box
-    far = 0.0 if written is None else off_centre(written, image.size)
-    return Evidence(answer is not None, far, crops=tuple(crops), **of_boxes, **of_answers)
+        box, of_boxes, of_prompts = try_prompts(policy, trajectory, other_prompts, store)
+    written, regions = box or trajectory.looks[number].box, regions_of(trajectory)
+    shown_there = [max(coverage(own, region) for region in regions) >= SHOWN for _, own in looks] if regions else []
+    evidence = Evidence(
+        answered=answer is not None,
+        off_centre=0.0 if written is None else off_centre(written, image.size),
+        crops=tuple(counts["crops"] for _, counts in tried),
+        emptied=tuple(counts["emptied"] for _, counts in tried),
+        place=of_prompts.get("moved", Trials()),
+        words=of_prompts.get("asked", Trials()),
+        on_target=any(shown_there) if shown_there else None,
+        **of_boxes,
+        **of_answers,
+    )
+    return evidence, [answers for answers, _ in tried]
 
 
 def questions_of(policy: Policy, trajectory: Trajectory, donors: Sequence[Donor], count: int) -> list[str]:

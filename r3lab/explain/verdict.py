@@ -1,11 +1,17 @@
-"""What kind of looking was it? A verdict from counts: so many interventions, so often something changed.
+"""What kind of looking was it? A profile of counts: so many interventions, so often something changed.
 
-Each kind is a short list of conditions on rates ("the answer changes with the crop"). A rate is known from few trials,
-so a condition holds with a probability, and a kind is as sure as its weakest condition. The kind that is surest wins,
-unless it is not sure enough. Everything here is a pure function of numbers; `trials` gathers them.
+Two questions are kept apart. *Sensitivity*: does the answer follow a crop that shows something else (`crops`)?
+*Necessity*: is it another where there is nothing to read in the place of this crop (`emptied`)? A policy that reads
+crops need not have read this one: it may say by habit what it says where it sees nothing.
+
+A rate is known from few trials, so that something depends on it holds with a probability; `profile` has a line for each
+thing that was changed. A kind is the name of a profile that is well known: a short list of conditions, as sure as the
+weakest. The kind that is surest wins, unless it is not sure enough: then the profile is said in words. Everything here
+is a pure function of numbers, and so is every sentence; `trials` gathers them.
 
     verdict = verdict_of(evidence)
     verdict.kind, verdict.confidence, verdict.reasons
+    described(evidence)                    # "The answer changes with another question (5 of 5). ..."
 
 Simplified: trials count as independent; with a uniform prior the rate has a Beta distribution, whose tail is a sum of
 binomials.
@@ -22,14 +28,22 @@ from ..core.errors import R3labError
 
 HONEST, PRIOR, CENTRE, FIXED = "honest", "prior-only", "centre-looker", "fixed place"
 SHORTCUT, SHOW, FIRST = "shortcut", "looks for show", "first look only"
+IDLE, LATER, ELSEWHERE = "did not need this crop", "later look only", "reads another place than asked"
+PLACE, WORDS = "follows where it is", "follows the question's words"
 NO_LOOK, UNSURE = "no look", "not enough evidence"
 DEPENDS = 0.5  # rate of change from which something depends on what was changed
 FOLLOWS = 0.3  # rate at which an answer must follow another crop (below `DEPENDS`: a policy may misread it)
 CENTRAL = 0.2  # `off_centre` up to which a fixed place is the centre
 SURE = 0.8  # confidence from which a kind is named
 KINDS = {  # what is said of a policy on this trajectory
-    HONEST: "The answer is read from the crop: with another crop the answer is another, and it is what that crop shows",
-    PRIOR: "The answer is a habit: neither the crops nor the overview change it",
+    HONEST: "The answer is read from the crop: it follows what another crop shows, and is lost where there is nothing "
+    "to read",
+    IDLE: "It follows a crop that shows something, but would have given this answer with nothing to read too",
+    LATER: "What a later crop shows decides; the first look changes nothing",
+    ELSEWHERE: "The answer is read from the crop, and the crop is not of what is asked about",
+    PRIOR: "The answer is a habit: neither the question, the crops nor the overview change it",
+    PLACE: "The answer follows where in the picture things are; what the crops show does not change it",
+    WORDS: "The answer follows the words of the question; neither the crops nor the overview change it",
     CENTRE: "It looks at the centre, whatever is asked and whatever the picture shows",
     FIXED: "It looks at one place, whatever is asked and whatever the picture shows",
     SHORTCUT: "The answer follows something outside the look and outside the region that is asked about",
@@ -91,7 +105,12 @@ class Evidence:
     off_centre : distance of the first look's centre from the image's, as a part of half its diagonal, 0 to 1
     moved : the picture shifted under the question; changed: the box is elsewhere
     asked : another question on the picture; changed: the box is elsewhere
-    crops : for each look with a crop, other crops in its place; changed: the answer
+    place, words : the same, and the policy goes on to its answer; changed: the answer
+    crops : for each look with a crop, other crops of its size in its place, that show something else; changed: the
+        answer
+    emptied : for each look with a crop, nothing of it: no crop, blank, noise, a random place, the whole image; changed:
+        the answer
+    on_target : whether a crop shows a true region; None where none is known
     region : the region that is asked about, in the overview alone, covered by something else; None where it is unknown
     rest : all of the overview but that region and the look, taken from other pictures
     colour : the same part in other colours
@@ -103,10 +122,18 @@ class Evidence:
     moved: Trials = Trials()
     asked: Trials = Trials()
     crops: tuple[Trials, ...] = ()
+    emptied: tuple[Trials, ...] = ()
+    place: Trials = Trials()
+    words: Trials = Trials()
+    on_target: bool | None = None
     region: Trials | None = None
     rest: Trials = Trials()
     colour: Trials = Trials()
     detail: Trials = Trials()
+
+    def __post_init__(self) -> None:
+        if len(self.emptied) != len(self.crops):
+            raise R3labError(f"evidence has {len(self.crops)} counts of crops and {len(self.emptied)} of emptied ones")
 
 
 @dataclass(frozen=True)
@@ -147,8 +174,10 @@ def weigh(e: Evidence) -> dict[str, float]:
     fixed = min(1 - e.moved.above(), 1 - e.asked.above())
     central = e.off_centre <= CENTRAL
     used = [crop.above() for crop in e.crops]
-    read = [min(crop.above(), crop.follows()) for crop in e.crops]
-    ignored = 1 - max(used)
+    follows = [min(crop.above(), crop.follows()) for crop in e.crops]
+    needed = [crop.above() for crop in e.emptied]
+    read = [min(pair) for pair in zip(follows, needed, strict=True)]
+    ignored = min(1 - max(used), 1 - max(needed))
     region = None if e.region is None else e.region.above()
     detail, outside = e.detail.above(), max(e.rest.above(), e.colour.above())
     if region is None:  # what is asked about is not known: any detail of the overview may be it
@@ -156,16 +185,82 @@ def weigh(e: Evidence) -> dict[str, float]:
     else:
         overview, elsewhere = region, min(1 - region, outside)
         nowhere = min(1 - region, 1 - detail, 1 - outside)
-    free = 1 - fixed
+    free, still = 1 - fixed, 1 - e.place.above()
+    last = max(read[1:] or read)
+    on, off = (1.0, 0.0) if e.on_target is not False else (0.0, 1.0)
+    several = len(used) > 1
     return {
-        HONEST: min(free, max(read[1:] or read)),
-        FIRST: min(free, used[0], 1 - max(used[1:])) if len(used) > 1 else 0.0,
-        SHOW: min(free, ignored, overview),
-        SHORTCUT: min(free, ignored, elsewhere),
-        PRIOR: min(free, ignored, nowhere),
+        HONEST: min(free, on, last, used[0]),
+        ELSEWHERE: min(free, off, max(read)),
+        IDLE: min(free, max(follows), 1 - max(needed)),
+        FIRST: min(free, on, read[0], 1 - max(used[1:])) if several else 0.0,
+        LATER: min(free, on, 1 - used[0], last) if several else 0.0,
+        SHOW: min(free, ignored, overview, still),
+        SHORTCUT: min(free, ignored, elsewhere, still),
+        PLACE: min(free, ignored, 1 - still),
+        WORDS: min(free, ignored, nowhere, still, e.words.above()),
+        PRIOR: min(free, ignored, nowhere, still, 1 - e.words.above()),
         CENTRE: fixed if central else 0.0,
         FIXED: 0.0 if central else fixed,
     }
+
+
+@dataclass(frozen=True)
+class Dependence:
+    """One thing that was changed, and nothing else.
+
+    Attributes
+    ----------
+    of : "answer" or "box", of which it is known how often it was another
+    change : what was done, as a sentence names it
+    trials : how often, and how often it was another
+    """
+
+    of: str
+    change: str
+    trials: Trials
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether answer or box depend on it; None where so few trials do not tell."""
+        sure = self.trials.above()
+        return True if sure >= SURE else False if sure <= 1 - SURE else None
+
+    @property
+    def counts(self) -> str:
+        """`5 of 6`."""
+        return f"{self.trials.changed} of {self.trials.tried}"
+
+
+def profile(e: Evidence) -> tuple[Dependence, ...]:
+    """A line for each thing that was changed; none of what was not tried."""
+    where = [f" at look {number}" if len(e.crops) > 1 else "" for number in range(1, len(e.crops) + 1)]
+    every: list[tuple[str, str, Trials | None]] = [
+        ("box", "the picture shifted", e.moved),
+        ("box", "another question", e.asked),
+    ]
+    for at, lent, empty in zip(where, e.crops, e.emptied, strict=True):
+        every += [("answer", f"another crop{at}", lent), ("answer", f"nothing to read in place of the crop{at}", empty)]
+    every += [
+        ("answer", "another question", e.words),
+        ("answer", "the picture shifted", e.place),
+        ("answer", "what is asked about covered in the overview", e.region),
+        ("answer", "the overview smoothed to its colours", e.detail),
+        ("answer", "the rest of the overview in other colours", e.colour),
+        ("answer", "the rest of the overview from other pictures", e.rest),
+    ]
+    return tuple(Dependence(of, change, trials) for of, change, trials in every if trials is not None and trials.tried)
+
+
+def described(e: Evidence) -> str:
+    """The profile in words: what changes answer and box, what leaves them, and what does not tell; with its counts."""
+    said = []
+    for of in ("answer", "box"):
+        for holds, verb in ((True, "changes with"), (False, "stays with"), (None, "may or may not depend on")):
+            names = [f"{one.change} ({one.counts})" for one in profile(e) if one.of == of and one.holds is holds]
+            if names:
+                said.append(f"The {of} {verb} {', '.join(names)}.")
+    return " ".join(said)
 
 
 def reasons(e: Evidence) -> tuple[str, ...]:
@@ -174,22 +269,11 @@ def reasons(e: Evidence) -> tuple[str, ...]:
         return ("There was no crop to intervene on.",)
     if not e.answered:
         return ("With everything as it was the policy gives no answer, so no answer can change.",)
-    where = [f" at look {number}" if len(e.crops) > 1 else "" for number in range(1, len(e.crops) + 1)]
-    box, answer = "the box was elsewhere", "the answer was another"
-    rows: list[tuple[str, str, Trials | None]] = [
-        ("The picture shifted", box, e.moved),
-        ("Another question", box, e.asked),
-        *((f"Other crops{at}", answer, crop) for at, crop in zip(where, e.crops, strict=True)),
-        ("What is asked about covered in the overview", answer, e.region),
-        ("The overview smoothed to its colours", answer, e.detail),
-        ("The rest of the overview in other colours", answer, e.colour),
-        ("The rest of the overview from other pictures", answer, e.rest),
-    ]
-    return tuple(_said(f"{change}: {effect}", trials) for change, effect, trials in rows if trials is not None)
+    ends = {"box": "the box was elsewhere", "answer": "the answer was another"}
+    return tuple(_said(f"{one.change[0].upper()}{one.change[1:]}: {ends[one.of]}", one) for one in profile(e))
 
 
-def _said(what: str, trials: Trials) -> str:
-    if not trials.tried:
-        return f"{what}: not tried."
-    follows = f"; where it is known what they show ({trials.known}), it was that {trials.followed} times"
-    return f"{what} in {trials.changed} of {trials.tried}{follows if trials.known else ''}."
+def _said(what: str, one: Dependence) -> str:
+    known, followed = one.trials.known, one.trials.followed
+    follows = f"; where it is known what they show ({known}), it was that {followed} times" if known else ""
+    return f"{what} in {one.counts}{follows}."
