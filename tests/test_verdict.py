@@ -39,7 +39,7 @@ from r3lab.explain.explanation import (
     Word,
     Worth,
 )
-from r3lab.explain.interventions import NOTHING, after_look, with_overview
+from r3lab.explain.interventions import NOTHING, after_look, alternatives_of, with_overview
 from r3lab.explain.trials import (
     QUICK,
     Donor,
@@ -174,23 +174,28 @@ def any_trials(rng: random.Random, known: bool = False) -> Trials:
 
 
 def test_no_sentence_is_at_odds_with_a_row_of_its_own_table():
-    """Over thousands of tables of counts: what a kind says is borne out by the counts that it rests on, all of which are
-    rows; what is said to change something changed it in most trials, what leaves it in fewest; each row is said once."""
+    """Over thousands of tables of counts: what a kind says is borne out by the counts that it rests on, each of which
+    is a row; what is said to change something changed it in most trials, what leaves it in fewest."""
     rng, seen = random.Random(0), set()
-    for _ in range(20_000):
+    for number in range(20_000):
         looks = rng.choice((1, 1, 2, 3))
-        e = Evidence(
-            off_centre=rng.random() / 2,
-            crops=tuple(any_trials(rng, True) for _ in range(looks)),
-            emptied=tuple(any_trials(rng) for _ in range(looks)),
-            on_target=rng.choice((None, True, False)),
-            region=rng.choice((None, any_trials(rng))),
+        drawn = {
+            "off_centre": rng.random() / 2,
+            "crops": tuple(any_trials(rng, True) for _ in range(looks)),
+            "emptied": tuple(any_trials(rng) for _ in range(looks)),
+            "on_target": rng.choice((None, True, False)),
+            "region": rng.choice((None, any_trials(rng))),
             **{name: any_trials(rng) for name in ("moved", "asked", "place", "words", "rest", "colour", "detail")},
-        )
+        }
+        e = Evidence(**drawn)
+        if number % 2:  # near a case that has a name: two things are otherwise
+            e = rng.choice([one for one, kind in CASES.values() if kind != kinds.NO_LOOK and one.answered])
+            names = rng.sample([name for name in drawn if name not in ("crops", "emptied")], 2)
+            e = replace(e, **{name: drawn[name] for name in names})
         verdict, told, rows = verdict_of(e), kinds.described(e), kinds.profile(e)
         seen.add(verdict.kind)
         assert verdict.kind == kinds.UNSURE or LIKELY[verdict.kind](e), (verdict.kind, e)
-        assert len(verdict.reasons) == len(rows) == sum(one.trials.tried > 0 for one in rows)
+        assert len(verdict.reasons) == max(1, len(rows)) and all(one.trials.tried > 0 for one in rows)
         said = {word: part for part in told.split(". ") for word in ("changes with", "stays with") if word in part}
         for one in rows:
             assert told.count(f"{one.change} ({one.counts})") >= 1 and any(one.counts in r for r in verdict.reasons)
@@ -283,7 +288,7 @@ def test_a_second_family_is_explained_likewise(policies, samples, tmp_path):
     """Tiles instead of patches, positions of text, another chat template; without others to lend anything."""
     policy = Policy.load(taught_once("smolvlm", policies))
     [t] = looked(policy, samples, 1, seeds=80)
-    found = explain(policy, t, settings=FEW)
+    found = explain(policy, t, [], settings=FEW)
     assert found.evidence.crops[0].tried == FEW.crops and found.evidence.crops[0].known == 0
     assert found.verdict == verdict_of(found.evidence)
     assert Explanation.load(found.save(tmp_path / "explanation")) == found
@@ -294,14 +299,25 @@ def content(image: Image.Image) -> str:
     return content_hash(image)[:6]
 
 
+def seen(t, look: int, shown: dict[str, str], otherwise: str = "nothing to read") -> str:
+    """What the crop of a look shows."""
+    crop = t.looks[look].crop
+    return shown.get(crop.hash, otherwise) if crop else otherwise
+
+
 READERS = {  # by construction: what an answer is made of, from a record that goes on behind its crop
-    kinds.HONEST: lambda t, shown: shown[t.looks[-1].crop.hash],
-    kinds.FIRST: lambda t, shown: shown[t.looks[0].crop.hash],
+    kinds.HONEST: lambda t, shown: seen(t, -1, shown),
+    kinds.ELSEWHERE: lambda t, shown: seen(t, -1, shown),
+    kinds.IDLE: lambda t, shown: seen(t, -1, shown, "0"),
+    kinds.FIRST: lambda t, shown: seen(t, 0, shown),
+    kinds.LATER: lambda t, shown: seen(t, 1, shown) if len(t.looks) > 1 else "9",  # it goes on and looks again
+    kinds.PLACE: lambda t, shown: "here",
+    kinds.WORDS: lambda t, shown: "question 0",
     kinds.PRIOR: lambda t, shown: "7",
     kinds.SHOW: lambda t, shown: content(t.images[t.image.hash].crop(tuple(map(int, region_of(t))))),
     kinds.SHORTCUT: lambda t, shown: str(t.images[t.image.hash].crop((500, 500, 512, 512)).getpixel((6, 6))[0] // 40),
     kinds.CENTRE: lambda t, shown: "7",
-    kinds.FIXED: lambda t, shown: shown[t.looks[-1].crop.hash],
+    kinds.FIXED: lambda t, shown: seen(t, -1, shown),
 }
 
 PLACES = {kinds.CENTRE: (0.4, 0.4), kinds.FIXED: (0.0, 0.8)}  # of boxes that never move, parts of the sides
@@ -336,7 +352,9 @@ def test_a_policy_by_construction_gets_its_name(recorded, monkeypatch, kind):
         )
     shown = {r.looks[0].crop.hash: r.truth["answer"] for r in records}
     first, *others = records
-    if kind == kinds.FIRST:
+    if kind == kinds.ELSEWHERE:
+        first.truth["regions"] = [[0.0, 0.0, 30.0, 30.0]]
+    if kind in (kinds.FIRST, kinds.LATER):
         span = first.looks[0].crop_span
         later = replace(first.looks[0], span=(span[1], span[1] + 1), crop_span=None)
         two = first.until(len(first.ids))
@@ -356,18 +374,21 @@ def test_a_policy_by_construction_gets_its_name(recorded, monkeypatch, kind):
             if kind in PLACES:
                 x, y = (512 * part for part in PLACES[kind])
             look = replace(first.looks[0], box=(float(x), float(y), x + 64.0, y + 64.0))
-            found.append(replace(first, looks=[look]))
+            own = {kinds.PLACE: f"{x // 128}, {y // 128}", kinds.WORDS: scene.question}.get(kind, first.answer)
+            found.append(replace(first, looks=[look], answer=own))
         return found
 
     for name, fake in (("interventions.resume", resume), ("trials.rollout", rollout), ("trials.begin", swapped)):
         monkeypatch.setattr(f"r3lab.explain.{name}", fake)
-    evidence = gather(policy, first, others, Settings(), {})
+    evidence, _ = gather(policy, first, others, Settings(), {})
     verdict = verdict_of(evidence)
     assert verdict.kind == kind, str(evidence)
 
 
 def swapped(policy, t, look, alternative):
     """`replay.begin` for records without tokens of their own."""
+    if alternative.crop is None:
+        alternative = replace(alternative, crop=Image.new("RGB", (16, 16), 9))
     reference = replace(t.looks[look].crop, hash=content_hash(alternative.crop))
     images = {**t.images, reference.hash: alternative.crop}
     return replace(t, looks=[*t.looks[:look], replace(t.looks[look], crop=reference)], images=images)
@@ -393,7 +414,7 @@ def test_what_a_policy_cannot_see_it_does_not_use(taught_folder, samples, hides)
     [t] = looked(policy, samples, 1)
     found = explain(policy, t, settings=replace(FEW, crops=8, value=False))
     if hides == "crop":
-        assert found.evidence.crops[0] == Trials(8, 0)
+        assert (found.evidence.crops[0].tried, found.evidence.crops[0].changed) == (8, 0)
         assert found.looks[0].used is False
         assert found.verdict.kind not in (kinds.HONEST, kinds.FIRST)
         claims = found.looks[0].reading.crop > found.looks[0].reading.overview
@@ -410,8 +431,11 @@ def test_trials_count_what_happens(recorded):
     policy, (t, *_) = recorded
     own, image = Donor(t.images[t.looks[0].crop.hash], None), t.images[t.image.hash]
 
-    answer, found = try_crops(policy, t, 0, [own] * 3, {})
-    assert found == {"crops": Trials(3, 0)}
+    answers, found = try_crops(policy, t, 0, [own] * 3, {})
+    empty = [answers[one.name] for one in alternatives_of(t, 0) if one.empty]
+    answer = answers["as it was"]
+    assert found == {"crops": Trials(3, 0), "emptied": Trials(9, sum(one != answer for one in empty))}
+    assert len(answers) == 10 < len(try_crops(policy, t, 0, [], {}, every=True)[0])
     if answer is not None:
         for shows, counted in ((answer.upper(), Trials()), ("something else", Trials(1, 0, 1, 0))):
             assert try_crops(policy, t, 0, [replace(own, shows=shows)], {})[1]["crops"] == counted
@@ -536,18 +560,19 @@ def entry(**fields) -> LookEntry:
 def test_disagreement_is_said_in_both_directions():
     """Attention on the crop that changes nothing; a crop that decides, hardly attended to; agreement is silent."""
     high, low = CropAttention(3.0, 0.5, 1.0), CropAttention(0.4, 2.0, 1.0)
-    told = look_sentence(entry(reading=high, used=False, disagree=True), Trials(12, 1))
-    assert "disagree" in told and "only 1 of 12" in told
-    told = look_sentence(entry(reading=low, used=True, disagree=True), Trials(12, 11))
-    assert "disagree" in told and "11 of 12" in told
-    assert "disagree" not in look_sentence(entry(reading=high, used=True), Trials(12, 12))
+    told = look_sentence(entry(reading=high, used=False, disagree=True), Trials(12, 1), Trials(9, 0))
+    assert "disagree" in told and "only 1 of 21" in told
+    told = look_sentence(entry(reading=low, used=True, disagree=True), Trials(12, 11), Trials(9, 9))
+    assert "disagree" in told and "answer in 20 of 21" in told
+    assert "disagree" not in look_sentence(entry(reading=high, used=True), ALL, ALL)
     verdict = verdict_of(BASE)
-    assert "disagree at look 1" in verdict_sentence(verdict, [entry(disagree=True)], "7")
-    assert "disagree" not in verdict_sentence(verdict, [entry()], "7")
-    missed = verdict_sentence(verdict_of(CASES["reads the crop"][0]), [entry(coverage=0.1)], "7")
-    assert "no region that was asked about" in missed
-    unsure = verdict_sentence(verdict_of(CASES["changes half of the time"][0]), [entry()], "7")
-    assert unsure.startswith("Not enough evidence for a verdict. Nearest is:")
+    assert "disagree at look 1" in verdict_sentence(verdict, [entry(disagree=True)], BASE)
+    assert "disagree" not in verdict_sentence(verdict, [entry()], BASE)
+    read, half = CASES["reads the crop"][0], CASES["changes half of the time"][0]
+    missed = verdict_sentence(verdict_of(read), [entry(coverage=0.1)], read)
+    assert "No crop is of a region that was asked about" in missed
+    unsure = verdict_sentence(verdict_of(half), [entry()], half)
+    assert unsure.startswith("No kind that has a name is sure. Nearest is:") and "(6 of 12)" in unsure
 
 
 def test_hostile_text_stays_text(explained):
@@ -557,9 +582,9 @@ def test_hostile_text_stays_text(explained):
     nasty = entry(asked=NASTY, drawn=drawn, worth=worth, cuts=(Cut("the crop", -1.0),))
     nasty = replace(nasty, reading=CropAttention(1.0, 2.0, 3.0))
     t = replace(explained.trajectory, question=NASTY, sample_id=NASTY)
-    told = look_sentence(nasty, ALL)
+    told = look_sentence(nasty, ALL, ALL)
     e = Explanation(t, (nasty, entry(number=1, refused=NASTY)), BASE, verdict_of(BASE), told)
-    for line in [told, look_sentence(entry(refused=NASTY), ALL), *(value for _, _, value in e.table())]:
+    for line in [told, look_sentence(entry(refused=NASTY), ALL, ALL), *(value for _, _, value in e.table())]:
         assert len(line) < 2000 and line.isprintable()
 
 

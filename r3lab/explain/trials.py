@@ -121,8 +121,8 @@ class Donor:
 
 
 def shipped_lenders() -> list[Trajectory]:
-    """The records of rollouts that ship, with their photographs and the crops cut from them: what they saw is lent where
-    nothing else is. Photographs are kept as JPEG, so a crop's pixels are not to the last level those that were seen."""
+    """The records of rollouts that ship, with their photographs and the crops cut from them: they lend what they saw.
+    Photographs are kept as JPEG: a crop's pixels are nearly those that were seen."""
     found: list[Trajectory] = []
     for name in LENDERS:
         one = load(assets_dir() / "records" / name)

@@ -270,7 +270,8 @@ def reasons(e: Evidence) -> tuple[str, ...]:
     if not e.answered:
         return ("With everything as it was the policy gives no answer, so no answer can change.",)
     ends = {"box": "the box was elsewhere", "answer": "the answer was another"}
-    return tuple(_said(f"{one.change[0].upper()}{one.change[1:]}: {ends[one.of]}", one) for one in profile(e))
+    said = tuple(_said(f"{one.change[0].upper()}{one.change[1:]}: {ends[one.of]}", one) for one in profile(e))
+    return said or ("Nothing was tried.",)
 
 
 def _said(what: str, one: Dependence) -> str:
