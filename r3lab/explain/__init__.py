@@ -21,7 +21,8 @@ HOMES = {
     **dict.fromkeys(("hits", "looking_heads", "relative"), "maps"),
     **dict.fromkeys(("ANSWER", "COORDINATES", "OVERVIEW", "events", "gradient_rows", "shares"), "rows"),
     **dict.fromkeys(("QUICK", "Settings"), "trials"),
-    **dict.fromkeys(("Evidence", "HONEST", "Trials", "UNSURE", "verdict_of"), "verdict"),
+    **dict.fromkeys(("ELSEWHERE", "Evidence", "HONEST", "IDLE", "Trials", "UNSURE"), "verdict"),
+    **dict.fromkeys(("described", "verdict_of"), "verdict"),
 }
 
 __getattr__, __dir__ = lazy(__name__, HOMES)
