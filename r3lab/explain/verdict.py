@@ -42,7 +42,8 @@ KINDS = {  # what is said of a policy on this trajectory
     LATER: "What a later crop shows decides; the first look changes nothing",
     ELSEWHERE: "The answer is read from the crop, and the crop is not of what is asked about",
     PRIOR: "The answer is a habit: neither the question, the crops nor the overview change it",
-    PLACE: "The answer follows where in the picture things are; what the crops show does not change it",
+    PLACE: "The answer follows where in the picture things are; neither the crops nor the overview behind the look "
+    "change it",
     WORDS: "The answer follows the words of the question; neither the crops nor the overview change it",
     CENTRE: "It looks at the centre, whatever is asked and whatever the picture shows",
     FIXED: "It looks at one place, whatever is asked and whatever the picture shows",
@@ -195,9 +196,9 @@ def weigh(e: Evidence) -> dict[str, float]:
         IDLE: min(free, max(follows), 1 - max(needed)),
         FIRST: min(free, on, read[0], 1 - max(used[1:])) if several else 0.0,
         LATER: min(free, on, 1 - used[0], last) if several else 0.0,
-        SHOW: min(free, ignored, overview, still),
-        SHORTCUT: min(free, ignored, elsewhere, still),
-        PLACE: min(free, ignored, 1 - still),
+        SHOW: min(free, ignored, overview),  # a shifted picture may change it too: it is read less well there
+        SHORTCUT: min(free, ignored, elsewhere),
+        PLACE: min(free, ignored, nowhere, 1 - still),
         WORDS: min(free, ignored, nowhere, still, e.words.above()),
         PRIOR: min(free, ignored, nowhere, still, 1 - e.words.above()),
         CENTRE: fixed if central else 0.0,
