@@ -8,8 +8,9 @@
 runs, and nothing is written before it has answered; then the trajectory and its filmstrip appear together, in a folder
 of their own. Simplified: one image, one rollout, and nobody knows the true answer.
 
-`explain` prints the evidence as a table and the sentences, and saves the explanation with its picture in a folder of
-its own. The other trajectories of a file lend what they saw (`--others` names more); one alone is its own donor.
+`explain` prints the evidence as a table and the sentences, and saves the explanation with its picture in a folder
+beside the trajectory, where `r3lab report` finds it. The other trajectories of a file lend what they saw (`--others`
+names more), and so do those that ship.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from ..core.settings import Amount, Whole
 from ..explain.explanation import RECORD
 from ..show.explanation import show_explanation
 from ..show.filmstrip import filmstrip
-from ..show.player import Entry, save_report
+from ..show.player import Entry, explained_name, save_report
 from ..show.text import clean, one_line
 from ..trajectory import Kind, Look, Trajectory, load, save
 from ..vlir.convert import ConvertError, OwnSamples
@@ -248,7 +249,7 @@ def explain(
     number : of a file of many, from 1
     look : this look alone, from 1 (default: all)
     others : trajectories that lend what they saw, beside the file's and those that ship
-    out : folder to make (default: runs/explain/TIME)
+    out : folder to make (default: explained-NUMBER beside the trajectory, where `r3lab report` finds it)
     quick : fewer interventions, and no map of every place
 
     Raises
@@ -267,7 +268,8 @@ def explain(
     if look is not None and not 1 <= look <= len(chosen.looks):
         raise R3labError(f"there is no look {look}; the trajectory has {len(chosen.looks)}, counted from 1")
     lenders = [t for t in found if t is not chosen] + [t for path in others for t in _read(path)] + shipped_lenders()
-    folder = Path(out or Path("runs", "explain", time.strftime("%Y%m%d-%H%M%S")))
+    beside = Path(trajectory) if Path(trajectory).is_dir() else Path(trajectory).parent
+    folder = Path(out or beside / explained_name(number))
     check_free(folder, replace=(folder / RECORD).is_file())
     policy, settings = Policy.load(model or shipped_policy()), QUICK if quick else Settings()
     why = explain_looks(policy, chosen, lenders, None if look is None else look - 1, settings, progress=True)

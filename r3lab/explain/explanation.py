@@ -30,7 +30,7 @@ from ..core.geometry import Box, Size, box_of_cell, crop_to_source
 from ..trajectory import ONE, Trajectory, plain
 from ..trajectory import load as load_trajectory
 from ..trajectory import save as save_trajectory
-from .verdict import Evidence, Share, Verdict
+from .verdict import Evidence, Share, Verdict, profile
 
 FORMAT, VERSION = "r3lab.explanation", 2
 RECORD, ARRAYS = "explanation.json", "maps.npz"
@@ -266,7 +266,9 @@ class Explanation:
     def table(self) -> list[tuple[str, str, str]]:
         """Rows (look, what was measured, value); foreign text in them is quoted and cut, on one line."""
         rows = [("all", "verdict", f"{self.verdict.kind} ({self.verdict.confidence:.0%})")]
-        rows += [("all", "because", reason) for reason in self.verdict.reasons]
+        found = profile(self.evidence) if self.evidence.answered else ()
+        rows += [("all", f"the {one.of} {one.says} {one.change}", f"another in {one.counts}") for one in found]
+        rows += [] if found else [("all", "because", reason) for reason in self.verdict.reasons]
         return rows + [(f"look {e.number + 1}", what, value) for e in self.looks for what, value in e.table()]
 
     def record(self) -> dict[str, Any]:

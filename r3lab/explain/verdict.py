@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from itertools import groupby
 from typing import Annotated
 
 from ..core import records
@@ -232,6 +233,11 @@ class Dependence:
         """`5 of 6`."""
         return f"{self.trials.changed} of {self.trials.tried}"
 
+    @property
+    def says(self) -> str:
+        """Whether it holds, in the words of a sentence: `changes with`."""
+        return {True: "changes with", False: "stays with", None: "may or may not depend on"}[self.holds]
+
 
 def profile(e: Evidence) -> tuple[Dependence, ...]:
     """A line for each thing that was changed; none of what was not tried."""
@@ -253,14 +259,16 @@ def profile(e: Evidence) -> tuple[Dependence, ...]:
     return tuple(Dependence(of, change, trials) for of, change, trials in every if trials is not None and trials.tried)
 
 
+SAID = (True, False, None)  # first what changes it, then what leaves it, then what does not tell
+
+
 def described(e: Evidence) -> str:
     """The profile in words: what changes answer and box, what leaves them, and what does not tell; with its counts."""
     said = []
     for of in ("answer", "box"):
-        for holds, verb in ((True, "changes with"), (False, "stays with"), (None, "may or may not depend on")):
-            names = [f"{one.change} ({one.counts})" for one in profile(e) if one.of == of and one.holds is holds]
-            if names:
-                said.append(f"The {of} {verb} {', '.join(names)}.")
+        rows = sorted((one for one in profile(e) if one.of == of), key=lambda one: SAID.index(one.holds))
+        for verb, some in groupby(rows, key=lambda one: one.says):
+            said.append(f"The {of} {verb} {', '.join(f'{one.change} ({one.counts})' for one in some)}.")
     return " ".join(said)
 
 

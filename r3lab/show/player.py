@@ -26,6 +26,7 @@ from ..core.errors import R3labError, shown
 from ..core.files import write_whole
 from ..core.geometry import clip, intersection, iou
 from ..explain.explanation import RECORD, Explanation, HeatMap
+from ..explain.verdict import profile
 from ..trajectory import MANY, ONE, Kind, Trajectory, load
 from .canvas import spots, within
 from .explanation import attention_maps, checked, spotlight_uri
@@ -151,7 +152,8 @@ def read_entries(paths: Iterable[str | Path]) -> list[Entry]:
     ----------
     paths
         In order; what is named twice comes twice. A folder is searched for ``trajectory.json`` and
-        ``trajectories.jsonl``, in the order of their names; a hidden one is still being written.
+        ``trajectories.jsonl``, in the order of their names; a hidden one is still being written. What `explain` wrote
+        beside a trajectory comes with it.
 
     Raises
     ------
@@ -161,7 +163,8 @@ def read_entries(paths: Iterable[str | Path]) -> list[Entry]:
     found: list[Entry] = []
     for path in map(Path, paths):
         held = (file for name in (ONE, MANY) for file in path.rglob(name))
-        whole = sorted(f for f in held if not any(part.startswith(".") for part in f.relative_to(path).parts))
+        left_out = (".", EXPLAINED)  # still being written; an explanation, which is shown beside its trajectory
+        whole = sorted(f for f in held if not any(part.startswith(left_out) for part in f.relative_to(path).parts))
         files = [path] if path.is_file() else whole
         if not files:
             missing = "does not exist" if not path.exists() else f"holds no {ONE} or {MANY}"
@@ -171,15 +174,28 @@ def read_entries(paths: Iterable[str | Path]) -> list[Entry]:
             if isinstance(read, Trajectory):
                 found.append(Entry(read, explanation_beside(file), str(file.parent)))
             else:
-                found += [Entry(t, None, str(file.parent)) for t in read]
+                found += [Entry(t, explanation_beside(file, n), str(file.parent)) for n, t in enumerate(read, 1)]
             _check(len(found))
     if not found:
         raise R3labError(f"{', '.join(shown(str(p)) for p in paths)}: there is no trajectory in these files.")
     return found
 
 
-def explanation_beside(path: str | Path) -> Explanation | None:
-    """The explanation in the folder of a saved trajectory (its file, or the folder); None if there is none.
+EXPLAINED = "explained-"  # folder beside a file of trajectories, with the number of one
+
+
+def explained_name(number: int) -> str:
+    """The folder, beside a file of trajectories, that holds the explanation of one, counted from 1."""
+    return f"{EXPLAINED}{number}"
+
+
+def explanation_beside(path: str | Path, number: int = 1) -> Explanation | None:
+    """The explanation that `explain` wrote beside a saved trajectory (its file, or the folder), or in the same folder;
+    None if there is none.
+
+    Parameters
+    ----------
+    number : of a file of many, from 1
 
     Raises
     ------
@@ -187,7 +203,8 @@ def explanation_beside(path: str | Path) -> Explanation | None:
         Naming the file and what is wrong, if an explanation is there that cannot be read.
     """
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
-    return Explanation.load(folder) if (folder / RECORD).is_file() else None
+    places = folder / explained_name(number), folder
+    return next((Explanation.load(place) for place in places if (place / RECORD).is_file()), None)
 
 
 def _check(count: int) -> None:
@@ -225,7 +242,7 @@ def report(entries: Sequence[Entry], title: str = "") -> str:
         **{"name": name, "summary": _summary(entries, count), "entries": entries},
         alone=len(entries) == 1 and not title,
         **{"player": player, "tokens": _tokens, "facts": _facts},
-        **{"verdict": verdict, "verdicts": VERDICTS},
+        **{"verdict": verdict, "verdicts": VERDICTS, "profile": profile},
     )
     return page(name, body, rules())
 
