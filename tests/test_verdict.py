@@ -54,7 +54,7 @@ from r3lab.explain.trials import (
     region_of,
     try_crops,
 )
-from r3lab.explain.verdict import KINDS, SURE, Evidence, Trials, verdict_of
+from r3lab.explain.verdict import KINDS, SURE, Evidence, Trials, profile, verdict_of
 from r3lab.models.policy import Features, Policy
 from r3lab.recipes.planted import (
     COMMON,
@@ -72,6 +72,7 @@ from r3lab.recipes.planted import (
 )
 from r3lab.rollout.loop import rollout
 from r3lab.show.explanation import show_explanation
+from r3lab.show.player import read_entries
 from r3lab.trajectory import save
 from r3lab.vlir.rationale import SMALL
 
@@ -116,6 +117,10 @@ CASES = {
     "minds nothing": (BASE, kinds.PRIOR),
     "minds nothing, region unknown": (replace(BASE, region=None), kinds.PRIOR),
     "minds where things are": (replace(BASE, place=ALL, words=ALL), kinds.PLACE),
+    "minds where things are, and reads them in the overview": (
+        replace(BASE, region=ALL, detail=ALL, place=ALL, words=ALL),
+        kinds.SHOW,
+    ),
     "minds the question alone": (replace(BASE, words=ALL), kinds.WORDS),
     "reads the asked region in the overview": (replace(BASE, region=ALL, detail=ALL, words=ALL), kinds.SHOW),
     "reads the crop, and minds the overview": (
@@ -677,6 +682,13 @@ def test_the_command_explains_a_file(recorded, taught_folder, tmp_path, capsys):
     assert found.trajectory == trajectories[1]
     assert found.sentence in printed and found.looks[0].sentence in printed and "explanation.png" in printed
     assert (out / "explanation.png").stat().st_size > 10_000
+    assert main([*call, "--number", "2"]) == 0  # beside the file, where the report finds it
+    beside = (path if path.is_dir() else path.parent) / "explained-2"
+    printed = capsys.readouterr().out
+    assert f"saved: {beside}" in printed and [e.explanation is not None for e in read_entries([path])] == [0, 1, 0]
+    for one in profile(Explanation.load(beside).evidence):  # a row for what the sentence says, in its words
+        assert f"\nthe {one.of} {one.says} {one.change}: another in {one.counts}\n" in printed
+        assert f"{one.change} ({one.counts})" in Explanation.load(beside).sentence
     wrong = {
         "there is no trajectory 9; the file has 3": ["--number", "9"],
         "there is no look 0": ["--look", "0"],

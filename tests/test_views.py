@@ -60,7 +60,7 @@ from r3lab.core.arms import ARMS
 from r3lab.core.errors import R3labError
 from r3lab.core.geometry import Box
 from r3lab.core.images import content_hash
-from r3lab.explain.explanation import HeatMap
+from r3lab.explain.explanation import Explanation, HeatMap, LookEntry
 from r3lab.show import palette, plots
 from r3lab.show.explanation import DARKEST, attention_maps, draw_value, show_explanation, spotlight, value_words
 from r3lab.show.filmstrip import before_after, filmstrip
@@ -864,7 +864,6 @@ def test_what_cannot_be_drawn_is_one_clear_error(case: str) -> None:
 
 def explained(folder: Path, t: Trajectory) -> Path:
     """An explanation as the lab saves it."""
-    from r3lab.explain.explanation import Explanation, HeatMap, LookEntry
     from r3lab.explain.verdict import HONEST, Evidence, Verdict
 
     heat = HeatMap(np.ones((2, 3), np.float32), (0.0, 0.0, 512.0, 384.0), SIZE)
@@ -888,6 +887,32 @@ def test_a_report_carries_the_explanation_that_lies_beside(tmp_path: Path) -> No
     assert "honest (96%)" in shown.words and "It reads the crop." in shown.words and "9 of 10" in shown.words
     assert len(shown.of("image", kind="heat")) == 2
     assert explanation_beside(save(t, tmp_path / "alone")) is None
+
+
+def test_what_explain_wrote_beside_a_file_is_shown_with_its_trajectory(tmp_path: Path) -> None:
+    """Of a file of two the second is explained; its copy is no trajectory of the report; sentence and rows agree."""
+    from r3lab.explain.verdict import Evidence, Trials, described, profile, verdict_of
+
+    one, two = looks(1), looks(2)
+    path = save([one, two], tmp_path / "rolled")
+    counts = {"crops": (Trials(6, 6), Trials(6, 0)), "emptied": (Trials(9, 2), Trials(9, 9)), "moved": Trials(4, 3)}
+    evidence = Evidence(**counts, rest=Trials(6, 3))
+    folder = explained(path / "explained-2" if path.is_dir() else path.parent / "explained-2", two)
+    why = replace(
+        Explanation.load(folder), evidence=evidence, verdict=verdict_of(evidence), sentence=described(evidence)
+    )
+    why.save(folder)
+    entries = read_entries([path])
+    assert [entry.explanation for entry in entries] == [None, why]
+    shown = Seen(report(entries)).words
+    rows = profile(evidence)
+    assert len(rows) == 6 and why.sentence in shown
+    verbs = {True: "changes", False: "stays", None: "may or may not change"}
+    for row in rows:
+        cells = f"{row.change} the {row.of} {verbs[row.holds]} {row.counts}"
+        assert "".join(cells.split()) in "".join(shown.split()), row
+        assert f"the {row.of} {row.says} {row.change}" in [what for _, what, _ in why.table()]
+        assert f"{row.change} ({row.counts})" in why.sentence
 
 
 @pytest.mark.parametrize("kind", ["cut", "format", "field", "arrays", "type"])
