@@ -6,24 +6,29 @@ one at a time. Writes explain.json.
 Measures
 --------
 rows, time : rows of all events of a trajectory of some 2,000 tokens, against the same forward pass without them
-rows, memory : peak over what the process held before, against eager attention with all its maps; a process each
+rows, memory : peak over what the process held before, against eager attention with all its maps; a process each, and
+    one for the plain pass (`plain` in the row). What was freed before is given back first (malloc_trim): pages that
+    are kept would count as held, and a pass could grow into them unseen
 replay : 16 alternatives to a crop, read and answered, against each by itself with transformers' own `generate`
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from compare import Comparison, interleaved
 from engine import row
-from results_file import EXPLAIN, keep
+from results_file import EXPLAIN, keep, rounded
 
 from r3lab.core.files import assets_dir
 from r3lab.core.images import resize
@@ -39,24 +44,26 @@ from r3lab.vlir.worlds import get_world
 
 SIDE = 44  # tokens of the wide overview, a side: with the words it makes 2,000
 ALTERNATIVES = 16
-WAYS = ("rows", "eager")
+WAYS = ("rows", "eager", "plain")
 
 
 def wide(side: int) -> Policy:
-    """The shipped policy, told to look at an overview of side * side tokens."""
+    """The shipped policy, told to look at an overview of side * side tokens, if a picture has them."""
     policy = Policy.load(assets_dir() / "tiny" / "rgrpo")
-    pixels = (side * policy.layout.factor) ** 2
-    size = {"size": {"shortest_edge": pixels, "longest_edge": pixels}}
+    size = {"size": {**policy.processor["size"], "longest_edge": (side * policy.layout.factor) ** 2}}
     return Policy(policy.model, policy.tokenizer, {**policy.processor, **size}, policy.name)
 
 
-def looked(policy: Policy, store: dict[str, Features], forced: bool) -> Trajectory:
-    """A trajectory with a look; of the wide policy, which was not trained so, the most tokens that it may write."""
-    world, index = get_world("badges"), 0
+def looked(policy: Policy, store: dict[str, Features], side: int = 0) -> Trajectory:
+    """A trajectory with a look; of a wide policy, which was not trained so, the most tokens that it may write, on a
+    picture enlarged until it has its `side` * `side` tokens."""
+    world, index, pixels = get_world("badges"), 0, side * policy.layout.factor
     while True:
         sample = world.sample("test", index)
+        if side:
+            sample = replace(sample, image=resize(sample.image, (pixels, pixels)))
         t = rollout(policy, [sample], seed=index, temperature=1.0, max_new_tokens=96, features=store)[0]
-        if any(look.crop_span for look in t.looks) and (forced or t.answer == sample.answer):
+        if any(look.crop_span for look in t.looks) and (side or t.answer == sample.answer):
             return t
         index += 1
 
@@ -89,11 +96,15 @@ def peak_mib(way: str) -> float:
     """In a process of its own: most memory over what was held before, MiB."""
     store: dict[str, Features] = {}
     policy = wide(SIDE)
-    t = looked(policy, store, True)
+    t = looked(policy, store, SIDE)
+    ways = {"rows": lambda: rows(policy, t, features=store), "eager": lambda: eager(policy, t, store)}
+    ways["plain"] = lambda: passed(policy, t, store)
     passed(policy, t, store)
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     before = held_kib("VmRSS")
-    held = rows(policy, t, features=store) if way == "rows" else eager(policy, t, store)
+    held = ways[way]()
     assert held is not None
     return (held_kib("VmHWM") - before) / 1024
 
@@ -108,15 +119,16 @@ def measure_rows(turns: int) -> list[dict[str, Any]]:
     """Time and memory of attention rows."""
     store: dict[str, Features] = {}
     policy = wide(SIDE)
-    t = looked(policy, store, True)
+    t = looked(policy, store, SIDE)
     found = interleaved(lambda: rows(policy, t, features=store), lambda: passed(policy, t, store), turns)
     n = f"{len(t.ids)} tokens, {len(rows(policy, t, features=store).events)} events, all layers and heads"
     command = [sys.executable, __file__, "--peak"]
-    ours, reference = (float(subprocess.run([*command, w], capture_output=True, check=True).stdout) for w in WAYS)
+    peaks = (float(subprocess.run([*command, w], capture_output=True, check=True).stdout) for w in WAYS)
+    ours, reference, plain = peaks
     kept = Comparison(ours, reference, reference / ours, reference / ours, 1)
     return [
         row("attention rows against the plain pass", found, 1 / 1.1, "s", n),
-        row("attention rows against eager maps, peak memory", kept, 10.0, "MiB", n),
+        {**row("attention rows against eager maps, peak memory", kept, 10.0, "MiB", n), "plain": rounded(plain)},
     ]
 
 
@@ -124,14 +136,14 @@ def measure_replay(turns: int) -> list[dict[str, Any]]:
     """Replays of a look with other crops, of the policy of badges and with a large overview."""
     shipped = Policy.load(assets_dir() / "tiny" / "rgrpo")
     return [
-        compared("replays of a look", shipped, False, turns),
-        compared("replays of a look, large overview", wide(28), True, turns),
+        compared("replays of a look", shipped, 0, turns),
+        compared("replays of a look, large overview", wide(28), 28, turns),
     ]
 
 
-def compared(name: str, policy: Policy, forced: bool, turns: int) -> dict[str, Any]:
+def compared(name: str, policy: Policy, side: int, turns: int) -> dict[str, Any]:
     """All alternatives together against one at a time, as transformers does it; all three ways answer alike."""
-    t = looked(policy, {}, forced)
+    t = looked(policy, {}, side)
     number = next(i for i, look in enumerate(t.looks) if look.crop_span)
     crop = t.looks[number].crop
     assert crop is not None
