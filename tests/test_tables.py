@@ -158,12 +158,15 @@ def test_named_by_hand():
     rows = [
         named("planted reason named, against raw attention", 0.97, 0.5),
         named("planted reason named, against relative attention", 0.97, 0.4),
-        named("planted reason named: honest", 0.99, 0.6),
+        {**named("planted reason named: honest", 0.99, 0.6), "named": {"honest": 8, "shortcut": 2, "no look": 1}},
+        {**named("planted reason named alone", 0.92, 0.4), "n": "9 trajectories", "named": {}},
     ]
     table = named_table({"rows": rows})
     assert "| honest | 99.0 % (98.0 to 100.0) | 60.0 % |" in table
     assert "| all | 97.0 % (96.0 to 98.0) | 50.0 % |" in table
     assert "Relative attention alone names 40.0 % of all. Of 1200 trajectories of 6 policies." in table
+    assert "Named instead: honest: shortcut 2, no look 1." in table and "| alone |" not in table
+    assert "(the shipped records lend, no true region): 92.0 % (91.0 to 93.0) of 9 trajectories." in table
 
 
 def test_fidelity_by_hand():
@@ -183,6 +186,8 @@ def test_cost_by_hand():
     once = {**row, "measure": "memory", "turns": 1, "unit": "MiB", "n": "x"}
     told = {"rows": [{**row, "unit": "s", "n": "9 tokens"}, once], "command": "c", "date": "d", "machine": "m"}
     table = timed_table(told, "cost", 2)
+    once["plain"] = 0.0612
+    assert "| memory (the plain pass takes 0.0612) |" in timed_table({**told, "rows": [once]}, "cost", 2)
     assert "| rows | 0.0756 s | 0.0721 s | 0.95 (0.90 to 1.00) | 9 tokens |" in table
     assert "| memory | 0.0756 MiB | 0.0721 MiB | 0.95 | x |" in table and "Made by `c` on d (m)." in table
 

@@ -111,7 +111,8 @@ def _asked(result: Row, n: int, of: str = "the test split") -> str:
 
 
 def named_table(result: Row) -> str:
-    """How often the planted reason was named: one line a kind, one for all, with 95 % intervals."""
+    """How often the planted reason was named: one line a kind, one for all, with 95 % intervals; what was named
+    instead; and with nothing lent by the caller."""
     rows = {row["measure"].removeprefix(NAMED): row for row in result["rows"] if row["measure"].startswith(NAMED)}
     raw, relative = rows[", against raw attention"], rows[", against relative attention"]
     kinds = {kind[2:]: row for kind, row in rows.items() if kind.startswith(": ")} | {"all": raw}
@@ -120,7 +121,20 @@ def named_table(result: Row) -> str:
         for kind, row in kinds.items()
     ]
     table = _markdown(("planted reason", "named by `explain`", "by raw attention alone"), "lrr", cells)
-    return f"{table}\n\nRelative attention alone names {100 * relative['reference']:.1f} % of all. Of {raw['n']}."
+    told = [f"Relative attention alone names {100 * relative['reference']:.1f} % of all. Of {raw['n']}."]
+    missed = {
+        f"{kind}: {', '.join(f'{other} {n}' for other, n in row.get('named', {}).items() if other != kind)}"
+        for kind, row in kinds.items()
+        if set(row.get("named", ())) - {kind}
+    }
+    told += [f"Named instead: {'; '.join(sorted(missed))}."] if missed else []
+    alone = rows.get(" alone")
+    if alone:
+        share = between(alone["ours"], alone["low"], alone["high"])
+        told.append(
+            f"Used as `ask` leaves a record (the shipped records lend, no true region): {share} of {alone['n']}."
+        )
+    return f"{table}\n\n{' '.join(told)}"
 
 
 def fidelity_table(result: Row) -> str:
@@ -152,7 +166,8 @@ def timed_table(result: Row, what: str = "measure", digits: int = 1) -> str:
         if "turns" in r:
             span = f" ({r['low']:.{digits}f} to {r['high']:.{digits}f})" if r["turns"] > 1 else ""
             times = (f"{r[key]:.3g} {r['unit']}" for key in ("ours", "reference"))
-            cells.append((r["measure"], *times, f"{r['ratio']:.{digits}f}{span}", str(r["n"])))
+            name = r["measure"] + (f" (the plain pass takes {r['plain']:.3g})" if "plain" in r else "")
+            cells.append((name, *times, f"{r['ratio']:.{digits}f}{span}", str(r["n"])))
     return f"{_markdown((what, 'ours', 'reference', 'ratio', 'of'), 'lrrrl', cells)}\n\n{_made(result)}"
 
 
