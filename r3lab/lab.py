@@ -277,7 +277,7 @@ def compare(before: Sequence[Trajectory], after: Sequence[Trajectory], count: in
 def explain(
     policy: Policy,
     trajectory: Trajectory,
-    others: Sequence[Trajectory] = (),
+    others: Sequence[Trajectory] | None = None,
     settings: Settings = QUICK,
     **named: Any,
 ) -> Explanation:
@@ -287,7 +287,7 @@ def explain(
     ----------
     policy : the one that wrote it
     trajectory : with its images
-    others : trajectories on other photographs, which lend their crops
+    others : trajectories on other photographs, which lend their crops (default: the records that ship)
     settings : how much is tried; `Settings()` is about twice as much
     named : further arguments of `r3lab.explain.explain.explain`: look, features, progress
 
