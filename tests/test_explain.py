@@ -458,6 +458,19 @@ def test_the_value_map_counts_from_no_crop(mistaken):
     assert flat.regret == 3.0
 
 
+def test_a_value_map_keeps_no_crops_and_is_the_same_in_parts(mistaken, monkeypatch):
+    policy, t, look = mistaken
+    kept: dict = {}
+    whole = value_map(policy, t, look, features=kept)
+    assert not kept, "a store that was lent is read, not filled"
+    monkeypatch.setattr("r3lab.explain.interventions.AT_ONCE", 7)
+    parts = value_map(policy, t, look)
+    assert len(parts.windows) == len(whole.windows) > 7
+    assert [w.box for w in parts.windows] == [w.box for w in whole.windows]
+    assert [w.worth for w in parts.windows] == pytest.approx([w.worth for w in whole.windows], abs=1e-4)
+    assert (parts.taken, parts.nothing) == pytest.approx((whole.taken, whole.nothing), abs=1e-4)
+
+
 def test_cut_attention_is_attention_with_a_mask(recorded):
     """As a forward pass whose mask hides the span from these states; later layers alone change less or other."""
     policy, (t, *_) = recorded

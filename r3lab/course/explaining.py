@@ -136,6 +136,7 @@ def _kind(crop: float, region: float, rest: float) -> str:
         asked=always,
         crops=(crops,),
         emptied=(crops,),
+        place=without,
         words=without,
         region=within,
         rest=without,

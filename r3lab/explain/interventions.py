@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import torch
@@ -42,6 +43,7 @@ TAKEN, NOTHING, BLANK, NOISE = "as it was", "nothing", "blank", "noise"  # names
 RANDOM, TRUE, WHOLE = "random place", "true region", "full image"
 NEUTRAL = "Write a general description of the image."  # a question of nothing in particular, as in arXiv 2502.17422
 NOISES, PLACES = 2, 4  # crops of noise, and of random places: of few the habit of an answer cannot be told from a loss
+AT_ONCE = 64  # windows of a value map that are replayed together: what they hold is the peak of an explanation
 STEPS = (0.25, 0.5, 1.0)  # shifts of the box, as parts of its sides
 
 
@@ -410,13 +412,15 @@ def value_map(
     """What a look would have been worth at each place of a sliding grid.
 
     Worth is the log-probability, in nats, of the words with the right answer (of the answer given, where none is
-    known), above that without any crop.
+    known), above that without any crop. `features` is read and not filled: crops of hundreds of windows are let go.
     """
     own, source = _with_crop(trajectory, look), (trajectory.image.width, trajectory.image.height)
     assert own.box is not None
     boxes = [own.box, *windows_of(own.box, source, scales)]
     wanted = [Alternative(NOTHING), *(Alternative(f"window {n}", box=b) for n, b in enumerate(boxes))]
-    outcomes = replay(policy, trajectory, look, wanted, features, answers=False)
+    some = (wanted[at : at + AT_ONCE] for at in range(0, len(wanted), AT_ONCE))
+    found = (replay(policy, trajectory, look, one, dict(features or {}), answers=False) for one in some)
+    outcomes = list(chain.from_iterable(found))
     worth = [o.given if o.right is None else o.right for o in outcomes]
     regions = regions_of(trajectory)
     windows = [
