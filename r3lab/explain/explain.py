@@ -274,7 +274,7 @@ def disagreement(e: LookEntry, lent: Trials, empty: Trials) -> str:
 
 
 def verdict_sentence(verdict: Verdict, entries: Sequence[LookEntry], evidence: Evidence) -> str:
-    """The verdict, how sure it is, the profile that it names, and what should be known beside it."""
+    """The verdict, how sure it is, what should be known beside it, and the profile that it names."""
     said = [f"{KINDS[verdict.kind]}."]
     if verdict.kind == NO_LOOK:
         refused = sum(bool(entry.refused) for entry in entries)
@@ -286,7 +286,6 @@ def verdict_sentence(verdict: Verdict, entries: Sequence[LookEntry], evidence: E
             said.append(f"Nearest is: {verdict.nearest} ({verdict.confidence:.0%}).")
     else:
         said.append(f"Confidence {verdict.confidence:.0%}.")
-    said.append(described(evidence) if evidence.answered else verdict.reasons[0])
     crops = [entry for entry in entries if not entry.refused]
     missed = [entry for entry in crops if entry.coverage is not None and entry.coverage < SHOWN]
     if crops and len(missed) == len(crops):
@@ -294,4 +293,5 @@ def verdict_sentence(verdict: Verdict, entries: Sequence[LookEntry], evidence: E
     differ = [str(entry.number + 1) for entry in crops if entry.disagree]
     if differ:
         said.append(f"Attention and intervention disagree at look {', '.join(differ)}; trust the intervention.")
+    said.append(described(evidence) if evidence.answered else verdict.reasons[0])
     return " ".join(said)
