@@ -198,17 +198,20 @@ def test_an_internvl_reads_what_its_processor_writes(tmp_path):
     images = [resize(photo, size), cut(photo, box, policy.crop_size(box, photo.size)[1])]
     text = f"{before}Which digit?{after}I look.<IMG_CONTEXT>It is"
     wanted = reader(text=[text], images=[[photo, images[1]]], return_tensors="pt", crop_to_patches=False)
-    ids = [*prompt_ids(policy, "Which digit?", size, 16), *policy.ids("I look.")]
+    seen = policy.encode(images)
+    ids = [*prompt_ids(policy, "Which digit?", size, len(seen[0].tokens)), *policy.ids("I look.")]
     ids += [*policy.block(images[1]).ids, *policy.ids("It is")]
     assert ids == wanted["input_ids"][0].tolist()
+    each = ids.count(policy.image_id) // 2
+    assert policy.layout.overview_tokens == policy.layout.crop_tokens == (each, each), "as its processor counts"
     names = set(policy.tokenizer.convert_ids_to_tokens(policy.forbidden))
     assert names == {"<IMG_CONTEXT>", "<img>", "</img>", "<video>"}
     torch.testing.assert_close(tiles(images, policy.layout), wanted["pixel_values"], atol=1e-6, rtol=0)
     with torch.no_grad():
         theirs = policy.model(**wanted).logits[0]
-        ours = policy.logits(policy.hidden(policy.rows([Row(ids, policy.encode(images))])))[0]
-    seen = torch.isfinite(ours)
-    torch.testing.assert_close(ours[seen], theirs[seen], atol=1e-5, rtol=0)
+        ours = policy.logits(policy.hidden(policy.rows([Row(ids, seen)])))[0]
+    allowed = torch.isfinite(ours)
+    torch.testing.assert_close(ours[allowed], theirs[allowed], atol=1e-5, rtol=0)
     bare = edited(folder, tmp_path / "bare", *SIZE, "image_mean", value=None)
     assert Policy.load(bare).layout.mean == pytest.approx(GotOcr2ImageProcessorPil.image_mean)
 
