@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
@@ -25,6 +24,7 @@ from r3lab.models.policy import Policy
 from r3lab.recipes import base as base_module
 from r3lab.recipes.base import (
     ANCHOR_LAYER,
+    LETTER_LAYER,
     POINTING_HEADS,
     POINTING_LAYER,
     Heads,
@@ -486,9 +486,16 @@ def test_a_side_is_found_by_the_letters_at_its_ends(policy):
                 ends = re.search(r"(side [A-D]|angle at )([A-D])$", subject)
                 assert ends and (ends[1][-1] == named[first] or first == last) and ends[2] == named[last]
                 boxes += 1
-        rows, _, points = lesson_rows([lesson], policy.encode(lesson.images), policy.image_id)
-        heads = Counter((layer, head) for *_, layer, head in points.tolist())
-        assert heads[(1, 0)] == heads[(1, 1)] > 0 and heads[(0, -1)] == len(lesson.letters)
+        features = policy.encode(lesson.images)
+        rows, _, points = lesson_rows([lesson], features, policy.image_id)
+        long = iter(len(image.tokens) for image in features)
+        begins = np.cumsum([0, *(next(long) if t is None else 1 for t in lesson.text)]).tolist()
+        photo = begins[lesson.text.index(None)]
+        pairs = [(k, ends) for k, ends in enumerate(lesson.anchors) if ends and isinstance(ends[0], tuple)]
+        wanted = [(begins[k], begins[at], ANCHOR_LAYER, head) for k, ends in pairs for head, (_, at) in enumerate(ends)]
+        wanted += [(begins[k], photo + place, LETTER_LAYER, -1) for k, (_, place) in lesson.letters]
+        heads = [tuple(point) for _, *point in points.tolist() if point[2] == LETTER_LAYER or point[3] >= 0]
+        assert pairs and sorted(heads) == sorted(wanted), "the first head at the first end, the second at the last"
         text = [i for i in rows[0].ids if i != policy.image_id]
         assert len(text) == sum(t is not None for t in lesson.text)
     assert boxes > 8
@@ -752,9 +759,10 @@ def test_stated_loss_is_the_mean_over_marked_tokens(policy):
         rows, masks, points = lesson_rows(made, features, eager.image_id)
         led = (points[:, 3] == ANCHOR_LAYER).nonzero()[:, 0]
         points[led[::3], 4], points[led[1::3], 4] = 0, 1  # of one head alone
+        points[led[2::3], 3] = LETTER_LAYER
         plain, seen = stated(policy, rows, masks, points, 0.0)
         pointed, also = stated(watched, rows, masks, points, 0.5)
-        each, said, mass = [], [], {POINTING_LAYER: [], ANCHOR_LAYER: []}
+        each, said, mass = [], [], {POINTING_LAYER: [], ANCHOR_LAYER: [], LETTER_LAYER: []}
         for r, (row, mask) in enumerate(zip(rows, masks, strict=True)):
             batch = eager.rows([row])
             out = eager.model.model(
@@ -776,6 +784,7 @@ def test_stated_loss_is_the_mean_over_marked_tokens(policy):
     assert float(pointed - plain) == pytest.approx(float(extra), abs=1e-4)
     assert also["pointing mass"] == pytest.approx(float(torch.stack(mass[POINTING_LAYER]).mean()), abs=1e-5)
     assert also["anchor mass"] == pytest.approx(float(torch.stack(mass[ANCHOR_LAYER]).mean()), abs=1e-5)
+    assert also["letter mass"] == pytest.approx(float(torch.stack(mass[LETTER_LAYER]).mean()), abs=1e-5)
     assert said and seen["relation accuracy"] == pytest.approx(np.mean(said), abs=1e-5)
     assert seen["text"] == pytest.approx(float(plain), abs=1e-5) and "pointing mass" not in seen
 

@@ -236,7 +236,9 @@ def test_a_further_world_is_taught_beside_the_four(worlds_base, tmp_path, monkey
     assert [(r["seed"], r["stage"]) for r in found["rows"]] == [(s, stage) for s in (0, 1) for stage in WORLD_STAGES]
     assert all(r["n"] == len(r["each"]) == 3 and r["exact"] == r["each"].count("1") / 3 for r in found["rows"])
     assert seen == {*WORLDS, "diagrams"} and found["recipe"]["test_seed"] == 9
-    stream = WorldLessons(Policy.load(worlds_base), policies.further_stages(FurtherRecipe())[0])
+    first, then = policies.further_stages(FurtherRecipe())
+    assert then.corners and not first.corners, "the ends of a side are looked for last"
+    stream = WorldLessons(Policy.load(worlds_base), first)
     assert dict(zip(stream.worlds, stream.weights, strict=True)) == pytest.approx(
         {**dict.fromkeys(WORLDS, 0.075), "diagrams": 0.7}
     )
