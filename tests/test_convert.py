@@ -250,7 +250,7 @@ def test_every_format_is_told_by_its_fields(name: str, folder: Path) -> None:
 def test_unknown_formats_and_names_are_explained(folder: Path) -> None:
     """The message shows the fields there are and the known formats, or the nearest name."""
     path = save(folder, "x.json", [{"image_path": "a.jpg", "question": "?", "response_lst": [], "img_crop_list": []}])
-    with pytest.raises(ConvertError, match="its fields are 'image_path', .*give format=, one of vlm-r3-sft, "):
+    with pytest.raises(ConvertError, match="its fields are 'image_path', .*give format=NAME, one of vlm-r3-sft, "):
         detect(path)
     with pytest.raises(ConvertError, match="Did you mean 'parquet'"):
         write([], folder / "o", "parket")

@@ -446,7 +446,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "both": (["--world", "badges", "--benchmark", "vstar", "--data", "{data}"], "Give either --benchmark"),
     "no data": (["--benchmark", "vstar"], "--benchmark and --data belong together"),
     "no benchmark": (["--world", "badges", "--data", "{data}"], "Give either --benchmark"),
-    "own data without answers": (["--data", "{data}"], "The format of v.jsonl is unknown"),
+    "own data without answers": (["--data", "{data}"], "eval needs image, question, answer"),
     "unknown benchmark": (["--benchmark", "vstarr", "--data", "{data}"], "Did you mean 'vstar'?"),
     "unknown world": (["--world", "badge"], "Did you mean 'badges'?"),
     "unknown arm": (["--world", "badges", "--arm", "onelook"], "Did you mean 'one-look'?"),

@@ -119,6 +119,27 @@ def test_a_row_that_cannot_be_used_is_left_out_and_named(case: str, six: list[Sa
         list(nothing)
 
 
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_file_without_what_a_step_needs_is_told_by_its_fields(name: str, six: list[Sample], tmp_path: Path) -> None:
+    """Answers are what all but `ask` need; a step says so, in the names of fields, and of no option that it lacks."""
+
+    def without(*fields: str) -> Path:
+        rows = [row | {"box": [0, 0, 1, 1]} for row in rows_of(six, tmp_path)]
+        return WRITERS[name](tmp_path / name, [{k: v for k, v in row.items() if k not in fields} for row in rows])
+
+    path = without("answer")
+    assert [s.question for s in OwnSamples("ask", path)] == [s.question for s in six]
+    for step in ("eval", "train rgrpo", "vlir rationale"):
+        words = f"{name}' has no field answer: its fields are .*{step} needs image, question, answer"
+        with pytest.raises(R3labError, match=words) as caught:
+            OwnSamples(step, path)
+        assert "format" not in str(caught.value)
+    with pytest.raises(R3labError, match="has no field question or answer: its fields .*eval needs image"):
+        OwnSamples("eval", without("question", "answer"))
+    with pytest.raises(R3labError, match="has no field question: .*ask needs image, question;"):
+        OwnSamples("ask", without("question"))
+
+
 def test_a_picture_that_is_turned_keeps_boxes_that_were_drawn_on_it_upright(six: list[Sample], tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -286,13 +286,15 @@ def rationale(
     """
     if bool(world) == bool(data):
         raise R3labError("give either --world NAME or --data FILE")
-    samples: Iterator[Sample]
-    if world:
-        samples = drawn(world, split, seed, range(count))
-    else:
-        samples = iter(OwnSamples("vlir rationale", data, frame, images, format, LeftOut()))
+    samples: Iterable[Sample]
     try:
-        tally = teach(samples, endpoint, out, limit, retry_rejected)
+        if world:
+            samples = drawn(world, split, seed, range(count))
+        else:
+            samples = OwnSamples("vlir rationale", data, frame, images, format, LeftOut())
+        tally = teach(iter(samples), endpoint, out, limit, retry_rejected)
+    except ConvertError as error:
+        raise as_options(error) from None
     except KeyboardInterrupt:
         what = "interrupted; the same command goes on where it stopped, asking nothing twice"
         print(f"\nr3lab vlir rationale: {what}", file=sys.stderr)

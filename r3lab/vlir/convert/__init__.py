@@ -167,7 +167,7 @@ def detect(path: str | Path) -> str:
             if fitting:
                 return max(fitting, key=lambda form: len(form.fields)).name
     have = ", ".join(shown(k, 40) for k in islice(first, 12)) or "no records"
-    known = f"name yours image, question, answer and box, or give format=, one of {', '.join(FORMATS)}"
+    known = f"name yours image, question, answer and box, or give format=NAME, one of {', '.join(FORMATS)}"
     raise ConvertError(f"The format of {path.name} is unknown: its fields are {have}; {known}.")
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,9 @@ from ...core.errors import R3labError, shown
 from ...core.geometry import Box, Size
 from ...core.protocol import MAX_ANSWER, MAX_QUESTION
 from ...core.records import Read, Refused, anything, box, fields, flag, number, of, parse, row, text_of
-from ...core.rows import RawRecord
+from ...core.rows import RawRecord, rows
 from ..sample import MAX_NAME, MAX_PARTS, Sample
-from .source import Format, FrameName, Pair, Source, Values
+from .source import ConvertError, Format, FrameName, Pair, Source, Values, data_file
 
 NAMES = {  # of a field: the names that people give it; the first that is there counts
     "image": ("image", "image_path", "file_name"),
@@ -120,6 +121,17 @@ PLAIN = Plain(
 )
 
 
+def _named(path: str | Path, step: str) -> str:
+    """The format of a file that no format knows: this one, where a row has what a step needs; without an answer, which
+    `ask` does without, a file tells its format to nobody."""
+    first = next((row.data for row in rows(data_file(path)) if row.problem is None), {})
+    if lacking := [field for field in NEEDS[step] if first.keys().isdisjoint(NAMES[field])]:
+        have = ", ".join(shown(name, 40) for name in islice(first, 12)) or "no records"
+        what = f"{shown(Path(path))} has no field {' or '.join(lacking)}: its fields are {have}"
+        raise ConvertError(f"{what}. {step} needs {', '.join(NEEDS[step])}; {FREE}.")
+    return PLAIN.name
+
+
 class OwnSamples:
     """The samples of a file, as far as a step can use them, and what was left out.
 
@@ -151,11 +163,11 @@ class OwnSamples:
     ) -> None:
         from . import detect, read  # which know this format among the others
 
-        if step == "ask" and not format:
+        if not format:
             try:
                 format = detect(path)
-            except R3labError:  # without an answer, a file tells its format to nobody
-                format = PLAIN.name
+            except R3labError:
+                format = _named(path, step)
         self.step, self.path, self.skipped, self.problems, self._on_skip = step, path, 0, list[str](), on_skip
         self._reading = read(path, format or None, frame or None, images=images or None, on_skip=self._skip)
 
