@@ -236,7 +236,9 @@ def test_a_row_is_left_where_its_text_model_is_another(text: dict[str, Any], why
     assert why in found and bool(why) == bool(found)
 
 
-def test_a_package_that_is_missing_is_named(gemma: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_that_is_missing_is_named(
+    gemma: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Where an older transformers cannot import the processor, and says why only in the cause; nothing is copied again
     because of it."""
 
@@ -244,10 +246,12 @@ def test_a_package_that_is_missing_is_named(gemma: Path, monkeypatch: pytest.Mon
         cause = ModuleNotFoundError("No module named 'torchvision'")
         raise ModuleNotFoundError("Could not import module 'Gemma3Processor'. Are its requirements there?") from cause
 
+    assert main(["doctor", "--model", str(gemma)]) == 0 and "torchvision" not in capsys.readouterr().out
     for one in (loading.AutoProcessor, loading.AutoImageProcessor):
         monkeypatch.setattr(one, "from_pretrained", unable)
     with pytest.raises(R3labError, match="needs torchvision: pip install torchvision$"):
         Policy.load(gemma)
+    assert main(["doctor", "--model", str(gemma)]) == 1 and "Missing: torchvision." in capsys.readouterr().out
 
 
 def test_the_doctor_tells_the_path_the_memory_and_the_frame(

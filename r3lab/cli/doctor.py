@@ -76,7 +76,7 @@ def checkpoint(folder: str) -> list[Check]:
 
     from ..models.checkpoint import config_of, no_folder, object_in, sizes_of
     from ..models.families import FAMILIES, PLAIN, frame_of, why_plain
-    from ..models.plain import OURS, own_section
+    from ..models.plain import OURS, lacks_torchvision, own_section
 
     if not Path(folder).is_dir():
         raise no_folder(Path(folder))
@@ -90,13 +90,15 @@ def checkpoint(folder: str) -> list[Check]:
         path = Check("path", f"{kind}: plain, one row at a time, for {why}", "note", about)
     gb = f"{sizes.weights / 1e9:.2g} GB of weights in {str(dtype).removeprefix('torch.')}"
     kept = f"{sizes.rollout(5, 4000) / 1e9:.2g} GB with a group of 5 of 4,000 tokens"
+    lacking = [Check("torchvision", "its image processor needs it", "missing", "pip install torchvision")]
     memory = Check(
         "memory", f"{gb}, {sizes.rollout(1, 4000) / 1e9:.2g} GB with 4,000 tokens" if why else f"{gb}, {kept}"
     )
     told = "set in its files" if "frame" in own else "of its family" if kind in (*FAMILIES, *PLAIN) else "assumed"
     used = Frame(own.get("frame", frame_of(kind))).value
     boxes = Check("boxes", f"{used}, {told}", "note", f"`r3lab frames {folder}` says in which it writes them")
-    return [path, memory, boxes]
+    held = why and any(Path(folder, name).is_file() for name in OURS)  # the fast path reads its files by itself
+    return [path, *lacking * bool(held and lacks_torchvision(Path(folder))), memory, boxes]
 
 
 def packages() -> list[Check]:

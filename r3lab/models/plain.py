@@ -272,6 +272,15 @@ def _of_torchvision(error: BaseException | None) -> bool:
     return error is not None
 
 
+def lacks_torchvision(folder: Path) -> bool:
+    """Whether the image processor of a folder wants torchvision, which is not there."""
+    try:
+        AutoImageProcessor.from_pretrained(folder, **SAFE)
+    except (ImportError, ValueError, OSError) as error:  # another fault is told by what loads it
+        return _of_torchvision(error)
+    return False
+
+
 def processor_in(folder: Path, tokenizer: Any) -> Any:
     """The processor of a folder, without its video half where torchvision, which that needs, is not installed.
 
