@@ -74,6 +74,10 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 ARM, WORLD = "from r3lab.core.arms import Arm\nf = ", "from r3lab.vlir.worlds import World\nclass f(World):\n "
 BADGES = "from r3lab.vlir.worlds.badges import Badges\nclass f(Badges):\n "
+OF_NONE = f"{WORLD}name, key = 'w', (57,)\n def draw(self, rng, split, lot): return "
+LOST = """name, key = 'w', (57,)
+ def draw(self, *given):
+  return super().draw(*given)._replace(regions=[(float('nan'), 0, 9, 9)])"""
 CHANGES = """name, key = 'w', (57,)
  numbers = iter(range(99))
  def sample(self, *at):
@@ -97,7 +101,14 @@ BAD = {  # kind, what is asked for, what the file holds, what the line must say
     "a preset of numbers": ("reward", "bad.py:f", "f = {'right': 1.0}", "'right' is 1.0; wanted a function"),
     "no world": ("world", "bad.py:f", "class f: pass", "wanted a class on r3lab.vlir.worlds.World"),
     "a world without a name": ("world", "bad.py:f", f"{WORLD}key = (57,)", "name is ''"),
-    "a world that draws nothing": ("world", "bad.py:f", f"{WORLD}name, key = 'w', (57,)", "NotImplementedError"),
+    "a world without draw": (
+        "world",
+        "bad.py:f",
+        f"{WORLD}name, key = 'w', (57,)",
+        "Error: a world has draw(",
+    ),
+    "a world that draws nothing": ("world", "bad.py:f", f"{OF_NONE}None", "draw gave None; wanted a Drawn(image, ques"),
+    "a region of NaN": ("world", "bad.py:f", f"{BADGES}{LOST}", "nan, 0, 9, 9) of w-train-0-0 cannot be looked at"),
     "the draws of another": ("world", "bad.py:f", f"{BADGES}name = 'w'", "key is that of badges"),
     "a name that ships": ("world", "bad.py:f", f"{BADGES}key = (57,)", "the name 'badges', as the world that ships"),
     "another each time": ("world", "bad.py:f", f"{BADGES}{CHANGES}", "another each time"),

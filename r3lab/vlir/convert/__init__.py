@@ -143,7 +143,7 @@ def read(
     fit_tokens((FACTOR, FACTOR), FACTOR, *budget)  # a budget that is none is an error now, not of every record
     folder = Path(images) if images is not None else (path.parent if path.is_file() else path)
     if not folder.is_dir():
-        raise ConvertError(f"The folder of images {shown(str(folder))} does not exist; give another with images=.")
+        raise ConvertError(f"The folder of images {shown(str(folder))} does not exist; give another, images=FOLDER.")
     if boxes is not None and not form.boxes:
         raise ConvertError(f"{form.name} has its boxes in the records; leave boxes= out.")
     source = Source(path, folder, asked, budget, None if boxes is None else Path(boxes), form.boxes)

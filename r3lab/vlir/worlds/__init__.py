@@ -4,7 +4,8 @@
     sample = world.sample("train", index=0, seed=0)
 
 A world (`material.World`) gives samples and their rationales. The same (split, index, seed) gives the same sample in
-every X it is used as ``FILE.py:CLASS``, and several are drawn from by weight: ``badges,my.py:Dots:2``.
+every process. One of your own is used as ``FILE.py:CLASS``, and several are drawn from by weight:
+``badges,my.py:Dots:2``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import R3labError, shown
-from ...core.geometry import problem
+from ...core.geometry import Box, problem
 from ...core.images import content_hash
 from ...core.plugins import Plugins, tried
 from ..rationale import imperfect
@@ -51,17 +52,18 @@ def _checked(found: Any, where: str) -> World:
     for split in SPLITS:
         for index in (0, 1):
             one, again = (tried(where, lambda: world.sample(split, index)) for _ in range(2))  # noqa: B023
+            _check_sample(one, one.regions, where)  # first: a NaN is unlike itself
             if one != again or content_hash(one.image) != content_hash(again.image):
                 raise R3labError(f"{where}: {one.id} is another each time; draw it by rng alone.")
-            _check_sample(one, tried(where, lambda: world.rationale(one)), where)  # noqa: B023
+            _check_sample(one, tried(where, lambda: world.rationale(one)).boxes, where)  # noqa: B023
     return world
 
 
-def _check_sample(sample: Sample, rationale: Rationale, where: str) -> None:
+def _check_sample(sample: Sample, boxes: Sequence[Box], where: str) -> None:
     for name in ("question", "answer"):
         if not isinstance(getattr(sample, name), str) or not getattr(sample, name).strip():
             raise R3labError(f"{where}: {name} of {sample.id} is {shown(getattr(sample, name))}; wanted text.")
-    for box in (*sample.regions, *rationale.boxes):
+    for box in boxes:
         if why := problem(box, sample.image.size):
             raise R3labError(f"{where}: the box {shown(box)} of {sample.id} cannot be looked at: {why}.")
 

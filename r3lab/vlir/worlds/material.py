@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFont
 
-from ...core.errors import R3labError, nearest
+from ...core.errors import R3labError, nearest, shown
 from ...core.files import assets_dir
 from ...core.geometry import Box, Size, clip
 from ..rationale import Steps, in_turn
@@ -101,6 +101,8 @@ class World:
         """The sample number `index` of a split."""
         lot = (seed, split_number(split), index, *self.key)
         drawn = self.draw(np.random.default_rng(lot), split, lot)
+        if not isinstance(drawn, Drawn):
+            raise R3labError(f"draw gave {shown(drawn)}; wanted a Drawn({', '.join(Drawn._fields)})")
         known = drawn._asdict() | {"regions": tuple(drawn.regions), "meta": json.loads(json.dumps(drawn.meta))}
         return Sample(f"{self.name}-{split}-{seed}-{index}", world=self.name, split=split, **known)
 
@@ -110,11 +112,11 @@ class World:
 
     def draw(self, rng: np.random.Generator, split: str, lot: tuple[int, ...]) -> Drawn:
         """A question made of a split's material, by `rng` alone, which was seeded with `lot`."""
-        raise NotImplementedError
+        raise NotImplementedError("a world has draw(rng, split, lot)")
 
     def steps(self, sample: Sample) -> Steps:
         """The exact lesson: what is said, and what is looked at, in order; see `rationale.in_turn`."""
-        raise NotImplementedError
+        raise NotImplementedError("a world has steps(sample)")
 
 
 def shared_out(
