@@ -19,8 +19,7 @@ import torch
 from tqdm import tqdm
 
 from .core import arms
-from .core.errors import R3labError, nearest, shown
-from .core.files import assets_dir
+from .core.errors import R3labError, nearest
 from .explain.explain import explain as explain_looks
 from .explain.explanation import Explanation
 from .explain.trials import QUICK, Settings
@@ -41,12 +40,6 @@ from .vlir.sample import Sample
 from .vlir.worlds import World, Worlds, drawn, sample_batches, world_batches
 
 ROWS = 64  # rolled out at once: memory grows with them, and beyond it speed hardly does
-SHIPPED = {  # name -> folder of the assets
-    "cold-start": "tiny/cold-start",
-    "rgrpo": "tiny/rgrpo",
-    "worlds-cold-start": "worlds/cold-start",
-    "worlds": "worlds/rgrpo",
-}
 
 
 class Rollouts(list[Trajectory]):
@@ -105,8 +98,8 @@ def load(name: str | Path = "worlds", device: str | torch.device | None = None) 
     Parameters
     ----------
     name
-        A shipped name (``worlds``: all four worlds, after R-GRPO; ``worlds-cold-start``; ``rgrpo`` and ``cold-start``:
-        badges alone, which the lessons take apart), a checkpoint folder, or ``owner/name`` on the hub.
+        A checkpoint folder, a shipped name (``worlds``: all four worlds, after R-GRPO; ``worlds-cold-start``; ``rgrpo``
+        and ``cold-start``: badges alone, which the lessons take apart), or ``owner/name`` on the hub.
     device
         By default a GPU where there is one.
 
@@ -122,15 +115,7 @@ def load(name: str | Path = "worlds", device: str | torch.device | None = None) 
     4
     """
     _show_in_notebooks()
-    shipped = SHIPPED.get(str(name))
-    if shipped is None and not Path(name).exists() and "/" not in str(name):
-        near = nearest(str(name), SHIPPED)
-        raise R3labError(
-            f"{shown(str(name))} is no folder and no shipped policy; shipped: {', '.join(SHIPPED)}.{near} "
-            "A checkpoint on the hub is named owner/name."
-        )
-    folder = assets_dir() / shipped if shipped else checkpoint_folder(name)
-    found = LabPolicy.load(folder, device=None if device is None else str(device))
+    found = LabPolicy.load(checkpoint_folder(name), device=None if device is None else str(device))
     assert isinstance(found, LabPolicy)
     return found
 

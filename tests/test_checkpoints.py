@@ -16,7 +16,9 @@ from seen import needs_torchvision
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 
 from r3lab.cli.ask import Asked
+from r3lab.cli.doctor import checkpoint
 from r3lab.core.errors import R3labError
+from r3lab.core.files import assets_dir
 from r3lab.core.geometry import Frame
 from r3lab.core.images import cut, open_image, resize
 from r3lab.evaluate.run import fingerprint
@@ -86,10 +88,28 @@ def test_known_checkpoints_have_the_number_of_weights_that_their_pages_state(nam
         known_config(name + "x")
 
 
-def test_a_name_on_the_hub_where_a_folder_is_wanted_is_told_as_one() -> None:
-    for read in (Policy.load, fingerprint):
-        with pytest.raises(R3labError, match="folder at someone/a-model; one of the hub is fetched first"):
+def test_commands_take_every_name_and_none_downloads_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder, a policy that ships, one of the hub that was fetched before; else the line that fetches it."""
+    for read in (Policy.load, fingerprint, checkpoint):
+        with pytest.raises(R3labError, match="folder at someone/a-model; one of the hub is fetched once"):
             read(Path("someone/a-model"))
+    shipped = checkpoint_folder("cold-start")
+    assert shipped == assets_dir() / "tiny" / "cold-start" and Policy.load("cold-start").name == "cold-start"
+    assert fingerprint(Path("cold-start")) == fingerprint(shipped)
+    asked: list[bool] = []
+
+    def fetched(name: str, local_files_only: bool, **more: Any) -> str:
+        asked.append(local_files_only)
+        return str(shipped)
+
+    monkeypatch.setattr(hub, "snapshot_download", fetched)
+    assert checkpoint("someone/a-model") == checkpoint(str(shipped)) and Policy.load("someone/a-model").name
+    assert asked == [True, True]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rgrpo").mkdir()
+    assert checkpoint_folder("rgrpo") == Path("rgrpo"), "a folder that is there is meant"
+    with pytest.raises(R3labError, match="Did you mean 'cold-start'"):
+        Policy.load("cold_start")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +117,7 @@ def test_a_name_on_the_hub_where_a_folder_is_wanted_is_told_as_one() -> None:
 )
 def test_neither_a_folder_nor_a_name_is_refused_without_a_network(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "snapshot_download", lambda *a, **k: pytest.fail("asked the hub"))
-    with pytest.raises(R3labError, match="no folder") as error:
+    with pytest.raises(R3labError, match="no checkpoint folder at") as error:
         checkpoint_folder(name)
     assert "\x1b" not in str(error.value)
 
@@ -117,7 +137,7 @@ def test_a_folder_is_taken_as_it_is_and_a_name_fetches_no_code(tmp_path: Path, m
 
 
 def test_a_name_that_cannot_be_fetched_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(R3labError, match="was not fetched before"):
+    with pytest.raises(R3labError, match="one of the hub is fetched once"):
         checkpoint_folder("no-one/no-such-model", fetch=False)
     for trouble, words in (
         (hub.LocalEntryNotFoundError("x"), "cannot be reached"),

@@ -74,12 +74,11 @@ def checkpoint(folder: str) -> list[Check]:
     """What a checkpoint will need, before a weight is read: its path, its memory, its frame of boxes."""
     import torch  # seconds, as what follows
 
-    from ..models.checkpoint import config_of, no_folder, object_in, sizes_of
+    from ..models.checkpoint import checkpoint_folder, config_of, object_in, sizes_of
     from ..models.families import FAMILIES, PLAIN, frame_of, why_plain
     from ..models.plain import OURS, lacks_torchvision, own_section
 
-    if not Path(folder).is_dir():
-        raise no_folder(Path(folder))
+    folder = str(checkpoint_folder(folder, fetch=False))
     config = config_of(folder)
     kind, dtype = config.model_type, torch.bfloat16 if torch.cuda.is_available() else torch.float32
     own = own_section({n: object_in(Path(folder, n)) for n in OURS if Path(folder, n).is_file()})

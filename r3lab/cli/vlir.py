@@ -142,7 +142,7 @@ def sift(
     folder : VLIR folder
     out : folder to make: what is kept, rejected.jsonl, filter.txt
     filters : these alone (default: all that ship); all, or some of
-    judge_model : checkpoint folder of a policy that judges in place of rules
+    judge_model : checkpoint folder, or name, of a policy that judges in place of rules
     judge : the filters that it judges (default: both)
     seed : of its answers
     strict : end at the first line that cannot be read

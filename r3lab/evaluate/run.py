@@ -32,7 +32,7 @@ from ..core.errors import R3labError
 from ..core.files import Journal, first_interrupt
 from ..core.images import content_hash
 from ..core.records import ForeignError
-from ..models.checkpoint import no_folder
+from ..models.checkpoint import checkpoint_folder
 from ..models.policy import Features, Policy
 from ..train.log import facts
 from ..trajectory import save
@@ -341,8 +341,7 @@ def fingerprint(folder: Path) -> str:
     R3labError
         If there is no such folder, or it holds no weights.
     """
-    if not folder.is_dir():
-        raise no_folder(folder)
+    folder = checkpoint_folder(folder, fetch=False)
     files = sorted(path for path in folder.glob("*") if path.suffix in (".json", ".safetensors") and path.is_file())
     if not any(path.suffix == ".safetensors" for path in files):
         raise R3labError(f"There are no *.safetensors weights in {folder}; give the folder of a checkpoint.")

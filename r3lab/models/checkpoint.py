@@ -163,6 +163,12 @@ SAFE: Any = {"trust_remote_code": False, "use_safetensors": True}  # no code, no
 _FILE = of("the name of a *.safetensors file", lambda name: bool(re.fullmatch(r"[\w.-]+\.safetensors", str(name))))
 _LAYER = re.compile(r"(?:layers?|blocks)\.(\d{1,6})\.")
 FILES = ("*.json", "*.safetensors", "*.jinja", "merges.txt", "vocab.txt")
+SHIPPED = {  # name -> folder of the assets: badges alone, which the lessons take apart, and all four worlds
+    "cold-start": "tiny/cold-start",
+    "rgrpo": "tiny/rgrpo",
+    "worlds-cold-start": "worlds/cold-start",
+    "worlds": "worlds/rgrpo",
+}
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -172,39 +178,37 @@ def checkpoint_folder(name: str | Path, fetch: bool = True) -> Path:
     Parameters
     ----------
     name
-        A folder; or `owner/name` on the hub, if there is no such folder.
+        A folder; or, if there is no such folder, the name of a policy that ships (`SHIPPED`), or `owner/name` on the
+        hub.
     fetch
-        False: use only what was fetched before.
+        False: of the hub, use only what was fetched before. Commands do, so that none waits for a download unasked.
 
     Raises
     ------
     R3labError
-        If it is neither, or cannot be fetched: no network, no such name, or its terms were not accepted.
+        If it is none of these, or cannot be fetched: no network, no such name, or its terms were not accepted.
     """
     folder, text = Path(name), str(name)
     if text and folder.is_dir():
         return folder
+    if text in SHIPPED:
+        return assets_dir() / SHIPPED[text]
+    missing = f"no checkpoint folder at {shown(text)[1:-1] or shown(text)}"
     if not _NAME.fullmatch(text) or ".." in text:
-        raise R3labError(f"{shown(text)} is no folder, and no hub name (owner/name); give one of the two")
+        names = f"{', '.join(SHIPPED)}.{nearest(text, SHIPPED)}"
+        raise R3labError(f"{missing}; give the folder that holds config.json, owner/name of the hub, or {names}")
     try:
         return Path(snapshot_download(text, allow_patterns=list(FILES), local_files_only=not fetch))
     except RepositoryNotFoundError:
         why = "the hub knows no such checkpoint, or shows it only after you log in and accept its terms"
     except LocalEntryNotFoundError:
-        why = "it was not fetched before, and now the hub cannot be reached" if fetch else "it was not fetched before"
+        why = "it was not fetched before, and now the hub cannot be reached"
+        if not fetch:
+            call = f"python -c 'from r3lab import models; models.checkpoint_folder(\"{text}\")'"
+            raise R3labError(f"{missing}; one of the hub is fetched once, with a network: {call}") from None
     except (HfHubHTTPError, OSError, ValueError) as error:
         why = shown(str(error), 200)
-    raise R3labError(f"{shown(text)} is no folder here, and as a hub name: {why}")
-
-
-def no_folder(folder: Path) -> R3labError:
-    """What to say where a checkpoint folder is wanted and there is none: of a name on the hub, what it is."""
-    if not _NAME.fullmatch(str(folder)):
-        return R3labError(f"no checkpoint folder at {folder}; give the folder that holds config.json")
-    return R3labError(
-        f"no checkpoint folder at {folder}; one of the hub is fetched first, with a network, and its folder given: "
-        f"python -c 'from r3lab import models; print(models.checkpoint_folder(\"{folder}\"))'"
-    )
+    raise R3labError(f"{missing}, and as a hub name: {why}")
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from ..core.geometry import Box, Frame, Size, crop_size, fit_tokens
 from ..core.protocol import bare, question_text
 from . import adapters, attention, families
 from .cache import cache_name
-from .checkpoint import SAFE, config_of, no_folder, object_in, quiet, read_weights, said
+from .checkpoint import SAFE, checkpoint_folder, config_of, object_in, quiet, read_weights, said
 from .template import chat_frame
 
 Weights = dict[str, torch.Tensor]  # by name
@@ -125,7 +125,8 @@ class Policy:
 
         Parameters
         ----------
-        folder : path with config.json, *.safetensors, tokenizer and preprocessor_config.json; or with an adapter
+        folder : path with config.json, *.safetensors, tokenizer and preprocessor_config.json, or with an adapter; or a
+            name, see `checkpoint_folder`
         device : default CUDA if there is one, else the CPU
         dtype : "float32" on a CPU, "bfloat16" on CUDA, unless given
 
@@ -137,8 +138,7 @@ class Policy:
         folder = Path(folder)
         if not folder.is_dir():
             recover(folder)
-        if not folder.is_dir():
-            raise no_folder(folder)
+        folder = checkpoint_folder(folder, fetch=False)
         if (folder / adapters.CONFIG).is_file() and not (folder / "config.json").is_file():
             base, config = adapters.base_folder(folder)
             policy = cls.load(base, device, dtype)

@@ -74,7 +74,7 @@ class RgrpoSettings(UpdateSettings):
     5
     """
 
-    model: str = setting("", "checkpoint folder to start from (default: the shipped cold start of badges)")
+    model: str = setting("", "checkpoint folder, or name, to start from (default: the shipped cold start of badges)")
     data: str = setting("", "VLIR folder, or a file with image, question, answer; if empty, samples come from --world")
     frame: str = setting("", "of the boxes in --data, where it is open: source, resized-28, relative-1000, relative-1")
     images: str = setting("", "folder of the images that --data names (default: beside it)")
@@ -139,7 +139,7 @@ class SftSettings:
     r3lab train sft --model CHECKPOINT --data VLIR_FOLDER --out runs/cold-start
     """
 
-    model: str = setting("", "checkpoint folder to start from")
+    model: str = setting("", "checkpoint folder, or name, to start from")
     data: str = setting("", "VLIR folder (vlir.jsonl and images/)")
     out: str = setting("runs/cold-start", "folder for the checkpoint and the log")
     steps: int = setting(100, "optimiser steps")
