@@ -49,7 +49,7 @@ UNMEASURED = "not measured yet"
 NAMED = "planted reason named"
 REFUSED = "no look allowed"  # in the name of an arm of tiny.json
 TAUGHT = (  # of every table that measures attention maps
-    "Two heads of two layers of this policy were supervised to point at the truth (`r3lab/recipes/base.py`): these "
+    "Two heads in each of two layers of this policy were supervised to point at the truth (`r3lab/recipes/base.py`): these "
     "scores hold what was taught, and say nothing of attention in a checkpoint that nobody trained so."
 )
 AREAS = {
