@@ -49,8 +49,8 @@ UNMEASURED = "not measured yet"
 NAMED = "planted reason named"
 REFUSED = "no look allowed"  # in the name of an arm of tiny.json
 TAUGHT = (  # of every table that measures attention maps
-    "Two heads in each of two layers of this policy were supervised to point at the truth (`r3lab/recipes/base.py`): these "
-    "scores hold what was taught, and say nothing of attention in a checkpoint that nobody trained so."
+    "Two heads in each of two layers of this policy were supervised to point at the truth (`r3lab/recipes/base.py`): "
+    "these scores hold what was taught, and say nothing of attention in a checkpoint that nobody trained so."
 )
 AREAS = {
     "rank correlation with the worth of a look": "rank correlation with worth",
