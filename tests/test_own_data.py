@@ -257,7 +257,9 @@ def test_the_command_opens_a_notebook_whose_cell_says_what_is_there(
     ran: list[list[str]] = []
     monkeypatch.setattr("subprocess.call", lambda argv: ran.append(argv) or 0)
     assert main(["annotate", str(photos)]) == 0 and ran[0][1:] == ["-m", "jupyterlab", str(photos / "annotate.ipynb")]
-    [cell] = json.loads((photos / "annotate.ipynb").read_text())["cells"]
+    page = json.loads((photos / "annotate.ipynb").read_text())
+    assert page["metadata"]["kernelspec"]["name"] == "python3", "or JupyterLab asks which kernel is meant"
+    [cell] = page["cells"]
     held: dict[str, Any] = {}
     exec("".join(cell["source"]).replace("annotate('", "made = annotate('"), held)
     assert isinstance(held["made"], Annotate) and repr(held["made"]).startswith("0 of 3 rows of ")

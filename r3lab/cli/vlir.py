@@ -323,7 +323,8 @@ def annotate(folder: str) -> int:
     notebook = place / "annotate.ipynb"
     if not notebook.exists():
         code = f"from r3lab.show.annotate import annotate\n\nannotate({str(place)!r})"
-        page = v4.new_notebook(cells=[v4.new_code_cell(code)])
+        kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}  # else Lab asks
+        page = v4.new_notebook(cells=[v4.new_code_cell(code)], metadata={"kernelspec": kernel})
         write_whole(notebook, writes(page).encode("utf-8"))
     print(f"{notebook}: run its cell; Ctrl-C here ends JupyterLab, what was written stays")
     return subprocess.call([sys.executable, "-m", "jupyterlab", str(notebook)])
