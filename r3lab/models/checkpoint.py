@@ -193,7 +193,7 @@ def checkpoint_folder(name: str | Path, fetch: bool = True) -> Path:
         return folder
     if text in SHIPPED:
         return assets_dir() / SHIPPED[text]
-    missing = f"no checkpoint folder at {shown(text)[1:-1] or shown(text)}"
+    missing = f"no checkpoint folder at {shown(text, 300)[1:-1] or shown(text)}"
     if not _NAME.fullmatch(text) or ".." in text:
         names = f"{', '.join(SHIPPED)}.{nearest(text, SHIPPED)}"
         raise R3labError(f"{missing}; give the folder that holds config.json, owner/name of the hub, or {names}")
