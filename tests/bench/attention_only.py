@@ -1,21 +1,22 @@
 """Explainers that have attention and the record, and may not intervene: the reference of the bench.
 
-Each reads one kind of map (raw attention of the last layer, mean of its heads; or attention relative to a neutral
-question) off every trajectory: how much of it, from the words behind the crops and from the coordinates, falls on each
-crop, on the overview, on the question, in the box that was looked at, in the region that was asked about. The best rule
-of thresholds on these numbers, a tree, is fitted on labelled trajectories of *other* planted policies (same reasons,
-another seed): an honest effort, and more than ours is given, whose limits are fitted on nothing.
+Each reads one kind of map (raw attention; or attention relative to a neutral question) off every trajectory, head by
+head in every layer, and the mean of the last layer's: how much of it, from the words behind the crops and from the
+coordinates, falls on each crop, on the overview, on the question, in the box that was looked at, in the region that was
+asked about. A random forest over all these numbers is fitted on labelled trajectories of *other* planted policies (same
+reasons, another seed): an honest effort, and more than ours is given, whose limits are fitted on nothing.
 
-    rule = fit([numbers(...), ...], kinds)
-    rule.name(numbers(...))
+    rule = fit([numbers(...), ...], kinds)              # scikit-learn, of the extra `assets`
+    named(rule, [numbers(...)])
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
+from sklearn.ensemble import RandomForestClassifier
 
 from r3lab.core.geometry import Box
 from r3lab.explain.explanation import HeatMap
@@ -26,28 +27,33 @@ from r3lab.explain.trials import off_centre, region_of
 from r3lab.models.policy import Features, Policy
 from r3lab.trajectory import Trajectory
 
-DEPTH, LEAST = 6, 5  # of the tree; trajectories in a leaf
+TREES, LEAST = 500, 2  # of the forest; trajectories in a leaf
 SMALLEST = 1e-4  # a share of attention below this is noise
 
 
 def numbers(policy: Policy, t: Trajectory, features: dict[str, Features]) -> tuple[list[float], list[float]]:
     """What the two explainers see of a trajectory: of the raw maps, and of the relative ones."""
-    found = mean_of_heads(rows(policy, t, layers=[-1], features=features))
-    plain = mean_of_heads(rows(policy, with_question(policy, t), layers=[-1], features=features))
-    known = [float(sum(look.crop is not None for look in t.looks)), *(_centre(t),)]
-    raw, neutral = (measured(t, one) for one in (found, plain))
-    ratio = [np.log((a + SMALLEST) / (b + SMALLEST)) for a, b in zip(raw[0], neutral[0], strict=True)]
-    quotients = [
-        score(relative(a, b), box) if a is not None and b is not None else 0.5
-        for a, b, box in zip(raw[1], neutral[1], raw[2], strict=True)
-    ]
-    scores = [score(a, box) if a is not None else 0.5 for a, box in zip(raw[1], raw[2], strict=True)]
-    return [*known, *raw[0], *scores], [*known, *ratio, *quotients]
+    both = rows(policy, t, features=features), rows(policy, with_question(policy, t), features=features)
+    found: tuple[list[float], list[float]] = [float(sum(look.crop is not None for look in t.looks)), _centre(t)], []
+    found[1].extend(found[0])
+    for own, plain in zip(*map(each_head, both), strict=True):
+        raw, neutral = (measured(t, one) for one in (own, plain))
+        ratio = [float(np.log((a + SMALLEST) / (b + SMALLEST))) for a, b in zip(raw[0], neutral[0], strict=True)]
+        quotients = [
+            score(relative(a, b), box) if a is not None and b is not None else 0.5
+            for a, b, box in zip(raw[1], neutral[1], raw[2], strict=True)
+        ]
+        scores = [score(a, box) if a is not None else 0.5 for a, box in zip(raw[1], raw[2], strict=True)]
+        for values, more in zip(found, ([*raw[0], *scores], [*ratio, *quotients]), strict=True):
+            values.extend(more)
+    return found
 
 
-def mean_of_heads(found: AttentionRows) -> AttentionRows:
-    """One head: the mean of all."""
-    return replace(found, weights=found.weights.mean(1, keepdim=True))
+def each_head(found: AttentionRows) -> list[AttentionRows]:
+    """Every head of every layer by itself, and the mean of the last layer's."""
+    layers, heads = found.weights.shape[:2]
+    alone = [found.weights[a : a + 1, b : b + 1] for a in range(layers) for b in range(heads)]
+    return [replace(found, weights=one) for one in (*alone, found.weights[-1:].mean(1, keepdim=True))]
 
 
 def _centre(t: Trajectory) -> float:
@@ -79,56 +85,11 @@ def score(heat: HeatMap, box: Box | None) -> float:
     return 0.5 if box is None or not heat.values.any() else box_score(heat, box, draws=200).percentile
 
 
-@dataclass(frozen=True)
-class Rule:
-    """A tree of thresholds: a number and its threshold with the rules below and above it, or a kind."""
-
-    kind: str
-    number: int = -1
-    threshold: float = 0.0
-    below: Rule | None = None
-    above: Rule | None = None
-
-    def name(self, seen: Sequence[float]) -> str:
-        """The kind of a trajectory."""
-        if self.below is None or self.above is None:
-            return self.kind
-        return (self.below if seen[self.number] <= self.threshold else self.above).name(seen)
+def fit(seen: Sequence[Sequence[float]], kinds: Sequence[str]) -> RandomForestClassifier:
+    """A forest over all numbers of all heads: the best rule that we know of."""
+    return RandomForestClassifier(TREES, min_samples_leaf=LEAST, random_state=0).fit(np.asarray(seen), list(kinds))
 
 
-def fit(seen: Sequence[Sequence[float]], kinds: Sequence[str], depth: int = DEPTH) -> Rule:
-    """The tree that splits, step by step, where the kinds on both sides are purest (CART, Gini impurity)."""
-    table, names = np.asarray(seen, dtype=float), sorted(set(kinds))
-    labels = np.array([names.index(kind) for kind in kinds])
-    return _grow(table, labels, names, depth)
-
-
-def _grow(table: np.ndarray, labels: np.ndarray, names: list[str], depth: int) -> Rule:
-    counts = np.bincount(labels, minlength=len(names))
-    leaf = Rule(names[int(counts.argmax())])
-    if depth == 0 or (counts > 0).sum() < 2:
-        return leaf
-    best = (_impurity(counts[None])[0] * len(labels) - 1e-9, -1, 0.0)
-    hot = np.eye(len(names))[labels]
-    for number in range(table.shape[1]):
-        order = table[:, number].argsort(kind="stable")
-        values, left = table[order, number], hot[order].cumsum(0)
-        places = np.arange(LEAST, len(labels) - LEAST + 1)
-        places = places[values[places - 1] < values[np.minimum(places, len(labels) - 1)]] if len(places) else places
-        if len(places):
-            low, high = left[places - 1], counts - left[places - 1]
-            cost = _impurity(low) * low.sum(1) + _impurity(high) * high.sum(1)
-            at = int(cost.argmin())
-            if cost[at] < best[0]:
-                best = (float(cost[at]), number, float((values[places[at] - 1] + values[places[at]]) / 2))
-    if best[1] < 0:
-        return leaf
-    under = table[:, best[1]] <= best[2]
-    below, above = (_grow(table[side], labels[side], names, depth - 1) for side in (under, ~under))
-    return replace(leaf, number=best[1], threshold=best[2], below=below, above=above)
-
-
-def _impurity(counts: np.ndarray) -> np.ndarray:
-    """Gini impurity of rows of counts (N, kinds)."""
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    return 1 - (shares**2).sum(1)
+def named(rule: RandomForestClassifier, seen: Sequence[Sequence[float]]) -> list[str]:
+    """The kind that a rule gives each trajectory."""
+    return [str(kind) for kind in rule.predict(np.asarray(seen))]

@@ -7,9 +7,9 @@ Ours is the verdict of `r3lab.explain` as it ships, which is fitted on nothing; 
 and so does any other kind than the planted one, even where it is true of the single trajectory: what was named instead
 is in the row (`named`). Of these, a policy that reads its crop and looked past the target on this trajectory is said to
 read another place than asked: `missed` counts the looks that show less than half of the target. The references have
-attention alone (`attention_only`), each with the best shallow tree of thresholds on its numbers, fitted on planted
-policies of another seed. Each verdict is kept as it comes (`runs/planted/verdicts`): killed, the same command goes on;
-a larger `--n` too.
+attention alone (`attention_only`), every head of every layer, each with a random forest on its numbers, fitted on
+planted policies of another seed. Each verdict is kept as it comes (`runs/planted/verdicts`): killed, the same command
+goes on; a larger `--n` too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from attention_only import Rule, fit, numbers
+from attention_only import fit, named, numbers
 from results_file import EXPLAIN, keep, rounded
 from tqdm import tqdm
 
@@ -124,13 +124,13 @@ def measure(kinds: Sequence[Plant], given: argparse.Namespace, base: Path, work:
         labels += [p.kind] * len(found)
         for which in (0, 1):
             seen[which] += [pair[which] for pair in found]
-    rules: list[Rule] = [fit(one, labels) for one in seen]
+    rules = [fit(one, labels) for one in seen]
     theirs: list[dict[str, list[str]]] = [{}, {}]
     for p in kinds:
         policy = planted(p, given.seed)
         found = looked_at(policy, rolled(policy, p, "test", given.n))
         for which in (0, 1):
-            theirs[which][p.kind] = [rules[which].name(pair[which]) for pair in found]
+            theirs[which][p.kind] = named(rules[which], [pair[which] for pair in found])
     return scored(ours, theirs, alone, missed)
 
 
