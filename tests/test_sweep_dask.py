@@ -145,7 +145,7 @@ def test_every_point_is_there_once_after_a_killed_worker_a_new_scheduler_and_a_f
 
         def kill() -> None:
             log = str(folders[0] / "**" / "r3lab-*/runs/*/*/kernel.log")
-            wait_for(lambda: glob.glob(log, recursive=True))  # in the middle of a point; rglob trips over what goes away
+            wait_for(lambda: glob.glob(log, recursive=True))  # in the middle of a point; rglob trips over lost folders
             workers[0].send_signal(signal.SIGKILL)
 
         def say(line: str) -> None:
