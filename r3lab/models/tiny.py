@@ -4,7 +4,7 @@ Architectures, configuration, tokenizer files and image processor are those of t
 `create` makes a Qwen3-VL of about 1.7 million parameters; Qwen3-VL because its vision tower adds a learned absolute
 position to every patch, which a small model needs to write coordinates. What is simplified against a real checkpoint: a
 vocabulary of some 900 tokens in which every coordinate 0, 10, ... 1000 and the fixed parts of the protocol are one
-token each; images of one frame (temporal patch 1); an overview of at most 64 tokens. `miniature` makes the like of any
+token each; images of one frame (temporal patch 1); an overview of at most 100 tokens. `miniature` makes the like of any
 family, so that whatever loads, asks, trains or saves a real checkpoint can be tried out within a second; what such a
 model writes means nothing.
 
@@ -36,7 +36,7 @@ PROTOCOL = ("<think>", "</think>", "<answer>", "</answer>", '{"bbox_2d": [', "]}
 COORDINATE_STEP = 10  # of the frame's 1000
 PATCH, MERGE = 8, 2
 TILE = 64  # pixels a side of the families that see tiles; 16 tokens
-OVERVIEW_TOKENS = (16, 64)  # least and most tokens of an overview; 64 tokens are 128x128 pixels
+OVERVIEW_TOKENS = (16, 100)  # least and most tokens of an overview; 100 tokens are 160x160 pixels
 CROP_TOKENS = (4, 25)  # of a crop; 25 tokens are 80x80 pixels
 
 # The question alone is the prompt: the tiny policy knows only one way to answer.
@@ -111,7 +111,7 @@ _SMALL = _layers(64, 128, 2, num_key_value_heads=2)
 _TOWER = _layers(48, 96, 2, image_size=TILE, patch_size=PATCH)
 _TILED = ({"model_type": "llama", **_SMALL}, _TOWER)
 _WINDOWS = {"intermediate_size": 128, "out_hidden_size": 64, "window_size": 32, "fullatt_block_indexes": [1]}
-_TINY = {"intermediate_size": 288, "out_hidden_size": 128, "num_position_embeddings": 256, "initializer_range": 0.08}
+_TINY = {"intermediate_size": 288, "out_hidden_size": 128, "num_position_embeddings": 400, "initializer_range": 0.08}
 Sizes = dict[str, Any]
 SIZES: dict[str, tuple[Sizes, Sizes]] = {  # of text model and vision tower; Qwen3-VL's is the tiny policy
     "qwen2_vl": ({**_SMALL, **_rope(2, 3, 3)}, _tower(64, 2, 2, embed_dim=64, mlp_ratio=2)),

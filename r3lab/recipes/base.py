@@ -11,8 +11,10 @@ first, then up to five. Nothing here belongs to VLM-R3: a real checkpoint arrive
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,19 +23,20 @@ from torch.nn import functional as F
 
 from ..models import attention
 from ..models.policy import Features, Policy, Row
-from ..train.devices import adamw
 from ..train.run import Progress, Run, steps
 from ..train.sft import descend, marked, schedule
+from ..train.update import ALONE, Alone
 from .facts import WORDS
 from .lessons import BINS, IGNORE, NAMES, TEXT, Lesson, Lessons, Stage
-from .world_lessons import CHARACTERS
+from .strips import CHARACTERS
 
 # -- what lessons state: next tokens, and where two heads look ------------------------------------------------------
 
 # Of the text model's four layers of four heads: those that look at what is stated, and, where that is found by its
 # neighbour, those that look at the neighbour, one layer earlier; and, where a letter names that, those that look at the
-# letter, in the first.
+# letter, in the first. Else a head each of the first looks at the token before, the one before that, and the third.
 POINTING_LAYER, ANCHOR_LAYER, LETTER_LAYER, POINTING_HEADS = 2, 1, 0, (0, 1)
+BEHIND = 3
 
 
 def lesson_rows(
@@ -89,7 +92,8 @@ def stated(
     wanted = marked(batch, masks)
     layers = {POINTING_LAYER: "pointing mass", ANCHOR_LAYER: "anchor mass", LETTER_LAYER: "letter mass"}
     layers = {layer: key for layer, key in layers.items() if pointing > 0 and (points[:, 3] == layer).any()}
-    with attention.watching(tuple(layers)) as watched:
+    behind = BEHIND if pointing > 0 and LETTER_LAYER not in layers else 0
+    with attention.watching((*layers, LETTER_LAYER) if behind else tuple(layers)) as watched:
         states = policy.hidden(batch)
     logits, target = policy.logits(states[:, :-1][wanted[:, 1:]]), batch.ids[:, 1:][wanted[:, 1:]]
     each, right = F.cross_entropy(logits, target, reduction="none"), logits.argmax(-1) == target
@@ -116,6 +120,13 @@ def stated(
         weights = weights[told.to(weights.device)]
         loss = loss - pointing * weights.mean()
         seen[key] = float(weights.detach().exp().mean())
+    row, reads = wanted[:, 1:].cpu().nonzero().unbind(1)
+    for back in range(1, behind + 1):
+        there = reads >= back
+        at = row[there], reads[there], reads[there] - back
+        weights = attention.log_weights(watched[LETTER_LAYER], *at, (back - 1,))
+        loss = loss - pointing / behind * weights.mean()
+        seen["behind mass"] = float(weights.detach().exp().mean())
     return loss, seen
 
 
@@ -152,7 +163,8 @@ def statements(
 
 # -- a stage --------------------------------------------------------------------------------------------------------
 
-WEIGHTS = {"digit": 3.0, "name": 2.0, "word": 4.0, "character": 2.0}  # reading is slow to come
+WEIGHTS = {"digit": 3.0, "name": 2.0, "word": 4.0, "character": 2.0, "print": 4.0}  # reading is slow to come
+MOMENTUM = 0.95  # of Muon
 LOGGED, SAVED = 50, 100  # steps between rows of the log, and between checkpoints
 
 Targets = list[tuple[str, torch.Tensor, torch.Tensor]]  # a name, logits (n, classes), classes (n,) or IGNORE
@@ -164,7 +176,8 @@ class Heads(nn.Module):
     Parameters
     ----------
     width : D
-    worlds : also a head for words and swatches in the overview, and one for the characters of a crop
+    worlds : also a head for words and swatches in the overview, one for its large print, and one for the characters of
+        a crop
     """
 
     def __init__(self, width: int, worlds: bool = False) -> None:
@@ -174,7 +187,8 @@ class Heads(nn.Module):
         self.crop = nn.ModuleDict({"name": nn.Linear(width, len(NAMES)), "digit": nn.Linear(width, 10)})
         self.presence = nn.Linear(width, 1)
         if worlds:
-            self.word, self.character = nn.Linear(width, len(WORDS)), nn.Linear(width, len(CHARACTERS))
+            self.word = nn.Linear(width, len(WORDS))
+            self.ink = nn.ModuleDict({name: nn.Linear(width, len(CHARACTERS)) for name in ("character", "print")})
 
     def forward(self, features: Sequence[Features], lessons: Sequence[Lesson]) -> tuple[torch.Tensor, dict[str, float]]:
         """Summed cross-entropies and accuracies; `features` are those of all images of all lessons, in order. Lessons
@@ -186,27 +200,31 @@ class Heads(nn.Module):
         def classes(parts: Sequence[np.ndarray]) -> torch.Tensor:
             return torch.from_numpy(np.concatenate(parts)).to(device)
 
-        centres = [tokens[0][torch.as_tensor(v.cells)] for tokens, v in scenes]
-        inked = [f[c] for tokens, v in scenes for f, c in zip(tokens[1:], v.crop_cells.tolist(), strict=True)]
-        present = [torch.zeros(len(tokens[0])).index_fill(0, torch.as_tensor(v.cells), 1.0) for tokens, v in scenes]
-        logit = self.presence(torch.cat([tokens[0] for tokens, _ in scenes]))[:, 0]
-        losses = [4.0 * F.binary_cross_entropy_with_logits(logit, torch.cat(present).to(device))]
-        seen: dict[str, float] = {}
+        losses, seen = list[torch.Tensor](), dict[str, float]()
         asked: Targets = []
-        x = torch.cat(centres)
-        for key, head in self.overview.items():
-            asked.append((key, head(x), classes([v.targets[key] for _, v in scenes])))
-        if inked:
-            y = torch.stack(inked)
-            for key, head in self.crop.items():
-                asked.append((f"crop {key}", head(y), classes([v.crop_targets[key] for _, v in scenes])))
-        found = [(c, v.targets["word"]) for c, (_, v) in zip(centres, scenes, strict=True) if "word" in v.targets]
-        if found:
-            asked.append(("word", self.word(torch.cat([c for c, _ in found])), classes([w for _, w in found])))
-        ink = [(tokens[i][at], c) for tokens, v in zip(own, lessons, strict=True) for i, at, c in v.characters]
-        if ink:
-            logits = self.character(torch.stack([token for token, _ in ink]))
-            asked.append(("character", logits, torch.tensor([c for _, c in ink], device=device)))
+        if scenes:
+            logit = self.presence(torch.cat([tokens[0] for tokens, _ in scenes]))[:, 0]
+            there = [torch.zeros(len(tokens[0])).index_fill(0, torch.as_tensor(v.cells), 1.0) for tokens, v in scenes]
+            losses.append(4.0 * F.binary_cross_entropy_with_logits(logit, torch.cat(there).to(device)))
+            centres = [tokens[0][torch.as_tensor(v.cells)] for tokens, v in scenes]
+            inked = [f[c] for tokens, v in scenes for f, c in zip(tokens[1:], v.crop_cells.tolist(), strict=True)]
+            x = torch.cat(centres)
+            for key, head in self.overview.items():
+                asked.append((key, head(x), classes([v.targets[key] for _, v in scenes])))
+            if inked:
+                y = torch.stack(inked)
+                for key, head in self.crop.items():
+                    asked.append((f"crop {key}", head(y), classes([v.crop_targets[key] for _, v in scenes])))
+            found = [(c, v.targets["word"]) for c, (_, v) in zip(centres, scenes, strict=True) if "word" in v.targets]
+            if found:
+                asked.append(("word", self.word(torch.cat([c for c, _ in found])), classes([w for _, w in found])))
+        ink: dict[str, list[tuple[torch.Tensor, int]]] = {}
+        for tokens, v in zip(own, lessons, strict=True):
+            for i, at, c in v.characters:
+                ink.setdefault("character" if i or not len(v.cells) else "print", []).append((tokens[i][at], c))
+        for key, written in ink.items():
+            logits = self.ink[key](torch.stack([token for token, _ in written]))
+            asked.append((key, logits, torch.tensor([c for _, c in written], device=device)))
         for key, logits, target in asked:
             known = target != IGNORE
             if known.any():
@@ -243,26 +261,82 @@ def losses_of(policy: Policy, heads: Heads, stage: Stage, batch: list[Lesson]) -
     return loss, seen
 
 
+class Muon(torch.optim.AdamW):
+    """AdamW, and for groups that say `matrices` Muon (Jordan et al. 2024; scaled as in arXiv 2502.16982, eq. 4).
+
+    The momentum of a matrix is replaced by the nearest orthogonal one, by five Newton-Schulz steps in float32 (torch's
+    own, from 2.9 on, takes bfloat16, which is slow on CPUs), so that no direction is learned slowly. Scaled to the size
+    of AdamW's steps; rates and decay mean the same for both.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One step of every group."""
+        every = self.param_groups
+        self.param_groups = [group for group in every if not group.get("matrices")]
+        super().step(closure)
+        self.param_groups = every
+        for group in (g for g in every if g.get("matrices")):
+            alike: dict[torch.Size, list[torch.nn.Parameter]] = {}
+            for matrix in group["params"]:
+                if matrix.grad is None:
+                    continue
+                alike.setdefault(matrix.shape, []).append(matrix)
+            for shape, matrices in alike.items():
+                moved = []
+                for matrix in matrices:
+                    moment = self.state[matrix].setdefault("momentum", torch.zeros_like(matrix))
+                    moment.lerp_(matrix.grad, 1 - MOMENTUM)
+                    moved.append(torch.lerp(matrix.grad, moment, MOMENTUM))
+                size = 0.2 * math.sqrt(max(shape)) * group["lr"]
+                for matrix, way in zip(matrices, orthogonal(torch.stack(moved)), strict=True):
+                    matrix.mul_(1 - group["lr"] * group["weight_decay"]).sub_(way, alpha=size)
+
+
+def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
+    """About the nearest matrices (N, A, B) with singular values of one size: between 0.7 and 1.2."""
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(5):
+        square = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+    return x.mT if tall else x
+
+
+def optimiser_of(policy: Policy, heads: nn.Module, stage: Stage) -> torch.optim.Optimizer:
+    """AdamW of the tower and the heads; with text, its matrices by Muon, and its rate that of the stage."""
+    groups: list[dict[str, Any]] = [{"params": [*policy.model.model.visual.parameters(), *heads.parameters()]}]
+    if stage.text:
+        inside = {id(p) for p in policy.text.layers.parameters() if p.ndim == 2}
+        matrices = [p for p in policy.text.layers.parameters() if id(p) in inside]
+        others = [p for p in policy.text_parameters() if id(p) not in inside]
+        groups.append({"params": matrices, "times": stage.text_times, "matrices": True})
+        groups.append({"params": others, "times": stage.text_times})
+    return Muon(groups, lr=stage.learning_rate, betas=(0.9, 0.98), weight_decay=0.02)
+
+
 def train_base(
     policy: Policy,
     heads: Heads,
     stage: Stage,
     log: Callable[[dict], None],
-    lessons: Callable[[Policy, Stage, int], torch.utils.data.IterableDataset] = Lessons,
+    lessons: Callable[..., torch.utils.data.IterableDataset] = Lessons,
     run: Run | None = None,
+    processes: Alone = ALONE,
 ) -> None:
     """Run one stage, or what is left of it.
 
     Parameters
     ----------
     log : called with means over every `LOGGED` steps
-    lessons : of a policy and a stage, the stream of batches from a number on
+    lessons : of a policy and a stage, the stream of batches from a number on, and of each this process's part
     run : goes on with what is there, and gets a checkpoint every `SAVED` steps
+    processes : that share each batch; one of them writes
     """
-    trained = [*(policy.model if stage.text else policy.model.model.visual).parameters(), *heads.parameters()]
-    optimiser = adamw(trained, stage.learning_rate, 0.98, decay=0.02)
+    optimiser = optimiser_of(policy, heads, stage)
     before = run.restore(policy, optimiser, heads) if run else Progress()
-    stream = lessons(policy, stage, before.step)
+    stream = lessons(policy, stage, before.step, (processes.rank, processes.count))
     batches = iter(torch.utils.data.DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=4))
     attention.select(policy.model, stage.pointing > 0)
     policy.model.train()
@@ -270,12 +344,12 @@ def train_base(
     start = time.time() - before.seconds
 
     def save(done: int) -> None:
-        if run:
+        if run and processes.main:
             run.save(Progress(done, seconds=time.time() - start, sums=sums), policy, optimiser, beside=heads)
 
-    for step in steps(stage.name, range(before.step, stage.steps), SAVED, save, lambda: False, True):
+    for step in steps(stage.name, range(before.step, stage.steps), SAVED, save, lambda: False, processes.main):
         loss, seen = losses_of(policy, heads, stage, next(batches))
-        descend(loss, optimiser, stage.learning_rate * schedule(step, stage.steps, stage.final_fraction))
+        descend(loss, optimiser, stage.learning_rate * schedule(step, stage.steps, stage.final_fraction), processes)
         for key, value in seen.items():
             total, count = sums.get(key, (0.0, 0))
             sums[key] = total + value, count + 1

@@ -157,7 +157,7 @@ def searched(said: str) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, i
 
 
 def _charts(meta: dict[str, Any], size: Size) -> Scene:
-    noun, marks, large = NOUNS[meta["chart"]], meta["marks"], meta["large_legend"]
+    noun, marks = NOUNS[meta["chart"]], meta["marks"]
     facts, things, sayings = [], [], []
     whole = padded(around([tuple(m["key"]) for m in marks]), size, 4.0)
     lines, listed = shows(legend_text(marks)), _lines(marks)
@@ -169,18 +169,16 @@ def _charts(meta: dict[str, Any], size: Size) -> Scene:
         read = along(value, mark["said"], ink)
         facts += [
             Fact(what, f"The value of {name}", padded(ink, size), mark["large"], value, read, tuple(mark["middle"])),
-            Fact(which, f"The label of {name}", box, large, label, along(label, mark["label"], text), centre(swatch)),
+            Fact(which, f"The label of {name}", box, False, label, along(label, mark["label"], text), centre(swatch)),
         ]
-        if large:
-            sayings.append((f"{mark['label']} is", f" {name}.", centre(swatch)))
-        elif len(marks) <= SEARCHED:
+        if len(marks) <= SEARCHED:
             asked = f"What is the value of {mark['label']}?"
             said = f"{lines} {mark['label']} is {name}."
             again = along(mark["label"], mark["label"], text)
             seen = (*listed, None, *again, *[None] * len(f" is {name}."))
             facts.append(Fact(asked, "The legend", whole, False, said, seen, None, None, *searched(said)))
         things.append(Thing(centre(ink), padded(ink, size), mark["large"]))
-        things.append(Thing(centre(swatch), box, large, mark["colour"]))
+        things.append(Thing(centre(swatch), box, False, mark["colour"]))
         things.append(Thing(tuple(mark["middle"]), word=mark["colour"]))
     most = max(marks, key=lambda m: m["value"])
     sayings.append((f"The {LARGEST[noun]} is", f" the {most['colour']} {noun}.", tuple(most["middle"])))

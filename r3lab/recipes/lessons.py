@@ -62,6 +62,7 @@ class Stage:
     vary : what there is more of than the material: "colours" of photographs, "hands" that write digits ("wild
         hands": as `badges.HANDS` says)
     pointing : weight of the loss on where two heads look
+    text_times : the text model's learning rate, of the tower's
     """
 
     name: str
@@ -77,6 +78,7 @@ class Stage:
     statements: tuple[str, ...] = STATEMENTS
     vary: tuple[str, ...] = ("colours",)
     pointing: float = 0.0
+    text_times: float = 1.0
 
 
 @dataclass
@@ -346,17 +348,22 @@ class Lessons(torch.utils.data.IterableDataset):
     ----------
     policy : whose tokens and crops are used
     start : batches to leave out at the beginning
+    part : of each batch the lessons with this number, from 0, of every so many
     """
 
-    def __init__(self, policy: Policy, stage: Stage, start: int = 0) -> None:
-        self.stage, self.start, self.script = stage, start, Script(policy)
+    def __init__(self, policy: Policy, stage: Stage, start: int = 0, part: tuple[int, int] = (0, 1)) -> None:
+        self.stage, self.start, self.script, self.part = stage, start, Script(policy), part
 
     def __iter__(self) -> Iterator[list[Lesson]]:
         return map(self.batch, count(self.start))
 
     def batch(self, number: int) -> list[Lesson]:
         """Batch number `number`."""
-        return [self.lesson(number * self.stage.batch + i) for i in range(self.stage.batch)]
+        return [self.lesson(number * self.stage.batch + i) for i in self.mine(self.stage.batch)]
+
+    def mine(self, count: int) -> range:
+        """The numbers of a batch's lessons that this process makes."""
+        return range(self.part[0], count, self.part[1])
 
     def lesson(self, index: int) -> Lesson:
         """Scene number `index` of badges."""

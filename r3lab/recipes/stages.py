@@ -34,6 +34,7 @@ from ..train.rgrpo import train_rgrpo
 from ..train.run import FREE, Progress, Run
 from ..train.settings import RgrpoSettings
 from ..train.sft import Pair, SftSettings, cold_start
+from ..train.update import ALONE, Alone
 from ..vlir.sample import Sample, of_split
 from ..vlir.worlds import Worlds, get_world, world_batches
 from .base import Heads, train_base
@@ -92,12 +93,23 @@ def claim(work: Path, settings: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def in_progress(folder: Path, settings: Any, keep: int = 2) -> Iterator[tuple[Run, Progress, JsonlLog]]:
-    """The run that makes the policy of a folder, how far it is, and its log; when the policy is there, the run goes."""
+def in_progress(
+    folder: Path, settings: Any, keep: int = 2, processes: Alone = ALONE
+) -> Iterator[tuple[Run, Progress, Callable[[dict], None]]]:
+    """The run that makes the policy of a folder, how far it is, and its log; when the policy is there, the run goes. Of
+    several processes one has the lock and writes."""
+    if not processes.main:
+        processes.wait()  # until the first has put right what a kill left
+        run = Run(beside(folder, "run"), settings, keep, FREE - {"steps"})
+        yield run, run.begin(), lambda row: None
+        processes.wait()
+        return
     with alone(beside(folder, "run")):
         run = Run(beside(folder, "run"), settings, keep, FREE - {"steps"})
         begin = run.begin()
+        processes.wait()
         yield run, begin, JsonlLog(beside(folder, "jsonl"), begin.step)
+        processes.wait()
         shutil.rmtree(run.folder, ignore_errors=True)
 
 
@@ -108,6 +120,7 @@ def run_stages(
     work: Path,
     seed: int,
     lessons: Callable[..., torch.utils.data.IterableDataset] = Lessons,
+    processes: Alone = ALONE,
 ) -> Path:
     """Run the stages of a base in order, or what is left of them; returns the folder of the last.
 
@@ -116,15 +129,18 @@ def run_stages(
     policy, heads : that the first stage begins with; the heads learn on from stage to stage
     seed : added to each stage's own
     lessons : of a policy and a stage, from the number of a batch on
+    processes : that share each batch
     """
     for stage in (replace(stage, seed=stage.seed + seed) for stage in stages):
         folder = work / stage.name
-        if made(folder):
+        if all(processes.gather(made(folder))):
             policy = Policy.load(folder)
             heads.load_state_dict(load_file(folder / HEADS))
             continue
-        with in_progress(folder, stage, keep=1) as (run, _, log):
-            train_base(policy, heads, stage, log, lessons, run)
+        with in_progress(folder, stage, 1, processes) as (run, _, log):
+            train_base(policy, heads, stage, log, lessons, run, processes)
+            if not processes.main:
+                continue
             with whole_folder(folder, replace=True, durable=True) as part:
                 write_policy(policy, part)
                 save_file(heads.state_dict(), part / HEADS)

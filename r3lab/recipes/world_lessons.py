@@ -19,6 +19,7 @@ from math import ceil
 import numpy as np
 from PIL import Image
 
+from ..core.arms import FORCED
 from ..core.geometry import Box
 from ..core.protocol import CLOSE, OPEN, box_text
 from ..models.policy import Policy
@@ -51,16 +52,16 @@ from .lessons import (
     overview,
     written,
 )
+from .strips import CHARACTERS
 
-CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz./:"  # as classes
 SPREAD = 0.06  # how far a lesson's crop may miss, as a part of its sides: a number must not be cut
 STATEMENTS, BESIDE = 6, 3  # of a scene; beside a question that is answered in full
 # Worlds as lessons have them: more large print, which is the hardest to read in the overview, labels by chance, and
 # more of the questions that take several steps.
-KINDS = {"value": 0.1, "largest": 0.15, "label": 0.2, "named": 0.25, "difference": 0.3}
+KINDS = {"value": 0.25, "largest": 0.15, "label": 0.15, "named": 0.2, "difference": 0.25}
 RICHER: dict[str, World] = {
     "documents": Documents(large_other=0.5),
-    "charts": Charts(large_other=0.4, invented=0.6, shares=KINDS),
+    "charts": Charts(large_other=0.8, invented=0.6, shares=KINDS),
     "trails": Trails(readable=0.5),
     "diagrams": Diagrams(large_other=0.6),
 }
@@ -79,6 +80,7 @@ class WorldStage(Stage):
     matches: int = 0  # rows of legends, searched
     wholes: bool = False  # whether a scene's own question is answered in full
     corners: bool = False  # whether heads are told to find a side by the letters at its ends
+    forced: float = 0.0  # share of these answers that begin with words that force an arm, half of them each
 
 
 class WorldWriter(Writer):
@@ -129,7 +131,7 @@ class WorldWriter(Writer):
 
     # -- a scene -----------------------------------------------------------------------------------------------------
 
-    def write(self, scene: Scene, crops: float, answered: Sample | None = None) -> None:
+    def write(self, scene: Scene, crops: float, answered: Sample | None = None, forced: str = "") -> None:
         """Statements in random order; of those that end with a box, `crops` are followed by their crop. Where the
         sample's question is `answered` in full, that comes first, as in a prompt, and what it reads is not stated
         again."""
@@ -139,7 +141,7 @@ class WorldWriter(Writer):
         self.say(ANSWER, False)
         done: set[Box] = set()
         if answered is not None:
-            self.answer(answered, scene)
+            self.answer(answered, scene, forced)
             done = {step.box for step in steps_of(answered, scene) if isinstance(step, Fact)}
         every = [*(fact for fact in scene.facts if fact.box not in done), *scene.sayings]
         for k in self.rng.permutation(len(every))[: BESIDE if answered else STATEMENTS]:
@@ -158,13 +160,17 @@ class WorldWriter(Writer):
         if at is None:  # no place of the picture: values that were read
             self.take_over(begin, follows)
 
-    def answer(self, sample: Sample, scene: Scene) -> None:
-        """All that leads to the answer of a question that was put: every look is taken, and all of it must be said."""
+    def answer(self, sample: Sample, scene: Scene, forced: str = "") -> None:
+        """All that leads to the answer of a question that was put: every look is taken, and all of it must be said.
+        Behind words that force an arm (`core.arms.FORCED`) everything is read at a glance, or looked at."""
+        if forced:
+            self.say(FORCED[forced], False)
         before = "<think>"
         for step in steps_of(sample, scene):
             if isinstance(step, Fact):
                 leads = self.leads(step, self.say(before + step.subject, True), before + step.subject)
-                self.look(step, leads, at_once=step.large, sized=True, crop=True)
+                at_once = forced == "direct" or step.large and forced != "look"
+                self.look(step, leads, at_once, sized=True, crop=True)
             else:
                 given, follows, at = step
                 self.saying((before + given, follows, at), True)
@@ -198,7 +204,7 @@ class WorldWriter(Writer):
         with what is read there."""
         there = (0, cell(centre(fact.box)))
         if sized:
-            self.say(LARGE.rstrip() if fact.large else SMALL, True, there, leads)
+            self.say(LARGE.rstrip() if at_once else SMALL, True, there, leads)
         if at_once:
             marks = (None, *(m and (0, cell(m[1])) for m in fact.marks))
             via = fact.via and (0, cell(fact.via[1]))
@@ -362,8 +368,8 @@ class WorldLessons(Lessons):
 
     stage: WorldStage
 
-    def __init__(self, policy: Policy, stage: WorldStage, start: int = 0) -> None:
-        super().__init__(policy, stage, start)
+    def __init__(self, policy: Policy, stage: WorldStage, start: int = 0, part: tuple[int, int] = (0, 1)) -> None:
+        super().__init__(policy, stage, start, part)
         self.worlds = [world for world, _ in stage.shares]
         weights = np.array([share for _, share in stage.shares], dtype=float)
         self.weights = weights / weights.sum()
@@ -371,8 +377,9 @@ class WorldLessons(Lessons):
     def batch(self, number: int) -> list[Lesson]:
         """Batch number `number`."""
         first = number * self.stage.batch
-        made = [self.scene(index) for index in range(first, first + self.stage.batch)]
-        rows = [self.row(number, k) for k in range(self.stage.sums + self.stage.matches)]
+        made = [self.scene(first + k) for k in self.mine(self.stage.batch)]
+        made.sort(key=lambda one: not len(one[0].cells))  # those without an overview come last
+        rows = [self.row(number, k) for k in self.mine(self.stage.sums + self.stage.matches)]
         return [*(lesson for lesson, _ in made), *chain.from_iterable(alone for _, alone in made), *rows]
 
     def scene(self, index: int) -> tuple[Lesson, list[Lesson]]:
@@ -390,7 +397,9 @@ class WorldLessons(Lessons):
         writer = WorldWriter(lesson, sample.image, rng, self.script)
         writer.corners = stage.corners
         if stage.text:
-            writer.write(scene, dict(stage.crops).get(world, 0.0), sample if stage.wholes else None)
+            lot = rng.random() if stage.forced else 1.0
+            forced = "" if lot >= stage.forced else "direct" if lot < stage.forced / 2 else "look"
+            writer.write(scene, dict(stage.crops).get(world, 0.0), sample if stage.wholes else None, forced)
         whole = View((0, 0, *sample.image.size), lesson.images[0])
         for fact in scene.facts:
             if fact.large:

@@ -36,6 +36,7 @@ from ..vlir.sample import Rationale, Sample, read_vlir
 from .devices import adamw
 from .run import FREE, Progress, Run, ended, opened, steps
 from .settings import SftSettings
+from .update import ALONE, Alone
 
 Pair = tuple[Sample, Rationale]
 
@@ -111,13 +112,16 @@ def schedule(step: int, steps: int, final: float, warm: int = 100) -> float:
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def descend(loss: torch.Tensor, optimiser: torch.optim.Optimizer, rate: float) -> float:
-    """A step down the gradient at this learning rate, its norm held to 1; returns the norm that it had."""
-    [group] = optimiser.param_groups
-    group["lr"] = rate
+def descend(loss: torch.Tensor, optimiser: torch.optim.Optimizer, rate: float, processes: Alone = ALONE) -> float:
+    """A step down the gradient at this learning rate, of a group that has `times` so many times that, its norm held to
+    1; returns the norm that it had. Several processes take the mean of their gradients."""
+    trained = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group.get("times", 1.0)
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    norm = torch.nn.utils.clip_grad_norm_(group["params"], 1.0)
+    (loss / processes.count).backward()
+    processes.sum_gradients(trained)
+    norm = torch.nn.utils.clip_grad_norm_(trained, 1.0)
     optimiser.step()
     return float(norm)
 

@@ -1,8 +1,8 @@
 """`badges`: handwritten digits on coloured shapes on photographs (a small world in the manner of GQA and VSR).
 
 A photograph of 512x512 pixels carries three to five badges. Each is a coloured shape with a real handwritten digit.
-On a small badge the digit is 13 to 17 pixels high: legible in a crop, three to four pixels in the tiny policy's
-overview (128x128). On a large one it is read at once. Questions name a badge by colour and shape, or by its place
+On a small badge the digit is 11 to 14 pixels high: legible in a crop, some four pixels in the tiny policy's overview
+(160x160). On a large one it is read at once. Questions name a badge by colour and shape, or by its place
 beside another: "Which digit is on the badge left of the blue square?" is asked only where exactly one badge lies
 in that direction from the other, beyond doubt and near.
 
@@ -37,7 +37,7 @@ COLOURS: dict[str, Colour] = {
 SHAPES = ("circle", "square", "triangle", "diamond")
 DIRECTIONS: dict[str, tuple[int, int]] = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
 SMALL, LARGE = (56, 72), (150, 186)  # outer diameter of a badge, source pixels, even numbers
-SMALL_INK, LARGE_INK = 0.24, 0.42  # height of the digit as a part of the diameter
+SMALL_INK, LARGE_INK = 0.2, 0.42  # height of the digit as a part of the diameter
 RIM, RIM_LIGHT = 0.065, 245.0  # width as a part of the diameter, and grey level
 REACH = 200  # a neighbour stands at most so far away, centre to centre
 LEEWAY = 0.75  # how far a direction is from doubt: a neighbour stands within 37 degrees of it, all others beyond 53

@@ -1,11 +1,12 @@
 """`charts`: bar, line, pie and scatter charts of real tables (in the manner of InfographicsVQA and MathVista).
 
 A chart of 512x512 pixels shows three to five rows of a real table (life expectancy by country, votes by district, ...),
-each in a colour that the legend explains, with its value written beside it. Values and legend are small (9 to 10
-pixels high: legible in a crop, two in the tiny policy's overview of 128x128) or large enough to be read at
-once; the shapes and colours are plain in the overview. Five kinds of question: the value of a colour; of the largest;
-the label of a colour; the value of a label (first the legend, here of three lines, then the value); how much more one
-is than another (two looks and a subtraction). Tables and styles of the held-out split occur in no other.
+each in a colour that the legend explains, with its value written beside it. Values and legend are small (9 to 10 pixels
+high: legible in a crop, three in the tiny policy's overview of 160x160), but for at most one value that is large enough
+to be read at once (14 there, or more); the shapes and colours are plain in the overview. Five kinds of question: the
+value of a colour; of the largest; the label of a colour; the value of a label (first the legend, here of three lines,
+then the value); how much more one is than another (two looks and a subtraction). Tables and styles of the held-out
+split occur in no other; a chart for training with a label of theirs gets others.
 
 A world must make a hundred samples a second, more than matplotlib draws figures, so shapes are painted at twice the
 size and halved, text over them, and where everything stands is known before a pixel is drawn. A style (ground, font,
@@ -33,8 +34,8 @@ from .badges import COLOURS
 from .material import NOWHERE, Colour, Drawn, Table, World
 
 SHARES = {"value": 0.3, "largest": 0.15, "label": 0.2, "named": 0.15, "difference": 0.2}  # of the questions
-LARGE_LEGEND, LARGE_VALUE = 0.3, 0.3  # how often what a question needs is readable without a look
-LARGE_OTHER = 0.15  # how often what it does not need is
+LARGE_VALUE = 0.65  # how often the one value that a question asks for is readable without a look
+LARGE_OTHER = 0.3  # how often another one is, where that is not
 MOST, SEARCHED = 5, 3  # rows of a chart; of one whose legend is searched, since more are too fine for one crop
 LETTERS, LENGTHS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", (0.1, 0.2, 0.7)  # of invented labels
 PARTS = ("percent", "percent of days", "millions", "count", "times")  # units whose values make a whole
@@ -46,8 +47,8 @@ FONTS = ("sans", "serif", "mono", "times-bold", "roman-bold", "grotesque", "sans
 GROUNDS = ((255, 255, 255), (247, 243, 232), (233, 239, 245), (234, 234, 242), (30, 34, 44), (58, 58, 60))
 MARKERS = ("circle", "square", "diamond")
 STYLES, MORE = 60, 1200  # that the splits share out, and more to train with
-SMALL_INK, LARGE_INK = (9, 10), (46, 50)  # digit heights, source pixels
-LEGENDS = {True: (42, 40, 64, 212.0), False: (10, 12, 28, 104.0)}  # large: digit, swatch, pitch, width of the room
+SMALL_INK, LARGE_INK = (9, 10), (46, 54)  # digit heights, source pixels
+DIGIT, SWATCH, PITCH, ROOM = 10, 12, 28, 104.0  # of the legend: digit, swatch, from line to line, width of its room
 
 
 # -- how a chart looks -----------------------------------------------------------------------------------------------
@@ -121,7 +122,6 @@ class Plot:
     style: Style
     title: str
     marks: list[Mark]
-    large_legend: bool
     area: Box = field(default=NOWHERE)
 
 
@@ -142,11 +142,10 @@ def on_mark(kind: str, shape: tuple[float, ...]) -> tuple[float, float]:
 def place(plot: Plot) -> bool:
     """Set shapes and where values stand; False if values would touch each other, a foreign shape or the edge, or if a
     label of the legend would not fit beside the plot."""
-    digit, swatch, _, room = LEGENDS[plot.large_legend]
-    if max(material.width(m.label, plot.style.font, digit) for m in plot.marks) > room - swatch - 31:
+    if max(material.width(m.label, plot.style.font, DIGIT) for m in plot.marks) > ROOM - SWATCH - 31:
         return False
     top, bottom = (16.0, SIDE - 62.0) if plot.style.title_below else (62.0, SIDE - 18.0)
-    plot.area = (room, top, SIDE - 20.0, bottom) if plot.style.legend == "left" else (24.0, top, SIDE - room, bottom)
+    plot.area = (ROOM, top, SIDE - 20.0, bottom) if plot.style.legend == "left" else (24.0, top, SIDE - ROOM, bottom)
     {"bar": _bars, "across": _bars, "line": _lines, "pie": _slices, "scatter": _points}[plot.kind](plot)
     boxes = []
     for mark in plot.marks:
@@ -297,13 +296,12 @@ def _shape(draw: ImageDraw.ImageDraw, plot: Plot, colour: Colour, shape: list[fl
 def _legend(draw: ImageDraw.ImageDraw, plot: Plot) -> None:
     """Swatches and labels in a column beside the plot."""
     style = plot.style
-    digit, swatch, pitch, _ = LEGENDS[plot.large_legend]
     left = 14.0 if style.legend == "left" else plot.area[2] + 20
     for k, mark in enumerate(plot.marks):
-        y = plot.area[1] + 26 + k * pitch
-        mark.swatch = (left, y - swatch / 2, left + swatch, y + swatch / 2)
+        y = plot.area[1] + 26 + k * PITCH
+        mark.swatch = (left, y - SWATCH / 2, left + SWATCH, y + SWATCH / 2)
         draw.rectangle(mark.swatch, fill=COLOURS[mark.colour])
-        text = material.write(draw, (left + swatch + 7, y), mark.label, style.font, digit, style.ink, "lm")
+        text = material.write(draw, (left + SWATCH + 7, y), mark.label, style.font, DIGIT, style.ink, "lm")
         mark.key = material.around([mark.swatch, text])
     if style.boxed:
         x1, y1, x2, y2 = material.around([m.key for m in plot.marks])
@@ -330,6 +328,18 @@ def _abscissa(table: Table, split: str) -> Table | None:
     return next(t for t in material.tables(split) if t.name == table.name.replace("lifeExp", "gdpPercap"))
 
 
+@lru_cache(maxsize=1)
+def held_out_labels() -> frozenset[str]:
+    """The labels of tables that are held out: none is learned."""
+    return frozenset(x for split in ("validation", "test") for t in material.tables(split) for x in t.labels)
+
+
+@lru_cache(maxsize=1)
+def seen_labels() -> tuple[str, ...]:
+    """The labels that training shows."""
+    return tuple(sorted({x for t in material.tables("train") for x in t.labels} - held_out_labels()))
+
+
 def invented_labels(rng: np.random.Generator, count: int) -> list[str]:
     """Labels of one to three letters by chance, all different."""
     made: list[str] = []
@@ -340,7 +350,7 @@ def invented_labels(rng: np.random.Generator, count: int) -> list[str]:
 
 
 def _plot(
-    rng: np.random.Generator, split: str, most: int, large_legend: bool, invented: float
+    rng: np.random.Generator, split: str, most: int, invented: float, seen: bool
 ) -> tuple[Plot, dict[str, Any]] | None:
     """A chart of three to `most` rows and a column of a table, sizes not yet decided, and what of which table it shows;
     None if its numbers do not lend themselves."""
@@ -360,8 +370,11 @@ def _plot(
         return None
     colours = [list(COLOURS)[int(k)] for k in rng.permutation(len(COLOURS))]
     labels = [table.labels[row] for row in rows]
-    if invented and rng.random() < invented:
+    if split == "train" and (rng.random() < invented or not held_out_labels().isdisjoint(labels)):
         labels = invented_labels(rng, len(rows))
+    elif seen:
+        every = seen_labels()
+        labels = [every[int(k)] for k in rng.permutation(len(every))[: len(rows)]]
     marks = [Mark(*known) for known in zip(labels, colours, values, said, strict=False)]
     for mark, row in zip(marks, rows, strict=True):
         if kind == "line":
@@ -371,7 +384,7 @@ def _plot(
     time = f" {table.columns[column]}" if len(table.columns) > 1 else ""
     title = f"{table.title}{time}, {'percent' if kind == 'pie' else table.unit}"
     shown = {"chart": kind, "table": table.name, "rows": rows, "column": column, "style": style.number}
-    return Plot(kind, style, title, marks, large_legend), shown
+    return Plot(kind, style, title, marks), shown
 
 
 def legend_text(marks: Sequence[Mapping[str, Any]]) -> str:
@@ -394,14 +407,19 @@ class Charts(World):
     invented : share of the charts whose labels are letters by chance; of real ones there are few, and a policy that is
         trained with those alone guesses at what it reads
     shares : of the questions by kind
+    seen : labels in held-out charts are those of training, to see what it is worth to know them
     """
 
     name, key = "charts", (3,)
 
     def __init__(
-        self, large_other: float = LARGE_OTHER, invented: float = 0.0, shares: Mapping[str, float] = SHARES
+        self,
+        large_other: float = LARGE_OTHER,
+        invented: float = 0.0,
+        shares: Mapping[str, float] = SHARES,
+        seen: bool = False,
     ) -> None:
-        self.large_other, self.invented, self.shares = large_other, invented, dict(shares)
+        self.large_other, self.invented, self.shares, self.seen = large_other, invented, dict(shares), seen
 
     def draw(self, rng: np.random.Generator, split: str, lot: tuple[int, ...]) -> Drawn:
         """Kinds as in `shares`; about 30 % are readable without a look."""
@@ -426,7 +444,7 @@ class Charts(World):
         marks = [{name: getattr(m, name) for name in kept} for m in plot.marks]
         for mark, of in zip(marks, plot.marks, strict=True):
             mark["middle"] = on_mark(plot.kind, of.shape)
-        meta = {"kind": kind, "hops": max(1, len(small)), **shown, "large_legend": plot.large_legend}
+        meta = {"kind": kind, "hops": max(1, len(small)), **shown}
         meta |= {"asked": [plot.marks.index(m) for m in asked], "marks": marks}
         regions = small or [box for box, _ in involved]
         return Drawn(image, question, answer, regions, bool(small), meta)
@@ -434,8 +452,7 @@ class Charts(World):
     def _drawn(self, rng: np.random.Generator, split: str, kind: str) -> tuple[Plot, dict[str, Any], list[Mark]] | None:
         """A chart for that kind of question, what it shows, and the marks that are asked about; None if it has no room,
         or no answer beyond doubt."""
-        large_legend = bool(rng.random() < {"label": LARGE_LEGEND, "named": 0.0}.get(kind, LARGE_OTHER))
-        found = _plot(rng, split, SEARCHED if kind == "named" else MOST, large_legend, self.invented)
+        found = _plot(rng, split, SEARCHED if kind == "named" else MOST, self.invented, self.seen)
         if found is None:
             return None
         plot, shown = found
@@ -444,11 +461,12 @@ class Charts(World):
         if kind == "difference":
             first = int(rng.integers(len(order) - 1))
             asked = [order[first], order[int(rng.integers(first + 1, len(order)))]]
-        readable = bool(rng.random() < LARGE_VALUE)
+        others = [mark for mark in plot.marks if mark not in asked]
+        if kind in ("value", "largest") and rng.random() < LARGE_VALUE:
+            asked[0].large = True
+        elif others and kind != "difference" and rng.random() < self.large_other:
+            others[int(rng.integers(len(others)))].large = True
         for mark in plot.marks:
-            mark.large = readable if mark in asked else bool(rng.random() < self.large_other)
-            if kind == "difference" and mark is asked[1] and rng.random() < 0.2:
-                mark.large = not readable  # only one of the two needs a look
             low, high = LARGE_INK if mark.large else SMALL_INK
             mark.digit = int(rng.integers(low, high + 1))
         return (plot, shown, asked) if place(plot) and (kind != "largest" or _clear(plot)) else None
@@ -462,8 +480,7 @@ class Charts(World):
         steps: Steps = []
 
         if kind == "label":
-            region = None if meta["large_legend"] else next(regions)
-            return reading(f"The label of {first}", asked[0]["label"], region)
+            return reading(f"The label of {first}", asked[0]["label"], next(regions))
         if kind == "largest":
             steps.append((f"The {LARGEST[noun]} is {first}.", None))
         elif kind == "named":
@@ -481,7 +498,7 @@ def _involved(plot: Plot, kind: str, asked: list[Mark]) -> list[tuple[Box, bool]
     """What the answer rests on, in order: its region, and whether it can be read in the overview."""
     size, values = (SIDE, SIDE), [(material.padded(m.ink, (SIDE, SIDE)), m.large) for m in asked]
     if kind == "label":
-        return [(material.padded(asked[0].key, size, 4.0, 18.0), plot.large_legend)]
+        return [(material.padded(asked[0].key, size, 4.0, 18.0), False)]
     if kind == "named":
         return [(material.padded(material.around([m.key for m in plot.marks]), size, 4.0), False), *values]
     return values

@@ -1,10 +1,10 @@
 """`documents`: receipts, forms and letters on photographs (a small world in the manner of DocVQA and TextVQA).
 
 A sheet of paper, a little askew, lies on a photograph of 512x512 pixels. Its labels can be read in the overview; a
-value is either small (print 7 to 8 pixels high, handwriting 9 to 10: legible in a crop, about two pixels in the tiny
-policy's overview of 128x128) or large enough to be read at once (about eleven pixels there). Questions ask for the
-price on a line, the total, the date, or what stands in a field; the answer has one to six characters. A receipt's total
-is the sum of its lines.
+value is either small (print 8 to 9 pixels high, handwriting 9 to 10: legible in a crop, under three pixels in the tiny
+policy's overview of 160x160) or large enough to be read at once (fourteen pixels there, or more). What has no room for
+that is small. Questions ask for the price on a line, the total, the date, or what stands in a field; the answer has one
+to six characters. A receipt's total is the sum of its lines.
 
 A template is a layout (kind of page, font, columns, alignment, rules, where the date stands, ...), drawn by lot from
 its own number and given to one split, so that no layout of the held-out set was seen in training. Photographs,
@@ -41,8 +41,9 @@ FIELDS: dict[str, str] = {  # label -> pattern of its value: 9 a digit, 8 a firs
 }  # fmt: skip
 LETTERS = "ABCDEFGHKMNPRTUVWXYZ"  # without those that look like digits
 DIGITS = {  # heights in pixels, of values that are large and of those by hand
-    (False, False): (8, 9), (False, True): (9, 10), (True, False): (42, 46), (True, True): (44, 48),
+    (False, False): (8, 9), (False, True): (9, 10), (True, False): (46, 56), (True, True): (48, 60),
 }  # fmt: skip
+LEAST = 46  # height of a digit that can be read in the overview, source pixels
 SHARES = {"line": 0.3, "total": 0.15, "date": 0.2, "field": 0.35}  # of the questions
 READABLE = 0.3  # share of the questions that need no look
 LARGE_OTHER = 0.2  # how often a value that is not asked for is large
@@ -155,6 +156,7 @@ class Entry:
     digit: int  # height of a digit of the value, source pixels
     large: bool
     hand: bool = False
+    small: int = 0  # the height where there is no room for large print
     box: Box = NOWHERE
     label_box: Box = NOWHERE
 
@@ -163,10 +165,16 @@ class Entry:
         """How far the pen goes on at each character of the value, pixels."""
         return [(0.8 if c.isdigit() else 0.4) * self.digit for c in self.value]
 
+    def fit(self, most: float) -> None:
+        """Make a digit at most so high; what could not be read in the overview any more is small print."""
+        self.digit = min(self.digit, int(most))
+        if self.large and self.digit < LEAST:
+            self.large, self.digit = False, self.small
+
     def keep_clear(self, pitch: float) -> None:
         """Make the value small enough to stay clear of the next line, `pitch` pixels on, on a page that lies askew,
         too."""
-        self.digit = min(self.digit, int((SLASH if "/" in self.value else CLEAR) * pitch))
+        self.fit((SLASH if "/" in self.value else CLEAR) * pitch)
 
 
 class Page:
@@ -209,7 +217,7 @@ class Page:
     def _value(self, entry: Entry, x: float, y: float, anchor: str, room: float) -> None:
         """Write an entry's value, smaller where there is less room: print, or handwriting of the split."""
         while entry.large and self._wide(entry) > room:
-            entry.digit -= 1
+            entry.fit(entry.digit - 1)
         entry.box = self._pen(entry, x, y, anchor) if entry.hand else self._text(x, y, entry.value, entry.digit, anchor)
 
     def _wide(self, entry: Entry) -> float:
@@ -397,7 +405,21 @@ class Documents(World):
     def draw(self, rng: np.random.Generator, split: str, lot: tuple[int, ...]) -> Drawn:
         """Kinds in `SHARES`, of each about 30 % readable without a look."""
         kind = list(SHARES)[int(rng.choice(len(SHARES), p=list(SHARES.values())))]
-        large = bool(rng.random() < READABLE)
+        large, drawn = bool(rng.random() < READABLE), None
+        while drawn is None or drawn[2].large != large:  # large print has not room on every page
+            drawn = self._drawn(rng, split, kind, large)
+        page, entries, asked = drawn
+        image, lies = lay(rng, split, page.image)
+        for entry in entries:
+            entry.box, entry.label_box = turned(entry.box, lies), turned(entry.label_box, lies)
+        question = ASK[kind].format(asked.label.lower() if kind == "line" else asked.label)
+        meta = {"kind": kind, "hops": 1, "page": page.template.kind, "template": page.template.number}
+        meta |= {"asked": asked.label, "entries": [asdict(e) for e in entries]}
+        regions = [material.padded(asked.box, image.size)]
+        return Drawn(image, question, asked.value, regions, not asked.large, meta)
+
+    def _drawn(self, rng: np.random.Generator, split: str, kind: str, large: bool) -> tuple[Page, list[Entry], Entry]:
+        """A page with an entry of a kind that is asked for, in large print if there is room, and that entry."""
         pages = {"line": ("receipt",), "total": ("receipt",), "field": ("form", "letter")}.get(kind, tuple(KINDS))
         fitting = [t for t in templates(split) if t.kind in pages]
         template = fitting[int(rng.integers(len(fitting)))]
@@ -406,18 +428,13 @@ class Documents(World):
         asked = possible[int(rng.integers(len(possible)))]
         for entry in entries:
             entry.large = large if entry is asked else bool(rng.random() < self.large_other)
-            low, high = DIGITS[entry.large, entry.hand]
-            entry.digit = int(rng.integers(low, high + 1))
+            entry.small, much = (
+                int(rng.integers(low, high + 1)) for low, high in (DIGITS[v, entry.hand] for v in (False, True))
+            )
+            entry.digit = much if entry.large else entry.small
         page = Page(rng, template, split)
         page.paint(entries)
-        image, lies = lay(rng, split, page.image)
-        for entry in entries:
-            entry.box, entry.label_box = turned(entry.box, lies), turned(entry.label_box, lies)
-        question = ASK[kind].format(asked.label.lower() if kind == "line" else asked.label)
-        meta = {"kind": kind, "hops": 1, "page": template.kind, "template": template.number, "asked": asked.label}
-        meta |= {"entries": [asdict(e) for e in entries]}
-        regions = [material.padded(asked.box, image.size)]
-        return Drawn(image, question, asked.value, regions, not asked.large, meta)
+        return page, entries, asked
 
     def steps(self, sample: Sample) -> Steps:
         """Name what is asked for, look if it is small, read, answer."""
