@@ -907,9 +907,8 @@ def test_what_explain_wrote_beside_a_file_is_shown_with_its_trajectory(tmp_path:
     shown = Seen(report(entries)).words
     rows = profile(evidence)
     assert len(rows) == 6 and why.sentence in shown
-    verbs = {True: "changes", False: "stays", None: "may or may not change"}
     for row in rows:
-        cells = f"{row.change} the {row.of} {verbs[row.holds]} {row.counts}"
+        cells = f"the {row.of} {row.says} {row.change} {row.counts}"
         assert "".join(cells.split()) in "".join(shown.split()), row
         assert f"the {row.of} {row.says} {row.change}" in [what for _, what, _ in why.table()]
         assert f"{row.change} ({row.counts})" in why.sentence

@@ -89,15 +89,17 @@ def checkpoint(folder: str) -> list[Check]:
         path = Check("path", f"{kind}: plain, one row at a time, for {why}", "note", about)
     gb = f"{sizes.weights / 1e9:.2g} GB of weights in {str(dtype).removeprefix('torch.')}"
     kept = f"{sizes.rollout(5, 4000) / 1e9:.2g} GB with a group of 5 of 4,000 tokens"
-    lacking = [Check("torchvision", "its image processor needs it", "missing", "pip install torchvision")]
     memory = Check(
         "memory", f"{gb}, {sizes.rollout(1, 4000) / 1e9:.2g} GB with 4,000 tokens" if why else f"{gb}, {kept}"
     )
     told = "set in its files" if "frame" in own else "of its family" if kind in (*FAMILIES, *PLAIN) else "assumed"
     used = Frame(own.get("frame", frame_of(kind))).value
     boxes = Check("boxes", f"{used}, {told}", "note", f"`r3lab frames {folder}` says in which it writes them")
-    held = why and any(Path(folder, name).is_file() for name in OURS)  # the fast path reads its files by itself
-    return [path, *lacking * bool(held and lacks_torchvision(Path(folder))), memory, boxes]
+    checks = [path, memory, boxes]
+    held = any(Path(folder, name).is_file() for name in OURS)
+    if why and held and lacks_torchvision(Path(folder)):  # the fast path reads these files by itself
+        checks.insert(1, Check("torchvision", "its image processor needs it", "missing", "pip install torchvision"))
+    return checks
 
 
 def packages() -> list[Check]:

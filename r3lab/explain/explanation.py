@@ -223,7 +223,7 @@ class LookEntry:
             )
         rows += [(f"attention cut: {cut.what}", f"{cut.change:+.2f} nats") for cut in self.cuts]
         if self.regret is not None and self.best is not None:
-            rows.append(("worth more elsewhere", f"{self.regret:.2f} nats at {_box(self.best)}"))
+            rows.append(("regret", f"{self.regret:.2f} nats; best window {_box(self.best)}"))
         rows.append(("used", {True: "yes", False: "no", None: "not sure"}[self.used]))
         return [*rows, ("attention and intervention", "disagree" if self.disagree else "do not disagree")]
 
