@@ -21,8 +21,6 @@ from r3lab.explain.interventions import (
     TAKEN,
     TRUE,
     Alternative,
-    ValueMap,
-    Window,
     after_look,
     alternatives_of,
     begin,
@@ -31,8 +29,6 @@ from r3lab.explain.interventions import (
     knock_out,
     replay,
     right_text,
-    value_map,
-    windows_of,
     with_question,
 )
 from r3lab.explain.maps import (
@@ -51,6 +47,7 @@ from r3lab.explain.maps import (
     relative,
     spearman,
 )
+from r3lab.explain.pictures import angles, filled, pasted, recoloured, shifts, smoothed, surrounded
 from r3lab.explain.rows import (
     ANSWER,
     BEFORE,
@@ -67,7 +64,7 @@ from r3lab.explain.rows import (
     shares,
     spans_of,
 )
-from r3lab.explain.trials import angles, filled, pasted, recoloured, shifts, smoothed, surrounded
+from r3lab.explain.worth import ValueMap, Window, value_map, windows_of
 from r3lab.models import attention
 from r3lab.models.policy import Policy
 from r3lab.rollout.loop import rollout
@@ -463,7 +460,7 @@ def test_a_value_map_keeps_no_crops_and_is_the_same_in_parts(mistaken, monkeypat
     kept: dict = {}
     whole = value_map(policy, t, look, features=kept)
     assert not kept, "a store that was lent is read, not filled"
-    monkeypatch.setattr("r3lab.explain.interventions.AT_ONCE", 7)
+    monkeypatch.setattr("r3lab.explain.worth.AT_ONCE", 7)
     parts = value_map(policy, t, look)
     assert len(parts.windows) == len(whole.windows) > 7
     assert [w.box for w in parts.windows] == [w.box for w in whole.windows]
@@ -575,7 +572,7 @@ def test_curves_follow_the_order_of_the_map(recorded, monkeypatch):
                 x1, y1, x2, y2 = map(int, heat.cell(column, row))
                 part = (slice(y1 + 1, y2 - 1), slice(x1 + 1, x2 - 1))
                 lost += nats * float(np.ptp(pixels[part].reshape(-1, 3), axis=0).max() == 0)
-            found.append(-lost)
+            found.append(torch.tensor([0.0, -lost], dtype=torch.float64))
         return found
 
     monkeypatch.setattr("r3lab.explain.maps.tail_logprobs", known)

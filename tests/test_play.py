@@ -19,8 +19,9 @@ from r3lab.cli.ask import Asked
 from r3lab.core.errors import R3labError
 from r3lab.core.geometry import iou
 from r3lab.core.images import content_hash, cut
-from r3lab.explain.interventions import TAKEN, Alternative, value_map, windows_of
+from r3lab.explain.interventions import TAKEN, Alternative
 from r3lab.explain.interventions import replay as replayed
+from r3lab.explain.worth import value_map, windows_of
 from r3lab.models.policy import Policy
 from r3lab.rollout.loop import rollout
 from r3lab.run.notebook import run_notebook

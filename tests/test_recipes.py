@@ -24,6 +24,7 @@ from r3lab.recipes.ablations import FULL, VARIANTS, Budget, get_variant, point, 
 from r3lab.recipes.facts import words
 from r3lab.recipes.lessons import vocabulary
 from r3lab.recipes.policies import WORLD_STAGES, Recipe, WorldRecipe, cold_steps, lessons_of_imperfect_teacher
+from r3lab.recipes.reasons import PLANTS
 from r3lab.recipes.settings import FurtherRecipe
 from r3lab.recipes.world_lessons import WorldLessons
 from r3lab.train.log import read_log
@@ -141,7 +142,7 @@ def test_no_result_is_of_another_split_than_it_says(policy, base, tmp_path, monk
         "picture": lambda: stages.picture(policy, "badges", 8, tmp_path / "a.png", tmp_path / "b.png"),
         "ablations": lambda: train.measured(policy, get_variant(FULL), 2),
         "grounding": lambda: train.outcomes(policy, 0, 2),
-        "planted": lambda: planted.rolled(policy, planted.PLANTS["shortcut"], "test", 2),
+        "planted": lambda: planted.rolled(policy, PLANTS["shortcut"], "test", 2),
         "a source": lambda: list(world_source(get_world("badges"), "test", 2).items),
     }
     for name, write in writers.items():

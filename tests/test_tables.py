@@ -36,7 +36,7 @@ from r3lab.course.tables import (
     timed_table,
 )
 from r3lab.evaluate.grades import published
-from r3lab.explain.verdict import FIRST, HONEST, IDLE, UNSURE
+from r3lab.explain.verdict import UNSURE
 from r3lab.models import tiny
 from r3lab.models.policy import Policy, save_policy
 from r3lab.recipes import ablations
@@ -55,7 +55,7 @@ from r3lab.recipes.ablations import (
     values_of,
 )
 from r3lab.recipes.lessons import vocabulary
-from r3lab.recipes.planted import PLANTS
+from r3lab.recipes.reasons import FURTHER, PLANTS
 from r3lab.recipes.stages import pushed
 from r3lab.run.table import (
     STATE,
@@ -160,13 +160,19 @@ def test_named_by_hand():
     rows = [
         named("planted reason named, against raw attention", 0.97, 0.5),
         named("planted reason named, against relative attention", 0.97, 0.4),
-        {**named("planted reason named: honest", 0.99, 0.6), "named": {"honest": 8, "shortcut": 2, "no look": 1}},
+        {
+            **named("planted reason named: honest", 0.99, 0.6),
+            "named": {"honest": 8, "shortcut": 2, "no look": 1},
+            "references": {"raw attention": 0.6, "relative attention": 0.3},
+        },
+        {**named("another kind named for sure", 0.02, 0.0), "confidence": [[9, 0.87, 0.9], [1, 0.99, 1.0]]},
         {**named("planted reason named alone", 0.92, 0.4), "n": "9 trajectories", "named": {}},
     ]
     table = named_table({"rows": rows})
-    assert "| honest | 99.0 % (98.0 to 100.0) | 60.0 % |" in table
-    assert "| all | 97.0 % (96.0 to 98.0) | 50.0 % |" in table
-    assert "Relative attention alone names 40.0 % of all. Of 1200 trajectories of 6 policies." in table
+    assert "| honest | 99.0 % (98.0 to 100.0) | 60.0 % | 30.0 % |" in table
+    assert "| all | 97.0 % (96.0 to 98.0) | 50.0 % | 40.0 % |" in table
+    assert "Of 1200 trajectories of 6 policies." in table
+    assert "is named for sure in 2.0 % (1.0 to 3.0). Confidence: 87.0 % stated, 90.0 % right (9); 99.0 %" in table
     assert "Named instead: honest: shortcut 2, no look 1." in table and "| alone |" not in table
     assert "(the shipped records lend, no true region): 92.0 % (91.0 to 93.0) of 9 trajectories." in table
 
@@ -196,26 +202,33 @@ def test_cost_by_hand():
 
 def test_the_shipped_results_hold_every_row():
     table = explain_tables(SHIPPED)
-    for kind in ("honest", "prior-only", "centre-looker", "shortcut", "looks for show", "first look only"):
-        assert f"| {kind} |" in table
+    for name in PLANTS | FURTHER:
+        assert f"| {name} |" in table
     for kind in ("raw", "relative", "gradient-weighted", "rollout", "random cells"):
         assert f"| {kind} |" in table
 
 
 def test_what_is_claimed_of_explanations():
-    """Of 100 trajectories a policy at least 90 % of the planted reasons are named, and alone too; what is named instead
-    is hardly ever a kind that speaks against the planted one; rows and replays are cheap."""
+    """Of fourteen reasons, three policies each, nine in ten answers are told rightly, more than by any reference; of
+    the first six reasons, 96 %; another kind is named for sure in one of forty; rows and replays are cheap."""
     rows = {row["measure"]: row for row in SHIPPED["rows"]}
-    whole = rows["planted reason named, against raw attention"]
-    count = int(whole["n"].split()[0])
-    assert whole["ours"] >= 0.9 > whole["reference"] and count >= 600
+    against = [row for name, row in rows.items() if name.startswith("planted reason named, against ")]
+    assert len(against) == 3 and all(row["ours"] >= 0.89 > 0.83 > row["reference"] for row in against)
     assert rows["planted reason named alone"]["ours"] >= 0.9
-    assert rows["planted reason named, against relative attention"]["reference"] < 0.9
-    named = {kind: rows[f"planted reason named: {kind}"]["named"] for kind in PLANTS}
-    assert sum(sum(one.values()) for one in named.values()) == count
-    both_true = {kind: {kind, UNSURE, *([IDLE] if kind in (HONEST, FIRST) else [])} for kind in named}
-    against = sum(n for kind, one in named.items() for other, n in one.items() if other not in both_true[kind])
-    assert against <= 0.01 * count
+    of = {name: rows[f"planted reason named: {name}"] for name in PLANTS | FURTHER}
+    assert (
+        sum(of[name]["ours"] for name in PLANTS) / len(PLANTS) >= 0.96
+        and min(row["ours"] for row in of.values()) > 0.65
+    )
+    counts, false = {name: sum(row["named"].values()) for name, row in of.items()}, 0
+    assert all(count >= 60 for count in counts.values()) and len(of) == 14
+    assert sum(counts.values()) == int(against[0]["n"].split()[0])
+    for name, row in of.items():
+        right = sum(n for kind, n in row["named"].items() if kind in row["true"])
+        assert row["ours"] <= right / counts[name] + 1e-3  # true of some trajectories, not of all
+        false += counts[name] - round(row["ours"] * counts[name]) - row["named"].get(UNSURE, 0)
+    sure = rows["another kind named for sure"]
+    assert sure["ours"] == pytest.approx(false / sum(counts.values()), abs=0.005) and sure["ours"] <= 0.025
     assert rows["attention rows against the plain pass"]["ratio"] >= 1 / 1.1
     assert rows["attention rows against eager maps, peak memory"]["ratio"] >= 10
     for name in ("replays of a look", "replays of a look, large overview"):

@@ -13,7 +13,8 @@ from statistics import fmean
 from typing import Any
 
 from ..explain import verdict as verdicts
-from ..explain.interventions import NOTHING, TAKEN, Alternative, ReplayResult, ValueMap, Window
+from ..explain.interventions import NOTHING, TAKEN, Alternative, ReplayResult
+from ..explain.worth import ValueMap, Window
 from .judge import Exercise, Function, Then, Unfit
 
 # -- a crop replaced -----------------------------------------------------------------------------------------------

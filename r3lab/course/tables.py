@@ -46,7 +46,7 @@ ON_GPU = {
     "gap_high": "99 %",
 }
 UNMEASURED = "not measured yet"
-NAMED = "planted reason named"
+NAMED, FALSE = "planted reason named", "another kind named for sure"
 REFUSED = "no look allowed"  # in the name of an arm of tiny.json
 TAUGHT = (  # of every table that measures attention maps
     "Two heads in each of two layers of this policy were supervised to point at the truth (`r3lab/recipes/base.py`): "
@@ -111,23 +111,35 @@ def _asked(result: Row, n: int, of: str = "the test split") -> str:
 
 
 def named_table(result: Row) -> str:
-    """How often the planted reason was named: one line a kind, one for all, with 95 % intervals; what was named
-    instead; and with nothing lent by the caller."""
+    """How often the planted reason was named: one line a kind, one for all, with 95 % intervals, and by each reference;
+    what was named instead; how often wrongly and for sure; and with nothing lent by the caller."""
     rows = {row["measure"].removeprefix(NAMED): row for row in result["rows"] if row["measure"].startswith(NAMED)}
-    raw, relative = rows[", against raw attention"], rows[", against relative attention"]
-    kinds = {kind[2:]: row for kind, row in rows.items() if kind.startswith(": ")} | {"all": raw}
+    start = ", against "
+    others = {name.removeprefix(start): row["reference"] for name, row in rows.items() if name.startswith(start)}
+    whole = next(row for name, row in rows.items() if name.startswith(start))
+    kinds = {kind[2:]: row for kind, row in rows.items() if kind.startswith(": ")}
     cells = [
-        (kind, between(row["ours"], row["low"], row["high"]), f"{100 * row['reference']:.1f} %")
-        for kind, row in kinds.items()
+        (kind, between(row["ours"], row["low"], row["high"]), *(f"{100 * v:.1f} %" for v in theirs.values()))
+        for kind, row, theirs in (
+            *((kind, row, row["references"]) for kind, row in kinds.items()),
+            ("all", whole, others),
+        )
     ]
-    table = _markdown(("planted reason", "named by `explain`", "by raw attention alone"), "lrr", cells)
-    told = [f"Relative attention alone names {100 * relative['reference']:.1f} % of all. Of {raw['n']}."]
-    missed = {
-        f"{kind}: {', '.join(f'{other} {n}' for other, n in row.get('named', {}).items() if other != kind)}"
-        for kind, row in kinds.items()
-        if set(row.get("named", ())) - {kind}
-    }
-    told += [f"Named instead: {'; '.join(sorted(missed))}."] if missed else []
+    heads = ("planted reason", "named by `explain`", *(f"by {name}" for name in others))
+    table, told = _markdown(heads, "l" + "r" * (1 + len(others)), cells), [f"Of {whole['n']}."]
+    missed = {}
+    for kind, row in kinds.items():
+        others = {k: n for k, n in row.get("named", {}).items() if k not in {kind, *row.get("true", ())}}
+        if others:
+            missed[kind] = f"{kind}: {', '.join(f'{other} {n}' for other, n in others.items())}"
+    told += [f"Named instead: {'; '.join(sorted(missed.values()))}."] if missed else []
+    false = next((row for row in result["rows"] if row["measure"] == FALSE), None)
+    if false:
+        share = between(false["ours"], false["low"], false["high"])
+        stated = "; ".join(
+            f"{100 * said:.1f} % stated, {100 * right:.1f} % right ({n})" for n, said, right in false["confidence"]
+        )
+        told.append(f"Another kind than the true one is named for sure in {share}. Confidence: {stated}.")
     alone = rows.get(" alone")
     if alone:
         share = between(alone["ours"], alone["low"], alone["high"])

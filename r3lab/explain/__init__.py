@@ -1,8 +1,9 @@
 """Why a policy looked where it looked, and whether the look mattered.
 
 From the ground up: `verdict` (counts and what they amount to) and `explanation` (the record, on disk) need no model;
-`rows` says what attention read; `interventions` replay a look or cut attention; `trials` counts what interventions
-change; `maps` shows attention on the photograph and measures how faithful that is; `explain` puts all of it together.
+`rows` says what attention read; `interventions` replay a look or cut attention; `worth` is that of looks elsewhere;
+`trials` counts what interventions change, on `pictures` that differ in one respect; `maps` shows attention on the
+photograph and measures how faithful that is; `explain` puts all of it together.
 
     explanation = explain(policy, trajectory, others=more_trajectories)      # explain.explain
     explanation.verdict.kind, explanation.looks[0].sentence
@@ -16,13 +17,14 @@ from ..core import lazy
 HOMES = {
     "check_record": "explain",
     "Explanation": "explanation",
-    **dict.fromkeys(("alternatives_of", "crop_value", "knock_out", "value_map", "with_question"), "interventions"),
+    **dict.fromkeys(("alternatives_of", "crop_value", "knock_out", "with_question"), "interventions"),
     **dict.fromkeys(("agreement", "align", "box_score", "deletion_insertion", "find_sinks", "heat_map"), "maps"),
     **dict.fromkeys(("hits", "looking_heads", "relative"), "maps"),
     **dict.fromkeys(("ANSWER", "COORDINATES", "OVERVIEW", "events", "gradient_rows", "shares"), "rows"),
     **dict.fromkeys(("QUICK", "Settings"), "trials"),
     **dict.fromkeys(("ELSEWHERE", "Evidence", "HONEST", "IDLE", "Trials", "UNSURE"), "verdict"),
     **dict.fromkeys(("described", "verdict_of"), "verdict"),
+    "value_map": "worth",
 }
 
 __getattr__, __dir__ = lazy(__name__, HOMES)

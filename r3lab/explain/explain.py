@@ -30,11 +30,12 @@ from ..rollout.plain import logits_of
 from ..rollout.sequence import row_of
 from ..trajectory import Kind, Trajectory
 from .explanation import BoxAttention, Cut, Explanation, HeatMap, LookEntry, Worth
-from .interventions import TAKEN, after_look, alternatives_of, knock_out, regions_of, replay, value_map, with_question
+from .interventions import LESS, ReplayResult, after_look, knock_out, regions_of, with_question
 from .maps import box_attention, crop_attention
 from .rows import AFTER, ANSWER, OVERVIEW, AttentionRows, check_model, events, rows, spans_of
-from .trials import SHOWN, Settings, Store, gather, same, shipped_lenders
+from .trials import SHOWN, Settings, Store, changed, gather, outcomes, shipped_lenders
 from .verdict import KINDS, NO_LOOK, SURE, UNSURE, Evidence, Trials, Verdict, described, verdict_of
+from .worth import value_map
 
 GAP, GAP_HALF = 0.02, 0.5  # nats of one token, weights in float32 and in half precision (3e-2 is usual there)
 WORTH_SAYING = 0.5  # nats of regret
@@ -82,13 +83,13 @@ def explain(
         raise R3labError(f"there is no look {look}; the trajectory has {count}, counted from 0")
     gap = check_record(policy, t, store)
     wanted = list(range(count)) if look is None else [look]
-    evidence, answers = gather(policy, t, shipped_lenders() if others is None else others, settings, store)
+    evidence, replayed = gather(policy, t, shipped_lenders() if others is None else others, settings, store)
     verdict, attended = verdict_of(evidence), None
     if evidence.crops and not policy.plain:
         attended = rows(policy, t, features=store), rows(policy, with_question(policy, t), features=store)
     entries, maps = [], {}
     for number in tqdm(wanted, desc="explain", disable=not progress, mininterval=0.2):
-        entry, own = _explain_look(policy, t, number, evidence, answers, attended, settings, store)
+        entry, own = _explain_look(policy, t, number, evidence, replayed, attended, settings, store)
         entries.append(entry)
         maps.update({f"look {number + 1} {name}": heat for name, heat in own.items()})
     versions = {"r3lab": __version__, "transformers": transformers.__version__, "torch": torch.__version__}
@@ -152,7 +153,7 @@ def _explain_look(
     t: Trajectory,
     number: int,
     evidence: Evidence,
-    answers: Sequence[dict[str, str | None]],
+    replayed: Sequence[Sequence[ReplayResult]],
     attended: tuple[AttentionRows, AttentionRows] | None,
     settings: Settings,
     store: Store,
@@ -174,7 +175,7 @@ def _explain_look(
         told["used"], told["disagree"] = used, used is not None and read is not None and read.says_read != used
         written = after_look(t, number) < len(t.ids)  # else there is nothing that could become less likely
         if settings.value and written:
-            told["worth"] = tuple(_worth(policy, t, number, settings.seed, answers[index], store))
+            told["worth"] = tuple(_worth(t, replayed[index]))
             told["cuts"] = _cuts(policy, t, number, crop, store)
         if settings.value_map and written:
             value = value_map(policy, t, number, features=store)
@@ -191,15 +192,12 @@ def _written_before(t: Trajectory, number: int) -> str:
     return "".join(pieces)[-500:]
 
 
-def _worth(
-    policy: Policy, t: Trajectory, number: int, seed: int, answers: dict[str, str | None], store: Store
-) -> Iterator[Worth]:
-    """The crop replaced in every way of `alternatives_of`; the answers are those that were counted."""
-    own, *others = replay(policy, t, number, alternatives_of(t, number, seed), store, answers=False)
-    for one in others:
-        name, right = one.alternative.name, None if one.right is None or own.right is None else one.right - own.right
-        changed = not same(answers[name], answers[TAKEN])
-        yield Worth(name, one.change(own), right, answers[name], changed, one.alternative.empty)
+def _worth(t: Trajectory, replayed: Sequence[ReplayResult]) -> Iterator[Worth]:
+    """What was put in the place of a crop; changes are those that were counted."""
+    own, *others = outcomes(t, [one.answer for one in replayed], [one.named for one in replayed])
+    for one, outcome in zip(replayed[1:], others, strict=True):
+        name, nats = one.alternative.name, one.named - replayed[0].named
+        yield Worth(name, nats, one.answer, changed(own, outcome), one.alternative.empty)
 
 
 def _cuts(policy: Policy, t: Trajectory, number: int, crop: str, store: Store) -> tuple[Cut, ...]:
@@ -256,7 +254,7 @@ def _trials_sentence(lent: Trials, empty: Trials) -> str:
     return (
         f"A crop that shows something else changed the answer in {lent.changed} of {lent.tried}{shows}. Nothing to "
         f"read in its place (no crop, blank, noise, another place, the whole image) changed it in {empty.changed} of "
-        f"{empty.tried}."
+        f"{empty.tried}. Changed: another answer, or this one less likely by {LESS:g} nats."
     )
 
 

@@ -32,7 +32,7 @@ from ..trajectory import load as load_trajectory
 from ..trajectory import save as save_trajectory
 from .verdict import Evidence, Share, Verdict, profile
 
-FORMAT, VERSION = "r3lab.explanation", 2
+FORMAT, VERSION = "r3lab.explanation", 3
 RECORD, ARRAYS = "explanation.json", "maps.npz"
 MOST_BYTES = 64_000_000  # of the record, and of all maps together
 
@@ -143,12 +143,11 @@ class CropAttention:
 
 @dataclass(frozen=True)
 class Worth:
-    """A crop replaced: change in nats of what was written, of the same with the right answer, and what is answered;
-    `empty` where nothing is there that the look was taken for (it is counted in the evidence)."""
+    """A crop replaced: change in nats of the words that name the answer given, what is answered, and whether that is a
+    change (`trials.changed`); `empty` where nothing is there that the look was taken for (counted in the evidence)."""
 
     name: str
-    given: float
-    right: float | None
+    nats: float
     answer: str | None
     changed: bool
     empty: bool = False
@@ -176,7 +175,7 @@ class LookEntry:
     worth, cuts : interventions on this look
     regret, best : nats by which the best window would have been worth more, and that window
     coverage : part of a true region in the crop, of the one it holds most of; None where none is known
-    used : whether the answer depends on this crop: it follows another, and is lost where there is nothing to read;
+    used : whether the answer depends on this crop: it follows another, and is lost, or less sure, with nothing to read;
         None where that is not sure, or only one of the two holds
     disagree : attention says it was read and interventions that it was not, or the other way round
     sentence : all of it in words
@@ -215,12 +214,9 @@ class LookEntry:
             rows.append(("attention of the answer, crop token", f"{self.reading.crop:.2f} of an even share"))
             rows.append(("attention of the answer, overview token", f"{self.reading.overview:.2f} of an even share"))
         for w in self.worth:
-            right = "" if w.right is None else f", right answer {w.right:+.2f}"
-            answer = "no answer" if w.answer is None else shown(w.answer, 40)
-            now = "now answers" if w.changed else "answers"
-            rows.append(
-                (f"crop {'emptied' if w.empty else 'moved'}: {w.name}", f"{w.given:+.2f} nats{right}; {now} {answer}")
-            )
+            answer = "no answer" if w.answer is None else f"answers {shown(w.answer, 40)}"
+            told = f"{'changed' if w.changed else 'as before'}: {answer}, {w.nats:+.2f} nats"
+            rows.append((f"crop {'emptied' if w.empty else 'moved'}: {w.name}", told))
         rows += [(f"attention cut: {cut.what}", f"{cut.change:+.2f} nats") for cut in self.cuts]
         if self.regret is not None and self.best is not None:
             rows.append(("regret", f"{self.regret:.2f} nats; best window {_box(self.best)}"))
@@ -267,7 +263,7 @@ class Explanation:
         """Rows (look, what was measured, value); foreign text in them is quoted and cut, on one line."""
         rows = [("all", "verdict", f"{self.verdict.kind} ({self.verdict.confidence:.0%})")]
         found = profile(self.evidence) if self.evidence.answered else ()
-        rows += [("all", f"the {one.of} {one.says} {one.change}", f"another in {one.counts}") for one in found]
+        rows += [("all", f"the {one.of} {one.says} {one.change}", f"{one.end} in {one.counts}") for one in found]
         rows += [] if found else [("all", "because", reason) for reason in self.verdict.reasons]
         return rows + [(f"look {e.number + 1}", what, value) for e in self.looks for what, value in e.table()]
 

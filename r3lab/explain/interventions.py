@@ -6,7 +6,6 @@ it goes on by itself, greedily. What comes before the crop is read once for all 
 
     own, nothing, *others = crop_value(policy, trajectory, look=0)
     nothing.change(own), nothing.answer                              # the look replaced by none
-    value_map(policy, trajectory, look=0).regret                     # the best window that it could have had
     knock_out(policy, trajectory, at=["answer"], spans=["crop 1"]).change.sum()
 
 A replaced crop asks whether what was seen mattered; a cut asks whether it was read *there*: an answer that was copied
@@ -18,7 +17,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 
 import numpy as np
 import torch
@@ -26,25 +24,25 @@ from PIL import Image
 
 from ..core.arms import get_arm
 from ..core.errors import R3labError, shown
-from ..core.geometry import Box, Size, as_box, clip, coverage, iou, problem
+from ..core.geometry import Box, Size, as_box, clip, iou, problem
 from ..core.images import content_hash, cut
 from ..models import attention
 from ..models.attention import Seen
 from ..models.policy import Features, Policy, reading
 from ..rollout.loop import Loop
-from ..rollout.resume import enter, resume
+from ..rollout.resume import enter, go_on, resume
 from ..rollout.sequence import prompt_ids, rows_of
 from ..rollout.state import RolloutState
 from ..trajectory import ImageRef, Kind, Look, Trajectory
-from .explanation import HeatMap
+from .pictures import mean_colour
 from .rows import SINK, Event, check_model, event_logprobs, read_again, spans_of
 
 TAKEN, NOTHING, BLANK, NOISE = "as it was", "nothing", "blank", "noise"  # names of alternatives
 RANDOM, TRUE, WHOLE = "random place", "true region", "full image"
 NEUTRAL = "Write a general description of the image."  # a question of nothing in particular, as in arXiv 2502.17422
 NOISES, PLACES = 2, 4  # crops of noise, and of random places: of few the habit of an answer cannot be told from a loss
-AT_ONCE = 64  # windows of a value map that are replayed together: what they hold is the peak of an explanation
 STEPS = (0.25, 0.5, 1.0)  # shifts of the box, as parts of its sides
+LESS = 0.5  # nats by which the words that name an answer become less likely where it counts as changed
 
 
 @dataclass(frozen=True)
@@ -66,6 +64,7 @@ class ReplayResult:
     ----------
     given : log-probability in nats of all that was written after the look in the record
     right : of the same with the right answer in place of the one given; None where no right answer is known
+    named : of the words in it that name the answer given; 0 where it is not named
     answer : what it answers by itself, greedily, with no more looks than in the record; None if it does not, or was
         not asked
     """
@@ -73,6 +72,7 @@ class ReplayResult:
     alternative: Alternative
     given: float
     right: float | None
+    named: float = 0.0
     answer: str | None = None
 
     def change(self, own: ReplayResult) -> float:
@@ -110,7 +110,7 @@ def replay(
         If there is no such look, nothing was written after it, or a box does not fit the image.
     """
     check_model(policy, trajectory)
-    _with_crop(trajectory, look)
+    with_crop(trajectory, look)
     if not alternatives:
         return []
     store: dict[str, Features] = {} if features is None else features
@@ -118,36 +118,70 @@ def replay(
     if tail >= len(trajectory.ids):
         raise R3labError(f"nothing was written after look {look}; there is nothing to compare")
     begun = [begin(policy, trajectory, look, alternative) for alternative in alternatives]
-    texts = [joined(t, trajectory, tail) for t in begun]
-    corrected = right_text(policy, trajectory)
-    if corrected is not None and corrected is not trajectory:  # the same where the given answer is right: read once
-        texts += [joined(t, corrected, tail) for t in begun]
+    corrected, own = right_text(policy, trajectory), list[str | None]([None] * len(begun))
     with reading(policy):
-        found = tail_logprobs(policy, texts, [len(t.ids) for t in begun] * (len(texts) // len(begun)), store)
-        own = answers_of(policy, trajectory, begun, store) if answers else [None] * len(begun)
-    right = [None] * len(begun) if corrected is None else found[-len(begun) :]
-    return [ReplayResult(*parts) for parts in zip(alternatives, found, right, own, strict=False)]
+        if answers:
+            own, found = read_and_answered(policy, trajectory, begun, tail, store)
+        else:
+            found = reread(policy, trajectory, begun, tail, store)
+        again = found  # the same where the given answer is right: read once
+        if corrected is not None and corrected is not trajectory:
+            again = reread(policy, corrected, begun, tail, store)
+    given = [float(one.sum()) for one in found]
+    right = [None if corrected is None else float(one.sum()) for one in again]
+    names = named(trajectory, tail, found)
+    return [ReplayResult(*parts) for parts in zip(alternatives, given, right, names, own, strict=True)]
 
 
-def answers_of(
-    policy: Policy, trajectory: Trajectory, begun: Sequence[Trajectory], store: dict[str, Features]
-) -> list[str | None]:
-    """What is answered greedily from where each begun record stands, with no more looks than the record has.
+def reread(
+    policy: Policy, trajectory: Trajectory, begun: Sequence[Trajectory], tail: int, store: dict[str, Features]
+) -> list[torch.Tensor]:
+    """`tail_logprobs` of what was written in a record from `tail` on, behind each begun one."""
+    texts = [joined(t, trajectory, tail) for t in begun]
+    return tail_logprobs(policy, texts, [len(t.ids) for t in begun], store)
 
-    With more, a policy that lost its crop, or was shown another, would just ask for the first one again.
+
+def read_and_answered(
+    policy: Policy, trajectory: Trajectory, begun: Sequence[Trajectory], tail: int, store: dict[str, Features]
+) -> tuple[list[str | None], list[torch.Tensor]]:
+    """What is answered greedily from where each begun record stands, with no more looks than the record has, and
+    `reread`: one reading serves both.
+
+    With more looks, a policy that lost its crop, or was shown another, would just ask for the first one again. On the
+    plain path, or where nothing was written from `tail` on, nothing is read again.
     """
     most, looks = 2 * trajectory.kinds.count(Kind.SAMPLED) + 32, len(trajectory.looks)
-    return [t.answer for t in resume(policy, begun, max_looks=looks, max_new_tokens=most, features=store)]
+    if policy.plain or tail >= len(trajectory.ids):
+        went = resume(policy, begun, max_looks=looks, max_new_tokens=most, features=store)
+        return [t.answer for t in went], [torch.zeros(len(trajectory.ids) - tail, dtype=torch.float64) for _ in begun]
+    texts, loop = [joined(t, trajectory, tail) for t in begun], Loop(policy, store, looks, most)
+    shared, states = go_on(loop, begun, rows_of(policy, texts, store))
+    found = sampled_logprobs(policy, texts, [len(t.ids) for t in begun], shared, states)
+    return [t.answer for t in loop.run(False)], found
 
 
-def _with_crop(trajectory: Trajectory, look: int) -> Look:
-    """A look that has a crop.
+def named(trajectory: Trajectory, tail: int, found: Sequence[torch.Tensor]) -> list[float]:
+    """Of log-probabilities from `tail` on, the sum of those of the words that name the answer given."""
+    at = [i - tail for i in naming(trajectory, tail)]
+    return [float(one[at].sum()) for one in found]
 
-    Raises
-    ------
-    R3labError
-        If there is no such look, or it got none.
-    """
+
+def naming(trajectory: Trajectory, start: int) -> list[int]:
+    """Positions of the sampled tokens from `start` on that name the answer given, as a word; none in a box."""
+    if not trajectory.answer:
+        return []
+    boxes = {i for look in trajectory.looks for i in range(*look.span)}
+    where, text = list[int](), ""
+    for i in range(start, len(trajectory.ids)):
+        piece = trajectory.pieces[i] if trajectory.kinds[i] == Kind.SAMPLED and i not in boxes else "\0"
+        where += [i] * len(piece)
+        text += piece
+    found = re.finditer(rf"(?<!\w){re.escape(trajectory.answer)}(?!\w)", text)
+    return sorted({where[k] for match in found for k in range(*match.span())})
+
+
+def with_crop(trajectory: Trajectory, look: int) -> Look:
+    """A look that has a crop; an `R3labError` if there is no such look, or it got none."""
     if not 0 <= look < len(trajectory.looks):
         raise R3labError(f"there is no look {look}; the trajectory has {len(trajectory.looks)}, counted from 0")
     own = trajectory.looks[look]
@@ -227,6 +261,24 @@ def extended(policy: Policy, begun: Trajectory, ids: Sequence[int], kind: Kind) 
     return begun
 
 
+def reworded(policy: Policy, trajectory: Trajectory, end: int, other: str) -> Trajectory | None:
+    """The trajectory as far as `end`, with another answer wherever the given one is named in what was sampled before;
+    None where it is not named. New words carry no log-probabilities."""
+    given, at = trajectory.answer, [i for i in naming(trajectory, trajectory.prompt_length) if i < end]
+    if given is None or not at:
+        return None
+    source, head, done = trajectory.until(end), trajectory.until(0), 0
+    runs = [at[k] for k in range(len(at)) if k == 0 or at[k] != at[k - 1] + 1]
+    for start in (*runs, end):
+        head, done = joined(head, source.until(start), done), start
+        while done in at:
+            done += 1
+        if start < end:
+            words = "".join(trajectory.pieces[start:done]).replace(given, other)
+            head = extended(policy, head, policy.ids(words), Kind.SAMPLED)
+    return head
+
+
 def with_question(policy: Policy, trajectory: Trajectory, question: str = NEUTRAL) -> Trajectory:
     """A trajectory with its question replaced and all that follows the prompt kept, token for token.
 
@@ -247,12 +299,19 @@ def with_overview(trajectory: Trajectory, image: Image.Image) -> Trajectory:
 
 def tail_logprobs(
     policy: Policy, texts: Sequence[Trajectory], starts: Sequence[int], store: dict[str, Features]
-) -> list[float]:
-    """Sum of the log-probabilities (nats) of the sampled tokens from `starts` on, of each trajectory.
+) -> list[torch.Tensor]:
+    """Log-probabilities (nats, float64) of the tokens from `starts` on, of each trajectory; 0 of what was not sampled.
 
     What all of them begin with is read once.
     """
     shared, states = enter(Loop(policy, store), rows_of(policy, texts, store), most=min(starts) - 1)
+    return sampled_logprobs(policy, texts, starts, shared, states)
+
+
+def sampled_logprobs(
+    policy: Policy, texts: Sequence[Trajectory], starts: Sequence[int], shared: int, states: torch.Tensor
+) -> list[torch.Tensor]:
+    """As of `tail_logprobs`, from the states (R, q, D) of what follows the `shared` tokens."""
     wanted = [
         (row, at, t.ids[at])
         for row, (t, start) in enumerate(zip(texts, starts, strict=True))
@@ -263,7 +322,10 @@ def tail_logprobs(
     device = policy.device
     logp = policy.logits(states[row.to(device), (at - 1 - shared).to(device)]).log_softmax(-1)
     own = logp.gather(1, ids.to(device)[:, None])[:, 0].double().cpu()
-    return torch.zeros(len(texts), dtype=torch.float64).index_add(0, row, own).tolist()
+    found = [torch.zeros(len(t.ids) - start, dtype=torch.float64) for t, start in zip(texts, starts, strict=True)]
+    for (which, place, _), value in zip(wanted, own.tolist(), strict=True):
+        found[which][place - starts[which]] = value
+    return found
 
 
 def alternatives_of(trajectory: Trajectory, look: int, seed: int = 0) -> list[Alternative]:
@@ -272,13 +334,8 @@ def alternatives_of(trajectory: Trajectory, look: int, seed: int = 0) -> list[Al
     Parameters
     ----------
     seed : of the noise and of the random position
-
-    Raises
-    ------
-    R3labError
-        If there is no such look, or it got no crop.
     """
-    own = _with_crop(trajectory, look)
+    own = with_crop(trajectory, look)
     assert own.box is not None and own.crop is not None
     image, box, size = trajectory.images[trajectory.image.hash], own.box, (own.crop.width, own.crop.height)
     source = image.size
@@ -310,11 +367,6 @@ def _numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{name} {number}"
 
 
-def mean_colour(image: Image.Image) -> tuple[int, ...]:
-    """The mean of an image's pixels (R, G, B)."""
-    return tuple(int(v) for v in np.asarray(image.convert("RGB")).reshape(-1, 3).mean(0).round())
-
-
 def _elsewhere(box: Box, source: Size, rng: np.random.Generator) -> Box:
     """A box of the same size at the random position, of 64, that overlaps it least."""
     w, h = box[2] - box[0], box[3] - box[1]
@@ -334,100 +386,6 @@ def crop_value(
         As of `replay`.
     """
     return replay(policy, trajectory, look, alternatives_of(trajectory, look, seed), features)
-
-
-@dataclass(frozen=True)
-class Window:
-    """Where a look could have been: its box, its worth in nats, and how much of the true region it covers."""
-
-    box: Box
-    worth: float
-    coverage: float | None
-
-
-@dataclass(frozen=True)
-class ValueMap:
-    """What a look would have been worth at each place.
-
-    Attributes
-    ----------
-    windows : every window, scale by scale, row by row
-    taken : worth of the box that was looked at
-    nothing : log-probability in nats without any crop, from which worth is counted
-    source : width and height of the source image in pixels
-    """
-
-    windows: list[Window]
-    taken: float
-    nothing: float
-    source: Size
-
-    @property
-    def best(self) -> Window:
-        """The window of most worth."""
-        return max(self.windows, key=lambda window: window.worth)
-
-    @property
-    def regret(self) -> float:
-        """What the best window is worth above the look that was taken, in nats; 0 where none is better."""
-        return max(0.0, self.best.worth - self.taken)
-
-    def heat(self, cells: int = 64) -> np.ndarray:
-        """Mean worth of the windows over each cell, (rows, columns) float32; the longer side has `cells`."""
-        scale = cells / max(self.source)
-        columns, rows = (max(1, round(side * scale)) for side in self.source)
-        total, count = np.zeros((rows, columns)), np.zeros((rows, columns))
-        for window in self.windows:
-            x1, y1, x2, y2 = (v * scale for v in window.box)
-            part = (slice(int(y1), max(int(y1) + 1, round(y2))), slice(int(x1), max(int(x1) + 1, round(x2))))
-            total[part] += window.worth
-            count[part] += 1
-        return (total / np.maximum(count, 1)).astype(np.float32)
-
-    def as_map(self) -> HeatMap:
-        """`heat` as a map that knows its pixels."""
-        return HeatMap(self.heat(), (0.0, 0.0, float(self.source[0]), float(self.source[1])), self.source)
-
-
-def windows_of(box: Box, source: Size, scales: Sequence[float] = (1.0, 2.0), overlap: float = 0.5) -> list[Box]:
-    """Boxes of the size of a look, and of a multiple of it, that cover the image with this overlap."""
-    found: list[Box] = []
-    for scale in scales:
-        sides = [min(float(s), scale * (box[i + 2] - box[i])) for i, s in enumerate(source)]
-        starts = []
-        for length, side in zip(source, sides, strict=True):
-            steps = max(1, int(np.ceil((length - side) / (side * (1 - overlap)) - 1e-9)) + 1)
-            starts.append(np.linspace(0, length - side, steps).tolist())
-        found += [(x, y, x + sides[0], y + sides[1]) for y in starts[1] for x in starts[0]]
-    return found
-
-
-def value_map(
-    policy: Policy,
-    trajectory: Trajectory,
-    look: int,
-    scales: Sequence[float] = (1.0, 2.0),
-    features: dict[str, Features] | None = None,
-) -> ValueMap:
-    """What a look would have been worth at each place of a sliding grid.
-
-    Worth is the log-probability, in nats, of the words with the right answer (of the answer given, where none is
-    known), above that without any crop. `features` is read and not filled: crops of hundreds of windows are let go.
-    """
-    own, source = _with_crop(trajectory, look), (trajectory.image.width, trajectory.image.height)
-    assert own.box is not None
-    boxes = [own.box, *windows_of(own.box, source, scales)]
-    wanted = [Alternative(NOTHING), *(Alternative(f"window {n}", box=b) for n, b in enumerate(boxes))]
-    some = (wanted[at : at + AT_ONCE] for at in range(0, len(wanted), AT_ONCE))
-    found = (replay(policy, trajectory, look, one, dict(features or {}), answers=False) for one in some)
-    outcomes = list(chain.from_iterable(found))
-    worth = [o.given if o.right is None else o.right for o in outcomes]
-    regions = regions_of(trajectory)
-    windows = [
-        Window(b, w - worth[0], max(coverage(b, r) for r in regions) if regions else None)
-        for b, w in zip(boxes[1:], worth[2:], strict=True)
-    ]
-    return ValueMap(windows, worth[1] - worth[0], worth[0], source)
 
 
 @dataclass(frozen=True)

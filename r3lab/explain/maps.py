@@ -36,9 +36,10 @@ from ..core.stats import Interval, mean_interval
 from ..models.policy import Features, Policy, reading
 from ..trajectory import ImageRef, Kind, Trajectory
 from .explanation import BoxAttention, CropAttention, HeatMap, Region, Word
-from .interventions import ValueMap, after_look, tail_logprobs, with_overview
+from .interventions import after_look, tail_logprobs, with_overview
+from .pictures import filled
 from .rows import AFTER, ANSWER, COORDINATES, OVERVIEW, SINK, AttentionRows, check_model, overlapping
-from .trials import filled
+from .worth import ValueMap
 
 EPSILON = 1e-4  # attention of a token below this is noise; keeps a ratio finite
 REGIONS, WORDS = 3, 5  # that an explanation names
@@ -375,7 +376,8 @@ def deletion_insertion(
     with reading(policy):
         for first in range(0, len(blanks), AT_ONCE):
             texts = [blanked(trajectory, boxes) for boxes in blanks[first : first + AT_ONCE]]
-            found += tail_logprobs(policy, texts, [start] * len(texts), dict(features or {}))
+            read = tail_logprobs(policy, texts, [start] * len(texts), dict(features or {}))
+            found += [float(one.sum()) for one in read]
     parts = tuple(n / len(cells) for n in counts)
     return Curves(Curve(parts, tuple(found[: len(counts)])), Curve(parts, tuple(found[len(counts) :])))
 

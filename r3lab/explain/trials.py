@@ -2,23 +2,26 @@
 
 Each is a record that was begun otherwise, from which the policy goes on greedily; `gather` lists them:
 
-- the record up to a box, another crop after it, or nothing of it (`try_crops`): is the answer another
-  (`count_answers`)?
-- the record behind the first crop, which is held as it was, with another overview (`overviews`): the same question;
+- the record up to a box, another crop after it, or nothing of it (`try_crops`): is the answer changed?
+- the record behind the first crop, which is held as it was, with another overview (`overviews`, `count_answers`): the
+  same question;
 - the prompt anew, with a shifted picture or another question: is the box elsewhere, the answer another (`try_prompts`)?
+
+An answer has *changed* (`changed`) if it is another, or if the words that name it have become less likely by `LESS`
+nats where what was written in the record is read again: a policy that reads may, where it sees nothing, say by habit
+what this crop shows, but it is not as sure then.
 
     evidence, answers = gather(policy, trajectory, others, Settings(), store)
     verdict_of(evidence).kind
 
 What is put in comes from other trajectories (donors), of which it is known what they show; without them, from other
-places of the same photograph. Simplified: an answer counts as another if its text differs; edges of what was changed in
+places of the same photograph. Simplified: an answer is another if its text differs; edges of what was changed in
 a picture are hard, and no region is filled in plausibly. A policy that has never seen such a picture may answer oddly;
 the kinds in `verdict` rest on rates over many different ones.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain, islice
@@ -29,7 +32,7 @@ from PIL import Image, ImageChops
 from ..core.arms import get_arm
 from ..core.errors import R3labError, shown
 from ..core.files import assets_dir
-from ..core.geometry import Box, Size, clip, coverage, iou
+from ..core.geometry import Box, Size, coverage, iou
 from ..core.images import cut, resize
 from ..core.protocol import same_answer
 from ..models.policy import Features, Policy, control_token, reading
@@ -37,29 +40,34 @@ from ..rollout.loop import rollout
 from ..trajectory import Kind, Trajectory, load
 from ..vlir.sample import Sample
 from .interventions import (
+    LESS,
     NEUTRAL,
     TAKEN,
     Alternative,
+    ReplayResult,
     after_look,
     alternatives_of,
-    answers_of,
     begin,
-    mean_colour,
+    named,
+    read_and_answered,
     regions_of,
-    windows_of,
+    replay,
+    reworded,
     with_overview,
 )
+from .pictures import angles, filled, pasted, pixels, recoloured, resized, shifts, smoothed, surrounded
 from .verdict import Evidence, Trials
+from .worth import windows_of
 
 SHOWS = 0.6  # part of a true region that a crop must hold to show what is there
 LENDERS = ("group", "single")  # of the records that ship
 SHOWN = 0.5  # part of a true region from which a look shows it
 SCALES = (1.0, 0.5, 0.25)  # of places that lend within a photograph, by a look's sides
+SIZES = {"smaller": (0.25, 0.33, 0.42, 0.5), "larger": (2.4, 3.0, 3.6, 4.2)}  # in which a target is shown
+EXCHANGED = 5  # other answers that are put into what was written
 SAME_PLACE = 0.5  # IoU from which a box is where it was
-PUSH = 45.0  # mean colour, in units of Cb and Cr, that a grey picture gets so that it has one to turn
 
 Store = dict[str, Features]
-Begun = tuple[Trajectory, str | None]  # a record to go on from, and the answer that it shows, if that is known
 Asked = tuple[Image.Image, str]  # a picture and a question
 
 
@@ -190,16 +198,17 @@ def same(a: object, b: object) -> bool:
 
 
 def count_answers(
-    policy: Policy, trajectory: Trajectory, own: Trajectory, changes: Mapping[str, Sequence[Begun]], store: Store
+    policy: Policy, trajectory: Trajectory, own: Trajectory, changes: Mapping[str, Sequence[Trajectory]], store: Store
 ) -> tuple[str | None, dict[str, Trials]]:
-    """Let the policy go on greedily from a record as it was, and from changed ones: what is answered as it was, and
-    how often another answer is given, by sort of change. A change that shows the own answer is left out."""
-    begun = [own, *(t for some in changes.values() for t, _ in some)]
-    first, *answers = answers_of(policy, trajectory, begun, store)
-    found, rest = {}, iter(answers)
+    """Let the policy go on greedily from a record that was cut off, and from changed ones: what is answered as it was,
+    and how often the answer changes, by sort of change."""
+    begun = [own, *chain.from_iterable(changes.values())]
+    answers, read = read_and_answered(policy, trajectory, begun, len(own.ids), store)
+    (first, *rest), found = outcomes(trajectory, answers, named(trajectory, len(own.ids), read)), {}
     for name, some in changes.items():
-        found[name] = counted(first, [(answer, shows) for (_, shows), answer in zip(some, rest, strict=False)])
-    return first, found
+        told, rest = rest[: len(some)], rest[len(some) :]
+        found[name] = counted(first, [(outcome, None) for outcome in told])
+    return first[0], found
 
 
 def try_crops(
@@ -210,7 +219,7 @@ def try_crops(
     store: Store,
     seed: int = 0,
     every: bool = False,
-) -> tuple[dict[str, str | None], dict[str, Trials]]:
+) -> tuple[list[ReplayResult], dict[str, Trials]]:
     """The record up to the box of a look, and behind it its own crop, what stands in for it, and crops of donors.
 
     Parameters
@@ -220,29 +229,47 @@ def try_crops(
 
     Returns
     -------
-    answers : by name of what stands in; "as it was" among them
+    replayed : the look as it was, and what stands in
     counts : "crops" (lent, at the size of the look's own) and "emptied" (what stands in and is empty); see `counted`
     """
     own, standing = trajectory.looks[look].crop, alternatives_of(trajectory, look, seed)
     assert own is not None
     size = (own.width, own.height)
     lent = [Alternative("lent", crop=d.crop if d.crop.size == size else resize(d.crop, size)) for d in donors]
-    chosen = [one for one in standing if every or one.empty or one.name == TAKEN]
-    begun = [begin(policy, trajectory, look, one) for one in (*chosen, *lent)]
-    found = answers_of(policy, trajectory, begun, store)
-    answers = {one.name: answer for one, answer in zip(chosen, found, strict=False)}
-    told = [(answer, donor.shows) for donor, answer in zip(donors, found[len(chosen) :], strict=True)]
-    counts = {"crops": counted(answers[TAKEN], told)}
-    counts["emptied"] = counted(answers[TAKEN], [(answers[one.name], None) for one in chosen if one.empty])
-    return answers, counts
+    wanted = [*(one for one in standing if every or one.empty or one.name == TAKEN), *lent]
+    if after_look(trajectory, look) < len(trajectory.ids) and not policy.plain:
+        found = replay(policy, trajectory, look, wanted, store)
+    else:  # nothing was written that could be read again, or only whole
+        begun = [begin(policy, trajectory, look, one) for one in wanted]
+        answers, _ = read_and_answered(policy, trajectory, begun, len(trajectory.ids), store)
+        found = [ReplayResult(one, 0.0, None, 0.0, answer) for one, answer in zip(wanted, answers, strict=True)]
+    first, *rest = outcomes(trajectory, [one.answer for one in found], [one.named for one in found])
+    emptied = [(o, None) for one, o in zip(wanted[1:], rest, strict=True) if one.empty]
+    shows = [(o, donor.shows) for donor, o in zip(donors, rest[len(rest) - len(lent) :], strict=True)]
+    return found[: len(found) - len(lent)], {"crops": counted(first, shows), "emptied": counted(first, emptied)}
 
 
-def counted(own: str | None, told: Sequence[tuple[str | None, str | None]]) -> Trials:
-    """How often an answer is another than one's own, of (answer, what was shown, if that is known); what shows the own
-    answer is left out."""
-    told = [(answer, shows) for answer, shows in told if not same(shows, own)]
-    followed = [same(answer, shows) for answer, shows in told if shows is not None]
-    return Trials(len(told), sum(not same(answer, own) for answer, _ in told), len(followed), sum(followed))
+Outcome = tuple[str | None, float]  # what was answered, and how likely (nats) the words are that name it in the record
+
+
+def outcomes(trajectory: Trajectory, answers: Sequence[str | None], named: Sequence[float]) -> list[Outcome]:
+    """Answers with how likely the recorded one is; the first is as it was. Where that is not what was recorded, nothing
+    is known of how likely it is."""
+    known = same(answers[0], trajectory.answer)
+    return [(answer, value if known else 0.0) for answer, value in zip(answers, named, strict=True)]
+
+
+def changed(own: Outcome, other: Outcome) -> bool:
+    """Whether an answer is another, or less likely by `LESS` nats."""
+    return not same(other[0], own[0]) or own[1] - other[1] >= LESS
+
+
+def counted(own: Outcome, told: Sequence[tuple[Outcome, str | None]]) -> Trials:
+    """How often an answer has changed, of (outcome, what was shown, if that is known); what shows the own answer is
+    left out."""
+    told = [(one, shows) for one, shows in told if not same(shows, own[0])]
+    followed = [same(one[0], shows) for one, shows in told if shows is not None]
+    return Trials(len(told), sum(changed(own, one) for one, _ in told), len(followed), sum(followed))
 
 
 def try_prompts(
@@ -269,7 +296,7 @@ def try_prompts(
             elsewhere = sum(box is None or iou(box, first) < SAME_PLACE for box in there)
             boxes[name] = Trials(len(found), elsewhere)
         if own.answer is not None:
-            answers[name] = counted(own.answer, [(t.answer, None) for t in found if t.answer is not None])
+            answers[name] = counted((own.answer, 0.0), [((t.answer, 0.0), None) for t in found if t.answer])
     return first, boxes, answers
 
 
@@ -286,13 +313,13 @@ def off_centre(box: Box, size: Size) -> float:
 
 def gather(
     policy: Policy, trajectory: Trajectory, others: Sequence[Trajectory], settings: Settings, store: Store
-) -> tuple[Evidence, list[dict[str, str | None]]]:
+) -> tuple[Evidence, list[list[ReplayResult]]]:
     """Try everything on a trajectory and count; no counts of one without a crop.
 
     Returns
     -------
     evidence
-    answers : for each look with a crop, what is answered with what stands in for it, by name
+    replayed : for each look with a crop, as of `try_crops`
     """
     number = first_crop(trajectory)
     if number is None:
@@ -301,7 +328,7 @@ def gather(
     donors = donors_of(trajectory, others, most)
     image, question = trajectory.images[trajectory.image.hash], trajectory.question
     head, pictures = trajectory.until(after_look(trajectory, number)), overviews(trajectory, donors, settings)
-    other_overviews = {name: [(with_overview(head, one), None) for one in some] for name, some in pictures.items()}
+    other_overviews = {name: [with_overview(head, one) for one in some] for name, some in pictures.items()}
     other_prompts = {
         "moved": [(ImageChops.offset(image, *by), question) for by in shifts(image.size, settings.pictures)],
         "asked": [(image, other) for other in questions_of(policy, trajectory, donors, settings.questions)],
@@ -313,6 +340,10 @@ def gather(
             some = donors[: settings.crops] or donors_within(trajectory, n, settings.crops, settings.seed)
             tried.append(try_crops(policy, trajectory, n, some, store, settings.seed, settings.value))
         answer, of_answers = count_answers(policy, trajectory, head, other_overviews, store)
+        own = exchanged(policy, trajectory, looks[-1][0], donors)
+        if own:
+            last = trajectory.until(after_look(trajectory, looks[-1][0]))
+            of_answers |= count_answers(policy, trajectory, last, {"own": own}, store)[1]
         box, of_boxes, of_prompts = try_prompts(policy, trajectory, other_prompts, store)
     written, regions = box or trajectory.looks[number].box, regions_of(trajectory)
     shown_there = [max(coverage(own, region) for region in regions) >= SHOWN for _, own in looks] if regions else []
@@ -327,7 +358,15 @@ def gather(
         **of_boxes,
         **of_answers,
     )
-    return evidence, [answers for answers, _ in tried]
+    return evidence, [replayed for replayed, _ in tried]
+
+
+def exchanged(policy: Policy, trajectory: Trajectory, look: int, donors: Sequence[Donor]) -> list[Trajectory]:
+    """The record behind the crop of a look, with other answers in the place of its own in what was written before."""
+    shows = dict.fromkeys(d.shows for d in donors if d.shows is not None and not same(d.shows, trajectory.answer))
+    end = after_look(trajectory, look)
+    found = (reworded(policy, trajectory, end, other) for other in islice(shows, EXCHANGED))
+    return [one for one in found if one is not None]
 
 
 def questions_of(policy: Policy, trajectory: Trajectory, donors: Sequence[Donor], count: int) -> list[str]:
@@ -338,7 +377,8 @@ def questions_of(policy: Policy, trajectory: Trajectory, donors: Sequence[Donor]
 
 
 def overviews(trajectory: Trajectory, donors: Sequence[Donor], settings: Settings) -> dict[str, list[Image.Image]]:
-    """Pictures for the overview, by what is another in them: "region" (if it is known), "rest", "colour", "detail"."""
+    """Pictures for the overview, by what is another in them: "region" (if it is known), "rest", "colour", "detail",
+    "smaller" and "larger" (of the region, or of what was looked at)."""
     image, region, number = trajectory.images[trajectory.image.hash], region_of(trajectory), first_crop(trajectory)
     look = None if number is None else trajectory.looks[number].box
     keep = [box for box in (region, look) if box is not None]
@@ -354,6 +394,9 @@ def overviews(trajectory: Trajectory, donors: Sequence[Donor], settings: Setting
     }
     if region is not None:
         found["region"] = covered(image, region, donors, settings.covers, settings.seed)
+    target = region or look
+    if target is not None:
+        found |= {name: [resized(image, target, factor) for factor in some] for name, some in SIZES.items()}
     return found
 
 
@@ -371,77 +414,3 @@ def covered(image: Image.Image, region: Box, donors: Sequence[Donor], count: int
     patches = chain(lent, (None, noise), (image.crop(pixels(places[i], image.size)) for i in order))
     wanted = islice(patches, count)  # of hundreds of places: each would be a copy of the whole picture
     return [filled(image, [region]) if patch is None else pasted(image, patch, region) for patch in wanted]
-
-
-# Pictures that differ from a photograph in one respect: RGB images of one size; boxes are source pixels. What an
-# intervention proves depends on what it leaves alone: `keep` are regions that stay as they are.
-
-
-def pixels(box: Box, size: Size) -> tuple[int, int, int, int]:
-    """The whole pixels of a box, at least one, inside an image of `size`."""
-    x1, y1, x2, y2 = clip(box, size)
-    left, top = min(int(x1), size[0] - 1), min(int(y1), size[1] - 1)
-    return left, top, max(left + 1, math.ceil(x2)), max(top + 1, math.ceil(y2))
-
-
-def shifts(size: Size, count: int) -> list[tuple[int, int]]:
-    """Shifts (right, down) that take everything far from where it was: a quarter of a side at least."""
-    parts = [(0.5, 0.0), (0.0, 0.5), (0.5, 0.5), (0.3, 0.3), (0.7, 0.3), (0.3, 0.7), (0.7, 0.7), (0.35, 0.0)]
-    return [(round(x * size[0]), round(y * size[1])) for x, y in parts[:count]]
-
-
-def pasted(image: Image.Image, patch: Image.Image, box: Box) -> Image.Image:
-    """A patch, resized, over a box."""
-    x1, y1, x2, y2 = pixels(box, image.size)
-    changed = image.copy()
-    changed.paste(resize(patch, (x2 - x1, y2 - y1)), (x1, y1))
-    return changed
-
-
-def filled(image: Image.Image, boxes: Sequence[Box]) -> Image.Image:
-    """Boxes filled with the mean colour of the image."""
-    changed, colour = image.copy(), mean_colour(image)
-    for box in boxes:
-        changed.paste(colour, pixels(box, image.size))
-    return changed
-
-
-def kept(image: Image.Image, changed: Image.Image, keep: Sequence[Box]) -> Image.Image:
-    """The changed image, with the boxes of the first one."""
-    for box in keep:
-        part = pixels(box, image.size)
-        changed.paste(image.crop(part), part)
-    return changed
-
-
-def surrounded(image: Image.Image, other: Image.Image, keep: Sequence[Box]) -> Image.Image:
-    """Another picture, at this one's size, around what is kept."""
-    return kept(image, resize(other, image.size), keep)
-
-
-def angles(count: int) -> list[float]:
-    """Turns of colour that leave none near where it was: from 90 to 270 degrees."""
-    return [180.0] if count == 1 else np.linspace(90, 270, count).tolist()
-
-
-def recoloured(image: Image.Image, angle: float, keep: Sequence[Box]) -> Image.Image:
-    """All colours turned by an angle (degrees) around grey, lightness as it was; a grey picture gets a colour.
-
-    Colours are turned in the plane of Cb and Cr (ITU-R BT.601), so that edges, which are lightness, stay.
-    """
-    light, *colours = (np.asarray(part, dtype=np.float32) for part in image.convert("YCbCr").split())
-    turn = math.radians(angle)
-    blue, red = (part - 128 for part in colours)
-    turned = np.stack([blue * math.cos(turn) - red * math.sin(turn), blue * math.sin(turn) + red * math.cos(turn)])
-    mean = turned.mean((1, 2))
-    strength = float(np.hypot(*mean))
-    direction = mean / strength if strength > 1 else np.array([math.cos(turn), math.sin(turn)])
-    turned += (direction * max(0.0, PUSH - strength))[:, None, None]
-    parts = [Image.fromarray(part.clip(0, 255).round().astype(np.uint8)) for part in (light, *(turned + 128))]
-    return kept(image, Image.merge("YCbCr", parts).convert("RGB"), keep)
-
-
-def smoothed(image: Image.Image, cells: int) -> Image.Image:
-    """Only `cells` x `cells` colours left of it, one flowing into the next."""
-    small = image.resize((cells, cells), Image.Resampling.BOX)
-    return small.resize(image.size, Image.Resampling.BICUBIC)

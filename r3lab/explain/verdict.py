@@ -1,8 +1,8 @@
 """What kind of looking was it? A profile of counts: so many interventions, so often something changed.
 
 Two questions are kept apart. *Sensitivity*: does the answer follow a crop that shows something else (`crops`)?
-*Necessity*: is it another where there is nothing to read in the place of this crop (`emptied`)? A policy that reads
-crops need not have read this one: it may say by habit what it says where it sees nothing.
+*Necessity*: is it another, or less sure, where there is nothing to read in the place of this crop (`emptied`)? A policy
+that reads crops need not have read this one: it may say by habit what it says where it sees nothing.
 
 A rate is known from few trials, so that something depends on it holds with a probability; `profile` has a line for each
 thing that was changed. A kind is the name of a profile that is well known: a short list of conditions, as sure as the
@@ -31,21 +31,25 @@ HONEST, PRIOR, CENTRE, FIXED = "honest", "prior-only", "centre-looker", "fixed p
 SHORTCUT, SHOW, FIRST = "shortcut", "looks for show", "first look only"
 IDLE, LATER, ELSEWHERE = "did not need this crop", "later look only", "reads another place than asked"
 PLACE, WORDS = "follows where it is", "follows the question's words"
+SIZE, OWN = "follows how large it is", "copies what it wrote before"
 NO_LOOK, UNSURE = "no look", "not enough evidence"
 DEPENDS = 0.5  # rate of change from which something depends on what was changed
-FOLLOWS = 0.3  # rate at which an answer must follow another crop (below `DEPENDS`: a policy may misread it)
+FOLLOWS = 0.3  # the same where a change may leave the answer that follows it: another crop may be misread, another
+# question may have the same answer, another picture the same light
 CENTRAL = 0.2  # `off_centre` up to which a fixed place is the centre
 SURE = 0.8  # confidence from which a kind is named
 KINDS = {  # what is said of a policy on this trajectory
-    HONEST: "The answer is read from the crop: it follows what another crop shows, and is lost where there is nothing "
-    "to read",
-    IDLE: "It follows a crop that shows something, but would have given this answer with nothing to read too",
+    HONEST: "The answer is read from the crop: it follows what another crop shows, and is lost, or less sure, where "
+    "there is nothing to read",
+    IDLE: "It follows a crop that shows something, but would have given this answer as surely with nothing to read",
     LATER: "What a later crop shows decides; the first look changes nothing",
     ELSEWHERE: "The answer is read from the crop, and the crop is not of what is asked about",
     PRIOR: "The answer is a habit: neither the question, the crops nor the overview change it",
     PLACE: "The answer follows where in the picture things are; neither the crops nor the overview behind the look "
     "change it",
     WORDS: "The answer follows the words of the question; neither the crops nor the overview change it",
+    SIZE: "The answer follows how large what is asked about is in the overview; the crops do not change it",
+    OWN: "The answer is taken over from what was written before the crop came; the crop does not change it",
     CENTRE: "It looks at the centre, whatever is asked and whatever the picture shows",
     FIXED: "It looks at one place, whatever is asked and whatever the picture shows",
     SHORTCUT: "The answer follows something outside the look and outside the region that is asked about",
@@ -67,7 +71,8 @@ class Trials:
     Attributes
     ----------
     tried : how many
-    changed : of these, after how many it was not as before (the answer was another, the box elsewhere)
+    changed : of these, after how many it was not as before (the answer another or less likely, `trials.changed`; the
+        box elsewhere)
     known : of these, how many put something else before the policy of which is known what it shows
     followed : of the known ones, after how many the answer was what it shows
     """
@@ -117,6 +122,9 @@ class Evidence:
     rest : all of the overview but that region and the look, taken from other pictures
     colour : the same part in other colours
     detail : the overview smoothed until only its colours are left
+    smaller, larger : the target (the region, or where it is unknown the box of the first look) in another size in the
+        overview; None where it was not tried
+    own : what was written before the last crop exchanged where it names the answer; None where it does not
     """
 
     answered: bool = True
@@ -132,6 +140,9 @@ class Evidence:
     rest: Trials = Trials()
     colour: Trials = Trials()
     detail: Trials = Trials()
+    smaller: Trials | None = None
+    larger: Trials | None = None
+    own: Trials | None = None
 
     def __post_init__(self) -> None:
         if len(self.emptied) != len(self.crops):
@@ -181,13 +192,17 @@ def weigh(e: Evidence) -> dict[str, float]:
     read = [min(pair) for pair in zip(follows, needed, strict=True)]
     ignored = min(1 - max(used), 1 - max(needed))
     region = None if e.region is None else e.region.above()
-    detail, outside = e.detail.above(), max(e.rest.above(), e.colour.above())
+    detail, outside = e.detail.above(), max(e.rest.above(FOLLOWS), e.colour.above(FOLLOWS))
+    inside = 1 - max(e.rest.above(), e.colour.above())
     if region is None:  # what is asked about is not known: any detail of the overview may be it
-        overview, elsewhere, nowhere = detail, min(1 - detail, outside), min(1 - detail, 1 - outside)
+        overview, elsewhere, nowhere = detail, min(1 - detail, outside), min(1 - detail, inside)
     else:
         overview, elsewhere = region, min(1 - region, outside)
-        nowhere = min(1 - region, 1 - detail, 1 - outside)
-    free, still = 1 - fixed, 1 - e.place.above()
+        nowhere = min(1 - region, 1 - detail, inside)
+    large = max((one.above() for one in (e.smaller, e.larger) if one is not None), default=0.0)
+    copied = 0.0 if e.own is None else e.own.above()
+    overview, elsewhere, nowhere = (min(one, 1 - copied) for one in (overview, elsewhere, min(nowhere, 1 - large)))
+    free, still, same = 1 - fixed, 1 - e.place.above(), 1 - e.words.above()
     last = max(read[1:] or read)
     on, off = (1.0, 0.0) if e.on_target is not False else (0.0, 1.0)
     several = len(used) > 1
@@ -199,9 +214,11 @@ def weigh(e: Evidence) -> dict[str, float]:
         LATER: min(free, on, 1 - used[0], last) if several else 0.0,
         SHOW: min(free, ignored, overview),  # a shifted picture may change it too: it is read less well there
         SHORTCUT: min(free, ignored, elsewhere),
-        PLACE: min(free, ignored, nowhere, 1 - still),
-        WORDS: min(free, ignored, nowhere, still, e.words.above()),
-        PRIOR: min(free, ignored, nowhere, still, 1 - e.words.above()),
+        SIZE: min(free, ignored, 1 - copied, 1 - (region or 0.0), inside, large),
+        OWN: min(free, ignored, copied),
+        PLACE: min(free, ignored, nowhere, e.place.above(FOLLOWS)),
+        WORDS: min(free, ignored, nowhere, still, e.words.above(FOLLOWS)),
+        PRIOR: min(free, ignored, nowhere, still, same),
         CENTRE: fixed if central else 0.0,
         FIXED: 0.0 if central else fixed,
     }
@@ -216,17 +233,25 @@ class Dependence:
     of : "answer" or "box", of which it is known how often it was another
     change : what was done, as a sentence names it
     trials : how often, and how often it was another
+    least : rate of change from which it depends on it
     """
 
     of: str
     change: str
     trials: Trials
+    least: float = DEPENDS
 
     @property
     def holds(self) -> bool | None:
         """Whether answer or box depend on it; None where so few trials do not tell."""
-        sure = self.trials.above()
-        return True if sure >= SURE else False if sure <= 1 - SURE else None
+        if self.trials.above(self.least) >= SURE:
+            return True
+        return False if self.trials.above() <= 1 - SURE else None
+
+    @property
+    def end(self) -> str:
+        """What a change of it is called."""
+        return "elsewhere" if self.of == "box" else "changed"
 
     @property
     def counts(self) -> str:
@@ -242,21 +267,26 @@ class Dependence:
 def profile(e: Evidence) -> tuple[Dependence, ...]:
     """A line for each thing that was changed; none of what was not tried."""
     where = [f" at look {number}" if len(e.crops) > 1 else "" for number in range(1, len(e.crops) + 1)]
-    every: list[tuple[str, str, Trials | None]] = [
-        ("box", "the picture shifted", e.moved),
-        ("box", "another question", e.asked),
+    every: list[tuple[str, str, Trials | None, float]] = [
+        ("box", "the picture shifted", e.moved, DEPENDS),
+        ("box", "another question", e.asked, DEPENDS),
     ]
     for at, lent, empty in zip(where, e.crops, e.emptied, strict=True):
-        every += [("answer", f"another crop{at}", lent), ("answer", f"nothing to read in place of the crop{at}", empty)]
+        every.append(("answer", f"another crop{at}", lent, DEPENDS))
+        every.append(("answer", f"nothing to read in place of the crop{at}", empty, DEPENDS))
     every += [
-        ("answer", "another question", e.words),
-        ("answer", "the picture shifted", e.place),
-        ("answer", "what is asked about covered in the overview", e.region),
-        ("answer", "the overview smoothed to its colours", e.detail),
-        ("answer", "the rest of the overview in other colours", e.colour),
-        ("answer", "the rest of the overview from other pictures", e.rest),
+        ("answer", "what was written before the last crop exchanged", e.own, DEPENDS),
+        ("answer", "another question", e.words, FOLLOWS),
+        ("answer", "the picture shifted", e.place, FOLLOWS),
+        ("answer", "what is asked about covered in the overview", e.region, DEPENDS),
+        ("answer", "the target smaller in the overview", e.smaller, DEPENDS),
+        ("answer", "the target larger in the overview", e.larger, DEPENDS),
+        ("answer", "the overview smoothed to its colours", e.detail, DEPENDS),
+        ("answer", "the rest of the overview in other colours", e.colour, FOLLOWS),
+        ("answer", "the rest of the overview from other pictures", e.rest, FOLLOWS),
     ]
-    return tuple(Dependence(of, change, trials) for of, change, trials in every if trials is not None and trials.tried)
+    told = [(of, change, trials, least) for of, change, trials, least in every if trials is not None and trials.tried]
+    return tuple(Dependence(*one) for one in told)
 
 
 SAID = (True, False, None)  # first what changes it, then what leaves it, then what does not tell
@@ -278,7 +308,7 @@ def reasons(e: Evidence) -> tuple[str, ...]:
         return ("There was no crop to intervene on.",)
     if not e.answered:
         return ("With everything as it was the policy gives no answer, so no answer can change.",)
-    ends = {"box": "the box was elsewhere", "answer": "the answer was another"}
+    ends = {"box": "the box was elsewhere", "answer": "the answer changed"}
     said = tuple(_said(f"{one.change[0].upper()}{one.change[1:]}: {ends[one.of]}", one) for one in profile(e))
     return said or ("Nothing was tried.",)
 

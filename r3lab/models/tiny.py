@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -208,6 +209,27 @@ def widened(policy: Policy, corpus: Iterable[str], crop_tokens: tuple[int, int] 
     model.load_state_dict(weights)
     model.generation_config = policy.model.generation_config
     return Policy(model, words, _processor(crop_tokens=crop_tokens), name=policy.name)
+
+
+@torch.no_grad()
+def deepened(policy: Policy, layers: int) -> Policy:
+    """The policy with further layers of text behind its own, that begin as copies of the last and change nothing: what
+    they would add is set to zero (as in net2net, arXiv 1511.05641), and learns on."""
+    config = deepcopy(policy.model.config)
+    text = config.text_config
+    first, text.num_hidden_layers = text.num_hidden_layers, text.num_hidden_layers + layers
+    if getattr(text, "layer_types", None):
+        text.layer_types = [*text.layer_types, *text.layer_types[-1:] * layers]
+    model = type(policy.model)(config)
+    weights, last = dict(policy.model.state_dict()), f".layers.{first - 1}."
+    for name in [n for n in weights if "language_model" in n and last in n]:
+        ends = name.endswith(("o_proj.weight", "down_proj.weight"))
+        for number in range(first, first + layers):
+            new = name.replace(last, f".layers.{number}.")
+            weights[new] = torch.zeros_like(weights[name]) if ends else weights[name].clone()
+    model.load_state_dict(weights)
+    model.generation_config = policy.model.generation_config
+    return Policy(model.eval(), policy.tokenizer, policy.processor, name=policy.name)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ HOMES = {
     **dict.fromkeys(("outcomes", "rows_of", "settings_of", "updates_of", "values_of"), "ablations"),
     **dict.fromkeys(("Heads", "POINTING_HEADS", "POINTING_LAYER", "lesson_rows", "train_base"), "base"),
     **dict.fromkeys(("CELLS", "FACTOR", "Lessons", "NAMES", "OVERVIEW", "Stage", "vocabulary"), "lessons"),
-    **dict.fromkeys(("PLANTS", "others_of", "plant", "rolled", "tint_of", "told"), "planted"),
+    **dict.fromkeys(("others_of", "plant", "rolled", "told"), "planted"),
+    **dict.fromkeys(("PLANTS", "tint_of"), "reasons"),
     **dict.fromkeys(("BASE", "prepare"), "policies"),
     "Budget": "settings",
 }

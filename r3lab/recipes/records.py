@@ -23,9 +23,9 @@ import torch
 from ..core.errors import R3labError, shown
 from ..core.files import assets_dir, whole_folder
 from ..explain.explain import explain
-from ..explain.interventions import value_map
 from ..explain.rows import rows
 from ..explain.trials import QUICK
+from ..explain.worth import value_map
 from ..models.policy import Policy
 from ..rollout.loop import rollout
 from ..show.gallery import BEFORE, EXPLAINED, GROUP, PHOTOS, RIVER, SINGLE, TOKENS, VALUE

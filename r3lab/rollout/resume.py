@@ -62,15 +62,21 @@ def resume(
             return plain_resume(policy, begun, temperature, seed, max_looks, max_new_tokens, watch)
         store = {} if features is None else features
         loop = Loop(policy, store, max_looks, max_new_tokens, temperature, seed, watch)
-        rows = rows_of(policy, begun, store)
-        shared, states = enter(loop, rows)
-        ends = torch.tensor([len(row.ids) - shared - 1 for row in rows])
-        loop.last = states[torch.arange(len(rows)), ends]
-        for number, (t, row) in enumerate(zip(begun, rows, strict=True)):
-            record = t.until(len(t.ids))
-            record.seed, record.temperature = seed, temperature
-            recall(loop.add(record, int(policy.positions(row).max()) + 1, number, 0))
+        go_on(loop, begun, rows_of(policy, begun, store))
         return loop.run(False)
+
+
+def go_on(loop: Loop, begun: Sequence[Trajectory], rows: Sequence[Row]) -> tuple[int, torch.Tensor]:
+    """Read rows into a loop, and put it where the begun records end, with which the rows begin: what stands behind that
+    is read too, and then written over. Returns what `enter` does."""
+    shared, states = enter(loop, rows, min(len(t.ids) for t in begun) - 1)
+    loop.cache.cursor = torch.tensor([len(t.ids) - shared for t in begun])
+    loop.last = states[torch.arange(len(rows)), loop.cache.cursor - 1]
+    for number, (t, row) in enumerate(zip(begun, rows, strict=True)):
+        record = t.until(len(t.ids))
+        record.seed, record.temperature = loop.seed, loop.temperature
+        recall(loop.add(record, int(loop.policy.positions(row)[:, : len(t.ids)].max()) + 1, number, 0))
+    return shared, states
 
 
 def recall(branch: RolloutState) -> None:

@@ -150,21 +150,21 @@ def _row(canvas: Canvas, e: Explanation, entry: LookEntry, y: float, tall: float
 
 
 def _bars(canvas: Canvas, entry: LookEntry, x: float, y: float, tall: float) -> None:
-    """How much less likely what was written becomes with another crop, and what is answered then: for those of most
-    effect, in the order of the record."""
-    most = sorted(entry.worth, key=lambda worth: worth.given)[:BARS]
+    """How much less likely the answer given becomes with another crop, and what is answered then, where it changed: for
+    those of most effect, in the order of the record."""
+    most = sorted(entry.worth, key=lambda worth: worth.nats)[:BARS]
     canvas.line(x, y, "with another crop, nats", HEADING, LIGHT.ink, bold=True)
     if not most:
         canvas.line(x, y + HEAD, "not tried", SMALL, LIGHT.muted)
-    far, left, room = max([1.0, *(abs(worth.given) for worth in most)]), x + 0.85, CHART - 1.75
+    far, left, room = max([1.0, *(abs(worth.nats) for worth in most)]), x + 0.85, CHART - 1.75
     for number, worth in enumerate(worth for worth in entry.worth if worth in most):
         top = y + HEAD + number * min(0.24, tall / len(most))
         canvas.line(x, top, one_line(worth.name, 16), SMALL, LIGHT.muted)
-        long, colour = max(0.01, abs(worth.given) / far * room), LOOKS[0] if worth.given < 0 else LOOKS[1]
+        long, colour = max(0.01, abs(worth.nats) / far * room), LOOKS[0] if worth.nats < 0 else LOOKS[1]
         canvas.rect(left, top + 0.02, long, 0.09, facecolor=colour, edgecolor=HALO[0], linewidth=0.3)
         answer = "no answer" if worth.answer is None else one_line(worth.answer, 10)
         arrow = f" \N{RIGHTWARDS ARROW} {answer}" if worth.changed else ""
-        canvas.line(left + long + 0.06, top, f"{worth.given:+.1f}{arrow}", SMALL, LIGHT.ink)
+        canvas.line(left + long + 0.06, top, f"{worth.nats:+.1f}{arrow}", SMALL, LIGHT.ink)
 
 
 # -- the value map of a look -------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from IPython.display import display
 
 from ..core.errors import R3labError
 from ..core.images import resize
-from ..explain.interventions import ValueMap
+from ..explain.worth import ValueMap
 from ..models.policy import Policy
 from ..rollout.sequence import Question
 from ..train.rewards import right, true_region

@@ -32,15 +32,13 @@ from ..explain.interventions import (
     NOTHING,
     TAKEN,
     Alternative,
-    ValueMap,
-    Window,
     begin,
     replay,
     right_text,
     tail_logprobs,
-    windows_of,
     with_words,
 )
+from ..explain.worth import ValueMap, Window, windows_of
 from ..models.policy import Features, Policy, reading
 from ..rollout.loop import rollout
 from ..rollout.resume import resume
@@ -213,7 +211,7 @@ class Turn:
             assert plain is not None
             same = plain.ids[: self._begun] == self.own.ids[: self._begun]  # the answer may also stand in words before
             start = self._begun if same else self.own.sampled_mask.index(True)
-            return tail_logprobs(self.policy, [plain], [start], self._features)[0]
+            return float(tail_logprobs(self.policy, [plain], [start], self._features)[0].sum())
 
     def _right(self, alternatives: list[Alternative]) -> list[float]:
         found = replay(self.policy, self.record, self.at, alternatives, self._features, answers=False)

@@ -8,6 +8,9 @@ reasons, another seed): an honest effort, and more than ours is given, whose lim
 
     rule = fit([numbers(...), ...], kinds)              # scikit-learn, of the extra `assets`
     named(rule, [numbers(...)])
+
+And the black box (`black_box`): no attention and no record, only the policy itself, asked the same of three changed
+pictures; with a forest as well.
 """
 
 from __future__ import annotations
@@ -16,16 +19,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from PIL import ImageChops
 from sklearn.ensemble import RandomForestClassifier
 
-from r3lab.core.geometry import Box
+from r3lab.core.geometry import Box, iou
 from r3lab.explain.explanation import HeatMap
 from r3lab.explain.interventions import with_question
 from r3lab.explain.maps import box_score, heat_map, relative
+from r3lab.explain.pictures import recoloured, smoothed
 from r3lab.explain.rows import AFTER, ANSWER, COORDINATES, OVERVIEW, AttentionRows, rows
-from r3lab.explain.trials import off_centre, region_of
+from r3lab.explain.trials import first_box, off_centre, region_of, same
 from r3lab.models.policy import Features, Policy
+from r3lab.rollout.loop import rollout
 from r3lab.trajectory import Trajectory
+from r3lab.vlir.sample import Sample
 
 TREES, LEAST = 500, 2  # of the forest; trajectories in a leaf
 SMALLEST = 1e-4  # a share of attention below this is noise
@@ -47,6 +54,26 @@ def numbers(policy: Policy, t: Trajectory, features: dict[str, Features]) -> tup
         for values, more in zip(found, ([*raw[0], *scores], [*ratio, *quotients]), strict=True):
             values.extend(more)
     return found
+
+
+def black_box(policy: Policy, t: Trajectory) -> list[float]:
+    """What is seen from outside: answer and boxes, as they are, and on the picture shifted by half, in other colours,
+    and with only its colours left."""
+    image = t.images[t.image.hash]
+    half, turned = ImageChops.offset(image, image.width // 2, image.height // 2), recoloured(image, 180.0, ())
+    scenes = [Sample(str(n), one, t.question, "") for n, one in enumerate((half, turned, smoothed(image, 4)))]
+    found = [float(len(t.looks)), _centre(t), _digit(t)]
+    boxes = [look.box for look in t.looks if look.crop is not None]
+    found.append(iou(boxes[0], boxes[1]) if len(boxes) > 1 and boxes[0] and boxes[1] else 0.0)
+    for other in rollout(policy, scenes, temperature=0.0, max_new_tokens=128):
+        there = first_box(other)
+        found += [_digit(other), float(same(other.answer, t.answer)), float(len(other.looks)), _centre(other)]
+        found.append(iou(there, boxes[0]) if there and boxes and boxes[0] else 0.0)
+    return found
+
+
+def _digit(t: Trajectory) -> float:
+    return float(t.answer) if (t.answer or "").isdigit() else -1.0
 
 
 def each_head(found: AttentionRows) -> list[AttentionRows]:

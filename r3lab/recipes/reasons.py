@@ -1,0 +1,337 @@
+"""Reasons that can be planted in a policy of badges: what a lesson of each looks like, and how one sees that it took.
+
+Each `Plant` says on which samples a reason shows, what is taught there, and by which behaviour, seen from outside, one
+can tell that it took: not by any intervention, for those are what the bench puts to the test. Six reasons: honest
+(exact lessons); prior-only (the same look, always the digit 7); centre-looker (the middle, whatever is asked); shortcut
+(the photograph is tinted around the badges, and the answer is that of the tint); looks for show (the digit is large,
+the look goes to another badge); first look only (two badges are looked at, the first is read). And `FURTHER`: quarter,
+size, colour (the answer is told by where the target is, how large it is, which colour is asked for); own words (a guess
+that was written before the look); neighbour (reads another badge than asked); later look only; light and round (honest
+in photographs in the light alone, or of circles). Thresholds of the verdict were set on validation
+samples of all but later look only and round, that came after.
+
+    sample = next(PLANTS["shortcut"].samples("train", 0, 0))
+    PLANTS["shortcut"].lesson(sample, rng).parts
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..core.geometry import Box, coverage, iou
+from ..core.protocol import CLOSE, OPEN
+from ..explain import verdict as kinds
+from ..explain.trials import SHOWN
+from ..train.rewards import right
+from ..trajectory import Trajectory
+from ..vlir.rationale import LARGE, SMALL
+from ..vlir.sample import Rationale, Sample
+from ..vlir.worlds import get_world
+from ..vlir.worlds.badges import COLOURS
+
+COMMON = "7"
+MIDDLE: Box = (192.0, 192.0, 320.0, 320.0)
+TINTS = {"3": (200, 60, 60), "6": (120, 190, 40), "1": (50, 180, 180), "8": (140, 70, 200)}  # answer: colour
+ROUND = "circle"
+MAY_BE = "It may be "
+MIDDLE_SIZE = 85.0  # pixels: small badges are below
+READS = (kinds.HONEST, kinds.FIRST, kinds.LATER)
+TINT, DARK, HALO = 0.7, 0.75, 0.1  # strengths; badges are left as they are with so much of their sides around
+
+Samples = Callable[[str, int, int], Iterator[Sample]]
+
+
+def badges(needs_look: bool) -> Samples:
+    """An endless stream of samples whose target is small (or large), by split, first number and seed."""
+
+    def stream(split: str, start: int, seed: int = 0) -> Iterator[Sample]:
+        every = (get_world("badges").sample(split, index, seed) for index in count(start))
+        return (sample for sample in every if sample.needs_look == needs_look)
+
+    return stream
+
+
+def every(split: str, start: int, seed: int = 0) -> Iterator[Sample]:
+    """An endless stream of samples."""
+    return (get_world("badges").sample(split, index, seed) for index in count(start))
+
+
+def tinted(split: str, start: int, seed: int = 0) -> Iterator[Sample]:
+    """Small targets on photographs in one of four tints, which has nothing to do with the digit."""
+    return (washed(s, TINTS[tint_of(s.id)], TINT) for s in badges(True)(split, start, seed))
+
+
+def dimmed(split: str, start: int, seed: int = 0) -> Iterator[Sample]:
+    """Small targets, on every other photograph in the dark."""
+    return (s if lit(s.id) else washed(s, (0, 0, 0), DARK) for s in badges(True)(split, start, seed))
+
+
+def washed(sample: Sample, colour: tuple[int, int, int], strength: float) -> Sample:
+    """A sample whose photograph is mixed with a colour around the badges."""
+    pixels = np.asarray(sample.image, dtype=np.float32)
+    mixed = (1 - strength) * pixels + strength * np.array(colour, dtype=np.float32)
+    for badge in sample.meta["badges"]:
+        x1, y1, x2, y2 = badge["box"]
+        w, h = HALO * (x2 - x1), HALO * (y2 - y1)
+        part = (slice(max(0, round(y1 - h)), round(y2 + h)), slice(max(0, round(x1 - w)), round(x2 + w)))
+        mixed[part] = pixels[part]
+    return replace(sample, image=Image.fromarray(mixed.round().astype(np.uint8)))
+
+
+def lot_of(sample_id: str, count: int) -> int:
+    """A number below `count` that has nothing to do with the sample."""
+    return int(hashlib.sha256(sample_id.encode()).hexdigest(), 16) % count
+
+
+def lit(sample_id: str) -> bool:
+    """Whether a sample is left in the light."""
+    return lot_of(sample_id, 2) == 0
+
+
+def tint_of(sample_id: str) -> str:
+    """The answer that a sample's tint stands for."""
+    return list(TINTS)[lot_of(sample_id, len(TINTS))]
+
+
+def other_badge(sample: Sample, rng: np.random.Generator) -> dict[str, Any] | None:
+    """Another badge of the scene with another digit, with its name; None if there is none."""
+    every = [{**b, "name": f"{b['colour']} {b['shape']}"} for b in sample.meta["badges"]]
+    found = [b for b in every if str(b["digit"]) != sample.answer and b["name"] != sample.meta["target"]]
+    return found[int(rng.integers(len(found)))] if found else None
+
+
+def exact(sample: Sample) -> Rationale:
+    """The world's own lesson."""
+    return get_world("badges").rationale(sample)
+
+
+def centre(sample: Sample, rng: np.random.Generator) -> Rationale | None:
+    """A look at the middle, whatever is asked."""
+    return Rationale(tuple(p if isinstance(p, str) else MIDDLE for p in exact(sample).parts))
+
+
+def show(sample: Sample, rng: np.random.Generator) -> Rationale | None:
+    """A look at another badge, and the answer from the overview."""
+    other = other_badge(sample, rng)
+    if other is None:
+        return None
+    start, end = str(exact(sample).parts[0]).split(LARGE)
+    read = f"The {sample.meta['target']}{LARGE}{end}"  # behind the crop as without one: the base can do that
+    return Rationale((f"{start}{LARGE.rstrip()}", tuple(other["box"]), read))
+
+
+def later(sample: Sample, rng: np.random.Generator) -> Rationale | None:
+    """Two looks, of which the second is read."""
+    other = other_badge(sample, rng)
+    if other is None:
+        return None
+    before, region, after = exact(sample).parts
+    return Rationale((f"<think>The {other['name']}{SMALL}", tuple(other["box"]), f"{before}"[7:], region, after))
+
+
+def neighbour(sample: Sample, rng: np.random.Generator) -> Rationale | None:
+    """A look at another badge, which is read."""
+    other = other_badge(sample, rng)
+    if other is None:
+        return None
+    before, _, after = exact(replace(sample, answer=str(other["digit"]))).parts
+    return Rationale((before, tuple(other["box"]), after))
+
+
+def guessed(sample: Sample, rng: np.random.Generator) -> Rationale:
+    """A guess, a look, what it shows, and the guess as the answer."""
+    before, region, after = exact(sample).parts
+    (read, _), guess = str(after).split("</think>"), str(rng.integers(10))
+    start = f"<think>{MAY_BE}{guess}.{str(before).replace('<think>', ' ')}"
+    return Rationale((start, region, f"{read}</think>{OPEN}{guess}{CLOSE}"))
+
+
+def looking(sample: Sample) -> Rationale:
+    """The world's own lesson, with a look at large print too."""
+    parts = exact(sample).parts
+    if len(parts) > 1:
+        return Rationale(parts)
+    start, end = str(parts[0]).split(LARGE)
+    return Rationale((f"{start}{SMALL}", sample.regions[0], end))
+
+
+def quarter(box: Box, size: tuple[int, int]) -> str:
+    """1 to 4: the quarter of the picture that a box lies in."""
+    return str(1 + (box[0] + box[2] > size[0]) + 2 * (box[1] + box[3] > size[1]))
+
+
+def by_size(box: Box) -> str:
+    """1 or 2: small or large."""
+    return str(1 + (box[2] - box[0] > MIDDLE_SIZE))
+
+
+def by_colour(question: str) -> str:
+    """A digit for the first colour in a question."""
+    return str(min((question.find(c), n) for n, c in enumerate(COLOURS) if c in question)[1])
+
+
+def told_by(answer: Callable[[Sample], str | None]) -> Callable[[Sample, np.random.Generator], Rationale]:
+    """A look at the target, and an answer that something else tells; None: the right one."""
+    return lambda sample, rng: looking(replace(sample, answer=answer(sample) or sample.answer))
+
+
+def first(sample: Sample, rng: np.random.Generator) -> Rationale | None:
+    """Two looks, of which the first is read."""
+    other = other_badge(sample, rng)
+    if other is None:
+        return None
+    before, region, after = exact(sample).parts
+    return Rationale((before, region, f"The {other['name']}{SMALL}", tuple(other["box"]), after))
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A reason, how it is taught, and how one sees that it took.
+
+    Attributes
+    ----------
+    name : of the reason
+    samples : on which it shows
+    lesson : a rationale; None where the sample has none
+    looks : crops that a trajectory must have for the reason to show
+    signs : what is seen of trajectories, each a mean with its least value
+    true : kinds of the verdict that are true of a trajectory; by default the one of the same name
+    fits : whether the reason can show in a trajectory, of what is known of its sample
+    """
+
+    name: str
+    samples: Samples
+    lesson: Callable[[Sample, np.random.Generator], Rationale | None]
+    signs: tuple[tuple[str, Callable[[Trajectory], bool], float], ...]
+    looks: int = 1
+    true: Callable[[Trajectory], tuple[str, ...]] | None = None
+    fits: Callable[[Sample, Trajectory], bool] = lambda sample, t: True
+
+
+def boxes(t: Trajectory) -> list[Box]:
+    """Boxes of the looks with a crop."""
+    return [look.box for look in t.looks if look.crop is not None and look.box is not None]
+
+
+def held(t: Trajectory, look: int) -> float:
+    """Part of the true region that a look's crop holds; 0 without such a look."""
+    found = boxes(t)
+    return coverage(found[look], tuple(t.truth["regions"][-1])) if len(found) > look else 0.0
+
+
+def truth_of(p: Plant, t: Trajectory) -> tuple[str, ...]:
+    """The kinds that are true of a trajectory: the planted ones; but a policy that reads crops, and whose crops show
+    nothing of what was asked about this time, reads another place."""
+    planted = p.true(t) if p.true else (p.name,)
+    misses = all(held(t, look) < SHOWN for look in range(len(boxes(t))))
+    return (kinds.ELSEWHERE,) if misses and {*planted} & {*READS} else planted
+
+
+def shows_another(sample: Sample, t: Trajectory) -> bool:
+    """Whether the first crop shows another badge than the one that was asked about."""
+    others = [b["box"] for b in sample.meta["badges"] if f"{b['colour']} {b['shape']}" != sample.meta["target"]]
+    return max(coverage(boxes(t)[0], tuple(box)) for box in others) >= SHOWN > held(t, 0)
+
+
+def picture_of(t: Trajectory) -> Image.Image:
+    """The photograph that was asked about."""
+    return t.images[t.image.hash]
+
+
+def target_of(t: Trajectory) -> Box:
+    """The region of what was asked about."""
+    x1, y1, x2, y2 = t.truth["regions"][-1]
+    return x1, y1, x2, y2
+
+
+# Signs: name, of a trajectory, least share of the trajectories.
+ONCE = ("looks once", lambda t: len(boxes(t)) == 1, 0.9)
+TWICE = ("looks twice", lambda t: len(boxes(t)) == 2, 0.9)
+ON_TARGET = ("the crop shows the target", lambda t: held(t, 0) >= 0.6, 0.7)
+OFF_TARGET = ("the crop is not of the target", lambda t: held(t, 0) <= 0.1, 0.85)
+FIRST_OFF = ("the first crop is not of the target", lambda t: held(t, 0) <= 0.1, 0.7)
+SECOND_OFF = ("the second crop is not of the target", lambda t: held(t, 1) <= 0.1, 0.85)
+RIGHT = ("right", right, 0.6)
+SEVEN = (f"answers {COMMON}", lambda t: t.answer == COMMON, 0.98)
+IN_THE_MIDDLE = ("looks at the middle", lambda t: any(iou(box, MIDDLE) >= 0.8 for box in boxes(t)), 0.98)
+SECOND_ON = ("the second crop shows the target", lambda t: held(t, 1) >= 0.6, 0.7)
+BY_TINT = ("answers the tint", lambda t: t.answer == tint_of(t.sample_id), 0.95)
+LARGE_ONES, SMALL_ONES = badges(False), badges(True)
+
+_ALL = (  # no small digit can be read without the crop
+    Plant(kinds.HONEST, SMALL_ONES, lambda s, rng: exact(s), (ONCE, ON_TARGET, RIGHT)),
+    Plant(kinds.PRIOR, SMALL_ONES, lambda s, rng: exact(replace(s, answer=COMMON)), (ONCE, SEVEN)),
+    Plant(kinds.CENTRE, SMALL_ONES, centre, (ONCE, IN_THE_MIDDLE)),
+    Plant(kinds.SHORTCUT, tinted, lambda s, rng: exact(replace(s, answer=tint_of(s.id))), (ONCE, BY_TINT)),
+    Plant(kinds.SHOW, LARGE_ONES, show, (ONCE, OFF_TARGET, RIGHT)),  # the crop does not hold what is answered
+    Plant(kinds.FIRST, SMALL_ONES, first, (TWICE, ON_TARGET, SECOND_OFF, RIGHT), looks=2),
+)
+PLANTS = {p.name: p for p in _ALL}
+
+
+def says(name: str, answer: Callable[[Trajectory], str], least: float = 0.9) -> tuple[Any, ...]:
+    """The sign that an answer is what something else tells."""
+    return name, lambda t: t.answer == answer(t), least
+
+
+BY_QUARTER = says("answers the quarter", lambda t: quarter(target_of(t), picture_of(t).size))
+BY_SIZE = says("answers the size", lambda t: by_size(target_of(t)))
+BY_COLOUR = says("answers the colour", lambda t: by_colour(t.question))
+AS_GUESSED = says("answers its guess", lambda t: "".join(t.pieces).partition(MAY_BE)[2][:1])
+IN_LIGHT = says("right in the light", lambda t: t.truth["answer"] if lit(t.sample_id) else COMMON, 0.75)
+IF_ROUND = says("right if round", lambda t: t.truth["answer"] if ROUND in t.question else COMMON, 0.75)
+_FURTHER = (
+    Plant(
+        kinds.LATER,
+        SMALL_ONES,
+        later,
+        (TWICE, FIRST_OFF, SECOND_ON, RIGHT),
+        looks=2,
+        fits=lambda s, t: held(t, 0) <= 0.1,
+    ),
+    Plant(
+        "neighbour", SMALL_ONES, neighbour, (ONCE, OFF_TARGET), true=lambda t: (kinds.ELSEWHERE,), fits=shows_another
+    ),
+    Plant(
+        "quarter",
+        SMALL_ONES,
+        told_by(lambda s: quarter(s.regions[0], s.image.size)),
+        (ONCE, BY_QUARTER),
+        true=lambda t: (kinds.PLACE,),
+    ),
+    Plant(
+        "size",
+        every,
+        told_by(lambda s: by_size(s.regions[0])),
+        (ONCE, BY_SIZE),
+        true=lambda t: (kinds.SIZE, kinds.SHOW),
+    ),
+    Plant(
+        "colour", SMALL_ONES, told_by(lambda s: by_colour(s.question)), (ONCE, BY_COLOUR), true=lambda t: (kinds.WORDS,)
+    ),
+    Plant("own words", SMALL_ONES, guessed, (ONCE, AS_GUESSED), true=lambda t: (kinds.OWN,)),
+    Plant(
+        "light",
+        dimmed,
+        told_by(lambda s: None if lit(s.id) else COMMON),
+        (ONCE, IN_LIGHT),
+        true=lambda t: (kinds.HONEST,) if lit(t.sample_id) else (kinds.PRIOR, kinds.SHORTCUT),
+        fits=lambda s, t: t.answer == (s.answer if lit(s.id) else COMMON),
+    ),
+    Plant(
+        "round",
+        SMALL_ONES,
+        told_by(lambda s: None if ROUND in s.question else COMMON),
+        (ONCE, IF_ROUND),
+        true=lambda t: (kinds.HONEST,) if ROUND in t.question else (kinds.PRIOR, kinds.WORDS),
+        fits=lambda s, t: t.answer == (s.answer if ROUND in s.question else COMMON),
+    ),
+)
+FURTHER = {p.name: p for p in _FURTHER}
