@@ -70,8 +70,9 @@ def go_on(loop: Loop, begun: Sequence[Trajectory], rows: Sequence[Row]) -> tuple
     """Read rows into a loop, and put it where the begun records end, with which the rows begin: what stands behind that
     is read too, and then written over. Returns what `enter` does."""
     shared, states = enter(loop, rows, min(len(t.ids) for t in begun) - 1)
-    loop.cache.cursor = torch.tensor([len(t.ids) - shared for t in begun])
-    loop.last = states[torch.arange(len(rows)), loop.cache.cursor - 1]
+    ends = torch.tensor([len(t.ids) for t in begun])
+    loop.cache.cursor -= torch.tensor([len(row.ids) for row in rows]) - ends  # a short beginning is in the cursor too
+    loop.last = states[torch.arange(len(rows)), ends - shared - 1]
     for number, (t, row) in enumerate(zip(begun, rows, strict=True)):
         record = t.until(len(t.ids))
         record.seed, record.temperature = loop.seed, loop.temperature
