@@ -19,7 +19,9 @@ L=Stage("letters",5000,64,(1,1),text=False,learning_rate=1.5e-3,final_fraction=0
 W=WorldStage("warm-up",int(os.environ.get("WARM","4000")),20,(1,5),text=False,learning_rate=1.2e-3,final_fraction=0.1,seed=22,windows=2,vary=hands,shares=E,readings=2)
 G1=WorldStage("grounding-1",700,20,(1,2),True,3e-4,0.3,final_fraction=1.0,seed=23,windows=1,vary=hands,pointing=.5,text_times=10.,shares=E,crops=CROPS,readings=1,glances=1)
 G2=WorldStage("grounding-2",3000,20,(1,5),True,3e-4,0.1,final_fraction=.1,seed=24,windows=1,statements=("name","crop","size","beside","refer"),vary=hands,pointing=.3,text_times=10.,shares=E,crops=CROPS,readings=2,glances=2,sums=2)
-ALL=(L,W,G1,G2)
+# Whole answers, a third of them begun with words that force an arm; heads at a small weight, the rate falling to nothing.
+A=WorldStage("wholes",6000,20,(1,5),True,3e-4,0.04,final_fraction=.02,seed=25,windows=1,statements=G2.statements,vary=hands,pointing=.3,text_times=10.,shares=E,crops=FEW,readings=2,glances=2,sums=2,matches=2,wholes=True,forced=.4)
+ALL=(L,W,G1,G2,A)
 def lessons(policy, stage, start=0, part=(0,1)):
     return (WorldLessons if isinstance(stage, WorldStage) else Strips)(policy, stage, start, part)
 if __name__=="__main__":
