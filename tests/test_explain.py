@@ -64,7 +64,7 @@ from r3lab.explain.rows import (
     shares,
     spans_of,
 )
-from r3lab.explain.worth import ValueMap, Window, value_map, windows_of
+from r3lab.explain.worth import HEAD, ValueMap, Window, WorthHead, fit_head, seen_of, value_map, windows_of
 from r3lab.models import attention
 from r3lab.models.policy import Policy
 from r3lab.rollout.loop import rollout
@@ -466,6 +466,55 @@ def test_a_value_map_keeps_no_crops_and_is_the_same_in_parts(mistaken, monkeypat
     assert [w.box for w in parts.windows] == [w.box for w in whole.windows]
     assert [w.worth for w in parts.windows] == pytest.approx([w.worth for w in whole.windows], abs=1e-4)
     assert (parts.taken, parts.nothing) == pytest.approx((whole.taken, whole.nothing), abs=1e-4)
+
+
+def test_the_shipped_head_foretells_where_a_look_is_worth_more(shipped):
+    """On photographs that it did not learn from, far better than attention, and without a look at what came after."""
+    samples = [s for s in (get_world("badges").sample("validation", i, 7) for i in range(24)) if s.needs_look][:6]
+    head, found = WorthHead.of(shipped), []
+    for t in rollout(shipped, samples, temperature=0.0, max_new_tokens=96):
+        if t.answer is None or t.looks[0].crop is None:
+            continue
+        value, foretold = value_map(shipped, t, 0), head.foretell(shipped, t, 0)
+        attended = rows(shipped, t)
+        raw = heat_map(attended, OVERVIEW, attended.box_rows(0))
+        found.append((agreement(foretold, value), agreement(raw, value)))
+        blank = Image.new("RGB", (t.looks[0].crop.width, t.looks[0].crop.height))
+        other = joined(begin(shipped, t, 0, Alternative("blank", crop=blank)), t, after_look(t, 0))
+        assert np.allclose(head.foretell(shipped, other, 0).values, foretold.values, atol=1e-5)
+    own, other = np.mean(found, 0)
+    assert len(found) >= 4 and own >= 0.35 and own > other + 0.1, found
+
+
+def test_a_worth_head_is_fitted_kept_and_belongs_to_its_policy(mistaken, shipped, tmp_path):
+    """Two fits of a seed are the same; what is kept is read; another policy, no file and a broken one are told."""
+    policy, t, look = mistaken
+    state = torch.random.get_rng_state()
+    one, two = (fit_head(policy, [(t, look)] * 2, epochs=3, progress=False) for _ in range(2))
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
+    one.save(tmp_path)
+    again = WorthHead.load(tmp_path)
+    want = one.foretell(policy, t, look)
+    assert np.array_equal(again.foretell(policy, t, look).values, want.values)
+    assert want.values.shape == rows(policy, t).images[OVERVIEW].grid[::-1]
+    with pytest.raises(R3labError, match="belongs to another policy"):
+        WorthHead.of(shipped).foretell(policy, t, look)
+    assert WorthHead.of(policy) is None
+    (tmp_path / HEAD).write_bytes(b"no")
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(R3labError, match="is no worth head"):
+            WorthHead.load(folder)
+    with pytest.raises(R3labError, match="on one grid"):
+        fit_head(policy, [], progress=False)
+
+
+def test_what_a_worth_head_sees_lies_on_the_overview_of_every_family(family_policy, ragged):
+    for t in ragged:
+        number = next((n for n, one in enumerate(t.looks) if one.crop is not None), None)
+        if number is not None:
+            seen, cells = seen_of(family_policy, t, number)
+            assert seen.shape[1:] == cells.values.shape and torch.isfinite(seen).all()
 
 
 def test_cut_attention_is_attention_with_a_mask(recorded):

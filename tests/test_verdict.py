@@ -147,6 +147,10 @@ CASES = {
     "minds the question alone, in half": (replace(BASE, words=SOME), kinds.WORDS),
     "minds how large it is": (replace(BASE, smaller=NONE, larger=Trials(4, 4), detail=ALL, words=ALL), kinds.SIZE),
     "minds what it wrote": (replace(BASE, own=Trials(5, 5), words=ALL), kinds.OWN),
+    "minds what it wrote, and is less sure where a crop shows another thing": (
+        crops(Trials(12, 12, 10, 0), empty=(Trials(9, 3),), own=Trials(5, 5)),
+        kinds.OWN,
+    ),
     "minds the question alone": (replace(BASE, words=ALL), kinds.WORDS),
     "reads the asked region in the overview": (replace(BASE, region=ALL, detail=ALL, words=ALL), kinds.SHOW),
     "reads the crop, and minds the overview": (
@@ -185,7 +189,7 @@ LIKELY = {  # what the name and the sentence of a kind say, as the raw counts mu
     kinds.PLACE: lambda e: _ignored(e) and rate(e.place) > 0.3,
     kinds.WORDS: lambda e: _ignored(e) and rate(e.words) > 0.3 and max(map(rate, (e.detail, e.rest, e.colour))) < 0.5,
     kinds.SIZE: lambda e: _ignored(e) and _sized(e) > 0.5 > rate(e.region or NONE),
-    kinds.OWN: lambda e: _ignored(e) and rate(e.own) > 0.5,
+    kinds.OWN: lambda e: rate(e.own) > 0.5 and (_ignored(e) or all(c.followed < 0.3 * c.known for c in e.crops)),
     kinds.PRIOR: lambda e: (
         _ignored(e)
         and max(map(rate, (e.words, e.place, e.detail, e.rest, e.colour, e.region or NONE, e.own or NONE))) < 0.5

@@ -24,7 +24,7 @@ HOMES = {
     **dict.fromkeys(("QUICK", "Settings"), "trials"),
     **dict.fromkeys(("ELSEWHERE", "Evidence", "HONEST", "IDLE", "Trials", "UNSURE"), "verdict"),
     **dict.fromkeys(("described", "verdict_of"), "verdict"),
-    "value_map": "worth",
+    **dict.fromkeys(("WorthHead", "fit_head", "value_map"), "worth"),
 }
 
 __getattr__, __dir__ = lazy(__name__, HOMES)

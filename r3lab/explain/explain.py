@@ -35,7 +35,7 @@ from .maps import box_attention, crop_attention
 from .rows import AFTER, ANSWER, OVERVIEW, AttentionRows, check_model, events, rows, spans_of
 from .trials import SHOWN, Settings, Store, changed, gather, outcomes, shipped_lenders
 from .verdict import KINDS, NO_LOOK, SURE, UNSURE, Evidence, Trials, Verdict, described, verdict_of
-from .worth import value_map
+from .worth import WorthHead, value_map
 
 GAP, GAP_HALF = 0.02, 0.5  # nats of one token, weights in float32 and in half precision (3e-2 is usual there)
 WORTH_SAYING = 0.5  # nats of regret
@@ -87,10 +87,12 @@ def explain(
     verdict, attended = verdict_of(evidence), None
     if evidence.crops and not policy.plain:
         attended = rows(policy, t, features=store), rows(policy, with_question(policy, t), features=store)
-    entries, maps = [], {}
+    entries, maps, head = [], {}, WorthHead.of(policy) if attended else None
     for number in tqdm(wanted, desc="explain", disable=not progress, mininterval=0.2):
         entry, own = _explain_look(policy, t, number, evidence, replayed, attended, settings, store)
         entries.append(entry)
+        if head and "raw" in own:
+            own["foretold"] = head.foretell(policy, t, number, store)
         maps.update({f"look {number + 1} {name}": heat for name, heat in own.items()})
     versions = {"r3lab": __version__, "transformers": transformers.__version__, "torch": torch.__version__}
     sentence = verdict_sentence(verdict, entries, evidence)

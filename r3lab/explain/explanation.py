@@ -241,7 +241,8 @@ class Explanation:
     gap : largest difference in nats between a recorded log-probability and the same read again; small, or the record
         is not this policy's
     versions : of r3lab, transformers and torch, with which this was made
-    maps : heat maps by name: "look 1 raw", "look 1 neutral", "look 1 relative", "look 1 value"
+    maps : heat maps by name: "look 1 raw", "look 1 neutral", "look 1 relative", "look 1 value",
+        "look 1 foretold" (where the policy has a head for it)
     """
 
     trajectory: Trajectory

@@ -49,7 +49,7 @@ KINDS = {  # what is said of a policy on this trajectory
     "change it",
     WORDS: "The answer follows the words of the question; neither the crops nor the overview change it",
     SIZE: "The answer follows how large what is asked about is in the overview; the crops do not change it",
-    OWN: "The answer is taken over from what was written before the crop came; the crop does not change it",
+    OWN: "The answer is taken over from what was written before the crop came; it does not become what a crop shows",
     CENTRE: "It looks at the centre, whatever is asked and whatever the picture shows",
     FIXED: "It looks at one place, whatever is asked and whatever the picture shows",
     SHORTCUT: "The answer follows something outside the look and outside the region that is asked about",
@@ -94,6 +94,11 @@ class Trials:
     def follows(self) -> float:
         """How probable it is that the answer follows often enough; 1 where it is not known what is shown."""
         return _above(self.followed, self.known, FOLLOWS) if self.known else 1.0
+
+    def leaves(self) -> float:
+        """How probable it is that the answer does not become what is shown; it may be less sure of itself all the same.
+        0 where it is not known what is shown."""
+        return 1 - self.follows()
 
 
 def _above(count: int, of: int, share: float) -> float:
@@ -201,6 +206,7 @@ def weigh(e: Evidence) -> dict[str, float]:
         nowhere = min(1 - region, 1 - detail, inside)
     large = max((one.above() for one in (e.smaller, e.larger) if one is not None), default=0.0)
     copied = 0.0 if e.own is None else e.own.above()
+    unread = max(ignored, min(crop.leaves() for crop in e.crops))
     overview, elsewhere, nowhere = (min(one, 1 - copied) for one in (overview, elsewhere, min(nowhere, 1 - large)))
     free, still, same = 1 - fixed, 1 - e.place.above(), 1 - e.words.above()
     last = max(read[1:] or read)
@@ -215,7 +221,7 @@ def weigh(e: Evidence) -> dict[str, float]:
         SHOW: min(free, ignored, overview),  # a shifted picture may change it too: it is read less well there
         SHORTCUT: min(free, ignored, elsewhere),
         SIZE: min(free, ignored, 1 - copied, 1 - (region or 0.0), inside, large),
-        OWN: min(free, ignored, copied),
+        OWN: min(free, unread, copied),
         PLACE: min(free, ignored, nowhere, e.place.above(FOLLOWS)),
         WORDS: min(free, ignored, nowhere, still, e.words.above(FOLLOWS)),
         PRIOR: min(free, ignored, nowhere, still, same),

@@ -89,6 +89,7 @@ def attention_maps(explanation: Explanation) -> list[HeatMap | None]:
 SHOWN_LOOKS, BARS = 6, 8
 MARGIN, SPACE, SIDE, CROP, CHART = 0.28, 0.22, 1.75, 1.1, 2.6  # inches: around, between; pictures, crop, bars
 PANELS = (("raw", "attention"), ("relative", "relative attention"), ("value", "worth of a look"))
+FORETOLD = ("foretold", "worth, foretold")  # where the policy has a head for it
 HEAD = height(1, HEADING) + 0.06
 
 
@@ -101,7 +102,7 @@ def show_explanation(explanation: Explanation) -> Picture:
         From `explain.verdict.explain`, or loaded; all text in it is drawn as foreign.
     """
     e = explanation
-    inner = len(PANELS) * (SIDE + SPACE) + CROP + SPACE + CHART
+    inner = len(_panels(e)) * (SIDE + SPACE) + CROP + SPACE + CHART
     tall = fitted(source_size(e.trajectory), SIDE, SIDE * 1.3)[1]
     with style():
         canvas = Canvas(inner + 2 * MARGIN, None)
@@ -125,17 +126,22 @@ def show_explanation(explanation: Explanation) -> Picture:
     return Picture(figure, " ".join(said))
 
 
+def _panels(e: Explanation) -> tuple[tuple[str, str], ...]:
+    """The maps that are drawn, with their titles."""
+    return (*PANELS, FORETOLD) if any(name.endswith(FORETOLD[0]) for name in e.maps) else PANELS
+
+
 def _row(canvas: Canvas, e: Explanation, entry: LookEntry, y: float, tall: float) -> None:
     """One look: its maps over the photograph, its crop, its bars."""
     t, ink, number, x = e.trajectory, LIGHT.ink, entry.number + 1, MARGIN
     w, h = fitted(source_size(t), SIDE, SIDE * 1.3)
-    for key, title in PANELS:
+    for key, title in _panels(e):
         heat = e.maps.get(f"look {number} {key}")
         if heat is None:
             continue
         canvas.line(x + (0.24 if x == MARGIN else 0.0), y, title, HEADING, ink, bold=True)
         axes = draw_photograph(canvas, t, x, y + HEAD, (w, h), f"look-{number}-{key}", [number])
-        least = float(heat.values.min()) if key == "value" else 0.0  # worth has no zero of its own
+        least = float(heat.values.min()) if key in ("value", "foretold") else 0.0  # worth has no zero of its own
         lay(axes, spotlight(replace(heat, values=heat.values - least)), heat.box, interpolation="nearest", zorder=2)
         x += SIDE + SPACE
     look = t.looks[entry.number]

@@ -1,12 +1,14 @@
-"""How faithful are attention maps? Four kinds of map of why it looked there, each against chance: writes explain.json.
+"""How faithful are maps? Five kinds of map of why it looked there, each against chance: writes explain.json.
 
     python tests/bench/fidelity.py                          # 100 trajectories of the policy of badges
     python tests/bench/fidelity.py --n 3 --out /tmp/explain.json
+    python tests/bench/fidelity.py --fit 400 --model FOLDER      # fit a worth head on training samples, there
 
 Maps lie on the overview and are of the coordinates of the first look's box: raw attention (mean of all layers and
-heads), the same relative to a neutral question, gradient-weighted, and attention rollout. Measures: rank correlation
-with the worth of a look at each place, pointing game (peak in the true region), area under deletion and insertion. The
-reference of each number is a map of random cells.
+heads), the same relative to a neutral question, gradient-weighted, attention rollout, and the worth foretold
+(`WorthHead`, fitted on value maps of training samples; its settings were decided on validation samples). Measures: rank
+correlation with the worth of a look at each place, pointing game (peak in the true region), area under deletion and
+insertion. The reference of each number is a map of random cells.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from r3lab.explain.interventions import with_question
 from r3lab.explain.maps import agreement, deletion_insertion, find_sinks, heat_map, hits, relative
 from r3lab.explain.rows import COORDINATES, OVERVIEW, AttentionRows, gradient_rows, rows
 from r3lab.explain.trials import first_crop, region_of
-from r3lab.explain.worth import value_map
+from r3lab.explain.worth import WorthHead, fit_head, value_map
 from r3lab.models import attention
 from r3lab.models.policy import Features, Policy
 from r3lab.rollout.loop import rollout
@@ -40,7 +42,11 @@ from r3lab.trajectory import Trajectory
 from r3lab.vlir.worlds import get_world
 
 CHANCE = "chance"
-KINDS = ("raw", "relative", "gradient-weighted", "rollout", CHANCE)
+AGREES = 0.5  # rank correlation that is wanted of a map
+FORETOLD = "worth foretold"
+KINDS = ("raw attention", "relative attention", "gradient-weighted attention", "rollout attention", FORETOLD, CHANCE)
+TEST_SEED = 20_261_128  # of the samples that are asked: nothing else draws the test split with it
+FIT_FIRST = 300_000  # number of the first training sample of a worth head
 MEASURES = {
     "agreement": "rank correlation with the worth of a look",
     "hit": "pointing game",
@@ -49,16 +55,25 @@ MEASURES = {
 }
 
 
-def recorded(policy: Policy, count: int) -> list[Trajectory]:
-    """Greedy held-out trajectories that look and answer rightly: of those the map should mark what was needed."""
-    world, found, index = get_world("badges"), list[Trajectory](), 0
+def recorded(
+    policy: Policy, count: int, split: str = "test", first: int = 0, seed: int = TEST_SEED
+) -> list[Trajectory]:
+    """Greedy trajectories that look and answer; held-out ones rightly: of those the map should mark what was needed."""
+    world, found = get_world("badges"), list[Trajectory]()
     while len(found) < count:
-        samples = [s for s in (world.sample("test", index + k) for k in range(64)) if s.needs_look]
-        index += 64
+        samples = [s for s in (world.sample(split, first + k, seed) for k in range(64)) if s.needs_look]
+        first += 64
         for t in rollout(policy, samples, temperature=0.0, max_new_tokens=96):
-            if t.answer is not None and t.answer == t.truth["answer"] and first_crop(t) is not None:
+            known = t.answer is not None and (split == "train" or t.answer == t.truth["answer"])
+            if known and first_crop(t) is not None:
                 found.append(t)
     return found[:count]
+
+
+def fit(policy: Policy, folder: Path, count: int) -> Path:
+    """Fit a worth head of a policy on training samples."""
+    found = recorded(policy, count, "train", FIT_FIRST, 0)
+    return fit_head(policy, [(t, look) for t in found if (look := first_crop(t)) is not None]).save(folder)
 
 
 @torch.no_grad()
@@ -78,26 +93,29 @@ def rollout_rows(policy: Policy, t: Trajectory, found: AttentionRows, features: 
     return replace(found, weights=flow[None, None, [event.reads for event in found.events]])
 
 
-def maps_of(policy: Policy, t: Trajectory, seed: int, features: dict[str, Features]) -> dict[str, HeatMap]:
-    """One map of each kind, of the first look's coordinates on the overview."""
-    names, look = list(COORDINATES), first_crop(t)
+def maps_of(
+    policy: Policy, head: WorthHead, t: Trajectory, look: int, seed: int, features: dict[str, Features]
+) -> dict[str, HeatMap]:
+    """One map of each kind, of a look's coordinates on the overview."""
+    names = list(COORDINATES)
 
     def drawn(found: AttentionRows, sinks: Sequence[int] = ()) -> HeatMap:
         return heat_map(found, OVERVIEW, found.box_rows(look), sinks=sinks)
 
     plain = with_question(policy, t)
     raw, neutral = (rows(policy, one, features=features) for one in (t, plain))
-    found = {
-        "raw": drawn(raw, find_sinks(raw, OVERVIEW)),
-        "relative": relative(drawn(raw), drawn(neutral)),
-        "gradient-weighted": drawn(gradient_rows(policy, t, at=names, features=features)),
-        "rollout": drawn(rollout_rows(policy, t, raw, features)),
-    }
-    values = np.random.default_rng(seed).random(found["raw"].values.shape).astype(np.float32)
-    return {**found, CHANCE: replace(found["raw"], values=values)}
+    every = [
+        drawn(raw, find_sinks(raw, OVERVIEW)),
+        relative(drawn(raw), drawn(neutral)),
+        drawn(gradient_rows(policy, t, at=names, features=features)),
+        drawn(rollout_rows(policy, t, raw, features)),
+        head.foretell(policy, t, look, features),
+    ]
+    values = np.random.default_rng(seed).random(every[0].values.shape).astype(np.float32)
+    return dict(zip(KINDS, [*every, replace(every[0], values=values)], strict=True))
 
 
-def measure(policy: Policy, count: int, steps: int) -> list[dict[str, Any]]:
+def measure(policy: Policy, head: WorthHead, count: int, steps: int) -> list[dict[str, Any]]:
     """Rows for explain.json."""
     found: dict[str, dict[str, list[float]]] = {kind: {key: [] for key in MEASURES} for kind in KINDS}
     for number, t in enumerate(tqdm(recorded(policy, count), desc="fidelity", mininterval=1)):
@@ -105,7 +123,7 @@ def measure(policy: Policy, count: int, steps: int) -> list[dict[str, Any]]:
         look = first_crop(t)
         assert look is not None
         value = value_map(policy, t, look, features=features)
-        for kind, heat in maps_of(policy, t, number, features).items():
+        for kind, heat in maps_of(policy, head, t, look, number, features).items():
             curves, region = deletion_insertion(policy, t, heat, steps, features), region_of(t)
             own = {"deletion": curves.deletion.area, "insertion": curves.insertion.area}
             own["agreement"] = agreement(heat, value)
@@ -117,12 +135,13 @@ def measure(policy: Policy, count: int, steps: int) -> list[dict[str, Any]]:
     made = []
     for kind in KINDS[:-1]:
         for key, words in MEASURES.items():
-            own, chance = means[kind][key], means[CHANCE][key]
-            values = {"ours": own.value, "reference": chance.value, "low": own.low, "high": own.high}
+            mean, chance = means[kind][key], means[CHANCE][key]
+            values = {"ours": mean.value, "reference": chance.value, "low": mean.low, "high": mean.high}
             numbers = {name: rounded(v) for name, v in values.items()}
-            ratio = rounded(own.value / chance.value) if abs(chance.value) > 1e-3 else None
-            row = {"measure": f"{words}, {kind} attention", **numbers, "ratio": ratio, "target": None}
-            made.append({**row, "unit": "share" if key == "hit" else key, "n": f"{own.n} trajectories"})
+            ratio = rounded(mean.value / chance.value) if abs(chance.value) > 1e-3 else None
+            target = AGREES if key == "agreement" and kind == FORETOLD else None
+            row = {"measure": f"{words}, {kind}", **numbers, "ratio": ratio, "target": target}
+            made.append({**row, "unit": "share" if key == "hit" else key, "n": f"{mean.n} trajectories"})
     return made
 
 
@@ -133,8 +152,16 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=8, help="steps of deletion and insertion (default: 8)")
     parser.add_argument("--model", default=str(assets_dir() / "tiny" / "rgrpo"), help="checkpoint")
     parser.add_argument("--out", default=str(assets_dir() / "results" / "explain.json"), help="file to write")
+    parser.add_argument("--fit", type=int, metavar="N", help="only fit a worth head on N looks of training samples")
     given = parser.parse_args()
-    rows_made = measure(Policy.load(given.model), given.n, given.steps)
+    policy = Policy.load(given.model)
+    if given.fit:
+        print(fit(policy, Path(given.model), given.fit))
+        return 0
+    head = WorthHead.of(policy)
+    if head is None:
+        parser.error(f"{given.model} holds no worth head; fit one with --fit 400")
+    rows_made = measure(policy, head, given.n, given.steps)
     for new in rows_made:
         print(json.dumps(new))
     keep(Path(given.out), EXPLAIN, rows_made)

@@ -13,7 +13,7 @@ from typing import Any
 from r3lab.core.files import circumstances, write_whole
 
 EXPLAIN = (
-    "python tests/bench/planted.py --shallow && python tests/bench/fidelity.py && python tests/bench/explain_cost.py"
+    "python tests/bench/planted.py --n 10 --alone 2 --deep 1 && python tests/bench/fidelity.py && python tests/bench/explain_cost.py"
 )
 
 
