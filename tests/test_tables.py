@@ -158,20 +158,26 @@ def named(measure: str, ours: float, reference: float) -> dict:
 
 def test_named_by_hand():
     rows = [
-        named("planted reason named, against raw attention", 0.97, 0.5),
-        named("planted reason named, against relative attention", 0.97, 0.4),
+        {**named("planted reason named, against raw attention", 0.97, 0.5), "told": 0.98},
+        {**named("planted reason named, against relative attention", 0.97, 0.4), "told": 0.98},
+        {**named("planted reason named, as it ships", 0.95, 0.0), "told": 0.975},
+        named("planted reason named or described", 0.96, 0.0),
         {
             **named("planted reason named: honest", 0.99, 0.6),
+            "told": 0.995,
             "named": {"honest": 8, "shortcut": 2, "no look": 1},
-            "references": {"raw attention": 0.6, "relative attention": 0.3},
+            "references": {"raw attention": 0.3, "relative attention": 0.6},
         },
+        {**named("planted reason named: in charts", 0.8, 0.0), "told": 0.85, "named": {}, "references": {}},
         {**named("another kind named for sure", 0.02, 0.0), "confidence": [[9, 0.87, 0.9], [1, 0.99, 1.0]]},
         {**named("planted reason named alone", 0.92, 0.4), "n": "9 trajectories", "named": {}},
     ]
     table = named_table({"rows": rows})
-    assert "| honest | 99.0 % (98.0 to 100.0) | 60.0 % | 30.0 % |" in table
-    assert "| all | 97.0 % (96.0 to 98.0) | 50.0 % | 40.0 % |" in table
-    assert "Of 1200 trajectories of 6 policies." in table
+    assert "| honest | 99.0 % (98.0 to 100.0) | 99.5 % | 60.0 % (relative attention) |" in table
+    assert "| in charts | 80.0 % (79.0 to 81.0) | 85.0 % | - |" in table
+    assert "| all, as it ships | 95.0 % (94.0 to 96.0) | 97.5 % | - |" in table
+    assert "Named or described, of 1200 trajectories of 6 policies: 96.0 % (95.0 to 97.0)." in table
+    assert "named by `explain`: 97.0 % (96.0 to 98.0); raw attention 50.0 %; relative attention 40.0 %." in table
     assert "is named for sure in 2.0 % (1.0 to 3.0). Confidence: 87.0 % stated, 90.0 % right (9); 99.0 %" in table
     assert "Named instead: honest: shortcut 2, no look 1." in table and "| alone |" not in table
     assert "(the shipped records lend, no true region): 92.0 % (91.0 to 93.0) of 9 trajectories." in table

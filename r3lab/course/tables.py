@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -111,22 +111,33 @@ def _asked(result: Row, n: int, of: str = "the test split") -> str:
 
 
 def named_table(result: Row) -> str:
-    """How often the planted reason was named: one line a kind, one for all, with 95 % intervals, and by each reference;
-    what was named instead; how often wrongly and for sure; and with nothing lent by the caller."""
+    """How often the planted reason was named, and named or described: a line for each kind and each size of model, with
+    95 % intervals, beside the best reference; each reference; what was named instead; how often wrongly and for sure;
+    and with nothing lent by the caller."""
     rows = {row["measure"].removeprefix(NAMED): row for row in result["rows"] if row["measure"].startswith(NAMED)}
     start = ", against "
-    others = {name.removeprefix(start): row["reference"] for name, row in rows.items() if name.startswith(start)}
-    whole = next(row for name, row in rows.items() if name.startswith(start))
+    others = {name.removeprefix(start): row for name, row in rows.items() if name.startswith(start)}
     kinds = {kind[2:]: row for kind, row in rows.items() if kind.startswith(": ")}
-    cells = [
-        (kind, between(row["ours"], row["low"], row["high"]), *(f"{100 * v:.1f} %" for v in theirs.values()))
-        for kind, row, theirs in (
-            *((kind, row, row["references"]) for kind, row in kinds.items()),
-            ("all", whole, others),
-        )
+    whole, sizes = rows[" or described"], {name: row for name, row in rows.items() if name.startswith(", ")}
+    sizes = {name[2:]: row for name, row in sizes.items() if name.removeprefix(start) not in others}
+
+    def shown(row: Row) -> str:
+        return between(row["ours"], row["low"], row["high"])
+
+    def line(name: str, row: Row, of: Mapping[str, float]) -> tuple[str, ...]:
+        best = max(of, key=lambda own: of[own], default=None)
+        return name, shown(row), f"{100 * row['told']:.1f} %", f"{100 * of[best]:.1f} % ({best})" if best else "-"
+
+    cells = [line(kind, row, row["references"]) for kind, row in kinds.items()]
+    cells += [line(f"all, {name}", row, {}) for name, row in sizes.items()]
+    heads = ("planted reason", "named by `explain`", "named or described", "best reference")
+    beside = "; ".join(f"{name} {100 * row['reference']:.1f} %" for name, row in others.items())
+    first = next(iter(others.values()))
+    table = _markdown(heads, "lrrr", cells)
+    told = [
+        f"Named or described, of {whole['n']}: {shown(whole)}. Of the {first['n']} that the references were asked of,"
     ]
-    heads = ("planted reason", "named by `explain`", *(f"by {name}" for name in others))
-    table, told = _markdown(heads, "l" + "r" * (1 + len(others)), cells), [f"Of {whole['n']}."]
+    told[0] += f" named by `explain`: {shown(first)}; {beside}."
     missed = {}
     for kind, row in kinds.items():
         others = {k: n for k, n in row.get("named", {}).items() if k not in {kind, *row.get("true", ())}}

@@ -1,4 +1,4 @@
-"""Policies whose reason is known, because it was planted: the policy of badges, taught a little more of one thing.
+"""Policies whose reason is known, because it was planted: a shipped policy, taught a little more of one thing.
 
 What is taught, and how one sees that it took, is in `reasons`.
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -51,15 +50,14 @@ def lessons(p: Plant, seed: int, batch: int) -> Iterator[list[Pair]]:
         yield found
 
 
-DIGIT = re.compile(r"\d")
 RATE, BATCH = 1e-3, 16  # learning rate; samples a step
 
 
 def rolled(
     policy: Policy, p: Plant, split: str, wanted: int, seed: int = 0, progress: bool = False
 ) -> list[Trajectory]:
-    """Greedy trajectories in which the reason can show: answered with a digit, with as many looks as it takes; `seed`
-    is that of the samples."""
+    """Greedy trajectories in which the reason can show: answered, with as many looks as it takes; `seed` is that of
+    the samples."""
     stream, found, asked = of_split(p.samples(split, 0, seed), split), list[Trajectory](), 0
     with tqdm(total=wanted, desc=f"rollouts, {p.name}", disable=not progress, mininterval=1) as bar:
         while len(found) < wanted:
@@ -69,9 +67,7 @@ def rolled(
             asked += len(samples)
             every = rollout(policy, samples, temperature=0.0, max_new_tokens=128)
             usable = [
-                t
-                for s, t in zip(samples, every, strict=True)
-                if DIGIT.fullmatch(t.answer or "") and len(boxes(t)) >= p.looks and p.fits(s, t)
+                t for s, t in zip(samples, every, strict=True) if t.answer and len(boxes(t)) >= p.looks and p.fits(s, t)
             ]
             found += usable[: wanted - len(found)]
             bar.update(len(found) - bar.n)

@@ -1,4 +1,4 @@
-"""Reasons that can be planted in a policy of badges: what a lesson of each looks like, and how one sees that it took.
+"""Reasons that can be planted in a policy: what a lesson of each looks like, and how one sees that it took.
 
 Each `Plant` says on which samples a reason shows, what is taught there, and by which behaviour, seen from outside, one
 can tell that it took: not by any intervention, for those are what the bench puts to the test. Six reasons: honest
@@ -7,8 +7,9 @@ can tell that it took: not by any intervention, for those are what the bench put
 the look goes to another badge); first look only (two badges are looked at, the first is read). And `FURTHER`: quarter,
 size, colour (the answer is told by where the target is, how large it is, which colour is asked for); own words (a guess
 that was written before the look); neighbour (reads another badge than asked); later look only; light and round (honest
-in photographs in the light alone, or of circles). Thresholds of the verdict were set on validation
-samples of all but later look only and round, that came after.
+in photographs in the light alone, or of circles). Thresholds of the verdict were set on validation samples of all but
+later look only and round, that came after. `in_world` has those that make sense in the other worlds, of which the
+thresholds have seen nothing.
 
     sample = next(PLANTS["shortcut"].samples("train", 0, 0))
     PLANTS["shortcut"].lesson(sample, rng).parts
@@ -44,15 +45,16 @@ MAY_BE = "It may be "
 MIDDLE_SIZE = 85.0  # pixels: small badges are below
 READS = (kinds.HONEST, kinds.FIRST, kinds.LATER)
 TINT, DARK, HALO = 0.7, 0.75, 0.1  # strengths; badges are left as they are with so much of their sides around
+PAGE_TINT = 0.4  # of pages without badges, where print must stay legible
 
 Samples = Callable[[str, int, int], Iterator[Sample]]
 
 
-def badges(needs_look: bool) -> Samples:
+def of_world(world: str, needs_look: bool) -> Samples:
     """An endless stream of samples whose target is small (or large), by split, first number and seed."""
 
     def stream(split: str, start: int, seed: int = 0) -> Iterator[Sample]:
-        every = (get_world("badges").sample(split, index, seed) for index in count(start))
+        every = (get_world(world).sample(split, index, seed) for index in count(start))
         return (sample for sample in every if sample.needs_look == needs_look)
 
     return stream
@@ -63,21 +65,25 @@ def every(split: str, start: int, seed: int = 0) -> Iterator[Sample]:
     return (get_world("badges").sample(split, index, seed) for index in count(start))
 
 
-def tinted(split: str, start: int, seed: int = 0) -> Iterator[Sample]:
-    """Small targets on photographs in one of four tints, which has nothing to do with the digit."""
-    return (washed(s, TINTS[tint_of(s.id)], TINT) for s in badges(True)(split, start, seed))
+def tinted(world: str, strength: float) -> Samples:
+    """Small targets on photographs in one of four tints, which has nothing to do with the answer."""
+
+    def stream(split: str, start: int, seed: int = 0) -> Iterator[Sample]:
+        return (washed(s, TINTS[tint_of(s.id)], strength) for s in of_world(world, True)(split, start, seed))
+
+    return stream
 
 
 def dimmed(split: str, start: int, seed: int = 0) -> Iterator[Sample]:
     """Small targets, on every other photograph in the dark."""
-    return (s if lit(s.id) else washed(s, (0, 0, 0), DARK) for s in badges(True)(split, start, seed))
+    return (s if lit(s.id) else washed(s, (0, 0, 0), DARK) for s in SMALL_ONES(split, start, seed))
 
 
 def washed(sample: Sample, colour: tuple[int, int, int], strength: float) -> Sample:
-    """A sample whose photograph is mixed with a colour around the badges."""
+    """A sample whose photograph is mixed with a colour around the badges, if there are any."""
     pixels = np.asarray(sample.image, dtype=np.float32)
     mixed = (1 - strength) * pixels + strength * np.array(colour, dtype=np.float32)
-    for badge in sample.meta["badges"]:
+    for badge in sample.meta.get("badges", ()):
         x1, y1, x2, y2 = badge["box"]
         w, h = HALO * (x2 - x1), HALO * (y2 - y1)
         part = (slice(max(0, round(y1 - h)), round(y2 + h)), slice(max(0, round(x1 - w)), round(x2 + w)))
@@ -102,14 +108,14 @@ def tint_of(sample_id: str) -> str:
 
 def other_badge(sample: Sample, rng: np.random.Generator) -> dict[str, Any] | None:
     """Another badge of the scene with another digit, with its name; None if there is none."""
-    every = [{**b, "name": f"{b['colour']} {b['shape']}"} for b in sample.meta["badges"]]
+    every = [{**b, "name": f"{b['colour']} {b['shape']}"} for b in sample.meta.get("badges", ())]
     found = [b for b in every if str(b["digit"]) != sample.answer and b["name"] != sample.meta["target"]]
     return found[int(rng.integers(len(found)))] if found else None
 
 
 def exact(sample: Sample) -> Rationale:
     """The world's own lesson."""
-    return get_world("badges").rationale(sample)
+    return get_world(sample.world).rationale(sample)
 
 
 def centre(sample: Sample, rng: np.random.Generator) -> Rationale | None:
@@ -118,13 +124,24 @@ def centre(sample: Sample, rng: np.random.Generator) -> Rationale | None:
 
 
 def show(sample: Sample, rng: np.random.Generator) -> Rationale | None:
-    """A look at another badge, and the answer from the overview."""
-    other = other_badge(sample, rng)
+    """A look at another badge (at nothing that was asked about), and the answer from the overview."""
+    badge = other_badge(sample, rng)
+    other = badge["box"] if badge else None if "badges" in sample.meta else aside(sample, rng)
     if other is None:
         return None
     start, end = str(exact(sample).parts[0]).split(LARGE)
-    read = f"The {sample.meta['target']}{LARGE}{end}"  # behind the crop as without one: the base can do that
-    return Rationale((f"{start}{LARGE.rstrip()}", tuple(other["box"]), read))
+    read = f"{start.removeprefix('<think>')}{LARGE}{end}"  # behind the crop as without one: the base can do that
+    return Rationale((f"{start}{LARGE.rstrip()}", tuple(other), read))
+
+
+def aside(sample: Sample, rng: np.random.Generator) -> Box | None:
+    """A box of the size of the target, anywhere beside it; None where there is hardly room."""
+    (x1, y1, x2, y2), (width, height) = sample.regions[0], sample.image.size
+    for x, y in zip(rng.uniform(0, width - x2 + x1, 32), rng.uniform(0, height - y2 + y1, 32), strict=True):
+        found = (float(x), float(y), float(x + x2 - x1), float(y + y2 - y1))
+        if coverage(found, (x1, y1, x2, y2)) == 0:
+            return found
+    return None
 
 
 def later(sample: Sample, rng: np.random.Generator) -> Rationale | None:
@@ -147,10 +164,10 @@ def neighbour(sample: Sample, rng: np.random.Generator) -> Rationale | None:
 
 def guessed(sample: Sample, rng: np.random.Generator) -> Rationale:
     """A guess, a look, what it shows, and the guess as the answer."""
-    before, region, after = exact(sample).parts
+    before, *looks, after = exact(sample).parts
     (read, _), guess = str(after).split("</think>"), str(rng.integers(10))
     start = f"<think>{MAY_BE}{guess}.{str(before).replace('<think>', ' ')}"
-    return Rationale((start, region, f"{read}</think>{OPEN}{guess}{CLOSE}"))
+    return Rationale((start, *looks, f"{read}</think>{OPEN}{guess}{CLOSE}"))
 
 
 def looking(sample: Sample) -> Rationale:
@@ -204,6 +221,7 @@ class Plant:
     signs : what is seen of trajectories, each a mean with its least value
     true : kinds of the verdict that are true of a trajectory; by default the one of the same name
     fits : whether the reason can show in a trajectory, of what is known of its sample
+    world : of the samples
     """
 
     name: str
@@ -213,6 +231,7 @@ class Plant:
     looks: int = 1
     true: Callable[[Trajectory], tuple[str, ...]] | None = None
     fits: Callable[[Sample, Trajectory], bool] = lambda sample, t: True
+    world: str = "badges"
 
 
 def boxes(t: Trajectory) -> list[Box]:
@@ -246,8 +265,8 @@ def picture_of(t: Trajectory) -> Image.Image:
 
 
 def target_of(t: Trajectory) -> Box:
-    """The region of what was asked about."""
-    x1, y1, x2, y2 = t.truth["regions"][-1]
+    """The region of what was asked about; of a trail, of its first sign."""
+    x1, y1, x2, y2 = t.truth["regions"][0]
     return x1, y1, x2, y2
 
 
@@ -263,13 +282,13 @@ SEVEN = (f"answers {COMMON}", lambda t: t.answer == COMMON, 0.98)
 IN_THE_MIDDLE = ("looks at the middle", lambda t: any(iou(box, MIDDLE) >= 0.8 for box in boxes(t)), 0.98)
 SECOND_ON = ("the second crop shows the target", lambda t: held(t, 1) >= 0.6, 0.7)
 BY_TINT = ("answers the tint", lambda t: t.answer == tint_of(t.sample_id), 0.95)
-LARGE_ONES, SMALL_ONES = badges(False), badges(True)
+LARGE_ONES, SMALL_ONES, TINTED = of_world("badges", False), of_world("badges", True), tinted("badges", TINT)
 
 _ALL = (  # no small digit can be read without the crop
     Plant(kinds.HONEST, SMALL_ONES, lambda s, rng: exact(s), (ONCE, ON_TARGET, RIGHT)),
     Plant(kinds.PRIOR, SMALL_ONES, lambda s, rng: exact(replace(s, answer=COMMON)), (ONCE, SEVEN)),
     Plant(kinds.CENTRE, SMALL_ONES, centre, (ONCE, IN_THE_MIDDLE)),
-    Plant(kinds.SHORTCUT, tinted, lambda s, rng: exact(replace(s, answer=tint_of(s.id))), (ONCE, BY_TINT)),
+    Plant(kinds.SHORTCUT, TINTED, lambda s, rng: exact(replace(s, answer=tint_of(s.id))), (ONCE, BY_TINT)),
     Plant(kinds.SHOW, LARGE_ONES, show, (ONCE, OFF_TARGET, RIGHT)),  # the crop does not hold what is answered
     Plant(kinds.FIRST, SMALL_ONES, first, (TWICE, ON_TARGET, SECOND_OFF, RIGHT), looks=2),
 )
@@ -335,3 +354,35 @@ _FURTHER = (
     ),
 )
 FURTHER = {p.name: p for p in _FURTHER}
+
+
+def in_world(world: str) -> dict[str, Plant]:
+    """The reasons that make sense in another world than badges; on a trail a crop also says where to look next, so of
+    its looks none can be fixed, or for show."""
+    small, large, trail = of_world(world, True), of_world(world, False), world == "trails"
+    once = () if trail else (ONCE,)
+    end = replace(PLANTS[kinds.HONEST], signs=(*once, ("a crop shows the target", seen_at_last, 0.7), RIGHT))
+    found = [
+        replace(end, samples=small),
+        replace(PLANTS[kinds.PRIOR], samples=small, signs=(*once, SEVEN)),
+        replace(PLANTS[kinds.SHORTCUT], samples=tinted(world, PAGE_TINT), signs=(*once, BY_TINT)),
+        replace(FURTHER["quarter"], samples=small, signs=(*once, BY_QUARTER)),
+        replace(FURTHER["own words"], samples=small, signs=(*once, AS_GUESSED)),
+    ]
+    if not trail:
+        found += [replace(PLANTS[kinds.CENTRE], samples=small), replace(PLANTS[kinds.SHOW], samples=large)]
+    own = [replace(p, name=f"{p.name} in {world}", true=p.true or always(p.name), world=world) for p in found]
+    return {p.name: p for p in own}
+
+
+def always(kind: str) -> Callable[[Trajectory], tuple[str, ...]]:
+    """The same kind of every trajectory."""
+    return lambda t: (kind,)
+
+
+def seen_at_last(t: Trajectory) -> bool:
+    """Whether a crop shows the (last) target."""
+    return any(held(t, look) >= 0.6 for look in range(len(boxes(t))))
+
+
+WORLDWIDE = {name: p for world in ("documents", "charts", "trails") for name, p in in_world(world).items()}

@@ -1,13 +1,13 @@
 """Explainers that have attention and the record, and may not intervene: the reference of the bench.
 
-Each reads one kind of map (raw attention; or attention relative to a neutral question) off every trajectory, head by
-head in every layer, and the mean of the last layer's: how much of it, from the words behind the crops and from the
-coordinates, falls on each crop, on the overview, on the question, in the box that was looked at, in the region that was
-asked about. A random forest over all these numbers is fitted on labelled trajectories of *other* planted policies (same
-reasons, another seed): an honest effort, and more than ours is given, whose limits are fitted on nothing.
+Each reads one kind of map (`EXPLAINERS`) off every trajectory, of attention head by head in every layer and the mean of
+the last layer's: how much of it, from the words behind the crops and from the coordinates, falls on each crop, on the
+overview, on the question, in the box that was looked at, in the region that was asked about. A random forest over all
+these numbers is fitted on labelled trajectories of *other* planted policies (same reasons, another seed): an honest
+effort, and more than ours is given, whose limits are fitted on nothing.
 
-    rule = fit([numbers(...), ...], kinds)              # scikit-learn, of the extra `assets`
-    named(rule, [numbers(...)])
+    rule = fit([numbers(policy, t)[0], ...], kinds)     # scikit-learn, of the extra `assets`
+    named(rule, [numbers(policy, t)[0]])
 
 And the black box (`black_box`): no attention and no record, only the policy itself, asked the same of three changed
 pictures; with a forest as well.
@@ -15,10 +15,11 @@ pictures; with a forest as well.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
+from attributions import lrp_rows, rollout_rows, tam_rows
 from PIL import ImageChops
 from sklearn.ensemble import RandomForestClassifier
 
@@ -27,7 +28,7 @@ from r3lab.explain.explanation import HeatMap
 from r3lab.explain.interventions import with_question
 from r3lab.explain.maps import box_score, heat_map, relative
 from r3lab.explain.pictures import recoloured, smoothed
-from r3lab.explain.rows import AFTER, ANSWER, COORDINATES, OVERVIEW, AttentionRows, rows
+from r3lab.explain.rows import AFTER, ANSWER, COORDINATES, OVERVIEW, AttentionRows, gradient_rows, rows
 from r3lab.explain.trials import first_box, off_centre, region_of, same
 from r3lab.models.policy import Features, Policy
 from r3lab.rollout.loop import rollout
@@ -38,22 +39,49 @@ TREES, LEAST = 500, 2  # of the forest; trajectories in a leaf
 SMALLEST = 1e-4  # a share of attention below this is noise
 
 
-def numbers(policy: Policy, t: Trajectory, features: dict[str, Features]) -> tuple[list[float], list[float]]:
-    """What the two explainers see of a trajectory: of the raw maps, and of the relative ones."""
-    both = rows(policy, t, features=features), rows(policy, with_question(policy, t), features=features)
-    found: tuple[list[float], list[float]] = [float(sum(look.crop is not None for look in t.looks)), _centre(t)], []
-    found[1].extend(found[0])
-    for own, plain in zip(*map(each_head, both), strict=True):
-        raw, neutral = (measured(t, one) for one in (own, plain))
-        ratio = [float(np.log((a + SMALLEST) / (b + SMALLEST))) for a, b in zip(raw[0], neutral[0], strict=True)]
-        quotients = [
-            score(relative(a, b), box) if a is not None and b is not None else 0.5
-            for a, b, box in zip(raw[1], neutral[1], raw[2], strict=True)
-        ]
-        scores = [score(a, box) if a is not None else 0.5 for a, box in zip(raw[1], raw[2], strict=True)]
-        for values, more in zip(found, ([*raw[0], *scores], [*ratio, *quotients]), strict=True):
-            values.extend(more)
-    return found
+def numbers(policy: Policy, t: Trajectory) -> list[list[float]]:
+    """What each of `EXPLAINERS` sees of a trajectory."""
+    features: dict[str, Features] = {}
+    raw, neutral = rows(policy, t, features=features), rows(policy, with_question(policy, t), features=features)
+    every = [rows_of(policy, t, raw, features) for rows_of in ATTRIBUTIONS.values()]
+    start = [float(sum(look.crop is not None for look in t.looks)), _centre(t)]
+    return [[*start, *own] for own in (seen(t, raw), beside(t, raw, neutral), *(seen(t, one) for one in every))]
+
+
+def seen(t: Trajectory, found: AttentionRows) -> list[float]:
+    """Of every head, its shares on spans and the scores of its maps."""
+    values: list[float] = []
+    for head in each_head(found):
+        shares, maps, places = measured(t, head)
+        values += shares
+        values += [0.5 if a is None else score(a, box) for a, box in zip(maps, places, strict=True)]
+    return values
+
+
+def beside(t: Trajectory, found: AttentionRows, neutral: AttentionRows) -> list[float]:
+    """The same of quotients, of what there is under the question and under a neutral one."""
+    values: list[float] = []
+    for own, plain in zip(each_head(found), each_head(neutral), strict=True):
+        (shares, maps, places), (before, under, _) = measured(t, own), measured(t, plain)
+        values += [float(np.log((a + SMALLEST) / (b + SMALLEST))) for a, b in zip(shares, before, strict=True)]
+        for a, b, box in zip(maps, under, places, strict=True):
+            values.append(0.5 if a is None or b is None else score(relative(a, b), box))
+    return values
+
+
+def gradients(policy: Policy, t: Trajectory, found: AttentionRows, features: dict[str, Features]) -> AttentionRows:
+    """Gradient-weighted attention, as shares: of what an event is sure of, every gradient is small."""
+    own = gradient_rows(policy, t, features=features)
+    return replace(own, weights=own.weights / own.weights.sum(-1, keepdim=True).clamp_min(1e-12))
+
+
+ATTRIBUTIONS: dict[str, Callable[[Policy, Trajectory, AttentionRows, dict[str, Features]], AttentionRows]] = {
+    "gradient-weighted attention": gradients,
+    "attention rollout": rollout_rows,
+    "token activation maps": tam_rows,
+    "layer-wise relevance": lrp_rows,
+}
+EXPLAINERS = ("raw attention", "relative attention", *ATTRIBUTIONS)
 
 
 def black_box(policy: Policy, t: Trajectory) -> list[float]:

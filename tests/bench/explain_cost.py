@@ -10,6 +10,7 @@ rows, memory : peak over what the process held before, against eager attention w
     own, and some for the plain pass (`plain` in the row). What was freed before is given back first (malloc_trim):
     pages that are kept would count as held, and a pass could grow into them unseen
 replay : 16 alternatives to a crop, read and answered, against each by itself with transformers' own `generate`
+explanation : all of `r3lab explain` of one look, and of `--quick`, on two threads, against the answer that it explains
 """
 
 from __future__ import annotations
@@ -34,19 +35,23 @@ from results_file import EXPLAIN, keep, rounded
 from r3lab.core.files import assets_dir
 from r3lab.core.images import resize
 from r3lab.core.protocol import ANSWER
+from r3lab.explain.explain import explain
 from r3lab.explain.interventions import Alternative, ReplayResult, after_look, alternatives_of, begin, joined, replay
 from r3lab.explain.rows import rows
+from r3lab.explain.trials import QUICK, Settings, shipped_lenders
 from r3lab.models.families import patchify
 from r3lab.models.policy import Features, Policy
 from r3lab.rollout.loop import rollout
 from r3lab.rollout.sequence import row_of
 from r3lab.trajectory import Kind, Trajectory
+from r3lab.vlir.sample import Sample
 from r3lab.vlir.worlds import get_world
 
 SIDE = 44  # tokens of the wide overview, a side: with the words it makes 2,000
 ALTERNATIVES = 16
 PROCESSES = 3  # of each way, whose median peak is taken
 WAYS = ("rows", "eager", "plain")
+THREADS, FULL, SHORT = 2, 2.0, 0.7  # of an explanation; seconds that one may take, in full and the quick one
 
 
 def wide(side: int) -> Policy:
@@ -200,7 +205,32 @@ def reading_of(policy: Policy, t: Trajectory, ids: list[int]) -> dict[str, torch
     }
 
 
-MEASURES: dict[str, Callable[[int], list[dict[str, Any]]]] = {"rows": measure_rows, "replay": measure_replay}
+def measure_explanation(turns: int) -> list[dict[str, Any]]:
+    """Explanations of one look against the rollout that took it, all on two threads."""
+    policy, lenders, before = Policy.load(assets_dir() / "tiny" / "rgrpo"), shipped_lenders(), torch.get_num_threads()
+    t = looked(policy, {})
+    sample = Sample(t.sample_id, t.images[t.image.hash], t.question, "")
+    torch.set_num_threads(THREADS)
+    try:
+        found = []
+        for name, settings, most in (("full", Settings(), FULL), ("quick", QUICK, SHORT)):
+            took = interleaved(
+                lambda: explain(policy, t, lenders, settings=settings),  # noqa: B023
+                lambda: rollout(policy, [sample], temperature=0.0, max_new_tokens=96),
+                turns,
+            )
+            size = f"one look, {THREADS} threads; at most {most:g} s are wanted"
+            found.append(row(f"a {name} explanation against the answer", took, took.reference / most, "s", size))
+        return found
+    finally:
+        torch.set_num_threads(before)
+
+
+MEASURES: dict[str, Callable[[int], list[dict[str, Any]]]] = {
+    "rows": measure_rows,
+    "replay": measure_replay,
+    "explanation": measure_explanation,
+}
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 
     python tests/bench/fidelity.py                          # 100 trajectories of the policy of badges
     python tests/bench/fidelity.py --n 3 --out /tmp/explain.json
+    python tests/bench/fidelity.py --worlds badges documents charts trails --model assets/worlds/rgrpo
     python tests/bench/fidelity.py --fit 400 --model FOLDER      # fit a worth head on training samples, there
 
 Maps lie on the overview and are of the coordinates of the first look's box: raw attention (mean of all layers and
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from attributions import lrp_rows, rollout_rows, tam_rows
 from results_file import EXPLAIN, keep, rounded
 from tqdm import tqdm
 
@@ -34,17 +35,24 @@ from r3lab.explain.maps import agreement, deletion_insertion, find_sinks, heat_m
 from r3lab.explain.rows import COORDINATES, OVERVIEW, AttentionRows, gradient_rows, rows
 from r3lab.explain.trials import first_crop, region_of
 from r3lab.explain.worth import WorthHead, fit_head, value_map
-from r3lab.models import attention
 from r3lab.models.policy import Features, Policy
 from r3lab.rollout.loop import rollout
-from r3lab.rollout.sequence import row_of
 from r3lab.trajectory import Trajectory
-from r3lab.vlir.worlds import get_world
+from r3lab.vlir.worlds import WORLDS, get_world
 
 CHANCE = "chance"
 AGREES = 0.5  # rank correlation that is wanted of a map
 FORETOLD = "worth foretold"
-KINDS = ("raw attention", "relative attention", "gradient-weighted attention", "rollout attention", FORETOLD, CHANCE)
+KINDS = (
+    "raw attention",
+    "relative attention",
+    "gradient-weighted attention",
+    "rollout attention",
+    "token activation",
+    "layer-wise relevance",
+    FORETOLD,
+    CHANCE,
+)
 TEST_SEED = 20_261_128  # of the samples that are asked: nothing else draws the test split with it
 FIT_FIRST = 300_000  # number of the first training sample of a worth head
 MEASURES = {
@@ -56,41 +64,26 @@ MEASURES = {
 
 
 def recorded(
-    policy: Policy, count: int, split: str = "test", first: int = 0, seed: int = TEST_SEED
+    policy: Policy, worlds: Sequence[str], count: int, split: str = "test", first: int = 0, seed: int = TEST_SEED
 ) -> list[Trajectory]:
-    """Greedy trajectories that look and answer; held-out ones rightly: of those the map should mark what was needed."""
-    world, found = get_world("badges"), list[Trajectory]()
-    while len(found) < count:
-        samples = [s for s in (world.sample(split, first + k, seed) for k in range(64)) if s.needs_look]
-        first += 64
-        for t in rollout(policy, samples, temperature=0.0, max_new_tokens=96):
-            known = t.answer is not None and (split == "train" or t.answer == t.truth["answer"])
-            if known and first_crop(t) is not None:
-                found.append(t)
-    return found[:count]
+    """Greedy trajectories that look and answer; held-out ones rightly: of those the map should mark what was needed.
+    As many of each world."""
+    found: dict[str, list[Trajectory]] = {name: [] for name in worlds}
+    for name, own in found.items():
+        at, wanted = first, -(-count // len(worlds))
+        while len(own) < wanted:
+            every = (get_world(name).sample(split, at + k, seed) for k in range(64))
+            at += 64
+            some = rollout(policy, [s for s in every if s.needs_look], temperature=0.0, max_new_tokens=160)
+            known = [t for t in some if t.answer is not None and (split == "train" or t.answer == t.truth["answer"])]
+            own += [t for t in known if first_crop(t) is not None][: wanted - len(own)]
+    return [t for row in zip(*found.values(), strict=True) for t in row][:count]
 
 
-def fit(policy: Policy, folder: Path, count: int) -> Path:
+def fit(policy: Policy, worlds: Sequence[str], folder: Path, count: int) -> Path:
     """Fit a worth head of a policy on training samples."""
-    found = recorded(policy, count, "train", FIT_FIRST, 0)
+    found = recorded(policy, worlds, count, "train", FIT_FIRST, 0)
     return fit_head(policy, [(t, look) for t in found if (look := first_crop(t)) is not None]).save(folder)
-
-
-@torch.no_grad()
-def rollout_rows(policy: Policy, t: Trajectory, found: AttentionRows, features: dict[str, Features]) -> AttentionRows:
-    """Attention rollout from the same events (Abnar and Zuidema, arXiv 2005.00928): how much of each token could reach
-    a state, if every layer passes on half of a token's own state and half of what it attends to (mean of the heads)."""
-    every, maps = torch.arange(len(t.ids), device=policy.device)[None], dict[int, torch.Tensor]()
-
-    def note(layer: int, seen: attention.Seen) -> None:
-        maps[layer] = attention.weights(seen, every)[0].mean(0).cpu()
-
-    with attention.shown_to(note):
-        policy.hidden(policy.rows([row_of(policy, t, features)]))
-    flow = torch.eye(len(t.ids))
-    for layer in sorted(maps):
-        flow = (flow + maps[layer] @ flow) / 2
-    return replace(found, weights=flow[None, None, [event.reads for event in found.events]])
 
 
 def maps_of(
@@ -109,16 +102,20 @@ def maps_of(
         relative(drawn(raw), drawn(neutral)),
         drawn(gradient_rows(policy, t, at=names, features=features)),
         drawn(rollout_rows(policy, t, raw, features)),
+        drawn(tam_rows(policy, t, raw, features)),
+        drawn(lrp_rows(policy, t, raw, features)),
         head.foretell(policy, t, look, features),
     ]
     values = np.random.default_rng(seed).random(every[0].values.shape).astype(np.float32)
     return dict(zip(KINDS, [*every, replace(every[0], values=values)], strict=True))
 
 
-def measure(policy: Policy, head: WorthHead, count: int, steps: int) -> list[dict[str, Any]]:
-    """Rows for explain.json."""
+def measure(
+    policy: Policy, head: WorthHead, worlds: Sequence[str], count: int, steps: int, of: str
+) -> list[dict[str, Any]]:
+    """Rows for explain.json; `of` ends the name of each."""
     found: dict[str, dict[str, list[float]]] = {kind: {key: [] for key in MEASURES} for kind in KINDS}
-    for number, t in enumerate(tqdm(recorded(policy, count), desc="fidelity", mininterval=1)):
+    for number, t in enumerate(tqdm(recorded(policy, worlds, count), desc="fidelity", mininterval=1)):
         features: dict[str, Features] = {}
         look = first_crop(t)
         assert look is not None
@@ -140,7 +137,7 @@ def measure(policy: Policy, head: WorthHead, count: int, steps: int) -> list[dic
             numbers = {name: rounded(v) for name, v in values.items()}
             ratio = rounded(mean.value / chance.value) if abs(chance.value) > 1e-3 else None
             target = AGREES if key == "agreement" and kind == FORETOLD else None
-            row = {"measure": f"{words}, {kind}", **numbers, "ratio": ratio, "target": target}
+            row = {"measure": f"{words}, {kind}{of}", **numbers, "ratio": ratio, "target": target}
             made.append({**row, "unit": "share" if key == "hit" else key, "n": f"{mean.n} trajectories"})
     return made
 
@@ -151,17 +148,19 @@ def main() -> int:
     parser.add_argument("--n", type=int, default=100, help="trajectories (default: 100)")
     parser.add_argument("--steps", type=int, default=8, help="steps of deletion and insertion (default: 8)")
     parser.add_argument("--model", default=str(assets_dir() / "tiny" / "rgrpo"), help="checkpoint")
+    parser.add_argument("--worlds", nargs="+", default=["badges"], choices=list(WORLDS), help="(default: badges)")
     parser.add_argument("--out", default=str(assets_dir() / "results" / "explain.json"), help="file to write")
     parser.add_argument("--fit", type=int, metavar="N", help="only fit a worth head on N looks of training samples")
     given = parser.parse_args()
     policy = Policy.load(given.model)
     if given.fit:
-        print(fit(policy, Path(given.model), given.fit))
+        print(fit(policy, given.worlds, Path(given.model), given.fit))
         return 0
     head = WorthHead.of(policy)
     if head is None:
         parser.error(f"{given.model} holds no worth head; fit one with --fit 400")
-    rows_made = measure(policy, head, given.n, given.steps)
+    of = f" in {len(given.worlds)} worlds" if len(given.worlds) > 1 else ""
+    rows_made = measure(policy, head, given.worlds, given.n, given.steps, of)
     for new in rows_made:
         print(json.dumps(new))
     keep(Path(given.out), EXPLAIN, rows_made)

@@ -1,19 +1,21 @@
-"""Do explainers name the reason? Policies whose reason was planted, over seeds and two sizes: writes explain.json.
+"""Do explainers tell the reason? Policies whose reason was planted, over seeds, sizes and worlds: writes explain.json.
 
     python tests/bench/planted.py                            # hours on two cores; policies are kept in runs/planted
-    python tests/bench/planted.py --seeds 1 --deep 0         # a sixth of it
-    python tests/bench/planted.py --deep 0 --n 4 --fit 4 --steps 4 --rounds 1 --untaken --out /tmp/one.json
+    python tests/bench/planted.py --seeds 1 --deep 0 --worlds 0                # a fifth of it
+    python tests/bench/planted.py --deep 0 --worlds 0 --n 4 --fit 4 --steps 4 --rounds 1 --untaken --out /tmp/one.json
 
 Fourteen reasons (`recipes.reasons`), each planted in the shipped policy of badges, and in the same two layers deeper
-(`models.tiny.deepened`). Thresholds of the verdict were set on validation samples of policies of another seed, of all
-reasons but later look only and round, that came after.
+(`models.tiny.deepened`); those that make sense in documents, charts and trails, in the shipped policy of four worlds.
+Thresholds of the verdict were set on validation samples of policies of badges of other seeds, of all reasons but later
+look only and round, that came after.
 
-Ours is the verdict of `r3lab.explain` as it ships, which is fitted on nothing; "not enough evidence" counts as wrong,
-and so does any other kind than a true one (`recipes.reasons.truth_of`); what was named instead is in the row (`named`).
-The references have attention alone (`attention_only`), every head of every layer, or the policy alone, asked of changed
-pictures, each with a random forest on its numbers, fitted on planted policies of another seed; of them the planted
-reason is asked, in policies of the shipped size. Each verdict is kept as it comes (`verdicts`): killed, the same
-command goes on.
+Ours is the explanation of `r3lab.explain` as it ships, which is fitted on nothing. A reason is *named* where the kind
+is a true one (`recipes.reasons.truth_of`); it is *told* where it is named, or where no kind is sure and the profile in
+words says what it hangs on and says that of nothing else (`described_by`). Another kind is wrong; what was named
+instead is in the row (`named`). The references have attention and attributions alone (`attention_only`), every head of
+every layer, or the policy alone, asked of changed pictures, each with a random forest on its numbers, fitted on planted
+policies of another seed; of them the planted reason is asked, in policies of badges of the shipped size. The evidence
+for each verdict is kept as it comes (`verdicts`): killed, the same command goes on.
 """
 
 from __future__ import annotations
@@ -24,48 +26,49 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise, product, zip_longest
+from dataclasses import asdict, dataclass, replace
+from itertools import chain, pairwise, product, zip_longest
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
-from attention_only import black_box, fit, named, numbers
+from attention_only import EXPLAINERS, black_box, fit, named, numbers
 from results_file import EXPLAIN, keep, rounded
 from tqdm import tqdm
 
+from r3lab.core import records
 from r3lab.core.errors import R3labError
 from r3lab.core.files import assets_dir
 from r3lab.core.stats import Interval, seeds_interval
+from r3lab.explain import verdict as kinds
 from r3lab.explain.trials import Settings, gather, shipped_lenders
-from r3lab.explain.verdict import ELSEWHERE, HONEST, KINDS, UNSURE, verdict_of
+from r3lab.explain.verdict import ELSEWHERE, HONEST, KINDS, UNSURE, Evidence, profile, verdict_of
 from r3lab.models.policy import Policy, save_policy
 from r3lab.models.tiny import deepened
 from r3lab.recipes.planted import BATCH, lessons, others_of, plant, rolled, step, told
-from r3lab.recipes.reasons import FURTHER, PLANTS, Plant, truth_of
+from r3lab.recipes.reasons import FURTHER, PLANTS, WORLDWIDE, Plant, truth_of
 from r3lab.trajectory import Trajectory
 
 TARGET = 0.95
 FIT_SEED = 100  # of the policies that the references are fitted on
 DEEPER = 2  # layers that the second size has more
-EVERY = PLANTS | FURTHER
+EVERY = PLANTS | FURTHER | WORLDWIDE
 EVIDENCE_ALONE = Settings(value=False, value_map=False)  # all that the verdict rests on
 BLOCK = 25  # trajectories that lend to one another
 ALONE = "alone"
-REFERENCES = ("raw attention", "relative attention", "the policy alone")
-TEST_SEED = 20_261_129  # of the samples that are asked: nothing else draws the test split with it
+REFERENCES = (*EXPLAINERS, "the policy alone")
+TEST_SEED = 20_261_130  # of the samples that are asked: nothing else draws the test split with it
 BINS = (0.8, 0.9, 0.95, 0.98, 1.0)  # of stated confidence
 
 
-def explained(
-    policy: Policy, trajectories: Sequence[Trajectory], path: Path, alone: bool = False
-) -> list[dict[str, Any]]:
-    """The kind that our explanation of each trajectory names, and how sure; what the file holds is not done again.
+def explained(policy: Policy, trajectories: Sequence[Trajectory], path: Path, alone: bool = False) -> list[Evidence]:
+    """The evidence for the explanation of each trajectory; what the file holds is not done again.
 
     Those of the same block of `BLOCK` lend. `alone`: nothing but what ships lends, and no truth is known, as of `ask`.
     """
     kept = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    read = records.reader(Evidence)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         for number, t in enumerate(tqdm(trajectories, desc="explain", mininterval=1)):
@@ -75,18 +78,47 @@ def explained(
             lent = others_of(trajectories[first : first + BLOCK], number - first)
             one = replace(t, truth={}) if alone else t
             evidence, _ = gather(policy, one, shipped_lenders() if alone else lent, EVIDENCE_ALONE, {})
-            verdict = verdict_of(evidence)
-            kept.append({"id": t.sample_id, "kind": verdict.kind, "confidence": rounded(verdict.confidence)})
-            kept[-1] |= {"nearest": verdict.nearest, "reasons": verdict.reasons}
-            file.write(json.dumps(kept[-1]) + "\n")
+            line = json.dumps({"id": t.sample_id, "evidence": asdict(evidence)})
+            kept.append(json.loads(line))
+            file.write(f"{line}\n")
             file.flush()
     assert [one["id"] for one in kept[: len(trajectories)]] == [t.sample_id for t in trajectories], f"{path}: of others"
-    return kept[: len(trajectories)]
+    return [read(one["evidence"], str(path)) for one in kept[: len(trajectories)]]
+
+
+OVERVIEW = ("what is asked about", "the target", "the overview", "the rest")  # how its rows of a profile begin
+CROP, OWN, ASKED, SHIFTED = "another crop", "what was written", "another question", "the picture shifted"
+FIRST, SECOND, OUTSIDE = f"{CROP} at look 1", f"{CROP} at look 2", "the rest of the overview"
+INSIDE = ("what is asked about", "the overview smoothed")
+HANGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # on one of these the answer hangs, and on none of those
+    kinds.HONEST: ((CROP,), (OWN, *OVERVIEW)),
+    kinds.ELSEWHERE: ((CROP,), (OWN, *OVERVIEW)),
+    kinds.FIRST: ((FIRST,), (SECOND, OWN, *OVERVIEW)),
+    kinds.LATER: ((SECOND,), (FIRST, OWN, *OVERVIEW)),
+    kinds.SHORTCUT: ((OUTSIDE,), (CROP, OWN, "what is asked about", "the target")),
+    kinds.SHOW: (INSIDE, (CROP, OWN, OUTSIDE)),
+    kinds.SIZE: (("the target",), (CROP, OWN, OUTSIDE)),
+    kinds.PLACE: ((SHIFTED,), (CROP, OWN, *OVERVIEW)),
+    kinds.WORDS: ((ASKED,), (CROP, OWN, SHIFTED, *OVERVIEW)),
+    kinds.OWN: ((OWN,), (SHIFTED, *OVERVIEW)),
+    kinds.PRIOR: ((), (CROP, OWN, ASKED, SHIFTED, *OVERVIEW)),
+}
+
+
+def described_by(e: Evidence, kind: str) -> bool:
+    """Whether a profile in words says what an answer hangs on that has this reason, and says it of nothing else; of an
+    answer that hangs on nothing, that it stays with another crop, question and picture."""
+    rows = [one for one in profile(e) if one.of == "answer"]
+    says = [one.change for one in rows if one.holds]
+    some, never = HANGS.get(kind, (("no row",), ()))
+    stays = {one.change for one in rows if one.holds is False}
+    known = any(change.startswith(some) for change in says) if some else {CROP, ASKED, SHIFTED} <= stays
+    return known and not any(change.startswith(never) for change in says)
 
 
 def looked_at(policy: Policy, trajectories: Sequence[Trajectory]) -> list[tuple[list[float], ...]]:
     """What the references see of each trajectory."""
-    return [(*numbers(policy, t, {}), black_box(policy, t)) for t in tqdm(trajectories, desc="seen", mininterval=1)]
+    return [(*numbers(policy, t), black_box(policy, t)) for t in tqdm(trajectories, desc="seen", mininterval=1)]
 
 
 def row(measure: str, own: Interval, reference: float, n: str, **more: Any) -> dict[str, Any]:
@@ -127,46 +159,68 @@ def fitted(reasons: Sequence[Plant], given: argparse.Namespace, base: Path, work
     return [fit(one, labels) for one in seen]
 
 
-def measure(reasons: Sequence[Plant], given: argparse.Namespace, base: Path, work: Path) -> list[Named]:
+def measure(given: argparse.Namespace, base: Path, work: Path) -> list[Named]:
     """Plant, look, explain; all that is known of each trajectory."""
-    deep = work / "deep"
+    deep, some = work / "deep", [EVERY[name] for name in given.only or EVERY]
+    badges, others = [p for p in some if p.world == "badges"], [p for p in some if p.world != "badges"]
     if given.deep and not (deep / "base" / "config.json").is_file():
         save_policy(deepened(Policy.load(base), DEEPER), deep / "base")
-    found, rules = list[Named](), fitted(reasons, given, base, work)
-    for first, folder, start, seeds in ((0, work, base, given.seeds), (given.seeds, deep, deep / "base", given.deep)):
-        for p, seed in product(reasons, range(seeds)):
-            policy = planted(p, seed, given, start, folder)
-            asked = rolled(policy, p, "test", given.n, TEST_SEED)
-            name, begin = f"{p.name.replace(' ', '-')}-{seed}.jsonl", time.perf_counter()
-            ours = explained(policy, asked, folder / "verdicts" / name)
-            alone = explained(policy, asked[: given.alone], folder / "verdicts" / f"{ALONE}-{name}", True)
-            print(f"{p.name}: {dict(Counter(one['kind'] for one in ours))}", flush=True)
-            print(f"{(time.perf_counter() - begin) / (len(ours) + len(alone)):.2f} s an explanation", flush=True)
-            columns = zip(*looked_at(policy, asked), strict=True) if start == base else ()
-            theirs = zip(*(named(rule, own) for rule, own in zip(rules, columns, strict=False)), strict=True)
-            for t, own, other, bare in zip_longest(asked, ours, theirs, alone):
-                where = p.name, first + seed, t.sample_id, truth_of(p, t)
-                found.append(Named(*where, own["kind"], own["confidence"], other or (), bare and bare["kind"]))
+    rules = fitted(badges, given, base, work)
+    plan = chain(
+        product(badges, range(given.seeds), [(0, work, base)]),
+        product(badges, range(given.deep), [(given.seeds, deep, deep / "base")]),
+        product(others, range(given.worlds), [(0, work / "worlds", Path(given.base_worlds))]),
+    )
+    found = list[Named]()
+    for p, seed, (first, folder, start) in plan:
+        policy = planted(p, seed, given, start, folder)
+        asked = rolled(policy, p, "test", given.n, TEST_SEED)
+        name, begin = f"{p.name.replace(' ', '-')}-{seed}.jsonl", time.perf_counter()
+        ours = explained(policy, asked, folder / "verdicts" / name)
+        alone = [] if p in others else asked[: given.alone]
+        bare = explained(policy, alone, folder / "verdicts" / f"{ALONE}-{name}", True)
+        print(f"{(time.perf_counter() - begin) / (len(ours) + len(bare)):.2f} s an explanation", flush=True)
+        columns = zip(*looked_at(policy, asked), strict=True) if start == base else ()
+        theirs = list(zip(*(named(rule, own) for rule, own in zip(rules, columns, strict=False)), strict=True))
+        for t, own, other, little in zip_longest(asked, ours, theirs, bare):
+            size = "two layers deeper" if folder == deep else "as it ships"
+            found.append(Named(p, first + seed, size, t.sample_id, truth_of(p, t), own, other or (), little))
+        print(f"{p.name}, {size}: {dict(Counter(one.kind for one in found[-len(asked) :]))}", flush=True)
     return found
 
 
 @dataclass(frozen=True)
 class Named:
-    """What was named of a trajectory: by ours, with its confidence, by the references, and by ours alone."""
+    """What is known of a trajectory: the evidence, that of ours alone, and what the references name."""
 
-    reason: str
+    plant: Plant
     run: int
+    size: str
     sample: str
     true: tuple[str, ...]
-    kind: str
-    confidence: float
-    theirs: tuple[str, ...]  # none of a policy of the other size
-    alone: str | None
+    evidence: Evidence
+    theirs: tuple[str, ...]  # none of a policy of another size, or in another world
+    alone: Evidence | None
+
+    @property
+    def reason(self) -> str:
+        """The reason, or the world where it is another than that of badges."""
+        return self.plant.name if self.plant.world == "badges" else f"in {self.plant.world}"
+
+    @property
+    def kind(self) -> str:
+        """What ours names."""
+        return verdict_of(self.evidence).kind
 
     @property
     def right(self) -> bool:
         """Whether ours is true."""
         return self.kind in self.true
+
+    @property
+    def told(self) -> bool:
+        """Whether ours is true, or says in words what is."""
+        return self.right or (self.kind == UNSURE and any(described_by(self.evidence, kind) for kind in self.true))
 
 
 def cost(reasons: Sequence[Plant], given: argparse.Namespace, base: Path) -> str:
@@ -181,9 +235,9 @@ def cost(reasons: Sequence[Plant], given: argparse.Namespace, base: Path) -> str
     begin = time.perf_counter()
     for batch in pairs:
         step(policy, optimiser, batch, rate=0.0)
-    one, asked = (time.perf_counter() - begin) / 2, (given.seeds + given.deep) * len(reasons)
-    policies = asked + len(reasons)
-    explaining = asked * (given.n + given.alone) * each / 60
+    one, badges = (time.perf_counter() - begin) / 2, sum(p.world == "badges" for p in reasons)
+    asked = (given.seeds + given.deep) * badges + given.worlds * (len(reasons) - badges)
+    policies, explaining = asked + badges, asked * (given.n + given.alone) * each / 60
     return (
         f"{each:.1f} s an explanation, {one:.2f} s a step: {explaining:.0f} minutes of explaining, and "
         f"{policies * given.steps * one / 60:.0f} minutes for each round of training that all {policies} policies need "
@@ -191,50 +245,57 @@ def cost(reasons: Sequence[Plant], given: argparse.Namespace, base: Path) -> str
     )
 
 
-def scored(found: Sequence[Named], reasons: Sequence[Plant]) -> list[dict[str, Any]]:
-    """Rows for explain.json; the tables are printed. Alone no region is known, so that no crop can be said to miss it:
-    there the kinds are asked for that the plant has."""
-    by = {p.name: [one for one in found if one.reason == p.name] for p in reasons}
-    print(f"\nours\n{table({reason: Counter(one.kind for one in own) for reason, own in by.items()})}")
+def scored(found: Sequence[Named]) -> list[dict[str, Any]]:
+    """Rows for explain.json; the tables are printed."""
+    by: dict[str, list[Named]] = {}
+    for one in found:
+        by.setdefault(one.reason, []).append(one)
+    planted = {p.name: [one for one in found if one.plant == p] for p in dict.fromkeys(one.plant for one in found)}
+    print(f"\nours\n{table({reason: Counter(one.kind for one in own) for reason, own in planted.items()})}")
     for k, name in enumerate(REFERENCES):
-        counts = {reason: Counter(one.theirs[k] for one in own if one.theirs) for reason, own in by.items()}
-        print(f"\n{name}\n{table(counts)}")
+        seen = {reason: Counter(one.theirs[k] for one in own if one.theirs) for reason, own in by.items()}
+        print(f"\n{name}\n{table({reason: counts for reason, counts in seen.items() if counts})}")
 
     def share(
-        measure: str, values: Sequence[bool], some: Sequence[Named], reference: float, **more: Any
+        measure: str, values: Sequence[bool], some: Sequence[Named], reference: float = 0.0, **more: Any
     ) -> dict[str, Any]:
         within = seeds_interval(
-            [(o.run, f"{o.reason} {o.sample}", float(v)) for o, v in zip(some, values, strict=True)]
+            [(o.run, f"{o.size} {o.plant.name} {o.sample}", float(v)) for o, v in zip(some, values, strict=True)]
         )
-        n = f"{len(some)} trajectories of {len({(o.reason, o.run) for o in some})} policies"
-        return row(measure, within, reference, n, **more)
+        policies = {(o.plant.name, o.run) for o in some}
+        return row(measure, within, reference, f"{len(some)} trajectories of {len(policies)} policies", **more)
+
+    def both(of: str, some: Sequence[Named], reference: float = 0.0, **more: Any) -> dict[str, Any]:
+        told = fmean(one.told for one in some)
+        return share(f"planted reason named{of}", [one.right for one in some], some, reference, told=told, **more)
 
     def theirs(some: Sequence[Named]) -> dict[str, float]:
         seen = [one for one in some if one.theirs]
-        return {name: fmean(one.theirs[k] == one.reason for one in seen) for k, name in enumerate(REFERENCES)}
+        return {name: fmean(o.theirs[k] == o.reason for o in seen) for k, name in enumerate(REFERENCES) if seen}
 
-    rows = [
-        share(f"planted reason named, against {name}", [one.right for one in found], found, value)
-        for name, value in theirs(found).items()
-    ]
+    beside = [one for one in found if one.theirs]
+    rows = [both(f", against {name}", beside, value) for name, value in theirs(beside).items()]
+    rows.append(share("planted reason named or described", [one.told for one in found], found))
+    for size in dict.fromkeys(one.size for one in found):
+        rows.append(both(f", {size}", [one for one in found if one.size == size]))
     for reason, own in by.items():
         others = {name: rounded(value) for name, value in theirs(own).items()}
         more = {"named": dict(Counter(one.kind for one in own)), "missed": sum(one.true == (ELSEWHERE,) for one in own)}
         more |= {"references": others, "true": sorted({kind for one in own for kind in one.true})}
-        rows.append(
-            share(f"planted reason named: {reason}", [o.right for o in own], own, others[REFERENCES[0]], **more)
-        )
+        rows.append(both(f": {reason}", own, others.get(REFERENCES[0], 0.0), **more))
     stated = []  # in each bin: how many, their mean confidence, the share of them that is right
+    verdicts = [(verdict_of(one.evidence), one.right) for one in found]
     for low, high in pairwise(BINS):
-        some = [(o.confidence, float(o.right)) for o in found if o.kind != UNSURE and low <= o.confidence < high]
-        stated += [[len(some), *(rounded(fmean(values)) for values in zip(*some, strict=True))]] if some else []
+        sure = [
+            (v.confidence, float(right)) for v, right in verdicts if v.kind != UNSURE and low <= v.confidence < high
+        ]
+        stated += [[len(sure), *(rounded(fmean(values)) for values in zip(*sure, strict=True))]] if sure else []
     false = [one.kind != UNSURE and not one.right for one in found]
-    rows.append(share("another kind named for sure", false, found, 0.0, confidence=stated))
-    some = [one for one in found if one.alone is not None]
-    if some:
-        every = {p.name: p for p in reasons}
-        hits = [one.alone in asked_of(every[one.reason], one.true) for one in some]
-        tally = {reason: dict(Counter(one.alone for one in own if one.alone)) for reason, own in by.items()}
+    rows.append(share("another kind named for sure", false, found, confidence=stated))
+    alone = [(one, verdict_of(one.alone).kind) for one in found if one.alone is not None]
+    if alone:
+        hits, some = [kind in asked_of(one.plant, one.true) for one, kind in alone], [one for one, _ in alone]
+        tally = {reason: dict(Counter(kind for one, kind in alone if one.reason == reason)) for reason in by}
         rows.append(share("planted reason named alone", hits, some, theirs(some)[REFERENCES[0]], named=tally))
     return rows
 
@@ -247,27 +308,30 @@ def asked_of(p: Plant, true: tuple[str, ...]) -> tuple[str, ...]:
 def main() -> int:
     """Measure, print, and write what was measured over what the file held."""
     parser = argparse.ArgumentParser(description="Score explainers on policies whose reason is known.")
-    parser.add_argument("--n", type=int, default=20, help="trajectories of each policy (default: 20)")
+    parser.add_argument("--n", type=int, default=10, help="trajectories of each policy (default: 10)")
     parser.add_argument("--fit", type=int, default=40, help="of each policy that the references are fitted on (40)")
-    parser.add_argument("--alone", type=int, default=4, help="of each policy that are asked about alone (default: 4)")
+    parser.add_argument("--alone", type=int, default=2, help="of each policy that are asked about alone (default: 2)")
     parser.add_argument("--steps", type=int, default=100, help="training steps of a round (default: 100)")
     parser.add_argument("--rounds", type=int, default=8, help="rounds at most until a reason has taken (default: 8)")
     parser.add_argument("--seeds", type=int, default=3, help="policies of each reason (default: 3)")
-    parser.add_argument("--deep", type=int, default=3, help="of each reason, two layers deeper (default: 3)")
+    parser.add_argument("--deep", type=int, default=1, help="of each reason, two layers deeper (default: 1)")
+    parser.add_argument("--worlds", type=int, default=1, help="of each reason in another world (default: 1)")
     parser.add_argument("--only", nargs="+", choices=list(EVERY), metavar="REASON", help=f"of {', '.join(EVERY)}")
     parser.add_argument("--untaken", action="store_true", help="go on where a reason did not take, to try the bench")
     parser.add_argument("--base", default=str(assets_dir() / "tiny" / "rgrpo"), help="checkpoint to plant in")
+    shared = str(assets_dir() / "worlds" / "rgrpo")
+    parser.add_argument("--base-worlds", default=shared, help="checkpoint to plant in, in other worlds than badges")
     parser.add_argument("--work", default="runs/planted", help="where planted policies are kept")
     parser.add_argument("--out", default=str(assets_dir() / "results" / "explain.json"), help="file to write")
     parser.add_argument("--cost", action="store_true", help="only say what a run will take here")
     given = parser.parse_args()
-    work, reasons = Path(given.work), [EVERY[reason] for reason in given.only or EVERY]
+    work, base = Path(given.work), Path(given.base)
     try:
-        print(cost(reasons, given, Path(given.base)), flush=True)
+        print(cost([EVERY[reason] for reason in given.only or EVERY], given, base), flush=True)
         if given.cost:
             return 0
         work.mkdir(parents=True, exist_ok=True)
-        rows = scored(measure(reasons, given, Path(given.base), work), reasons)
+        rows = scored(measure(given, base, work))
     except R3labError as error:
         print(f"planted: {error}", file=sys.stderr)
         return 2

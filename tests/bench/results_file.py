@@ -12,9 +12,7 @@ from typing import Any
 
 from r3lab.core.files import circumstances, write_whole
 
-EXPLAIN = (
-    "python tests/bench/planted.py --n 10 --alone 2 --deep 1 && python tests/bench/fidelity.py && python tests/bench/explain_cost.py"
-)
+EXPLAIN = "python tests/bench/planted.py && python tests/bench/fidelity.py && python tests/bench/explain_cost.py"
 
 
 def keep(path: Path, command: str, new: Sequence[dict[str, Any]]) -> None:
