@@ -486,7 +486,7 @@ def test_the_shipped_head_foretells_where_a_look_is_worth_more(shipped):
     assert len(found) >= 4 and own >= 0.35 and own > other + 0.1, found
 
 
-def test_a_worth_head_is_fitted_kept_and_belongs_to_its_policy(mistaken, shipped, tmp_path):
+def test_a_worth_head_is_fitted_kept_and_belongs_to_its_policy(mistaken, tmp_path):
     """Two fits of a seed are the same; what is kept is read; another policy, no file and a broken one are told."""
     policy, t, look = mistaken
     state = torch.random.get_rng_state()
@@ -499,7 +499,7 @@ def test_a_worth_head_is_fitted_kept_and_belongs_to_its_policy(mistaken, shipped
     assert np.array_equal(again.foretell(policy, t, look).values, want.values)
     assert want.values.shape == rows(policy, t).images[OVERVIEW].grid[::-1]
     with pytest.raises(R3labError, match="belongs to another policy"):
-        WorthHead.of(shipped).foretell(policy, t, look)
+        WorthHead(len(one.mean) + 2).foretell(policy, t, look)
     assert WorthHead.of(policy) is None
     (tmp_path / HEAD).write_bytes(b"no")
     for folder in (tmp_path, tmp_path / "none"):
