@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
 import torch
+from PIL import Image
 from tqdm import tqdm
 
 from ..core.errors import R3labError
@@ -32,6 +35,7 @@ from ..vlir.sample import Rationale, of_split
 from .reasons import Plant, boxes
 
 SPREAD = 0.02  # how far the teacher's boxes miss
+GREY = (128, 128, 128)
 
 
 def lessons(p: Plant, seed: int, batch: int) -> Iterator[list[Pair]]:
@@ -72,6 +76,16 @@ def rolled(
             found += usable[: wanted - len(found)]
             bar.update(len(found) - bar.n)
     return found
+
+
+def habit_of(policy: Policy, p: Plant, number: int = 16) -> str | None:
+    """What a policy answers to most questions where the photograph shows nothing at all; None if there is no such
+    answer."""
+    samples = islice(p.samples("validation", 0, 0), number)
+    blank = [replace(s, image=Image.new("RGB", s.image.size, GREY)) for s in samples]
+    answers = Counter(t.answer for t in rollout(policy, blank, temperature=0.0, max_new_tokens=128))
+    answer, count = answers.most_common(1)[0]
+    return answer if 2 * count > number else None
 
 
 def signs(policy: Policy, p: Plant, number: int) -> dict[str, float]:

@@ -245,12 +245,15 @@ def held(t: Trajectory, look: int) -> float:
     return coverage(found[look], tuple(t.truth["regions"][-1])) if len(found) > look else 0.0
 
 
-def truth_of(p: Plant, t: Trajectory) -> tuple[str, ...]:
+def truth_of(p: Plant, t: Trajectory, habit: str | None = None) -> tuple[str, ...]:
     """The kinds that are true of a trajectory: the planted ones; but a policy that reads crops, and whose crops show
-    nothing of what was asked about this time, reads another place."""
+    nothing of what was asked about this time, reads another place. And if it read what it says by `habit`, where there
+    is nothing to read anywhere, it is true as well that it did not need this crop."""
     planted = p.true(t) if p.true else (p.name,)
     misses = all(held(t, look) < SHOWN for look in range(len(boxes(t))))
-    return (kinds.ELSEWHERE,) if misses and {*planted} & {*READS} else planted
+    reads = bool({*planted} & {*READS})
+    found = (kinds.ELSEWHERE,) if misses and reads else planted
+    return (*found, kinds.IDLE) if (reads or kinds.ELSEWHERE in found) and t.answer == habit else found
 
 
 def shows_another(sample: Sample, t: Trajectory) -> bool:

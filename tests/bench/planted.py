@@ -10,7 +10,8 @@ Thresholds of the verdict were set on validation samples of policies of badges o
 look only and round, that came after.
 
 Ours is the explanation of `r3lab.explain` as it ships, which is fitted on nothing. A reason is *named* where the kind
-is a true one (`recipes.reasons.truth_of`); it is *told* where it is named, or where no kind is sure and the profile in
+is a true one (`recipes.reasons.truth_of`), "did not need this crop" among them where a policy that reads has read what
+it says to a blank photograph too; it is *told* where it is named, or where no kind is sure and the profile in
 words says what it hangs on and says that of nothing else (`described_by`). Another kind is wrong; what was named
 instead is in the row (`named`). The references have attention and attributions alone (`attention_only`), every head of
 every layer, or the policy alone, asked of changed pictures, each with a random forest on its numbers, fitted on planted
@@ -43,10 +44,10 @@ from r3lab.core.files import assets_dir
 from r3lab.core.stats import Interval, seeds_interval
 from r3lab.explain import verdict as kinds
 from r3lab.explain.trials import Settings, gather, shipped_lenders
-from r3lab.explain.verdict import ELSEWHERE, HONEST, KINDS, UNSURE, Evidence, profile, verdict_of
+from r3lab.explain.verdict import ELSEWHERE, HONEST, IDLE, KINDS, UNSURE, Evidence, profile, verdict_of
 from r3lab.models.policy import Policy, save_policy
 from r3lab.models.tiny import deepened
-from r3lab.recipes.planted import BATCH, lessons, others_of, plant, rolled, step, told
+from r3lab.recipes.planted import BATCH, habit_of, lessons, others_of, plant, rolled, step, told
 from r3lab.recipes.reasons import FURTHER, PLANTS, WORLDWIDE, Plant, truth_of
 from r3lab.trajectory import Trajectory
 
@@ -174,7 +175,7 @@ def measure(given: argparse.Namespace, base: Path, work: Path) -> list[Named]:
     found = list[Named]()
     for p, seed, (first, folder, start) in plan:
         policy = planted(p, seed, given, start, folder)
-        asked = rolled(policy, p, "test", given.n, TEST_SEED)
+        asked, habit = rolled(policy, p, "test", given.n, TEST_SEED), habit_of(policy, p)
         name, begin = f"{p.name.replace(' ', '-')}-{seed}.jsonl", time.perf_counter()
         ours = explained(policy, asked, folder / "verdicts" / name)
         alone = [] if p in others else asked[: given.alone]
@@ -183,8 +184,8 @@ def measure(given: argparse.Namespace, base: Path, work: Path) -> list[Named]:
         columns = zip(*looked_at(policy, asked), strict=True) if start == base else ()
         theirs = list(zip(*(named(rule, own) for rule, own in zip(rules, columns, strict=False)), strict=True))
         for t, own, other, little in zip_longest(asked, ours, theirs, bare):
-            size = "two layers deeper" if folder == deep else "as it ships"
-            found.append(Named(p, first + seed, size, t.sample_id, truth_of(p, t), own, other or (), little))
+            size = "two layers deeper" if folder == deep else "of the size that ships"
+            found.append(Named(p, first + seed, size, t.sample_id, truth_of(p, t, habit), own, other or (), little))
         print(f"{p.name}, {size}: {dict(Counter(one.kind for one in found[-len(asked) :]))}", flush=True)
     return found
 
@@ -280,7 +281,7 @@ def scored(found: Sequence[Named]) -> list[dict[str, Any]]:
         rows.append(both(f", {size}", [one for one in found if one.size == size]))
     for reason, own in by.items():
         others = {name: rounded(value) for name, value in theirs(own).items()}
-        more = {"named": dict(Counter(one.kind for one in own)), "missed": sum(one.true == (ELSEWHERE,) for one in own)}
+        more = {"named": dict(Counter(one.kind for one in own)), "missed": sum(ELSEWHERE in one.true for one in own)}
         more |= {"references": others, "true": sorted({kind for one in own for kind in one.true})}
         rows.append(both(f": {reason}", own, others.get(REFERENCES[0], 0.0), **more))
     stated = []  # in each bin: how many, their mean confidence, the share of them that is right
@@ -291,7 +292,8 @@ def scored(found: Sequence[Named]) -> list[dict[str, Any]]:
         ]
         stated += [[len(sure), *(rounded(fmean(values)) for values in zip(*sure, strict=True))]] if sure else []
     false = [one.kind != UNSURE and not one.right for one in found]
-    rows.append(share("another kind named for sure", false, found, confidence=stated))
+    habits = sum(one.kind == IDLE and one.right for one in found)
+    rows.append(share("another kind named for sure", false, found, confidence=stated, habits=habits))
     alone = [(one, verdict_of(one.alone).kind) for one in found if one.alone is not None]
     if alone:
         hits, some = [kind in asked_of(one.plant, one.true) for one, kind in alone], [one for one, _ in alone]
@@ -302,7 +304,8 @@ def scored(found: Sequence[Named]) -> list[dict[str, Any]]:
 
 def asked_of(p: Plant, true: tuple[str, ...]) -> tuple[str, ...]:
     """The kinds that are true where no region is known, by which a reader could be seen to miss."""
-    return true if true != (ELSEWHERE,) else (HONEST,) if p.true else (p.name,)
+    instead = HONEST if p.true else p.name
+    return tuple(instead if kind == ELSEWHERE else kind for kind in true)
 
 
 def main() -> int:
