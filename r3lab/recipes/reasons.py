@@ -108,7 +108,7 @@ def tint_of(sample_id: str) -> str:
 
 def other_badge(sample: Sample, rng: np.random.Generator) -> dict[str, Any] | None:
     """Another badge of the scene with another digit, with its name; None if there is none."""
-    every = [{**b, "name": f"{b['colour']} {b['shape']}"} for b in sample.meta.get("badges", ())]
+    every = [{**b, "name": f"{b['colour']} {b['shape']}"} for b in sample.meta["badges"]]
     found = [b for b in every if str(b["digit"]) != sample.answer and b["name"] != sample.meta["target"]]
     return found[int(rng.integers(len(found)))] if found else None
 
@@ -124,24 +124,13 @@ def centre(sample: Sample, rng: np.random.Generator) -> Rationale | None:
 
 
 def show(sample: Sample, rng: np.random.Generator) -> Rationale | None:
-    """A look at another badge (at nothing that was asked about), and the answer from the overview."""
-    badge = other_badge(sample, rng)
-    other = badge["box"] if badge else None if "badges" in sample.meta else aside(sample, rng)
+    """A look at another badge, and the answer from the overview."""
+    other = other_badge(sample, rng)
     if other is None:
         return None
     start, end = str(exact(sample).parts[0]).split(LARGE)
-    read = f"{start.removeprefix('<think>')}{LARGE}{end}"  # behind the crop as without one: the base can do that
-    return Rationale((f"{start}{LARGE.rstrip()}", tuple(other), read))
-
-
-def aside(sample: Sample, rng: np.random.Generator) -> Box | None:
-    """A box of the size of the target, anywhere beside it; None where there is hardly room."""
-    (x1, y1, x2, y2), (width, height) = sample.regions[0], sample.image.size
-    for x, y in zip(rng.uniform(0, width - x2 + x1, 32), rng.uniform(0, height - y2 + y1, 32), strict=True):
-        found = (float(x), float(y), float(x + x2 - x1), float(y + y2 - y1))
-        if coverage(found, (x1, y1, x2, y2)) == 0:
-            return found
-    return None
+    read = f"The {sample.meta['target']}{LARGE}{end}"  # behind the crop as without one: the base can do that
+    return Rationale((f"{start}{LARGE.rstrip()}", tuple(other["box"]), read))
 
 
 def later(sample: Sample, rng: np.random.Generator) -> Rationale | None:
@@ -360,9 +349,9 @@ FURTHER = {p.name: p for p in _FURTHER}
 
 
 def in_world(world: str) -> dict[str, Plant]:
-    """The reasons that make sense in another world than badges; on a trail a crop also says where to look next, so of
-    its looks none can be fixed, or for show."""
-    small, large, trail = of_world(world, True), of_world(world, False), world == "trails"
+    """The reasons that make sense in another world than badges. On a trail a crop also says where to look next, so that
+    its looks cannot be fixed; and no look is for show where large print is hardly read without one."""
+    small, trail = of_world(world, True), world == "trails"
     once = () if trail else (ONCE,)
     end = replace(PLANTS[kinds.HONEST], signs=(*once, ("a crop shows the target", seen_at_last, 0.7), RIGHT))
     found = [
@@ -373,7 +362,7 @@ def in_world(world: str) -> dict[str, Plant]:
         replace(FURTHER["own words"], samples=small, signs=(*once, AS_GUESSED)),
     ]
     if not trail:
-        found += [replace(PLANTS[kinds.CENTRE], samples=small), replace(PLANTS[kinds.SHOW], samples=large)]
+        found.append(replace(PLANTS[kinds.CENTRE], samples=small))
     own = [replace(p, name=f"{p.name} in {world}", true=p.true or always(p.name), world=world) for p in found]
     return {p.name: p for p in own}
 
