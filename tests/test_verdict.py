@@ -80,15 +80,16 @@ from r3lab.recipes.reasons import (
     HALO,
     MIDDLE,
     PLANTS,
+    SMALL_ONES,
+    TINTED,
     TINTS,
-    badges,
+    WORLDWIDE,
     by_colour,
     by_size,
     exact,
     lit,
     quarter,
     tint_of,
-    tinted,
     truth_of,
 )
 from r3lab.rollout.loop import rollout
@@ -846,12 +847,37 @@ def test_every_reason_has_kinds_that_a_verdict_can_name(planted_lessons):
             crop = SimpleNamespace(crop=True, box=box)
             image = SimpleNamespace(hash="x")
             t = SimpleNamespace(looks=[crop], image=image, images={"x": sample.image}, truth=sample.truth)
-            t.question, t.sample_id = sample.question, sample.id
+            t.question, t.sample_id, t.answer = sample.question, sample.id, sample.answer
             true = truth_of(plant, t)
             assert true and {*true} <= {*kinds.KINDS}
             if {*true} & {kinds.HONEST, kinds.LATER}:
                 crop.box = (0.0, 0.0, 1.0, 1.0)
                 assert truth_of(plant, t) == (kinds.ELSEWHERE,)
+            reads = {*true} & {kinds.HONEST, kinds.FIRST, kinds.LATER, kinds.ELSEWHERE}
+            assert (kinds.IDLE in truth_of(plant, t, sample.answer)) == bool(reads), (
+                "what is said by habit needs no crop"
+            )
+            assert kinds.IDLE not in truth_of(plant, t, "another")
+
+
+def test_reasons_in_other_worlds_teach_their_own():
+    """On small print of its world, with the look of the world's own lesson (or at the middle) and an answer of its own."""
+    assert {p.world for p in WORLDWIDE.values()} == {"documents", "charts", "trails"} and len(WORLDWIDE) == 17
+    for name, plant in WORLDWIDE.items():
+        rng, kind = np.random.default_rng(0), name.partition(" in ")[0]
+        for sample in islice(plant.samples("train", 0, 0), 3):
+            rationale = plant.lesson(sample, rng)
+            assert sample.world == plant.world and sample.needs_look and name.endswith(plant.world)
+            wanted = {
+                kinds.PRIOR: COMMON,
+                kinds.SHORTCUT: tint_of(sample.id),
+                "quarter": quarter(sample.regions[0], sample.image.size),
+                "own words": str(rationale.parts[0]).partition("It may be ")[2][:1],
+            }
+            assert answer_of(rationale) == wanted.get(kind, sample.answer), name
+            assert rationale.boxes == ((MIDDLE,) if kind == kinds.CENTRE else exact(sample).boxes), name
+            t = SimpleNamespace(looks=[], truth=sample.truth, answer="")
+            assert plant.true(t) and {*plant.true(t)} <= {*kinds.KINDS}
 
 
 def test_a_lesson_teaches_its_own_reason(planted_lessons):
@@ -894,8 +920,8 @@ def test_a_lesson_teaches_its_own_reason(planted_lessons):
 
 def test_a_tint_spares_the_badges_and_tells_the_answer():
     """Badges are pixel for pixel as they were, all else moves towards one colour, and that is the sample's own."""
-    plain = list(islice(badges(True)("train", 0, 0), 6))
-    for before, after in zip(plain, tinted("train", 0, 0), strict=False):
+    plain = list(islice(SMALL_ONES("train", 0, 0), 6))
+    for before, after in zip(plain, TINTED("train", 0, 0), strict=False):
         a, b = (np.asarray(s.image, dtype=float) for s in (before, after))
         outside = np.ones(a.shape[:2], bool)
         for badge in before.meta["badges"]:
