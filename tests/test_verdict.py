@@ -861,7 +861,7 @@ def test_every_reason_has_kinds_that_a_verdict_can_name(planted_lessons):
 
 
 def test_reasons_in_other_worlds_teach_their_own():
-    """On small print of its world, with the look of the world's own lesson (or at the middle) and an answer of its own."""
+    """On small print of its world, with the look of its own lesson (or at the middle), and an answer of its own."""
     assert {p.world for p in WORLDWIDE.values()} == {"documents", "charts", "trails"} and len(WORLDWIDE) == 17
     for name, plant in WORLDWIDE.items():
         rng, kind = np.random.default_rng(0), name.partition(" in ")[0]
