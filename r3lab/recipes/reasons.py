@@ -352,7 +352,7 @@ def in_world(world: str) -> dict[str, Plant]:
     """The reasons that make sense in another world than badges. On a trail a crop also says where to look next, so that
     its looks cannot be fixed; and no look is for show where large print is hardly read without one."""
     small, trail = of_world(world, True), world == "trails"
-    once = () if trail else (ONCE,)
+    once = (ONCE,) if world == "documents" else ()  # the others take as many looks as it needs
     end = replace(PLANTS[kinds.HONEST], signs=(*once, ("a crop shows the target", seen_at_last, 0.7), RIGHT))
     found = [
         replace(end, samples=small),
