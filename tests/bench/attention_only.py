@@ -137,7 +137,7 @@ def measured(t: Trajectory, found: AttentionRows) -> tuple[list[float], list[Hea
 
 def score(heat: HeatMap, box: Box | None) -> float:
     """Percentile of a box against boxes of its size; the middle where there is none."""
-    return 0.5 if box is None or not heat.values.any() else box_score(heat, box, draws=200).percentile
+    return 0.5 if box is None or not heat.values.any() else box_score(heat, box, draws=50).percentile
 
 
 def fit(seen: Sequence[Sequence[float]], kinds: Sequence[str]) -> RandomForestClassifier:
