@@ -15,8 +15,8 @@ it says to a blank photograph too; it is *told* where it is named, or where no k
 words says what it hangs on and says that of nothing else (`described_by`). Another kind is wrong; what was named
 instead is in the row (`named`). The references have attention and attributions alone (`attention_only`), every head of
 every layer, or the policy alone, asked of changed pictures, each with a random forest on its numbers, fitted on planted
-policies of another seed; of them the planted reason is asked, in policies of badges of the shipped size. The evidence
-for each verdict is kept as it comes (`verdicts`): killed, the same command goes on.
+policies of another seed; of them the planted reason is asked, in policies of badges of the shipped size. What is found
+of each trajectory is kept as it comes (`verdicts`, `seen`): killed, the same command goes on.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, pairwise, product, zip_longest
 from pathlib import Path
@@ -63,28 +63,43 @@ TEST_SEED = 20_261_130  # of the samples that are asked: nothing else draws the 
 BINS = (0.8, 0.9, 0.95, 0.98, 1.0)  # of stated confidence
 
 
+def kept(path: Path, trajectories: Sequence[Trajectory], make: Callable[[int], Any], bar: str) -> list[Any]:
+    """What is known of each trajectory, by number; what the file holds is not done again."""
+    found = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        for number in tqdm(range(len(found), len(trajectories)), desc=bar, mininterval=1):
+            line = json.dumps([trajectories[number].sample_id, make(number)])
+            found.append(json.loads(line))
+            file.write(f"{line}\n")
+            file.flush()
+    assert [name for name, _ in found[: len(trajectories)]] == [t.sample_id for t in trajectories], f"{path}: of others"
+    return [value for _, value in found[: len(trajectories)]]
+
+
 def explained(policy: Policy, trajectories: Sequence[Trajectory], path: Path, alone: bool = False) -> list[Evidence]:
-    """The evidence for the explanation of each trajectory; what the file holds is not done again.
+    """The evidence for the explanation of each trajectory.
 
     Those of the same block of `BLOCK` lend. `alone`: nothing but what ships lends, and no truth is known, as of `ask`.
     """
-    kept = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+    def gathered(number: int) -> dict[str, Any]:
+        first = number - number % BLOCK
+        lent = shipped_lenders() if alone else others_of(trajectories[first : first + BLOCK], number - first)
+        one = replace(trajectories[number], truth={}) if alone else trajectories[number]
+        return asdict(gather(policy, one, lent, EVIDENCE_ALONE, {})[0])
+
     read = records.reader(Evidence)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        for number, t in enumerate(tqdm(trajectories, desc="explain", mininterval=1)):
-            if number < len(kept):
-                continue
-            first = number - number % BLOCK
-            lent = others_of(trajectories[first : first + BLOCK], number - first)
-            one = replace(t, truth={}) if alone else t
-            evidence, _ = gather(policy, one, shipped_lenders() if alone else lent, EVIDENCE_ALONE, {})
-            line = json.dumps({"id": t.sample_id, "evidence": asdict(evidence)})
-            kept.append(json.loads(line))
-            file.write(f"{line}\n")
-            file.flush()
-    assert [one["id"] for one in kept[: len(trajectories)]] == [t.sample_id for t in trajectories], f"{path}: of others"
-    return [read(one["evidence"], str(path)) for one in kept[: len(trajectories)]]
+    return [read(one, str(path)) for one in kept(path, trajectories, gathered, "explain")]
+
+
+def looked_at(policy: Policy, trajectories: Sequence[Trajectory], path: Path) -> list[list[list[float]]]:
+    """What each of the references sees of each trajectory."""
+
+    def seen(number: int) -> list[list[float]]:
+        return [*numbers(policy, trajectories[number]), black_box(policy, trajectories[number])]
+
+    return kept(path, trajectories, seen, "seen")
 
 
 OVERVIEW = ("what is asked about", "the target", "the overview", "the rest")  # how its rows of a profile begin
@@ -115,11 +130,6 @@ def described_by(e: Evidence, kind: str) -> bool:
     stays = {one.change for one in rows if one.holds is False}
     known = any(change.startswith(some) for change in says) if some else {CROP, ASKED, SHIFTED} <= stays
     return known and not any(change.startswith(never) for change in says)
-
-
-def looked_at(policy: Policy, trajectories: Sequence[Trajectory]) -> list[tuple[list[float], ...]]:
-    """What the references see of each trajectory."""
-    return [(*numbers(policy, t), black_box(policy, t)) for t in tqdm(trajectories, desc="seen", mininterval=1)]
 
 
 def row(measure: str, own: Interval, reference: float, n: str, **more: Any) -> dict[str, Any]:
@@ -153,7 +163,8 @@ def fitted(reasons: Sequence[Plant], given: argparse.Namespace, base: Path, work
     labels: list[str] = []
     for p in reasons:
         policy = planted(p, FIT_SEED, given, base, work)
-        found = looked_at(policy, rolled(policy, p, "validation", given.fit))
+        asked = rolled(policy, p, "validation", given.fit)
+        found = looked_at(policy, asked, work / "seen" / f"{p.name.replace(' ', '-')}-{FIT_SEED}.jsonl")
         labels += [p.name] * len(found)
         for own, column in zip(seen, zip(*found, strict=True), strict=True):
             own.extend(column)
@@ -181,10 +192,10 @@ def measure(given: argparse.Namespace, base: Path, work: Path) -> list[Named]:
         alone = [] if p in others else asked[: given.alone]
         bare = explained(policy, alone, folder / "verdicts" / f"{ALONE}-{name}", True)
         print(f"{(time.perf_counter() - begin) / (len(ours) + len(bare)):.2f} s an explanation", flush=True)
-        columns = zip(*looked_at(policy, asked), strict=True) if start == base else ()
+        columns = zip(*looked_at(policy, asked, folder / "seen" / name), strict=True) if start == base else ()
         theirs = list(zip(*(named(rule, own) for rule, own in zip(rules, columns, strict=False)), strict=True))
         for t, own, other, little in zip_longest(asked, ours, theirs, bare):
-            size = "two layers deeper" if folder == deep else "of the size that ships"
+            size = "two layers deeper" if folder == deep else "in other worlds" if p in others else "as it ships"
             found.append(Named(p, first + seed, size, t.sample_id, truth_of(p, t, habit), own, other or (), little))
         print(f"{p.name}, {size}: {dict(Counter(one.kind for one in found[-len(asked) :]))}", flush=True)
     return found
