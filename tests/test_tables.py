@@ -190,7 +190,10 @@ def test_fidelity_by_hand():
         for kind in ("raw", "rollout")
         for k, name in enumerate((*shares, "insertion area"))
     ]
+    other = {"measure": "rank correlation with the worth of a look, worth foretold of an X", "n": "7 t"}
+    rows.append({**rows[0], **other, "ours": 0.44})
     table = fidelity_table({"rows": rows})
+    assert table.endswith(" Rank correlation for maps of an X (7 t): worth foretold 0.44 (0.00 to 1.00).")
     assert "| raw | 0.00 (0.00 to 1.00) | 0.10 (0.00 to 1.00) | 0.20 (0.00 to 1.00) | 0.30 (0.00 to 1.00) |" in table
     assert table.count("\n| r") == 3 and "| random cells | 0.02 | 0.02 | 0.02 | 0.02 |" in table
 

@@ -161,12 +161,17 @@ def named_table(result: Row) -> str:
 
 
 def fidelity_table(result: Row) -> str:
-    """Four measures of each kind of map, with 95 % intervals, and of random cells."""
+    """Four measures of each kind of map, with 95 % intervals, and of random cells; one of them of other policies."""
     found: dict[str, dict[str, Row]] = {}
+    others: dict[str, list[str]] = {}
     for row in result["rows"]:
-        measure, _, kind = row["measure"].removesuffix(" attention").rpartition(", ")
-        if measure in AREAS:
-            found.setdefault(kind, {})[measure] = row
+        measure, _, name = row["measure"].rpartition(", ")
+        kind, _, whose = name.partition(" of ")
+        if measure in AREAS and not whose:
+            found.setdefault(kind.removesuffix(" attention"), {})[measure] = row
+        elif measure == next(iter(AREAS)):
+            told = between(row["ours"], row["low"], row["high"], percent=False)
+            others.setdefault(f"{whose} ({row['n']})", []).append(f"{kind} {told}")
     cells = [
         (kind, *(between(r["ours"], r["low"], r["high"], percent=False) for r in (by[measure] for measure in AREAS)))
         for kind, by in found.items()
@@ -174,7 +179,8 @@ def fidelity_table(result: Row) -> str:
     one = next(iter(found.values()))
     cells.append(("random cells", *(f"{one[measure]['reference']:.2f}" for measure in AREAS)))
     table = _markdown(("map of the box's coordinates", *AREAS.values()), "lrrrr", cells)
-    return f"{table}\n\nOf {one['pointing game']['n']} that look and answer rightly. {TAUGHT}"
+    more = "".join(f" Rank correlation for maps of {whose}: {'; '.join(some)}." for whose, some in others.items())
+    return f"{table}\n\nOf {one['pointing game']['n']} that look and answer rightly. {TAUGHT}{more}"
 
 
 def explain_tables(result: Row) -> str:

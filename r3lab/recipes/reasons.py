@@ -362,7 +362,7 @@ def in_world(world: str) -> dict[str, Plant]:
         replace(FURTHER["own words"], samples=small, signs=(*once, AS_GUESSED)),
     ]
     if not trail:
-        found.append(replace(PLANTS[kinds.CENTRE], samples=small))
+        found.append(replace(PLANTS[kinds.CENTRE], samples=small, signs=(*once, IN_THE_MIDDLE)))
     own = [replace(p, name=f"{p.name} in {world}", true=p.true or always(p.name), world=world) for p in found]
     return {p.name: p for p in own}
 

@@ -2,7 +2,7 @@
 
     python tests/bench/fidelity.py                          # 100 trajectories of the policy of badges
     python tests/bench/fidelity.py --n 3 --out /tmp/explain.json
-    python tests/bench/fidelity.py --worlds badges documents charts trails --model assets/worlds/rgrpo
+    python tests/bench/fidelity.py --model FOLDER --as "an InternVL"       # rows of another policy, with its own head
     python tests/bench/fidelity.py --fit 400 --model FOLDER      # fit a worth head on training samples, there
 
 Maps lie on the overview and are of the coordinates of the first look's box: raw attention (mean of all layers and
@@ -111,33 +111,40 @@ def maps_of(
 
 
 def measure(
-    policy: Policy, head: WorthHead, worlds: Sequence[str], count: int, steps: int, of: str
+    policy: Policy, head: WorthHead, worlds: Sequence[str], count: int, steps: int, whose: str = ""
 ) -> list[dict[str, Any]]:
-    """Rows for explain.json; `of` ends the name of each."""
-    found: dict[str, dict[str, list[float]]] = {kind: {key: [] for key in MEASURES} for kind in KINDS}
+    """Rows for explain.json; of another policy than the default one, `whose`, without deletion and insertion."""
+    measures = {key: words for key, words in MEASURES.items() if not whose or key in ("agreement", "hit")}
+    found: dict[str, dict[str, list[float]]] = {kind: {key: [] for key in measures} for kind in KINDS}
     for number, t in enumerate(tqdm(recorded(policy, worlds, count), desc="fidelity", mininterval=1)):
         features: dict[str, Features] = {}
         look = first_crop(t)
         assert look is not None
         value = value_map(policy, t, look, features=features)
         for kind, heat in maps_of(policy, head, t, look, number, features).items():
-            curves, region = deletion_insertion(policy, t, heat, steps, features), region_of(t)
-            own = {"deletion": curves.deletion.area, "insertion": curves.insertion.area}
-            own["agreement"] = agreement(heat, value)
+            own, region = {"agreement": agreement(heat, value)}, region_of(t)
             if region is not None:
                 own["hit"] = float(hits(heat, region))
+            if not whose:
+                curves = deletion_insertion(policy, t, heat, steps, features)
+                own |= {"deletion": curves.deletion.area, "insertion": curves.insertion.area}
             for key, measured in own.items():
                 found[kind][key].append(measured)
     means = {kind: {key: mean_interval(values) for key, values in one.items()} for kind, one in found.items()}
     made = []
     for kind in KINDS[:-1]:
-        for key, words in MEASURES.items():
+        for key, words in measures.items():
             mean, chance = means[kind][key], means[CHANCE][key]
             values = {"ours": mean.value, "reference": chance.value, "low": mean.low, "high": mean.high}
             numbers = {name: rounded(v) for name, v in values.items()}
             ratio = rounded(mean.value / chance.value) if abs(chance.value) > 1e-3 else None
             target = AGREES if key == "agreement" and kind == FORETOLD else None
-            row = {"measure": f"{words}, {kind}{of}", **numbers, "ratio": ratio, "target": target}
+            row = {
+                "measure": f"{words}, {kind}{f' of {whose}' if whose else ''}",
+                **numbers,
+                "ratio": ratio,
+                "target": target,
+            }
             made.append({**row, "unit": "share" if key == "hit" else key, "n": f"{mean.n} trajectories"})
     return made
 
@@ -149,6 +156,9 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=8, help="steps of deletion and insertion (default: 8)")
     parser.add_argument("--model", default=str(assets_dir() / "tiny" / "rgrpo"), help="checkpoint")
     parser.add_argument("--worlds", nargs="+", default=["badges"], choices=list(WORLDS), help="(default: badges)")
+    parser.add_argument(
+        "--as", dest="whose", default="", metavar="NAME", help="whose maps they are, if not the default's"
+    )
     parser.add_argument("--out", default=str(assets_dir() / "results" / "explain.json"), help="file to write")
     parser.add_argument("--fit", type=int, metavar="N", help="only fit a worth head on N looks of training samples")
     given = parser.parse_args()
@@ -159,8 +169,7 @@ def main() -> int:
     head = WorthHead.of(policy)
     if head is None:
         parser.error(f"{given.model} holds no worth head; fit one with --fit 400")
-    of = f" in {len(given.worlds)} worlds" if len(given.worlds) > 1 else ""
-    rows_made = measure(policy, head, given.worlds, given.n, given.steps, of)
+    rows_made = measure(policy, head, given.worlds, given.n, given.steps, given.whose)
     for new in rows_made:
         print(json.dumps(new))
     keep(Path(given.out), EXPLAIN, rows_made)
