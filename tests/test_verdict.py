@@ -507,13 +507,16 @@ def test_trials_count_what_happens(recorded):
 def test_an_answer_that_is_less_likely_has_changed():
     """Also where a habit says the same; not where the recorded answer is none that is given as it was."""
     own, less, as_sure, other = ("7", -0.1), ("7", -0.1 - LESS), ("7", 0.09 - LESS), ("3", -0.1)
-    found = [has_changed(own, one) for one in (own, less, as_sure, other, (None, -0.1))]
-    assert found == [False, True, False, True, True]
+    found = [has_changed(own, one) for one in (own, less, as_sure, other)]
+    assert found == [False, True, False, True]
+    none = [has_changed(own, (None, nats)) for nats in (-0.1, -0.2 - LESS)]  # no more looks were left to it
+    assert none == [False, True] and has_changed(("7", None), (None, None)) and not has_changed(own, ("7", None))
     told = [(less, None), (less, "7"), (as_sure, "4"), (other, "3"), (other, "4")]
     assert counted(own, told) == Trials(4, 3, 3, 1)
     t = SimpleNamespace(answer="7")
     assert outcomes(t, ["7", "7"], [-0.1, -9.0]) == [("7", -0.1), ("7", -9.0)]
-    assert outcomes(t, ["3", "3"], [-0.1, -9.0]) == [("3", 0.0), ("3", 0.0)]
+    assert outcomes(t, ["3", "3"], [-0.1, -9.0]) == [("3", None), ("3", None)]
+    assert outcomes(t, ["7", None], [0.0, 0.0]) == [("7", None), (None, None)], "read nowhere, or named nowhere"
 
 
 def test_an_answer_is_named_by_words_outside_of_boxes(recorded):

@@ -119,6 +119,7 @@ class Donor:
     shows : the answer that can be read in it; None where that is not known
     image, region : the photograph, and the region that was asked about there (source pixels) if it is known
     question : what was asked
+    right : the right answer there; None where it is not known
     """
 
     crop: Image.Image
@@ -126,6 +127,7 @@ class Donor:
     image: Image.Image | None = None
     region: Box | None = None
     question: str = ""
+    right: str | None = None
 
 
 def shipped_lenders() -> list[Trajectory]:
@@ -170,10 +172,11 @@ def donors_of(trajectory: Trajectory, others: Sequence[Trajectory], count: int) 
         if look.crop.hash not in other.images:
             continue
         seen = region is not None and coverage(look.box, region) >= SHOWS
-        shows = right if seen and isinstance(right, str) else None
+        right = right if isinstance(right, str) else None
+        shows = right if seen else None
         if trajectory.answer is None or not same(shows or right, trajectory.answer):
             image = other.images[other.image.hash]
-            found.append(Donor(other.images[look.crop.hash], shows, image, region, other.question))
+            found.append(Donor(other.images[look.crop.hash], shows, image, region, other.question, right))
     return sorted(found, key=lambda donor: donor.shows is None)[:count]
 
 
@@ -249,19 +252,29 @@ def try_crops(
     return found[: len(found) - len(lent)], {"crops": counted(first, shows), "emptied": counted(first, emptied)}
 
 
-Outcome = tuple[str | None, float]  # what was answered, and how likely (nats) the words are that name it in the record
+Outcome = tuple[
+    str | None, float | None
+]  # what was answered, and how likely (nats) the words are that name the recorded
+# answer in the record; None where that is not known
 
 
 def outcomes(trajectory: Trajectory, answers: Sequence[str | None], named: Sequence[float]) -> list[Outcome]:
     """Answers with how likely the recorded one is; the first is as it was. Where that is not what was recorded, nothing
     is known of how likely it is."""
-    known = same(answers[0], trajectory.answer)
-    return [(answer, value if known else 0.0) for answer, value in zip(answers, named, strict=True)]
+    known = same(answers[0], trajectory.answer) and any(named)
+    return [(answer, value if known else None) for answer, value in zip(answers, named, strict=True)]
 
 
 def changed(own: Outcome, other: Outcome) -> bool:
-    """Whether an answer is another, or less likely by `LESS` nats."""
-    return not same(other[0], own[0]) or own[1] - other[1] >= LESS
+    """Whether an answer is another, or less likely by `LESS` nats.
+
+    Where none is given, how likely it is decides, if that is known: the policy may have wanted more looks than the
+    record has, and that is no other answer.
+    """
+    less = own[1] is not None and other[1] is not None and own[1] - other[1] >= LESS
+    if other[0] is None and own[1] is not None:
+        return less
+    return less or not same(other[0], own[0])
 
 
 def counted(own: Outcome, told: Sequence[tuple[Outcome, str | None]]) -> Trials:
@@ -296,7 +309,7 @@ def try_prompts(
             elsewhere = sum(box is None or iou(box, first) < SAME_PLACE for box in there)
             boxes[name] = Trials(len(found), elsewhere)
         if own.answer is not None:
-            answers[name] = counted((own.answer, 0.0), [((t.answer, 0.0), None) for t in found if t.answer])
+            answers[name] = counted((own.answer, None), [((t.answer, None), None) for t in found if t.answer])
     return first, boxes, answers
 
 
@@ -363,9 +376,9 @@ def gather(
 
 def exchanged(policy: Policy, trajectory: Trajectory, look: int, donors: Sequence[Donor]) -> list[Trajectory]:
     """The record behind the crop of a look, with other answers in the place of its own in what was written before."""
-    shows = dict.fromkeys(d.shows for d in donors if d.shows is not None and not same(d.shows, trajectory.answer))
+    others = dict.fromkeys(d.right for d in donors if d.right is not None and not same(d.right, trajectory.answer))
     end = after_look(trajectory, look)
-    found = (reworded(policy, trajectory, end, other) for other in islice(shows, EXCHANGED))
+    found = (reworded(policy, trajectory, end, other) for other in islice(others, EXCHANGED))
     return [one for one in found if one is not None]
 
 
