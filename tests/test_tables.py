@@ -213,31 +213,44 @@ def test_the_shipped_results_hold_every_row():
     table = explain_tables(SHIPPED)
     for name in PLANTS | FURTHER:
         assert f"| {name} |" in table
-    for kind in ("raw", "relative", "gradient-weighted", "rollout", "random cells"):
+    kinds = ("raw", "relative", "gradient-weighted", "rollout", "token activation", "layer-wise relevance")
+    for kind in (*kinds, "worth foretold", "random cells"):
         assert f"| {kind} |" in table
 
 
 def test_what_is_claimed_of_explanations():
-    """Of fourteen reasons, three policies each, nine in ten answers are told rightly, more than by any reference; of
-    the first six reasons, 96 %; another kind is named for sure in one of forty; rows and replays are cheap."""
+    """In badges 94 of 100 are named rightly, more than by any reference, and in either size; of the first six reasons
+    79 of 80; in other worlds seven of ten; another kind is named for sure in one of forty; a foretold map agrees with
+    the replayed one where attention does not; explanations, rows and replays are cheap."""
     rows = {row["measure"]: row for row in SHIPPED["rows"]}
     against = [row for name, row in rows.items() if name.startswith("planted reason named, against ")]
-    assert len(against) == 3 and all(row["ours"] >= 0.89 > 0.83 > row["reference"] for row in against)
-    assert rows["planted reason named alone"]["ours"] >= 0.9
+    assert len(against) == 7 and all(row["ours"] >= 0.93 > 0.86 > row["reference"] for row in against)
+    assert rows["planted reason named, two layers deeper"]["ours"] >= 0.93
+    assert 0.65 <= rows["planted reason named, in other worlds"]["ours"] <= 0.75
+    assert 0.35 <= rows["planted reason named: in trails"]["ours"] <= 0.45
+    assert rows["planted reason named alone"]["ours"] >= 0.94
     of = {name: rows[f"planted reason named: {name}"] for name in PLANTS | FURTHER}
-    assert (
-        sum(of[name]["ours"] for name in PLANTS) / len(PLANTS) >= 0.96
-        and min(row["ours"] for row in of.values()) > 0.65
-    )
+    assert sum(of[name]["ours"] for name in PLANTS) / len(PLANTS) == pytest.approx(79 / 80, abs=1e-3)
+    assert len(of) == 14
+    assert sorted(of, key=lambda name: of[name]["ours"])[:3] == ["later look only", "round", "colour"]
+    better = {name for name, row in of.items() if max(row["references"].values()) > row["ours"]}
+    assert better == {"later look only", "colour", "round", "honest", "shortcut", "own words"}
+    of |= {name: rows[f"planted reason named: {name}"] for name in ("in documents", "in charts", "in trails")}
     counts, false = {name: sum(row["named"].values()) for name, row in of.items()}, 0
-    assert all(count >= 60 for count in counts.values()) and len(of) == 14
-    assert sum(counts.values()) == int(against[0]["n"].split()[0])
+    assert all(count >= 40 for count in counts.values())
+    assert sum(counts.values()) == int(rows["planted reason named or described"]["n"].split()[0])
     for name, row in of.items():
         right = sum(n for kind, n in row["named"].items() if kind in row["true"])
-        assert row["ours"] <= right / counts[name] + 1e-3  # true of some trajectories, not of all
+        assert row["ours"] <= right / counts[name] + 1e-3 and row["ours"] <= row["told"]  # true of some, not of all
         false += counts[name] - round(row["ours"] * counts[name]) - row["named"].get(UNSURE, 0)
     sure = rows["another kind named for sure"]
     assert sure["ours"] == pytest.approx(false / sum(counts.values()), abs=0.005) and sure["ours"] <= 0.025
+    foretold, others = rows["rank correlation with the worth of a look, worth foretold"], []
+    for kind in ("raw", "relative", "gradient-weighted", "rollout"):
+        others.append(rows[f"rank correlation with the worth of a look, {kind} attention"])
+    assert foretold["ours"] >= 0.45 and all(row["ours"] < 0.2 for row in others)
+    assert rows["a full explanation against the answer"]["ours"] < 2
+    assert rows["a quick explanation against the answer"]["ours"] < 0.7
     assert rows["attention rows against the plain pass"]["ratio"] >= 1 / 1.1
     assert rows["attention rows against eager maps, peak memory"]["ratio"] >= 10
     for name in ("replays of a look", "replays of a look, large overview"):

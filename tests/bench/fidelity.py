@@ -1,8 +1,8 @@
 """How faithful are maps? Five kinds of map of why it looked there, each against chance: writes explain.json.
 
-    python tests/bench/fidelity.py                          # 100 trajectories of the policy of badges
+    python tests/bench/fidelity.py                          # 60 trajectories of the policy of badges
     python tests/bench/fidelity.py --n 3 --out /tmp/explain.json
-    python tests/bench/fidelity.py --model FOLDER --as "an InternVL"       # rows of another policy, with its own head
+    python tests/bench/fidelity.py --model FOLDER --as "NAME"    # rows of another policy, with a head of its own
     python tests/bench/fidelity.py --fit 400 --model FOLDER      # fit a worth head on training samples, there
 
 Maps lie on the overview and are of the coordinates of the first look's box: raw attention (mean of all layers and
@@ -152,7 +152,7 @@ def measure(
 def main() -> int:
     """Measure, print, and write what was measured over what the file held."""
     parser = argparse.ArgumentParser(description="Measure how faithful attention maps are.")
-    parser.add_argument("--n", type=int, default=100, help="trajectories (default: 100)")
+    parser.add_argument("--n", type=int, default=60, help="trajectories (default: 60)")
     parser.add_argument("--steps", type=int, default=8, help="steps of deletion and insertion (default: 8)")
     parser.add_argument("--model", default=str(assets_dir() / "tiny" / "rgrpo"), help="checkpoint")
     parser.add_argument("--worlds", nargs="+", default=["badges"], choices=list(WORLDS), help="(default: badges)")
