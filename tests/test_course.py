@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from math import cos, exp, pi, sqrt
 from pathlib import Path
 from statistics import mean
@@ -98,6 +99,19 @@ def test_notebooks_are_linted_and_formatted() -> None:
             [sys.executable, "-m", "ruff", *command, *map(str, NOTEBOOKS)], cwd=ROOT, capture_output=True, text=True
         )
         assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_what_lessons_take_of_a_room_is_there_whatever_was_imported_before() -> None:
+    """A name of a room, or one of its modules: a module that some other import happens to load is not enough."""
+    for lesson in NOTEBOOKS:
+        cells = nbformat.read(lesson, 4).cells
+        code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+        for room, name in {
+            *re.findall(r"(?<![\w.])(core|explain|models|recipes|rollout|show|train|vlir)\.(\w+)", code)
+        }:
+            homes = import_module(f"r3lab.{room}").HOMES
+            modules = {home.partition(".")[0] for home in homes.values()}
+            assert name in homes or name in modules, f"{lesson.name}: {room}.{name}"
 
 
 def test_no_function_is_defined_in_two_notebooks() -> None:

@@ -27,10 +27,12 @@ def lazy(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], 
     Raises
     ------
     AttributeError
-        By the `__getattr__`, if the name is not one of `homes`.
+        By the `__getattr__`, if the name is not one of `homes`, nor of the modules in which they are.
     """
 
     def find(name: str) -> Any:
+        if name in {home.partition(".")[0] for home in homes.values()}:  # a module that nothing has imported yet
+            return import_module(f"{package}.{name}")
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         found = getattr(import_module(f"{package}.{homes[name]}"), name)
