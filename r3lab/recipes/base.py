@@ -269,6 +269,12 @@ class Muon(torch.optim.AdamW):
     of AdamW's steps; rates and decay mean the same for both.
     """
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Of a checkpoint; AdamW asks every parameter for a number of steps, which a matrix does not count."""
+        for own in state["state"].values():
+            own.setdefault("step", torch.zeros(()))
+        super().__setstate__(state)
+
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """One step of every group."""
