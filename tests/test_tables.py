@@ -220,7 +220,7 @@ def test_the_shipped_results_hold_every_row():
 
 def test_what_is_claimed_of_explanations():
     """In badges 94 of 100 are named rightly, more than by any reference, and in either size; of the first six reasons
-    79 of 80; in other worlds seven of ten; another kind is named for sure in one of forty; a foretold map agrees with
+    89 of 90; in other worlds seven of ten; another kind is named for sure in one of forty; a foretold map agrees with
     the replayed one where attention does not; explanations, rows and replays are cheap."""
     rows = {row["measure"]: row for row in SHIPPED["rows"]}
     against = [row for name, row in rows.items() if name.startswith("planted reason named, against ")]
@@ -230,14 +230,16 @@ def test_what_is_claimed_of_explanations():
     assert 0.35 <= rows["planted reason named: in trails"]["ours"] <= 0.45
     assert rows["planted reason named alone"]["ours"] >= 0.94
     of = {name: rows[f"planted reason named: {name}"] for name in PLANTS | FURTHER}
-    assert sum(of[name]["ours"] for name in PLANTS) / len(PLANTS) == pytest.approx(79 / 80, abs=1e-3)
+    assert sum(of[name]["ours"] for name in PLANTS) / len(PLANTS) == pytest.approx(89 / 90, abs=1e-3)
     assert len(of) == 14
-    assert sorted(of, key=lambda name: of[name]["ours"])[:3] == ["later look only", "round", "colour"]
+    assert min(row["ours"] for row in of.values()) > 0.75
+    assert {*sorted(of, key=lambda name: of[name]["ours"])[:3]} == {"later look only", "round", "colour"}
     better = {name for name, row in of.items() if max(row["references"].values()) > row["ours"]}
-    assert better == {"later look only", "colour", "round", "honest", "shortcut", "own words"}
+    assert better == {"later look only", "colour", "round", "honest", "own words"}
     of |= {name: rows[f"planted reason named: {name}"] for name in ("in documents", "in charts", "in trails")}
+    of["deeper"] = rows["planted reason named, two layers deeper"]
     counts, false = {name: sum(row["named"].values()) for name, row in of.items()}, 0
-    assert all(count >= 40 for count in counts.values())
+    assert all(count >= 30 for count in counts.values())
     assert sum(counts.values()) == int(rows["planted reason named or described"]["n"].split()[0])
     for name, row in of.items():
         right = sum(n for kind, n in row["named"].items() if kind in row["true"])
@@ -248,7 +250,7 @@ def test_what_is_claimed_of_explanations():
     foretold, others = rows["rank correlation with the worth of a look, worth foretold"], []
     for kind in ("raw", "relative", "gradient-weighted", "rollout"):
         others.append(rows[f"rank correlation with the worth of a look, {kind} attention"])
-    assert foretold["ours"] >= 0.45 and all(row["ours"] < 0.2 for row in others)
+    assert foretold["ours"] >= 0.5 and all(row["ours"] < 0.2 for row in others)
     assert rows["a full explanation against the answer"]["ours"] < 2
     assert rows["a quick explanation against the answer"]["ours"] < 0.7
     assert rows["attention rows against the plain pass"]["ratio"] >= 1 / 1.1

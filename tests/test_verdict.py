@@ -63,6 +63,7 @@ from r3lab.explain.trials import (
     counted,
     donors_of,
     donors_within,
+    exchanged,
     gather,
     off_centre,
     outcomes,
@@ -517,6 +518,8 @@ def test_an_answer_that_is_less_likely_has_changed():
     assert outcomes(t, ["7", "7"], [-0.1, -9.0]) == [("7", -0.1), ("7", -9.0)]
     assert outcomes(t, ["3", "3"], [-0.1, -9.0]) == [("3", None), ("3", None)]
     assert outcomes(t, ["7", None], [0.0, 0.0]) == [("7", None), (None, None)], "read nowhere, or named nowhere"
+    entry = LookEntry(0, (0.0, 0.0, 9.0, 9.0), worth=(Worth(NOTHING, -0.1, None, False, True),))
+    assert ("crop emptied: nothing", "as likely as before: no answer, -0.10 nats") in entry.table()
 
 
 def test_an_answer_is_named_by_words_outside_of_boxes(recorded):
@@ -563,6 +566,9 @@ def test_own_words_are_exchanged_where_they_name_the_answer(recorded):
     assert other.pieces[own - len(told.ids) :] == told.pieces[own:] and other.pieces[:start] == told.pieces[:start]
     shift = len(other.ids) - len(told.ids)
     assert [look.crop_span for look in other.looks] == [tuple(v + shift for v in look.crop_span) for look in told.looks]
+    blank = Image.new("RGB", (9, 9))  # of which nobody knows what it shows
+    [alone] = exchanged(policy, told, 0, [Donor(blank, None, right=right) for right in ("4", "3", "3", None)])
+    assert alone.pieces == other.pieces
 
 
 def test_other_surroundings_leave_the_look_and_the_region_as_they_were(recorded):

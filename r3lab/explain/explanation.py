@@ -215,7 +215,8 @@ class LookEntry:
             rows.append(("attention of the answer, overview token", f"{self.reading.overview:.2f} of an even share"))
         for w in self.worth:
             answer = "no answer" if w.answer is None else f"answers {shown(w.answer, 40)}"
-            told = f"{'changed' if w.changed else 'as before'}: {answer}, {w.nats:+.2f} nats"
+            same = "as before" if w.answer is not None else "as likely as before"
+            told = f"{'changed' if w.changed else same}: {answer}, {w.nats:+.2f} nats"
             rows.append((f"crop {'emptied' if w.empty else 'moved'}: {w.name}", told))
         rows += [(f"attention cut: {cut.what}", f"{cut.change:+.2f} nats") for cut in self.cuts]
         if self.regret is not None and self.best is not None:

@@ -252,10 +252,8 @@ def try_crops(
     return found[: len(found) - len(lent)], {"crops": counted(first, shows), "emptied": counted(first, emptied)}
 
 
-Outcome = tuple[
-    str | None, float | None
-]  # what was answered, and how likely (nats) the words are that name the recorded
-# answer in the record; None where that is not known
+# What was answered, and how likely the words are (nats) that name the recorded answer; None where that is not known.
+Outcome = tuple[str | None, float | None]
 
 
 def outcomes(trajectory: Trajectory, answers: Sequence[str | None], named: Sequence[float]) -> list[Outcome]:

@@ -57,7 +57,7 @@ DEEPER = 2  # layers that the second size has more
 EVERY = PLANTS | FURTHER | WORLDWIDE
 EVIDENCE_ALONE = Settings(value=False, value_map=False)  # all that the verdict rests on
 BLOCK = 25  # trajectories that lend to one another
-ALONE = "alone"
+ALONE, DEEP = "alone", "two layers deeper"
 REFERENCES = (*EXPLAINERS, "the policy alone")
 TEST_SEED = 20_261_131  # of the samples that are asked: nothing else draws the test split with it
 BINS = (0.8, 0.9, 0.95, 0.98, 1.0)  # of stated confidence
@@ -195,7 +195,7 @@ def measure(given: argparse.Namespace, base: Path, work: Path) -> list[Named]:
         columns = zip(*looked_at(policy, asked, folder / "seen" / name), strict=True) if start == base else ()
         theirs = list(zip(*(named(rule, own) for rule, own in zip(rules, columns, strict=False)), strict=True))
         for t, own, other, little in zip_longest(asked, ours, theirs, bare):
-            size = "two layers deeper" if folder == deep else "in other worlds" if p in others else "as it ships"
+            size = DEEP if folder == deep else "in other worlds" if p in others else "as it ships"
             found.append(Named(p, first + seed, size, t.sample_id, truth_of(p, t, habit), own, other or (), little))
         print(f"{p.name}, {size}: {dict(Counter(one.kind for one in found[-len(asked) :]))}", flush=True)
     return found
@@ -278,7 +278,7 @@ def scored(found: Sequence[Named]) -> list[dict[str, Any]]:
         return row(measure, within, reference, f"{len(some)} trajectories of {len(policies)} policies", **more)
 
     def both(of: str, some: Sequence[Named], reference: float = 0.0, **more: Any) -> dict[str, Any]:
-        told = fmean(one.told for one in some)
+        told = rounded(fmean(one.told for one in some))
         return share(f"planted reason named{of}", [one.right for one in some], some, reference, told=told, **more)
 
     def theirs(some: Sequence[Named]) -> dict[str, float]:
@@ -289,12 +289,12 @@ def scored(found: Sequence[Named]) -> list[dict[str, Any]]:
     rows = [both(f", against {name}", beside, value) for name, value in theirs(beside).items()]
     rows.append(share("planted reason named or described", [one.told for one in found], found))
     for size in dict.fromkeys(one.size for one in found):
-        rows.append(both(f", {size}", [one for one in found if one.size == size]))
+        some = [one for one in found if one.size == size]
+        rows.append(both(f", {size}", some, **kinds_of(some)))
     for reason, own in by.items():
+        own = [one for one in own if one.size != DEEP]  # the references were asked of these alone
         others = {name: rounded(value) for name, value in theirs(own).items()}
-        more = {"named": dict(Counter(one.kind for one in own)), "missed": sum(ELSEWHERE in one.true for one in own)}
-        more |= {"references": others, "true": sorted({kind for one in own for kind in one.true})}
-        rows.append(both(f": {reason}", own, others.get(REFERENCES[0], 0.0), **more))
+        rows.append(both(f": {reason}", own, others.get(REFERENCES[0], 0.0), references=others, **kinds_of(own)))
     stated = []  # in each bin: how many, their mean confidence, the share of them that is right
     verdicts = [(verdict_of(one.evidence), one.right) for one in found]
     for low, high in pairwise(BINS):
@@ -311,6 +311,12 @@ def scored(found: Sequence[Named]) -> list[dict[str, Any]]:
         tally = {reason: dict(Counter(kind for one, kind in alone if one.reason == reason)) for reason in by}
         rows.append(share("planted reason named alone", hits, some, theirs(some)[REFERENCES[0]], named=tally))
     return rows
+
+
+def kinds_of(some: Sequence[Named]) -> dict[str, Any]:
+    """What was named, and what is true of any of them."""
+    true = sorted({kind for one in some for kind in one.true})
+    return {"named": dict(Counter(one.kind for one in some)), "true": true}
 
 
 def asked_of(p: Plant, true: tuple[str, ...]) -> tuple[str, ...]:
