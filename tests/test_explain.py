@@ -47,7 +47,7 @@ from r3lab.explain.maps import (
     relative,
     spearman,
 )
-from r3lab.explain.pictures import angles, filled, pasted, recoloured, shifts, smoothed, surrounded
+from r3lab.explain.pictures import angles, filled, pasted, recoloured, shaped, shifts, smoothed, surrounded, toned
 from r3lab.explain.rows import (
     ANSWER,
     BEFORE,
@@ -670,6 +670,14 @@ def test_scenes_change_what_they_say_and_nothing_else():
     assert (moved[5:, 7:] == before[:-5, :-7]).all() and (moved[:5, :7] == before[-5:, -7:]).all()
     assert all(max(x / 60, y / 44) >= 0.25 for x, y in shifts((60, 44), 8))
     assert all(90 <= angle <= 270 for n in (1, 3, 8) for angle in angles(n))
+    assert shaped((10, 10, 20, 20), (40, 20), (60, 44)) == (5, 10, 25, 20), "wider, of the proportions that are wanted"
+    assert shaped((0, 0, 4, 30), (20, 20), (60, 44)) == (0, 0, 30, 30), "no further than the image goes"
+    assert shaped((0, 0, 4, 44), (90, 10), (60, 44)) == (0, 0, 60, 44), "as far as there is room"
+    dim = Image.new("RGB", (4, 4), (90, 60, 30))
+    soft = Image.fromarray((before // 8 + 100).astype(np.uint8))
+    same = np.asarray(toned(soft, dim)).astype(int)
+    assert np.abs(same.reshape(-1, 3).mean(0) - (90, 60, 30)).max() < 1, "in its light"
+    assert np.ptp(same - np.asarray(soft), axis=(0, 1)).max() == 0, "and nothing else"
     assert np.asarray(smoothed(image, 3)).std() < 0.3 * before.std()
 
 

@@ -55,7 +55,7 @@ from r3lab.recipes.ablations import (
     values_of,
 )
 from r3lab.recipes.lessons import vocabulary
-from r3lab.recipes.reasons import FURTHER, PLANTS
+from r3lab.recipes.reasons import FURTHER, PLANTS, UNSEEN
 from r3lab.recipes.stages import pushed
 from r3lab.run.table import (
     STATE,
@@ -211,7 +211,7 @@ def test_cost_by_hand():
 
 def test_the_shipped_results_hold_every_row():
     table = explain_tables(SHIPPED)
-    for name in PLANTS | FURTHER:
+    for name in PLANTS | FURTHER | UNSEEN:
         assert f"| {name} |" in table
     kinds = ("raw", "relative", "gradient-weighted", "rollout", "token activation", "layer-wise relevance")
     for kind in (*kinds, "worth foretold", "random cells"):
@@ -229,7 +229,7 @@ def test_what_is_claimed_of_explanations():
     assert 0.65 <= rows["planted reason named, in other worlds"]["ours"] <= 0.75
     assert 0.35 <= rows["planted reason named: in trails"]["ours"] <= 0.45
     assert rows["planted reason named alone"]["ours"] >= 0.94
-    of = {name: rows[f"planted reason named: {name}"] for name in PLANTS | FURTHER}
+    of = {name: rows[f"planted reason named: {name}"] for name in PLANTS | FURTHER | UNSEEN}
     assert sum(of[name]["ours"] for name in PLANTS) / len(PLANTS) == pytest.approx(89 / 90, abs=1e-3)
     assert len(of) == 14
     assert min(row["ours"] for row in of.values()) > 0.75

@@ -26,7 +26,7 @@ from PIL import Image
 from r3lab.cli import main
 from r3lab.core.errors import R3labError
 from r3lab.core.geometry import iou
-from r3lab.core.images import content_hash
+from r3lab.core.images import content_hash, cut
 from r3lab.explain import verdict as kinds
 from r3lab.explain.explain import explain, look_sentence, verdict_sentence
 from r3lab.explain.explanation import (
@@ -43,10 +43,12 @@ from r3lab.explain.explanation import (
 from r3lab.explain.interventions import (
     LESS,
     NOTHING,
+    ReplayResult,
     after_look,
     alternatives_of,
     joined,
     naming,
+    next_box,
     read_and_answered,
     replay,
     reread,
@@ -64,6 +66,7 @@ from r3lab.explain.trials import (
     donors_of,
     donors_within,
     exchanged,
+    form,
     gather,
     off_centre,
     outcomes,
@@ -84,10 +87,12 @@ from r3lab.recipes.reasons import (
     SMALL_ONES,
     TINTED,
     TINTS,
+    UNSEEN,
     WORLDWIDE,
-    by_colour,
     by_size,
     exact,
+    first_of,
+    left,
     lit,
     quarter,
     tint_of,
@@ -97,8 +102,9 @@ from r3lab.rollout.loop import rollout
 from r3lab.rollout.resume import resume
 from r3lab.show.explanation import show_explanation
 from r3lab.show.player import read_entries
-from r3lab.trajectory import Kind, save
+from r3lab.trajectory import ImageRef, Kind, save
 from r3lab.vlir.rationale import SMALL
+from r3lab.vlir.worlds.badges import COLOURS, SHAPES
 
 FEW = Settings(3, 3, 2, 2, 2, 2, 2, value_map=False)
 
@@ -133,6 +139,11 @@ CASES = {
     "reads the crop": (crops(FOLLOWED), kinds.HONEST),
     "reads both crops": (crops(FOLLOWED, Trials(12, 9, 12, 9)), kinds.HONEST),
     "reads the second crop": (crops(IGNORED, FOLLOWED), kinds.LATER),
+    "reads the second crop, to which the first led": (crops(IGNORED, FOLLOWED, leads=(ALL, Trials())), kinds.HONEST),
+    "reads the second crop, though the first did not lead there": (
+        crops(IGNORED, FOLLOWED, leads=(NONE, Trials())),
+        kinds.LATER,
+    ),
     "reads the first crop alone": (crops(FOLLOWED, IGNORED, NONE), kinds.FIRST),
     "reads its crop, of another place": (crops(FOLLOWED, on_target=False), kinds.ELSEWHERE),
     "reads its crop, of the right place": (crops(FOLLOWED, on_target=True), kinds.HONEST),
@@ -140,6 +151,11 @@ CASES = {
     "would follow a crop, and was lost in half": (crops(FOLLOWED, empty=(SOME,)), kinds.UNSURE),
     "minds nothing": (BASE, kinds.PRIOR),
     "minds nothing, region unknown": (replace(BASE, region=None), kinds.PRIOR),
+    "follows the light, and is less sure with another crop": (
+        crops(Trials(12, 9, 12, 0), empty=(Trials(9, 2),), colour=ALL),
+        kinds.SHORTCUT,
+    ),
+    "follows the light, or reads badly": (crops(Trials(12, 12, 12, 0), colour=ALL), kinds.UNSURE),
     "minds where things are": (replace(BASE, place=ALL, words=ALL), kinds.PLACE),
     "minds where things are, and reads them in the overview": (
         replace(BASE, region=ALL, detail=ALL, place=ALL, words=ALL),
@@ -185,13 +201,13 @@ LIKELY = {  # what the name and the sentence of a kind say, as the raw counts mu
     kinds.ELSEWHERE: lambda e: e.on_target is False and max(map(rate, e.crops)) > 0.5 < max(map(rate, e.emptied)),
     kinds.IDLE: lambda e: max(map(rate, e.crops)) > 0.5 > max(map(rate, e.emptied)),
     kinds.FIRST: lambda e: rate(e.crops[0]) > 0.5 > max(map(rate, e.crops[1:])),
-    kinds.LATER: lambda e: rate(e.crops[0]) < 0.5 < max(map(rate, e.crops[1:])),
-    kinds.SHOW: lambda e: _ignored(e) and rate(e.detail if e.region is None else e.region) > 0.5,
-    kinds.SHORTCUT: lambda e: _ignored(e) and max(rate(e.rest), rate(e.colour)) > 0.3,
-    kinds.PLACE: lambda e: _ignored(e) and rate(e.place) > 0.3,
-    kinds.WORDS: lambda e: _ignored(e) and rate(e.words) > 0.3 and max(map(rate, (e.detail, e.rest, e.colour))) < 0.5,
-    kinds.SIZE: lambda e: _ignored(e) and _sized(e) > 0.5 > rate(e.region or NONE),
-    kinds.OWN: lambda e: rate(e.own) > 0.5 and (_ignored(e) or all(c.followed < 0.3 * c.known for c in e.crops)),
+    kinds.LATER: lambda e: rate(e.crops[0]) < 0.5 < max(map(rate, e.crops[1:])) and max(map(rate, _led(e))) < 0.5,
+    kinds.SHOW: lambda e: _ignored(e) and (rate(e.detail) > 0.5 if e.region is None else rate(e.region) > 0.3),
+    kinds.SHORTCUT: lambda e: _unread(e) and max(rate(e.rest), rate(e.colour)) > 0.3,
+    kinds.PLACE: lambda e: _unread(e) and rate(e.place) > 0.3,
+    kinds.WORDS: lambda e: _unread(e) and rate(e.words) > 0.2 and max(map(rate, (e.detail, e.rest, e.colour))) < 0.5,
+    kinds.SIZE: lambda e: _unread(e) and _sized(e) > 0.5 > rate(e.region or NONE),
+    kinds.OWN: lambda e: rate(e.own) > 0.5 and _unread(e),
     kinds.PRIOR: lambda e: (
         _ignored(e)
         and max(map(rate, (e.words, e.place, e.detail, e.rest, e.colour, e.region or NONE, e.own or NONE))) < 0.5
@@ -208,6 +224,14 @@ def _sized(e: Evidence) -> float:
 
 def _ignored(e: Evidence) -> bool:
     return max(map(rate, (*e.crops, *e.emptied))) < 0.5
+
+
+def _unread(e: Evidence) -> bool:
+    return _ignored(e) or all(c.followed < 0.3 * c.known for c in e.crops)
+
+
+def _led(e: Evidence) -> list[Trials]:
+    return [one for one in e.leads[:1] if one.tried] or [NONE]
 
 
 def any_trials(rng: random.Random, known: bool = False) -> Trials:
@@ -228,6 +252,7 @@ def test_no_sentence_is_at_odds_with_a_row_of_its_own_table():
             "off_centre": rng.random() / 2,
             "crops": tuple(any_trials(rng, True) for _ in range(looks)),
             "emptied": tuple(any_trials(rng) for _ in range(looks)),
+            "leads": rng.choice(((), tuple(any_trials(rng) for _ in range(looks)))),
             "on_target": rng.choice((None, True, False)),
             **{name: rng.choice((None, any_trials(rng))) for name in ("region", "smaller", "larger", "own")},
             **{name: any_trials(rng) for name in ("moved", "asked", "place", "words", "rest", "colour", "detail")},
@@ -235,7 +260,7 @@ def test_no_sentence_is_at_odds_with_a_row_of_its_own_table():
         e = Evidence(**drawn)
         if number % 2:  # near a case that has a name: two things are otherwise
             e = rng.choice([one for one, kind in CASES.values() if kind != kinds.NO_LOOK and one.answered])
-            names = rng.sample([name for name in drawn if name not in ("crops", "emptied")], 2)
+            names = rng.sample([name for name in drawn if name not in ("crops", "emptied", "leads")], 2)
             e = replace(e, **{name: drawn[name] for name in names})
         verdict, told, rows = verdict_of(e), kinds.described(e), kinds.profile(e)
         seen.add(verdict.kind)
@@ -249,7 +274,7 @@ def test_no_sentence_is_at_odds_with_a_row_of_its_own_table():
         for word, part in said.items():
             for count in re.findall(r"\((\d+) of (\d+)\)", part):
                 changed, tried = map(int, count)
-                assert changed > tried * kinds.FOLLOWS if word == "changes with" else changed < tried / 2, part
+                assert changed > tried * kinds.FOLLOWED if word == "changes with" else changed < tried / 2, part
         sentence = verdict_sentence(verdict, (), e)
         assert KINDS[verdict.kind] in sentence or verdict.kind == kinds.UNSURE
         assert told in sentence
@@ -344,10 +369,21 @@ def content(image: Image.Image) -> str:
     return content_hash(image)[:6]
 
 
-def seen(t, look: int, shown: dict[str, str], otherwise: str = "nothing to read") -> str:
-    """What the crop of a look shows."""
+def pattern(crop: Image.Image) -> np.ndarray:
+    """A crop without its mean colour, of length one."""
+    values = np.asarray(crop, dtype=float).reshape(-1, 3)
+    values = values - values.mean(0)
+    return values / max(float(np.linalg.norm(values)), 1e-9)
+
+
+def seen(t, look: int, shown: list[tuple[np.ndarray, str]], otherwise: str = "nothing to read") -> str:
+    """What the crop of a look shows, in any light."""
     crop = t.looks[look].crop
-    return shown.get(crop.hash, otherwise) if crop else otherwise
+    if crop is None or t.images[crop.hash].size != (len(shown[0][0]) ** 0.5,) * 2:
+        return otherwise
+    own = pattern(t.images[crop.hash])
+    alike, answer = max((float((own * other).sum()), answer) for other, answer in shown)
+    return answer if alike > 0.6 else otherwise
 
 
 def spot_of(t) -> int:
@@ -390,9 +426,8 @@ def test_a_policy_by_construction_gets_its_name(recorded, monkeypatch, kind):
         pixels[440:, 440:] = ((number * 70) % 256, 40, 90)  # the corner carries one of several colours, as a tint would
         image = Image.fromarray(pixels)
         box = (float(x), float(y), x + 64.0, y + 64.0)
-        size = (t.looks[0].crop.height, t.looks[0].crop.width, 3)
-        crop = Image.fromarray(np.random.default_rng(number).integers(0, 256, size, dtype=np.uint8))
-        look = replace(t.looks[0], box=box, crop=replace(t.looks[0].crop, hash=content_hash(crop)))
+        crop = cut(image, box, (64, 64))
+        look = replace(t.looks[0], box=box, crop=ImageRef(content_hash(crop), *crop.size))
         records.append(
             replace(
                 t,
@@ -404,7 +439,7 @@ def test_a_policy_by_construction_gets_its_name(recorded, monkeypatch, kind):
                 looks=[look],
             )
         )
-    shown = {r.looks[0].crop.hash: r.truth["answer"] for r in records}
+    shown = [(pattern(r.images[r.looks[0].crop.hash]), r.truth["answer"]) for r in records]
     first, *others = records
     if kind == kinds.ELSEWHERE:
         first.truth["regions"] = [[0.0, 0.0, 30.0, 30.0]]
@@ -418,7 +453,8 @@ def test_a_policy_by_construction_gets_its_name(recorded, monkeypatch, kind):
 
     def answered(policy, trajectory, begun, tail, store):
         nothing = torch.zeros(max(0, len(trajectory.ids) - tail), dtype=torch.float64)
-        return [READERS[kind](b, shown) for b in begun], [nothing] * len(begun)
+        went = [replace(b, answer=READERS[kind](b, shown)) for b in begun]
+        return went, [nothing] * len(begun)
 
     def rollout(policy, scenes, **settings):
         found = []
@@ -491,7 +527,7 @@ def test_trials_count_what_happens(recorded):
     before, *empty = replayed
     answer, less = before.answer, [before.answer == t.answer and before.named - one.named >= LESS for one in empty]
     lost = sum(one.answer != answer or fell for one, fell in zip(empty, less, strict=True))
-    assert found == {"crops": Trials(3, 0), "emptied": Trials(9, lost)}
+    assert found == {"crops": Trials(3, 0), "emptied": Trials(9, lost), "leads": Trials()}
     assert [one.alternative.name for one in empty] == [one.name for one in alternatives_of(t, 0) if one.empty]
     assert len(replayed) == 10 < len(try_crops(policy, t, 0, [], {}, every=True)[0])
     if answer is not None:
@@ -503,6 +539,24 @@ def test_trials_count_what_happens(recorded):
         "rest": Trials(2, 0),
         "detail": Trials(),
     }
+
+
+def test_a_crop_leads_where_the_next_box_goes_with_it(recorded, monkeypatch):
+    """Counted over other crops and empty ones; not where no look follows as it was."""
+    policy, (t, *_) = recorded
+    here, there = (0.0, 0.0, 50.0, 50.0), (200.0, 200.0, 250.0, 250.0)
+    donor = Donor(t.images[t.looks[0].crop.hash], None)
+    for own, tallied in ((here, (12, 8)), (None, (0, 0))):
+
+        def replayed(policy, trajectory, look, wanted, store, own=own):
+            boxes = [own, *((there, None, here)[n % 3] for n in range(len(wanted) - 1))]
+            return [ReplayResult(one, 0.0, None, 0.0, "1", box) for one, box in zip(wanted, boxes, strict=True)]
+
+        monkeypatch.setattr("r3lab.explain.trials.replay", replayed)
+        assert try_crops(policy, t, 0, [donor] * 3, {})[1]["leads"] == Trials(*tallied)
+    monkeypatch.undo()
+    looks = [replace(t.looks[0], box=here), replace(t.looks[0], crop=None), replace(t.looks[0], box=there)]
+    assert next_box(replace(t, looks=looks), 0) == there and next_box(replace(t, looks=looks), 2) is None
 
 
 def test_an_answer_that_is_less_likely_has_changed():
@@ -543,14 +597,15 @@ def test_one_reading_serves_answers_and_log_probabilities(recorded):
     policy, (t, *_) = recorded
     tail, image = after_look(t, 0), t.images[t.image.hash]
     heads = [t.until(tail), with_overview(t.until(tail), image.transpose(Image.Transpose.ROTATE_180))]
-    answers, read = read_and_answered(policy, t, heads, tail, {})
+    went, read = read_and_answered(policy, t, heads, tail, {})
+    answers = [one.answer for one in went]
     most, looks = 2 * t.kinds.count(Kind.SAMPLED) + 32, len(t.looks)
     assert answers == [one.answer for one in resume(policy, heads, max_looks=looks, max_new_tokens=most)]
     alone = [reread(policy, t, [head], tail, {})[0] for head in heads]
     assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(read, alone, strict=True))
     with reading(policy):
         nothing = read_and_answered(policy, replace(t, ids=t.ids[:tail]), heads[:1], tail, {})
-    assert nothing[0] == answers[:1] and not len(nothing[1][0])
+    assert nothing[0][0].answer == answers[0] and not len(nothing[1][0])
 
 
 def test_own_words_are_exchanged_where_they_name_the_answer(recorded):
@@ -595,13 +650,22 @@ def test_donors_are_those_that_can_be_told_apart(recorded):
     assert donors_of(t, [mute], 5) == []
     alike = replace(other, truth={**other.truth, "answer": t.answer.upper()})
     assert donors_of(t, [alike], 5) == []
-    differ = replace(other, truth={**other.truth, "answer": "none such", "regions": [list(other.looks[0].box)]})
+    digit = str((int(t.answer) + 1) % 10)
+    differ = replace(other, truth={**other.truth, "answer": digit, "regions": [list(other.looks[0].box)]})
     there = replace(differ, image=t.image, images={**differ.images, **t.images})  # on the same photograph
     assert donors_of(t, [there], 5) == []
     blind = replace(third, truth={})
     found = donors_of(t, [blind, differ], 5)
-    assert [donor.shows for donor in found] == ["none such", None]
+    assert [donor.shows for donor in found] == [digit, None]
     assert len(donors_of(t, [blind, differ], 1)) == 1
+    word = replace(differ, truth={**differ.truth, "answer": "none such"})
+    twice = replace(differ, looks=[differ.looks[0]] * 2)
+    known = [(donor.shows, donor.right) for donor in donors_of(t, [word, twice], 5)]
+    assert known == [(None, "none such"), (None, digit)], "no answer to what is asked here, and that of several looks"
+    assert [form(text) for text in ("3.35", "H9", "18/04", None)] == ["0.0", "a0", "0/0", ""]
+    aside = replace(differ.looks[0], box=(0.0, 0.0, 9.0, 9.0), crop=replace(t.looks[0].crop))
+    later = replace(differ, looks=[aside, differ.looks[0]], images={**t.images, **differ.images})
+    assert donors_of(t, [later], 5)[0].box == differ.looks[0].box, "of its looks the one that shows what was asked"
     places = donors_within(t, 0, 4)
     assert len({d.crop.tobytes() for d in places}) == 4
     assert {d.crop.size for d in places} == {(t.looks[0].crop.width, t.looks[0].crop.height)}
@@ -840,7 +904,7 @@ def planted_lessons():
     """Twelve samples of each reason with their untouched rationales."""
     rng = np.random.default_rng(0)
     found = {}
-    for kind, plant in (PLANTS | FURTHER).items():
+    for kind, plant in (PLANTS | FURTHER | UNSEEN).items():
         pairs = ((s, plant.lesson(s, rng)) for s in plant.samples("train", 0, 0))
         found[kind] = list(islice((pair for pair in pairs if pair[1] is not None), 12))
     return found
@@ -848,9 +912,9 @@ def planted_lessons():
 
 def test_every_reason_has_kinds_that_a_verdict_can_name(planted_lessons):
     """Its own kind, or those that are true of a trajectory; a reader that missed reads another place."""
-    assert all(name == plant.name for name, plant in (PLANTS | FURTHER).items()) and not {*PLANTS} & {*FURTHER}
+    assert all(name == plant.name for name, plant in (PLANTS | FURTHER | UNSEEN).items()) and not {*PLANTS} & {*FURTHER}
     assert {*PLANTS} <= {*kinds.KINDS} and len({plant.lesson for plant in PLANTS.values()}) == len(PLANTS) == 6
-    for name, plant in (PLANTS | FURTHER).items():
+    for name, plant in (PLANTS | FURTHER | UNSEEN).items():
         for sample, rationale in planted_lessons[name][:4]:
             box = rationale.boxes[-1]
             crop = SimpleNamespace(crop=True, box=box)
@@ -909,7 +973,9 @@ def test_a_lesson_teaches_its_own_reason(planted_lessons):
     for name, told in (
         ("quarter", lambda s: quarter(s.regions[0], s.image.size)),
         ("size", lambda s: by_size(s.regions[0])),
-        ("colour", lambda s: by_colour(s.question)),
+        ("colour", lambda s: first_of(COLOURS, s.question)),
+        ("shape", lambda s: first_of(SHAPES, s.question)),
+        ("side", lambda s: s.answer if left(s.regions[0], s.image.size) else COMMON),
         ("light", lambda s: s.answer if lit(s.id) else COMMON),
         ("round", lambda s: s.answer if "circle" in s.question else COMMON),
     ):

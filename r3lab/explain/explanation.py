@@ -32,7 +32,7 @@ from ..trajectory import load as load_trajectory
 from ..trajectory import save as save_trajectory
 from .verdict import Evidence, Share, Verdict, profile
 
-FORMAT, VERSION = "r3lab.explanation", 3
+FORMAT, VERSION = "r3lab.explanation", 4
 RECORD, ARRAYS = "explanation.json", "maps.npz"
 MOST_BYTES = 64_000_000  # of the record, and of all maps together
 

@@ -15,7 +15,7 @@ from words already written does not mind losing the crop, those words do.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -67,6 +67,7 @@ class ReplayResult:
     named : of the words in it that name the answer given; 0 where it is not named
     answer : what it answers by itself, greedily, with no more looks than in the record; None if it does not, or was
         not asked
+    next : box of the look that it takes next then; None if it takes none, or was not asked
     """
 
     alternative: Alternative
@@ -74,6 +75,7 @@ class ReplayResult:
     right: float | None
     named: float = 0.0
     answer: str | None = None
+    next: Box | None = None
 
     def change(self, own: ReplayResult) -> float:
         """Change in nats of what was written, against the look with its own crop; below zero: the crop mattered."""
@@ -118,10 +120,10 @@ def replay(
     if tail >= len(trajectory.ids):
         raise R3labError(f"nothing was written after look {look}; there is nothing to compare")
     begun = [begin(policy, trajectory, look, alternative) for alternative in alternatives]
-    corrected, own = right_text(policy, trajectory), list[str | None]([None] * len(begun))
+    corrected, went = right_text(policy, trajectory), begun
     with reading(policy):
         if answers:
-            own, found = read_and_answered(policy, trajectory, begun, tail, store)
+            went, found = read_and_answered(policy, trajectory, begun, tail, store)
         else:
             found = reread(policy, trajectory, begun, tail, store)
         again = found  # the same where the given answer is right: read once
@@ -129,8 +131,14 @@ def replay(
             again = reread(policy, corrected, begun, tail, store)
     given = [float(one.sum()) for one in found]
     right = [None if corrected is None else float(one.sum()) for one in again]
-    names = named(trajectory, tail, found)
-    return [ReplayResult(*parts) for parts in zip(alternatives, given, right, names, own, strict=True)]
+    names, own = named(trajectory, tail, found), [t.answer for t in went]
+    boxes = [next_box(t, look) for t in went]
+    return [ReplayResult(*parts) for parts in zip(alternatives, given, right, names, own, boxes, strict=True)]
+
+
+def next_box(trajectory: Trajectory, look: int) -> Box | None:
+    """The box of the next look with a crop behind a look."""
+    return next((one.box for one in trajectory.looks[look + 1 :] if one.crop), None)
 
 
 def reread(
@@ -143,8 +151,8 @@ def reread(
 
 def read_and_answered(
     policy: Policy, trajectory: Trajectory, begun: Sequence[Trajectory], tail: int, store: dict[str, Features]
-) -> tuple[list[str | None], list[torch.Tensor]]:
-    """What is answered greedily from where each begun record stands, with no more looks than the record has, and
+) -> tuple[list[Trajectory], list[torch.Tensor]]:
+    """How the policy goes on greedily from where each begun record stands, with no more looks than the record has, and
     `reread`: one reading serves both.
 
     With more looks, a policy that lost its crop, or was shown another, would just ask for the first one again. On the
@@ -153,11 +161,11 @@ def read_and_answered(
     most, looks = 2 * trajectory.kinds.count(Kind.SAMPLED) + 32, len(trajectory.looks)
     if policy.plain or tail >= len(trajectory.ids):
         went = resume(policy, begun, max_looks=looks, max_new_tokens=most, features=store)
-        return [t.answer for t in went], [torch.zeros(len(trajectory.ids) - tail, dtype=torch.float64) for _ in begun]
+        return went, [torch.zeros(len(trajectory.ids) - tail, dtype=torch.float64) for _ in begun]
     texts, loop = [joined(t, trajectory, tail) for t in begun], Loop(policy, store, looks, most)
     shared, states = go_on(loop, begun, rows_of(policy, texts, store))
     found = sampled_logprobs(policy, texts, [len(t.ids) for t in begun], shared, states)
-    return [t.answer for t in loop.run(False)], found
+    return loop.run(False), found
 
 
 def named(trajectory: Trajectory, tail: int, found: Sequence[torch.Tensor]) -> list[float]:
@@ -295,6 +303,18 @@ def with_overview(trajectory: Trajectory, image: Image.Image) -> Trajectory:
     """The same record, crops included, with another picture in the overview."""
     reference = ImageRef(content_hash(image), *image.size)
     return replace(trajectory, image=reference, images={**trajectory.images, reference.hash: image})
+
+
+def with_crops(trajectory: Trajectory, change: Callable[[Image.Image], Image.Image]) -> Trajectory:
+    """The same record with its crops changed, their sizes as they were."""
+    looks, images = list[Look](), dict(trajectory.images)
+    for look in trajectory.looks:
+        if look.crop is not None:
+            crop = change(images[look.crop.hash])
+            look = replace(look, crop=ImageRef(content_hash(crop), *crop.size))
+            images[content_hash(crop)] = crop
+        looks.append(look)
+    return replace(trajectory, looks=looks, images=images)
 
 
 def tail_logprobs(

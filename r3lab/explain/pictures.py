@@ -55,6 +55,15 @@ def resized(image: Image.Image, box: Box, factor: float) -> Image.Image:
     return changed
 
 
+def shaped(box: Box, shape: Size, size: Size) -> Box:
+    """The smallest box in an image of `size` around another, of the proportions of `shape` as far as there is room."""
+    w, h = box[2] - box[0], box[3] - box[1]
+    wide, high = min(max(w, h * shape[0] / shape[1]), size[0]), min(max(h, w * shape[1] / shape[0]), size[1])
+    x, y = (box[0] + box[2] - wide) / 2, (box[1] + box[3] - high) / 2
+    x, y = min(max(x, 0.0), size[0] - wide), min(max(y, 0.0), size[1] - high)
+    return x, y, x + wide, y + high
+
+
 def filled(image: Image.Image, boxes: Sequence[Box]) -> Image.Image:
     """Boxes filled with the mean colour of the image."""
     changed, colour = image.copy(), mean_colour(image)
@@ -102,3 +111,9 @@ def smoothed(image: Image.Image, cells: int) -> Image.Image:
     """Only `cells` x `cells` colours left of it, one flowing into the next."""
     small = image.resize((cells, cells), Image.Resampling.BOX)
     return small.resize(image.size, Image.Resampling.BICUBIC)
+
+
+def toned(image: Image.Image, like: Image.Image) -> Image.Image:
+    """An image in the mean colour of another, as far as its pixels go."""
+    shift = np.subtract(mean_colour(like), mean_colour(image))
+    return Image.fromarray((np.asarray(image.convert("RGB"), dtype=np.int16) + shift).clip(0, 255).astype(np.uint8))

@@ -3,8 +3,8 @@
 Each is a record that was begun otherwise, from which the policy goes on greedily; `gather` lists them:
 
 - the record up to a box, another crop after it, or nothing of it (`try_crops`): is the answer changed?
-- the record behind the first crop, which is held as it was, with another overview (`overviews`, `count_answers`): the
-  same question;
+- the record behind the last crop, which is held as it was, with another overview (`overviews`), or with what was
+  written before exchanged (`exchanged`): the same question (`count_answers`);
 - the prompt anew, with a shifted picture or another question: is the box elsewhere, the answer another (`try_prompts`)?
 
 An answer has *changed* (`changed`) if it is another, or if the words that name it have become less likely by `LESS`
@@ -22,8 +22,10 @@ the kinds in `verdict` rest on rates over many different ones.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from itertools import chain, islice
 
 import numpy as np
@@ -49,22 +51,26 @@ from .interventions import (
     alternatives_of,
     begin,
     named,
+    next_box,
     read_and_answered,
     regions_of,
     replay,
     reworded,
+    with_crops,
     with_overview,
 )
-from .pictures import angles, filled, pasted, pixels, recoloured, resized, shifts, smoothed, surrounded
+from .pictures import angles, filled, pasted, pixels, recoloured, resized, shaped, shifts, smoothed, surrounded, toned
 from .verdict import Evidence, Trials
 from .worth import windows_of
 
 SHOWS = 0.6  # part of a true region that a crop must hold to show what is there
 LENDERS = ("group", "single")  # of the records that ship
 SHOWN = 0.5  # part of a true region from which a look shows it
+MARGIN = 0.5  # around a region, in parts of its longer side, that belongs to it
 SCALES = (1.0, 0.5, 0.25)  # of places that lend within a photograph, by a look's sides
 SIZES = {"smaller": (0.25, 0.33, 0.42, 0.5), "larger": (2.4, 3.0, 3.6, 4.2)}  # in which a target is shown
 EXCHANGED = 5  # other answers that are put into what was written
+LENT = "lent"  # name of an alternative
 SAME_PLACE = 0.5  # IoU from which a box is where it was
 
 Store = dict[str, Features]
@@ -115,8 +121,8 @@ class Donor:
 
     Attributes
     ----------
-    crop : pixels of a look
-    shows : the answer that can be read in it; None where that is not known
+    crop, box : pixels of a look, and their place (source pixels) if the photograph is there
+    shows : the answer that can be read in it; None where that is not known, or is no answer to what is asked here
     image, region : the photograph, and the region that was asked about there (source pixels) if it is known
     question : what was asked
     right : the right answer there; None where it is not known
@@ -128,6 +134,13 @@ class Donor:
     region: Box | None = None
     question: str = ""
     right: str | None = None
+    box: Box | None = None
+
+    def cut(self, size: Size) -> Image.Image:
+        """The crop at another size, with so much more around it that it is not distorted, where there is more."""
+        if self.image is None or self.box is None:
+            return resize(self.crop, size)
+        return cut(self.image, shaped(self.box, size, self.image.size), size)
 
 
 def shipped_lenders() -> list[Trajectory]:
@@ -160,24 +173,33 @@ def donors_of(trajectory: Trajectory, others: Sequence[Trajectory], count: int) 
     """What other trajectories lend: at most `count`, first those of which it is known what they show.
 
     Left out are those without a crop or without their pictures, on the same photograph, or that show the answer given
-    here: putting them in could not be seen.
+    here: putting them in could not be seen. What a crop shows counts as known where this question could be answered
+    so: by an answer of the same form, that took as many looks (a difference of two values is shown by no crop).
     """
-    found = []
+    found, looks = [], sum(look.crop is not None for look in trajectory.looks)
     for other in others:
-        number = first_crop(other)
-        if number is None or other.image.hash == trajectory.image.hash or other.image.hash not in other.images:
+        if other.image.hash == trajectory.image.hash or other.image.hash not in other.images:
             continue
-        look, region, right = other.looks[number], region_of(other), other.truth.get("answer")
-        assert look.crop is not None and look.box is not None
-        if look.crop.hash not in other.images:
+        region, right, crops = region_of(other), other.truth.get("answer"), []
+        for look in other.looks:
+            if look.crop is not None and look.box is not None and look.crop.hash in other.images:
+                seen = region is not None and coverage(look.box, region) >= SHOWS
+                crops.append((seen, other.images[look.crop.hash], look.box))
+        if not crops:
             continue
-        seen = region is not None and coverage(look.box, region) >= SHOWS
+        seen, crop, box = max(crops, key=lambda one: one[0])  # the first that shows it, else the first
         right = right if isinstance(right, str) else None
-        shows = right if seen else None
+        alike = len(crops) == looks and form(right) == form(trajectory.answer)
+        shows = right if seen and alike else None
         if trajectory.answer is None or not same(shows or right, trajectory.answer):
             image = other.images[other.image.hash]
-            found.append(Donor(other.images[look.crop.hash], shows, image, region, other.question, right))
+            found.append(Donor(crop, shows, image, region, other.question, right, box))
     return sorted(found, key=lambda donor: donor.shows is None)[:count]
+
+
+def form(answer: str | None) -> str:
+    """How an answer is written: `0.0` for 3.35, `a` for a word."""
+    return re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "0", answer or ""))
 
 
 def donors_within(trajectory: Trajectory, look: int, count: int, seed: int = 0) -> list[Donor]:
@@ -206,8 +228,8 @@ def count_answers(
     """Let the policy go on greedily from a record that was cut off, and from changed ones: what is answered as it was,
     and how often the answer changes, by sort of change."""
     begun = [own, *chain.from_iterable(changes.values())]
-    answers, read = read_and_answered(policy, trajectory, begun, len(own.ids), store)
-    (first, *rest), found = outcomes(trajectory, answers, named(trajectory, len(own.ids), read)), {}
+    went, read = read_and_answered(policy, trajectory, begun, len(own.ids), store)
+    (first, *rest), found = outcomes(trajectory, [t.answer for t in went], named(trajectory, len(own.ids), read)), {}
     for name, some in changes.items():
         told, rest = rest[: len(some)], rest[len(some) :]
         found[name] = counted(first, [(outcome, None) for outcome in told])
@@ -233,23 +255,30 @@ def try_crops(
     Returns
     -------
     replayed : the look as it was, and what stands in
-    counts : "crops" (lent, at the size of the look's own) and "emptied" (what stands in and is empty); see `counted`
+    counts : "crops" (lent, at the size of the look's own) and "emptied" (what stands in and is empty), see `counted`;
+        "leads" (both): after how many the next box is elsewhere, none where it takes no other look as it was
     """
     own, standing = trajectory.looks[look].crop, alternatives_of(trajectory, look, seed)
     assert own is not None
     size = (own.width, own.height)
-    lent = [Alternative("lent", crop=d.crop if d.crop.size == size else resize(d.crop, size)) for d in donors]
+    light = trajectory.images[own.hash]
+    lent = [Alternative(LENT, crop=toned(d.cut(size), light)) for d in donors]
     wanted = [*(one for one in standing if every or one.empty or one.name == TAKEN), *lent]
     if after_look(trajectory, look) < len(trajectory.ids) and not policy.plain:
         found = replay(policy, trajectory, look, wanted, store)
     else:  # nothing was written that could be read again, or only whole
         begun = [begin(policy, trajectory, look, one) for one in wanted]
-        answers, _ = read_and_answered(policy, trajectory, begun, len(trajectory.ids), store)
-        found = [ReplayResult(one, 0.0, None, 0.0, answer) for one, answer in zip(wanted, answers, strict=True)]
+        went, _ = read_and_answered(policy, trajectory, begun, len(trajectory.ids), store)
+        ends = [(t.answer, next_box(t, look)) for t in went]
+        found = [ReplayResult(one, 0.0, None, 0.0, *end) for one, end in zip(wanted, ends, strict=True)]
     first, *rest = outcomes(trajectory, [one.answer for one in found], [one.named for one in found])
     emptied = [(o, None) for one, o in zip(wanted[1:], rest, strict=True) if one.empty]
     shows = [(o, donor.shows) for donor, o in zip(donors, rest[len(rest) - len(lent) :], strict=True)]
-    return found[: len(found) - len(lent)], {"crops": counted(first, shows), "emptied": counted(first, emptied)}
+    counts = {"crops": counted(first, shows), "emptied": counted(first, emptied), "leads": Trials()}
+    there, others = found[0].next, [one.next for one in found if one.alternative.empty or one.alternative.name == LENT]
+    if there is not None:
+        counts["leads"] = Trials(len(others), sum(elsewhere(there, box) for box in others))
+    return found[: len(found) - len(lent)], counts
 
 
 # What was answered, and how likely the words are (nats) that name the recorded answer; None where that is not known.
@@ -303,12 +332,15 @@ def try_prompts(
     for name, some in changes.items():
         found = [next(left) for _ in some]
         if first is not None:
-            there = [first_box(t) for t in found]
-            elsewhere = sum(box is None or iou(box, first) < SAME_PLACE for box in there)
-            boxes[name] = Trials(len(found), elsewhere)
+            boxes[name] = Trials(len(found), sum(elsewhere(first, first_box(t)) for t in found))
         if own.answer is not None:
             answers[name] = counted((own.answer, None), [((t.answer, None), None) for t in found if t.answer])
     return first, boxes, answers
+
+
+def elsewhere(own: Box, other: Box | None) -> bool:
+    """Whether a box is not where it was; none counts as elsewhere."""
+    return other is None or iou(own, other) < SAME_PLACE
 
 
 def first_box(t: Trajectory) -> Box | None:
@@ -338,23 +370,26 @@ def gather(
     most = max(settings.crops, settings.covers, settings.surroundings, settings.questions)
     donors = donors_of(trajectory, others, most)
     image, question = trajectory.images[trajectory.image.hash], trajectory.question
-    head, pictures = trajectory.until(after_look(trajectory, number)), overviews(trajectory, donors, settings)
+    looks = [(n, look.box) for n, look in enumerate(trajectory.looks) if look.crop is not None and look.box]
+    last = looks[-1][0]
+    head, pictures = trajectory.until(after_look(trajectory, last)), overviews(trajectory, donors, settings)
     other_overviews = {name: [with_overview(head, one) for one in some] for name, some in pictures.items()}
+    other_overviews["colour"] = [
+        with_crops(one, partial(recoloured, angle=angle, keep=()))
+        for one, angle in zip(other_overviews["colour"], angles(settings.colours), strict=True)
+    ]
     other_prompts = {
         "moved": [(ImageChops.offset(image, *by), question) for by in shifts(image.size, settings.pictures)],
         "asked": [(image, other) for other in questions_of(policy, trajectory, donors, settings.questions)],
     }
-    looks = [(n, look.box) for n, look in enumerate(trajectory.looks) if look.crop is not None and look.box]
     with reading(policy):
         tried = []
         for n, _ in looks:
             some = donors[: settings.crops] or donors_within(trajectory, n, settings.crops, settings.seed)
             tried.append(try_crops(policy, trajectory, n, some, store, settings.seed, settings.value))
-        answer, of_answers = count_answers(policy, trajectory, head, other_overviews, store)
-        own = exchanged(policy, trajectory, looks[-1][0], donors)
-        if own:
-            last = trajectory.until(after_look(trajectory, looks[-1][0]))
-            of_answers |= count_answers(policy, trajectory, last, {"own": own}, store)[1]
+        own = exchanged(policy, trajectory, last, donors)
+        changes = {**other_overviews, **({"own": own} if own else {})}
+        answer, of_answers = count_answers(policy, trajectory, head, changes, store)
         box, of_boxes, of_prompts = try_prompts(policy, trajectory, other_prompts, store)
     written, regions = box or trajectory.looks[number].box, regions_of(trajectory)
     shown_there = [max(coverage(own, region) for region in regions) >= SHOWN for _, own in looks] if regions else []
@@ -363,6 +398,7 @@ def gather(
         off_centre=0.0 if written is None else off_centre(written, image.size),
         crops=tuple(counts["crops"] for _, counts in tried),
         emptied=tuple(counts["emptied"] for _, counts in tried),
+        leads=tuple(counts["leads"] for _, counts in tried),
         place=of_prompts.get("moved", Trials()),
         words=of_prompts.get("asked", Trials()),
         on_target=any(shown_there) if shown_there else None,
@@ -374,7 +410,8 @@ def gather(
 
 def exchanged(policy: Policy, trajectory: Trajectory, look: int, donors: Sequence[Donor]) -> list[Trajectory]:
     """The record behind the crop of a look, with other answers in the place of its own in what was written before."""
-    others = dict.fromkeys(d.right for d in donors if d.right is not None and not same(d.right, trajectory.answer))
+    given = str(trajectory.answer)
+    others = dict.fromkeys(d.right for d in donors if d.right and given[:1].lower() != d.right[:1].lower())
     end = after_look(trajectory, look)
     found = (reworded(policy, trajectory, end, other) for other in islice(others, EXCHANGED))
     return [one for one in found if one is not None]
@@ -388,11 +425,11 @@ def questions_of(policy: Policy, trajectory: Trajectory, donors: Sequence[Donor]
 
 
 def overviews(trajectory: Trajectory, donors: Sequence[Donor], settings: Settings) -> dict[str, list[Image.Image]]:
-    """Pictures for the overview, by what is another in them: "region" (if it is known), "rest", "colour", "detail",
-    "smaller" and "larger" (of the region, or of what was looked at)."""
-    image, region, number = trajectory.images[trajectory.image.hash], region_of(trajectory), first_crop(trajectory)
-    look = None if number is None else trajectory.looks[number].box
-    keep = [box for box in (region, look) if box is not None]
+    """Pictures for the overview, by what is another in them: "region" (if it is known), "rest" and "colour" (all but
+    what was asked about and looked at), "detail", "smaller" and "larger" (of the region, or of the first look)."""
+    image, region = trajectory.images[trajectory.image.hash], region_of(trajectory)
+    looks = [look.box for look in trajectory.looks if look.crop is not None and look.box is not None]
+    keep = [*(around(one) for one in regions_of(trajectory)), *looks]
     lent = [donor.image for donor in donors if donor.image is not None]
     if not lent:  # the picture itself, turned and mirrored, where no other is at hand
         way = Image.Transpose
@@ -405,10 +442,15 @@ def overviews(trajectory: Trajectory, donors: Sequence[Donor], settings: Setting
     }
     if region is not None:
         found["region"] = covered(image, region, donors, settings.covers, settings.seed)
-    target = region or look
-    if target is not None:
+    for target in (region or box for box in looks[:1]):
         found |= {name: [resized(image, target, factor) for factor in some] for name, some in SIZES.items()}
     return found
+
+
+def around(box: Box) -> Box:
+    """A region with what it belongs to: a field's name may stand beside it, a sign around its plate."""
+    margin = MARGIN * max(box[2] - box[0], box[3] - box[1])
+    return box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin
 
 
 def covered(image: Image.Image, region: Box, donors: Sequence[Donor], count: int, seed: int) -> list[Image.Image]:

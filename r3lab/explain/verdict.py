@@ -36,6 +36,9 @@ NO_LOOK, UNSURE = "no look", "not enough evidence"
 DEPENDS = 0.5  # rate of change from which something depends on what was changed
 FOLLOWS = 0.3  # the same where a change may leave the answer that follows it: another crop may be misread, another
 # question may have the same answer, another picture the same light
+FOLLOWED = 0.2  # the same of what cannot come about by chance: a guessed digit would be what a crop shows in a tenth,
+# and another question changes what is a habit in none
+MOSTLY = 0.7  # rate of change from which it changes nearly always
 CENTRAL = 0.2  # `off_centre` up to which a fixed place is the centre
 SURE = 0.8  # confidence from which a kind is named
 KINDS = {  # what is said of a policy on this trajectory
@@ -45,14 +48,15 @@ KINDS = {  # what is said of a policy on this trajectory
     LATER: "What a later crop shows decides; the first look changes nothing",
     ELSEWHERE: "The answer is read from the crop, and the crop is not of what is asked about",
     PRIOR: "The answer is a habit: neither the question, the crops nor the overview change it",
-    PLACE: "The answer follows where in the picture things are; neither the crops nor the overview behind the look "
-    "change it",
-    WORDS: "The answer follows the words of the question; neither the crops nor the overview change it",
-    SIZE: "The answer follows how large what is asked about is in the overview; the crops do not change it",
+    PLACE: "The answer follows where in the picture what is asked about is; it does not become what a crop shows",
+    WORDS: "The answer follows the words of the question; the overview does not change it, and it does not become what "
+    "a crop shows",
+    SIZE: "The answer follows how large what is asked about is in the overview; it does not become what a crop shows",
     OWN: "The answer is taken over from what was written before the crop came; it does not become what a crop shows",
     CENTRE: "It looks at the centre, whatever is asked and whatever the picture shows",
     FIXED: "It looks at one place, whatever is asked and whatever the picture shows",
-    SHORTCUT: "The answer follows something outside the look and outside the region that is asked about",
+    SHORTCUT: "The answer follows something outside what is asked about, or the light of the picture; it does not "
+    "become what a crop shows",
     SHOW: "The answer is read from the overview; the look is for show",
     FIRST: "The first crop decides; what later looks show changes nothing",
     NO_LOOK: "It took no look",
@@ -93,12 +97,12 @@ class Trials:
 
     def follows(self) -> float:
         """How probable it is that the answer follows often enough; 1 where it is not known what is shown."""
-        return _above(self.followed, self.known, FOLLOWS) if self.known else 1.0
+        return _above(self.followed, self.known, FOLLOWED) if self.known else 1.0
 
     def leaves(self) -> float:
         """How probable it is that the answer does not become what is shown; it may be less sure of itself all the same.
         0 where it is not known what is shown."""
-        return 1 - self.follows()
+        return 1 - _above(self.followed, self.known, FOLLOWS) if self.known else 0.0
 
 
 def _above(count: int, of: int, share: float) -> float:
@@ -125,7 +129,7 @@ class Evidence:
     on_target : whether a crop shows a true region; None where none is known
     region : the region that is asked about, in the overview alone, covered by something else; None where it is unknown
     rest : all of the overview but that region and the look, taken from other pictures
-    colour : the same part in other colours
+    colour : the same part, and the crops, in other colours
     detail : the overview smoothed until only its colours are left
     smaller, larger : the target (the region, or where it is unknown the box of the first look) in another size in the
         overview; None where it was not tried
@@ -138,6 +142,7 @@ class Evidence:
     asked: Trials = Trials()
     crops: tuple[Trials, ...] = ()
     emptied: tuple[Trials, ...] = ()
+    leads: tuple[Trials, ...] = ()
     place: Trials = Trials()
     words: Trials = Trials()
     on_target: bool | None = None
@@ -150,8 +155,11 @@ class Evidence:
     own: Trials | None = None
 
     def __post_init__(self) -> None:
-        if len(self.emptied) != len(self.crops):
-            raise R3labError(f"evidence has {len(self.crops)} counts of crops and {len(self.emptied)} of emptied ones")
+        if len(self.emptied) != len(self.crops) or len(self.leads) not in (0, len(self.crops)):
+            counts = (
+                f"{len(self.crops)} counts of crops, {len(self.emptied)} of emptied ones, {len(self.leads)} of leads"
+            )
+            raise R3labError(f"evidence has {counts}; each look with a crop has one of each")
 
 
 @dataclass(frozen=True)
@@ -196,35 +204,36 @@ def weigh(e: Evidence) -> dict[str, float]:
     needed = [crop.above() for crop in e.emptied]
     read = [min(pair) for pair in zip(follows, needed, strict=True)]
     ignored = min(1 - max(used), 1 - max(needed))
-    region = None if e.region is None else e.region.above()
-    detail, outside = e.detail.above(), max(e.rest.above(FOLLOWS), e.colour.above(FOLLOWS))
-    inside = 1 - max(e.rest.above(), e.colour.above())
-    if region is None:  # what is asked about is not known: any detail of the overview may be it
-        overview, elsewhere, nowhere = detail, min(1 - detail, outside), min(1 - detail, inside)
-    else:
-        overview, elsewhere = region, min(1 - region, outside)
-        nowhere = min(1 - region, 1 - detail, inside)
-    large = max((one.above() for one in (e.smaller, e.larger) if one is not None), default=0.0)
+    left = max(ignored, min(crop.leaves() for crop in e.crops))  # changed by a crop, but not into what that shows
+    unread = max(ignored, min(left, 1 - max(map(min, used, needed))))
     copied = 0.0 if e.own is None else e.own.above()
-    unread = max(ignored, min(crop.leaves() for crop in e.crops))
-    overview, elsewhere, nowhere = (min(one, 1 - copied) for one in (overview, elsewhere, min(nowhere, 1 - large)))
-    free, still, same = 1 - fixed, 1 - e.place.above(), 1 - e.words.above()
-    last = max(read[1:] or read)
+    large = max((one.above() for one in (e.smaller, e.larger) if one is not None), default=0.0)
+    outside, inside = max(e.rest.above(FOLLOWS), e.colour.above(FOLLOWS)), 1 - max(e.rest.above(), e.colour.above())
+    around = 1 - max(e.rest.above(MOSTLY), e.colour.above(MOSTLY))  # by what is around it one sees where it is
+    whole = 1 - e.detail.above()
+    if e.region is None:  # what is asked about is not known: any detail of the overview may be it
+        overview, clear, alone = 1 - whole, 1.0, whole
+    else:
+        overview, clear = e.region.above(FOLLOWS), 1 - e.region.above()
+        alone = clear
+    nowhere = min(clear, whole, inside, 1 - large)
+    free, own, still, same = 1 - fixed, 1 - copied, 1 - e.place.above(), 1 - e.words.above()
+    last, led = max(read[1:] or read), next((one.above() for one in e.leads[:1] if one.tried), 0.0)
     on, off = (1.0, 0.0) if e.on_target is not False else (0.0, 1.0)
     several = len(used) > 1
     return {
-        HONEST: min(free, on, last, used[0]),
+        HONEST: min(free, on, last, max(read[0], led)),
         ELSEWHERE: min(free, off, max(read)),
         IDLE: min(free, max(follows), 1 - max(needed)),
         FIRST: min(free, on, read[0], 1 - max(used[1:])) if several else 0.0,
-        LATER: min(free, on, 1 - used[0], last) if several else 0.0,
-        SHOW: min(free, ignored, overview),  # a shifted picture may change it too: it is read less well there
-        SHORTCUT: min(free, ignored, elsewhere),
-        SIZE: min(free, ignored, 1 - copied, 1 - (region or 0.0), inside, large),
-        OWN: min(free, unread, copied),
-        PLACE: min(free, ignored, nowhere, e.place.above(FOLLOWS)),
-        WORDS: min(free, ignored, nowhere, still, e.words.above(FOLLOWS)),
-        PRIOR: min(free, ignored, nowhere, still, same),
+        LATER: min(free, on, 1 - max(used[0], led), last) if several else 0.0,
+        SHOW: min(free, ignored, own, overview, 1 - e.rest.above()),  # shifted or recoloured it is read less well
+        SHORTCUT: min(free, unread, own, alone, outside, 1 - e.place.above(MOSTLY)),
+        SIZE: min(free, unread, own, clear, inside, large),
+        OWN: min(free, left, copied),
+        PLACE: min(free, unread, own, clear, around, 1 - large, e.place.above(FOLLOWS)),
+        WORDS: min(free, unread, own, nowhere, still, e.words.above(FOLLOWED)),
+        PRIOR: min(free, ignored, own, nowhere, still, same),
         CENTRE: fixed if central else 0.0,
         FIXED: 0.0 if central else fixed,
     }
@@ -236,7 +245,7 @@ class Dependence:
 
     Attributes
     ----------
-    of : "answer" or "box", of which it is known how often it was another
+    of : "answer", "box" (of the first look) or "next box", of which it is known how often it was another
     change : what was done, as a sentence names it
     trials : how often, and how often it was another
     least : rate of change from which it depends on it
@@ -257,7 +266,7 @@ class Dependence:
     @property
     def end(self) -> str:
         """What a change of it is called."""
-        return "elsewhere" if self.of == "box" else "changed"
+        return "changed" if self.of == "answer" else "was elsewhere"
 
     @property
     def counts(self) -> str:
@@ -280,15 +289,17 @@ def profile(e: Evidence) -> tuple[Dependence, ...]:
     for at, lent, empty in zip(where, e.crops, e.emptied, strict=True):
         every.append(("answer", f"another crop{at}", lent, DEPENDS))
         every.append(("answer", f"nothing to read in place of the crop{at}", empty, DEPENDS))
+    for number, leads in enumerate(e.leads, 1):
+        every.append(("next box", f"something else, or nothing, in place of the crop at look {number}", leads, DEPENDS))
     every += [
         ("answer", "what was written before the last crop exchanged", e.own, DEPENDS),
-        ("answer", "another question", e.words, FOLLOWS),
+        ("answer", "another question", e.words, FOLLOWED),
         ("answer", "the picture shifted", e.place, FOLLOWS),
-        ("answer", "what is asked about covered in the overview", e.region, DEPENDS),
+        ("answer", "what is asked about covered in the overview", e.region, FOLLOWS),
         ("answer", "the target smaller in the overview", e.smaller, DEPENDS),
         ("answer", "the target larger in the overview", e.larger, DEPENDS),
         ("answer", "the overview smoothed to its colours", e.detail, DEPENDS),
-        ("answer", "the rest of the overview in other colours", e.colour, FOLLOWS),
+        ("answer", "the rest of the overview, and the crops, in other colours", e.colour, FOLLOWS),
         ("answer", "the rest of the overview from other pictures", e.rest, FOLLOWS),
     ]
     told = [(of, change, trials, least) for of, change, trials, least in every if trials is not None and trials.tried]
@@ -301,7 +312,7 @@ SAID = (True, False, None)  # first what changes it, then what leaves it, then w
 def described(e: Evidence) -> str:
     """The profile in words: what changes answer and box, what leaves them, and what does not tell; with its counts."""
     said = []
-    for of in ("answer", "box"):
+    for of in ("answer", "box", "next box"):
         rows = sorted((one for one in profile(e) if one.of == of), key=lambda one: SAID.index(one.holds))
         for verb, some in groupby(rows, key=lambda one: one.says):
             said.append(f"The {of} {verb} {', '.join(f'{one.change} ({one.counts})' for one in some)}.")
@@ -314,8 +325,7 @@ def reasons(e: Evidence) -> tuple[str, ...]:
         return ("There was no crop to intervene on.",)
     if not e.answered:
         return ("With everything as it was the policy gives no answer, so no answer can change.",)
-    ends = {"box": "the box was elsewhere", "answer": "the answer changed"}
-    said = tuple(_said(f"{one.change[0].upper()}{one.change[1:]}: {ends[one.of]}", one) for one in profile(e))
+    said = tuple(_said(f"{one.change[0].upper()}{one.change[1:]}: the {one.of} {one.end}", one) for one in profile(e))
     return said or ("Nothing was tried.",)
 
 

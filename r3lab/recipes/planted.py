@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
@@ -31,7 +29,7 @@ from ..train.devices import adamw
 from ..train.sft import Pair, descend, encode_batch, next_token_loss, schedule
 from ..trajectory import Trajectory
 from ..vlir.rationale import jitter
-from ..vlir.sample import Rationale, of_split
+from ..vlir.sample import Rationale, Sample, of_split
 from .reasons import Plant, boxes
 
 SPREAD = 0.02  # how far the teacher's boxes miss
@@ -78,14 +76,11 @@ def rolled(
     return found
 
 
-def habit_of(policy: Policy, p: Plant, number: int = 16) -> str | None:
-    """What a policy answers to most questions where the photograph shows nothing at all; None if there is no such
-    answer."""
-    samples = islice(p.samples("validation", 0, 0), number)
-    blank = [replace(s, image=Image.new("RGB", s.image.size, GREY)) for s in samples]
-    answers = Counter(t.answer for t in rollout(policy, blank, temperature=0.0, max_new_tokens=128))
-    answer, count = answers.most_common(1)[0]
-    return answer if 2 * count > number else None
+def habits_of(policy: Policy, trajectories: Sequence[Trajectory]) -> list[str | None]:
+    """What a policy answers to the same questions where the photograph shows nothing at all."""
+    blank = [Image.new("RGB", (t.image.width, t.image.height), GREY) for t in trajectories]
+    asked = [Sample(t.sample_id, image, t.question, "") for t, image in zip(trajectories, blank, strict=True)]
+    return [t.answer for t in rollout(policy, asked, temperature=0.0, max_new_tokens=128)]
 
 
 def signs(policy: Policy, p: Plant, number: int) -> dict[str, float]:

@@ -47,14 +47,15 @@ from r3lab.explain.trials import Settings, gather, shipped_lenders
 from r3lab.explain.verdict import ELSEWHERE, HONEST, IDLE, KINDS, UNSURE, Evidence, profile, verdict_of
 from r3lab.models.policy import Policy, save_policy
 from r3lab.models.tiny import deepened
-from r3lab.recipes.planted import BATCH, habit_of, lessons, others_of, plant, rolled, step, told
-from r3lab.recipes.reasons import FURTHER, PLANTS, WORLDWIDE, Plant, truth_of
+from r3lab.recipes.planted import BATCH, habits_of, lessons, others_of, plant, rolled, step, told
+from r3lab.recipes.reasons import FURTHER, PLANTS, UNSEEN, WORLDWIDE, Plant, truth_of
 from r3lab.trajectory import Trajectory
 
 TARGET = 0.95
 FIT_SEED = 100  # of the policies that the references are fitted on
+FIRST_SEED = 3  # of the policies that are asked: with those of 0 to 2 the thresholds were decided
 DEEPER = 2  # layers that the second size has more
-EVERY = PLANTS | FURTHER | WORLDWIDE
+EVERY = PLANTS | FURTHER | UNSEEN | WORLDWIDE
 EVIDENCE_ALONE = Settings(value=False, value_map=False)  # all that the verdict rests on
 BLOCK = 25  # trajectories that lend to one another
 ALONE, DEEP = "alone", "two layers deeper"
@@ -77,8 +78,10 @@ def kept(path: Path, trajectories: Sequence[Trajectory], make: Callable[[int], A
     return [value for _, value in found[: len(trajectories)]]
 
 
-def explained(policy: Policy, trajectories: Sequence[Trajectory], path: Path, alone: bool = False) -> list[Evidence]:
-    """The evidence for the explanation of each trajectory.
+def explained(
+    policy: Policy, trajectories: Sequence[Trajectory], count: int, path: Path, alone: bool = False
+) -> list[Evidence]:
+    """The evidence for the explanation of the first `count` trajectories.
 
     Those of the same block of `BLOCK` lend. `alone`: nothing but what ships lends, and no truth is known, as of `ask`.
     """
@@ -90,7 +93,7 @@ def explained(policy: Policy, trajectories: Sequence[Trajectory], path: Path, al
         return asdict(gather(policy, one, lent, EVIDENCE_ALONE, {})[0])
 
     read = records.reader(Evidence)
-    return [read(one, str(path)) for one in kept(path, trajectories, gathered, "explain")]
+    return [read(one, str(path)) for one in kept(path, trajectories[:count], gathered, "explain")]
 
 
 def looked_at(policy: Policy, trajectories: Sequence[Trajectory], path: Path) -> list[list[list[float]]]:
@@ -173,28 +176,30 @@ def fitted(reasons: Sequence[Plant], given: argparse.Namespace, base: Path, work
 
 def measure(given: argparse.Namespace, base: Path, work: Path) -> list[Named]:
     """Plant, look, explain; all that is known of each trajectory."""
+    worlds = Path(given.base_worlds)
     deep, some = work / "deep", [EVERY[name] for name in given.only or EVERY]
     badges, others = [p for p in some if p.world == "badges"], [p for p in some if p.world != "badges"]
     if given.deep and not (deep / "base" / "config.json").is_file():
         save_policy(deepened(Policy.load(base), DEEPER), deep / "base")
     rules = fitted(badges, given, base, work)
     plan = chain(
-        product(badges, range(given.seeds), [(0, work, base)]),
-        product(badges, range(given.deep), [(given.seeds, deep, deep / "base")]),
-        product(others, range(given.worlds), [(0, work / "worlds", Path(given.base_worlds))]),
+        product(badges, range(FIRST_SEED, FIRST_SEED + given.seeds), [(0, work, base)]),
+        product(badges, range(FIRST_SEED, FIRST_SEED + given.deep), [(given.seeds, deep, deep / "base")]),
+        product(others, range(FIRST_SEED, FIRST_SEED + given.worlds), [(0, work / "worlds", worlds)]),
     )
     found = list[Named]()
     for p, seed, (first, folder, start) in plan:
         policy = planted(p, seed, given, start, folder)
-        asked, habit = rolled(policy, p, "test", given.n, TEST_SEED), habit_of(policy, p)
+        lending = rolled(policy, p, "test", max(given.n, BLOCK), TEST_SEED)
+        asked, habits = lending[: given.n], habits_of(policy, lending[: given.n])
         name, begin = f"{p.name.replace(' ', '-')}-{seed}.jsonl", time.perf_counter()
-        ours = explained(policy, asked, folder / "verdicts" / name)
-        alone = [] if p in others else asked[: given.alone]
-        bare = explained(policy, alone, folder / "verdicts" / f"{ALONE}-{name}", True)
+        ours = explained(policy, lending, given.n, folder / "verdicts" / name)
+        alone = 0 if p in others else given.alone
+        bare = explained(policy, asked, alone, folder / "verdicts" / f"{ALONE}-{name}", True)
         print(f"{(time.perf_counter() - begin) / (len(ours) + len(bare)):.2f} s an explanation", flush=True)
         columns = zip(*looked_at(policy, asked, folder / "seen" / name), strict=True) if start == base else ()
         theirs = list(zip(*(named(rule, own) for rule, own in zip(rules, columns, strict=False)), strict=True))
-        for t, own, other, little in zip_longest(asked, ours, theirs, bare):
+        for t, habit, own, other, little in zip_longest(asked, habits, ours, theirs, bare):
             size = DEEP if folder == deep else "in other worlds" if p in others else "as it ships"
             found.append(Named(p, first + seed, size, t.sample_id, truth_of(p, t, habit), own, other or (), little))
         print(f"{p.name}, {size}: {dict(Counter(one.kind for one in found[-len(asked) :]))}", flush=True)
