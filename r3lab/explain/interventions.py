@@ -305,12 +305,12 @@ def with_overview(trajectory: Trajectory, image: Image.Image) -> Trajectory:
     return replace(trajectory, image=reference, images={**trajectory.images, reference.hash: image})
 
 
-def with_crops(trajectory: Trajectory, change: Callable[[Image.Image], Image.Image]) -> Trajectory:
-    """The same record with its crops changed, their sizes as they were."""
+def with_crops(trajectory: Trajectory, change: Callable[[Look], Image.Image]) -> Trajectory:
+    """The same record with other crops, their sizes as they were."""
     looks, images = list[Look](), dict(trajectory.images)
     for look in trajectory.looks:
-        if look.crop is not None:
-            crop = change(images[look.crop.hash])
+        if look.crop is not None and look.box is not None:
+            crop = change(look)
             look = replace(look, crop=ImageRef(content_hash(crop), *crop.size))
             images[content_hash(crop)] = crop
         looks.append(look)

@@ -28,15 +28,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from PIL import Image
 
 from ..core.errors import R3labError, shown
 from ..core.geometry import Box, intersection
-from ..core.images import content_hash, cut
+from ..core.images import cut
 from ..core.stats import Interval, mean_interval
 from ..models.policy import Features, Policy, reading
-from ..trajectory import ImageRef, Kind, Trajectory
+from ..trajectory import Kind, Look, Trajectory
 from .explanation import BoxAttention, CropAttention, HeatMap, Region, Word
-from .interventions import after_look, tail_logprobs, with_overview
+from .interventions import after_look, tail_logprobs, with_crops, with_overview
 from .pictures import filled
 from .rows import AFTER, ANSWER, COORDINATES, OVERVIEW, SINK, AttentionRows, check_model, overlapping
 from .worth import ValueMap
@@ -389,16 +390,12 @@ def blanked(trajectory: Trajectory, boxes: Sequence[Box]) -> Trajectory:
     if not boxes:
         return trajectory
     source = filled(trajectory.images[trajectory.image.hash], boxes)
-    t = with_overview(trajectory, source)
-    looks, images = [], dict(t.images)
-    for look in trajectory.looks:
-        if look.crop is not None and look.box is not None:
-            crop = cut(source, look.box, (look.crop.width, look.crop.height))
-            reference = ImageRef(content_hash(crop), *crop.size)
-            images[reference.hash] = crop
-            look = replace(look, crop=reference)
-        looks.append(look)
-    return replace(t, looks=looks, images=images)
+
+    def again(look: Look) -> Image.Image:
+        assert look.crop is not None and look.box is not None
+        return cut(source, look.box, (look.crop.width, look.crop.height))
+
+    return with_crops(with_overview(trajectory, source), again)
 
 
 def hits(heat: HeatMap, region: Box) -> bool:

@@ -39,7 +39,7 @@ from ..core.images import cut, resize
 from ..core.protocol import same_answer
 from ..models.policy import Features, Policy, control_token, reading
 from ..rollout.loop import rollout
-from ..trajectory import Kind, Trajectory, load
+from ..trajectory import Kind, Look, Trajectory, load
 from ..vlir.sample import Sample
 from .interventions import (
     LESS,
@@ -374,10 +374,8 @@ def gather(
     last = looks[-1][0]
     head, pictures = trajectory.until(after_look(trajectory, last)), overviews(trajectory, donors, settings)
     other_overviews = {name: [with_overview(head, one) for one in some] for name, some in pictures.items()}
-    other_overviews["colour"] = [
-        with_crops(one, partial(recoloured, angle=angle, keep=()))
-        for one, angle in zip(other_overviews["colour"], angles(settings.colours), strict=True)
-    ]
+    for n, angle in enumerate(angles(settings.colours)):  # the light of the crops too
+        other_overviews["colour"][n] = with_crops(other_overviews["colour"][n], partial(turned, trajectory, angle))
     other_prompts = {
         "moved": [(ImageChops.offset(image, *by), question) for by in shifts(image.size, settings.pictures)],
         "asked": [(image, other) for other in questions_of(policy, trajectory, donors, settings.questions)],
@@ -406,6 +404,12 @@ def gather(
         **of_answers,
     )
     return evidence, [replayed for replayed, _ in tried]
+
+
+def turned(trajectory: Trajectory, angle: float, look: Look) -> Image.Image:
+    """The crop of a look in other colours."""
+    assert look.crop is not None
+    return recoloured(trajectory.images[look.crop.hash], angle, ())
 
 
 def exchanged(policy: Policy, trajectory: Trajectory, look: int, donors: Sequence[Donor]) -> list[Trajectory]:
