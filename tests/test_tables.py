@@ -220,22 +220,25 @@ def test_the_shipped_results_hold_every_row():
 
 def test_what_is_claimed_of_explanations():
     """In badges 94 of 100 are named rightly, more than by any reference, and in either size; of the first six reasons
-    89 of 90; in other worlds seven of ten; another kind is named for sure in one of forty; a foretold map agrees with
-    the replayed one where attention does not; explanations, rows and replays are cheap."""
+    29 of 30; in other worlds 92; another kind is named for sure in one of fifty, and where it is sure it is right as
+    often as it says; a foretold map agrees with the replayed one where attention does not, less so in another family;
+    explanations, rows and replays are cheap."""
     rows = {row["measure"]: row for row in SHIPPED["rows"]}
     against = [row for name, row in rows.items() if name.startswith("planted reason named, against ")]
-    assert len(against) == 7 and all(row["ours"] >= 0.93 > 0.86 > row["reference"] for row in against)
-    assert rows["planted reason named, two layers deeper"]["ours"] >= 0.93
-    assert 0.65 <= rows["planted reason named, in other worlds"]["ours"] <= 0.75
-    assert 0.35 <= rows["planted reason named: in trails"]["ours"] <= 0.45
+    assert len(against) == 7 and all(row["ours"] >= 0.93 > 0.79 > row["reference"] for row in against)
+    assert rows["planted reason named, two layers deeper"]["ours"] >= 0.95
+    assert 0.91 <= rows["planted reason named, in other worlds"]["ours"] <= 0.93
+    worlds = [rows[f"planted reason named: in {name}"]["ours"] for name in ("trails", "documents", "charts")]
+    assert worlds == pytest.approx([1, 58 / 60, 48 / 60], abs=1e-3)
     assert rows["planted reason named alone"]["ours"] >= 0.94
     of = {name: rows[f"planted reason named: {name}"] for name in PLANTS | FURTHER | UNSEEN}
-    assert sum(of[name]["ours"] for name in PLANTS) / len(PLANTS) == pytest.approx(89 / 90, abs=1e-3)
-    assert len(of) == 14
-    assert min(row["ours"] for row in of.values()) > 0.75
-    assert {*sorted(of, key=lambda name: of[name]["ours"])[:3]} == {"later look only", "round", "colour"}
+    assert sum(of[name]["ours"] for name in PLANTS) / len(PLANTS) == pytest.approx(29 / 30, abs=1e-3)
+    assert len(of) == 16
+    assert min(row["ours"] for row in of.values()) > 0.8
+    assert {*sorted(of, key=lambda name: of[name]["ours"])[:2]} == {"side", "size"}
     better = {name for name, row in of.items() if max(row["references"].values()) > row["ours"]}
-    assert better == {"later look only", "colour", "round", "honest", "own words"}
+    assert better == {"side", "later look only", "looks for show", "size", "first look only", "shortcut", "colour"}
+    assert rows["planted reason named or described"]["ours"] < 0.97, "what was wanted"
     of |= {name: rows[f"planted reason named: {name}"] for name in ("in documents", "in charts", "in trails")}
     of["deeper"] = rows["planted reason named, two layers deeper"]
     counts, false = {name: sum(row["named"].values()) for name, row in of.items()}, 0
@@ -246,11 +249,14 @@ def test_what_is_claimed_of_explanations():
         assert row["ours"] <= right / counts[name] + 1e-3 and row["ours"] <= row["told"]  # true of some, not of all
         false += counts[name] - round(row["ours"] * counts[name]) - row["named"].get(UNSURE, 0)
     sure = rows["another kind named for sure"]
-    assert sure["ours"] == pytest.approx(false / sum(counts.values()), abs=0.005) and sure["ours"] <= 0.025
+    assert sure["ours"] == pytest.approx(false / sum(counts.values()), abs=0.005) and sure["ours"] <= 0.02
+    assert all(abs(said - right) < 0.03 for _, said, right in sure["confidence"][1:])
     foretold, others = rows["rank correlation with the worth of a look, worth foretold"], []
     for kind in ("raw", "relative", "gradient-weighted", "rollout"):
         others.append(rows[f"rank correlation with the worth of a look, {kind} attention"])
     assert foretold["ours"] >= 0.5 and all(row["ours"] < 0.2 for row in others)
+    agree = [row["ours"] for name, row in rows.items() if name.startswith("rank") and name.endswith("of an InternVL")]
+    assert len(agree) == 7 and sorted(agree)[-2] < 0.1 < 0.3 < max(agree) < 0.5
     assert rows["a full explanation against the answer"]["ours"] < 2
     assert rows["a quick explanation against the answer"]["ours"] < 0.7
     assert rows["attention rows against the plain pass"]["ratio"] >= 1 / 1.1

@@ -171,6 +171,11 @@ CASES = {
     ),
     "minds the question alone": (replace(BASE, words=ALL), kinds.WORDS),
     "reads the asked region in the overview": (replace(BASE, region=ALL, detail=ALL, words=ALL), kinds.SHOW),
+    "reads the overview, region unknown, and it is in the rest": (
+        replace(BASE, region=None, detail=ALL, rest=ALL, colour=SOME),
+        kinds.SHOW,
+    ),
+    "minds all of the overview": (replace(BASE, region=ALL, detail=ALL, rest=ALL, colour=ALL, place=ALL), kinds.UNSURE),
     "reads the crop, and minds the overview": (
         crops(Trials(12, 11, 12, 10), region=ALL, detail=ALL),
         kinds.HONEST,

@@ -212,9 +212,9 @@ def weigh(e: Evidence) -> dict[str, float]:
     around = 1 - max(e.rest.above(MOSTLY), e.colour.above(MOSTLY))  # by what is around it one sees where it is
     whole = 1 - e.detail.above()
     if e.region is None:  # what is asked about is not known: any detail of the overview may be it
-        overview, clear, alone = 1 - whole, 1.0, whole
+        overview, clear, alone, beside = 1 - whole, 1.0, whole, 1.0
     else:
-        overview, clear = e.region.above(FOLLOWS), 1 - e.region.above()
+        overview, clear, beside = e.region.above(FOLLOWS), 1 - e.region.above(), 1 - e.rest.above()
         alone = clear
     nowhere = min(clear, whole, inside, 1 - large)
     free, own, still, same = 1 - fixed, 1 - copied, 1 - e.place.above(), 1 - e.words.above()
@@ -227,7 +227,7 @@ def weigh(e: Evidence) -> dict[str, float]:
         IDLE: min(free, max(follows), 1 - max(needed)),
         FIRST: min(free, on, read[0], 1 - max(used[1:])) if several else 0.0,
         LATER: min(free, on, 1 - max(used[0], led), last) if several else 0.0,
-        SHOW: min(free, ignored, own, overview, 1 - e.rest.above()),  # shifted or recoloured it is read less well
+        SHOW: min(free, ignored, own, overview, beside),  # shifted or recoloured it is read less well
         SHORTCUT: min(free, unread, own, alone, outside, 1 - e.place.above(MOSTLY)),
         SIZE: min(free, unread, own, clear, inside, large),
         OWN: min(free, left, copied),

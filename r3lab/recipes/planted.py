@@ -80,7 +80,7 @@ def habits_of(policy: Policy, trajectories: Sequence[Trajectory]) -> list[str | 
     """What a policy answers to the same questions where the photograph shows nothing at all."""
     blank = [Image.new("RGB", (t.image.width, t.image.height), GREY) for t in trajectories]
     asked = [Sample(t.sample_id, image, t.question, "") for t, image in zip(trajectories, blank, strict=True)]
-    return [t.answer for t in rollout(policy, asked, temperature=0.0, max_new_tokens=128)]
+    return [t.answer for t in rollout(policy, asked, temperature=0.0, max_new_tokens=128)] if asked else []
 
 
 def signs(policy: Policy, p: Plant, number: int) -> dict[str, float]:

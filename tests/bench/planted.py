@@ -61,6 +61,7 @@ BLOCK = 25  # trajectories that lend to one another
 ALONE, DEEP = "alone", "two layers deeper"
 REFERENCES = (*EXPLAINERS, "the policy alone")
 TEST_SEED = 20_261_132  # of the samples that are asked: nothing else draws the test split with it
+ALONE_SEED = 20_261_133  # the same, of those that are asked about alone
 BINS = (0.8, 0.9, 0.95, 0.98, 1.0)  # of stated confidence
 
 
@@ -194,21 +195,23 @@ def measure(given: argparse.Namespace, base: Path, work: Path) -> list[Named]:
         asked, habits = lending[: given.n], habits_of(policy, lending[: given.n])
         name, begin = f"{p.name.replace(' ', '-')}-{seed}.jsonl", time.perf_counter()
         ours = explained(policy, lending, given.n, folder / "verdicts" / name)
-        alone = 0 if p in others else given.alone
-        bare = explained(policy, asked, alone, folder / "verdicts" / f"{ALONE}-{name}", True)
+        little = [] if p in others else rolled(policy, p, "test", given.alone, ALONE_SEED)
+        bare = explained(policy, little, given.alone, folder / "verdicts" / f"{ALONE}-{name}", True)
+        true = [truth_of(p, t, habit) for t, habit in zip(little, habits_of(policy, little), strict=True)]
         print(f"{(time.perf_counter() - begin) / (len(ours) + len(bare)):.2f} s an explanation", flush=True)
         columns = zip(*looked_at(policy, asked, folder / "seen" / name), strict=True) if start == base else ()
         theirs = list(zip(*(named(rule, own) for rule, own in zip(rules, columns, strict=False)), strict=True))
-        for t, habit, own, other, little in zip_longest(asked, habits, ours, theirs, bare):
+        for t, habit, own, other, *more in zip_longest(asked, habits, ours, theirs, true, bare):
             size = DEEP if folder == deep else "in other worlds" if p in others else "as it ships"
-            found.append(Named(p, first + seed, size, t.sample_id, truth_of(p, t, habit), own, other or (), little))
+            found.append(Named(p, first + seed, size, t.sample_id, truth_of(p, t, habit), own, other or (), *more))
         print(f"{p.name}, {size}: {dict(Counter(one.kind for one in found[-len(asked) :]))}", flush=True)
     return found
 
 
 @dataclass(frozen=True)
 class Named:
-    """What is known of a trajectory: the evidence, that of ours alone, and what the references name."""
+    """What is known of a trajectory: the evidence, and what the references name; and of another one that is asked about
+    alone, what is true of it and the evidence."""
 
     plant: Plant
     run: int
@@ -217,6 +220,7 @@ class Named:
     true: tuple[str, ...]
     evidence: Evidence
     theirs: tuple[str, ...]  # none of a policy of another size, or in another world
+    alone_true: tuple[str, ...] | None
     alone: Evidence | None
 
     @property
@@ -312,7 +316,10 @@ def scored(found: Sequence[Named]) -> list[dict[str, Any]]:
     rows.append(share("another kind named for sure", false, found, confidence=stated, habits=habits))
     alone = [(one, verdict_of(one.alone).kind) for one in found if one.alone is not None]
     if alone:
-        hits, some = [kind in asked_of(one.plant, one.true) for one, kind in alone], [one for one, _ in alone]
+        hits, some = (
+            [kind in asked_of(one.plant, one.alone_true or ()) for one, kind in alone],
+            [one for one, _ in alone],
+        )
         tally = {reason: dict(Counter(kind for one, kind in alone if one.reason == reason)) for reason in by}
         rows.append(share("planted reason named alone", hits, some, theirs(some)[REFERENCES[0]], named=tally))
     return rows
