@@ -131,19 +131,20 @@ _H, _V, _C, _P = NAMED = (verdicts.HONEST, verdicts.SHOW, verdicts.SHORTCUT, ver
 
 
 def _kind(crop: float, region: float, rest: float) -> str:
-    always, crops, within, without = (verdicts.Trials(OF, round(rate * OF)) for rate in (1.0, crop, region, rest))
+    rates = 1.0, 0.0, crop, region, rest
+    always, never, crops, within, without = (verdicts.Trials(OF, round(rate * OF)) for rate in rates)
     evidence = verdicts.Evidence(
         moved=always,
         asked=always,
         crops=(crops,),
         emptied=(crops,),
-        place=without,
-        words=without,
+        place=never,
+        words=never,
         region=within,
-        rest=without,
+        rest=never,
         colour=without,
         detail=within,
-    )  # the box follows picture and question
+    )  # the box follows picture and question; what is changed of the rest are its colours
     return verdicts.verdict_of(evidence).kind
 
 
