@@ -43,6 +43,7 @@ from r3lab.explain.explanation import (
 from r3lab.explain.interventions import (
     LESS,
     NOTHING,
+    Alternative,
     ReplayResult,
     after_look,
     alternatives_of,
@@ -56,8 +57,9 @@ from r3lab.explain.interventions import (
     with_overview,
     with_words,
 )
-from r3lab.explain.pictures import pixels
+from r3lab.explain.pictures import pixels, shaped, toned
 from r3lab.explain.trials import (
+    LENT,
     QUICK,
     Donor,
     Settings,
@@ -544,6 +546,26 @@ def test_trials_count_what_happens(recorded):
         "rest": Trials(2, 0),
         "detail": Trials(),
     }
+
+
+def test_a_lent_crop_differs_in_what_it_shows_alone(recorded, monkeypatch):
+    """It has the size and the light of the one it stands for, and is cut anew, undistorted, from its photograph."""
+    policy, (t, other, _) = recorded
+    put: list[Alternative] = []
+
+    def replayed(policy, trajectory, look, wanted, store):
+        put.extend(wanted)
+        return [ReplayResult(one, 0.0, None, 0.0, "1") for one in wanted]
+
+    monkeypatch.setattr("r3lab.explain.trials.replay", replayed)
+    [donor] = donors_of(replace(t, answer=None), [other], 1)
+    try_crops(policy, t, 0, [donor], {})
+    [lent] = [one.crop for one in put if one.name == LENT]
+    own, photo = t.images[t.looks[0].crop.hash], other.images[other.image.hash]
+    wanted = cut(photo, shaped(other.looks[0].box, own.size, photo.size), own.size)
+    assert lent.tobytes() == toned(wanted, own).tobytes() and lent.size == own.size
+    still = Donor(donor.crop, None)  # without its photograph, only its pixels
+    assert still.cut(own.size).size == own.size
 
 
 def test_a_crop_leads_where_the_next_box_goes_with_it(recorded, monkeypatch):
