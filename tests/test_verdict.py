@@ -25,9 +25,10 @@ from PIL import Image
 
 from r3lab.cli import main
 from r3lab.core.errors import R3labError
-from r3lab.core.geometry import iou
+from r3lab.core.geometry import iou, off_centre
 from r3lab.core.images import content_hash, cut
 from r3lab.explain import verdict as kinds
+from r3lab.explain.donors import Donor, donors_of, donors_within, form, region_of
 from r3lab.explain.explain import explain, look_sentence, verdict_sentence
 from r3lab.explain.explanation import (
     BoxAttention,
@@ -54,26 +55,19 @@ from r3lab.explain.interventions import (
     replay,
     reread,
     reworded,
-    with_overview,
     with_words,
 )
-from r3lab.explain.pictures import pixels, shaped, toned
+from r3lab.explain.pictures import pixels, shaped, toned, with_overview
 from r3lab.explain.trials import (
     LENT,
     QUICK,
-    Donor,
     Settings,
     count_answers,
     counted,
-    donors_of,
-    donors_within,
     exchanged,
-    form,
     gather,
-    off_centre,
     outcomes,
     overviews,
-    region_of,
     try_crops,
 )
 from r3lab.explain.trials import changed as has_changed
@@ -94,7 +88,7 @@ from r3lab.recipes.reasons import (
     by_size,
     exact,
     first_of,
-    left,
+    in_left_half,
     lit,
     quarter,
     tint_of,
@@ -104,7 +98,7 @@ from r3lab.rollout.loop import rollout
 from r3lab.rollout.resume import resume
 from r3lab.show.explanation import show_explanation
 from r3lab.show.player import read_entries
-from r3lab.trajectory import ImageRef, Kind, save
+from r3lab.trajectory import ImageRef, Kind, Trajectory, save
 from r3lab.vlir.rationale import SMALL
 from r3lab.vlir.worlds.badges import COLOURS, SHAPES
 
@@ -209,12 +203,14 @@ LIKELY = {  # what the name and the sentence of a kind say, as the raw counts mu
     kinds.IDLE: lambda e: max(map(rate, e.crops)) > 0.5 > max(map(rate, e.emptied)),
     kinds.FIRST: lambda e: rate(e.crops[0]) > 0.5 > max(map(rate, e.crops[1:])),
     kinds.LATER: lambda e: rate(e.crops[0]) < 0.5 < max(map(rate, e.crops[1:])) and max(map(rate, _led(e))) < 0.5,
-    kinds.SHOW: lambda e: _ignored(e) and (rate(e.detail) > 0.5 if e.region is None else rate(e.region) > 0.3),
+    kinds.SHOW: lambda e: (
+        _ignored(e) and (rate(e.detail) > 0.5 if e.region is None else rate(e.region) > 0.3 and rate(e.rest) < 0.5)
+    ),
     kinds.SHORTCUT: lambda e: _unread(e) and max(rate(e.rest), rate(e.colour)) > 0.3,
     kinds.PLACE: lambda e: _unread(e) and rate(e.place) > 0.3,
     kinds.WORDS: lambda e: _unread(e) and rate(e.words) > 0.2 and max(map(rate, (e.detail, e.rest, e.colour))) < 0.5,
     kinds.SIZE: lambda e: _unread(e) and _sized(e) > 0.5 > rate(e.region or NONE),
-    kinds.OWN: lambda e: rate(e.own) > 0.5 and _unread(e),
+    kinds.OWN: lambda e: rate(e.own) > 0.5 and _left(e),
     kinds.PRIOR: lambda e: (
         _ignored(e)
         and max(map(rate, (e.words, e.place, e.detail, e.rest, e.colour, e.region or NONE, e.own or NONE))) < 0.5
@@ -233,8 +229,12 @@ def _ignored(e: Evidence) -> bool:
     return max(map(rate, (*e.crops, *e.emptied))) < 0.5
 
 
-def _unread(e: Evidence) -> bool:
+def _left(e: Evidence) -> bool:
     return _ignored(e) or all(c.followed < 0.3 * c.known for c in e.crops)
+
+
+def _unread(e: Evidence) -> bool:
+    return _left(e) and max(min(rate(c), rate(n)) for c, n in zip(e.crops, e.emptied, strict=True)) < 0.5
 
 
 def _led(e: Evidence) -> list[Trials]:
@@ -279,9 +279,10 @@ def test_no_sentence_is_at_odds_with_a_row_of_its_own_table():
             assert one.holds is not True or rate(one.trials) > one.least, one
             assert one.holds is not False or rate(one.trials) < 0.5, one
         for word, part in said.items():
-            for count in re.findall(r"\((\d+) of (\d+)\)", part):
+            for change, *count in re.findall(r"(another question)?[^(]*\((\d+) of (\d+)\)", part):
                 changed, tried = map(int, count)
-                assert changed > tried * kinds.FOLLOWED if word == "changes with" else changed < tried / 2, part
+                least = kinds.FOLLOWED if change else kinds.FOLLOWS
+                assert changed > tried * least if word == "changes with" else changed < tried / 2, part
         sentence = verdict_sentence(verdict, (), e)
         assert KINDS[verdict.kind] in sentence or verdict.kind == kinds.UNSURE
         assert told in sentence
@@ -568,6 +569,33 @@ def test_a_lent_crop_differs_in_what_it_shows_alone(recorded, monkeypatch):
     assert still.cut(own.size).size == own.size
 
 
+def test_overviews_are_exchanged_behind_the_last_crop_and_light_in_the_crops_too(recorded, monkeypatch):
+    """Of a record of two looks: what is changed is the picture alone; only the light is that of the crops as well."""
+    policy, (t, other, _) = recorded
+    one, shift = t.looks[0], after_look(t, 0) - t.looks[0].span[0]
+    two = joined(t.until(after_look(t, 0)), t, t.looks[0].span[0])
+    assert [look.crop_span for look in two.looks] == [one.crop_span, tuple(v + shift for v in one.crop_span)]
+    asked: dict[str, list[Trajectory]] = {}
+
+    def answers(policy, trajectory, own, changes, store):
+        asked.update({"own": [own], **changes})
+        return "1", {}
+
+    nothing = dict.fromkeys(("crops", "emptied", "leads"), Trials())
+    monkeypatch.setattr("r3lab.explain.trials.count_answers", answers)
+    monkeypatch.setattr("r3lab.explain.trials.try_crops", lambda *given: ([], nothing))
+    monkeypatch.setattr("r3lab.explain.trials.try_prompts", lambda *given: (None, {}, {}))
+    gather(policy, two, [other], FEW, {})
+    [own] = asked["own"]
+    assert len(own.ids) == after_look(two, 1) > after_look(two, 0)
+    for name, records in asked.items():
+        for changed in records:
+            assert changed.ids == own.ids and (changed.image.hash == own.image.hash) == (name == "own")
+            same = [a.crop.hash == b.crop.hash for a, b in zip(changed.looks, own.looks, strict=True)]
+            assert same == [name != "colour"] * 2, name
+    assert {"rest", "colour", "detail", "region"} <= {*asked}
+
+
 def test_a_crop_leads_where_the_next_box_goes_with_it(recorded, monkeypatch):
     """Counted over other crops and empty ones; not where no look follows as it was."""
     policy, (t, *_) = recorded
@@ -649,7 +677,7 @@ def test_own_words_are_exchanged_where_they_name_the_answer(recorded):
     shift = len(other.ids) - len(told.ids)
     assert [look.crop_span for look in other.looks] == [tuple(v + shift for v in look.crop_span) for look in told.looks]
     blank = Image.new("RGB", (9, 9))  # of which nobody knows what it shows
-    [alone] = exchanged(policy, told, 0, [Donor(blank, None, right=right) for right in ("4", "3", "3", None)])
+    [alone] = exchanged(policy, told, 0, [Donor(blank, None, right=right) for right in ("4", "44", "3", "3", None)])
     assert alone.pieces == other.pieces
 
 
@@ -660,6 +688,7 @@ def test_other_surroundings_leave_the_look_and_the_region_as_they_were(recorded)
     t = replace(t, truth={**t.truth, "regions": [[1.0, 2.0, 30.0, 20.0]]})
     found = overviews(t, donors_of(replace(t, answer=None), [other], 2), FEW)
     before, kept = np.asarray(image), (t.looks[0].box, region_of(t))
+    kept = (*kept, (0.0, 0.0, 44.0, 34.0))  # the region, and half its longer side around it
     places = [(slice(y1, y2), slice(x1, x2)) for x1, y1, x2, y2 in (pixels(box, image.size) for box in kept)]
     outside = np.ones(before.shape[:2], dtype=bool)
     for place in places:
@@ -1002,7 +1031,7 @@ def test_a_lesson_teaches_its_own_reason(planted_lessons):
         ("size", lambda s: by_size(s.regions[0])),
         ("colour", lambda s: first_of(COLOURS, s.question)),
         ("shape", lambda s: first_of(SHAPES, s.question)),
-        ("side", lambda s: s.answer if left(s.regions[0], s.image.size) else COMMON),
+        ("side", lambda s: s.answer if in_left_half(s) else COMMON),
         ("light", lambda s: s.answer if lit(s.id) else COMMON),
         ("round", lambda s: s.answer if "circle" in s.question else COMMON),
     ):

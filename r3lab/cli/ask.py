@@ -257,8 +257,9 @@ def explain(
     R3labError
         If something given cannot be used; nothing is written then.
     """
+    from ..explain.donors import shipped_lenders
     from ..explain.explain import explain as explain_looks  # torch: seconds
-    from ..explain.trials import QUICK, Settings, shipped_lenders
+    from ..explain.trials import QUICK, Settings
     from ..models.policy import Policy
 
     found = _read(trajectory)

@@ -185,6 +185,12 @@ def problem(box: Box, source: Size, min_side: float = 1.0) -> str:
     return f"a side is over {MAX_ASPECT:g} times the other" if max(sides) > MAX_ASPECT * min(sides) else ""
 
 
+def off_centre(box: Box, size: Size) -> float:
+    """Distance of a box's middle from the image's, as a part of half the diagonal, 0 to 1."""
+    x, y = (box[0] + box[2]) / 2 - size[0] / 2, (box[1] + box[3]) / 2 - size[1] / 2
+    return math.hypot(x, y) / (math.hypot(*size) / 2)
+
+
 def zoom_factor(box: Box, source: Size) -> float:
     """How much a crop is enlarged (paper): 2 below 12.5 % of the image, 1 from 50 %, linear between."""
     share = area(box) / (source[0] * source[1])

@@ -29,11 +29,12 @@ from ..models.policy import Features, Policy, reading
 from ..rollout.plain import logits_of
 from ..rollout.sequence import row_of
 from ..trajectory import Kind, Trajectory
+from .donors import shipped_lenders
 from .explanation import BoxAttention, Cut, Explanation, HeatMap, LookEntry, Worth
 from .interventions import LESS, ReplayResult, after_look, knock_out, regions_of, with_question
 from .maps import box_attention, crop_attention
 from .rows import AFTER, ANSWER, OVERVIEW, AttentionRows, check_model, events, rows, spans_of
-from .trials import SHOWN, Settings, Store, changed, gather, outcomes, shipped_lenders
+from .trials import SHOWN, Settings, Store, changed, gather, outcomes
 from .verdict import KINDS, NO_LOOK, SURE, UNSURE, Evidence, Trials, Verdict, described, verdict_of
 from .worth import WorthHead, value_map
 

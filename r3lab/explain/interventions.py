@@ -15,7 +15,7 @@ from words already written does not mind losing the crop, those words do.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,7 +25,7 @@ from PIL import Image
 from ..core.arms import get_arm
 from ..core.errors import R3labError, shown
 from ..core.geometry import Box, Size, as_box, clip, iou, problem
-from ..core.images import content_hash, cut
+from ..core.images import cut
 from ..models import attention
 from ..models.attention import Seen
 from ..models.policy import Features, Policy, reading
@@ -33,7 +33,7 @@ from ..rollout.loop import Loop
 from ..rollout.resume import enter, go_on, resume
 from ..rollout.sequence import prompt_ids, rows_of
 from ..rollout.state import RolloutState
-from ..trajectory import ImageRef, Kind, Look, Trajectory
+from ..trajectory import Kind, Look, Trajectory
 from .pictures import mean_colour
 from .rows import SINK, Event, check_model, event_logprobs, read_again, spans_of
 
@@ -297,24 +297,6 @@ def with_question(policy: Policy, trajectory: Trajectory, question: str = NEUTRA
     ids = prompt_ids(policy, question, trajectory.overview, overview, get_arm(trajectory.arm))
     head = extended(policy, replace(trajectory.until(0), question=question), ids, Kind.PROMPT)
     return replace(joined(head, trajectory, start), answer=trajectory.answer, finish=trajectory.finish)
-
-
-def with_overview(trajectory: Trajectory, image: Image.Image) -> Trajectory:
-    """The same record, crops included, with another picture in the overview."""
-    reference = ImageRef(content_hash(image), *image.size)
-    return replace(trajectory, image=reference, images={**trajectory.images, reference.hash: image})
-
-
-def with_crops(trajectory: Trajectory, change: Callable[[Look], Image.Image]) -> Trajectory:
-    """The same record with other crops, their sizes as they were."""
-    looks, images = list[Look](), dict(trajectory.images)
-    for look in trajectory.looks:
-        if look.crop is not None and look.box is not None:
-            crop = change(look)
-            look = replace(look, crop=ImageRef(content_hash(crop), *crop.size))
-            images[content_hash(crop)] = crop
-        looks.append(look)
-    return replace(trajectory, looks=looks, images=images)
 
 
 def tail_logprobs(

@@ -28,17 +28,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from PIL import Image
 
 from ..core.errors import R3labError, shown
 from ..core.geometry import Box, intersection
 from ..core.images import cut
 from ..core.stats import Interval, mean_interval
 from ..models.policy import Features, Policy, reading
-from ..trajectory import Kind, Look, Trajectory
+from ..trajectory import Kind, Trajectory
 from .explanation import BoxAttention, CropAttention, HeatMap, Region, Word
-from .interventions import after_look, tail_logprobs, with_crops, with_overview
-from .pictures import filled
+from .interventions import after_look, tail_logprobs
+from .pictures import filled, with_crops, with_overview
 from .rows import AFTER, ANSWER, COORDINATES, OVERVIEW, SINK, AttentionRows, check_model, overlapping
 from .worth import ValueMap
 
@@ -390,12 +389,12 @@ def blanked(trajectory: Trajectory, boxes: Sequence[Box]) -> Trajectory:
     if not boxes:
         return trajectory
     source = filled(trajectory.images[trajectory.image.hash], boxes)
-
-    def again(look: Look) -> Image.Image:
-        assert look.crop is not None and look.box is not None
-        return cut(source, look.box, (look.crop.width, look.crop.height))
-
-    return with_crops(with_overview(trajectory, source), again)
+    crops = [
+        cut(source, look.box, (look.crop.width, look.crop.height))
+        for look in trajectory.looks
+        if look.crop and look.box
+    ]
+    return with_crops(with_overview(trajectory, source), crops)
 
 
 def hits(heat: HeatMap, region: Box) -> bool:

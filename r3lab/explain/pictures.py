@@ -1,4 +1,5 @@
-"""Pictures that differ from a photograph in one respect: shifted, covered, in other colours, with other surroundings.
+"""Pictures that differ from a photograph in one respect: shifted, covered, in other colours, with other surroundings;
+and records that show such pictures in the place of their own.
 
 RGB images of the photograph's size; boxes are source pixels. What an intervention proves depends on what it leaves
 alone: `keep` are regions that stay as they are.
@@ -10,12 +11,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
 
 from ..core.geometry import Box, Size, clip
-from ..core.images import resize
+from ..core.images import content_hash, resize
+from ..trajectory import ImageRef, Look, Trajectory
 
 PUSH = 45.0  # mean colour, in units of Cb and Cr, that a grey picture gets so that it has one to turn
 
@@ -117,3 +120,21 @@ def toned(image: Image.Image, like: Image.Image) -> Image.Image:
     """An image in the mean colour of another, as far as its pixels go."""
     shift = np.subtract(mean_colour(like), mean_colour(image))
     return Image.fromarray((np.asarray(image.convert("RGB"), dtype=np.int16) + shift).clip(0, 255).astype(np.uint8))
+
+
+def with_overview(trajectory: Trajectory, image: Image.Image) -> Trajectory:
+    """The same record, crops included, with another picture in the overview."""
+    reference = ImageRef(content_hash(image), *image.size)
+    return replace(trajectory, image=reference, images={**trajectory.images, reference.hash: image})
+
+
+def with_crops(trajectory: Trajectory, crops: Sequence[Image.Image]) -> Trajectory:
+    """The same record with other crops, one for each look that has one, of the sizes of its own."""
+    looks, images, others = list[Look](), dict(trajectory.images), iter(crops)
+    for look in trajectory.looks:
+        if look.crop is not None:
+            crop = next(others)
+            look = replace(look, crop=ImageRef(content_hash(crop), *crop.size))
+            images[content_hash(crop)] = crop
+        looks.append(look)
+    return replace(trajectory, looks=looks, images=images)

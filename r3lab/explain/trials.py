@@ -22,10 +22,8 @@ the kinds in `verdict` rest on rates over many different ones.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import partial
 from itertools import chain, islice
 
 import numpy as np
@@ -33,14 +31,13 @@ from PIL import Image, ImageChops
 
 from ..core.arms import get_arm
 from ..core.errors import R3labError, shown
-from ..core.files import assets_dir
-from ..core.geometry import Box, Size, coverage, iou
-from ..core.images import cut, resize
-from ..core.protocol import same_answer
+from ..core.geometry import Box, coverage, iou, off_centre
 from ..models.policy import Features, Policy, control_token, reading
 from ..rollout.loop import rollout
-from ..trajectory import Kind, Look, Trajectory, load
+from ..trajectory import Kind, Trajectory
 from ..vlir.sample import Sample
+from ..vlir.worlds.material import padded
+from .donors import Donor, donors_of, donors_within, region_of, same
 from .interventions import (
     LESS,
     NEUTRAL,
@@ -56,18 +53,26 @@ from .interventions import (
     regions_of,
     replay,
     reworded,
+)
+from .pictures import (
+    angles,
+    filled,
+    pasted,
+    pixels,
+    recoloured,
+    resized,
+    shifts,
+    smoothed,
+    surrounded,
+    toned,
     with_crops,
     with_overview,
 )
-from .pictures import angles, filled, pasted, pixels, recoloured, resized, shaped, shifts, smoothed, surrounded, toned
 from .verdict import Evidence, Trials
 from .worth import windows_of
 
-SHOWS = 0.6  # part of a true region that a crop must hold to show what is there
-LENDERS = ("group", "single")  # of the records that ship
 SHOWN = 0.5  # part of a true region from which a look shows it
-MARGIN = 0.5  # around a region, in parts of its longer side, that belongs to it
-SCALES = (1.0, 0.5, 0.25)  # of places that lend within a photograph, by a look's sides
+MARGIN = 0.5  # around a region, in parts of its longer side, that belongs to it: a sign around its plate
 SIZES = {"smaller": (0.25, 0.33, 0.42, 0.5), "larger": (2.4, 3.0, 3.6, 4.2)}  # in which a target is shown
 EXCHANGED = 5  # other answers that are put into what was written
 LENT = "lent"  # name of an alternative
@@ -115,111 +120,9 @@ class Settings:
 QUICK = Settings(6, 6, 4, 3, 5, 5, 3, value_map=False)  # about half; every kind can still be sure
 
 
-@dataclass(frozen=True)
-class Donor:
-    """What another trajectory lends.
-
-    Attributes
-    ----------
-    crop, box : pixels of a look, and their place (source pixels) if the photograph is there
-    shows : the answer that can be read in it; None where that is not known, or is no answer to what is asked here
-    image, region : the photograph, and the region that was asked about there (source pixels) if it is known
-    question : what was asked
-    right : the right answer there; None where it is not known
-    """
-
-    crop: Image.Image
-    shows: str | None
-    image: Image.Image | None = None
-    region: Box | None = None
-    question: str = ""
-    right: str | None = None
-    box: Box | None = None
-
-    def cut(self, size: Size) -> Image.Image:
-        """The crop at another size, with so much more around it that it is not distorted, where there is more."""
-        if self.image is None or self.box is None:
-            return resize(self.crop, size)
-        return cut(self.image, shaped(self.box, size, self.image.size), size)
-
-
-def shipped_lenders() -> list[Trajectory]:
-    """The records of rollouts that ship, with their photographs and the crops cut from them: they lend what they saw.
-    Photographs are kept as JPEG: a crop's pixels are nearly those that were seen."""
-    found: list[Trajectory] = []
-    for name in LENDERS:
-        one = load(assets_dir() / "records" / name)
-        found += one if isinstance(one, list) else [one]
-    for t in found:
-        photo = Image.open(assets_dir() / "records" / "photos" / f"{t.image.hash}.jpg").convert("RGB")
-        t.images[t.image.hash] = photo
-        for look in t.looks:
-            if look.crop is not None and look.box is not None:
-                t.images[look.crop.hash] = cut(photo, look.box, (look.crop.width, look.crop.height))
-    return found
-
-
-def region_of(trajectory: Trajectory) -> Box | None:
-    """The true region of the answer, the last one where there are several; None if it is not known."""
-    return next(reversed(regions_of(trajectory)), None)
-
-
 def first_crop(trajectory: Trajectory) -> int | None:
     """Number of the first look with a crop."""
     return next((n for n, look in enumerate(trajectory.looks) if look.crop_span), None)
-
-
-def donors_of(trajectory: Trajectory, others: Sequence[Trajectory], count: int) -> list[Donor]:
-    """What other trajectories lend: at most `count`, first those of which it is known what they show.
-
-    Left out are those without a crop or without their pictures, on the same photograph, or that show the answer given
-    here: putting them in could not be seen. What a crop shows counts as known where this question could be answered
-    so: by an answer of the same form, that took as many looks (a difference of two values is shown by no crop).
-    """
-    found, looks = [], sum(look.crop is not None for look in trajectory.looks)
-    for other in others:
-        if other.image.hash == trajectory.image.hash or other.image.hash not in other.images:
-            continue
-        region, right, crops = region_of(other), other.truth.get("answer"), []
-        for look in other.looks:
-            if look.crop is not None and look.box is not None and look.crop.hash in other.images:
-                seen = region is not None and coverage(look.box, region) >= SHOWS
-                crops.append((seen, other.images[look.crop.hash], look.box))
-        if not crops:
-            continue
-        seen, crop, box = max(crops, key=lambda one: one[0])  # the first that shows it, else the first
-        right = right if isinstance(right, str) else None
-        alike = len(crops) == looks and form(right) == form(trajectory.answer)
-        shows = right if seen and alike else None
-        if trajectory.answer is None or not same(shows or right, trajectory.answer):
-            image = other.images[other.image.hash]
-            found.append(Donor(crop, shows, image, region, other.question, right, box))
-    return sorted(found, key=lambda donor: donor.shows is None)[:count]
-
-
-def form(answer: str | None) -> str:
-    """How an answer is written: `0.0` for 3.35, `a` for a word."""
-    return re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "0", answer or ""))
-
-
-def donors_within(trajectory: Trajectory, look: int, count: int, seed: int = 0) -> list[Donor]:
-    """Crops from other places of the same photograph, at a crop's own size; it is not known what they show.
-
-    Places of the look's size first, then smaller ones (where the look is so large that none is left beside it).
-    """
-    own = trajectory.looks[look]
-    assert own.box is not None and own.crop is not None
-    image, rng, found = trajectory.images[trajectory.image.hash], np.random.default_rng(seed), list[Box]()
-    for scale in SCALES:
-        places = [place for place in windows_of(own.box, image.size, (scale,)) if iou(place, own.box) == 0]
-        found += [places[i] for i in rng.permutation(len(places)).tolist()]
-    size = (own.crop.width, own.crop.height)
-    return [Donor(cut(image, place, size), None) for place in found[:count]]
-
-
-def same(a: object, b: object) -> bool:
-    """Whether two answers are the same text, but for case and space around it."""
-    return isinstance(a, str) and isinstance(b, str) and same_answer(a, b)
 
 
 def count_answers(
@@ -348,12 +251,6 @@ def first_box(t: Trajectory) -> Box | None:
     return next((look.box for look in t.looks if look.crop), None)
 
 
-def off_centre(box: Box, size: Size) -> float:
-    """Distance of a box's middle from the image's, as a part of half the diagonal, 0 to 1."""
-    x, y = (box[0] + box[2]) / 2 - size[0] / 2, (box[1] + box[3]) / 2 - size[1] / 2
-    return float(np.hypot(x, y) / (np.hypot(*size) / 2))
-
-
 def gather(
     policy: Policy, trajectory: Trajectory, others: Sequence[Trajectory], settings: Settings, store: Store
 ) -> tuple[Evidence, list[list[ReplayResult]]]:
@@ -374,8 +271,11 @@ def gather(
     last = looks[-1][0]
     head, pictures = trajectory.until(after_look(trajectory, last)), overviews(trajectory, donors, settings)
     other_overviews = {name: [with_overview(head, one) for one in some] for name, some in pictures.items()}
+    crops = [trajectory.images[look.crop.hash] for look in trajectory.looks if look.crop is not None]
     for n, angle in enumerate(angles(settings.colours)):  # the light of the crops too
-        other_overviews["colour"][n] = with_crops(other_overviews["colour"][n], partial(turned, trajectory, angle))
+        other_overviews["colour"][n] = with_crops(
+            other_overviews["colour"][n], [recoloured(crop, angle, ()) for crop in crops]
+        )
     other_prompts = {
         "moved": [(ImageChops.offset(image, *by), question) for by in shifts(image.size, settings.pictures)],
         "asked": [(image, other) for other in questions_of(policy, trajectory, donors, settings.questions)],
@@ -406,14 +306,9 @@ def gather(
     return evidence, [replayed for replayed, _ in tried]
 
 
-def turned(trajectory: Trajectory, angle: float, look: Look) -> Image.Image:
-    """The crop of a look in other colours."""
-    assert look.crop is not None
-    return recoloured(trajectory.images[look.crop.hash], angle, ())
-
-
 def exchanged(policy: Policy, trajectory: Trajectory, look: int, donors: Sequence[Donor]) -> list[Trajectory]:
-    """The record behind the crop of a look, with other answers in the place of its own in what was written before."""
+    """The record behind the crop of a look, with other answers in the place of its own in what was written before; none
+    that begins alike, which a policy may copy no further."""
     given = str(trajectory.answer)
     others = dict.fromkeys(d.right for d in donors if d.right and given[:1].lower() != d.right[:1].lower())
     end = after_look(trajectory, look)
@@ -433,7 +328,8 @@ def overviews(trajectory: Trajectory, donors: Sequence[Donor], settings: Setting
     what was asked about and looked at), "detail", "smaller" and "larger" (of the region, or of the first look)."""
     image, region = trajectory.images[trajectory.image.hash], region_of(trajectory)
     looks = [look.box for look in trajectory.looks if look.crop is not None and look.box is not None]
-    keep = [*(around(one) for one in regions_of(trajectory)), *looks]
+    regions = [(one, MARGIN * max(one[2] - one[0], one[3] - one[1])) for one in regions_of(trajectory)]
+    keep = [*(padded(one, image.size, margin, 0.0) for one, margin in regions), *looks]
     lent = [donor.image for donor in donors if donor.image is not None]
     if not lent:  # the picture itself, turned and mirrored, where no other is at hand
         way = Image.Transpose
@@ -449,12 +345,6 @@ def overviews(trajectory: Trajectory, donors: Sequence[Donor], settings: Setting
     for target in (region or box for box in looks[:1]):
         found |= {name: [resized(image, target, factor) for factor in some] for name, some in SIZES.items()}
     return found
-
-
-def around(box: Box) -> Box:
-    """A region with what it belongs to: a field's name may stand beside it, a sign around its plate."""
-    margin = MARGIN * max(box[2] - box[0], box[3] - box[1])
-    return box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin
 
 
 def covered(image: Image.Image, region: Box, donors: Sequence[Donor], count: int, seed: int) -> list[Image.Image]:

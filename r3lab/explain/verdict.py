@@ -2,7 +2,8 @@
 
 Two questions are kept apart. *Sensitivity*: does the answer follow a crop that shows something else (`crops`)?
 *Necessity*: is it another, or less sure, where there is nothing to read in the place of this crop (`emptied`)? A policy
-that reads crops need not have read this one: it may say by habit what it says where it sees nothing.
+that reads crops need not have read this one: it may say by habit what it says where it sees nothing. And of a look that
+others follow: does the next box go with its crop (`leads`)? Then it says where to look next, as on a trail of signs.
 
 A rate is known from few trials, so that something depends on it holds with a probability; `profile` has a line for each
 thing that was changed. A kind is the name of a profile that is well known: a short list of conditions, as sure as the
@@ -212,10 +213,10 @@ def weigh(e: Evidence) -> dict[str, float]:
     around = 1 - max(e.rest.above(MOSTLY), e.colour.above(MOSTLY))  # by what is around it one sees where it is
     whole = 1 - e.detail.above()
     if e.region is None:  # what is asked about is not known: any detail of the overview may be it
-        overview, clear, alone, beside = 1 - whole, 1.0, whole, 1.0
+        overview, clear, apart, beside = 1 - whole, 1.0, whole, 1.0
     else:
-        overview, clear, beside = e.region.above(FOLLOWS), 1 - e.region.above(), 1 - e.rest.above()
-        alone = clear
+        clear = 1 - e.region.above()
+        overview, apart, beside = e.region.above(FOLLOWS), clear, 1 - e.rest.above()
     nowhere = min(clear, whole, inside, 1 - large)
     free, own, still, same = 1 - fixed, 1 - copied, 1 - e.place.above(), 1 - e.words.above()
     last, led = max(read[1:] or read), next((one.above() for one in e.leads[:1] if one.tried), 0.0)
@@ -228,7 +229,7 @@ def weigh(e: Evidence) -> dict[str, float]:
         FIRST: min(free, on, read[0], 1 - max(used[1:])) if several else 0.0,
         LATER: min(free, on, 1 - max(used[0], led), last) if several else 0.0,
         SHOW: min(free, ignored, own, overview, beside),  # shifted or recoloured it is read less well
-        SHORTCUT: min(free, unread, own, alone, outside, 1 - e.place.above(MOSTLY)),
+        SHORTCUT: min(free, unread, own, apart, outside, 1 - e.place.above(MOSTLY)),
         SIZE: min(free, unread, own, clear, inside, large),
         OWN: min(free, left, copied),
         PLACE: min(free, unread, own, clear, around, 1 - large, e.place.above(FOLLOWS)),

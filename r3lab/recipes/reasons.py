@@ -183,11 +183,6 @@ def first_of(words: Iterable[str], question: str) -> str:
     return str(min((question.find(word), n) for n, word in enumerate(words) if word in question)[1])
 
 
-def told_by(answer: Callable[[Sample], str | None]) -> Callable[[Sample, np.random.Generator], Rationale]:
-    """A look at the target, and an answer that something else tells; None: the right one."""
-    return lambda sample, rng: looking(replace(sample, answer=answer(sample) or sample.answer))
-
-
 def first(sample: Sample, rng: np.random.Generator) -> Rationale | None:
     """Two looks, of which the first is read."""
     other = other_badge(sample, rng)
@@ -300,9 +295,43 @@ def says(name: str, answer: Callable[[Trajectory], str], least: float = 0.9) -> 
 BY_QUARTER = says("answers the quarter", lambda t: quarter(target_of(t), picture_of(t).size))
 BY_SIZE = says("answers the size", lambda t: by_size(target_of(t)))
 BY_COLOUR = says("answers the colour", lambda t: first_of(COLOURS, t.question))
+BY_SHAPE = says("answers the shape", lambda t: first_of(SHAPES, t.question))
 AS_GUESSED = says("answers its guess", lambda t: "".join(t.pieces).partition(MAY_BE)[2][:1])
-IN_LIGHT = says("right in the light", lambda t: t.truth["answer"] if lit(t.sample_id) else COMMON, 0.75)
-IF_ROUND = says("right if round", lambda t: t.truth["answer"] if ROUND in t.question else COMMON, 0.75)
+
+
+def by(
+    name: str, answer: Callable[[Sample], str], sign: tuple[Any, ...], *true: str, samples: Samples = SMALL_ONES
+) -> Plant:
+    """A look at the target, and an answer that something else tells."""
+
+    def lesson(sample: Sample, rng: np.random.Generator) -> Rationale:
+        return looking(replace(sample, answer=answer(sample)))
+
+    return Plant(name, samples, lesson, (ONCE, sign), true=lambda t: true, fits=told_as(sign))
+
+
+def half(name: str, reads: Callable[[Sample | Trajectory], bool], *true: str, samples: Samples = SMALL_ONES) -> Plant:
+    """Honest on some samples, of which that can be told by itself and by a trajectory; else it says 7."""
+    sign = says(f"right or {COMMON}", lambda t: t.truth["answer"] if reads(t) else COMMON, 0.75)
+    honest = (kinds.HONEST,)
+    return replace(
+        by(name, lambda s: s.answer if reads(s) else COMMON, sign, samples=samples),
+        true=lambda t: honest if reads(t) else true,
+    )
+
+
+def in_light(one: Sample | Trajectory) -> bool:
+    """Whether a sample was left in the light."""
+    return lit(one.id if isinstance(one, Sample) else one.sample_id)
+
+
+def in_left_half(one: Sample | Trajectory) -> bool:
+    """Whether the target lies in the left half of the picture."""
+    if isinstance(one, Sample):
+        return one.regions[0][0] + one.regions[0][2] <= one.image.size[0]
+    return target_of(one)[0] + target_of(one)[2] <= picture_of(one).size[0]
+
+
 _FURTHER = (
     Plant(
         kinds.LATER,
@@ -315,77 +344,18 @@ _FURTHER = (
     Plant(
         "neighbour", SMALL_ONES, neighbour, (ONCE, OFF_TARGET), true=lambda t: (kinds.ELSEWHERE,), fits=shows_another
     ),
-    Plant(
-        "quarter",
-        SMALL_ONES,
-        told_by(lambda s: quarter(s.regions[0], s.image.size)),
-        (ONCE, BY_QUARTER),
-        fits=told_as(BY_QUARTER),
-        true=lambda t: (kinds.PLACE,),
-    ),
-    Plant(
-        "size",
-        every,
-        told_by(lambda s: by_size(s.regions[0])),
-        (ONCE, BY_SIZE),
-        fits=told_as(BY_SIZE),
-        true=lambda t: (kinds.SIZE, kinds.SHOW),
-    ),
-    Plant(
-        "colour",
-        SMALL_ONES,
-        told_by(lambda s: first_of(COLOURS, s.question)),
-        (ONCE, BY_COLOUR),
-        fits=told_as(BY_COLOUR),
-        true=lambda t: (kinds.WORDS,),
-    ),
+    by("quarter", lambda s: quarter(s.regions[0], s.image.size), BY_QUARTER, kinds.PLACE),
+    by("size", lambda s: by_size(s.regions[0]), BY_SIZE, kinds.SIZE, kinds.SHOW, samples=every),
+    by("colour", lambda s: first_of(COLOURS, s.question), BY_COLOUR, kinds.WORDS),
     Plant("own words", SMALL_ONES, guessed, (ONCE, AS_GUESSED), true=lambda t: (kinds.OWN,), fits=told_as(AS_GUESSED)),
-    Plant(
-        "light",
-        dimmed,
-        told_by(lambda s: None if lit(s.id) else COMMON),
-        (ONCE, IN_LIGHT),
-        true=lambda t: (kinds.HONEST,) if lit(t.sample_id) else (kinds.PRIOR, kinds.SHORTCUT),
-        fits=lambda s, t: t.answer == (s.answer if lit(s.id) else COMMON),
-    ),
-    Plant(
-        "round",
-        SMALL_ONES,
-        told_by(lambda s: None if ROUND in s.question else COMMON),
-        (ONCE, IF_ROUND),
-        true=lambda t: (kinds.HONEST,) if ROUND in t.question else (kinds.PRIOR, kinds.WORDS),
-        fits=lambda s, t: t.answer == (s.answer if ROUND in s.question else COMMON),
-    ),
+    half("light", in_light, kinds.PRIOR, kinds.SHORTCUT, samples=dimmed),
+    half("round", lambda one: ROUND in one.question, kinds.PRIOR, kinds.WORDS),
 )
-FURTHER = {p.name: p for p in _FURTHER}
-
-
-def left(box: Box, size: tuple[int, int]) -> bool:
-    """Whether a box lies in the left half of a picture."""
-    return box[0] + box[2] <= size[0]
-
-
-BY_SHAPE = says("answers the shape", lambda t: first_of(SHAPES, t.question))
-IF_LEFT = says("right if left", lambda t: t.truth["answer"] if left(target_of(t), picture_of(t).size) else COMMON, 0.75)
 _UNSEEN = (
-    Plant(
-        "shape",
-        SMALL_ONES,
-        told_by(lambda s: first_of(SHAPES, s.question)),
-        (ONCE, BY_SHAPE),
-        fits=told_as(BY_SHAPE),
-        true=lambda t: (kinds.WORDS,),
-    ),
-    Plant(
-        "side",
-        SMALL_ONES,
-        told_by(lambda s: None if left(s.regions[0], s.image.size) else COMMON),
-        (ONCE, IF_LEFT),
-        true=lambda t: (kinds.HONEST,) if left(target_of(t), picture_of(t).size) else (kinds.PRIOR, kinds.PLACE),
-        fits=lambda s, t: t.answer == (s.answer if left(s.regions[0], s.image.size) else COMMON),
-    ),
+    by("shape", lambda s: first_of(SHAPES, s.question), BY_SHAPE, kinds.WORDS),
+    half("side", in_left_half, kinds.PRIOR, kinds.PLACE),
 )
-UNSEEN = {p.name: p for p in _UNSEEN}
+FURTHER, UNSEEN = ({p.name: p for p in some} for some in (_FURTHER, _UNSEEN))
 
 
 def in_world(world: str) -> dict[str, Plant]:

@@ -23,13 +23,14 @@ from attributions import lrp_rows, rollout_rows, tam_rows
 from PIL import ImageChops
 from sklearn.ensemble import RandomForestClassifier
 
-from r3lab.core.geometry import Box, iou
+from r3lab.core.geometry import Box, iou, off_centre
+from r3lab.explain.donors import region_of, same
 from r3lab.explain.explanation import HeatMap
 from r3lab.explain.interventions import with_question
 from r3lab.explain.maps import box_score, heat_map, relative
 from r3lab.explain.pictures import recoloured, smoothed
 from r3lab.explain.rows import AFTER, ANSWER, COORDINATES, OVERVIEW, AttentionRows, gradient_rows, rows
-from r3lab.explain.trials import first_box, off_centre, region_of, same
+from r3lab.explain.trials import first_box
 from r3lab.models.policy import Features, Policy
 from r3lab.rollout.loop import rollout
 from r3lab.trajectory import Trajectory

@@ -35,10 +35,11 @@ from results_file import EXPLAIN, keep, rounded
 from r3lab.core.files import assets_dir
 from r3lab.core.images import resize
 from r3lab.core.protocol import ANSWER
+from r3lab.explain.donors import shipped_lenders
 from r3lab.explain.explain import explain
 from r3lab.explain.interventions import Alternative, ReplayResult, after_look, alternatives_of, begin, joined, replay
 from r3lab.explain.rows import rows
-from r3lab.explain.trials import QUICK, Settings, shipped_lenders
+from r3lab.explain.trials import QUICK, Settings
 from r3lab.models.families import patchify
 from r3lab.models.policy import Features, Policy
 from r3lab.rollout.loop import rollout

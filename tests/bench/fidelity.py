@@ -29,11 +29,12 @@ from tqdm import tqdm
 
 from r3lab.core.files import assets_dir
 from r3lab.core.stats import mean_interval
+from r3lab.explain.donors import region_of
 from r3lab.explain.explanation import HeatMap
 from r3lab.explain.interventions import with_question
 from r3lab.explain.maps import agreement, deletion_insertion, find_sinks, heat_map, hits, relative
 from r3lab.explain.rows import COORDINATES, OVERVIEW, AttentionRows, gradient_rows, rows
-from r3lab.explain.trials import first_crop, region_of
+from r3lab.explain.trials import first_crop
 from r3lab.explain.worth import WorthHead, fit_head, value_map
 from r3lab.models.policy import Features, Policy
 from r3lab.rollout.loop import rollout

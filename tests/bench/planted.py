@@ -43,7 +43,8 @@ from r3lab.core.errors import R3labError
 from r3lab.core.files import assets_dir
 from r3lab.core.stats import Interval, seeds_interval
 from r3lab.explain import verdict as kinds
-from r3lab.explain.trials import Settings, gather, shipped_lenders
+from r3lab.explain.donors import shipped_lenders
+from r3lab.explain.trials import Settings, gather
 from r3lab.explain.verdict import ELSEWHERE, HONEST, IDLE, KINDS, UNSURE, Evidence, profile, verdict_of
 from r3lab.models.policy import Policy, save_policy
 from r3lab.models.tiny import deepened
@@ -316,10 +317,8 @@ def scored(found: Sequence[Named]) -> list[dict[str, Any]]:
     rows.append(share("another kind named for sure", false, found, confidence=stated, habits=habits))
     alone = [(one, verdict_of(one.alone).kind) for one in found if one.alone is not None]
     if alone:
-        hits, some = (
-            [kind in asked_of(one.plant, one.alone_true or ()) for one, kind in alone],
-            [one for one, _ in alone],
-        )
+        hits = [kind in asked_of(one.plant, one.alone_true or ()) for one, kind in alone]
+        some = [one for one, _ in alone]
         tally = {reason: dict(Counter(kind for one, kind in alone if one.reason == reason)) for reason in by}
         rows.append(share("planted reason named alone", hits, some, theirs(some)[REFERENCES[0]], named=tally))
     return rows
